@@ -1,0 +1,181 @@
+#include "proto/frame/frame.h"
+
+#include <bit>
+#include <cstddef>
+#include <cstring>
+
+#include <glog/logging.h>
+
+#include "proto/base/checksum.h"
+
+namespace millrace {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "frames are written as they lie in memory");
+
+// The bytes on disk and wire; docs/formats.md, "Frame".
+struct FrameLayout {
+  uint32_t magic;
+  uint8_t version;
+  uint8_t type;
+  uint8_t feature_level;
+  uint8_t reserved0;
+  uint32_t header_crc;  // CRC32C of the 128 bytes with this field zero
+  uint32_t payload_size;
+  uint64_t group;
+  uint64_t term;
+  uint64_t index;
+  int64_t base_offset;
+  uint32_t offset_span;
+  uint32_t record_count;
+  int64_t append_time_ms;
+  int64_t max_timestamp_ms;
+  uint64_t producer_id;
+  uint32_t producer_epoch;
+  uint32_t first_sequence;
+  uint32_t payload_crc;
+  uint32_t stored_crc;
+  uint32_t chain;
+  uint16_t flags;
+  uint16_t reserved1;
+  uint64_t reserved2[3];
+};
+static_assert(sizeof(FrameLayout) == kFrameHeaderSize);
+static_assert(offsetof(FrameLayout, group) == 16);
+static_assert(offsetof(FrameLayout, append_time_ms) == 56);
+static_assert(offsetof(FrameLayout, payload_crc) == 88);
+static_assert(offsetof(FrameLayout, reserved2) == 104);
+
+uint32_t HeaderCrc(FrameLayout layout) {
+  layout.header_crc = 0;
+  return Crc32c({reinterpret_cast<const char*>(&layout), sizeof(layout)});
+}
+
+FrameHeader Decode(const FrameLayout& layout) {
+  return {.type = static_cast<FrameType>(layout.type),
+          .feature_level = layout.feature_level,
+          .flags = layout.flags,
+          .payload_size = layout.payload_size,
+          .group = RaftGroupId(layout.group),
+          .term = Term(layout.term),
+          .index = LogIndex(layout.index),
+          .base_offset = Offset(layout.base_offset),
+          .offset_span = layout.offset_span,
+          .record_count = layout.record_count,
+          .append_time_ms = layout.append_time_ms,
+          .max_timestamp_ms = layout.max_timestamp_ms,
+          .producer_id = ProducerId(layout.producer_id),
+          .producer_epoch = layout.producer_epoch,
+          .first_sequence = layout.first_sequence,
+          .payload_crc = layout.payload_crc,
+          .stored_crc = layout.stored_crc,
+          .chain = layout.chain};
+}
+
+FrameLayout Encode(const FrameHeader& header) {
+  FrameLayout layout{};
+  layout.magic = kFrameMagic;
+  layout.version = kFrameVersion;
+  layout.type = static_cast<uint8_t>(header.type);
+  layout.feature_level = header.feature_level;
+  layout.payload_size = header.payload_size;
+  layout.group = header.group.value();
+  layout.term = header.term.value();
+  layout.index = header.index.value();
+  layout.base_offset = header.base_offset.value();
+  layout.offset_span = header.offset_span;
+  layout.record_count = header.record_count;
+  layout.append_time_ms = header.append_time_ms;
+  layout.max_timestamp_ms = header.max_timestamp_ms;
+  layout.producer_id = header.producer_id.value();
+  layout.producer_epoch = header.producer_epoch;
+  layout.first_sequence = header.first_sequence;
+  layout.payload_crc = header.payload_crc;
+  layout.stored_crc = header.stored_crc;
+  layout.chain = header.chain;
+  layout.flags = header.flags;
+  layout.header_crc = HeaderCrc(layout);
+  return layout;
+}
+
+}  // namespace
+
+uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
+  struct Identity {
+    uint64_t group;
+    uint64_t term;
+    uint64_t index;
+    int64_t base_offset;
+    uint64_t producer_id;
+    int64_t append_time_ms;
+    uint32_t producer_epoch;
+    uint32_t first_sequence;
+    uint32_t offset_span;
+    uint32_t payload_crc;
+    uint32_t previous_chain;
+    uint32_t type;
+  };
+  static_assert(sizeof(Identity) == 72);
+  const Identity identity{header.group.value(),
+                          header.term.value(),
+                          header.index.value(),
+                          header.base_offset.value(),
+                          header.producer_id.value(),
+                          header.append_time_ms,
+                          header.producer_epoch,
+                          header.first_sequence,
+                          header.offset_span,
+                          header.payload_crc,
+                          previous_chain,
+                          static_cast<uint32_t>(header.type)};
+  return Crc32c({reinterpret_cast<const char*>(&identity), sizeof(identity)});
+}
+
+Buffer AllocateFrame(size_t payload_size) {
+  const size_t size = FrameSize(payload_size);
+  Buffer buffer = Buffer::Allocate(size);
+  std::memset(buffer.data(), 0, kFrameHeaderSize);
+  const size_t used = kFrameHeaderSize + payload_size;
+  std::memset(buffer.data() + used, 0, size - used);
+  return buffer;
+}
+
+Bytes SealFrame(const FrameHeader& header, Buffer buffer) {
+  CHECK_EQ(buffer.size(), FrameSize(header.payload_size));
+  CHECK_LE(buffer.size(), kFrameSizeMax);
+  const FrameLayout layout = Encode(header);
+  std::memcpy(buffer.data(), &layout, sizeof(layout));
+  return std::move(buffer).Freeze();
+}
+
+Result<FrameHeader> ParseFrameHeader(std::string_view bytes) {
+  if (bytes.size() < kFrameHeaderSize) {
+    return DataLoss("frame header is cut off after " + std::to_string(bytes.size()) + " bytes");
+  }
+  FrameLayout layout;
+  std::memcpy(&layout, bytes.data(), sizeof(layout));
+  if (layout.magic != kFrameMagic) return DataLoss("frame has a wrong magic number");
+  if (HeaderCrc(layout) != layout.header_crc) return DataLoss("frame header checksum mismatch");
+  if (layout.version != kFrameVersion) {
+    return DataLoss("frame version " + std::to_string(layout.version) + " is not known");
+  }
+  if (FrameSize(layout.payload_size) > kFrameSizeMax) {
+    return DataLoss("frame payload of " + std::to_string(layout.payload_size) +
+                    " bytes is too large");
+  }
+  return Decode(layout);
+}
+
+Result<FrameHeader> ParseFrame(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(bytes));
+  if (bytes.size() < FrameSize(header.payload_size)) {
+    return DataLoss("frame payload is cut off after " + std::to_string(bytes.size()) + " of " +
+                    std::to_string(FrameSize(header.payload_size)) + " bytes");
+  }
+  if (Crc32c(bytes.substr(kFrameHeaderSize, header.payload_size)) != header.stored_crc) {
+    return DataLoss("frame payload checksum mismatch");
+  }
+  return header;
+}
+
+}  // namespace millrace

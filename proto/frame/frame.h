@@ -1,0 +1,102 @@
+// The frame: how a log entry lies in the journal, in segments and on the peers' wire; byte for byte the
+// same in all three. docs/formats.md draws it. A frame is a fixed little-endian header of 128 bytes and a
+// payload; its header checksum covers the header, and the payload has its own.
+//
+// Pure; any thread. Bytes from disk or wire are never trusted: FrameView::Parse checks them.
+//
+//   Buffer buffer = AllocateFrame(payload.size());       // payload is copied in once
+//   memcpy(FramePayload(buffer), payload...);
+//   Bytes frame = SealFrame(header, std::move(buffer));  // computes lengths and the header checksum
+//   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+
+namespace millrace {
+
+inline constexpr uint32_t kFrameMagic = 0x46524C4D;  // "MLRF" in the order of the bytes
+inline constexpr uint8_t kFrameVersion = 1;
+inline constexpr uint8_t kFeatureLevel = 1;
+inline constexpr size_t kFrameHeaderSize = 128;
+// Journal and segment place frames at multiples of this; the gap after the payload is zero.
+inline constexpr size_t kFrameAlignment = 8;
+// Header and payload together.
+inline constexpr size_t kFrameSizeMax = size_t{16} << 20;
+
+enum class FrameType : uint8_t {
+  kNoOp = 1,
+  kConfiguration = 2,
+  kRecordBatch = 3,        // payload: a RecordBatch as the producer encoded it
+  kControllerCommand = 4,  // payload: millrace.internal.v1.ControllerRecords
+  kPayloadElsewhere = 5,   // reserved (tiered storage); refused by this version
+  // 32 and up: journal records that are no entries (storage/journal).
+};
+
+enum FrameFlags : uint16_t {
+  kFrameControl = 1,        // consumes no offsets
+  kFrameTransactional = 2,  // reserved
+  kFrameCompacted = 4,      // reserved
+  kFramePacked = 8,         // the batch's `packed` encoding rather than typed `records`
+};
+
+// The header's fields, decoded. Field order here is for the reader; FrameLayout in frame.cc has the bytes.
+struct FrameHeader {
+  FrameType type = FrameType::kNoOp;
+  uint8_t feature_level = kFeatureLevel;
+  uint16_t flags = 0;
+  uint32_t payload_size = 0;
+  RaftGroupId group;
+  Term term;
+  LogIndex index;
+  // Records [base_offset, base_offset + offset_span) of the partition; span 0 for control entries, whose
+  // base_offset is that of the next record.
+  Offset base_offset;
+  uint32_t offset_span = 0;
+  uint32_t record_count = 0;
+  int64_t append_time_ms = 0;    // stamped by the leader, never below the entry before
+  int64_t max_timestamp_ms = 0;  // of the records
+  ProducerId producer_id;
+  uint32_t producer_epoch = 0;
+  uint32_t first_sequence = 0;
+  uint32_t payload_crc = 0;  // of the payload as produced
+  uint32_t stored_crc = 0;   // of the payload as stored: the same unless compaction rewrote it
+  uint32_t chain = 0;        // over the chain before, this header's identity fields and payload_crc
+};
+
+// What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group, term,
+// index, base_offset, offset_span, producer id, epoch, first_sequence, append time and payload_crc.
+uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
+
+// A buffer for a frame with `payload_size` bytes of payload and its padding, header zeroed.
+Buffer AllocateFrame(size_t payload_size);
+inline char* FramePayload(Buffer& buffer) { return buffer.data() + kFrameHeaderSize; }
+
+// Header + payload + padding to kFrameAlignment.
+constexpr size_t FrameSize(size_t payload_size) {
+  return (kFrameHeaderSize + payload_size + kFrameAlignment - 1) / kFrameAlignment *
+         kFrameAlignment;
+}
+
+// Writes the header, with payload_size from it and the header's checksum, into a buffer made by
+// AllocateFrame(header.payload_size). stored_crc and payload_crc are taken as given.
+Bytes SealFrame(const FrameHeader& header, Buffer buffer);
+
+// Checks magic, version, sizes and the header's checksum of the first 128 bytes. DATA_LOSS naming what is
+// wrong. Does not look at the payload.
+Result<FrameHeader> ParseFrameHeader(std::string_view bytes);
+
+// ParseFrameHeader, and that the whole frame is there with its payload matching stored_crc. `bytes` may be
+// longer than the frame.
+Result<FrameHeader> ParseFrame(std::string_view bytes);
+
+// The payload's bytes of a frame that was parsed.
+inline Bytes FramePayloadOf(const Bytes& frame, const FrameHeader& header) {
+  return frame.Slice(kFrameHeaderSize, header.payload_size);
+}
+
+}  // namespace millrace

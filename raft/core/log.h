@@ -1,0 +1,77 @@
+// The replica's log as the core knows it: the recent entries in memory (the tail), and of everything
+// below only the terms, as the short list of where each term begins. Entries below the tail are in
+// segments, and the host reads them when asked.
+//
+//     first_index ........ prefix ] [ prefix+1 ............ last_index
+//     in segments, terms known here     the tail, in memory
+//
+// Owned by the core, on its shard's thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "raft/core/entry.h"
+
+namespace millrace::raft::core {
+
+// The first index of a run of entries of one term.
+struct TermStart {
+  Term term;
+  LogIndex first_index;
+  auto operator<=>(const TermStart&) const = default;
+};
+
+class Log {
+ public:
+  // What lies at and below the tail's lower edge; an empty log has all zero.
+  struct Prefix {
+    LogIndex index;  // the last entry that is not in the tail
+    Term term;
+    uint32_t chain = 0;
+  };
+
+  Log() = default;
+  // `term_starts` covers [first_index, prefix.index], sorted; empty if prefix.index is 0.
+  Log(LogIndex first_index, Prefix prefix, std::vector<TermStart> term_starts,
+      std::vector<Entry> tail);
+
+  LogIndex first_index() const { return first_index_; }
+  LogIndex last_index() const;
+  Term last_term() const;
+  // Chain of the last entry: what the next entry's chain is computed from.
+  uint32_t last_chain() const;
+  const Prefix& prefix() const { return prefix_; }
+
+  // The term of `index`; nullopt if outside [first_index - 1, last_index]. Term of 0 is 0.
+  std::optional<Term> TermAt(LogIndex index) const;
+  // The largest index <= `index` whose term is <= `term` (for append hints).
+  LogIndex LastIndexWithTermAtMost(Term term, LogIndex index) const;
+
+  // The tail's entry at `index`. Pre: prefix().index < index <= last_index().
+  const Entry& At(LogIndex index) const;
+  bool InTail(LogIndex index) const;
+  // Entries from `first` on while their bytes stay within `bytes_max`; the first always passes.
+  // Pre: first is in the tail, or last_index() + 1.
+  std::vector<Entry> Slice(LogIndex first, LogIndex last, uint64_t bytes_max) const;
+  uint64_t tail_bytes() const { return tail_bytes_; }
+
+  // Pre: entry.index == last_index() + 1; its term is not below last_term().
+  void Append(Entry entry);
+  // Removes the entries at `from` and after. Pre: from is in the tail.
+  void TruncateFrom(LogIndex from);
+  // Moves the tail's lower edge up to `index`, which is at most last_index().
+  void TrimTo(LogIndex index);
+
+ private:
+  LogIndex first_index_{1};
+  Prefix prefix_;
+  std::vector<TermStart> term_starts_;  // of the whole log, tail included
+  std::deque<Entry> tail_;
+  uint64_t tail_bytes_ = 0;
+};
+
+}  // namespace millrace::raft::core

@@ -1,0 +1,96 @@
+// What the host needs from storage: to make writes durable in order, to move what is committed into
+// segments, and to read entries back. storage/logstore implements it from the shared journal and the
+// segments; one LogStore serves all groups of a shard.
+//
+// Everything is called, and completes, on the shard's thread. An error of the journal never reaches a
+// caller: it ends the process through the FailStop that storage was given (design D4).
+//
+//   store.Write({write_of_group_a, write_of_group_b}, [..] { a.OnDurable(...); b.OnDurable(...); });
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/raft.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::raft {
+
+// One group's part of a commit.
+struct GroupWrite {
+  RaftGroupId group;
+  core::StorageWrite write;
+};
+
+// What makes a replica exist on this broker (design D3: only the controller's log creates a replica). Kept
+// in the journal from before the replica speaks until its tombstone.
+struct ReplicaRecord {
+  RaftGroupId group;
+  TopicPartition partition;           // topic 0 for the controller's own group
+  core::Configuration configuration;  // the first one, the same on every replica
+  bool operator==(const ReplicaRecord&) const = default;
+};
+
+// A replica as it was found on disk.
+struct RecoveredReplica {
+  ReplicaRecord record;
+  // What the core starts from. commit_index is the synced segment end at least.
+  core::InitialState initial;
+  // The state machine's snapshot from the newest sealed segment, taken at `state_index`; empty and 0 if
+  // there is none. Entries after it are applied again.
+  LogIndex state_index;
+  Bytes state;
+  // Not ok: the replica is in doubt or damaged (the message names file and place). It must stay silent:
+  // neither vote, nor campaign, nor serve; the rest of the broker goes on.
+  Status health;
+};
+
+using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
+
+class LogStore {
+ public:
+  virtual ~LogStore() = default;
+
+  // Makes the writes durable with one sync, after all earlier ones; then calls `durable`. Completions come
+  // in the order of the calls.
+  virtual void Write(std::vector<GroupWrite> writes, Task durable) = 0;
+
+  // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown here.
+  virtual void CreateReplica(const ReplicaRecord& record, Task durable) = 0;
+  // Journals a tombstone, then removes the replica's segments. Group ids never come back.
+  virtual void RemoveReplica(RaftGroupId group, Task durable) = 0;
+
+  // Hands committed entries over, in order and without gaps, to be written into segments in the background.
+  // The store keeps them alive until they are written.
+  virtual void HandOver(RaftGroupId group, std::vector<core::Entry> entries) = 0;
+  // The state machine's state after `index`, the last entry handed over. Offered when WantsRoll(group);
+  // the segment is sealed there with this state in its footer.
+  virtual bool WantsRoll(RaftGroupId group) const = 0;
+  virtual void Roll(RaftGroupId group, LogIndex index, Bytes state) = 0;
+
+  // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
+  // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged.
+  virtual void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
+  // The same, beginning with the entry that holds record `offset`, or the first after it.
+  virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
+                              EntriesDone done) = 0;
+  // Entries up to here can be read back with Read; grows. 0 if none.
+  virtual LogIndex readable_end(RaftGroupId group) const = 0;
+
+  // Called when readable_end of a group grew, so that the in-memory tail may shrink.
+  virtual void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) = 0;
+
+  // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker must
+  // refuse appends. Refusing keeps hard states and no-ops writable (the reserve).
+  virtual double journal_pressure() const = 0;
+  // The disk is so full that produce must be refused (design D4: an admission state).
+  virtual bool disk_full() const = 0;
+};
+
+}  // namespace millrace::raft

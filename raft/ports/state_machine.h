@@ -1,0 +1,37 @@
+// What a group replicates for. The host feeds committed entries to it, in order, once each; a partition or
+// the controller implements it.
+//
+// On the group's shard thread. Deterministic: what Apply does depends on the entries alone.
+#pragma once
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/entry.h"
+
+namespace millrace::raft {
+
+struct Leadership {
+  bool is_leader = false;
+  // As leader: its no-op is applied, so that everything of older terms is too. Until then no proposals.
+  bool is_ready = false;
+  Term term;
+  Voter leader;  // broker 0 if unknown
+  bool operator==(const Leadership&) const = default;
+};
+
+class StateMachine {
+ public:
+  virtual ~StateMachine() = default;
+  // Takes a snapshot's state, before any Apply; DATA_LOSS if it can't be read.
+  virtual Status Restore(Bytes state) = 0;
+  // A committed entry of any type, control entries included.
+  virtual void Apply(const core::Entry& entry) = 0;
+  // The state after everything applied.
+  virtual Bytes Snapshot() const = 0;
+  // Entries at and after `from` were cut from the log before they were committed; leadership was lost.
+  // Role, term, leader or readiness changed.
+  virtual void OnLeadership(const Leadership& leadership) = 0;
+};
+
+}  // namespace millrace::raft
