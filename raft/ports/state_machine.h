@@ -29,8 +29,10 @@ class StateMachine {
   virtual void Apply(const core::Entry& entry) = 0;
   // The state after everything applied.
   virtual Bytes Snapshot() const = 0;
-  // Entries at and after `from` were cut from the log before they were committed; leadership was lost.
-  // Role, term, leader or readiness changed.
+  // The offset of the record after everything applied; 0 where a state machine has no offsets.
+  virtual Offset next_offset() const = 0;
+  // Role, term, leader or readiness changed. When leadership is lost, the fate of what was proposed and not
+  // yet applied is unknown: it may be cut, or committed by another leader.
   virtual void OnLeadership(const Leadership& leadership) = 0;
 };
 

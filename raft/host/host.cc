@@ -1,0 +1,373 @@
+#include "raft/host/host.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::raft {
+namespace {
+
+// Entries read back from segments in one go, for a follower or at start.
+constexpr uint64_t kReadBytes = 1 << 20;
+// A group's tail is never trimmed below this, however many groups share the budget.
+constexpr uint64_t kTailBytesMin = 64 << 10;
+// Followers refuse entries a little later than leaders refuse proposals, so that what leaders took
+// can be replicated.
+constexpr double kFollowerPressureMax = 1.2;
+
+}  // namespace
+
+Host::Host(const HostOptions& options, const Environment& environment, Random random)
+    : options_(options), environment_(environment), random_(random) {
+  CHECK_NE(options_.self.broker, BrokerId());
+  environment_.log_store.SetSegmentListener(
+      [this, alive = is_alive_](RaftGroupId group, LogIndex readable_end) {
+        if (*alive) OnSegmentsGrew(group, readable_end);
+      });
+}
+
+Host::~Host() { Stop(); }
+
+void Host::Start() {
+  tick_timer_ = environment_.executor.RunAfter(options_.tick, [this, alive = is_alive_] {
+    if (*alive) OnTick();
+  });
+}
+
+void Host::Stop() {
+  environment_.executor.Cancel(tick_timer_);
+  *is_alive_ = false;
+  dirty_.clear();
+  replicas_.clear();
+}
+
+core::Options Host::CoreOptions() {
+  return {.self = options_.self,
+          .election_timeout_ticks = options_.election_timeout_ticks,
+          .heartbeat_ticks = options_.heartbeat_ticks,
+          .uncommitted_bytes_max = options_.uncommitted_bytes_max,
+          .random_seed = random_.Next()};
+}
+
+void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
+  const RaftGroupId group = recovered.record.group;
+  CHECK(!replicas_.contains(group)) << "group=" << group;
+  Status health = std::move(recovered.health);
+  if (health.ok() && !recovered.state.empty()) health = machine.Restore(recovered.state);
+  if (!health.ok()) LOG(ERROR) << "replica is silent group=" << group << " why=" << health;
+  auto replica = std::make_unique<Replica>(recovered.record, machine, recovered.state_index, health);
+  if (health.ok()) replica->joining = std::move(recovered.initial);
+  replicas_.emplace(group, std::move(replica));
+  if (health.ok()) Replay(group);
+}
+
+void Host::Replay(RaftGroupId group) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->joining.has_value()) return;
+  const LogIndex end = replica->joining->log.prefix().index;
+  if (replica->applied() < end) {
+    environment_.log_store.Read(
+        group, replica->applied() + 1, kReadBytes,
+        [this, group, alive = is_alive_](Result<std::vector<core::Entry>> entries) {
+          if (*alive) OnReplayRead(group, std::move(entries));
+        });
+    return;
+  }
+  core::InitialState initial = std::move(*replica->joining);
+  replica->joining.reset();
+  replica->Join(CoreOptions(), std::move(initial));
+  const core::Configuration& configuration = replica->core().configuration();
+  if (configuration.Members().size() == 1 && configuration.IsVoter(options_.self)) {
+    replica->core().Campaign();
+  }
+  MarkDirty(*replica);
+}
+
+void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->joining.has_value()) return;
+  if (!entries.ok()) {
+    replica->joining.reset();
+    replica->Fail(entries.status().With("read back the partition's segments"));
+    return;
+  }
+  CHECK(!entries->empty()) << "group=" << group << " applied=" << replica->applied();
+  for (const core::Entry& entry : *entries) {
+    if (entry.index <= replica->joining->log.prefix().index) replica->Apply(entry);
+  }
+  Replay(group);
+}
+
+void Host::CreateReplica(const ReplicaRecord& record, StateMachine& machine) {
+  CHECK(!replicas_.contains(record.group)) << "group=" << record.group;
+  auto replica = std::make_unique<Replica>(record, machine, LogIndex(), Status::Ok());
+  core::InitialState initial;
+  initial.configuration = record.configuration;
+  replica->joining = std::move(initial);
+  replicas_.emplace(record.group, std::move(replica));
+  const bool is_first = record.configuration.voters.empty() == false &&
+                        record.configuration.voters.front() == options_.self;
+  environment_.log_store.CreateReplica(record, [this, group = record.group, is_first,
+                                                alive = is_alive_] {
+    if (!*alive) return;
+    Replay(group);
+    Replica* created = FindMutable(group);
+    if (created == nullptr || !created->has_joined() || !is_first) return;
+    created->core().Campaign();
+    MarkDirty(*created);
+  });
+}
+
+void Host::RemoveReplica(RaftGroupId group, Task done) {
+  Replica* replica = FindMutable(group);
+  CHECK(replica != nullptr) << "group=" << group;
+  if (replica->has_joined()) replica->Fail(NotFound("the partition was deleted", Reason::kTopicDeleted));
+  replicas_.erase(group);
+  environment_.log_store.RemoveReplica(group, std::move(done));
+}
+
+Result<LogIndex> Host::Propose(RaftGroupId group, FrameHeader draft, Buffer frame) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->has_joined() || !replica->core().is_leader()) {
+    return NotLeader(group);
+  }
+  if (draft.type != FrameType::kNoOp && environment_.log_store.journal_pressure() > 1) {
+    return ResourceExhausted("the journal is full; segments are being written", Reason::kThrottled)
+        .RetryAfterMs(100);
+  }
+  core::Raft& raft = replica->core();
+  draft.group = group;
+  draft.term = raft.term();
+  draft.index = raft.log().last_index() + 1;
+  draft.chain = FrameChain(raft.log().last_chain(), draft);
+  core::Entry entry{.term = draft.term,
+                    .index = draft.index,
+                    .type = draft.type == FrameType::kNoOp ? core::EntryType::kNoOp
+                                                           : core::EntryType::kCommand,
+                    .chain = draft.chain,
+                    .frame = SealFrame(draft, std::move(frame)),
+                    .configuration = nullptr};
+  RETURN_IF_ERROR(raft.Propose(std::move(entry)));
+  MarkDirty(*replica);
+  return draft.index;
+}
+
+void Host::ProposeNoOp(Replica& replica) {
+  const FrameHeader draft{
+      .type = FrameType::kNoOp,
+      .flags = kFrameControl,
+      .base_offset = replica.next_offset(),
+      .append_time_ms = std::max(environment_.clock.WallMs(), replica.last_append_time_ms())};
+  const Result<LogIndex> index = Propose(replica.group(), draft, AllocateFrame(0));
+  CHECK(index.ok()) << "group=" << replica.group() << " " << index.status();
+}
+
+void Host::ReadBarrier(RaftGroupId group, MoveFunction<void(Status)> done) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->has_joined() || !replica->leadership().is_ready) {
+    done(NotLeader(group));
+    return;
+  }
+  const uint64_t request_id = random_.Next();
+  if (Status status = replica->core().ReadIndex(request_id); !status.ok()) {
+    done(status);
+    return;
+  }
+  replica->barriers().emplace(request_id,
+                              Replica::Barrier{.done = std::move(done), .index = std::nullopt});
+  MarkDirty(*replica);
+}
+
+const Replica* Host::Find(RaftGroupId group) const {
+  auto found = replicas_.find(group);
+  return found == replicas_.end() ? nullptr : found->second.get();
+}
+
+Replica* Host::FindMutable(RaftGroupId group) {
+  auto found = replicas_.find(group);
+  return found == replicas_.end() ? nullptr : found->second.get();
+}
+
+Status Host::NotLeader(RaftGroupId group) const {
+  const Replica* replica = Find(group);
+  if (replica != nullptr && !replica->health().ok()) {
+    return Unavailable("this broker's replica is silent: " + std::string(replica->health().message()),
+                       Reason::kReplicaSilent);
+  }
+  Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);
+  if (replica != nullptr && replica->has_joined() && replica->leadership().leader.broker.value()) {
+    status.AddMetadata("leader_id", std::to_string(replica->leadership().leader.broker.value()));
+    status.AddMetadata("leader_epoch", std::to_string(replica->leadership().term.value()));
+  }
+  return status;
+}
+
+uint64_t Host::tail_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [group, replica] : replicas_) {
+    if (replica->has_joined()) bytes += replica->core().log().tail_bytes();
+  }
+  return bytes;
+}
+
+void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->has_joined()) return;
+  const auto* append = std::get_if<core::AppendRequest>(&message);
+  if (append != nullptr && !append->entries.empty() &&
+      environment_.log_store.journal_pressure() > kFollowerPressureMax) {
+    return;
+  }
+  replica->core().Step(from, std::move(message));
+  MarkDirty(*replica);
+}
+
+void Host::OnPeerDisconnected(BrokerId peer) {
+  for (auto& [group, replica] : replicas_) {
+    if (!replica->has_joined()) continue;
+    // Staggered, so that many groups do not split their votes at the same instant.
+    const auto delay = static_cast<uint32_t>(random_.Below(3));
+    replica->core().PeerDisconnected(peer, delay);
+    MarkDirty(*replica);
+  }
+}
+
+void Host::OnTick() {
+  Start();
+  for (auto& [group, replica] : replicas_) {
+    if (!replica->has_joined()) continue;
+    replica->core().Tick();
+    if (replica->core().HasReady()) MarkDirty(*replica);
+  }
+  WatchDisk();
+}
+
+void Host::WatchDisk() {
+  if (outstanding_writes_.empty()) return;
+  const Duration waited = environment_.clock.Now() - outstanding_writes_.front().submitted;
+  if (waited < options_.tick * options_.election_timeout_ticks) return;
+  for (auto& [group, replica] : replicas_) {
+    if (!replica->has_joined() || !replica->core().is_leader()) continue;
+    if (replica->core().configuration().Members().size() == 1) continue;
+    LOG(WARNING) << "the disk stalls, giving up leadership group=" << group
+                 << " waited_us=" << waited.count();
+    replica->core().StepDown();
+    MarkDirty(*replica);
+    return;  // One a tick: staggered.
+  }
+}
+
+void Host::MarkDirty(Replica& replica) {
+  if (replica.is_dirty) return;
+  replica.is_dirty = true;
+  dirty_.push_back(replica.group());
+  if (is_flush_posted_) return;
+  is_flush_posted_ = true;
+  environment_.executor.Post([this, alive = is_alive_] {
+    if (*alive) Flush();
+  });
+}
+
+void Host::Flush() {
+  is_flush_posted_ = false;
+  std::vector<RaftGroupId> dirty = std::exchange(dirty_, {});
+  std::vector<GroupWrite> writes;
+  for (const RaftGroupId group : dirty) {
+    Replica* replica = FindMutable(group);
+    if (replica == nullptr) continue;
+    replica->is_dirty = false;
+    if (replica->has_joined()) Drain(*replica, &writes);
+  }
+  if (!writes.empty()) SubmitWrites(std::move(writes));
+}
+
+void Host::Drain(Replica& replica, std::vector<GroupWrite>* writes) {
+  while (replica.has_joined() && replica.core().HasReady()) {
+    core::Ready ready = replica.core().TakeReady();
+    if (!ready.fault.ok()) {
+      replica.Fail(std::move(ready.fault));
+      return;
+    }
+    SendMessages(replica, std::move(ready.messages));
+    if (ready.write.has_value()) {
+      writes->push_back({.group = replica.group(), .write = std::move(*ready.write)});
+    }
+    for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(replica, wanted);
+    for (const auto& read : ready.read_states) {
+      auto barrier = replica.barriers().find(read.request_id);
+      if (barrier != replica.barriers().end()) barrier->second.index = read.index;
+    }
+    replica.ApplyCommitted(environment_.log_store);
+    replica.UpdateLeadership();
+    replica.CompleteBarriers();
+    if (ready.wants_no_op && replica.core().is_leader()) ProposeNoOp(replica);
+  }
+}
+
+void Host::SendMessages(Replica& replica, std::vector<core::OutgoingMessage> messages) {
+  for (core::OutgoingMessage& outgoing : messages) {
+    const auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
+    const bool is_bulk = append != nullptr && !append->entries.empty() &&
+                         append->entries.front().index <= replica.core().log().prefix().index;
+    environment_.transport.SendRaft(outgoing.to, replica.group(), std::move(outgoing.message),
+                                    is_bulk);
+  }
+}
+
+void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
+  environment_.log_store.Read(
+      replica.group(), wanted.first_index, std::min(wanted.bytes_max, kReadBytes),
+      [this, group = replica.group(), wanted,
+       alive = is_alive_](Result<std::vector<core::Entry>> entries) {
+        if (!*alive) return;
+        Replica* waiting = FindMutable(group);
+        if (waiting == nullptr || !waiting->has_joined()) return;
+        LOG_IF(WARNING, !entries.ok()) << "cannot read entries for a follower group=" << group
+                                       << " index=" << wanted.first_index
+                                       << " why=" << entries.status();
+        waiting->core().OnEntriesRead(
+            wanted.peer, wanted.first_index,
+            entries.ok() ? std::move(*entries) : std::vector<core::Entry>());
+        MarkDirty(*waiting);
+      });
+}
+
+void Host::SubmitWrites(std::vector<GroupWrite> writes) {
+  std::vector<std::pair<RaftGroupId, core::DurablePoint>> points;
+  points.reserve(writes.size());
+  for (const GroupWrite& write : writes) points.emplace_back(write.group, write.write.durable_point);
+  outstanding_writes_.push_back({.submitted = environment_.clock.Now()});
+  environment_.log_store.Write(std::move(writes),
+                               [this, points = std::move(points), alive = is_alive_] {
+                                 if (*alive) OnWritten(points);
+                               });
+}
+
+void Host::OnWritten(const std::vector<std::pair<RaftGroupId, core::DurablePoint>>& points) {
+  CHECK(!outstanding_writes_.empty());
+  outstanding_writes_.pop_front();
+  for (const auto& [group, point] : points) {
+    Replica* replica = FindMutable(group);
+    if (replica == nullptr || !replica->has_joined()) continue;
+    replica->core().OnDurable(point);
+    MarkDirty(*replica);
+  }
+}
+
+void Host::OnSegmentsGrew(RaftGroupId group, LogIndex readable_end) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->has_joined()) return;
+  const uint64_t share = options_.tail_bytes_max / std::max<size_t>(1, replicas_.size());
+  replica->TrimTail(readable_end, std::max(share, kTailBytesMin));
+}
+
+void Host::CheckInvariants() const {
+  for (const auto& [group, replica] : replicas_) {
+    if (!replica->has_joined()) continue;
+    replica->core().CheckInvariants();
+    CHECK_LE(replica->applied(), std::max(replica->core().commit_index(), replica->applied()));
+  }
+}
+
+}  // namespace millrace::raft

@@ -1,0 +1,132 @@
+// Runs the Raft replicas of one shard: feeds each core its inputs, and carries out what the cores ask for,
+// many groups at a time. One turn of the shard's loop gives one write to the journal for all groups, and
+// one merged control frame per peer.
+//
+//   inputs (messages, ticks, completions, proposals)  ->  core  ->  Ready
+//   Ready: messages -> Transport;  write -> LogStore;  committed entries -> StateMachine, then segments
+//
+// Owned by the broker; everything on the shard's thread. Never reads a clock but for the disk's watchdog,
+// and decides nothing of the protocol.
+//
+//   Host host(options, {executor, clock, transport, log_store});
+//   host.AddReplica(std::move(recovered), partition);
+//   host.Propose(group, {.type = FrameType::kRecordBatch, ...}, std::move(payload_buffer));
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "proto/frame/frame.h"
+#include "raft/host/replica.h"
+#include "raft/ports/log_store.h"
+#include "raft/ports/state_machine.h"
+#include "raft/ports/transport.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/random.h"
+
+namespace millrace::raft {
+
+struct HostOptions {
+  Voter self;
+  Duration tick = std::chrono::milliseconds(25);
+  // Elections are drawn from [1, 2) times this many ticks: 300 to 600 ms by default.
+  uint32_t election_timeout_ticks = 12;
+  uint32_t heartbeat_ticks = 2;
+  // In-memory tails of all groups together; entries that segments do not have yet stay regardless.
+  uint64_t tail_bytes_max = 64 << 20;
+  // Uncommitted bytes of one group, past which proposals are refused.
+  uint64_t uncommitted_bytes_max = 32 << 20;
+};
+
+class Host {
+ public:
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    Transport& transport;
+    LogStore& log_store;
+  };
+
+  Host(const HostOptions& options, const Environment& environment, Random random);
+  ~Host();
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+
+  // Begins to tick.
+  void Start();
+  // Stops ticking and forgets all replicas; their state machines hear no more.
+  void Stop();
+
+  // Takes on a replica that storage recovered. Applies what its snapshot lacks, then joins the group.
+  // A replica whose health is not ok stays silent. `machine` outlives the replica.
+  void AddReplica(RecoveredReplica recovered, StateMachine& machine);
+  // Journals a new replica, then joins its group. The first listed voter campaigns at once.
+  void CreateReplica(const ReplicaRecord& record, StateMachine& machine);
+  // Leaves the group for good and removes its data; `done` once the tombstone is durable.
+  void RemoveReplica(RaftGroupId group, Task done);
+
+  // Seals `draft` (term, index, chain, lengths are filled in here; base_offset, offset_span, checksums and
+  // producer fields are the caller's) with `frame`, made by AllocateFrame, and appends it. The index on
+  // success. UNAVAILABLE (NOT_LEADER) with the leader, or RESOURCE_EXHAUSTED.
+  Result<LogIndex> Propose(RaftGroupId group, FrameHeader draft, Buffer frame);
+  // Calls `done` with ok once a majority confirmed that this broker leads the group and everything
+  // committed before the call is applied; UNAVAILABLE if that can't be had.
+  void ReadBarrier(RaftGroupId group, MoveFunction<void(Status)> done);
+
+  // The group's replica here; null if there is none.
+  const Replica* Find(RaftGroupId group) const;
+  // The error to give to whoever needs the leader of `group`.
+  Status NotLeader(RaftGroupId group) const;
+  uint64_t tail_bytes() const;
+  size_t replica_count() const { return replicas_.size(); }
+
+  // From the Transport.
+  void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message);
+  void OnPeerDisconnected(BrokerId peer);
+
+  // CHECKs the invariants of every core; for simulation.
+  void CheckInvariants() const;
+
+ private:
+  struct OutstandingWrite {
+    MonotonicTime submitted;
+  };
+
+  void OnTick();
+  void MarkDirty(Replica& replica);
+  void Flush();
+  // Hands on everything that `replica`'s core has ready; its write, if any, goes to `writes`.
+  void Drain(Replica& replica, std::vector<GroupWrite>* writes);
+  void SendMessages(Replica& replica, std::vector<core::OutgoingMessage> messages);
+  void ReadForPeer(Replica& replica, const core::EntriesWanted& wanted);
+  void ProposeNoOp(Replica& replica);
+  void SubmitWrites(std::vector<GroupWrite> writes);
+  void OnWritten(const std::vector<std::pair<RaftGroupId, core::DurablePoint>>& points);
+  // Applies, from segments, what the snapshot lacks of the part below the tail; then joins.
+  void Replay(RaftGroupId group);
+  void OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries);
+  void OnSegmentsGrew(RaftGroupId group, LogIndex readable_end);
+  void WatchDisk();
+  Replica* FindMutable(RaftGroupId group);
+  core::Options CoreOptions();
+
+  const HostOptions options_;
+  Environment environment_;
+  Random random_;
+  std::map<RaftGroupId, std::unique_ptr<Replica>> replicas_;
+  std::vector<RaftGroupId> dirty_;
+  bool is_flush_posted_ = false;
+  std::deque<OutstandingWrite> outstanding_writes_;
+  TimerId tick_timer_;
+  // Guards callbacks that outlive the host; shared with those callbacks alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::raft

@@ -1,0 +1,80 @@
+// One replica of one group as its host keeps it: the core, the state machine and how far each stage of an
+// entry's way has come: appended -> durable (core) -> committed (core) -> applied -> handed to segments.
+//
+// Owned by Host, on the shard's thread. Others read it through Host::Find.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/raft.h"
+#include "raft/ports/log_store.h"
+#include "raft/ports/state_machine.h"
+
+namespace millrace::raft {
+
+class Replica {
+ public:
+  // A replica that has not joined yet. `applied` is what the state machine's snapshot covers.
+  Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, Status health);
+
+  RaftGroupId group() const { return record_.group; }
+  const ReplicaRecord& record() const { return record_; }
+  // Not ok: silent for good, and why.
+  const Status& health() const { return health_; }
+  // Whether the core runs.
+  bool has_joined() const { return core_ != nullptr; }
+  // Pre: has_joined().
+  const core::Raft& core() const { return *core_; }
+  core::Raft& core() { return *core_; }
+  StateMachine& machine() { return *machine_; }
+  LogIndex applied() const { return applied_; }
+  const Leadership& leadership() const { return leadership_; }
+  // Where the next record goes and what append time is the least, after everything in the log.
+  Offset next_offset() const;
+  int64_t last_append_time_ms() const;
+
+  // Starts the core.
+  void Join(const core::Options& options, core::InitialState initial);
+  // Stops the core; the replica stays silent from now on.
+  void Fail(Status why);
+  // Applies the next entry. Pre: entry.index == applied() + 1.
+  void Apply(const core::Entry& entry);
+  // Applies what the core knows committed, hands it to `store`, and rolls where the store wants to.
+  void ApplyCommitted(LogStore& store);
+  // Tells the state machine if role, term, leader or readiness changed.
+  void UpdateLeadership();
+  // Forgets the tail's oldest entries that segments have, down to `keep_bytes`.
+  void TrimTail(LogIndex readable_end, uint64_t keep_bytes);
+
+  // Read barriers by request id, waiting for their round and then for applied to reach it.
+  struct Barrier {
+    MoveFunction<void(Status)> done;
+    std::optional<LogIndex> index;
+  };
+  std::map<uint64_t, Barrier>& barriers() { return barriers_; }
+  // Completes the barriers that applied() has reached, or all with an error once leadership is lost.
+  void CompleteBarriers();
+
+  bool is_dirty = false;
+  // While entries below the tail are applied at start.
+  std::optional<core::InitialState> joining;
+
+ private:
+  ReplicaRecord record_;
+  StateMachine* machine_;
+  std::unique_ptr<core::Raft> core_;
+  LogIndex applied_;
+  Term applied_term_;
+  LogIndex handed_over_;
+  int64_t applied_append_time_ms_ = 0;
+  Leadership leadership_;
+  Status health_;
+  std::map<uint64_t, Barrier> barriers_;
+};
+
+}  // namespace millrace::raft
