@@ -65,6 +65,9 @@ class LogStore {
   virtual void CreateReplica(const ReplicaRecord& record, Task durable) = 0;
   // Journals a tombstone, then removes the replica's segments. Group ids never come back.
   virtual void RemoveReplica(RaftGroupId group, Task durable) = 0;
+  // Whether a tombstone of the group is kept here: the controller's log, applied again after a restart,
+  // must not make it anew.
+  virtual bool WasRemoved(RaftGroupId group) const = 0;
 
   // Hands committed entries over, in order and without gaps, to be written into segments in the background.
   // The store keeps them alive until they are written.

@@ -1,0 +1,180 @@
+#include "broker/controller/bootstrap.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::BootstrapState;
+
+std::vector<Voter> ListOf(const BootstrapState& message) {
+  std::vector<Voter> list;
+  for (const auto& controller : message.controllers()) {
+    list.push_back({BrokerId(controller.broker_id()), Incarnation(controller.incarnation())});
+  }
+  std::sort(list.begin(), list.end());
+  return list;
+}
+
+bool Contains(const std::vector<Voter>& list, const Voter& who) {
+  return std::find(list.begin(), list.end(), who) != list.end();
+}
+
+std::string Name(const Voter& voter) {
+  return "broker " + std::to_string(voter.broker.value());
+}
+
+}  // namespace
+
+uint64_t ClusterUuid(std::string_view cluster_name, const std::vector<Voter>& controllers) {
+  uint64_t hash = 0xCBF29CE484222325;
+  const auto mix = [&hash](uint64_t byte) { hash = (hash ^ byte) * 0x100000001B3; };
+  for (const char c : cluster_name) mix(static_cast<unsigned char>(c));
+  for (const Voter& voter : controllers) {
+    for (int shift = 0; shift < 64; shift += 8) {
+      mix((uint64_t{voter.broker.value()} >> shift) & 0xFF);
+      mix((voter.incarnation.value() >> shift) & 0xFF);
+    }
+  }
+  return hash == 0 ? 1 : hash;
+}
+
+Bootstrap::Bootstrap(std::string cluster_name, Voter self, std::vector<BrokerId> members,
+                     Stage stage, std::vector<Voter> controllers)
+    : cluster_name_(std::move(cluster_name)),
+      self_(self),
+      members_(std::move(members)),
+      stage_(stage),
+      controllers_(std::move(controllers)) {
+  CHECK(std::find(members_.begin(), members_.end(), self_.broker) != members_.end());
+  peers_[self_.broker] = self_;
+  if (stage_ != Stage::kFresh) confirmed_.insert(self_.broker);
+}
+
+void Bootstrap::Start() {
+  if (stage_ != Stage::kFresh && !Contains(controllers_, self_)) {
+    actions_.refused = FailedPrecondition(
+        Name(self_) + " is not in the controllers' list that its own data directory holds");
+    return;
+  }
+  Advance();
+}
+
+void Bootstrap::OnPeerConnected(const Voter& peer) {
+  peers_[peer.broker] = peer;
+  Tell(peer.broker);
+  Advance();
+}
+
+void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
+  peers_[from.broker] = from;
+  if (!message.refusal().empty()) {
+    actions_.refused = FailedPrecondition(Name(from) + " refuses this broker: " + message.refusal());
+    return;
+  }
+  if (message.stage() == BootstrapState::STAGE_FRESH) {
+    if (stage_ != Stage::kFresh && !Contains(controllers_, from)) {
+      BootstrapState refusal = StateMessage();
+      refusal.set_refusal(
+          stage_ == Stage::kInitialized
+              ? Name(from) + " was wiped: the cluster knows it as another incarnation"
+              : Name(from) + " was wiped while the cluster was being set up: wipe the data "
+                             "directories of all controllers and start again");
+      LOG(ERROR) << "refused a controller: " << refusal.refusal();
+      actions_.messages.emplace_back(from.broker, std::move(refusal));
+    }
+    Advance();
+    return;
+  }
+  const std::vector<Voter> theirs = ListOf(message);
+  if (!Contains(theirs, self_)) {
+    actions_.refused = FailedPrecondition(
+        Name(self_) + " is not, with this data directory, in the list that " + Name(from) +
+        " holds: it was wiped, or belongs to another cluster; if the cluster was never up, wipe "
+        "the data directories of all controllers and start again");
+    return;
+  }
+  if (stage_ == Stage::kFresh) {
+    if (!is_storing_) Adopt(theirs);
+  } else if (theirs != controllers_) {
+    actions_.refused = FailedPrecondition(
+        "the controllers' lists of " + Name(self_) + " and " + Name(from) +
+        " differ: wipe the data directories of all controllers and start again");
+    return;
+  }
+  if (theirs != controllers_) return;
+  confirmed_.insert(from.broker);
+  if (message.stage() == BootstrapState::STAGE_INITIALIZED) {
+    for (const Voter& voter : controllers_) confirmed_.insert(voter.broker);
+    if (stage_ == Stage::kFresh) confirmed_.erase(self_.broker);
+  }
+  Advance();
+}
+
+void Bootstrap::Adopt(std::vector<Voter> list) {
+  CHECK(stage_ == Stage::kFresh);
+  CHECK(Contains(list, self_));
+  controllers_ = std::move(list);
+  is_storing_ = true;
+  actions_.store_list = controllers_;
+}
+
+void Bootstrap::Advance() {
+  if (is_storing_ || stage_ == Stage::kInitialized) return;
+  if (stage_ == Stage::kFresh) {
+    std::vector<Voter> list;
+    for (const BrokerId member : members_) {
+      auto peer = peers_.find(member);
+      if (peer == peers_.end()) return;
+      list.push_back(peer->second);
+    }
+    std::sort(list.begin(), list.end());
+    Adopt(std::move(list));
+    return;
+  }
+  const bool all_confirmed =
+      std::all_of(controllers_.begin(), controllers_.end(),
+                  [this](const Voter& voter) { return confirmed_.contains(voter.broker); });
+  if (!all_confirmed) return;
+  is_storing_ = true;
+  actions_.store_cluster_uuid = ClusterUuid(cluster_name_, controllers_);
+}
+
+void Bootstrap::OnStored() {
+  CHECK(is_storing_);
+  is_storing_ = false;
+  stage_ = stage_ == Stage::kFresh ? Stage::kListed : Stage::kInitialized;
+  confirmed_.insert(self_.broker);
+  TellAll();
+  Advance();
+}
+
+BootstrapState Bootstrap::StateMessage() const {
+  BootstrapState message;
+  switch (stage_) {
+    case Stage::kFresh: message.set_stage(BootstrapState::STAGE_FRESH); return message;
+    case Stage::kListed: message.set_stage(BootstrapState::STAGE_LISTED); break;
+    case Stage::kInitialized: message.set_stage(BootstrapState::STAGE_INITIALIZED); break;
+  }
+  for (const Voter& voter : controllers_) {
+    auto& listed = *message.add_controllers();
+    listed.set_broker_id(voter.broker.value());
+    listed.set_incarnation(voter.incarnation.value());
+  }
+  return message;
+}
+
+void Bootstrap::Tell(BrokerId peer) {
+  if (peer != self_.broker) actions_.messages.emplace_back(peer, StateMessage());
+}
+
+void Bootstrap::TellAll() {
+  for (const auto& [broker, voter] : peers_) Tell(broker);
+}
+
+Bootstrap::Actions Bootstrap::TakeActions() { return std::exchange(actions_, {}); }
+
+}  // namespace millrace::broker

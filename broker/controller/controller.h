@@ -1,0 +1,65 @@
+// The controller's state machine: the image as applied, the speculative image that decisions are made on
+// while this broker leads the controller group, and the requests that wait for their records to commit.
+//
+// Every broker that votes in the controller group has one; only the leader's decides. On the shard's
+// thread. It writes no log lines and reads no clock but to stamp append times through the one given.
+//
+//   controller.Execute([&](const Image& image) { return DecideDeleteTopic(image, request); },
+//                      [](Status status) { ... });   // after commit
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "broker/controller/decide.h"
+#include "broker/controller/image.h"
+#include "raft/host/host.h"
+#include "raft/ports/state_machine.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+class Controller final : public raft::StateMachine {
+ public:
+  using Decide = MoveFunction<Decision(const Image&)>;
+  using Done = MoveFunction<void(Status)>;
+  // Called after each applied record, with the image that holds it. A deleted topic is passed as it was.
+  using Listener = MoveFunction<void(const internal::v1::ControllerRecord&, const TopicInfo* deleted)>;
+
+  Controller(raft::Host& host, const Clock& clock) : host_(&host), clock_(&clock) {}
+
+  void SetListener(Listener listener) { listener_ = std::move(listener); }
+
+  // As applied here; any broker's.
+  const Image& image() const { return image_; }
+  bool is_ready() const { return leadership_.is_ready; }
+  const raft::Leadership& leadership() const { return leadership_; }
+
+  // Decides on the speculative image and replicates the records. `done` gets the decision's error, or ok
+  // once they are applied, or UNAVAILABLE if leadership was lost first (the fate is then unknown).
+  void Execute(Decide decide, Done done);
+
+  Status Restore(Bytes state) override;
+  void Apply(const raft::core::Entry& entry) override;
+  Bytes Snapshot() const override;
+  Offset next_offset() const override { return Offset(); }
+  void OnLeadership(const raft::Leadership& leadership) override;
+
+ private:
+  struct Pending {
+    LogIndex index;
+    std::vector<Done> waiting;
+  };
+
+  raft::Host* host_;
+  const Clock* clock_;
+  Listener listener_;
+  Image image_;
+  // Applied plus in flight; only while ready to lead.
+  std::optional<Image> speculative_;
+  std::deque<Pending> pending_;
+  raft::Leadership leadership_;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,138 @@
+#include "broker/controller/decide.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/config/topic_settings.h"
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::ControllerRecords;
+
+bool IsTopicNameCharacter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+// Brokers by the number of replicas that they hold, fewest first, then by id.
+std::vector<Voter> BrokersByLoad(const Image& image) {
+  std::map<BrokerId, size_t> load;
+  for (const auto& [id, broker] : image.brokers()) load[id] = 0;
+  for (const auto& [id, topic] : image.topics()) {
+    for (const PartitionInfo& partition : topic.partitions) {
+      for (const Voter& replica : partition.replicas) ++load[replica.broker];
+    }
+  }
+  std::vector<Voter> brokers;
+  for (const auto& [id, broker] : image.brokers()) brokers.push_back({id, broker.incarnation});
+  std::stable_sort(brokers.begin(), brokers.end(), [&load](const Voter& a, const Voter& b) {
+    return load[a.broker] < load[b.broker];
+  });
+  return brokers;
+}
+
+Status ValidateFactor(uint32_t factor, size_t cluster_size) {
+  const std::string text = std::to_string(factor);
+  if (factor != 1 && factor != 3 && factor != 5) {
+    return InvalidArgument("replication_factor " + text + " is not 1, 3 or 5");
+  }
+  if (factor > cluster_size) {
+    return InvalidArgument("replication_factor " + text + " is more than the cluster's " +
+                           std::to_string(cluster_size) + " broker(s)");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status ValidateTopicName(std::string_view name) {
+  if (name.empty()) return InvalidArgument("topic name is empty");
+  if (name.size() > kTopicNameBytesMax) {
+    return InvalidArgument("topic name of " + std::to_string(name.size()) +
+                           " bytes is longer than 249");
+  }
+  if (name == "." || name == "..") {
+    return InvalidArgument("topic name \"" + std::string(name) + "\" is not allowed");
+  }
+  if (!std::all_of(name.begin(), name.end(), IsTopicNameCharacter)) {
+    return InvalidArgument("topic name has a character other than a-z, A-Z, 0-9, '.', '_' and '-'");
+  }
+  return {};
+}
+
+Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
+                           size_t cluster_size) {
+  RETURN_IF_ERROR(ValidateTopicName(request.name()));
+  if (image.FindTopic(request.name()) != nullptr) {
+    return AlreadyExists("topic \"" + request.name() + "\" already exists");
+  }
+  const uint32_t partitions = request.partition_count() == 0 ? 1 : request.partition_count();
+  if (partitions > kPartitionCountMax) {
+    return InvalidArgument("partition_count " + std::to_string(partitions) + " is more than " +
+                           std::to_string(kPartitionCountMax));
+  }
+  const uint32_t default_factor = cluster_size >= 3 ? 3 : 1;
+  const uint32_t factor =
+      request.replication_factor() == 0 ? default_factor : request.replication_factor();
+  RETURN_IF_ERROR(ValidateFactor(factor, cluster_size));
+  RETURN_IF_ERROR(config::ValidateTopicSettings(
+      {request.settings().begin(), request.settings().end()}));
+  const std::vector<Voter> brokers = BrokersByLoad(image);
+  if (brokers.size() < factor) {
+    return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
+                       std::to_string(factor) + " brokers needed are registered yet");
+  }
+  ControllerRecords records;
+  auto& created = *records.add_records()->mutable_topic_created();
+  created.set_topic_id(image.next_topic_id().value());
+  created.set_name(request.name());
+  *created.mutable_settings() = request.settings();
+  uint64_t group = image.next_group_id().value();
+  for (uint32_t number = 0; number < partitions; ++number) {
+    auto& partition = *created.add_partitions();
+    partition.set_partition(number);
+    partition.set_group_id(group++);
+    for (uint32_t replica = 0; replica < factor; ++replica) {
+      const Voter& broker = brokers[(number + replica) % brokers.size()];
+      auto& placement = *partition.add_replicas();
+      placement.set_broker_id(broker.broker.value());
+      placement.set_incarnation(broker.incarnation.value());
+    }
+  }
+  return records;
+}
+
+Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request) {
+  const TopicInfo* topic = image.FindTopic(request.name());
+  if (topic == nullptr) {
+    return NotFound("topic \"" + request.name() + "\" does not exist", Reason::kUnknownTopic);
+  }
+  ControllerRecords records;
+  records.add_records()->mutable_topic_deleted()->set_topic_id(topic->id.value());
+  return records;
+}
+
+Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker) {
+  ControllerRecords records;
+  const BrokerInfo* known = image.FindBroker(BrokerId(broker.broker_id()));
+  if (known != nullptr && known->incarnation.value() != broker.incarnation()) {
+    return FailedPrecondition("broker " + std::to_string(broker.broker_id()) +
+                              " is registered with another incarnation: its data directory was "
+                              "replaced or wiped");
+  }
+  if (known != nullptr && known->client_address == broker.client_address()) return records;
+  *records.add_records()->mutable_broker_registered() = broker;
+  return records;
+}
+
+Decision DecideAllocateProducerIds(const Image& image) {
+  ControllerRecords records;
+  records.add_records()->mutable_producer_ids_allocated()->set_end(
+      image.next_producer_id().value() + kProducerIdBlock);
+  return records;
+}
+
+}  // namespace millrace::broker

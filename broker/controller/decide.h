@@ -1,0 +1,34 @@
+// The controller's decisions as pure functions (image, request) -> records: no clock, no chance, no I/O.
+// What they return takes effect when it is committed and applied (design D7).
+//
+//   ASSIGN_OR_RETURN(auto records, DecideCreateTopic(image, request, alive));
+#pragma once
+
+#include <string_view>
+
+#include "broker/controller/image.h"
+#include "millrace/internal/v1/controller.pb.h"
+#include "millrace/v1/admin_service.pb.h"
+#include "proto/base/status.h"
+
+namespace millrace::broker {
+
+inline constexpr size_t kTopicNameBytesMax = 249;
+inline constexpr uint32_t kPartitionCountMax = 10000;
+inline constexpr uint64_t kProducerIdBlock = 1000;
+
+using Decision = Result<internal::v1::ControllerRecords>;
+
+// INVALID_ARGUMENT that names the rule: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor "..".
+Status ValidateTopicName(std::string_view name);
+
+// ALREADY_EXISTS; INVALID_ARGUMENT naming the field; UNAVAILABLE while fewer brokers are registered than
+// the factor asks for and the cluster is known to have as many (`cluster_size`).
+Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
+                           size_t cluster_size);
+Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request);
+// No records if nothing changes. FAILED_PRECONDITION if the id is another incarnation's.
+Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker);
+Decision DecideAllocateProducerIds(const Image& image);
+
+}  // namespace millrace::broker

@@ -1,0 +1,69 @@
+// The cluster's metadata as the controller's log says it is: brokers, topics, placements and counters.
+// Changed by Apply alone, so that every broker that applied the same records has the same image.
+//
+// A value; on the shard's thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "millrace/internal/v1/controller.pb.h"
+#include "proto/base/ids.h"
+#include "raft/ports/log_store.h"
+
+namespace millrace::broker {
+
+struct BrokerInfo {
+  BrokerId id;
+  Incarnation incarnation;
+  std::string client_address;
+};
+
+struct PartitionInfo {
+  PartitionId partition;
+  RaftGroupId group;
+  std::vector<Voter> replicas;  // in order of placement: the first campaigns first
+};
+
+struct TopicInfo {
+  TopicId id;
+  std::string name;
+  std::map<std::string, std::string> settings;
+  std::vector<PartitionInfo> partitions;  // by partition number, without gaps
+};
+
+class Image {
+ public:
+  // Pre: the record was decided on an image equal to this one; what can't be is a broken invariant.
+  void Apply(const internal::v1::ControllerRecord& record);
+
+  const std::map<BrokerId, BrokerInfo>& brokers() const { return brokers_; }
+  const std::map<TopicId, TopicInfo>& topics() const { return topics_; }
+  // Null if there is none.
+  const TopicInfo* FindTopic(std::string_view name) const;
+  const TopicInfo* FindTopic(TopicId id) const;
+  const BrokerInfo* FindBroker(BrokerId id) const;
+
+  TopicId next_topic_id() const { return next_topic_id_; }
+  RaftGroupId next_group_id() const { return next_group_id_; }
+  ProducerId next_producer_id() const { return next_producer_id_; }
+  size_t partition_count() const;
+
+ private:
+  void ApplyTopicCreated(const internal::v1::TopicCreated& created);
+
+  std::map<BrokerId, BrokerInfo> brokers_;
+  std::map<TopicId, TopicInfo> topics_;
+  std::map<std::string, TopicId, std::less<>> topic_ids_;
+  TopicId next_topic_id_{1};
+  RaftGroupId next_group_id_{kControllerGroup.value() + 1};
+  ProducerId next_producer_id_{1};
+};
+
+// What the replica of `partition` is created from, the same on every broker.
+raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition);
+
+}  // namespace millrace::broker

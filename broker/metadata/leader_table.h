@@ -1,0 +1,44 @@
+// Who leads which Raft group, as far as this broker has heard: from its own replicas and from the leaders'
+// reports. Hints, never truth: a leader that is asked and isn't says so.
+//
+// Owned by the Broker, on the shard's thread. Pure.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+struct LeaderHint {
+  BrokerId leader;  // 0: none known
+  Term term;
+  bool operator==(const LeaderHint&) const = default;
+};
+
+class LeaderTable {
+ public:
+  // Takes a report unless a newer term is known. Waiters are told of every change.
+  void Report(RaftGroupId group, const LeaderHint& hint);
+  // The leader of `term` gave up or was lost, and no other is known.
+  void Lost(RaftGroupId group, Term term);
+  // Every group that `broker` leads has no known leader.
+  void BrokerGone(BrokerId broker);
+  void Forget(RaftGroupId group) { hints_.erase(group); }
+
+  LeaderHint Find(RaftGroupId group) const;
+  std::map<BrokerId, uint32_t> LeaderCounts() const;
+
+  // Calls `listener` once after any change. Listeners are called in the order they were added.
+  void OnceChanged(Task listener) { listeners_.push_back(std::move(listener)); }
+
+ private:
+  void NotifyChanged();
+
+  std::map<RaftGroupId, LeaderHint> hints_;
+  std::vector<Task> listeners_;
+};
+
+}  // namespace millrace::broker

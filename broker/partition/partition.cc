@@ -1,0 +1,343 @@
+#include "broker/partition/partition.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/checksum.h"
+#include "proto/base/mutants.h"
+#include "proto/frame/frame.h"
+#include "proto/record/record_batch.h"
+
+namespace millrace::broker {
+namespace {
+
+using raft::core::Entry;
+
+// A record may claim to be at most this much younger than the leader's clock.
+constexpr int64_t kFutureTimestampMsMax = 24 * 3600 * 1000;
+// Producers that were silent for so long, by append time, are forgotten.
+constexpr int64_t kProducerExpiryMs = int64_t{7} * 24 * 3600 * 1000;
+constexpr uint64_t kExpiryEveryEntries = 1024;
+
+// Of an entry in our own log, whose frame was checked when it came in.
+FrameHeader HeaderOf(const Entry& entry) {
+  Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
+  return *header;
+}
+
+Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {
+  return OutOfRange("offset " + std::to_string(offset.value()) + " is outside " +
+                        std::to_string(offsets.log_start.value()) + " to " +
+                        std::to_string(offsets.high_watermark.value()),
+                    Reason::kOffsetOutOfRange)
+      .AddMetadata("log_start_offset", std::to_string(offsets.log_start.value()))
+      .AddMetadata("end_offset", std::to_string(offsets.high_watermark.value()));
+}
+
+// Keeps the record batches of `entries` within the request's bytes.
+void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bool* is_full,
+             ReadOutcome* outcome) {
+  if (entry.type != raft::core::EntryType::kCommand) return;
+  if (!outcome->entries.empty() && *bytes + entry.size_bytes() > request.bytes_max) {
+    *is_full = true;
+    return;
+  }
+  const FrameHeader header = HeaderOf(entry);
+  *bytes += entry.size_bytes();
+  outcome->entries.push_back(entry);
+  outcome->next_offset = header.base_offset + header.offset_span;
+}
+
+}  // namespace
+
+Partition::Partition(RaftGroupId group, TopicPartition name, const Environment& environment)
+    : group_(group), name_(name), environment_(environment) {}
+
+void Partition::Produce(Bytes batch, ProduceDone done) {
+  if (!leadership_.is_ready) {
+    done(environment_.host.NotLeader(group_));
+    return;
+  }
+  if (batch.size() > batch_bytes_max_) {
+    done(InvalidArgument("batch of " + std::to_string(batch.size()) + " bytes is larger than " +
+                             std::to_string(batch_bytes_max_),
+                         Reason::kBatchTooLarge));
+    return;
+  }
+  const Result<RecordBatchView> view = ParseRecordBatch(batch.view(), name_);
+  if (!view.ok()) {
+    done(view.status());
+    return;
+  }
+  const int64_t now_ms = environment_.clock.WallMs();
+  if (view->max_timestamp_ms > now_ms + kFutureTimestampMsMax) {
+    done(InvalidArgument("record timestamp " + std::to_string(view->max_timestamp_ms) +
+                         " is more than a day ahead of the broker's clock"));
+    return;
+  }
+  if (environment_.store.disk_full()) {
+    done(ResourceExhausted("the broker's disk is full", Reason::kDiskFull).RetryAfterMs(1000));
+    return;
+  }
+  const ProducerId producer = view->producer_id;
+  if (producer != ProducerId() &&
+      !Admit(producers_.Check(producer, view->producer_epoch, view->first_sequence), &done)) {
+    return;
+  }
+  const raft::Replica* replica = environment_.host.Find(group_);
+  CHECK(replica != nullptr) << "group=" << group_;
+  const uint32_t crc = Crc32c(batch.view());
+  FrameHeader draft{
+      .type = FrameType::kRecordBatch,
+      .flags = static_cast<uint16_t>(view->is_packed ? kFramePacked : 0),
+      .payload_size = static_cast<uint32_t>(batch.size()),
+      .base_offset = replica->next_offset(),
+      .offset_span = view->record_count,
+      .record_count = view->record_count,
+      .append_time_ms = std::max(now_ms, replica->last_append_time_ms()),
+      .max_timestamp_ms = view->max_timestamp_ms,
+      .producer_id = producer,
+      .producer_epoch = view->producer_epoch,
+      .first_sequence = view->first_sequence,
+      .payload_crc = crc,
+      .stored_crc = crc};
+  Buffer frame = AllocateFrame(batch.size());
+  std::memcpy(FramePayload(frame), batch.data(), batch.size());
+  const Result<LogIndex> index = environment_.host.Propose(group_, draft, std::move(frame));
+  if (!index.ok()) {
+    done(index.status());
+    return;
+  }
+  if (producer != ProducerId()) {
+    producers_.AddInFlight(producer, view->producer_epoch,
+                           {.first_sequence = draft.first_sequence,
+                            .record_count = draft.record_count,
+                            .base_offset = draft.base_offset,
+                            .append_time_ms = draft.append_time_ms,
+                            .index = *index});
+  }
+  Pending& pending = pending_.emplace_back();
+  pending.index = *index;
+  pending.outcome = {.base_offset = draft.base_offset,
+                     .append_time_ms = draft.append_time_ms,
+                     .is_duplicate = false,
+                     .leader_epoch = leadership_.term};
+  pending.waiting.push_back(std::move(done));
+}
+
+bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
+  switch (check.verdict) {
+    case SequenceCheck::kNew:
+      return true;
+    case SequenceCheck::kRefused:
+      (*done)(check.error);
+      return false;
+    case SequenceCheck::kOldDuplicate:
+    case SequenceCheck::kDuplicate: {
+      const bool is_known = check.verdict == SequenceCheck::kDuplicate;
+      (*done)(ProduceOutcome{.base_offset = is_known ? check.original.base_offset : Offset(-1),
+                             .append_time_ms = check.original.append_time_ms,
+                             .is_duplicate = true,
+                             .leader_epoch = leadership_.term});
+      return false;
+    }
+    case SequenceCheck::kInFlight:
+      for (Pending& pending : pending_) {
+        if (pending.index == check.original.index) pending.waiting.push_back(std::move(*done));
+      }
+      return false;
+  }
+  return false;
+}
+
+PartitionOffsets Partition::offsets_now() const {
+  return {.log_start = log_start(),
+          .high_watermark = high_watermark(),
+          .leader_epoch = leadership_.term};
+}
+
+void Partition::Offsets(MoveFunction<void(Result<PartitionOffsets>)> done) {
+  environment_.host.ReadBarrier(
+      group_, [this, alive = is_alive_, done = std::move(done)](Status status) mutable {
+        if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+        if (!status.ok()) {
+          done(std::move(status));
+        } else {
+          done(offsets_now());
+        }
+      });
+}
+
+void Partition::Read(const ReadRequest& request, ReadDone done) {
+  if (!leadership_.is_ready) {
+    done(environment_.host.NotLeader(group_));
+  } else if (request.offset < log_start() || request.offset > high_watermark()) {
+    RefuseOutOfRange(request.offset, std::move(done));
+  } else if (request.offset == high_watermark()) {
+    done(ReadOutcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset});
+  } else if (TailHolds(request.offset)) {
+    done(TailOutcome(request));
+  } else {
+    ReadSegments(request, std::move(done));
+  }
+}
+
+void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
+  Offsets([offset, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+    if (!offsets.ok()) {
+      done(offsets.status());
+    } else if (offset >= offsets->log_start && offset <= offsets->high_watermark) {
+      // Committed while the barrier ran; the reader finds it on its next try.
+      done(ReadOutcome{.offsets = *offsets, .entries = {}, .next_offset = offset});
+    } else {
+      done(OffsetOutOfRange(offset, *offsets));
+    }
+  });
+}
+
+bool Partition::TailHolds(Offset offset) const {
+  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
+  const LogIndex first = log.prefix().index + 1;
+  return log.InTail(first) && HeaderOf(log.At(first)).base_offset <= offset;
+}
+
+// The last applied entry of the tail that begins at or before `offset` and holds records.
+LogIndex Partition::FindInTail(Offset offset) const {
+  const raft::Replica& replica = *environment_.host.Find(group_);
+  LogIndex low = replica.core().log().prefix().index + 1;
+  LogIndex high = replica.applied();
+  while (low < high) {
+    const LogIndex middle = low + (high - low + 1) / 2;
+    if (HeaderOf(replica.core().log().At(middle)).base_offset <= offset) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
+  const raft::Replica& replica = *environment_.host.Find(group_);
+  ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};
+  uint64_t bytes = 0;
+  bool is_full = false;
+  for (LogIndex at = FindInTail(request.offset); at <= replica.applied() && !is_full; ++at) {
+    Collect(replica.core().log().At(at), request, &bytes, &is_full, &outcome);
+  }
+  return outcome;
+}
+
+void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
+  environment_.store.ReadFromOffset(
+      group_, request.offset, request.bytes_max,
+      [this, request, alive = is_alive_,
+       done = std::move(done)](Result<std::vector<Entry>> entries) mutable {
+        if (!*alive) {
+          done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+          return;
+        }
+        if (!entries.ok()) {
+          done(entries.status());
+          return;
+        }
+        ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};
+        uint64_t bytes = 0;
+        bool is_full = false;
+        for (const Entry& entry : *entries) {
+          if (!is_full) Collect(entry, request, &bytes, &is_full, &outcome);
+        }
+        done(std::move(outcome));
+      });
+}
+
+uint64_t Partition::Wait(Offset offset, Task wake) {
+  CHECK_GE(offset, high_watermark());
+  waiters_.emplace(next_waiter_, Waiter{.offset = offset, .wake = std::move(wake)});
+  return next_waiter_++;
+}
+
+void Partition::WakeWaiters(bool all) {
+  std::vector<Task> woken;
+  for (auto at = waiters_.begin(); at != waiters_.end();) {
+    if (all || at->second.offset < high_watermark()) {
+      woken.push_back(std::move(at->second.wake));
+      at = waiters_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+  for (Task& wake : woken) wake();
+}
+
+Status Partition::Restore(Bytes state) {
+  internal::v1::PartitionState saved;
+  if (!saved.ParseFromArray(state.data(), static_cast<int>(state.size()))) {
+    return DataLoss("the partition's state in its segment cannot be read");
+  }
+  next_offset_ = Offset(saved.next_offset());
+  last_append_time_ms_ = saved.last_append_time_ms();
+  producers_.LoadFrom(saved);
+  return {};
+}
+
+Bytes Partition::Snapshot() const {
+  internal::v1::PartitionState saved;
+  saved.set_next_offset(next_offset_.value());
+  saved.set_last_append_time_ms(last_append_time_ms_);
+  producers_.SaveTo(&saved);
+  return Bytes::Own(saved.SerializeAsString());
+}
+
+void Partition::Apply(const Entry& entry) {
+  const FrameHeader header = HeaderOf(entry);
+  // Design D6: offsets follow on, asserted wherever an entry passes.
+  CHECK_EQ(header.base_offset, next_offset_) << "group=" << group_ << " index=" << entry.index;
+  CHECK_GE(header.append_time_ms, last_append_time_ms_) << "group=" << group_;
+  last_append_time_ms_ = header.append_time_ms;
+  if (header.type == FrameType::kRecordBatch) {
+    next_offset_ += header.offset_span;
+    if (header.producer_id != ProducerId()) {
+      producers_.Apply(header.producer_id, header.producer_epoch,
+                       {.first_sequence = header.first_sequence,
+                        .record_count = header.record_count,
+                        .base_offset = header.base_offset,
+                        .append_time_ms = header.append_time_ms,
+                        .index = entry.index});
+    }
+  }
+  if (entry.index.value() % kExpiryEveryEntries == 0) {
+    producers_.ExpireBefore(header.append_time_ms - kProducerExpiryMs);
+  }
+  while (!pending_.empty() && pending_.front().index <= entry.index) {
+    CHECK_EQ(pending_.front().index, entry.index) << "group=" << group_;
+    Pending committed = std::move(pending_.front());
+    pending_.pop_front();
+    for (ProduceDone& done : committed.waiting) {
+      done(committed.outcome);
+      committed.outcome.is_duplicate = true;
+    }
+  }
+  if (header.offset_span > 0 && !waiters_.empty()) WakeWaiters(/*all=*/false);
+}
+
+void Partition::OnLeadership(const raft::Leadership& leadership) {
+  const bool was_leading = leadership_.is_leader && leadership_.term == leadership.term;
+  leadership_ = leadership;
+  if (leadership.is_ready && MILLRACE_MUTANT(kSequencesLostOnLeaderChange)) producers_.Clear();
+  if (leadership.is_leader && was_leading) return;
+  producers_.DropInFlight();
+  std::deque<Pending> lost = std::exchange(pending_, {});
+  const Status why = environment_.host.NotLeader(group_);
+  for (Pending& pending : lost) {
+    for (ProduceDone& done : pending.waiting) done(why);
+  }
+  WakeWaiters(/*all=*/true);
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,140 @@
+// One replica of one partition: takes batches as leader, answers producers once their batch is committed,
+// and reads what is committed from the tail or from segments. Its log is the Raft group's log.
+//
+//   Produce -> check sequence -> frame -> Host::Propose ... committed ... Apply -> answer, wake readers
+//
+// A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log lines;
+// the clock only stamps append times.
+//
+//   partition.Produce(std::move(batch), [](Result<ProduceOutcome> outcome) { ... });
+//   partition.Read({.offset = o, .bytes_max = n}, [](Result<ReadOutcome> read) { ... });
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "broker/partition/producer_table.h"
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/host/host.h"
+#include "raft/ports/log_store.h"
+#include "raft/ports/state_machine.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+struct ProduceOutcome {
+  Offset base_offset;  // -1 for a duplicate too old to know
+  int64_t append_time_ms = 0;
+  bool is_duplicate = false;
+  Term leader_epoch;
+};
+
+struct PartitionOffsets {
+  Offset log_start;
+  Offset high_watermark;
+  Term leader_epoch;
+};
+
+// Committed batches in order; each entry's frame holds one (proto/frame).
+struct ReadOutcome {
+  PartitionOffsets offsets;
+  std::vector<raft::core::Entry> entries;
+  // One past the last record read; the offset asked for if there was none.
+  Offset next_offset;
+};
+
+struct ReadRequest {
+  Offset offset;
+  // Of frames; the first batch always passes.
+  uint64_t bytes_max = 0;
+};
+
+using ProduceDone = MoveFunction<void(Result<ProduceOutcome>)>;
+using ReadDone = MoveFunction<void(Result<ReadOutcome>)>;
+
+class Partition final : public raft::StateMachine {
+ public:
+  struct Environment {
+    raft::Host& host;
+    raft::LogStore& store;
+    const Clock& clock;
+  };
+  // Serialized bytes of one batch unless the topic says otherwise.
+  static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
+
+  Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
+  ~Partition() override { *is_alive_ = false; }
+
+  RaftGroupId group() const { return group_; }
+  const TopicPartition& name() const { return name_; }
+  void set_batch_bytes_max(uint32_t bytes) { batch_bytes_max_ = bytes; }
+
+  // Appends a serialized RecordBatch. `done` once it is committed and applied, or with the error:
+  // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER; the batch's fate may be unknown),
+  // RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence gap), ABORTED (fenced).
+  void Produce(Bytes batch, ProduceDone done);
+
+  // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE with
+  // log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
+  void Read(const ReadRequest& request, ReadDone done);
+  // The offsets at this moment, after a read barrier.
+  void Offsets(MoveFunction<void(Result<PartitionOffsets>)> done);
+
+  // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is lost.
+  // Pre: offset >= high_watermark(). The waiter's id, never 0.
+  uint64_t Wait(Offset offset, Task wake);
+  void CancelWait(uint64_t waiter) { waiters_.erase(waiter); }
+
+  const raft::Leadership& leadership() const { return leadership_; }
+  Offset high_watermark() const { return next_offset_; }
+  Offset log_start() const { return Offset(0); }
+
+  Status Restore(Bytes state) override;
+  void Apply(const raft::core::Entry& entry) override;
+  Bytes Snapshot() const override;
+  Offset next_offset() const override { return next_offset_; }
+  void OnLeadership(const raft::Leadership& leadership) override;
+
+ private:
+  struct Pending {
+    LogIndex index;
+    ProduceOutcome outcome;
+    std::vector<ProduceDone> waiting;
+  };
+  struct Waiter {
+    Offset offset;
+    Task wake;
+  };
+
+  // Whether a batch with this check may be appended; if not, `done` was answered or kept.
+  bool Admit(const SequenceCheck& check, ProduceDone* done);
+  ReadOutcome TailOutcome(const ReadRequest& request) const;
+  LogIndex FindInTail(Offset offset) const;
+  bool TailHolds(Offset offset) const;
+  void RefuseOutOfRange(Offset offset, ReadDone done);
+  void ReadSegments(const ReadRequest& request, ReadDone done);
+  PartitionOffsets offsets_now() const;
+  void WakeWaiters(bool all);
+
+  const RaftGroupId group_;
+  const TopicPartition name_;
+  Environment environment_;
+  uint32_t batch_bytes_max_ = kBatchBytesMaxDefault;
+  ProducerTable producers_;
+  Offset next_offset_;
+  int64_t last_append_time_ms_ = 0;
+  raft::Leadership leadership_;
+  std::deque<Pending> pending_;
+  std::map<uint64_t, Waiter> waiters_;
+  uint64_t next_waiter_ = 1;
+  // Guards callbacks that outlive the partition; shared with those callbacks alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::broker
