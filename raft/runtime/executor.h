@@ -21,8 +21,8 @@ class Executor {
  public:
   virtual ~Executor() = default;
 
-  // Runs `task` on the executor's thread, after the tasks posted before it; never inline. Any thread.
-  // Tasks posted after the executor stopped are destroyed without being run.
+  // Runs `task` on the executor's thread, after the tasks posted before it; never inline. Any
+  // thread. Tasks posted after the executor stopped are destroyed without being run.
   virtual void Post(Task task) = 0;
 
   // Runs `task` once `delay` has passed. Owner thread only.

@@ -3,7 +3,8 @@
 // there too, and never inside a call into this interface.
 //
 //   network.Connect({"127.0.0.1", 7441}, handler);   // handler.OnConnected(connection)
-//   connection.Send(std::move(frames));              // handler.OnData(...), handler.OnClosed(status)
+//   connection.Send(std::move(frames));              // handler.OnData(...),
+//   handler.OnClosed(status)
 #pragma once
 
 #include <cstdint>
@@ -49,7 +50,8 @@ class Connection {
   // Must be set before control returns to the executor after the connection was made known.
   // `handler` outlives the connection or its Close().
   virtual void SetHandler(ConnectionHandler* handler) = 0;
-  // Queues `pieces` behind what was queued; takes any amount, the caller bounds it by pending_bytes().
+  // Queues `pieces` behind what was queued; takes any amount, the caller bounds it by
+  // pending_bytes().
   virtual void Send(std::vector<Bytes> pieces) = 0;
   virtual size_t pending_bytes() const = 0;
   // Stop and resume reading, for backpressure.

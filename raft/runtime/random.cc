@@ -1,10 +1,9 @@
 #include "raft/runtime/random.h"
 
-#include <sys/random.h>
-
 #include <bit>
 
 #include <glog/logging.h>
+#include <sys/random.h>
 
 namespace millrace {
 namespace {

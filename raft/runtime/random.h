@@ -1,5 +1,5 @@
-// Randomness, injected: xoshiro256** (Blackman and Vigna, 2018) from a seed, so that the same seed gives
-// the same run. The real one is seeded once from the operating system.
+// Randomness, injected: xoshiro256** (Blackman and Vigna, 2018) from a seed, so that the same seed
+// gives the same run. The real one is seeded once from the operating system.
 //
 // One owner; not for several threads at once, and not for secrets.
 //
