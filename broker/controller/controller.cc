@@ -90,6 +90,7 @@ void Controller::OnLeadership(const raft::Leadership& leadership) {
   const bool was_ready = leadership_.is_ready;
   const bool same_term = leadership_.term == leadership.term;
   leadership_ = leadership;
+  if (leadership_listener_) leadership_listener_(leadership);
   if (leadership.is_ready && !(was_ready && same_term)) speculative_ = image_;
   if (leadership.is_ready) return;
   speculative_.reset();

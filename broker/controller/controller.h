@@ -31,6 +31,11 @@ class Controller final : public raft::StateMachine {
 
   void SetListener(Listener listener) { listener_ = std::move(listener); }
 
+  // Told of every change of leadership, after the controller itself.
+  void SetLeadershipListener(MoveFunction<void(const raft::Leadership&)> listener) {
+    leadership_listener_ = std::move(listener);
+  }
+
   // As applied here; any broker's.
   const Image& image() const { return image_; }
   bool is_ready() const { return leadership_.is_ready; }
@@ -55,6 +60,7 @@ class Controller final : public raft::StateMachine {
   raft::Host* host_;
   const Clock* clock_;
   Listener listener_;
+  MoveFunction<void(const raft::Leadership&)> leadership_listener_;
   Image image_;
   // Applied plus in flight; only while ready to lead.
   std::optional<Image> speculative_;

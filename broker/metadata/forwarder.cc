@@ -71,6 +71,13 @@ void Forwarder::Complete(uint64_t request_id, Result<Bytes> result) {
   waiting.done(std::move(result));
 }
 
+void Forwarder::ServeHere(std::string_view method, Bytes body, Duration timeout,
+                          ForwardDone done) {
+  auto handler = handlers_.find(method);
+  CHECK(handler != handlers_.end()) << "method=" << method;
+  handler->second(std::move(body), timeout, std::move(done));
+}
+
 void Forwarder::OnRequest(BrokerId from, const Bytes& body) {
   ForwardRequest wire;
   if (!wire.ParseFromArray(body.data(), static_cast<int>(body.size()))) {

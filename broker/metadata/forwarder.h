@@ -55,6 +55,8 @@ class Forwarder {
   // Calls `done` once: with the reply, the other side's error, UNAVAILABLE if the connection breaks or
   // there is none, or DEADLINE_EXCEEDED.
   void Forward(Request request, ForwardDone done);
+  // Serves a request of this broker's own. Pre: `method` has a handler.
+  void ServeHere(std::string_view method, Bytes body, Duration timeout, ForwardDone done);
   void Serve(std::string_view method, ForwardHandler handler) {
     handlers_.emplace(method, std::move(handler));
   }

@@ -330,6 +330,7 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   const bool was_leading = leadership_.is_leader && leadership_.term == leadership.term;
   leadership_ = leadership;
   if (leadership.is_ready && MILLRACE_MUTANT(kSequencesLostOnLeaderChange)) producers_.Clear();
+  if (listener_) listener_(leadership);
   if (leadership.is_leader && was_leading) return;
   producers_.DropInFlight();
   std::deque<Pending> lost = std::exchange(pending_, {});

@@ -91,6 +91,10 @@ class Partition final : public raft::StateMachine {
   uint64_t Wait(Offset offset, Task wake);
   void CancelWait(uint64_t waiter) { waiters_.erase(waiter); }
 
+  // Told of every change, after the partition itself.
+  void SetLeadershipListener(MoveFunction<void(const raft::Leadership&)> listener) {
+    listener_ = std::move(listener);
+  }
   const raft::Leadership& leadership() const { return leadership_; }
   Offset high_watermark() const { return next_offset_; }
   Offset log_start() const { return Offset(0); }
@@ -130,6 +134,7 @@ class Partition final : public raft::StateMachine {
   Offset next_offset_;
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;
+  MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
   std::map<uint64_t, Waiter> waiters_;
   uint64_t next_waiter_ = 1;

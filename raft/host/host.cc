@@ -99,21 +99,19 @@ void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entr
   Replay(group);
 }
 
-void Host::CreateReplica(const ReplicaRecord& record, StateMachine& machine) {
+void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
   CHECK(!replicas_.contains(record.group)) << "group=" << record.group;
   auto replica = std::make_unique<Replica>(record, machine, LogIndex(), Status::Ok());
   core::InitialState initial;
   initial.configuration = record.configuration;
   replica->joining = std::move(initial);
   replicas_.emplace(record.group, std::move(replica));
-  const bool is_first = record.configuration.voters.empty() == false &&
-                        record.configuration.voters.front() == options_.self;
-  environment_.log_store.CreateReplica(record, [this, group = record.group, is_first,
+  environment_.log_store.CreateReplica(record, [this, group = record.group, campaign,
                                                 alive = is_alive_] {
     if (!*alive) return;
     Replay(group);
     Replica* created = FindMutable(group);
-    if (created == nullptr || !created->has_joined() || !is_first) return;
+    if (created == nullptr || !created->has_joined() || !campaign) return;
     created->core().Campaign();
     MarkDirty(*created);
   });

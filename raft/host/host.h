@@ -67,8 +67,9 @@ class Host {
   // Takes on a replica that storage recovered. Applies what its snapshot lacks, then joins the group.
   // A replica whose health is not ok stays silent. `machine` outlives the replica.
   void AddReplica(RecoveredReplica recovered, StateMachine& machine);
-  // Journals a new replica, then joins its group. The first listed voter campaigns at once.
-  void CreateReplica(const ReplicaRecord& record, StateMachine& machine);
+  // Journals a new replica, then joins its group, and campaigns at once if `campaign` (one replica of a
+  // new group should).
+  void CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine);
   // Leaves the group for good and removes its data; `done` once the tombstone is durable.
   void RemoveReplica(RaftGroupId group, Task done);
 

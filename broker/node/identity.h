@@ -1,0 +1,30 @@
+// Who this broker is, durably: storage's superblock in production and simulation alike. The node only asks
+// for the two steps of the bootstrap to be stored (design D3, "Identity").
+//
+// On the shard's thread; completions too.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "broker/controller/bootstrap.h"
+#include "proto/base/ids.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+class Identity {
+ public:
+  virtual ~Identity() = default;
+  virtual Voter self() const = 0;
+  virtual Bootstrap::Stage stage() const = 0;
+  // Empty while fresh.
+  virtual std::vector<Voter> controllers() const = 0;
+  // 0 until initialised.
+  virtual uint64_t cluster_uuid() const = 0;
+  // Each calls `durable` once the step can't be forgotten; an error ends the process.
+  virtual void StoreControllers(const std::vector<Voter>& controllers, Task durable) = 0;
+  virtual void StoreClusterUuid(uint64_t cluster_uuid, Task durable) = 0;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,321 @@
+#include "broker/node/node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::BootstrapState;
+using internal::v1::GroupLeader;
+using internal::v1::LeaderReport;
+
+// Reports are sent on every change; now and then all again, should one have been lost.
+constexpr Duration kReportInterval = std::chrono::seconds(1);
+constexpr Duration kRegisterRetry = std::chrono::milliseconds(50);
+constexpr Duration kRegisterTimeout = std::chrono::seconds(2);
+
+raft::HostOptions WithSelf(raft::HostOptions options, Voter self) {
+  options.self = self;
+  return options;
+}
+
+}  // namespace
+
+Node::Node(const NodeOptions& options, const Environment& environment,
+           std::vector<raft::RecoveredReplica> recovered, Random random)
+    : options_(options),
+      environment_(environment),
+      recovered_(std::move(recovered)),
+      host_(WithSelf(options.host, environment.identity.self()),
+            {environment.executor, environment.clock, environment.transport,
+             environment.log_store},
+            random.Fork()),
+      controller_(host_, environment.clock),
+      forwarder_(environment.executor, environment.transport),
+      partitions_({host_, environment.log_store, environment.clock}, environment.identity.self()),
+      bootstrap_(options.cluster_name, environment.identity.self(), options.members,
+                 environment.identity.stage(), environment.identity.controllers()),
+      context_{.executor = environment.executor,
+               .clock = environment.clock,
+               .host = host_,
+               .transport = environment.transport,
+               .controller = controller_,
+               .leaders = leaders_,
+               .partitions = partitions_,
+               .forwarder = forwarder_,
+               .self = environment.identity.self(),
+               .cluster_name = options.cluster_name,
+               .client_address = options.client_address,
+               .cluster_size = options.members.size(),
+               .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
+               .once_image_changed =
+                   [this](Task task) { image_listeners_.push_back(std::move(task)); }},
+      metadata_service_(context_),
+      producer_service_(context_),
+      consumer_service_(context_),
+      admin_service_(context_) {
+  metadata_service_.Register(&registry_);
+  producer_service_.Register(&registry_);
+  consumer_service_.Register(&registry_);
+  admin_service_.Register(&registry_);
+  forwarder_.Serve(kForwardRegister, [this](Bytes body, Duration, ForwardDone done) {
+    auto request = std::make_shared<internal::v1::RegisterRequest>();
+    if (!request->ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+      return done(InvalidArgument("a broker's registration cannot be read"));
+    }
+    controller_.Execute(
+        [request](const Image& image) { return DecideRegister(image, request->broker()); },
+        [done = std::move(done)](Status status) mutable {
+          if (!status.ok()) return done(std::move(status));
+          done(Bytes());
+        });
+  });
+  controller_.SetListener(
+      [this](const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {
+        OnRecord(record, deleted);
+      });
+  controller_.SetLeadershipListener([this](const raft::Leadership& leadership) {
+    OnLeadership(kControllerGroup, leadership);
+  });
+  partitions_.SetLeadershipListener(
+      [this](RaftGroupId group, const raft::Leadership& leadership) {
+        OnLeadership(group, leadership);
+      });
+}
+
+Node::~Node() { Stop(); }
+
+void Node::Start(OnFatal on_fatal) {
+  on_fatal_ = std::move(on_fatal);
+  bootstrap_.Start();
+  CarryOutBootstrap();
+}
+
+void Node::Stop() {
+  if (!*is_alive_) return;
+  *is_alive_ = false;
+  environment_.executor.Cancel(register_timer_);
+  environment_.executor.Cancel(report_timer_);
+  host_.Stop();
+  partitions_.Clear();
+}
+
+void Node::OnceReady(Task task) {
+  if (is_ready_) {
+    environment_.executor.Post(std::move(task));
+  } else {
+    ready_listeners_.push_back(std::move(task));
+  }
+}
+
+void Node::Fatal(Status why) {
+  if (!on_fatal_) return;
+  OnFatal on_fatal = std::exchange(on_fatal_, {});
+  on_fatal(std::move(why));
+}
+
+void Node::CarryOutBootstrap() {
+  Bootstrap::Actions actions = bootstrap_.TakeActions();
+  for (const auto& [peer, message] : actions.messages) {
+    environment_.transport.SendPeer(peer, raft::Lane::kControl, raft::PeerKind::kBootstrap,
+                                    {Bytes::Own(message.SerializeAsString())});
+  }
+  if (!actions.refused.ok()) return Fatal(std::move(actions.refused));
+  const auto stored = [this, alive = is_alive_] {
+    if (!*alive) return;
+    bootstrap_.OnStored();
+    CarryOutBootstrap();
+  };
+  if (actions.store_list.has_value()) {
+    environment_.identity.StoreControllers(*actions.store_list, stored);
+  }
+  if (actions.store_cluster_uuid.has_value()) {
+    environment_.identity.StoreClusterUuid(*actions.store_cluster_uuid, stored);
+  }
+  if (bootstrap_.stage() == Bootstrap::Stage::kInitialized && !is_started_) StartGroups();
+}
+
+void Node::StartGroups() {
+  is_started_ = true;
+  LOG(INFO) << "joining the cluster name=" << options_.cluster_name
+            << " broker=" << context_.self.broker;
+  host_.Start();
+  bool has_controller = false;
+  for (raft::RecoveredReplica& replica : std::exchange(recovered_, {})) {
+    if (replica.record.group == kControllerGroup) {
+      has_controller = true;
+      host_.AddReplica(std::move(replica), controller_);
+    } else {
+      partitions_.AddRecovered(std::move(replica));
+    }
+  }
+  if (!has_controller) {
+    raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
+    record.configuration.voters = bootstrap_.controllers();
+    host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);
+  }
+  ReportRegularly();
+}
+
+void Node::OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {
+  if (record.has_topic_created()) {
+    partitions_.OnTopicCreated(
+        *controller_.image().FindTopic(TopicId(record.topic_created().topic_id())));
+  }
+  if (deleted != nullptr) {
+    partitions_.OnTopicDeleted(*deleted);
+    for (const PartitionInfo& partition : deleted->partitions) leaders_.Forget(partition.group);
+  }
+  // Not from within Apply: what listeners do may propose.
+  environment_.executor.Post([this, alive = is_alive_] {
+    if (!*alive) return;
+    CheckReady();
+    std::vector<Task> listeners = std::exchange(image_listeners_, {});
+    for (Task& listener : listeners) listener();
+  });
+}
+
+void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
+  const LeaderHint hint{.leader = leadership.leader.broker, .term = leadership.term};
+  if (!leadership.is_leader) {
+    if (hint.leader == BrokerId()) {
+      leaders_.Lost(group, leadership.term);
+    } else {
+      leaders_.Report(group, hint);
+    }
+  } else if (leadership.is_ready) {
+    leaders_.Report(group, {.leader = context_.self.broker, .term = leadership.term});
+    GroupLeader leader;
+    leader.set_group_id(group.value());
+    leader.set_term(leadership.term.value());
+    for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, {leader});
+  }
+  if (group == kControllerGroup) {
+    environment_.executor.Post([this, alive = is_alive_] {
+      if (*alive) CheckReady();
+    });
+  }
+}
+
+void Node::CheckReady() {
+  const BrokerInfo* self = controller_.image().FindBroker(context_.self.broker);
+  const bool is_registered = self != nullptr && self->incarnation == context_.self.incarnation &&
+                             self->client_address == options_.client_address;
+  const bool has_controller = controller_.leadership().leader.broker != BrokerId();
+  if (!is_registered && has_controller) Register();
+  if (is_ready_ || !is_registered || !has_controller) return;
+  is_ready_ = true;
+  LOG(INFO) << "ready broker=" << context_.self.broker
+            << " controller=" << controller_.leadership().leader.broker;
+  std::vector<Task> listeners = std::exchange(ready_listeners_, {});
+  for (Task& listener : listeners) listener();
+}
+
+void Node::Register() {
+  if (is_registering_) return;
+  is_registering_ = true;
+  internal::v1::RegisterRequest request;
+  request.mutable_broker()->set_broker_id(context_.self.broker.value());
+  request.mutable_broker()->set_incarnation(context_.self.incarnation.value());
+  request.mutable_broker()->set_client_address(options_.client_address);
+  context_.AskController(
+      kForwardRegister, Bytes::Own(request.SerializeAsString()), kRegisterTimeout,
+      [this, alive = is_alive_](Result<Bytes> reply) {
+        if (!*alive) return;
+        if (!reply.ok() && reply.status().code() == Code::kFailedPrecondition) {
+          return Fatal(reply.status());
+        }
+        // Until the record is applied here, or after an error that will pass.
+        register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive] {
+          if (!*alive) return;
+          is_registering_ = false;
+          CheckReady();
+        });
+      });
+}
+
+std::vector<GroupLeader> Node::LedGroups() const {
+  std::vector<GroupLeader> led;
+  const auto add = [&led](RaftGroupId group, const raft::Leadership& leadership) {
+    if (!leadership.is_ready) return;
+    GroupLeader& leader = led.emplace_back();
+    leader.set_group_id(group.value());
+    leader.set_term(leadership.term.value());
+  };
+  add(kControllerGroup, controller_.leadership());
+  for (const auto& [group, partition] : partitions_.all()) add(group, partition->leadership());
+  return led;
+}
+
+void Node::SendLeaderReport(BrokerId to, const std::vector<GroupLeader>& leaders) {
+  LeaderReport report;
+  for (const GroupLeader& leader : leaders) *report.add_leaders() = leader;
+  environment_.transport.SendPeer(to, raft::Lane::kControl, raft::PeerKind::kLeaderReport,
+                                  {Bytes::Own(report.SerializeAsString())});
+}
+
+void Node::ReportRegularly() {
+  report_timer_ = environment_.executor.RunAfter(kReportInterval, [this, alive = is_alive_] {
+    if (*alive) ReportRegularly();
+  });
+  const std::vector<GroupLeader> led = LedGroups();
+  if (led.empty()) return;
+  for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, led);
+}
+
+void Node::TakeLeaderReport(BrokerId from, const Bytes& body) {
+  LeaderReport report;
+  if (!report.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    LOG(WARNING) << "a leader report cannot be read from=" << from;
+    return;
+  }
+  for (const GroupLeader& leader : report.leaders()) {
+    leaders_.Report(RaftGroupId(leader.group_id()), {.leader = from, .term = Term(leader.term())});
+  }
+}
+
+void Node::OnRaftMessage(const Voter& from, RaftGroupId group, raft::core::Message message) {
+  host_.OnRaftMessage(from, group, std::move(message));
+}
+
+void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
+  switch (kind) {
+    case raft::PeerKind::kBootstrap: {
+      BootstrapState state;
+      if (!state.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+        LOG(WARNING) << "a bootstrap message cannot be read from=" << from;
+        return;
+      }
+      bootstrap_.OnMessage(from, state);
+      return CarryOutBootstrap();
+    }
+    case raft::PeerKind::kLeaderReport: return TakeLeaderReport(from.broker, body);
+    case raft::PeerKind::kForwardRequest: return forwarder_.OnRequest(from.broker, body);
+    case raft::PeerKind::kForwardReply: return forwarder_.OnReply(from.broker, body);
+  }
+  LOG(WARNING) << "a message of an unknown kind was ignored from=" << from;
+}
+
+void Node::OnPeerConnected(const raft::PeerIdentity& peer) {
+  LOG(INFO) << "peer connected broker=" << peer.voter.broker << " boot_epoch=" << peer.boot_epoch;
+  connected_[peer.voter.broker] = peer.boot_epoch;
+  bootstrap_.OnPeerConnected(peer.voter);
+  CarryOutBootstrap();
+  const std::vector<GroupLeader> led = LedGroups();
+  if (!led.empty()) SendLeaderReport(peer.voter.broker, led);
+}
+
+void Node::OnPeerDisconnected(BrokerId peer, const Status& why) {
+  LOG(INFO) << "peer disconnected broker=" << peer << " why=" << why;
+  connected_.erase(peer);
+  forwarder_.OnPeerDisconnected(peer);
+  leaders_.BrokerGone(peer);
+  host_.OnPeerDisconnected(peer);
+}
+
+void Node::OnPeerRefused(const Status& why) { LOG(ERROR) << "peer refused why=" << why; }
+
+}  // namespace millrace::broker

@@ -1,0 +1,127 @@
+// One broker without the world around it: the controller's replica, the partitions, the services and the
+// Raft host, put together over a Transport, a LogStore and an Identity. main.cc gives it the real ones,
+// the simulator its own; the Node can't tell.
+//
+// Start, then: bootstrap with the other controllers (once in a cluster's life), join the controller's
+// group, register, serve. Everything on the shard's thread.
+//
+//   Node node(options, environment, std::move(recovered));
+//   node.Start([](Status fatal) { ... });          // called if this broker can't go on
+//   edge.Serve(node.registry());
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/controller/bootstrap.h"
+#include "broker/controller/controller.h"
+#include "broker/metadata/forwarder.h"
+#include "broker/metadata/leader_table.h"
+#include "broker/node/identity.h"
+#include "broker/partition/partition_set.h"
+#include "broker/service/admin_service.h"
+#include "broker/service/call.h"
+#include "broker/service/consumer_service.h"
+#include "broker/service/context.h"
+#include "broker/service/metadata_service.h"
+#include "broker/service/producer_service.h"
+#include "raft/host/host.h"
+#include "raft/ports/log_store.h"
+#include "raft/ports/transport.h"
+
+namespace millrace::broker {
+
+struct NodeOptions {
+  std::string cluster_name;
+  // HOST:PORT that clients are told.
+  std::string client_address;
+  // The controllers' ids, this broker's included.
+  std::vector<BrokerId> members;
+  // `self` is filled in from the identity.
+  raft::HostOptions host;
+};
+
+class Node final : public raft::TransportHandler {
+ public:
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    raft::Transport& transport;
+    raft::LogStore& log_store;
+    Identity& identity;
+  };
+  using OnFatal = MoveFunction<void(Status)>;
+
+  Node(const NodeOptions& options, const Environment& environment,
+       std::vector<raft::RecoveredReplica> recovered, Random random);
+  ~Node() override;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  // `on_fatal` is called at most once, if this broker can't go on (wiped, refused by its cluster).
+  void Start(OnFatal on_fatal);
+  // Forgets all replicas; nothing is called back after.
+  void Stop();
+  // Calls `task` once this broker is registered and knows the controller's leader.
+  void OnceReady(Task task);
+  bool is_ready() const { return is_ready_; }
+
+  ServiceRegistry& registry() { return registry_; }
+  raft::Host& host() { return host_; }
+  const Controller& controller() const { return controller_; }
+  const PartitionSet& partitions() const { return partitions_; }
+  const LeaderTable& leaders() const { return leaders_; }
+
+  void OnRaftMessage(const Voter& from, RaftGroupId group,
+                     raft::core::Message message) override;
+  void OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) override;
+  void OnPeerConnected(const raft::PeerIdentity& peer) override;
+  void OnPeerDisconnected(BrokerId peer, const Status& why) override;
+  void OnPeerRefused(const Status& why) override;
+
+ private:
+
+  void CarryOutBootstrap();
+  void StartGroups();
+  void OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted);
+  void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
+  void Register();
+  void CheckReady();
+  void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
+  std::vector<internal::v1::GroupLeader> LedGroups() const;
+  void ReportRegularly();
+  void TakeLeaderReport(BrokerId from, const Bytes& body);
+  void Fatal(Status why);
+
+  NodeOptions options_;
+  Environment environment_;
+  std::vector<raft::RecoveredReplica> recovered_;
+  raft::Host host_;
+  Controller controller_;
+  LeaderTable leaders_;
+  Forwarder forwarder_;
+  PartitionSet partitions_;
+  Bootstrap bootstrap_;
+  ServiceContext context_;
+  MetadataService metadata_service_;
+  ProducerService producer_service_;
+  ConsumerService consumer_service_;
+  AdminService admin_service_;
+  ServiceRegistry registry_;
+
+  std::map<BrokerId, BootEpoch> connected_;
+  std::vector<Task> image_listeners_;
+  std::vector<Task> ready_listeners_;
+  OnFatal on_fatal_;
+  bool is_started_ = false;
+  bool is_ready_ = false;
+  bool is_registering_ = false;
+  TimerId register_timer_;
+  TimerId report_timer_;
+  // Guards callbacks that outlive the node; shared with those alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::broker

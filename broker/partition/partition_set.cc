@@ -1,0 +1,59 @@
+#include "broker/partition/partition_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "broker/config/topic_settings.h"
+
+namespace millrace::broker {
+
+Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
+  auto partition = std::make_unique<Partition>(group, name, environment_);
+  partition->SetLeadershipListener([this, group](const raft::Leadership& leadership) {
+    if (listener_) listener_(group, leadership);
+  });
+  return partitions_.emplace(group, std::move(partition)).first->second.get();
+}
+
+void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
+  const RaftGroupId group = recovered.record.group;
+  Partition* partition = Emplace(group, recovered.record.partition);
+  environment_.host.AddReplica(std::move(recovered), *partition);
+}
+
+void PartitionSet::OnTopicCreated(const TopicInfo& topic) {
+  const uint32_t batch_bytes_max = config::TopicSettings(topic.settings).batch_bytes_max;
+  for (const PartitionInfo& info : topic.partitions) {
+    if (std::find(info.replicas.begin(), info.replicas.end(), self_) == info.replicas.end()) {
+      continue;
+    }
+    if (environment_.store.WasRemoved(info.group)) continue;
+    Partition* partition = Find(info.group);
+    if (partition == nullptr) {
+      partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
+      environment_.host.CreateReplica(RecordOf(topic, info), info.replicas.front() == self_,
+                                      *partition);
+    }
+    partition->set_batch_bytes_max(batch_bytes_max);
+  }
+}
+
+void PartitionSet::OnTopicDeleted(const TopicInfo& topic) {
+  for (const PartitionInfo& info : topic.partitions) {
+    auto found = partitions_.find(info.group);
+    if (found == partitions_.end()) continue;
+    LOG(INFO) << "partition deleted group=" << info.group << " topic=" << topic.name
+              << " partition=" << info.partition;
+    environment_.host.RemoveReplica(info.group, [] {});
+    partitions_.erase(found);
+  }
+}
+
+Partition* PartitionSet::Find(RaftGroupId group) const {
+  auto found = partitions_.find(group);
+  return found == partitions_.end() ? nullptr : found->second.get();
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,166 @@
+#include "broker/service/admin_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/controller/decide.h"
+
+namespace millrace::broker {
+namespace {
+
+// Where a call has no deadline of its own.
+constexpr Duration kDefaultDeadline = std::chrono::seconds(30);
+
+Duration TimeLeft(const Clock& clock, MonotonicTime deadline) {
+  return std::max(Duration::zero(), Duration(deadline - clock.Now()));
+}
+
+// Waits until a created topic is in this broker's image and each of its partitions has a leader.
+class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
+ public:
+  LeaderWait(ServiceContext& context, std::string name, std::shared_ptr<Call> call)
+      : context_(&context), name_(std::move(name)), call_(std::move(call)) {}
+
+  void Start(Duration limit) {
+    timer_ = context_->executor.RunAfter(limit, [self = shared_from_this()] {
+      self->Finish(DeadlineExceeded("topic \"" + self->name_ +
+                                    "\" is created, but not every partition has a leader yet"));
+    });
+    Check();
+  }
+
+ private:
+  void Check() {
+    if (call_ == nullptr) return;
+    const TopicInfo* topic = context_->image().FindTopic(name_);
+    if (topic == nullptr) {
+      context_->once_image_changed([self = shared_from_this()] { self->Check(); });
+      return;
+    }
+    const bool all_led = std::all_of(
+        topic->partitions.begin(), topic->partitions.end(), [this](const PartitionInfo& info) {
+          return context_->LeaderOf(info.group) != BrokerId();
+        });
+    if (!all_led) {
+      context_->leaders.OnceChanged([self = shared_from_this()] { self->Check(); });
+      return;
+    }
+    Finish(Status::Ok());
+  }
+
+  void Finish(const Status& status) {
+    if (call_ == nullptr) return;
+    context_->executor.Cancel(timer_);
+    const std::shared_ptr<Call> call = std::exchange(call_, nullptr);
+    if (!status.ok()) return call->Fail(status);
+    v1::CreateTopicResponse response;
+    context_->Describe(*context_->image().FindTopic(name_), response.mutable_topic());
+    call->Reply(Bytes::Own(response.SerializeAsString()));
+  }
+
+  ServiceContext* context_;
+  const std::string name_;
+  std::shared_ptr<Call> call_;  // null once answered
+  TimerId timer_;
+};
+
+// A create request that waits at the controller for brokers to register.
+struct PendingCreate {
+  v1::CreateTopicRequest request;
+  MonotonicTime deadline;
+  ForwardDone done;
+};
+
+}  // namespace
+
+void AdminService::Register(ServiceRegistry* registry) {
+  registry->AddCall("/millrace.v1.AdminService/CreateTopic",
+                    [this](std::shared_ptr<Call> call) { CreateTopic(std::move(call)); });
+  registry->AddCall("/millrace.v1.AdminService/DeleteTopic",
+                    [this](std::shared_ptr<Call> call) { DeleteTopic(std::move(call)); });
+  context_->forwarder.Serve(
+      kForwardCreateTopic, [this](Bytes body, Duration timeout, ForwardDone done) {
+        v1::CreateTopicRequest request;
+        if (!request.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+          return done(InvalidArgument("the request is not a CreateTopicRequest"));
+        }
+        ServeCreate(std::move(request), context_->clock.Now() + timeout, std::move(done));
+      });
+  context_->forwarder.Serve(kForwardDeleteTopic, [this](Bytes body, Duration, ForwardDone done) {
+    ServeDelete(body, std::move(done));
+  });
+}
+
+void AdminService::CreateTopic(std::shared_ptr<Call> call) {
+  v1::CreateTopicRequest request;
+  if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
+    return call->Fail(InvalidArgument("the request is not a CreateTopicRequest"));
+  }
+  const MonotonicTime deadline =
+      std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
+  context_->AskController(
+      kForwardCreateTopic, call->request(), TimeLeft(context_->clock, deadline),
+      [this, call, deadline, name = request.name()](Result<Bytes> reply) {
+        if (!reply.ok()) {
+          return call->Fail(context_->WithLeader(reply.status(), kControllerGroup));
+        }
+        std::make_shared<LeaderWait>(*context_, name, call)
+            ->Start(TimeLeft(context_->clock, deadline));
+      });
+}
+
+void AdminService::ServeCreate(v1::CreateTopicRequest request, MonotonicTime deadline,
+                               ForwardDone done) {
+  auto pending = std::make_shared<PendingCreate>(
+      PendingCreate{std::move(request), deadline, std::move(done)});
+  context_->controller.Execute(
+      [this, pending](const Image& image) {
+        return DecideCreateTopic(image, pending->request, context_->cluster_size);
+      },
+      [this, pending](Status status) {
+        const bool too_few = status.code() == Code::kUnavailable &&
+                             status.reason() == Reason::kNone &&
+                             context_->clock.Now() < pending->deadline;
+        if (status.ok()) return pending->done(Bytes());
+        if (!too_few) return pending->done(std::move(status));
+        context_->once_image_changed([this, pending] {
+          ServeCreate(std::move(pending->request), pending->deadline, std::move(pending->done));
+        });
+      });
+}
+
+void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
+  v1::DeleteTopicRequest request;
+  if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
+    return call->Fail(InvalidArgument("the request is not a DeleteTopicRequest"));
+  }
+  const MonotonicTime deadline =
+      std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
+  context_->AskController(kForwardDeleteTopic, call->request(),
+                          TimeLeft(context_->clock, deadline), [this, call](Result<Bytes> reply) {
+                            if (reply.ok()) return call->Reply(*reply);
+                            call->Fail(context_->WithLeader(reply.status(), kControllerGroup));
+                          });
+}
+
+void AdminService::ServeDelete(const Bytes& body, ForwardDone done) {
+  auto request = std::make_shared<v1::DeleteTopicRequest>();
+  if (!request->ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return done(InvalidArgument("the request is not a DeleteTopicRequest"));
+  }
+  auto response = std::make_shared<v1::DeleteTopicResponse>();
+  context_->controller.Execute(
+      [request, response](const Image& image) {
+        Decision decision = DecideDeleteTopic(image, *request);
+        if (decision.ok()) {
+          response->set_topic_id(decision->records(0).topic_deleted().topic_id());
+        }
+        return decision;
+      },
+      [response, done = std::move(done)](Status status) mutable {
+        if (!status.ok()) return done(std::move(status));
+        done(Bytes::Own(response->SerializeAsString()));
+      });
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,247 @@
+#include "broker/service/consumer_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "broker/service/error_reply.h"
+#include "broker/service/fetch_stream.h"
+#include "broker/service/fetch_wire.h"
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::PartitionOffsetsReply;
+using internal::v1::PartitionOffsetsRequest;
+using internal::v1::PartitionReadReply;
+using internal::v1::PartitionReadRequest;
+
+using RemoteReadDone = MoveFunction<void(Result<RemoteRead>)>;
+
+// A read at a partition led here that waits for data: one try, then a waiter with a deadline.
+class LongPoll : public std::enable_shared_from_this<LongPoll> {
+ public:
+  LongPoll(ServiceContext& context, RaftGroupId group, const ReadRequest& request,
+           RemoteReadDone done)
+      : context_(&context), group_(group), request_(request), done_(std::move(done)) {}
+
+  void Start(Duration wait) {
+    wait_ = wait;
+    Try();
+  }
+
+ private:
+  void Try() {
+    Partition* partition = context_->LedHere(group_);
+    if (partition == nullptr) return done_(context_->NotLeader(group_));
+    partition->Read(request_, [self = shared_from_this()](Result<ReadOutcome> outcome) {
+      self->OnRead(std::move(outcome));
+    });
+  }
+
+  void OnRead(Result<ReadOutcome> outcome) {
+    if (!outcome.ok()) return done_(outcome.status());
+    Partition* partition = context_->LedHere(group_);
+    const bool must_wait = outcome->entries.empty() && wait_ > Duration::zero() &&
+                           partition != nullptr && request_.offset >= partition->high_watermark();
+    if (must_wait) return WaitAtEnd(*partition);
+    done_(RemoteRead{.offsets = outcome->offsets,
+                     .next_offset = outcome->next_offset,
+                     .batches = EncodeBatches(outcome->entries)});
+  }
+
+  void WaitAtEnd(Partition& partition) {
+    const uint64_t waiter = partition.Wait(request_.offset, [self = shared_from_this()] {
+      self->context_->executor.Cancel(self->timer_);
+      self->wait_ = Duration::zero();
+      self->Try();
+    });
+    timer_ = context_->executor.RunAfter(wait_, [self = shared_from_this(), waiter] {
+      Partition* waited = self->context_->partitions.Find(self->group_);
+      if (waited != nullptr) waited->CancelWait(waiter);
+      self->wait_ = Duration::zero();
+      self->Try();
+    });
+  }
+
+  ServiceContext* context_;
+  const RaftGroupId group_;
+  const ReadRequest request_;
+  RemoteReadDone done_;
+  Duration wait_{};
+  TimerId timer_;
+};
+
+Result<PartitionOffsets> ParseOffsets(const Bytes& body) {
+  PartitionOffsetsReply reply;
+  if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return Internal("the leader's answer cannot be read");
+  }
+  return PartitionOffsets{.log_start = Offset(reply.log_start_offset()),
+                          .high_watermark = Offset(reply.high_watermark()),
+                          .leader_epoch = Term(reply.leader_epoch())};
+}
+
+Result<RemoteRead> ParseRead(const Bytes& body) {
+  PartitionReadReply reply;
+  if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return Internal("the leader's answer cannot be read");
+  }
+  RemoteRead read{.offsets = {.log_start = Offset(reply.log_start_offset()),
+                              .high_watermark = Offset(reply.high_watermark()),
+                              .leader_epoch = Term(reply.leader_epoch())},
+                  .next_offset = Offset(reply.next_offset()),
+                  .batches = {}};
+  if (!reply.batches().empty()) {
+    read.batches.push_back(Bytes::Own(std::move(*reply.mutable_batches())));
+  }
+  return read;
+}
+
+}  // namespace
+
+void ConsumerService::Register(ServiceRegistry* registry) {
+  registry->AddCall("/millrace.v1.ConsumerService/ListOffsets",
+                    [this](std::shared_ptr<Call> call) { ListOffsets(std::move(call)); });
+  registry->AddStream("/millrace.v1.ConsumerService/Fetch",
+                      [this](std::shared_ptr<Stream> stream) -> std::unique_ptr<StreamHandler> {
+                        return MakeFetchStream(*context_, *this, std::move(stream));
+                      });
+  context_->forwarder.Serve(kForwardRead, [this](Bytes body, Duration, ForwardDone done) {
+    ServeRead(std::move(body), std::move(done));
+  });
+  context_->forwarder.Serve(kForwardOffsets, [this](Bytes body, Duration, ForwardDone done) {
+    ServeOffsets(std::move(body), std::move(done));
+  });
+}
+
+void ConsumerService::Read(RaftGroupId group, const ReadRequest& request, Duration wait,
+                           RemoteReadDone done) {
+  if (context_->LedHere(group) != nullptr) {
+    std::make_shared<LongPoll>(*context_, group, request, std::move(done))->Start(wait);
+    return;
+  }
+  const BrokerId leader = context_->LeaderOf(group);
+  if (leader == BrokerId() || leader == context_->self.broker) {
+    return done(context_->NotLeader(group));
+  }
+  PartitionReadRequest wire;
+  wire.set_group_id(group.value());
+  wire.set_offset(request.offset.value());
+  wire.set_bytes_max(static_cast<uint32_t>(request.bytes_max));
+  wire.set_wait_ms(static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
+  context_->forwarder.Forward({.to = leader,
+                               .method = kForwardRead,
+                               .body = Bytes::Own(wire.SerializeAsString()),
+                               .timeout = wait + kForwardTimeout},
+                              [done = std::move(done)](Result<Bytes> body) mutable {
+                                if (!body.ok()) return done(body.status());
+                                done(ParseRead(*body));
+                              });
+}
+
+void ConsumerService::ServeRead(Bytes body, ForwardDone done) {
+  PartitionReadRequest wire;
+  if (!wire.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return done(InvalidArgument("a forwarded read cannot be read"));
+  }
+  const RaftGroupId group(wire.group_id());
+  if (context_->LedHere(group) == nullptr) return done(context_->NotLeader(group));
+  const ReadRequest request{.offset = Offset(wire.offset()), .bytes_max = wire.bytes_max()};
+  Read(group, request, std::chrono::milliseconds(wire.wait_ms()),
+       [done = std::move(done)](Result<RemoteRead> read) mutable {
+         if (!read.ok()) return done(read.status());
+         PartitionReadReply reply;
+         reply.set_high_watermark(read->offsets.high_watermark.value());
+         reply.set_log_start_offset(read->offsets.log_start.value());
+         reply.set_leader_epoch(read->offsets.leader_epoch.value());
+         reply.set_next_offset(read->next_offset.value());
+         for (const Bytes& piece : read->batches) {
+           reply.mutable_batches()->append(piece.data(), piece.size());
+         }
+         done(Bytes::Own(reply.SerializeAsString()));
+       });
+}
+
+void ConsumerService::Offsets(RaftGroupId group,
+                              MoveFunction<void(Result<PartitionOffsets>)> done) {
+  if (Partition* partition = context_->LedHere(group)) {
+    return partition->Offsets(std::move(done));
+  }
+  const BrokerId leader = context_->LeaderOf(group);
+  if (leader == BrokerId() || leader == context_->self.broker) {
+    return done(context_->NotLeader(group));
+  }
+  PartitionOffsetsRequest wire;
+  wire.set_group_id(group.value());
+  context_->forwarder.Forward({.to = leader,
+                               .method = kForwardOffsets,
+                               .body = Bytes::Own(wire.SerializeAsString()),
+                               .timeout = kForwardTimeout},
+                              [done = std::move(done)](Result<Bytes> body) mutable {
+                                if (!body.ok()) return done(body.status());
+                                done(ParseOffsets(*body));
+                              });
+}
+
+void ConsumerService::ServeOffsets(Bytes body, ForwardDone done) {
+  PartitionOffsetsRequest wire;
+  if (!wire.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return done(InvalidArgument("a forwarded request for offsets cannot be read"));
+  }
+  Partition* partition = context_->LedHere(RaftGroupId(wire.group_id()));
+  if (partition == nullptr) return done(context_->NotLeader(RaftGroupId(wire.group_id())));
+  partition->Offsets([done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+    if (!offsets.ok()) return done(offsets.status());
+    PartitionOffsetsReply reply;
+    reply.set_high_watermark(offsets->high_watermark.value());
+    reply.set_log_start_offset(offsets->log_start.value());
+    reply.set_leader_epoch(offsets->leader_epoch.value());
+    done(Bytes::Own(reply.SerializeAsString()));
+  });
+}
+
+void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
+  v1::ListOffsetsRequest request;
+  if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
+    return call->Fail(InvalidArgument("the request is not a ListOffsetsRequest"));
+  }
+  const Result<const TopicInfo*> topic =
+      context_->FindTopic(request.topic(), TopicId(request.topic_id()));
+  if (!topic.ok()) return call->Fail(topic.status());
+  std::vector<std::pair<uint32_t, RaftGroupId>> wanted;
+  if (request.partitions().empty()) {
+    for (const PartitionInfo& info : (*topic)->partitions) {
+      wanted.emplace_back(info.partition.value(), info.group);
+    }
+  }
+  for (const uint32_t number : request.partitions()) {
+    const Result<const PartitionInfo*> partition = context_->FindPartition(
+        {.topic = "", .topic_id = (*topic)->id, .partition = PartitionId(number)});
+    if (!partition.ok()) return call->Fail(partition.status());
+    wanted.emplace_back(number, (*partition)->group);
+  }
+  auto response = std::make_shared<v1::ListOffsetsResponse>();
+  auto missing = std::make_shared<size_t>(wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) response->add_partitions();
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto& [number, group] = wanted[i];
+    auto* out = response->mutable_partitions(static_cast<int>(i));
+    out->set_partition(number);
+    Offsets(group, [this, call, response, missing, out,
+                    group = group](Result<PartitionOffsets> offsets) {
+      if (offsets.ok()) {
+        out->set_log_start_offset(offsets->log_start.value());
+        out->set_high_watermark(offsets->high_watermark.value());
+        out->set_leader_epoch(offsets->leader_epoch.value());
+      } else {
+        ToError(context_->WithLeader(offsets.status(), group), out->mutable_error());
+      }
+      if (--*missing == 0) call->Reply(Bytes::Own(response->SerializeAsString()));
+    });
+  }
+}
+
+}  // namespace millrace::broker

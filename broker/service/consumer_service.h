@@ -1,0 +1,41 @@
+// millrace.v1.ConsumerService: Fetch streams with byte credits over many partitions, reading from leaders
+// here or one hop away, and the offsets of partitions.
+//
+// Owned by the Node, on the shard's thread; lives as long as streams may.
+#pragma once
+
+#include <memory>
+
+#include "broker/service/call.h"
+#include "broker/service/context.h"
+#include "millrace/v1/consumer_service.pb.h"
+
+namespace millrace::broker {
+
+// A read's answer, wherever it came from: batches as pieces ready to be sent.
+struct RemoteRead {
+  PartitionOffsets offsets;
+  Offset next_offset;
+  std::vector<Bytes> batches;
+};
+
+class ConsumerService {
+ public:
+  explicit ConsumerService(ServiceContext& context) : context_(&context) {}
+  void Register(ServiceRegistry* registry);
+
+  // Reads committed batches from `offset` on, waiting up to `wait` for the first if there is none.
+  void Read(RaftGroupId group, const ReadRequest& request, Duration wait,
+            MoveFunction<void(Result<RemoteRead>)> done);
+  // The offsets after a read barrier at the leader.
+  void Offsets(RaftGroupId group, MoveFunction<void(Result<PartitionOffsets>)> done);
+
+ private:
+  void ListOffsets(std::shared_ptr<Call> call);
+  void ServeRead(Bytes body, ForwardDone done);
+  void ServeOffsets(Bytes body, ForwardDone done);
+
+  ServiceContext* context_;
+};
+
+}  // namespace millrace::broker

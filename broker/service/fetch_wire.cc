@@ -1,0 +1,73 @@
+#include "broker/service/fetch_wire.h"
+
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include "proto/frame/frame.h"
+
+namespace millrace::broker {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+
+void AppendVarint(std::string* out, uint64_t value) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+void AppendLengthDelimited(std::string* out, int field, uint64_t size) {
+  AppendVarint(out, WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  AppendVarint(out, size);
+}
+
+}  // namespace
+
+uint64_t TotalSize(const std::vector<Bytes>& pieces) {
+  uint64_t size = 0;
+  for (const Bytes& piece : pieces) size += piece.size();
+  return size;
+}
+
+std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries) {
+  std::vector<Bytes> pieces;
+  pieces.reserve(entries.size() * 2);
+  for (const raft::core::Entry& entry : entries) {
+    const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+    CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
+    v1::FetchedBatch head;
+    head.set_base_offset(header->base_offset.value());
+    head.set_append_time_ms(header->append_time_ms);
+    head.set_leader_epoch(header->term.value());
+    head.set_record_count(header->record_count);
+    head.set_batch_checksum(header->payload_crc);
+    std::string inner = head.SerializeAsString();
+    AppendLengthDelimited(&inner, v1::FetchedBatch::kBatchFieldNumber, header->payload_size);
+    std::string prefix;
+    AppendLengthDelimited(&prefix, v1::FetchedPartition::kBatchesFieldNumber,
+                          inner.size() + header->payload_size);
+    pieces.push_back(Bytes::Own(prefix + inner));
+    pieces.push_back(FramePayloadOf(entry.frame, *header));
+  }
+  return pieces;
+}
+
+std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,
+                                       std::vector<Bytes> batches) {
+  const std::string fields = head.SerializeAsString();
+  std::string prefix;
+  AppendLengthDelimited(&prefix, v1::FetchResponse::kPartitionsFieldNumber,
+                        fields.size() + TotalSize(batches));
+  std::vector<Bytes> pieces;
+  pieces.reserve(batches.size() + 1);
+  pieces.push_back(Bytes::Own(prefix + fields));
+  for (Bytes& batch : batches) pieces.push_back(std::move(batch));
+  return pieces;
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,97 @@
+#include "broker/service/metadata_service.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "broker/partition/partition.h"
+#include "millrace/v1/metadata_service.pb.h"
+
+namespace millrace::broker {
+
+void MetadataService::Register(ServiceRegistry* registry) {
+  registry->AddCall("/millrace.v1.MetadataService/GetServerInfo",
+                    [this](const std::shared_ptr<Call>& call) { GetServerInfo(*call); });
+  registry->AddCall("/millrace.v1.MetadataService/DescribeCluster",
+                    [this](const std::shared_ptr<Call>& call) { DescribeCluster(*call); });
+  registry->AddCall("/millrace.v1.MetadataService/DescribeTopics",
+                    [this](const std::shared_ptr<Call>& call) { DescribeTopics(*call); });
+}
+
+std::string MetadataService::ClusterUuidText() const {
+  const uint64_t uuid = context_->cluster_uuid();
+  if (uuid == 0) return "";
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(uuid));
+  return text;
+}
+
+void MetadataService::GetServerInfo(Call& call) const {
+  v1::GetServerInfoResponse response;
+  response.set_version(MILLRACE_VERSION);
+  response.set_broker_id(context_->self.broker.value());
+  response.set_cluster_name(context_->cluster_name);
+  response.set_cluster_uuid(ClusterUuidText());
+  response.set_batch_bytes_max(Partition::kBatchBytesMaxDefault);
+  response.set_message_bytes_max(kMessageBytesMax);
+  response.set_producer_inflight_batches_max(kProducerBatchesKept);
+  response.add_compressions(v1::COMPRESSION_NONE);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+template <typename Response>
+void MetadataService::FillBrokers(Response* response) const {
+  const std::map<BrokerId, uint32_t> leader_counts = context_->leaders.LeaderCounts();
+  std::map<BrokerId, uint32_t> replica_counts;
+  for (const auto& [id, topic] : context_->image().topics()) {
+    for (const PartitionInfo& partition : topic.partitions) {
+      for (const Voter& replica : partition.replicas) ++replica_counts[replica.broker];
+    }
+  }
+  for (const auto& [id, info] : context_->image().brokers()) {
+    auto& broker = *response->add_brokers();
+    broker.set_broker_id(id.value());
+    broker.set_address(info.client_address);
+    broker.set_is_alive(id == context_->self.broker || context_->transport.IsConnected(id));
+    auto leads = leader_counts.find(id);
+    broker.set_leader_count(leads == leader_counts.end() ? 0 : leads->second);
+    broker.set_replica_count(replica_counts[id]);
+  }
+}
+
+void MetadataService::DescribeCluster(Call& call) const {
+  v1::DescribeClusterResponse response;
+  response.set_cluster_name(context_->cluster_name);
+  response.set_cluster_uuid(ClusterUuidText());
+  response.set_controller_id(context_->controller.leadership().leader.broker.value());
+  response.set_topic_count(static_cast<uint32_t>(context_->image().topics().size()));
+  response.set_partition_count(static_cast<uint32_t>(context_->image().partition_count()));
+  FillBrokers(&response);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void MetadataService::DescribeTopics(Call& call) const {
+  v1::DescribeTopicsRequest request;
+  if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
+    return call.Fail(InvalidArgument("the request is not a DescribeTopicsRequest"));
+  }
+  std::vector<const TopicInfo*> topics;
+  for (const std::string& name : request.names()) {
+    const Result<const TopicInfo*> topic =
+        name.empty() ? InvalidArgument("names has an empty name")
+                     : context_->FindTopic(name, TopicId());
+    if (!topic.ok()) return call.Fail(topic.status());
+    topics.push_back(*topic);
+  }
+  if (request.names().empty()) {
+    for (const auto& [id, topic] : context_->image().topics()) topics.push_back(&topic);
+  }
+  std::sort(topics.begin(), topics.end(),
+            [](const TopicInfo* a, const TopicInfo* b) { return a->name < b->name; });
+  v1::DescribeTopicsResponse response;
+  for (const TopicInfo* topic : topics) context_->Describe(*topic, response.add_topics());
+  FillBrokers(&response);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+}  // namespace millrace::broker

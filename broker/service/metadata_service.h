@@ -1,0 +1,32 @@
+// millrace.v1.MetadataService: what a client needs to route, from this broker's own image and hints.
+//
+// Owned by the Node, on the shard's thread.
+#pragma once
+
+#include <memory>
+
+#include "broker/service/call.h"
+#include "broker/service/context.h"
+
+namespace millrace::broker {
+
+class MetadataService {
+ public:
+  // Largest message on a stream, bytes: under the 4 MiB that gRPC clients take by default.
+  static constexpr uint32_t kMessageBytesMax = 4 << 20;
+
+  explicit MetadataService(ServiceContext& context) : context_(&context) {}
+  void Register(ServiceRegistry* registry);
+
+ private:
+  void GetServerInfo(Call& call) const;
+  void DescribeCluster(Call& call) const;
+  void DescribeTopics(Call& call) const;
+  template <typename Response>
+  void FillBrokers(Response* response) const;
+  std::string ClusterUuidText() const;
+
+  ServiceContext* context_;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,111 @@
+#include "broker/service/produce_wire.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include "millrace/v1/producer_service.pb.h"
+
+namespace millrace::broker {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+
+Status Malformed(const char* what) {
+  return InvalidArgument(std::string("the message is not a ProduceRequest: ") + what +
+                         " cannot be read");
+}
+
+// The bytes of a length-delimited field, as a part of `whole`.
+bool ReadPart(CodedInputStream* in, const Bytes& whole, Bytes* part) {
+  uint32_t size = 0;
+  if (!in->ReadVarint32(&size)) return false;
+  const auto at = static_cast<size_t>(in->CurrentPosition());
+  if (size > whole.size() - at || !in->Skip(static_cast<int>(size))) return false;
+  *part = whole.Slice(at, size);
+  return true;
+}
+
+CodedInputStream Reader(const Bytes& bytes) {
+  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
+}
+
+Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
+  using Field = v1::ProduceBatch;
+  ProduceBatchView batch;
+  bool has_batch = false;
+  CodedInputStream in = Reader(bytes);
+  while (const uint32_t tag = in.ReadTag()) {
+    uint64_t number = 0;
+    bool ok = true;
+    switch (tag) {
+      case WireFormatLite::MakeTag(Field::kTopicFieldNumber,
+                                   WireFormatLite::WIRETYPE_LENGTH_DELIMITED): {
+        Bytes topic;
+        ok = ReadPart(&in, bytes, &topic);
+        batch.topic = std::string(topic.view());
+        break;
+      }
+      case WireFormatLite::MakeTag(Field::kTopicIdFieldNumber, WireFormatLite::WIRETYPE_VARINT):
+        ok = in.ReadVarint64(&number);
+        batch.topic_id = TopicId(number);
+        break;
+      case WireFormatLite::MakeTag(Field::kPartitionFieldNumber, WireFormatLite::WIRETYPE_VARINT):
+        ok = in.ReadVarint64(&number) && number <= UINT32_MAX;
+        batch.partition = PartitionId(static_cast<uint32_t>(number));
+        break;
+      case WireFormatLite::MakeTag(Field::kBatchIdFieldNumber, WireFormatLite::WIRETYPE_VARINT):
+        ok = in.ReadVarint64(&batch.batch_id);
+        break;
+      case WireFormatLite::MakeTag(Field::kBatchFieldNumber,
+                                   WireFormatLite::WIRETYPE_LENGTH_DELIMITED):
+        if (has_batch) return InvalidArgument("ProduceBatch.batch is there twice");
+        ok = ReadPart(&in, bytes, &batch.batch);
+        has_batch = true;
+        break;
+      default:
+        ok = WireFormatLite::SkipField(&in, tag);
+    }
+    if (!ok) return Malformed("a field of a batch");
+  }
+  if (!in.ConsumedEntireMessage()) return Malformed("a batch");
+  if (!has_batch) return InvalidArgument("ProduceBatch.batch is missing");
+  return batch;
+}
+
+}  // namespace
+
+Result<ProduceRequestView> ParseProduceRequest(const Bytes& message) {
+  using Field = v1::ProduceRequest;
+  ProduceRequestView request;
+  CodedInputStream in = Reader(message);
+  while (const uint32_t tag = in.ReadTag()) {
+    Bytes part;
+    switch (tag) {
+      case WireFormatLite::MakeTag(Field::kInitFieldNumber,
+                                   WireFormatLite::WIRETYPE_LENGTH_DELIMITED): {
+        v1::ProduceInit init;
+        if (!ReadPart(&in, message, &part) ||
+            !init.ParseFromArray(part.data(), static_cast<int>(part.size()))) {
+          return Malformed("init");
+        }
+        request.init_client_id = init.client_id();
+        break;
+      }
+      case WireFormatLite::MakeTag(Field::kBatchesFieldNumber,
+                                   WireFormatLite::WIRETYPE_LENGTH_DELIMITED): {
+        if (!ReadPart(&in, message, &part)) return Malformed("a batch");
+        ASSIGN_OR_RETURN(ProduceBatchView batch, ParseBatch(part));
+        request.batches.push_back(std::move(batch));
+        break;
+      }
+      default:
+        if (!WireFormatLite::SkipField(&in, tag)) return Malformed("a field");
+    }
+  }
+  if (!in.ConsumedEntireMessage()) return Malformed("its end");
+  return request;
+}
+
+}  // namespace millrace::broker

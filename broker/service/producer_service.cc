@@ -1,0 +1,301 @@
+#include "broker/service/producer_service.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "broker/service/error_reply.h"
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::AllocateProducerIdsReply;
+using internal::v1::PartitionProduceReply;
+using internal::v1::PartitionProduceRequest;
+
+constexpr size_t kClientIdBytesMax = 249;
+
+// One Produce stream. Results wait in a queue per partition, so that an error found at once does not
+// overtake the answer to a batch sent before it.
+class ProduceStream final : public StreamHandler {
+ public:
+  ProduceStream(ServiceContext& context, ProducerService& service, std::shared_ptr<Stream> stream)
+      : context_(&context), service_(&service), stream_(std::move(stream)) {}
+  ~ProduceStream() override { *is_alive_ = false; }
+
+  void OnMessage(Bytes message) override;
+  void OnHalfClose() override {
+    is_half_closed_ = true;
+    FinishIfDone();
+  }
+  void OnWritable() override { UpdateReading(); }
+  void OnClosed() override { is_closed_ = true; }
+
+ private:
+  struct Slot {
+    v1::ProduceResult result;
+    uint64_t bytes = 0;
+    bool is_done = false;
+  };
+  using PartitionKey = std::pair<std::string, std::pair<uint64_t, uint32_t>>;
+
+  void OnInit(const std::string& client_id);
+  void Take(ProduceBatchView batch);
+  void Complete(const PartitionKey& key, const std::shared_ptr<Slot>& slot,
+                Result<ProduceOutcome> outcome);
+  void PostFlush();
+  void Flush();
+  void UpdateReading();
+  void FinishIfDone();
+  void Refuse(const Status& status) {
+    is_closed_ = true;
+    stream_->Finish(status);
+  }
+
+  ServiceContext* context_;
+  ProducerService* service_;
+  std::shared_ptr<Stream> stream_;
+  bool is_initialized_ = false;
+  bool is_half_closed_ = false;
+  bool is_closed_ = false;
+  bool is_reading_ = true;
+  bool is_flush_posted_ = false;
+  uint64_t inflight_bytes_ = 0;
+  uint64_t inflight_batches_ = 0;
+  // Shared with the completions of the batches in them.
+  std::map<PartitionKey, std::deque<std::shared_ptr<Slot>>> queues_;
+  v1::ProduceResponse ready_;
+  // Guards completions that outlive the stream; shared with those alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+void ProduceStream::OnMessage(Bytes message) {
+  if (is_closed_) return;
+  Result<ProduceRequestView> request = ParseProduceRequest(message);
+  if (!request.ok()) return Refuse(request.status());
+  if (!is_initialized_) {
+    if (!request->init_client_id.has_value() || !request->batches.empty()) {
+      return Refuse(InvalidArgument("the first message of a Produce stream must be `init` alone"));
+    }
+    return OnInit(*request->init_client_id);
+  }
+  if (request->init_client_id.has_value()) {
+    return Refuse(InvalidArgument("`init` may only stand in a Produce stream's first message"));
+  }
+  if (request->batches.empty()) return Refuse(InvalidArgument("`batches` is empty"));
+  for (ProduceBatchView& batch : request->batches) Take(std::move(batch));
+  UpdateReading();
+}
+
+void ProduceStream::OnInit(const std::string& client_id) {
+  if (client_id.size() > kClientIdBytesMax) {
+    return Refuse(InvalidArgument("init.client_id is longer than 249 bytes"));
+  }
+  is_initialized_ = true;
+  auto& init = *ready_.mutable_init();
+  init.set_broker_id(context_->self.broker.value());
+  init.set_inflight_bytes_max(ProducerService::kInflightBytesMax);
+  PostFlush();
+}
+
+void ProduceStream::Take(ProduceBatchView batch) {
+  const PartitionKey key{batch.topic, {batch.topic_id.value(), batch.partition.value()}};
+  auto slot = std::make_shared<Slot>();
+  slot->result.set_batch_id(batch.batch_id);
+  slot->bytes = batch.batch.size();
+  inflight_bytes_ += slot->bytes;
+  ++inflight_batches_;
+  queues_[key].push_back(slot);
+  const Result<const PartitionInfo*> partition = context_->FindPartition(
+      {.topic = batch.topic, .topic_id = batch.topic_id, .partition = batch.partition});
+  if (!partition.ok()) return Complete(key, slot, partition.status());
+  const RaftGroupId group = (*partition)->group;
+  service_->Produce(group, std::move(batch.batch),
+                    [this, key, slot, group, alive = is_alive_](Result<ProduceOutcome> outcome) {
+                      if (!*alive) return;
+                      if (!outcome.ok()) outcome = context_->WithLeader(outcome.status(), group);
+                      Complete(key, slot, std::move(outcome));
+                    });
+}
+
+void ProduceStream::Complete(const PartitionKey& key, const std::shared_ptr<Slot>& slot,
+                             Result<ProduceOutcome> outcome) {
+  slot->is_done = true;
+  if (outcome.ok()) {
+    slot->result.set_base_offset(outcome->base_offset.value());
+    slot->result.set_append_time_ms(outcome->append_time_ms);
+    slot->result.set_is_duplicate(outcome->is_duplicate);
+    slot->result.set_leader_epoch(outcome->leader_epoch.value());
+  } else {
+    ToError(outcome.status(), slot->result.mutable_error());
+  }
+  auto queue = queues_.find(key);
+  CHECK(queue != queues_.end());
+  while (!queue->second.empty() && queue->second.front()->is_done) {
+    Slot& done = *queue->second.front();
+    inflight_bytes_ -= done.bytes;
+    --inflight_batches_;
+    *ready_.add_results() = std::move(done.result);
+    queue->second.pop_front();
+  }
+  if (queue->second.empty()) queues_.erase(queue);
+  PostFlush();
+}
+
+void ProduceStream::PostFlush() {
+  if (is_flush_posted_) return;
+  is_flush_posted_ = true;
+  context_->executor.Post([this, alive = is_alive_] {
+    if (*alive) Flush();
+  });
+}
+
+void ProduceStream::Flush() {
+  is_flush_posted_ = false;
+  if (is_closed_) return;
+  if (ready_.has_init() || ready_.results_size() > 0) {
+    stream_->Write({Bytes::Own(ready_.SerializeAsString())});
+    ready_.Clear();
+  }
+  UpdateReading();
+  FinishIfDone();
+}
+
+void ProduceStream::UpdateReading() {
+  if (is_closed_) return;
+  const bool should_read = inflight_bytes_ < ProducerService::kInflightBytesMax &&
+                           stream_->pending_bytes() < ProducerService::kInflightBytesMax;
+  if (should_read == is_reading_) return;
+  is_reading_ = should_read;
+  stream_->SetReading(should_read);
+}
+
+void ProduceStream::FinishIfDone() {
+  if (!is_half_closed_ || is_closed_ || inflight_batches_ > 0 || is_flush_posted_) return;
+  is_closed_ = true;
+  stream_->Finish(Status::Ok());
+}
+
+}  // namespace
+
+void ProducerService::Register(ServiceRegistry* registry) {
+  registry->AddCall("/millrace.v1.ProducerService/InitProducer",
+                    [this](std::shared_ptr<Call> call) { InitProducer(std::move(call)); });
+  registry->AddStream("/millrace.v1.ProducerService/Produce",
+                      [this](std::shared_ptr<Stream> stream) -> std::unique_ptr<StreamHandler> {
+                        return std::make_unique<ProduceStream>(*context_, *this, std::move(stream));
+                      });
+  context_->forwarder.Serve(kForwardProduce, [this](Bytes body, Duration, ForwardDone done) {
+    ServeForwarded(std::move(body), std::move(done));
+  });
+  context_->forwarder.Serve(kForwardAllocateProducerIds, [this](Bytes, Duration,
+                                                                ForwardDone done) {
+    auto reply = std::make_shared<AllocateProducerIdsReply>();
+    context_->controller.Execute(
+        [reply](const Image& image) {
+          reply->set_first(image.next_producer_id().value());
+          reply->set_end(reply->first() + kProducerIdBlock);
+          return DecideAllocateProducerIds(image);
+        },
+        [reply, done = std::move(done)](Status status) mutable {
+          if (!status.ok()) return done(std::move(status));
+          done(Bytes::Own(reply->SerializeAsString()));
+        });
+  });
+}
+
+void ProducerService::Produce(RaftGroupId group, Bytes batch, ProduceDone done) {
+  if (Partition* partition = context_->LedHere(group)) {
+    return partition->Produce(std::move(batch), std::move(done));
+  }
+  const BrokerId leader = context_->LeaderOf(group);
+  if (leader == BrokerId() || leader == context_->self.broker) {
+    return done(context_->NotLeader(group));
+  }
+  PartitionProduceRequest request;
+  request.set_group_id(group.value());
+  request.set_batch(batch.data(), batch.size());
+  context_->forwarder.Forward(
+      {.to = leader,
+       .method = kForwardProduce,
+       .body = Bytes::Own(request.SerializeAsString()),
+       .timeout = kForwardTimeout},
+      [done = std::move(done)](Result<Bytes> body) mutable {
+        if (!body.ok()) return done(body.status());
+        PartitionProduceReply reply;
+        if (!reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
+          return done(Internal("a forwarded batch got an unreadable answer"));
+        }
+        done(ProduceOutcome{.base_offset = Offset(reply.base_offset()),
+                            .append_time_ms = reply.append_time_ms(),
+                            .is_duplicate = reply.is_duplicate(),
+                            .leader_epoch = Term(reply.leader_epoch())});
+      });
+}
+
+void ProducerService::ServeForwarded(Bytes body, ForwardDone done) {
+  PartitionProduceRequest request;
+  if (!request.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return done(InvalidArgument("a forwarded batch cannot be read"));
+  }
+  Partition* partition = context_->LedHere(RaftGroupId(request.group_id()));
+  if (partition == nullptr) return done(context_->NotLeader(RaftGroupId(request.group_id())));
+  partition->Produce(Bytes::Own(std::move(*request.mutable_batch())),
+                     [done = std::move(done)](Result<ProduceOutcome> outcome) mutable {
+                       if (!outcome.ok()) return done(outcome.status());
+                       PartitionProduceReply reply;
+                       reply.set_base_offset(outcome->base_offset.value());
+                       reply.set_append_time_ms(outcome->append_time_ms);
+                       reply.set_is_duplicate(outcome->is_duplicate);
+                       reply.set_leader_epoch(outcome->leader_epoch.value());
+                       done(Bytes::Own(reply.SerializeAsString()));
+                     });
+}
+
+void ProducerService::InitProducer(std::shared_ptr<Call> call) {
+  v1::InitProducerRequest request;
+  if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
+    return call->Fail(InvalidArgument("the request is not an InitProducerRequest"));
+  }
+  if (request.producer_id() == 0) return GiveProducerId(std::move(call));
+  if (request.producer_id() >= context_->image().next_producer_id().value()) {
+    return call->Fail(NotFound("producer_id " + std::to_string(request.producer_id()) +
+                                   " was never given",
+                               Reason::kUnknownProducer));
+  }
+  v1::InitProducerResponse response;
+  response.set_producer_id(request.producer_id());
+  response.set_producer_epoch(request.producer_epoch() + 1);
+  response.set_inflight_batches_max(kProducerBatchesKept);
+  call->Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {
+  if (next_producer_id_ == producer_ids_end_) {
+    return Refill([this, call](Status status) {
+      if (!status.ok()) return call->Fail(status);
+      GiveProducerId(call);
+    });
+  }
+  v1::InitProducerResponse response;
+  response.set_producer_id(next_producer_id_++);
+  response.set_inflight_batches_max(kProducerBatchesKept);
+  call->Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void ProducerService::Refill(MoveFunction<void(Status)> done) {
+  context_->AskController(
+      kForwardAllocateProducerIds, Bytes(), kForwardTimeout,
+      [this, done = std::move(done)](Result<Bytes> body) mutable {
+        if (!body.ok()) return done(body.status());
+        AllocateProducerIdsReply reply;
+        if (!reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
+          return done(Internal("the controller's answer cannot be read"));
+        }
+        next_producer_id_ = reply.first();
+        producer_ids_end_ = reply.end();
+        done(Status::Ok());
+      });
+}
+
+}  // namespace millrace::broker
