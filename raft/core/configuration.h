@@ -1,6 +1,6 @@
-// Who votes. A configuration may be joint (two sets of voters, both of whose majorities are needed, Raft
-// §6), and names voters by broker *and* incarnation, so that a wiped disk is not taken for the voter it
-// once was (design D3).
+// Who votes. A configuration may be joint (two sets of voters, both of whose majorities are needed,
+// Raft §6), and names voters by broker *and* incarnation, so that a wiped disk is not taken for the
+// voter it once was (design D3).
 //
 // Values; any thread.
 #pragma once

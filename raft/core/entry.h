@@ -1,6 +1,6 @@
-// What a Raft log is made of, as the core sees it: an entry's place (term, index), its kind, its link in
-// the hash chain, and its bytes, which are opaque here. The bytes are the entry's frame (proto/frame),
-// shared with the journal, the peers and the tail cache.
+// What a Raft log is made of, as the core sees it: an entry's place (term, index), its kind, its
+// link in the hash chain, and its bytes, which are opaque here. The bytes are the entry's frame
+// (proto/frame), shared with the journal, the peers and the tail cache.
 //
 // Values; immutable once in a log.
 #pragma once
@@ -26,11 +26,13 @@ struct Entry {
   LogIndex index;
   EntryType type = EntryType::kCommand;
   // CRC32C over the chain before it, this entry's identity and its payload's checksum: equal (term,
-  // index) with another chain means that two logs have diverged, which is never survivable in silence.
+  // index) with another chain means that two logs have diverged, which is never survivable in
+  // silence.
   uint32_t chain = 0;
   // The whole frame, header included.
   Bytes frame;
-  // Set for kConfiguration alone; shared by the entry's copies in log, journal queue and peers' windows.
+  // Set for kConfiguration alone; shared by the entry's copies in log, journal queue and peers'
+  // windows.
   std::shared_ptr<const Configuration> configuration;
 
   size_t size_bytes() const { return frame.size(); }

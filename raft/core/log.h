@@ -1,6 +1,6 @@
-// The replica's log as the core knows it: the recent entries in memory (the tail), and of everything
-// below only the terms, as the short list of where each term begins. Entries below the tail are in
-// segments, and the host reads them when asked.
+// The replica's log as the core knows it: the recent entries in memory (the tail), and of
+// everything below only the terms, as the short list of where each term begins. Entries below the
+// tail are in segments, and the host reads them when asked.
 //
 //     first_index ........ prefix ] [ prefix+1 ............ last_index
 //     in segments, terms known here     the tail, in memory

@@ -1,5 +1,5 @@
-// What replicas of a group say to each other, one struct a message, so that no field means two things.
-// The codec to bytes is raft/net's.
+// What replicas of a group say to each other, one struct a message, so that no field means two
+// things. The codec to bytes is raft/net's.
 //
 // Every message carries the sender's term. The sender itself (broker and incarnation) is what the
 // connection's handshake proved, and is passed beside the message.
@@ -45,8 +45,8 @@ struct AppendReply {
   // On success: the follower's log is durable and equal to the leader's up to here.
   // On refusal: prev_index of the request that is refused.
   LogIndex index;
-  // On refusal: where the logs may still agree: the follower's last index, or the last index of a term
-  // not above the leader's prev_term (Raft §5.3's optimisation), with that entry's term.
+  // On refusal: where the logs may still agree: the follower's last index, or the last index of a
+  // term not above the leader's prev_term (Raft §5.3's optimisation), with that entry's term.
   LogIndex hint_index;
   Term hint_term;
 };
@@ -64,8 +64,8 @@ struct HeartbeatReply {
   uint64_t read_round = 0;
 };
 
-using Message = std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, Heartbeat,
-                             HeartbeatReply>;
+using Message =
+    std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, Heartbeat, HeartbeatReply>;
 
 struct OutgoingMessage {
   Voter to;

@@ -1,16 +1,19 @@
-// The Raft protocol of one replica of one group, pure: no thread, clock, file, socket or log output, and
-// the same inputs give the same outputs. The shape is etcd/raft's with asynchronous storage: feed inputs
-// (Step, Tick, Propose, PeerDisconnected, OnDurable, OnEntriesRead), then take what is to be done
-// (TakeReady) and do it. raft/host drives it.
+// The Raft protocol of one replica of one group, pure: no thread, clock, file, socket or log
+// output, and the same inputs give the same outputs. The shape is etcd/raft's with asynchronous
+// storage: feed inputs (Step, Tick, Propose, PeerDisconnected, OnDurable, OnEntriesRead), then take
+// what is to be done (TakeReady) and do it. raft/host drives it.
 //
 // Owned by its host's group and called on its shard's thread only.
 //
 // What it promises about disks:
-//   - No vote and no append reply is handed out before what it promises was reported durable (hazard:
+//   - No vote and no append reply is handed out before what it promises was reported durable
+//   (hazard:
 //     double vote, acknowledgement before fsync).
-//   - The leader sends entries while its own disk still writes them, and counts itself only up to what
+//   - The leader sends entries while its own disk still writes them, and counts itself only up to
+//   what
 //     was reported durable.
-//   - A durability report is bound to the truncation epoch it was asked in, so that a late one never
+//   - A durability report is bound to the truncation epoch it was asked in, so that a late one
+//   never
 //     marks entries that replaced others.
 //
 //   raft.Step(from, message);
@@ -22,8 +25,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <deque>
+#include <map>
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "proto/base/ids.h"
@@ -38,11 +43,13 @@ namespace millrace::raft::core {
 
 struct Options {
   Voter self;
-  // A follower campaigns after a time drawn from [election_timeout_ticks, 2 * election_timeout_ticks).
-  // The same span is check-quorum's: a leader without a majority's answers for that long falls silent.
+  // A follower campaigns after a time drawn from [election_timeout_ticks, 2 *
+  // election_timeout_ticks). The same span is check-quorum's: a leader without a majority's answers
+  // for that long falls silent.
   uint32_t election_timeout_ticks = 12;
   uint32_t heartbeat_ticks = 2;
-  // After a connection to the leader broke: pre-votes every this many ticks for one election timeout.
+  // After a connection to the leader broke: pre-votes every this many ticks for one election
+  // timeout.
   uint32_t fast_pre_vote_ticks = 1;
   // Bytes of entries sent to one follower and not yet acknowledged; the first entry always passes.
   uint64_t inflight_bytes_max = 4 << 20;
@@ -53,10 +60,11 @@ struct Options {
   uint64_t random_seed = 1;
 };
 
-// What a replica starts from, as storage recovered it; for a new replica all but the configuration empty.
+// What a replica starts from, as storage recovered it; for a new replica all but the configuration
+// empty.
 struct InitialState {
   HardState hard_state;
-  Log log;                      // prefix boundary, terms, and the entries above the segments
+  Log log;  // prefix boundary, terms, and the entries above the segments
   TruncationEpoch epoch;
   LogIndex commit_index;        // known committed: the synced segment end at least
   Configuration configuration;  // in force at the log's prefix boundary, or the first one
@@ -96,13 +104,15 @@ struct Ready {
   LogIndex commit_index;
   // Role, term or leader changed since the last Ready.
   bool leadership_changed = false;
-  // Read-index requests (by the id given to ReadIndex) that may now be served once commit_index of the
-  // pair is applied.
+  // Read-index requests (by the id given to ReadIndex) that may now be served once commit_index of
+  // the pair is applied.
   struct ReadState {
     uint64_t request_id = 0;
     LogIndex index;
   };
   std::vector<ReadState> read_states;
+  // A new leader's no-op is due: the host seals one and proposes it before anything else.
+  bool wants_no_op = false;
   // Set if the replica found that its log and the leader's diverged (same term and index, another
   // chain), or that it would truncate below its commit index. The host stops the replica for good.
   Status fault;
@@ -112,9 +122,9 @@ class Raft {
  public:
   // Pre: options.self.broker is not 0; the initial state is consistent (CHECKed).
   Raft(const Options& options, InitialState initial);
-  ~Raft();
 
-  // Inputs ------------------------------------------------------------------------------------------
+  // Inputs
+  // ------------------------------------------------------------------------------------------
 
   // A message from `from`. Stale and misaddressed ones are ignored, so any message is safe to give.
   void Step(const Voter& from, Message message);
@@ -127,12 +137,13 @@ class Raft {
   void Campaign();
   // The connection to `peer` broke. If it is the leader, pre-votes begin within `delay_ticks`.
   void PeerDisconnected(BrokerId peer, uint32_t delay_ticks);
-  // Asks for a linearizable read point (thesis §6.4). UNAVAILABLE unless leader with a commit in its
-  // term. Answered in Ready::read_states, or never if leadership is lost.
+  // Asks for a linearizable read point (thesis §6.4). UNAVAILABLE unless leader with a commit in
+  // its term. Answered in Ready::read_states, or never if leadership is lost.
   Status ReadIndex(uint64_t request_id);
   // Everything up to `point` is durable. Points of earlier epochs count only for what still stands.
   void OnDurable(const DurablePoint& point);
-  // The entries asked for by EntriesWanted; empty if they could not be read (asked for again later).
+  // The entries asked for by EntriesWanted; empty if they could not be read (asked for again
+  // later).
   void OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries);
   // Gives up leadership for a reason of the host's (a stalled disk).
   void StepDown();
@@ -140,13 +151,16 @@ class Raft {
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index) { log_.TrimTo(index); }
 
-  // Outputs -----------------------------------------------------------------------------------------
+  // Outputs
+  // -----------------------------------------------------------------------------------------
 
   bool HasReady() const;
-  // Takes all outputs; the caller carries them out. Writes of successive Readys are carried out in order.
+  // Takes all outputs; the caller carries them out. Writes of successive Readys are carried out in
+  // order.
   Ready TakeReady();
 
-  // State -------------------------------------------------------------------------------------------
+  // State
+  // -------------------------------------------------------------------------------------------
 
   Role role() const;
   bool is_leader() const { return role() == Role::kLeader; }
@@ -164,12 +178,144 @@ class Raft {
   void CheckInvariants() const;
 
  private:
-  // Owned by the implementer of raft/core.
+  // How far one follower or learner is, as its leader sees it.
+  struct Progress {
+    enum State : uint8_t { kProbe, kReplicate };
+    struct Sent {
+      LogIndex last;
+      uint64_t bytes = 0;
+    };
+    State state = kProbe;
+    LogIndex match;  // durable there and equal to ours
+    LogIndex next{1};
+    bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat
+    bool is_reading = false;     // entries below the tail are being read for it
+    bool is_active = false;      // heard from since the last quorum check
+    std::deque<Sent> inflight;
+    uint64_t inflight_bytes = 0;
+    uint32_t ticks_without_answer = 0;
+    uint64_t read_round = 0;
+  };
+  struct Follower {};
+  struct Candidate {
+    bool is_pre_vote = true;
+    std::map<Voter, bool> votes;
+  };
+  struct PendingRead {
+    uint64_t request_id = 0;
+    LogIndex index;
+    uint64_t round = 0;
+  };
+  struct Leader {
+    std::map<Voter, Progress> progress;
+    uint32_t heartbeat_elapsed = 0;
+    uint32_t quorum_elapsed = 0;
+    uint64_t uncommitted_bytes = 0;
+    uint64_t read_round = 0;
+    bool is_read_round_open = false;  // its heartbeats have not left yet; further requests may join
+    std::deque<PendingRead> reads;
+  };
+  // A message that may leave once what it promises is durable.
+  struct Delayed {
+    OutgoingMessage message;
+    uint64_t hard_state_version = 0;
+    LogIndex index;
+  };
+  struct Cut {
+    TruncationEpoch epoch;
+    LogIndex from;
+  };
+
+  // raft.cc: terms, roles' shared state and durability.
+  void StepNewerTerm(const Voter& from, const Message& message);
+  void StepOlderTerm(const Voter& from, const Message& message);
+  void SetHardState(Term term, Voter vote);
+  void AppendToLog(Entry entry);
+  void TruncateLog(LogIndex from);
+  void SetCommitIndex(LogIndex index);
+  void SendNow(const Voter& to, Message message);
+  void SendWhenDurable(const Voter& to, Message message, LogIndex index);
+  void ReleaseDelayed();
+  void NoteLeadershipChange() { is_leadership_changed_ = true; }
+  void Fail(Status why);
+  std::vector<Voter> Others() const;
+
+  // election.cc
+  void BecomeFollower(Term term, const Voter& leader);
+  void StartPreVote();
+  void StartElection();
+  void RequestVotes();
+  void BecomeLeader();
+  void TickElection();
+  bool TickFastPreVote();
+  void ResetElectionTimer();
+  bool HasLiveLeader() const;
+  bool IsUpToDate(const VoteRequest& request) const;
+  void OnVoteRequest(const Voter& from, const VoteRequest& request);
+  void OnVoteReply(const Voter& from, const VoteReply& reply);
+  void CountBallots();
+
+  // follower.cc
+  void OnAppendRequest(const Voter& from, AppendRequest request);
+  void RefuseAppend(const Voter& from, const AppendRequest& request);
+  bool TakeEntries(AppendRequest* request);
+  void OnHeartbeat(const Voter& from, const Heartbeat& heartbeat);
+
+  // leader.cc
+  void TickLeader();
+  bool CheckQuorum();
+  void SendHeartbeats();
+  void SendHeartbeat(const Voter& to, const Progress& progress);
+  void SendEntries(const Voter& to, Progress* progress);
+  void SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries);
+  void BecomeProbe(Progress* progress);
+  void OnAppendReply(const Voter& from, const AppendReply& reply);
+  void OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply);
+  void Acknowledge(Progress* progress, LogIndex index);
+  void MaybeCommit();
+  void ConfirmReads();
+  void UpdateProgressMembers();
+  void SendToAll();
+
+  Leader* leader_state() { return std::get_if<Leader>(&role_); }
+
+  const Options options_;
+  Random random_;
   Log log_;
   HardState hard_state_;
   Voter leader_;
   LogIndex commit_index_;
   TruncationEpoch epoch_;
+  std::variant<Follower, Candidate, Leader> role_;
+  struct ConfigurationAt {
+    LogIndex index;
+    Configuration configuration;
+  };
+  std::vector<ConfigurationAt> configurations_;  // the first one, then those in the log
+
+  uint32_t election_elapsed_ = 0;
+  uint32_t election_timeout_ = 0;
+  uint32_t fast_pre_vote_left_ = 0;  // ticks that pre-votes go on at the fast pace
+  uint32_t fast_pre_vote_wait_ = 0;  // ticks to the next of them
+
+  // Durability. Versions and indexes only grow, but for durable_index_ at a truncation.
+  uint64_t hard_state_version_ = 0;
+  uint64_t durable_hard_state_version_ = 0;
+  LogIndex durable_index_;
+  std::vector<Cut> cuts_;  // truncations that completions of older epochs may still come after
+  std::deque<Delayed> delayed_;
+
+  // What the next Ready takes.
+  std::vector<OutgoingMessage> messages_;
+  std::vector<EntriesWanted> wanted_;
+  std::vector<Ready::ReadState> read_states_;
+  bool is_hard_state_dirty_ = false;
+  std::optional<LogIndex> truncate_from_;
+  std::vector<Entry> unwritten_;
+  bool is_leadership_changed_ = false;
+  bool is_commit_changed_ = false;
+  bool wants_no_op_ = false;
+  Status fault_;
 };
 
 }  // namespace millrace::raft::core

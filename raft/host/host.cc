@@ -56,7 +56,8 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   Status health = std::move(recovered.health);
   if (health.ok() && !recovered.state.empty()) health = machine.Restore(recovered.state);
   if (!health.ok()) LOG(ERROR) << "replica is silent group=" << group << " why=" << health;
-  auto replica = std::make_unique<Replica>(recovered.record, machine, recovered.state_index, health);
+  auto replica =
+      std::make_unique<Replica>(recovered.record, machine, recovered.state_index, health);
   if (health.ok()) replica->joining = std::move(recovered.initial);
   replicas_.emplace(group, std::move(replica));
   if (health.ok()) Replay(group);
@@ -106,21 +107,22 @@ void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachin
   initial.configuration = record.configuration;
   replica->joining = std::move(initial);
   replicas_.emplace(record.group, std::move(replica));
-  environment_.log_store.CreateReplica(record, [this, group = record.group, campaign,
-                                                alive = is_alive_] {
-    if (!*alive) return;
-    Replay(group);
-    Replica* created = FindMutable(group);
-    if (created == nullptr || !created->has_joined() || !campaign) return;
-    created->core().Campaign();
-    MarkDirty(*created);
-  });
+  environment_.log_store.CreateReplica(
+      record, [this, group = record.group, campaign, alive = is_alive_] {
+        if (!*alive) return;
+        Replay(group);
+        Replica* created = FindMutable(group);
+        if (created == nullptr || !created->has_joined() || !campaign) return;
+        created->core().Campaign();
+        MarkDirty(*created);
+      });
 }
 
 void Host::RemoveReplica(RaftGroupId group, Task done) {
   Replica* replica = FindMutable(group);
   CHECK(replica != nullptr) << "group=" << group;
-  if (replica->has_joined()) replica->Fail(NotFound("the partition was deleted", Reason::kTopicDeleted));
+  if (replica->has_joined())
+    replica->Fail(NotFound("the partition was deleted", Reason::kTopicDeleted));
   replicas_.erase(group);
   environment_.log_store.RemoveReplica(group, std::move(done));
 }
@@ -139,13 +141,13 @@ Result<LogIndex> Host::Propose(RaftGroupId group, FrameHeader draft, Buffer fram
   draft.term = raft.term();
   draft.index = raft.log().last_index() + 1;
   draft.chain = FrameChain(raft.log().last_chain(), draft);
-  core::Entry entry{.term = draft.term,
-                    .index = draft.index,
-                    .type = draft.type == FrameType::kNoOp ? core::EntryType::kNoOp
-                                                           : core::EntryType::kCommand,
-                    .chain = draft.chain,
-                    .frame = SealFrame(draft, std::move(frame)),
-                    .configuration = nullptr};
+  core::Entry entry{
+      .term = draft.term,
+      .index = draft.index,
+      .type = draft.type == FrameType::kNoOp ? core::EntryType::kNoOp : core::EntryType::kCommand,
+      .chain = draft.chain,
+      .frame = SealFrame(draft, std::move(frame)),
+      .configuration = nullptr};
   RETURN_IF_ERROR(raft.Propose(std::move(entry)));
   MarkDirty(*replica);
   return draft.index;
@@ -190,8 +192,9 @@ Replica* Host::FindMutable(RaftGroupId group) {
 Status Host::NotLeader(RaftGroupId group) const {
   const Replica* replica = Find(group);
   if (replica != nullptr && !replica->health().ok()) {
-    return Unavailable("this broker's replica is silent: " + std::string(replica->health().message()),
-                       Reason::kReplicaSilent);
+    return Unavailable(
+        "this broker's replica is silent: " + std::string(replica->health().message()),
+        Reason::kReplicaSilent);
   }
   Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);
   if (replica != nullptr && replica->has_joined() && replica->leadership().leader.broker.value()) {
@@ -321,9 +324,9 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
         if (!*alive) return;
         Replica* waiting = FindMutable(group);
         if (waiting == nullptr || !waiting->has_joined()) return;
-        LOG_IF(WARNING, !entries.ok()) << "cannot read entries for a follower group=" << group
-                                       << " index=" << wanted.first_index
-                                       << " why=" << entries.status();
+        LOG_IF(WARNING, !entries.ok())
+            << "cannot read entries for a follower group=" << group
+            << " index=" << wanted.first_index << " why=" << entries.status();
         waiting->core().OnEntriesRead(
             wanted.peer, wanted.first_index,
             entries.ok() ? std::move(*entries) : std::vector<core::Entry>());
@@ -334,7 +337,8 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
 void Host::SubmitWrites(std::vector<GroupWrite> writes) {
   std::vector<std::pair<RaftGroupId, core::DurablePoint>> points;
   points.reserve(writes.size());
-  for (const GroupWrite& write : writes) points.emplace_back(write.group, write.write.durable_point);
+  for (const GroupWrite& write : writes)
+    points.emplace_back(write.group, write.write.durable_point);
   outstanding_writes_.push_back({.submitted = environment_.clock.Now()});
   environment_.log_store.Write(std::move(writes),
                                [this, points = std::move(points), alive = is_alive_] {

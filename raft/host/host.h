@@ -1,12 +1,13 @@
-// Runs the Raft replicas of one shard: feeds each core its inputs, and carries out what the cores ask for,
-// many groups at a time. One turn of the shard's loop gives one write to the journal for all groups, and
-// one merged control frame per peer.
+// Runs the Raft replicas of one shard: feeds each core its inputs, and carries out what the cores
+// ask for, many groups at a time. One turn of the shard's loop gives one write to the journal for
+// all groups, and one merged control frame per peer.
 //
 //   inputs (messages, ticks, completions, proposals)  ->  core  ->  Ready
-//   Ready: messages -> Transport;  write -> LogStore;  committed entries -> StateMachine, then segments
+//   Ready: messages -> Transport;  write -> LogStore;  committed entries -> StateMachine, then
+//   segments
 //
-// Owned by the broker; everything on the shard's thread. Never reads a clock but for the disk's watchdog,
-// and decides nothing of the protocol.
+// Owned by the broker; everything on the shard's thread. Never reads a clock but for the disk's
+// watchdog, and decides nothing of the protocol.
 //
 //   Host host(options, {executor, clock, transport, log_store});
 //   host.AddReplica(std::move(recovered), partition);
@@ -64,18 +65,19 @@ class Host {
   // Stops ticking and forgets all replicas; their state machines hear no more.
   void Stop();
 
-  // Takes on a replica that storage recovered. Applies what its snapshot lacks, then joins the group.
-  // A replica whose health is not ok stays silent. `machine` outlives the replica.
+  // Takes on a replica that storage recovered. Applies what its snapshot lacks, then joins the
+  // group. A replica whose health is not ok stays silent. `machine` outlives the replica.
   void AddReplica(RecoveredReplica recovered, StateMachine& machine);
-  // Journals a new replica, then joins its group, and campaigns at once if `campaign` (one replica of a
-  // new group should).
+  // Journals a new replica, then joins its group, and campaigns at once if `campaign` (one replica
+  // of a new group should).
   void CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine);
   // Leaves the group for good and removes its data; `done` once the tombstone is durable.
   void RemoveReplica(RaftGroupId group, Task done);
 
-  // Seals `draft` (term, index, chain, lengths are filled in here; base_offset, offset_span, checksums and
-  // producer fields are the caller's) with `frame`, made by AllocateFrame, and appends it. The index on
-  // success. UNAVAILABLE (NOT_LEADER) with the leader, or RESOURCE_EXHAUSTED.
+  // Seals `draft` (term, index, chain, lengths are filled in here; base_offset, offset_span,
+  // checksums and producer fields are the caller's) with `frame`, made by AllocateFrame, and
+  // appends it. The index on success. UNAVAILABLE (NOT_LEADER) with the leader, or
+  // RESOURCE_EXHAUSTED.
   Result<LogIndex> Propose(RaftGroupId group, FrameHeader draft, Buffer frame);
   // Calls `done` with ok once a majority confirmed that this broker leads the group and everything
   // committed before the call is applied; UNAVAILABLE if that can't be had.

@@ -72,7 +72,8 @@ void Replica::ApplyCommitted(LogStore& store) {
     Apply(entry);
     if (applied_ > handed_over_) handed.push_back(entry);
   }
-  // At a restart the commit index may lie below what was applied from segments; nothing is skipped then.
+  // At a restart the commit index may lie below what was applied from segments; nothing is skipped
+  // then.
   if (handed.empty()) return;
   CHECK_EQ(handed.front().index, handed_over_ + 1) << "group=" << group();
   handed_over_ = handed.back().index;

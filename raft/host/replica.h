@@ -1,5 +1,6 @@
-// One replica of one group as its host keeps it: the core, the state machine and how far each stage of an
-// entry's way has come: appended -> durable (core) -> committed (core) -> applied -> handed to segments.
+// One replica of one group as its host keeps it: the core, the state machine and how far each stage
+// of an entry's way has come: appended -> durable (core) -> committed (core) -> applied -> handed
+// to segments.
 //
 // Owned by Host, on the shard's thread. Others read it through Host::Find.
 #pragma once
@@ -57,7 +58,8 @@ class Replica {
     std::optional<LogIndex> index;
   };
   std::map<uint64_t, Barrier>& barriers() { return barriers_; }
-  // Completes the barriers that applied() has reached, or all with an error once leadership is lost.
+  // Completes the barriers that applied() has reached, or all with an error once leadership is
+  // lost.
   void CompleteBarriers();
 
   bool is_dirty = false;

@@ -1,0 +1,94 @@
+// What a follower does with its leader's messages (Raft §5.3).
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+#include "raft/core/raft.h"
+
+namespace millrace::raft::core {
+
+void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
+  CHECK(!is_leader()) << "two leaders in term " << term() << ": " << options_.self << " and "
+                      << from;
+  if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
+  election_elapsed_ = 0;
+  const std::optional<Term> term_before = log_.TermAt(request.prev_index);
+  const bool matches = request.prev_index <= commit_index_ || term_before == request.prev_term;
+  if (!matches) return RefuseAppend(from, request);
+  const LogIndex last_new = request.prev_index + request.entries.size();
+  if (!TakeEntries(&request)) return;
+  SetCommitIndex(std::max(commit_index_, std::min(request.commit_index, last_new)));
+  const AppendReply reply{.term = term(),
+                          .success = true,
+                          .index = std::max(last_new, std::min(commit_index_, request.prev_index)),
+                          .hint_index = LogIndex(),
+                          .hint_term = Term()};
+  if (MILLRACE_MUTANT(kAcknowledgeBeforeFsync)) return SendNow(from, reply);
+  SendWhenDurable(from, reply, reply.index);
+}
+
+void Raft::RefuseAppend(const Voter& from, const AppendRequest& request) {
+  // Where the logs may still agree: before prev, which does not match, and in no newer term than
+  // its.
+  const LogIndex at = std::min(request.prev_index - 1, log_.last_index());
+  const LogIndex hint = log_.LastIndexWithTermAtMost(request.prev_term, at);
+  SendWhenDurable(from,
+                  AppendReply{.term = term(),
+                              .success = false,
+                              .index = request.prev_index,
+                              .hint_index = hint,
+                              .hint_term = log_.TermAt(hint).value_or(Term())},
+                  LogIndex());
+}
+
+// Appends what is new; false if the logs turned out to have diverged and the replica failed.
+bool Raft::TakeEntries(AppendRequest* request) {
+  for (Entry& entry : request->entries) {
+    const std::optional<Term> ours = log_.TermAt(entry.index);
+    if (ours == entry.term) {
+      const bool in_tail = log_.InTail(entry.index);
+      if (in_tail && log_.At(entry.index).chain != entry.chain) {
+        Fail(DataLoss("the log diverged from its leader's at index " +
+                      std::to_string(entry.index.value()) + ", term " +
+                      std::to_string(entry.term.value())));
+        return false;
+      }
+      continue;
+    }
+    if (entry.index <= log_.last_index()) {
+      if (entry.index <= commit_index_) {
+        // An index at or below the commit index whose term is unknown here lies in the dropped
+        // prefix.
+        if (!ours.has_value()) continue;
+        Fail(DataLoss("the leader would replace the committed entry " +
+                      std::to_string(entry.index.value())));
+        return false;
+      }
+      TruncateLog(entry.index);
+    }
+    CHECK_EQ(entry.index, log_.last_index() + 1);
+    AppendToLog(std::move(entry));
+  }
+  const LogIndex end = request->prev_index + request->entries.size();
+  if (MILLRACE_MUTANT(kTruncateMatchingTail) && end < log_.last_index() && end >= commit_index_ &&
+      log_.InTail(end + 1)) {
+    TruncateLog(end + 1);
+  }
+  return true;
+}
+
+void Raft::OnHeartbeat(const Voter& from, const Heartbeat& heartbeat) {
+  CHECK(!is_leader()) << "two leaders in term " << term() << ": " << options_.self << " and "
+                      << from;
+  if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
+  election_elapsed_ = 0;
+  SetCommitIndex(std::max(commit_index_, std::min(heartbeat.commit_index, log_.last_index())));
+  SendWhenDurable(from, HeartbeatReply{.term = term(), .read_round = heartbeat.read_round},
+                  LogIndex());
+}
+
+}  // namespace millrace::raft::core

@@ -1,0 +1,246 @@
+// What a leader does: replication with bounded bytes in flight (Raft §5.3), commitment (§5.4.2),
+// check quorum, and linearizable reads (thesis §6.4).
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+#include "raft/core/quorum.h"
+#include "raft/core/raft.h"
+
+namespace millrace::raft::core {
+
+void Raft::UpdateProgressMembers() {
+  Leader& leader = std::get<Leader>(role_);
+  const std::vector<Voter> others = Others();
+  std::erase_if(leader.progress, [&others](const auto& entry) {
+    return !std::binary_search(others.begin(), others.end(), entry.first);
+  });
+  for (const Voter& voter : others) {
+    auto [at, is_new] = leader.progress.try_emplace(voter);
+    if (is_new) {
+      at->second.next = log_.last_index() + 1;
+      at->second.is_active = true;  // Until the first check, silence proves nothing.
+    }
+  }
+}
+
+void Raft::TickLeader() {
+  Leader& leader = std::get<Leader>(role_);
+  if (++leader.quorum_elapsed >= options_.election_timeout_ticks) {
+    leader.quorum_elapsed = 0;
+    if (!CheckQuorum()) {
+      // Hazard H13: a leader without a quorum must fall silent, or it keeps the voters of a healthy
+      // majority loyal to it.
+      return BecomeFollower(term(), Voter{});
+    }
+  }
+  for (auto& [voter, progress] : leader.progress) {
+    if (progress.inflight.empty()) continue;
+    // What was sent and never answered was lost, or its answer was.
+    if (++progress.ticks_without_answer >= options_.election_timeout_ticks) {
+      BecomeProbe(&progress);
+    }
+  }
+  if (++leader.heartbeat_elapsed >= options_.heartbeat_ticks) {
+    leader.heartbeat_elapsed = 0;
+    SendHeartbeats();
+  }
+}
+
+bool Raft::CheckQuorum() {
+  Leader& leader = std::get<Leader>(role_);
+  const bool has_quorum = HasQuorum(configuration(), [&](const Voter& voter) {
+    if (voter == options_.self) return true;
+    auto progress = leader.progress.find(voter);
+    return progress != leader.progress.end() && progress->second.is_active;
+  });
+  for (auto& [voter, progress] : leader.progress) progress.is_active = false;
+  return has_quorum;
+}
+
+void Raft::SendHeartbeats() {
+  for (const auto& [voter, progress] : std::get<Leader>(role_).progress) {
+    SendHeartbeat(voter, progress);
+  }
+}
+
+void Raft::SendHeartbeat(const Voter& to, const Progress& progress) {
+  // min(match, commit): the follower may take it as it is.
+  SendNow(to, Heartbeat{.term = term(),
+                        .commit_index = std::min(progress.match, commit_index_),
+                        .read_round = std::get<Leader>(role_).read_round});
+}
+
+void Raft::SendToAll() {
+  for (auto& [voter, progress] : std::get<Leader>(role_).progress) SendEntries(voter, &progress);
+}
+
+void Raft::SendEntries(const Voter& to, Progress* progress) {
+  while (!progress->is_reading) {
+    const bool is_probe = progress->state == Progress::kProbe;
+    if (is_probe && progress->is_probe_sent) return;
+    if (!is_probe && progress->next > log_.last_index()) return;
+    if (!progress->inflight.empty() && progress->inflight_bytes >= options_.inflight_bytes_max) {
+      return;
+    }
+    if (progress->next <= log_.prefix().index) {
+      progress->is_reading = true;
+      wanted_.push_back(
+          {.peer = to, .first_index = progress->next, .bytes_max = options_.append_bytes_max});
+      return;
+    }
+    SendAppend(to, progress,
+               log_.Slice(progress->next, log_.last_index(), options_.append_bytes_max));
+  }
+}
+
+void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries) {
+  const LogIndex prev = progress->next - 1;
+  const std::optional<Term> prev_term = log_.TermAt(prev);
+  CHECK(prev_term.has_value()) << "index=" << prev << " lies before the log's first entry";
+  if (!entries.empty()) {
+    Progress::Sent sent{.last = entries.back().index};
+    for (const Entry& entry : entries) sent.bytes += entry.size_bytes();
+    if (progress->inflight.empty()) progress->ticks_without_answer = 0;
+    progress->inflight_bytes += sent.bytes;
+    progress->inflight.push_back(sent);
+    if (progress->state == Progress::kReplicate) progress->next = sent.last + 1;
+  }
+  progress->is_probe_sent = true;
+  SendNow(to, AppendRequest{.term = term(),
+                            .prev_index = prev,
+                            .prev_term = *prev_term,
+                            .commit_index = commit_index_,
+                            .entries = std::move(entries)});
+}
+
+void Raft::BecomeProbe(Progress* progress) {
+  progress->state = Progress::kProbe;
+  progress->next = progress->match + 1;
+  progress->is_probe_sent = false;
+  progress->inflight.clear();
+  progress->inflight_bytes = 0;
+  progress->ticks_without_answer = 0;
+}
+
+void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries) {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return;
+  auto found = leader->progress.find(peer);
+  if (found == leader->progress.end() || !found->second.is_reading) return;
+  Progress& progress = found->second;
+  progress.is_reading = false;
+  const bool is_wanted = progress.next == first_index &&
+                         !(progress.state == Progress::kProbe && progress.is_probe_sent);
+  // After a failed read the next heartbeat's answer asks again.
+  if (entries.empty()) return;
+  if (is_wanted) {
+    CHECK_EQ(entries.front().index, first_index);
+    SendAppend(peer, &progress, std::move(entries));
+  }
+  SendEntries(peer, &progress);
+}
+
+void Raft::Acknowledge(Progress* progress, LogIndex index) {
+  if (index > progress->match) progress->match = index;
+  progress->next = std::max(progress->next, progress->match + 1);
+  while (!progress->inflight.empty() && progress->inflight.front().last <= index) {
+    progress->inflight_bytes -= progress->inflight.front().bytes;
+    progress->inflight.pop_front();
+    progress->ticks_without_answer = 0;
+  }
+}
+
+void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return;
+  auto found = leader->progress.find(from);
+  if (found == leader->progress.end()) return;
+  Progress& progress = found->second;
+  progress.is_active = true;
+  if (reply.success) {
+    if (reply.index > log_.last_index()) return;
+    Acknowledge(&progress, reply.index);
+    if (progress.state == Progress::kProbe) {
+      BecomeProbe(&progress);
+      progress.state = Progress::kReplicate;
+    }
+    MaybeCommit();
+  } else {
+    // A refusal of something older than what the follower acknowledged since is stale.
+    if (reply.index <= progress.match || reply.hint_index >= reply.index) return;
+    const LogIndex common = log_.LastIndexWithTermAtMost(reply.hint_term, reply.hint_index);
+    BecomeProbe(&progress);
+    progress.next = std::max(progress.match, common) + 1;
+  }
+  SendEntries(from, &progress);
+}
+
+void Raft::OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply) {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return;
+  auto found = leader->progress.find(from);
+  if (found == leader->progress.end()) return;
+  Progress& progress = found->second;
+  progress.is_active = true;
+  progress.read_round = std::max(progress.read_round, reply.read_round);
+  if (progress.state == Progress::kProbe) progress.is_probe_sent = false;
+  if (progress.match < log_.last_index()) SendEntries(from, &progress);
+  ConfirmReads();
+}
+
+void Raft::MaybeCommit() {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return;
+  const LogIndex own =
+      MILLRACE_MUTANT(kLeaderCountsUnsyncedSelf) ? log_.last_index() : durable_index_;
+  const LogIndex reached = QuorumIndex(configuration(), [&](const Voter& voter) {
+    if (voter == options_.self) return own;
+    auto progress = leader->progress.find(voter);
+    return progress == leader->progress.end() ? LogIndex() : progress->second.match;
+  });
+  if (reached <= commit_index_) return;
+  // Raft §5.4.2: entries of older terms are committed by one of this term only.
+  if (log_.TermAt(reached) != term() && !MILLRACE_MUTANT(kCommitOlderTerm)) return;
+  for (LogIndex at = commit_index_ + 1; at <= reached; ++at) {
+    leader->uncommitted_bytes -= std::min(leader->uncommitted_bytes, log_.At(at).size_bytes());
+  }
+  SetCommitIndex(reached);
+}
+
+Status Raft::ReadIndex(uint64_t request_id) {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return Unavailable("not the leader", Reason::kNotLeader);
+  if (!has_committed_in_term()) {
+    return Unavailable("the leader has not committed in its term yet", Reason::kNotLeader);
+  }
+  if (!leader->is_read_round_open) {
+    leader->is_read_round_open = true;
+    ++leader->read_round;
+    SendHeartbeats();
+  }
+  leader->reads.push_back(
+      {.request_id = request_id, .index = commit_index_, .round = leader->read_round});
+  ConfirmReads();
+  return {};
+}
+
+void Raft::ConfirmReads() {
+  Leader& leader = std::get<Leader>(role_);
+  while (!leader.reads.empty()) {
+    const PendingRead& read = leader.reads.front();
+    const bool is_confirmed = HasQuorum(configuration(), [&](const Voter& voter) {
+      if (voter == options_.self) return true;
+      auto progress = leader.progress.find(voter);
+      return progress != leader.progress.end() && progress->second.read_round >= read.round;
+    });
+    if (!is_confirmed) return;
+    read_states_.push_back({.request_id = read.request_id, .index = read.index});
+    leader.reads.pop_front();
+  }
+}
+
+}  // namespace millrace::raft::core

@@ -1,0 +1,272 @@
+#include "raft/core/raft.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+#include "raft/core/quorum.h"
+
+namespace millrace::raft::core {
+
+Term TermOf(const Message& message) {
+  return std::visit([](const auto& kind) { return kind.term; }, message);
+}
+
+Raft::Raft(const Options& options, InitialState initial)
+    : options_(options),
+      random_(options.random_seed),
+      log_(std::move(initial.log)),
+      hard_state_(initial.hard_state),
+      commit_index_(std::max(initial.commit_index, log_.prefix().index)),
+      epoch_(initial.epoch),
+      durable_index_(log_.last_index()) {
+  CHECK_NE(options_.self.broker, BrokerId());
+  CHECK_GT(options_.election_timeout_ticks, options_.heartbeat_ticks);
+  CHECK_LE(commit_index_, log_.last_index());
+  CHECK_GE(hard_state_.term, log_.last_term());
+  configurations_.push_back({LogIndex(), std::move(initial.configuration)});
+  for (LogIndex at = log_.prefix().index + 1; at <= log_.last_index(); ++at) {
+    const Entry& entry = log_.At(at);
+    if (entry.configuration) configurations_.push_back({at, *entry.configuration});
+  }
+  ResetElectionTimer();
+}
+
+Role Raft::role() const {
+  if (std::holds_alternative<Leader>(role_)) return Role::kLeader;
+  const auto* candidate = std::get_if<Candidate>(&role_);
+  if (candidate == nullptr) return Role::kFollower;
+  return candidate->is_pre_vote ? Role::kPreCandidate : Role::kCandidate;
+}
+
+const Configuration& Raft::configuration() const { return configurations_.back().configuration; }
+
+std::vector<Voter> Raft::Others() const {
+  std::vector<Voter> others = configuration().Members();
+  std::erase(others, options_.self);
+  return others;
+}
+
+bool Raft::has_committed_in_term() const { return log_.TermAt(commit_index_) == term(); }
+
+void Raft::Step(const Voter& from, Message message) {
+  if (!fault_.ok() || from == options_.self) return;
+  const Term their_term = TermOf(message);
+  if (their_term > term()) {
+    StepNewerTerm(from, message);
+  } else if (their_term < term()) {
+    StepOlderTerm(from, message);
+    return;
+  }
+  if (auto* vote = std::get_if<VoteRequest>(&message)) return OnVoteRequest(from, *vote);
+  if (auto* vote = std::get_if<VoteReply>(&message)) return OnVoteReply(from, *vote);
+  if (their_term != term()) return;
+  if (auto* append = std::get_if<AppendRequest>(&message)) {
+    OnAppendRequest(from, std::move(*append));
+  } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
+    OnHeartbeat(from, *heartbeat);
+  } else if (auto* append_reply = std::get_if<AppendReply>(&message)) {
+    OnAppendReply(from, *append_reply);
+  } else if (auto* heartbeat_reply = std::get_if<HeartbeatReply>(&message)) {
+    OnHeartbeatReply(from, *heartbeat_reply);
+  }
+}
+
+void Raft::StepNewerTerm(const Voter& from, const Message& message) {
+  const Term their_term = TermOf(message);
+  if (const auto* vote = std::get_if<VoteRequest>(&message)) {
+    // A pre-vote changes nothing; and whoever hears a live leader keeps its term (thesis §4.2.3).
+    if (vote->is_pre_vote || (HasLiveLeader() && !vote->is_transfer)) return;
+  }
+  if (const auto* reply = std::get_if<VoteReply>(&message)) {
+    // A granted pre-vote names the term that the candidate would take.
+    if (reply->is_pre_vote && reply->granted) return;
+  }
+  const bool is_from_leader =
+      std::holds_alternative<AppendRequest>(message) || std::holds_alternative<Heartbeat>(message);
+  BecomeFollower(their_term, is_from_leader ? from : Voter{});
+}
+
+void Raft::StepOlderTerm(const Voter& from, const Message& message) {
+  if (const auto* vote = std::get_if<VoteRequest>(&message)) {
+    SendWhenDurable(from, VoteReply{.term = term(), .is_pre_vote = vote->is_pre_vote}, LogIndex());
+  } else if (std::holds_alternative<AppendRequest>(message) ||
+             std::holds_alternative<Heartbeat>(message)) {
+    // Tells a deposed leader of the newer term.
+    SendWhenDurable(from, HeartbeatReply{.term = term()}, LogIndex());
+  }
+}
+
+void Raft::Tick() {
+  if (!fault_.ok()) return;
+  if (is_leader()) {
+    TickLeader();
+  } else {
+    TickElection();
+  }
+}
+
+Status Raft::Propose(Entry entry) {
+  Leader* leader = leader_state();
+  if (leader == nullptr || !fault_.ok()) return Unavailable("not the leader", Reason::kNotLeader);
+  CHECK_EQ(entry.index, log_.last_index() + 1);
+  CHECK_EQ(entry.term, term());
+  const bool is_first_in_term = log_.last_term() != term();
+  CHECK_EQ(is_first_in_term, entry.type == EntryType::kNoOp) << "index=" << entry.index;
+  const uint64_t bytes = leader->uncommitted_bytes + entry.size_bytes();
+  if (leader->uncommitted_bytes > 0 && bytes > options_.uncommitted_bytes_max) {
+    return ResourceExhausted("too many bytes wait to be committed", Reason::kThrottled)
+        .RetryAfterMs(20);
+  }
+  if (entry.type == EntryType::kConfiguration &&
+      (!has_committed_in_term() || configurations_.back().index > commit_index_)) {
+    return FailedPrecondition("another configuration change is under way");
+  }
+  leader->uncommitted_bytes = bytes;
+  AppendToLog(std::move(entry));
+  UpdateProgressMembers();
+  SendToAll();
+  MaybeCommit();
+  return {};
+}
+
+void Raft::SetHardState(Term term, Voter vote) {
+  CHECK_GE(term, hard_state_.term);
+  const HardState next{.term = term, .vote = vote};
+  if (next == hard_state_) return;
+  hard_state_ = next;
+  ++hard_state_version_;
+  is_hard_state_dirty_ = true;
+}
+
+void Raft::AppendToLog(Entry entry) {
+  if (entry.configuration) configurations_.push_back({entry.index, *entry.configuration});
+  unwritten_.push_back(entry);
+  log_.Append(std::move(entry));
+}
+
+void Raft::TruncateLog(LogIndex from) {
+  CHECK_GT(from, commit_index_);
+  log_.TruncateFrom(from);
+  while (configurations_.back().index >= from) configurations_.pop_back();
+  std::erase_if(unwritten_, [from](const Entry& entry) { return entry.index >= from; });
+  truncate_from_ = truncate_from_.has_value() ? std::min(*truncate_from_, from) : from;
+  ++epoch_;
+  cuts_.push_back({.epoch = epoch_, .from = from});
+  durable_index_ = std::min(durable_index_, from - 1);
+  // What was promised of the entries that are gone must not be said any more.
+  std::erase_if(delayed_, [from](const Delayed& delayed) { return delayed.index >= from; });
+}
+
+void Raft::SetCommitIndex(LogIndex index) {
+  CHECK_LE(index, log_.last_index());
+  if (index <= commit_index_) return;
+  commit_index_ = index;
+  is_commit_changed_ = true;
+}
+
+void Raft::OnDurable(const DurablePoint& point) {
+  durable_hard_state_version_ = std::max(durable_hard_state_version_, point.hard_state_version);
+  LogIndex reached = point.last_index;
+  // Raft risk H4: of an older epoch's write only what lies below every later cut still stands.
+  for (const Cut& cut : cuts_) {
+    if (cut.epoch > point.epoch && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
+      reached = std::min(reached, cut.from - 1);
+    }
+  }
+  std::erase_if(cuts_, [&point](const Cut& cut) { return cut.epoch <= point.epoch; });
+  durable_index_ = std::max(durable_index_, std::min(reached, log_.last_index()));
+  ReleaseDelayed();
+  if (auto* candidate = std::get_if<Candidate>(&role_)) {
+    if (!candidate->is_pre_vote && durable_hard_state_version_ >= hard_state_version_) {
+      candidate->votes[options_.self] = true;
+      CountBallots();
+    }
+  }
+  MaybeCommit();
+}
+
+void Raft::SendNow(const Voter& to, Message message) {
+  messages_.push_back({.to = to, .message = std::move(message)});
+}
+
+void Raft::SendWhenDurable(const Voter& to, Message message, LogIndex index) {
+  if (durable_hard_state_version_ >= hard_state_version_ && durable_index_ >= index) {
+    SendNow(to, std::move(message));
+    return;
+  }
+  delayed_.push_back({.message = {.to = to, .message = std::move(message)},
+                      .hard_state_version = hard_state_version_,
+                      .index = index});
+}
+
+void Raft::ReleaseDelayed() {
+  std::deque<Delayed> still;
+  for (Delayed& delayed : delayed_) {
+    if (durable_hard_state_version_ >= delayed.hard_state_version &&
+        durable_index_ >= delayed.index) {
+      messages_.push_back(std::move(delayed.message));
+    } else {
+      still.push_back(std::move(delayed));
+    }
+  }
+  delayed_ = std::move(still);
+}
+
+void Raft::Fail(Status why) {
+  BecomeFollower(term(), Voter{});
+  fault_ = std::move(why);
+  messages_.clear();
+  delayed_.clear();
+}
+
+bool Raft::HasReady() const {
+  return !messages_.empty() || !wanted_.empty() || !read_states_.empty() || is_hard_state_dirty_ ||
+         truncate_from_.has_value() || !unwritten_.empty() || is_leadership_changed_ ||
+         is_commit_changed_ || wants_no_op_ || !fault_.ok();
+}
+
+Ready Raft::TakeReady() {
+  Ready ready;
+  ready.messages = std::exchange(messages_, {});
+  ready.wanted = std::exchange(wanted_, {});
+  ready.read_states = std::exchange(read_states_, {});
+  ready.commit_index = commit_index_;
+  ready.leadership_changed = std::exchange(is_leadership_changed_, false);
+  ready.wants_no_op = std::exchange(wants_no_op_, false);
+  ready.fault = fault_;
+  is_commit_changed_ = false;
+  if (Leader* leader = leader_state()) leader->is_read_round_open = false;
+  if (!is_hard_state_dirty_ && !truncate_from_.has_value() && unwritten_.empty()) return ready;
+  StorageWrite& write = ready.write.emplace();
+  if (std::exchange(is_hard_state_dirty_, false)) write.hard_state = hard_state_;
+  write.truncate_from = std::exchange(truncate_from_, std::nullopt);
+  write.epoch = epoch_;
+  write.entries = std::exchange(unwritten_, {});
+  write.durable_point = {.hard_state_version = hard_state_version_,
+                         .last_term = log_.last_term(),
+                         .last_index = log_.last_index(),
+                         .epoch = epoch_};
+  return ready;
+}
+
+void Raft::CheckInvariants() const {
+  CHECK_LE(commit_index_, log_.last_index());
+  CHECK_LE(durable_index_, log_.last_index());
+  CHECK_LE(durable_hard_state_version_, hard_state_version_);
+  CHECK_GE(hard_state_.term, log_.last_term());
+  CHECK(!configurations_.empty());
+  const auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr) return;
+  CHECK_EQ(leader_, options_.self);
+  CHECK_EQ(hard_state_.vote, options_.self);
+  for (const auto& [voter, progress] : leader->progress) {
+    CHECK_LE(progress.match, log_.last_index()) << voter;
+    CHECK_LT(progress.match, progress.next) << voter;
+    CHECK_EQ(progress.inflight.empty(), progress.inflight_bytes == 0) << voter;
+  }
+}
+
+}  // namespace millrace::raft::core
