@@ -1,0 +1,305 @@
+#include "proto/record/record_batch.h"
+
+#include <algorithm>
+#include <string>
+
+#include "proto/base/checksum.h"
+
+namespace millrace {
+namespace {
+
+// Field numbers of record.proto; the differential test holds them against the generated code.
+enum RecordField : unsigned {
+  kKey = 1,
+  kValue = 2,
+  kHeaders = 3,
+  kTimestampMs = 4,
+  kOffsetDelta = 5
+};
+enum HeaderField : unsigned { kHeaderKey = 1, kHeaderValue = 2 };
+enum BatchField : unsigned {
+  kProducerId = 1,
+  kProducerEpoch = 2,
+  kFirstSequence = 3,
+  kRecordCount = 4,
+  kMaxTimestampMs = 5,
+  kCompression = 6,
+  kChecksum = 7,
+  kUncompressedSize = 8,
+  kRecords = 14,
+  kPacked = 15,
+};
+constexpr unsigned kRecordsRecords = 1;  // of message Records
+
+constexpr uint8_t Varint(unsigned field) { return WireTag(field, WireType::kVarint); }
+constexpr uint8_t Delimited(unsigned field) { return WireTag(field, WireType::kLengthDelimited); }
+
+Status Corrupt(std::string message) {
+  return InvalidArgument("record batch: " + std::move(message), Reason::kCorruptBatch);
+}
+
+Status RecordError(uint32_t position, std::string_view what) {
+  return Corrupt("record " + std::to_string(position) + ": " + std::string(what));
+}
+
+// Null if the header is well-formed; else what is wrong.
+const char* ParseHeader(std::string_view bytes, HeaderView* header) {
+  WireReader in(bytes);
+  *header = {};
+  bool has_key = false;
+  uint8_t tag = 0;
+  while (!in.AtEnd()) {
+    if (!in.ReadTag(&tag)) return "headers: unknown field";
+    std::string_view content;
+    if (tag == Delimited(kHeaderKey)) {
+      if (has_key || !in.ReadDelimited(&header->key)) return "headers.key is repeated or cut off";
+      has_key = true;
+    } else if (tag == Delimited(kHeaderValue)) {
+      if (header->value || !in.ReadDelimited(&content)) {
+        return "headers.value is repeated or cut off";
+      }
+      header->value = content;
+    } else {
+      return "headers: unknown field";
+    }
+  }
+  return IsValidUtf8(header->key) ? nullptr : "headers.key is not UTF-8";
+}
+
+const char* ReadBytesOnce(WireReader* in, std::optional<std::string_view>* field,
+                          const char* error) {
+  std::string_view content;
+  if (field->has_value() || !in->ReadDelimited(&content)) return error;
+  *field = content;
+  return nullptr;
+}
+
+// Reads a varint field that must not have come before and must fit in `max`.
+const char* ReadNumberOnce(WireReader* in, bool* seen, uint64_t max, uint64_t* value,
+                           const char* error) {
+  if (*seen || !in->ReadVarint(value) || *value > max) return error;
+  *seen = true;
+  return nullptr;
+}
+
+// Null if the record is well-formed; else what is wrong.
+const char* ParseRecord(std::string_view bytes, RecordView* record) {
+  *record = {};
+  record->bytes = bytes;
+  WireReader in(bytes);
+  bool has_timestamp = false;
+  bool has_delta = false;
+  uint64_t number = 0;
+  std::string_view content;
+  HeaderView header;
+  uint8_t tag = 0;
+  while (!in.AtEnd()) {
+    const char* error = nullptr;
+    if (!in.ReadTag(&tag)) return "unknown field";
+    switch (tag) {
+      case Delimited(kKey):
+        error = ReadBytesOnce(&in, &record->key, "key is repeated or cut off");
+        break;
+      case Delimited(kValue):
+        error = ReadBytesOnce(&in, &record->value, "value is repeated or cut off");
+        break;
+      case Delimited(kHeaders):
+        error = in.ReadDelimited(&content) ? ParseHeader(content, &header) : "headers is cut off";
+        ++record->header_count;
+        break;
+      case Varint(kTimestampMs):
+        error = ReadNumberOnce(&in, &has_timestamp, INT64_MAX, &number,
+                               "timestamp_ms is repeated, cut off or negative");
+        record->timestamp_ms = static_cast<int64_t>(number);
+        break;
+      case Varint(kOffsetDelta):
+        error = ReadNumberOnce(&in, &has_delta, INT32_MAX, &number,
+                               "offset_delta is repeated, cut off or negative");
+        record->offset_delta = static_cast<int32_t>(number);
+        break;
+      default:
+        return "unknown field";
+    }
+    if (error != nullptr) return error;
+  }
+  return nullptr;
+}
+
+// Reads the header field that `tag` begins.
+Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
+  uint64_t number = 0;
+  uint32_t number32 = 0;
+  switch (tag) {
+    case Varint(kProducerId):
+      if (!in->ReadVarint(&number)) return Corrupt("producer_id is cut off");
+      batch->producer_id = ProducerId(number);
+      return {};
+    case Varint(kProducerEpoch):
+      if (!in->ReadVarint32(&batch->producer_epoch)) return Corrupt("producer_epoch is no uint32");
+      return {};
+    case Varint(kFirstSequence):
+      if (!in->ReadVarint32(&batch->first_sequence) ||
+          batch->first_sequence >= kRecordSequenceModulus) {
+        return Corrupt("first_sequence is no number below 2^31");
+      }
+      return {};
+    case Varint(kRecordCount):
+      if (!in->ReadVarint32(&batch->record_count)) return Corrupt("record_count is no uint32");
+      return {};
+    case Varint(kMaxTimestampMs):
+      if (!in->ReadVarint(&number) || number > INT64_MAX) {
+        return Corrupt("max_timestamp_ms is cut off or negative");
+      }
+      batch->max_timestamp_ms = static_cast<int64_t>(number);
+      return {};
+    case Varint(kCompression):
+      if (!in->ReadVarint(&number)) return Corrupt("compression is cut off");
+      if (number > static_cast<uint64_t>(BatchCompression::kNone)) {
+        return Corrupt("compression " + std::to_string(number) +
+                       " is not supported by this version");
+      }
+      batch->compression = static_cast<BatchCompression>(number);
+      return {};
+    case WireTag(kChecksum, WireType::kFixed32):
+      if (!in->ReadFixed32(&batch->checksum)) return Corrupt("checksum is cut off");
+      return {};
+    case Varint(kUncompressedSize):
+      if (!in->ReadVarint32(&number32) || number32 != 0) {
+        return Corrupt("uncompressed_size is not 0, but packed is not compressed");
+      }
+      return {};
+    default:
+      return Corrupt("unknown field " + std::to_string(tag >> 3) + " (wire type " +
+                     std::to_string(tag & 7) + ")");
+  }
+}
+
+// `tag` begins the payload, whose fields reach to the end of the batch.
+Status ReadPayload(WireReader* in, uint8_t tag, std::string_view from_tag, RecordBatchView* batch) {
+  if (tag == Delimited(kRecords)) {
+    batch->records = from_tag;
+    return {};
+  }
+  batch->is_packed = true;
+  if (!in->ReadDelimited(&batch->records)) return Corrupt("packed is cut off");
+  if (!in->AtEnd()) return Corrupt("packed is followed by another field");
+  return {};
+}
+
+// Iterates over all records; their count and largest timestamp.
+Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms) {
+  RecordIterator records(batch);
+  RecordView record;
+  *max_timestamp_ms = 0;
+  while (records.Next(&record)) {
+    if (record.offset_delta != 0) {
+      return RecordError(records.records_read() - 1, "offset_delta is the broker's to set");
+    }
+    *max_timestamp_ms = std::max(*max_timestamp_ms, record.timestamp_ms);
+  }
+  *count = records.records_read();
+  return records.status();
+}
+
+}  // namespace
+
+uint32_t PackedChecksum(std::string_view packed, TopicPartition destination) {
+  char tail[12];
+  for (unsigned i = 0; i < 8; ++i) {
+    tail[i] = static_cast<char>(destination.topic.value() >> (8 * i));
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    tail[8 + i] = static_cast<char>(destination.partition.value() >> (8 * i));
+  }
+  return Crc32c({tail, sizeof(tail)}, Crc32c(packed));
+}
+
+Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
+  RecordBatchView batch;
+  WireReader in(bytes);
+  unsigned last_field = 0;
+  bool has_checksum = false;
+  while (!in.AtEnd()) {
+    const std::string_view from_tag = in.rest();
+    uint8_t tag = 0;
+    if (!in.ReadTag(&tag)) return Corrupt("unknown field");
+    const unsigned field = tag >> 3;
+    if (field <= last_field) {
+      return Corrupt("field " + std::to_string(field) + " is repeated or out of order");
+    }
+    last_field = field;
+    if (tag == Delimited(kRecords) || tag == Delimited(kPacked)) {
+      RETURN_IF_ERROR(ReadPayload(&in, tag, from_tag, &batch));
+      if (batch.is_packed && !has_checksum) return Corrupt("checksum is missing beside packed");
+      if (!batch.is_packed && has_checksum) return Corrupt("checksum stands beside records");
+      return batch;
+    }
+    RETURN_IF_ERROR(ReadHeaderField(&in, tag, &batch));
+    has_checksum = has_checksum || field == kChecksum;
+  }
+  return Corrupt("neither records nor packed is there");
+}
+
+Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition destination) {
+  ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatchHeader(bytes));
+  if (batch.is_packed && batch.checksum != PackedChecksum(batch.records, destination)) {
+    return Corrupt("checksum does not match packed, topic id and partition");
+  }
+  uint32_t count = 0;
+  int64_t max_timestamp_ms = 0;
+  RETURN_IF_ERROR(CheckRecords(batch, &count, &max_timestamp_ms));
+  if (count == 0) return Corrupt("it holds no records");
+  if (batch.record_count != count && (batch.is_packed || batch.record_count != 0)) {
+    return Corrupt("record_count is " + std::to_string(batch.record_count) + ", but there are " +
+                   std::to_string(count) + " records");
+  }
+  const bool is_given = batch.is_packed || batch.max_timestamp_ms != 0;
+  if (is_given && batch.max_timestamp_ms != max_timestamp_ms) {
+    return Corrupt("max_timestamp_ms is " + std::to_string(batch.max_timestamp_ms) +
+                   ", but the largest timestamp is " + std::to_string(max_timestamp_ms));
+  }
+  batch.record_count = count;
+  batch.max_timestamp_ms = max_timestamp_ms;
+  return batch;
+}
+
+RecordIterator::RecordIterator(const RecordBatchView& batch)
+    : in_(batch.records), tag_(Delimited(batch.is_packed ? kRecordsRecords : kRecords)) {}
+
+bool RecordIterator::Next(RecordView* record) {
+  if (in_.AtEnd() || !status_.ok()) return false;
+  uint8_t tag = 0;
+  std::string_view bytes;
+  if (!in_.ReadTag(&tag) || tag != tag_) {
+    status_ = RecordError(records_read_, "another field stands where a record should begin");
+    return false;
+  }
+  if (!in_.ReadDelimited(&bytes)) {
+    status_ = RecordError(records_read_, "cut off");
+    return false;
+  }
+  if (const char* error = ParseRecord(bytes, record); error != nullptr) {
+    status_ = RecordError(records_read_, error);
+    return false;
+  }
+  ++records_read_;
+  return true;
+}
+
+bool HeaderIterator::Next(HeaderView* header) {
+  uint8_t tag = 0;
+  while (in_.ReadTag(&tag)) {
+    std::string_view content;
+    uint64_t number = 0;
+    if ((tag & 7) == static_cast<uint8_t>(WireType::kVarint)) {
+      if (!in_.ReadVarint(&number)) return false;
+    } else if (!in_.ReadDelimited(&content)) {
+      return false;
+    } else if (tag == Delimited(kHeaders)) {
+      return ParseHeader(content, header) == nullptr;
+    }
+  }
+  return false;
+}
+
+}  // namespace millrace

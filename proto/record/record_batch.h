@@ -1,0 +1,100 @@
+// The record batch by hand: views over a serialized millrace.v1.RecordBatch
+// (proto/millrace/v1/record.proto) that copy nothing, for the broker, which takes a producer's
+// bytes or refuses them, and for the client, which iterates over what it fetched. docs/formats.md,
+// "Record batch", has the rules.
+//
+// Pure; any thread. Views live as long as the bytes that they were made of. Nothing here trusts the
+// bytes: all errors are INVALID_ARGUMENT (CORRUPT_BATCH) and name the field.
+//
+//   ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatch(bytes, {topic, partition}));
+//   RecordIterator records(batch);
+//   RecordView record;
+//   while (records.Next(&record)) { ... record.value ... }
+//   RETURN_IF_ERROR(records.status());
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "proto/record/wire.h"
+
+namespace millrace {
+
+// Sequences count records and wrap here.
+inline constexpr uint32_t kRecordSequenceModulus = uint32_t{1} << 31;
+
+enum class BatchCompression : uint32_t { kUnspecified = 0, kNone = 1 };
+
+struct RecordBatchView {
+  ProducerId producer_id;
+  uint32_t producer_epoch = 0;
+  uint32_t first_sequence = 0;
+  uint32_t record_count = 0;
+  int64_t max_timestamp_ms = 0;
+  BatchCompression compression = BatchCompression::kUnspecified;
+  uint32_t checksum = 0;  // of a packed batch
+  bool is_packed = false;
+  // The records one after the other, each with tag and length: what `packed` holds, or the batch's
+  // end.
+  std::string_view records;
+};
+
+struct RecordView {
+  std::optional<std::string_view> key;
+  std::optional<std::string_view> value;
+  int64_t timestamp_ms = 0;
+  int32_t offset_delta = 0;
+  uint32_t header_count = 0;
+  // The serialized record; HeaderIterator reads its headers.
+  std::string_view bytes;
+};
+
+struct HeaderView {
+  std::string_view key;
+  std::optional<std::string_view> value;
+};
+
+// Checks everything that a broker must know before it stores a batch for `destination`: header
+// fields once each and in order, nothing unknown, one payload, every record's structure, the count,
+// the largest timestamp and the checksum. For typed records count and largest timestamp are
+// computed.
+Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition destination);
+
+// The header alone, for a reader who has verified the whole batch's checksum: records are checked
+// when they are iterated over. record_count and max_timestamp_ms are as the producer wrote them, 0
+// for most typed batches.
+Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes);
+
+// CRC32C of `packed`, continued over topic id and partition, so that a misrouted batch is refused.
+uint32_t PackedChecksum(std::string_view packed, TopicPartition destination);
+
+class RecordIterator {
+ public:
+  explicit RecordIterator(const RecordBatchView& batch);
+
+  // The next record; false at the end and at a malformed one, which status() tells apart.
+  bool Next(RecordView* record);
+  const Status& status() const { return status_; }
+  uint32_t records_read() const { return records_read_; }
+
+ private:
+  WireReader in_;
+  uint8_t tag_;
+  uint32_t records_read_ = 0;
+  Status status_;
+};
+
+// The headers of a record that RecordIterator gave out, in order.
+class HeaderIterator {
+ public:
+  explicit HeaderIterator(const RecordView& record) : in_(record.bytes) {}
+  bool Next(HeaderView* header);
+
+ private:
+  WireReader in_;
+};
+
+}  // namespace millrace
