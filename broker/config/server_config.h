@@ -1,0 +1,51 @@
+// What one broker is told at its start, read and checked: main.cc hands each part what it needs.
+//
+// A value; any thread. Made by LoadServerConfig (server_settings.h) alone, so that whoever holds
+// one may rely on it: endpoints are well-formed, the broker is one of the controllers.
+//
+//   const ServerConfig& config = *loaded;
+//   EdgeOptions edge{.listen = config.listen, .message_bytes_max = config.message_bytes_max};
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/network.h"
+
+namespace millrace::broker::config {
+
+struct Controller {
+  BrokerId id;
+  Endpoint address;
+  auto operator<=>(const Controller&) const = default;
+};
+
+struct ServerConfig {
+  // Who it is, and with whom.
+  BrokerId broker_id;
+  std::string cluster_name;
+  std::string data_dir;
+  Endpoint listen;           // clients
+  Endpoint internal_listen;  // brokers
+  Endpoint advertise;        // what clients are told
+  // Sorted by id, `broker_id` among them. A broker that was told of none is its own controller.
+  std::vector<Controller> controllers;
+  bool is_insecure = false;
+
+  // Tuning.
+  Duration election_timeout{};
+  Duration heartbeat_interval{};
+  uint64_t journal_file_bytes = 0;
+  uint64_t journal_bytes_max = 0;
+  uint64_t segment_bytes = 0;
+  uint64_t tail_bytes_max = 0;
+  uint64_t uncommitted_bytes_max = 0;
+  uint64_t message_bytes_max = 0;
+  uint64_t streams_per_connection_max = 0;
+  uint64_t edge_memory_bytes_max = 0;
+};
+
+}  // namespace millrace::broker::config

@@ -1,0 +1,233 @@
+#include "broker/config/server_settings.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "broker/config/server_check.h"
+
+namespace millrace::broker::config {
+namespace {
+
+template <std::string ServerConfig::* field>
+Status ReadText(const ServerSetting&, std::string_view text, ServerConfig* config) {
+  config->*field = std::string(text);
+  return Status::Ok();
+}
+
+template <Endpoint ServerConfig::* field>
+Status ReadEndpoint(const ServerSetting&, std::string_view text, ServerConfig* config) {
+  Result<Endpoint> endpoint = ParseEndpoint(text);
+  if (!endpoint.ok()) return endpoint.status();
+  if (endpoint->port == 0) return InvalidArgument("\"" + std::string(text) + "\" has port 0");
+  config->*field = *std::move(endpoint);
+  return Status::Ok();
+}
+
+template <bool ServerConfig::* field>
+Status ReadSwitch(const ServerSetting&, std::string_view text, ServerConfig* config) {
+  const Result<bool> is_on = ParseSwitch(text);
+  if (!is_on.ok()) return is_on.status();
+  config->*field = *is_on;
+  return Status::Ok();
+}
+
+template <uint64_t ServerConfig::* field>
+Status ReadNumber(const ServerSetting& setting, std::string_view text, ServerConfig* config) {
+  const Result<uint64_t> number = ParseNumber(setting.kind, text, setting.range);
+  if (!number.ok()) return number.status();
+  config->*field = *number;
+  return Status::Ok();
+}
+
+template <Duration ServerConfig::* field>
+Status ReadDuration(const ServerSetting& setting, std::string_view text, ServerConfig* config) {
+  const Result<uint64_t> ms = ParseNumber(setting.kind, text, setting.range);
+  if (!ms.ok()) return ms.status();
+  config->*field = std::chrono::milliseconds(*ms);
+  return Status::Ok();
+}
+
+Status ReadBrokerId(const ServerSetting& setting, std::string_view text, ServerConfig* config) {
+  const Result<uint64_t> id = ParseNumber(setting.kind, text, setting.range);
+  if (!id.ok()) return id.status();
+  config->broker_id = BrokerId(static_cast<uint32_t>(*id));
+  return Status::Ok();
+}
+
+Status ReadControllers(const ServerSetting& setting, std::string_view text, ServerConfig* config) {
+  Result<std::vector<Controller>> controllers = ParseControllers(text, setting.range);
+  if (!controllers.ok()) return controllers.status();
+  config->controllers = *std::move(controllers);
+  return Status::Ok();
+}
+
+constexpr Range kBrokerIds{.min = 1, .max = std::numeric_limits<uint32_t>::max()};
+constexpr Range kAny;
+constexpr uint64_t kKiB = 1 << 10;
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kGiB = 1 << 30;
+
+std::vector<ServerSetting> IdentityRows() {
+  return {
+      {"broker_id", Kind::kCount, "ID", "1", kBrokerIds, ReadBrokerId,
+       "This broker's number in its cluster; one of those in --controllers."},
+      {"cluster", Kind::kText, "NAME", "millrace", kAny, ReadText<&ServerConfig::cluster_name>,
+       "The cluster's name, a guard against mixing: brokers of another name are refused. "
+       "1 to 64 of a-z A-Z 0-9 . _ -"},
+      {"data_dir", Kind::kText, "DIR", "./millrace-data", kAny, ReadText<&ServerConfig::data_dir>,
+       "Where everything is kept. Made if it does not exist; one broker at a time may use it."},
+      {"listen", Kind::kText, "HOST:PORT", "127.0.0.1:7440", kAny,
+       ReadEndpoint<&ServerConfig::listen>, "Where clients connect."},
+      {"internal_listen", Kind::kText, "HOST:PORT", "127.0.0.1:7441", kAny,
+       ReadEndpoint<&ServerConfig::internal_listen>, "Where the other brokers connect."},
+      {"controllers", Kind::kText, "ID@HOST:PORT,...", "", kBrokerIds, ReadControllers,
+       "Every broker of the cluster with its --internal-listen as the others reach it; the same "
+       "list on each. Without it the broker is a cluster of its own."},
+      {"advertise", Kind::kText, "HOST:PORT", "", kAny, ReadEndpoint<&ServerConfig::advertise>,
+       "The address that clients are told to reach this broker at; --listen if not given."},
+      {"insecure", Kind::kSwitch, "", "false", kAny, ReadSwitch<&ServerConfig::is_insecure>,
+       "Allow listeners outside loopback. Traffic is neither encrypted nor authenticated, so "
+       "without this they are refused."},
+  };
+}
+
+std::vector<ServerSetting> TuningRows() {
+  return {
+      {"election_timeout",
+       Kind::kMilliseconds,
+       "TIME",
+       "300ms",
+       {.min = 100, .max = 60'000},
+       ReadDuration<&ServerConfig::election_timeout>,
+       "A follower that hears no leader for this long, to twice this long at random, campaigns."},
+      {"heartbeat_interval",
+       Kind::kMilliseconds,
+       "TIME",
+       "50ms",
+       {.min = 10, .max = 10'000},
+       ReadDuration<&ServerConfig::heartbeat_interval>,
+       "How often a leader is heard at least; at most a third of --election-timeout."},
+      {"journal_file_bytes",
+       Kind::kBytes,
+       "SIZE",
+       "64MiB",
+       {.min = kMiB, .max = kGiB},
+       ReadNumber<&ServerConfig::journal_file_bytes>,
+       "Size of one journal file."},
+      {"journal_bytes_max",
+       Kind::kBytes,
+       "SIZE",
+       "512MiB",
+       {.min = 4 * kMiB, .max = 64 * kGiB},
+       ReadNumber<&ServerConfig::journal_bytes_max>,
+       "Live journal bytes past which segments are synced to give files back; bounds the time to "
+       "recover. At least four times --journal-file-bytes."},
+      {"segment_bytes",
+       Kind::kBytes,
+       "SIZE",
+       "128MiB",
+       {.min = 64 * kKiB, .max = 4 * kGiB},
+       ReadNumber<&ServerConfig::segment_bytes>,
+       "Size at which a partition's segment is sealed and the next one begun."},
+      {"tail_bytes_max",
+       Kind::kBytes,
+       "SIZE",
+       "64MiB",
+       {.min = kMiB, .max = 64 * kGiB},
+       ReadNumber<&ServerConfig::tail_bytes_max>,
+       "Memory for the newest records of all partitions together, from which consumers that keep "
+       "up are served."},
+      {"uncommitted_bytes_max",
+       Kind::kBytes,
+       "SIZE",
+       "32MiB",
+       {.min = 8 * kMiB, .max = kGiB},
+       ReadNumber<&ServerConfig::uncommitted_bytes_max>,
+       "Bytes of one partition that are written and not yet on a majority, past which produce is "
+       "throttled."},
+      {"message_bytes_max",
+       Kind::kBytes,
+       "SIZE",
+       "4MiB",
+       {.min = 4 * kMiB, .max = 64 * kMiB},
+       ReadNumber<&ServerConfig::message_bytes_max>,
+       "Largest message that a client may send; a call with a larger one ends with "
+       "RESOURCE_EXHAUSTED."},
+      {"streams_per_connection_max",
+       Kind::kCount,
+       "N",
+       "10000",
+       {.min = 1, .max = 1'000'000},
+       ReadNumber<&ServerConfig::streams_per_connection_max>,
+       "Calls and streams that one client connection may have open; further ones wait."},
+      {"edge_memory_bytes_max",
+       Kind::kBytes,
+       "SIZE",
+       "256MiB",
+       {.min = 16 * kMiB, .max = 64 * kGiB},
+       ReadNumber<&ServerConfig::edge_memory_bytes_max>,
+       "Memory for client connections' buffers, under which gRPC slows its readers down."},
+  };
+}
+
+// What was told about `setting`, and by what; the default and the flag's name if nothing was.
+struct Told {
+  std::string_view text;
+  std::string by;
+};
+
+Told FindTold(const ServerSetting& setting, const Texts& flags, const Texts& environment) {
+  if (auto flag = flags.find(setting.name); flag != flags.end()) {
+    return {flag->second, FlagOf(setting)};
+  }
+  const std::string variable = VariableOf(setting);
+  if (auto found = environment.find(variable);
+      found != environment.end() && !found->second.empty()) {
+    return {found->second, variable};
+  }
+  return {setting.default_text, FlagOf(setting)};
+}
+
+}  // namespace
+
+const std::vector<ServerSetting>& ServerSettingTable() {
+  static const std::vector<ServerSetting> kTable = [] {
+    std::vector<ServerSetting> rows = IdentityRows();
+    const std::vector<ServerSetting> tuning = TuningRows();
+    rows.insert(rows.end(), tuning.begin(), tuning.end());
+    return rows;
+  }();
+  return kTable;
+}
+
+std::string FlagOf(const ServerSetting& setting) {
+  std::string flag = "--" + std::string(setting.name);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+std::string VariableOf(const ServerSetting& setting) {
+  std::string variable = "MILLRACE_" + std::string(setting.name);
+  std::transform(variable.begin(), variable.end(), variable.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  return variable;
+}
+
+Result<ServerConfig> LoadServerConfig(const Texts& flags, const Texts& environment) {
+  ServerConfig config;
+  for (const ServerSetting& setting : ServerSettingTable()) {
+    const Told told = FindTold(setting, flags, environment);
+    if (told.text.empty() && setting.default_text.empty() && !flags.contains(setting.name))
+      continue;
+    if (told.text.empty()) return InvalidArgument(told.by + ": the value is empty");
+    const Status status = setting.read(setting, told.text, &config);
+    if (!status.ok()) return status.With(told.by);
+  }
+  FillDerived(&config);
+  const Status status = CheckServerConfig(config);
+  if (!status.ok()) return status;
+  return config;
+}
+
+}  // namespace millrace::broker::config

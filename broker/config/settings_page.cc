@@ -1,0 +1,66 @@
+#include "broker/config/settings_page.h"
+
+#include <sstream>
+
+#include "broker/config/server_settings.h"
+#include "broker/config/topic_settings.h"
+
+namespace millrace::broker::config {
+namespace {
+
+constexpr char kHead[] =
+    "# Settings\n"
+    "\n"
+    "Written from the tables in `broker/config`; a test holds this page against them.\n"
+    "Regenerate it with `REWRITE=1` and the test `tests_broker_config`.\n"
+    "\n"
+    "Sizes are bytes, or have `B`, `KiB`, `MiB` or `GiB` behind them; times are milliseconds, or\n"
+    "have `ms` or `s` behind them.\n"
+    "\n"
+    "## Server\n"
+    "\n"
+    "Flags of `millrace server`. A flag goes before its environment variable, a variable before\n"
+    "the default.\n";
+
+constexpr char kTopicHead[] =
+    "## Topics\n"
+    "\n"
+    "Given when a topic is created: `millrace topic create NAME --set KEY=VALUE`, or `settings` "
+    "of\n"
+    "`CreateTopicRequest`. An unknown key is refused.\n";
+
+std::string RangeText(Kind kind, Range range) {
+  return FormatNumber(kind, range.min) + " to " + FormatNumber(kind, range.max);
+}
+
+bool IsNumber(Kind kind) { return kind != Kind::kText && kind != Kind::kSwitch; }
+
+void WriteServerSetting(const ServerSetting& setting, std::ostream& out) {
+  out << "\n### `" << FlagOf(setting);
+  if (!setting.value_name.empty()) out << ' ' << setting.value_name;
+  out << "`\n\n" << setting.doc << "\n\n";
+  out << "- variable: `" << VariableOf(setting) << "`\n";
+  if (!setting.default_text.empty()) out << "- default: `" << setting.default_text << "`\n";
+  if (IsNumber(setting.kind)) {
+    out << "- " << KindName(setting.kind) << ": " << RangeText(setting.kind, setting.range) << '\n';
+  }
+}
+
+void WriteTopicSetting(const TopicSetting& setting, std::ostream& out) {
+  out << "\n### `" << setting.key << "`\n\n" << setting.doc << "\n\n";
+  out << "- default: `" << FormatNumber(setting.kind, TopicSettings().*setting.field) << "`\n";
+  out << "- " << KindName(setting.kind) << ": " << RangeText(setting.kind, setting.range) << '\n';
+}
+
+}  // namespace
+
+std::string SettingsPage() {
+  std::ostringstream out;
+  out << kHead;
+  for (const ServerSetting& setting : ServerSettingTable()) WriteServerSetting(setting, out);
+  out << '\n' << kTopicHead;
+  for (const TopicSetting& setting : TopicSettingTable()) WriteTopicSetting(setting, out);
+  return out.str();
+}
+
+}  // namespace millrace::broker::config

@@ -1,0 +1,46 @@
+// What may be set per topic, at its creation: one table of keys with their defaults and ranges. The
+// controller validates against it, partitions read their values from it, docs/settings.md is
+// written from it.
+//
+// Pure; any thread.
+//
+//   RETURN_IF_ERROR(ValidateTopicSettings(request.settings));
+//   partition.set_batch_bytes_max(TopicSettings(topic.settings).batch_bytes_max);
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/config/value.h"
+#include "proto/base/status.h"
+
+namespace millrace::broker::config {
+
+struct TopicSettings {
+  TopicSettings() = default;
+  // From settings that were validated when they were set. What this version cannot read, since
+  // another version wrote it, keeps its default.
+  explicit TopicSettings(const std::map<std::string, std::string>& settings);
+
+  uint32_t batch_bytes_max = 1 << 20;
+};
+
+// One row of the table.
+struct TopicSetting {
+  std::string_view key;
+  Kind kind;
+  Range range;
+  uint32_t TopicSettings::* field;
+  std::string_view doc;
+};
+
+// Sorted by key.
+const std::vector<TopicSetting>& TopicSettingTable();
+
+// INVALID_ARGUMENT naming the first key that is unknown or whose value does not fit.
+Status ValidateTopicSettings(const std::map<std::string, std::string>& settings);
+
+}  // namespace millrace::broker::config

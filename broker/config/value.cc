@@ -1,0 +1,115 @@
+#include "broker/config/value.h"
+
+#include <array>
+#include <charconv>
+#include <limits>
+
+namespace millrace::broker::config {
+namespace {
+
+struct Unit {
+  std::string_view suffix;
+  uint64_t factor;
+};
+
+// Largest first, so that formatting finds the shortest text.
+constexpr std::array kByteUnits{Unit{"GiB", 1ull << 30}, Unit{"MiB", 1ull << 20},
+                                Unit{"KiB", 1ull << 10}, Unit{"B", 1}};
+constexpr std::array kTimeUnits{Unit{"s", 1000}, Unit{"ms", 1}};
+
+std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
+
+// The factor of a unit by its suffix; 1 for no suffix, 0 for one that there is not.
+uint64_t FactorOf(Kind kind, std::string_view suffix) {
+  if (suffix.empty()) return 1;
+  if (kind == Kind::kBytes) {
+    for (const Unit& unit : kByteUnits) {
+      if (unit.suffix == suffix) return unit.factor;
+    }
+  }
+  if (kind == Kind::kMilliseconds) {
+    for (const Unit& unit : kTimeUnits) {
+      if (unit.suffix == suffix) return unit.factor;
+    }
+  }
+  return 0;
+}
+
+std::string_view Expectation(Kind kind) {
+  switch (kind) {
+    case Kind::kText:
+      return "a text";
+    case Kind::kSwitch:
+      return "true or false";
+    case Kind::kCount:
+      return "a whole number";
+    case Kind::kBytes:
+      return "a size such as 65536, 64KiB, 8MiB or 1GiB";
+    case Kind::kMilliseconds:
+      return "a time such as 300ms or 5s";
+  }
+  return "a text";
+}
+
+}  // namespace
+
+std::string_view KindName(Kind kind) {
+  switch (kind) {
+    case Kind::kText:
+      return "text";
+    case Kind::kSwitch:
+      return "switch";
+    case Kind::kCount:
+      return "number";
+    case Kind::kBytes:
+      return "size";
+    case Kind::kMilliseconds:
+      return "time";
+  }
+  return "text";
+}
+
+Result<uint64_t> ParseNumber(Kind kind, std::string_view text, Range range) {
+  CHECK(kind != Kind::kText);
+  CHECK(kind != Kind::kSwitch);
+  uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [parsed_to, error] = std::from_chars(text.data(), end, number);
+  const auto suffix = std::string_view(parsed_to, static_cast<size_t>(end - parsed_to));
+  const uint64_t factor = FactorOf(kind, suffix);
+  if (error != std::errc() || factor == 0) {
+    return InvalidArgument(Quoted(text) + " is not " + std::string(Expectation(kind)));
+  }
+  const bool is_overflow = number > std::numeric_limits<uint64_t>::max() / factor;
+  if (is_overflow || number * factor < range.min || number * factor > range.max) {
+    return InvalidArgument(Quoted(text) + " is not between " + FormatNumber(kind, range.min) +
+                           " and " + FormatNumber(kind, range.max));
+  }
+  return number * factor;
+}
+
+Result<bool> ParseSwitch(std::string_view text) {
+  if (text == "true" || text == "1" || text == "yes") return true;
+  if (text == "false" || text == "0" || text == "no") return false;
+  return InvalidArgument(Quoted(text) + " is not " + std::string(Expectation(Kind::kSwitch)));
+}
+
+std::string FormatNumber(Kind kind, uint64_t value) {
+  if (kind == Kind::kBytes) {
+    for (const Unit& unit : kByteUnits) {
+      if (value >= unit.factor && value % unit.factor == 0) {
+        return std::to_string(value / unit.factor) + std::string(unit.suffix);
+      }
+    }
+  }
+  if (kind == Kind::kMilliseconds) {
+    for (const Unit& unit : kTimeUnits) {
+      if (value >= unit.factor && value % unit.factor == 0) {
+        return std::to_string(value / unit.factor) + std::string(unit.suffix);
+      }
+    }
+  }
+  return std::to_string(value);
+}
+
+}  // namespace millrace::broker::config

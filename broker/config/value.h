@@ -1,0 +1,43 @@
+// The texts that a setting's value may be: numbers, sizes, durations, switches. One reading for
+// flags, environment variables and topic settings alike.
+//
+// Pure; any thread. Errors say what was wrong with the text; the caller adds the setting's name.
+//
+//   Result<uint64_t> bytes = ParseBytes("64MiB");
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proto/base/status.h"
+
+namespace millrace::broker::config {
+
+// What a setting holds.
+enum class Kind {
+  kText,          // as it stands
+  kSwitch,        // true or false
+  kCount,         // a whole number
+  kBytes,         // a whole number with B, KiB, MiB or GiB behind it; bytes without
+  kMilliseconds,  // a whole number with ms or s behind it; milliseconds without
+};
+
+// "count", "bytes" and so on, as docs/settings.md calls it.
+std::string_view KindName(Kind kind);
+
+// Inclusive.
+struct Range {
+  uint64_t min = 0;
+  uint64_t max = UINT64_MAX;
+};
+
+// INVALID_ARGUMENT naming the text, if it is no such number or is out of range.
+Result<uint64_t> ParseNumber(Kind kind, std::string_view text, Range range);
+// "true", "false", "1", "0", "yes", "no".
+Result<bool> ParseSwitch(std::string_view text);
+
+// As a person writes it: 64MiB, 300ms, 12.
+std::string FormatNumber(Kind kind, uint64_t value);
+
+}  // namespace millrace::broker::config
