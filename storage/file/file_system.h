@@ -1,13 +1,14 @@
-// Files, injected and asynchronous: the only door to open, pread, pwrite, fdatasync and rename. The real
-// one runs an operation on the thread that asks (a journal or segment thread, whose business it is to
-// wait for the disk) and posts the completion to that thread's Executor; the simulated one delays,
-// reorders, tears, fails and, at a crash, loses whatever was not synced.
+// Files, injected and asynchronous: the only door to open, pread, pwrite, fdatasync and rename. The
+// real one runs an operation on the thread that asks (a journal or segment thread, whose business
+// it is to wait for the disk) and posts the completion to that thread's Executor; the simulated one
+// delays, reorders, tears, fails and, at a crash, loses whatever was not synced.
 //
-// A FileSystem is bound to one Executor and is called on its thread only. Completions never run inside
-// the call. Operations on one File complete in the order they were asked for; a caller that needs two of
-// them in order on the medium waits for the sync between.
+// A FileSystem is bound to one Executor and is called on its thread only. Completions never run
+// inside the call. Operations on one File complete in the order they were asked for; a caller that
+// needs two of them in order on the medium waits for the sync between.
 //
-// Nothing here retries: what to do about an error is the caller's (design D4: fsync is never retried).
+// Nothing here retries: what to do about an error is the caller's (design D4: fsync is never
+// retried).
 //
 //   fs.Create("journal/000001", [..](Result<std::unique_ptr<File>> file) { ... });
 //   file->Write(offset, {block}, [..](Status s) { ... });
@@ -37,8 +38,9 @@ enum class OpenMode {
 
 enum class Caching {
   kPageCache,
-  kDirect,  // past the page cache: reads what the medium holds, after writing dirty pages back. Offsets
-            // and sizes are multiples of 4096; where a file system refuses O_DIRECT, falls back.
+  kDirect,  // past the page cache: reads what the medium holds, after writing dirty pages back.
+            // Offsets and sizes are multiples of 4096; where a file system refuses O_DIRECT, falls
+            // back.
 };
 
 // An open file. Destroying it closes it; operations under way complete.
@@ -47,7 +49,8 @@ class File {
   virtual ~File() = default;
   // Up to `size` bytes from `offset`; fewer only at the end of the file.
   virtual void Read(uint64_t offset, uint64_t size, ReadDone done) = 0;
-  // All of `pieces`, one after the other, from `offset` on. RESOURCE_EXHAUSTED when the disk is full.
+  // All of `pieces`, one after the other, from `offset` on. RESOURCE_EXHAUSTED when the disk is
+  // full.
   virtual void Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done) = 0;
   // fdatasync. After an error the fate of everything since the last good sync is unknown.
   virtual void Sync(StatusDone done) = 0;
@@ -61,8 +64,8 @@ using ListDone = MoveFunction<void(Result<std::vector<std::string>>)>;
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  // Paths are relative to the data directory, with '/' between parts, and never made of what a client
-  // sends.
+  // Paths are relative to the data directory, with '/' between parts, and never made of what a
+  // client sends.
   virtual void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) = 0;
   // Names in `directory`, sorted; NOT_FOUND if it is missing.
   virtual void List(const std::string& directory, ListDone done) = 0;
