@@ -25,6 +25,10 @@ Host::Host(const HostOptions& options, const Environment& environment, Random ra
       [this, alive = is_alive_](RaftGroupId group, LogIndex readable_end) {
         if (*alive) OnSegmentsGrew(group, readable_end);
       });
+  environment_.log_store.SetFaultListener([this, alive = is_alive_](RaftGroupId group, Status why) {
+    Replica* replica = *alive ? FindMutable(group) : nullptr;
+    if (replica != nullptr && replica->health().ok()) replica->Fail(std::move(why));
+  });
 }
 
 Host::~Host() { Stop(); }

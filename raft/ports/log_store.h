@@ -89,6 +89,9 @@ class LogStore {
   // Called when readable_end of a group grew, so that the in-memory tail may shrink.
   virtual void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) = 0;
 
+  // Called when a group's segments failed for good: the replica must stop (design D4).
+  virtual void SetFaultListener(MoveFunction<void(RaftGroupId, Status)> listener) = 0;
+
   // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker must
   // refuse appends. Refusing keeps hard states and no-ops writable (the reserve).
   virtual double journal_pressure() const = 0;

@@ -1,23 +1,47 @@
-// The one place of Millrace that calls open, pread, pwrite, fdatasync and rename. An operation runs
-// on the thread that asks, whose business it is to wait for the disk; its completion is posted to
-// that thread's Executor.
+// Files of the operating system below one data directory. Each operation runs as a system call on
+// the calling thread, which belongs to a part of the broker that is there to wait for the disk
+// (journal, segment writer); its completion is posted to that thread's Executor.
 //
-// One per thread that uses files; all of a broker's share the data directory, which a DirectoryLock
-// keeps to one process.
+// One per Executor; several may share a directory, whose DirectoryLock the process holds. Never
+// retries a sync.
 //
-//   RealFileSystem files(journal_thread.executor(), "/var/lib/millrace");
+//   ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Acquire("./millrace-data"));
+//   RealFileSystem files(journal_executor, "./millrace-data");
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "raft/runtime/executor.h"
 #include "storage/file/file_system.h"
 
 namespace millrace::storage {
 
+// The process's claim on a data directory, given up when destroyed or when the process ends,
+// however it ends. Any one thread.
+class DirectoryLock {
+ public:
+  // Makes the directory, with its missing parents, and locks its file LOCK. FAILED_PRECONDITION
+  // naming the directory and the owner's process id if another process holds it.
+  static Result<DirectoryLock> Acquire(const std::string& directory);
+  ~DirectoryLock();
+  DirectoryLock(DirectoryLock&& other) noexcept;
+  DirectoryLock& operator=(DirectoryLock&& other) noexcept;
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+  // The name of the lock's file, which is no data.
+  static constexpr const char* kFileName = "LOCK";
+
+ private:
+  explicit DirectoryLock(int fd) : fd_(fd) {}
+  int fd_ = -1;
+};
+
 class RealFileSystem final : public FileSystem {
  public:
+  // Pre: `root` exists (DirectoryLock made it).
   RealFileSystem(Executor& executor, std::string root);
 
   void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) override;
@@ -29,28 +53,10 @@ class RealFileSystem final : public FileSystem {
   void FreeBytes(MoveFunction<void(Result<uint64_t>)> done) override;
 
  private:
-  std::string Path(const std::string& relative) const;
-  void Complete(StatusDone done, Status status);
+  std::string FullPath(const std::string& path) const;
 
-  Executor* executor_;
+  Executor& executor_;
   const std::string root_;
-};
-
-// Holds a data directory for one process. Made at start, before any file is read; the kernel
-// releases it when the process ends, however it ends.
-class DirectoryLock {
- public:
-  // Creates the directory if it is missing. FAILED_PRECONDITION naming it if another process holds
-  // it; PERMISSION_DENIED or another error naming it if it can't be used.
-  static Result<DirectoryLock> Acquire(const std::string& directory);
-
-  DirectoryLock(DirectoryLock&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  DirectoryLock& operator=(DirectoryLock&&) = delete;
-  ~DirectoryLock();
-
- private:
-  explicit DirectoryLock(int fd) : fd_(fd) {}
-  int fd_;
 };
 
 }  // namespace millrace::storage

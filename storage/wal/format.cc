@@ -1,4 +1,4 @@
-#include "storage/journal/format.h"
+#include "storage/wal/format.h"
 
 #include <cstring>
 #include <utility>
@@ -7,7 +7,7 @@
 
 #include "proto/base/checksum.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 namespace {
 
 // Payloads from this size on are written from where they are.
@@ -40,6 +40,7 @@ constexpr uint64_t Padded(uint64_t size) { return (size + 7) / 8 * 8; }
 struct SegmentEndPayload {
   uint64_t index;
   uint64_t term;
+  int64_t next_offset;
   uint32_t chain;
   uint32_t reserved;
 };
@@ -114,7 +115,8 @@ Record TombstoneRecord(RaftGroupId group) {
 }
 
 Record SegmentEndRecord(RaftGroupId group, const SegmentEnd& end) {
-  const SegmentEndPayload payload{end.index.value(), end.term.value(), end.chain, 0};
+  const SegmentEndPayload payload{end.index.value(), end.term.value(),
+                                  end.next_offset.value(), end.chain, 0};
   return {.type = RecordType::kSegmentEnd,
           .group = group,
           .epoch = {},
@@ -168,7 +170,8 @@ Result<raft::ReplicaRecord> ParseReplica(RaftGroupId group, std::string_view pay
 Result<SegmentEnd> ParseSegmentEnd(std::string_view payload) {
   SegmentEndPayload end;
   if (!Load(payload, &end)) return Malformed("segment end");
-  return SegmentEnd{.index = LogIndex(end.index), .term = Term(end.term), .chain = end.chain};
+  return SegmentEnd{.index = LogIndex(end.index), .term = Term(end.term), .chain = end.chain,
+                    .next_offset = Offset(end.next_offset)};
 }
 
 Result<CheckpointPayload> ParseCheckpoint(std::string_view payload) {
@@ -269,4 +272,4 @@ std::optional<std::vector<RecordView>> ParseBlockRecords(const BlockHeader& head
   return records;
 }
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

@@ -1,4 +1,4 @@
-#include "storage/journal/opener.h"
+#include "storage/wal/opener.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -6,7 +6,9 @@
 
 #include <glog/logging.h>
 
-namespace millrace::storage {
+#include "proto/frame/frame.h"
+
+namespace millrace::storage::wal {
 
 void Journal::Opener::Start() {
   files().MakeDirectory("journal", [self = shared_from_this()](Status made) {
@@ -59,6 +61,9 @@ void Journal::Opener::OnAllRead() {
   Result<JournalState> state = Replay(images_);
   if (!state.ok()) return Fail(state.status());
   state_ = std::move(*state);
+  if (state_.live.empty() && journal_->options_.must_exist) {
+    return Fail(DataLoss("the data directory was used before, but holds no journal"));
+  }
   for (const std::string& damage : state_.damage) LOG(ERROR) << "journal damage: " << damage;
   if (state_.torn_blocks > 0) {
     LOG(INFO) << "cut the journal's torn tail blocks=" << state_.torn_blocks
@@ -105,7 +110,7 @@ void Journal::Opener::RemoveNext() {
 
 void Journal::Opener::Begin() {
   Journal& journal = *journal_;
-  journal.uuid_ = state_.journal_uuid != 0 ? state_.journal_uuid : random_.Next() | 1;
+  journal.uuid_ = state_.journal_uuid != 0 ? state_.journal_uuid : journal.options_.uuid;
   journal.groups_ = state_.groups;
   journal.lsn_ = state_.last_lsn;
   journal.durable_lsn_ = state_.last_lsn;
@@ -117,8 +122,46 @@ void Journal::Opener::Begin() {
   journal.is_busy_ = true;
   journal.Roll([self = shared_from_this()] {
     self->journal_->is_busy_ = false;
-    self->done_(Opened{.journal = std::move(self->journal_), .state = std::move(self->state_)});
+    journal::JournalState state = self->Recovered();
+    self->done_(OpenedJournal{.journal = std::move(self->journal_), .state = std::move(state)});
   });
 }
 
-}  // namespace millrace::storage
+journal::JournalState Journal::Opener::Recovered() {
+  journal::JournalState recovered;
+  for (const std::string& damage : state_.damage) recovered.damage.push_back({.what = damage});
+  for (auto& [id, group] : state_.groups) {
+    if (group.is_removed) {
+      recovered.removed.insert(id);
+      continue;
+    }
+    if (!group.replica.has_value()) {
+      recovered.nameless.insert(id);
+      continue;
+    }
+    journal::GroupState& out = recovered.groups[id];
+    out.record = *group.replica;
+    out.hard_state = group.hard_state;
+    out.epoch = group.epoch;
+    out.segment_end = group.segment_end;
+    out.health = group.health;
+    for (const auto& [index, entry] : group.entries) {
+      const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+      if (!header.ok()) out.health = header.status();
+      if (!header.ok()) break;
+      out.entries.push_back(
+          {.term = header->term,
+           .index = index,
+           .type = header->type == FrameType::kNoOp ? raft::core::EntryType::kNoOp
+                   : header->type == FrameType::kConfiguration
+                       ? raft::core::EntryType::kConfiguration
+                       : raft::core::EntryType::kCommand,
+           .chain = header->chain,
+           .frame = entry.frame,
+           .configuration = nullptr});
+    }
+  }
+  return recovered;
+}
+
+}  // namespace millrace::storage::wal

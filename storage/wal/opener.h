@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "storage/journal/journal.h"
+#include "storage/wal/journal.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 
 class Journal::Opener : public std::enable_shared_from_this<Journal::Opener> {
  public:
-  Opener(std::unique_ptr<Journal> journal, Random random, OpenedDone done)
-      : journal_(std::move(journal)), random_(random), done_(std::move(done)) {}
+  Opener(std::unique_ptr<Journal> journal, OpenedDone done)
+      : journal_(std::move(journal)), done_(std::move(done)) {}
 
   void Start();
 
@@ -29,11 +29,11 @@ class Journal::Opener : public std::enable_shared_from_this<Journal::Opener> {
   void SyncNext(size_t at);
   void RemoveNext();
   void Begin();
+  journal::JournalState Recovered();
   void Fail(Status status) { done_(std::move(status)); }
   FileSystem& files() { return journal_->environment_.files; }
 
   std::unique_ptr<Journal> journal_;
-  Random random_;
   OpenedDone done_;
   std::vector<std::string> names_;
   std::vector<JournalFileImage> images_;
@@ -42,4 +42,4 @@ class Journal::Opener : public std::enable_shared_from_this<Journal::Opener> {
   JournalState state_;
 };
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

@@ -18,8 +18,9 @@
 #include "proto/base/status.h"
 #include "raft/core/entry.h"
 #include "raft/ports/log_store.h"
+#include "storage/journal/records.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 
 // Position of a block in the journal's whole life; each block is one more. 0 means none.
 using Lsn = StrongOrdinal<struct LsnTag, uint64_t>;
@@ -74,13 +75,7 @@ struct HardStatePayload {
   uint32_t reserved = 0;
 };
 
-// Entries of the group up to `index` are in segments and synced.
-struct SegmentEnd {
-  LogIndex index;
-  Term term;
-  uint32_t chain = 0;
-  auto operator<=>(const SegmentEnd&) const = default;
-};
+using journal::SegmentEnd;
 
 struct CheckpointPayload {
   uint64_t oldest_file_sequence = 0;
@@ -141,4 +136,4 @@ std::optional<BlockHeader> ParseBlockHeader(std::string_view bytes);
 std::optional<std::vector<RecordView>> ParseBlockRecords(const BlockHeader& header,
                                                          std::string_view bytes);
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

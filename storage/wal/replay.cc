@@ -1,4 +1,4 @@
-#include "storage/journal/replay.h"
+#include "storage/wal/replay.h"
 
 #include <algorithm>
 #include <utility>
@@ -8,7 +8,7 @@
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 namespace {
 
 // A valid block's place.
@@ -306,4 +306,4 @@ Result<JournalState> Replay(const std::vector<JournalFileImage>& files) {
   return Replayer(files).Run();
 }
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

@@ -17,9 +17,9 @@
 #include "proto/base/status.h"
 #include "raft/core/entry.h"
 #include "raft/ports/log_store.h"
-#include "storage/journal/format.h"
+#include "storage/wal/format.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 
 struct JournalFileImage {
   std::string name;
@@ -83,4 +83,4 @@ struct JournalState {
 // DATA_LOSS only if not even a journal can be made out of files that are not empty.
 Result<JournalState> Replay(const std::vector<JournalFileImage>& files);
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

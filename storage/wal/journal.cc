@@ -1,4 +1,4 @@
-#include "storage/journal/journal.h"
+#include "storage/wal/journal.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -8,9 +8,9 @@
 #include <glog/logging.h>
 
 #include "proto/base/mutants.h"
-#include "storage/journal/opener.h"
+#include "storage/wal/opener.h"
 
-namespace millrace::storage {
+namespace millrace::storage::wal {
 namespace {
 
 constexpr uint64_t kBlockBytesMax = 4 << 20;
@@ -22,25 +22,64 @@ Bytes Zeros(uint64_t size) {
   return std::move(buffer).Freeze();
 }
 
+// A group's record as the journal's records, in the order in which they count.
+void Encode(const journal::GroupRecord& in, std::vector<Record>* out) {
+  const RaftGroupId group = in.group;
+  if (const auto* write = std::get_if<journal::LogWrite>(&in.body)) {
+    if (write->hard_state.has_value()) out->push_back(HardStateRecord(group, *write->hard_state));
+    if (write->truncate_from.has_value()) {
+      out->push_back(TruncateRecord(group, write->epoch, *write->truncate_from));
+    }
+    for (const raft::core::Entry& entry : write->entries) {
+      out->push_back(EntryRecord(group, write->epoch, entry.frame));
+    }
+  } else if (const auto* created = std::get_if<journal::ReplicaCreated>(&in.body)) {
+    out->push_back(ReplicaRecordOf(created->record));
+  } else if (std::holds_alternative<journal::ReplicaRemoved>(in.body)) {
+    out->push_back(TombstoneRecord(group));
+  } else if (const auto* synced = std::get_if<journal::SegmentSynced>(&in.body)) {
+    out->push_back(SegmentEndRecord(group, synced->end));
+  } else if (const auto* faulty = std::get_if<journal::ReplicaFaulty>(&in.body)) {
+    out->push_back(InDoubtRecord(group, faulty->why));
+  }
+}
+
 }  // namespace
 
-Journal::Journal(const JournalOptions& options, const Environment& environment)
-    : options_(options), environment_(environment) {
+// --- the door for other threads ----------------------------------------------------------------------
+
+void JournalClient::Submit(std::vector<journal::GroupRecord> records, Executor& done_on,
+                           Task done) const {
+  executor_->Post([shared = shared_, on = &done_on, records = std::move(records),
+                   done = std::move(done)]() mutable {
+    if (shared->journal == nullptr) return;
+    std::vector<Record> encoded;
+    for (const journal::GroupRecord& record : records) Encode(record, &encoded);
+    shared->journal->Submit(std::move(encoded), [on, done = std::move(done)]() mutable {
+      on->Post(std::move(done));
+    });
+  });
+}
+
+Journal::Journal(const Options& options, Environment environment)
+    : options_(options),
+      environment_(std::move(environment)),
+      shared_(std::make_shared<JournalClient::Shared>()) {
+  shared_->journal = this;
   CHECK_EQ(options_.file_bytes % kZeroPiece, 0u);
   CHECK_GE(options_.live_files_max, 3u);
 }
 
-void Journal::SetListeners(PressureListener on_pressure, SpaceListener on_space) {
-  on_pressure_ = std::move(on_pressure);
-  on_space_ = std::move(on_space);
-  UpdatePressure();
+Journal::~Journal() {
+  *is_alive_ = false;
+  shared_->journal = nullptr;
 }
 
 bool Journal::Check(const Status& status, const char* what) {
   if (status.ok()) return true;
   // What the disk holds is unknown from here on: no further write may claim to be durable.
   is_busy_ = true;
-  (*environment_.fail_stop)(status.With(what));
+  if (!std::exchange(is_failed_, true)) environment_.fail_stop(status.With(what));
   return false;
 }
 
@@ -283,6 +322,7 @@ std::vector<Record> Journal::Checkpoint(uint64_t oldest) const {
 uint64_t Journal::OldestPinned() const {
   uint64_t oldest = UINT64_MAX;
   for (const auto& [id, group] : groups_) {
+    if (!group.health.ok()) continue;  // A stopped replica pins no files.
     for (const auto& [index, entry] : group.entries) {
       oldest = std::min(oldest, entry.file_sequence);
     }
@@ -293,6 +333,7 @@ uint64_t Journal::OldestPinned() const {
 std::vector<RaftGroupId> Journal::PinnersOf(uint64_t sequence) const {
   std::vector<RaftGroupId> pinners;
   for (const auto& [id, group] : groups_) {
+    if (!group.health.ok()) continue;
     const bool pins = std::any_of(
         group.entries.begin(), group.entries.end(),
         [sequence](const auto& entry) { return entry.second.file_sequence <= sequence; });
@@ -328,6 +369,7 @@ void Journal::AskForSpace() {
 void Journal::CopyForward(uint64_t sequence) {
   std::vector<Record> copies;
   for (const auto& [id, group] : groups_) {
+    if (!group.health.ok()) continue;
     for (const auto& [index, entry] : group.entries) {
       if (entry.file_sequence > sequence) continue;
       copies.push_back(EntryRecord(id, entry.epoch, entry.frame));
@@ -343,13 +385,12 @@ void Journal::UpdatePressure() {
       static_cast<double>(newest - oldest) / static_cast<double>(options_.live_files_max);
   if (pressure == pressure_) return;
   pressure_ = pressure;
-  if (on_pressure_) on_pressure_(pressure);
+  shared_->pressure.store(pressure, std::memory_order_relaxed);
 }
 
-void Journal::Open(const JournalOptions& options, const Environment& environment, Random random,
-                   OpenedDone done) {
-  auto journal = std::unique_ptr<Journal>(new Journal(options, environment));
-  std::make_shared<Opener>(std::move(journal), random, std::move(done))->Start();
+void Journal::Open(const Options& options, Environment environment, OpenedDone done) {
+  auto journal = std::unique_ptr<Journal>(new Journal(options, std::move(environment)));
+  std::make_shared<Opener>(std::move(journal), std::move(done))->Start();
 }
 
-}  // namespace millrace::storage
+}  // namespace millrace::storage::wal

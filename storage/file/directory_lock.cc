@@ -1,0 +1,65 @@
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "storage/file/posix_error.h"
+#include "storage/file/real_file_system.h"
+
+namespace millrace::storage {
+namespace {
+
+// The process id that the lock's holder wrote, or "" if it can't be read.
+std::string OwnerOf(int fd) {
+  std::array<char, 32> text{};
+  const ssize_t count = pread(fd, text.data(), text.size() - 1, 0);
+  if (count <= 0) return "";
+  const std::string id(text.data(), static_cast<size_t>(count));
+  return id.substr(0, id.find('\n'));
+}
+
+Status WriteOwner(int fd, const std::string& path) {
+  const std::string id = std::to_string(getpid()) + "\n";
+  if (ftruncate(fd, 0) != 0) return PosixError("write", path, errno);
+  if (pwrite(fd, id.data(), id.size(), 0) < 0) return PosixError("write", path, errno);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Result<DirectoryLock> DirectoryLock::Acquire(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return PosixError("make directory", directory, error.value());
+  const std::string path = directory + "/" + kFileName;
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return PosixError("open", path, errno);
+  DirectoryLock lock(fd);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return PosixError("lock", path, errno);
+    const std::string owner = OwnerOf(fd);
+    return FailedPrecondition("data directory " + directory + " is already in use" +
+                              (owner.empty() ? "" : " by process " + owner));
+  }
+  RETURN_IF_ERROR(WriteOwner(fd, path));
+  return lock;
+}
+
+DirectoryLock::~DirectoryLock() {
+  if (fd_ >= 0) close(fd_);
+}
+
+DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+DirectoryLock& DirectoryLock::operator=(DirectoryLock&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+}  // namespace millrace::storage

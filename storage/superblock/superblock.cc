@@ -1,0 +1,246 @@
+#include "storage/superblock/superblock.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/checksum.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr uint64_t kMagic = 0x4B4F4C4252535241;
+constexpr uint64_t kCopySize = 4096;
+constexpr size_t kNameMax = 249;
+constexpr size_t kControllersMax = 15;
+constexpr char kFile[] = "SUPERBLOCK";
+constexpr char kNewFile[] = "SUPERBLOCK.new";
+
+struct Layout {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t crc;  // of the whole copy with this field zero
+  uint64_t sequence;
+  uint64_t cluster_uuid;
+  uint64_t incarnation;
+  uint64_t boot_epoch;
+  uint32_t broker;
+  uint32_t stage;
+  uint32_t was_stopped_cleanly;
+  uint32_t controller_count;
+  struct {
+    uint64_t incarnation;
+    uint32_t broker;
+    uint32_t reserved;
+  } controllers[kControllersMax];
+  uint32_t name_size;
+  char name[kNameMax + 3];
+};
+static_assert(sizeof(Layout) <= kCopySize);
+
+uint32_t CopyCrc(std::string_view copy) {
+  std::string zeroed(copy.substr(0, kCopySize));
+  std::memset(zeroed.data() + offsetof(Layout, crc), 0, sizeof(uint32_t));
+  return Crc32c(zeroed);
+}
+
+}  // namespace
+
+Bytes EncodeSuperblock(const SuperblockFacts& facts, uint64_t sequence) {
+  CHECK_LE(facts.cluster_name.size(), kNameMax);
+  CHECK_LE(facts.controllers.size(), kControllersMax);
+  Layout layout{};
+  layout.magic = kMagic;
+  layout.version = kStorageFormatVersion;
+  layout.sequence = sequence;
+  layout.cluster_uuid = facts.cluster_uuid;
+  layout.incarnation = facts.incarnation.value();
+  layout.boot_epoch = facts.boot_epoch.value();
+  layout.broker = facts.broker.value();
+  layout.stage = static_cast<uint32_t>(facts.stage);
+  layout.was_stopped_cleanly = facts.was_stopped_cleanly ? 1 : 0;
+  layout.controller_count = static_cast<uint32_t>(facts.controllers.size());
+  for (size_t i = 0; i < facts.controllers.size(); ++i) {
+    layout.controllers[i].broker = facts.controllers[i].broker.value();
+    layout.controllers[i].incarnation = facts.controllers[i].incarnation.value();
+  }
+  layout.name_size = static_cast<uint32_t>(facts.cluster_name.size());
+  std::memcpy(layout.name, facts.cluster_name.data(), facts.cluster_name.size());
+  Buffer copy = Buffer::Allocate(kCopySize);
+  std::memset(copy.data(), 0, kCopySize);
+  std::memcpy(copy.data(), &layout, sizeof(layout));
+  const uint32_t crc = CopyCrc({copy.data(), kCopySize});
+  std::memcpy(copy.data() + offsetof(Layout, crc), &crc, sizeof(crc));
+  return std::move(copy).Freeze();
+}
+
+Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
+  Layout layout;
+  if (bytes.size() < kCopySize) return DataLoss("the superblock is cut off");
+  std::memcpy(&layout, bytes.data(), sizeof(layout));
+  if (layout.magic != kMagic) return DataLoss("the superblock has a wrong magic number");
+  if (CopyCrc(bytes) != layout.crc) return DataLoss("the superblock's checksum does not match");
+  if (layout.version != kStorageFormatVersion) {
+    return FailedPrecondition("the data directory has format version " +
+                              std::to_string(layout.version) + ", this software writes " +
+                              std::to_string(kStorageFormatVersion));
+  }
+  if (layout.name_size > kNameMax || layout.controller_count > kControllersMax) {
+    return DataLoss("the superblock's sizes are impossible");
+  }
+  ParsedSuperblock parsed{.facts = {.cluster_name = std::string(layout.name, layout.name_size),
+                                    .broker = BrokerId(layout.broker),
+                                    .incarnation = Incarnation(layout.incarnation),
+                                    .boot_epoch = BootEpoch(layout.boot_epoch),
+                                    .stage = static_cast<BootstrapStage>(layout.stage),
+                                    .cluster_uuid = layout.cluster_uuid,
+                                    .controllers = {},
+                                    .was_stopped_cleanly = layout.was_stopped_cleanly != 0},
+                          .sequence = layout.sequence};
+  for (uint32_t i = 0; i < layout.controller_count; ++i) {
+    parsed.facts.controllers.push_back(
+        {BrokerId(layout.controllers[i].broker), Incarnation(layout.controllers[i].incarnation)});
+  }
+  return parsed;
+}
+
+class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opener> {
+ public:
+  Opener(FileSystem& files, Expectation expectation, Random random, OpenedDone done)
+      : files_(&files),
+        expectation_(std::move(expectation)),
+        random_(random),
+        done_(std::move(done)) {}
+
+  void Start() {
+    files_->List("", [self = shared_from_this()](Result<std::vector<std::string>> names) {
+      if (!names.ok()) return self->done_(names.status());
+      self->OnListed(*names);
+    });
+  }
+
+ private:
+  void OnListed(const std::vector<std::string>& names) {
+    const auto has = [&names](std::string_view name) {
+      return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    if (has(kFile)) return Read();
+    if (has("journal") || has("groups")) {
+      return done_(DataLoss("the data directory holds data but no SUPERBLOCK"));
+    }
+    if (!has(kNewFile)) return Create();
+    // Its making was interrupted before anything could depend on it.
+    files_->Remove(kNewFile, [self = shared_from_this()](Status removed) {
+      if (!removed.ok()) return self->done_(std::move(removed));
+      self->Create();
+    });
+  }
+
+  void Read() {
+    files_->Open(kFile, OpenMode::kReadWrite, Caching::kPageCache,
+                 [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
+                   if (!file.ok()) return self->done_(file.status());
+                   self->file_ = std::move(*file);
+                   self->file_->Read(0, 2 * kCopySize, [self](Result<Bytes> bytes) {
+                     if (!bytes.ok()) return self->done_(bytes.status());
+                     self->OnRead(bytes->view());
+                   });
+                 });
+  }
+
+  void OnRead(std::string_view bytes) {
+    Result<ParsedSuperblock> best = ParseSuperblock(bytes);
+    if (bytes.size() >= 2 * kCopySize) {
+      Result<ParsedSuperblock> second = ParseSuperblock(bytes.substr(kCopySize));
+      const bool is_better = second.ok() && (!best.ok() || second->sequence > best->sequence);
+      if (is_better) best = std::move(second);
+    }
+    if (!best.ok()) return done_(best.status().With("SUPERBLOCK"));
+    const SuperblockFacts& facts = best->facts;
+    if (facts.cluster_name != expectation_.cluster_name) {
+      return done_(FailedPrecondition("the data directory belongs to cluster \"" +
+                                          facts.cluster_name + "\", not \"" +
+                                          expectation_.cluster_name + "\"",
+                                      Reason::kClusterMismatch));
+    }
+    if (facts.broker != expectation_.broker) {
+      return done_(FailedPrecondition("the data directory belongs to broker " +
+                                      std::to_string(facts.broker.value()) + ", not broker " +
+                                      std::to_string(expectation_.broker.value())));
+    }
+    Finish(facts, best->sequence);
+  }
+
+  void Create() {
+    facts_ = {.cluster_name = expectation_.cluster_name,
+              .broker = expectation_.broker,
+              .incarnation = Incarnation(random_.Next() | 1),
+              .boot_epoch = BootEpoch(0),
+              .stage = BootstrapStage::kFresh,
+              .cluster_uuid = 0,
+              .controllers = {},
+              .was_stopped_cleanly = false};
+    files_->Open(kNewFile, OpenMode::kCreate, Caching::kPageCache,
+                 [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
+                   if (!file.ok()) return self->done_(file.status());
+                   self->file_ = std::move(*file);
+                   self->file_->Write(
+                       0, {EncodeSuperblock(self->facts_, 1), EncodeSuperblock(self->facts_, 2)},
+                       [self](Status status) { self->OnWritten(status); });
+                 });
+  }
+
+  void OnWritten(const Status& written) {
+    if (!written.ok()) return done_(written);
+    file_->Sync([self = shared_from_this()](Status synced) {
+      if (!synced.ok()) return self->done_(std::move(synced));
+      self->files_->Rename(kNewFile, kFile, [self](Status renamed) {
+        if (!renamed.ok()) return self->done_(std::move(renamed));
+        self->files_->SyncDirectory("", [self](Status status) {
+          if (!status.ok()) return self->done_(std::move(status));
+          self->Finish(self->facts_, 2);
+        });
+      });
+    });
+  }
+
+  // Counts the boot, durably.
+  void Finish(SuperblockFacts facts, uint64_t sequence) {
+    superblock_.reset(new Superblock(std::move(file_), facts, sequence));
+    facts.boot_epoch = BootEpoch(facts.boot_epoch.value() + 1);
+    facts.was_stopped_cleanly = false;
+    superblock_->Update(facts, [self = shared_from_this()](Status status) {
+      if (!status.ok()) return self->done_(std::move(status));
+      self->done_(std::move(self->superblock_));
+    });
+  }
+
+  FileSystem* files_;
+  const Expectation expectation_;
+  Random random_;
+  OpenedDone done_;
+  std::unique_ptr<File> file_;
+  SuperblockFacts facts_;
+  std::unique_ptr<Superblock> superblock_;
+};
+
+void Superblock::Open(FileSystem& files, const Expectation& expectation, Random random,
+                      OpenedDone done) {
+  std::make_shared<Opener>(files, expectation, random, std::move(done))->Start();
+}
+
+void Superblock::Update(const SuperblockFacts& facts, StatusDone done) {
+  facts_ = facts;
+  ++sequence_;
+  // The copy that counts now is not touched.
+  const uint64_t at = (sequence_ + 1) % 2 * kCopySize;
+  file_->Write(at, {EncodeSuperblock(facts_, sequence_)},
+               [this, done = std::move(done)](Status written) mutable {
+                 if (!written.ok()) return done(std::move(written));
+                 file_->Sync(std::move(done));
+               });
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,78 @@
+// Who this data directory belongs to: cluster, broker, incarnation, boot epoch, format, and how far
+// the bootstrap went (design D3, "Identity"; docs/formats.md, "Superblock"). A directory that holds
+// data but no readable superblock is corrupt, never fresh.
+//
+// Two copies in one file, written in turn, so that one is always whole. Used on one Executor; every
+// change is durable before it is reported.
+//
+//   Superblock::Open(files, {.cluster_name = "demo", .broker = BrokerId(1)}, random, done);
+//   superblock->Update(facts, done);
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/runtime/random.h"
+#include "raft/runtime/task.h"
+#include "storage/file/file_system.h"
+
+namespace millrace::storage {
+
+inline constexpr uint32_t kStorageFormatVersion = 1;
+
+enum class BootstrapStage : uint32_t { kFresh = 0, kListed = 1, kInitialized = 2 };
+
+struct SuperblockFacts {
+  std::string cluster_name;  // at most 249 bytes
+  BrokerId broker;
+  Incarnation incarnation;
+  BootEpoch boot_epoch;
+  BootstrapStage stage = BootstrapStage::kFresh;
+  uint64_t cluster_uuid = 0;
+  std::vector<Voter> controllers;  // at most 15
+  bool was_stopped_cleanly = false;
+  bool operator==(const SuperblockFacts&) const = default;
+};
+
+// One copy's bytes, 4096 of them; the copy with the larger sequence counts.
+Bytes EncodeSuperblock(const SuperblockFacts& facts, uint64_t sequence);
+struct ParsedSuperblock {
+  SuperblockFacts facts;
+  uint64_t sequence = 0;
+};
+// DATA_LOSS if magic or checksum are wrong; FAILED_PRECONDITION naming an unknown format version.
+Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes);
+
+class Superblock {
+ public:
+  struct Expectation {
+    std::string cluster_name;
+    BrokerId broker;
+  };
+  using OpenedDone = MoveFunction<void(Result<std::unique_ptr<Superblock>>)>;
+
+  // Reads it, or makes one in an empty directory; counts the boot. FAILED_PRECONDITION if it
+  // belongs to another cluster or broker; DATA_LOSS if it is unreadable, or missing beside data.
+  static void Open(FileSystem& files, const Expectation& expectation, Random random,
+                   OpenedDone done);
+
+  const SuperblockFacts& facts() const { return facts_; }
+  // Makes `facts` durable. One at a time.
+  void Update(const SuperblockFacts& facts, StatusDone done);
+
+ private:
+  class Opener;
+  Superblock(std::unique_ptr<File> file, SuperblockFacts facts, uint64_t sequence)
+      : file_(std::move(file)), facts_(std::move(facts)), sequence_(sequence) {}
+
+  std::unique_ptr<File> file_;
+  SuperblockFacts facts_;
+  uint64_t sequence_;
+};
+
+}  // namespace millrace::storage
