@@ -10,12 +10,28 @@
 #include "raft/core/raft.h"
 
 namespace millrace::raft::core {
+namespace {
+
+// Entries follow each other and `prev`, in terms that never fall and never pass the sender's.
+bool IsWellFormed(const AppendRequest& request) {
+  Term term = request.prev_term;
+  LogIndex index = request.prev_index;
+  for (const Entry& entry : request.entries) {
+    if (entry.index != index + 1 || entry.term < term || entry.term > request.term) return false;
+    index = entry.index;
+    term = entry.term;
+  }
+  return true;
+}
+
+}  // namespace
 
 void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
   CHECK(!is_leader()) << "two leaders in term " << term() << ": " << options_.self << " and "
                       << from;
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
   election_elapsed_ = 0;
+  if (!IsWellFormed(request)) return;
   const std::optional<Term> term_before = log_.TermAt(request.prev_index);
   const bool matches = request.prev_index <= commit_index_ || term_before == request.prev_term;
   if (!matches) return RefuseAppend(from, request);
@@ -32,8 +48,7 @@ void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
 }
 
 void Raft::RefuseAppend(const Voter& from, const AppendRequest& request) {
-  // Where the logs may still agree: before prev, which does not match, and in no newer term than
-  // its.
+  // Where the logs may still agree: before prev, which does not match, and in no newer term.
   const LogIndex at = std::min(request.prev_index - 1, log_.last_index());
   const LogIndex hint = log_.LastIndexWithTermAtMost(request.prev_term, at);
   SendWhenDurable(from,
@@ -61,8 +76,7 @@ bool Raft::TakeEntries(AppendRequest* request) {
     }
     if (entry.index <= log_.last_index()) {
       if (entry.index <= commit_index_) {
-        // An index at or below the commit index whose term is unknown here lies in the dropped
-        // prefix.
+        // A committed entry whose term is unknown here lies in the dropped prefix.
         if (!ours.has_value()) continue;
         Fail(DataLoss("the leader would replace the committed entry " +
                       std::to_string(entry.index.value())));

@@ -32,7 +32,7 @@ void Raft::TickLeader() {
   if (++leader.quorum_elapsed >= options_.election_timeout_ticks) {
     leader.quorum_elapsed = 0;
     if (!CheckQuorum()) {
-      // Hazard H13: a leader without a quorum must fall silent, or it keeps the voters of a healthy
+      // A leader without a quorum must fall silent, or it keeps the voters of a healthy
       // majority loyal to it.
       return BecomeFollower(term(), Voter{});
     }
@@ -86,6 +86,8 @@ void Raft::SendEntries(const Voter& to, Progress* progress) {
     if (!progress->inflight.empty() && progress->inflight_bytes >= options_.inflight_bytes_max) {
       return;
     }
+    // Entries that were dropped here cannot be sent; heartbeats alone keep such a follower loyal.
+    if (progress->next < log_.first_index()) return;
     if (progress->next <= log_.prefix().index) {
       progress->is_reading = true;
       wanted_.push_back(
@@ -101,6 +103,10 @@ void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> en
   const LogIndex prev = progress->next - 1;
   const std::optional<Term> prev_term = log_.TermAt(prev);
   CHECK(prev_term.has_value()) << "index=" << prev << " lies before the log's first entry";
+  if (progress->state == Progress::kProbe) {
+    progress->inflight.clear();  // A probe replaces the one before it.
+    progress->inflight_bytes = 0;
+  }
   if (!entries.empty()) {
     Progress::Sent sent{.last = entries.back().index};
     for (const Entry& entry : entries) sent.bytes += entry.size_bytes();
@@ -170,8 +176,10 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
     }
     MaybeCommit();
   } else {
-    // A refusal of something older than what the follower acknowledged since is stale.
+    // A refusal of something older than what the follower acknowledged since is stale; so is, while
+    // probing, one of anything but the probe (the rest of a pipeline after its first refusal).
     if (reply.index <= progress.match || reply.hint_index >= reply.index) return;
+    if (progress.state == Progress::kProbe && reply.index != progress.next - 1) return;
     const LogIndex common = log_.LastIndexWithTermAtMost(reply.hint_term, reply.hint_index);
     BecomeProbe(&progress);
     progress.next = std::max(progress.match, common) + 1;

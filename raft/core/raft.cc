@@ -78,7 +78,8 @@ void Raft::StepNewerTerm(const Voter& from, const Message& message) {
   const Term their_term = TermOf(message);
   if (const auto* vote = std::get_if<VoteRequest>(&message)) {
     // A pre-vote changes nothing; and whoever hears a live leader keeps its term (thesis §4.2.3).
-    if (vote->is_pre_vote || (HasLiveLeader() && !vote->is_transfer)) return;
+    const bool is_loyal = HasLiveLeader() && leader_ != from;
+    if (vote->is_pre_vote || (is_loyal && !vote->is_transfer)) return;
   }
   if (const auto* reply = std::get_if<VoteReply>(&message)) {
     // A granted pre-vote names the term that the candidate would take.
@@ -116,7 +117,9 @@ Status Raft::Propose(Entry entry) {
   const bool is_first_in_term = log_.last_term() != term();
   CHECK_EQ(is_first_in_term, entry.type == EntryType::kNoOp) << "index=" << entry.index;
   const uint64_t bytes = leader->uncommitted_bytes + entry.size_bytes();
-  if (leader->uncommitted_bytes > 0 && bytes > options_.uncommitted_bytes_max) {
+  // The no-op always passes: it is what commits the bytes that older terms left.
+  if (!is_first_in_term && leader->uncommitted_bytes > 0 &&
+      bytes > options_.uncommitted_bytes_max) {
     return ResourceExhausted("too many bytes wait to be committed", Reason::kThrottled)
         .RetryAfterMs(20);
   }
@@ -127,7 +130,6 @@ Status Raft::Propose(Entry entry) {
   leader->uncommitted_bytes = bytes;
   AppendToLog(std::move(entry));
   UpdateProgressMembers();
-  SendToAll();
   MaybeCommit();
   return {};
 }
@@ -170,7 +172,7 @@ void Raft::SetCommitIndex(LogIndex index) {
 void Raft::OnDurable(const DurablePoint& point) {
   durable_hard_state_version_ = std::max(durable_hard_state_version_, point.hard_state_version);
   LogIndex reached = point.last_index;
-  // Raft risk H4: of an older epoch's write only what lies below every later cut still stands.
+  // Of an older epoch's write only what lies below every later cut still stands.
   for (const Cut& cut : cuts_) {
     if (cut.epoch > point.epoch && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
       reached = std::min(reached, cut.from - 1);
@@ -230,6 +232,8 @@ bool Raft::HasReady() const {
 
 Ready Raft::TakeReady() {
   Ready ready;
+  // What was proposed since the last Ready leaves as one append for each follower.
+  if (is_leader() && !unwritten_.empty()) SendToAll();
   ready.messages = std::exchange(messages_, {});
   ready.wanted = std::exchange(wanted_, {});
   ready.read_states = std::exchange(read_states_, {});

@@ -7,14 +7,11 @@
 //
 // What it promises about disks:
 //   - No vote and no append reply is handed out before what it promises was reported durable
-//   (hazard:
-//     double vote, acknowledgement before fsync).
+//     (else: double vote, acknowledgement before fsync).
 //   - The leader sends entries while its own disk still writes them, and counts itself only up to
-//   what
-//     was reported durable.
+//     what was reported durable.
 //   - A durability report is bound to the truncation epoch it was asked in, so that a late one
-//   never
-//     marks entries that replaced others.
+//     never marks entries that replaced others.
 //
 //   raft.Step(from, message);
 //   for (Ready ready = raft.TakeReady(); ...) {
@@ -123,8 +120,7 @@ class Raft {
   // Pre: options.self.broker is not 0; the initial state is consistent (CHECKed).
   Raft(const Options& options, InitialState initial);
 
-  // Inputs
-  // ------------------------------------------------------------------------------------------
+  // Inputs ------------------------------------------------------------------------------------
 
   // A message from `from`. Stale and misaddressed ones are ignored, so any message is safe to give.
   void Step(const Voter& from, Message message);
@@ -151,16 +147,14 @@ class Raft {
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index) { log_.TrimTo(index); }
 
-  // Outputs
-  // -----------------------------------------------------------------------------------------
+  // Outputs -----------------------------------------------------------------------------------
 
   bool HasReady() const;
   // Takes all outputs; the caller carries them out. Writes of successive Readys are carried out in
   // order.
   Ready TakeReady();
 
-  // State
-  // -------------------------------------------------------------------------------------------
+  // State -------------------------------------------------------------------------------------
 
   Role role() const;
   bool is_leader() const { return role() == Role::kLeader; }
