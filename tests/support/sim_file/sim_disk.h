@@ -1,0 +1,154 @@
+// A simulated disk: what survives a crash and what does not. It outlives the processes that use it
+// (through SimFileSystem) and is where a test injects faults and damage.
+//
+// Of each file it keeps three contents: what certainly survives a power cut (durable), what the
+// medium and the dirty pages hold together (current), and what the page cache shows. They differ
+// after writes that are not synced, and after a failed sync: then the page cache shows bytes that
+// the medium will never hold, and later syncs say OK (as ext4 does). Names have the same two lives:
+// creations, renames and removals survive after SyncDirectory only.
+//
+// Owned by the test; one thread. Deterministic: chance comes from the Random of each call.
+//
+//   SimDisk disk;
+//   disk.CrashAtOperation(17, [&] { process.Kill(); });
+//   ...
+//   disk.PowerLoss(random);                       // each unsynced write is lost, kept or torn
+//   disk.FlipBit("journal/00000001", 4100, 3);    // rot
+//   std::optional<std::string> image = disk.DurableImage("journal/00000001");
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/base/status.h"
+#include "raft/runtime/random.h"
+
+namespace millrace::sim {
+
+class SimDisk {
+ public:
+  static constexpr uint64_t kSectorBytes = 512;
+
+  SimDisk();
+  SimDisk(const SimDisk&) = delete;
+  SimDisk& operator=(const SimDisk&) = delete;
+
+  // Crashes ------------------------------------------------------------------------------------
+
+  // Power is cut. Each unsynced write and directory change is kept, lost or (a write) torn at
+  // sector boundaries, independently. A killed process alone loses nothing here. Pre: no process
+  // uses the disk, or what uses it is not called again.
+  void PowerLoss(Random& random);
+  // Calls `on_crash` in the middle of the `count`-th operation from now (1 is the next), which has
+  // happened or not, as its Random says, and never completes. Operations are those that change the
+  // disk or make changes durable; reads are none.
+  void CrashAtOperation(uint64_t count, std::function<void()> on_crash);
+  void ForgetCrash() { crash_at_ = 0; }
+  uint64_t operations() const { return operations_; }
+
+  // Faults -------------------------------------------------------------------------------------
+
+  // The `count`-th operation from now fails with `error`; a write then wrote any part of its bytes,
+  // and a sync has dropped what was dirty.
+  void FailOperation(uint64_t count, Status error);
+  // The next sync of a file whose path begins with `prefix` fails.
+  void FailNextSync(std::string prefix);
+  // Operations wait until Resume.
+  void Stall() { is_stalled_ = true; }
+  void Resume();
+  bool is_stalled() const { return is_stalled_; }
+  // Writes that would make all files together larger fail with RESOURCE_EXHAUSTED.
+  void SetCapacity(uint64_t bytes) { capacity_ = bytes; }
+  uint64_t FreeBytes() const;
+
+  // What is on it ------------------------------------------------------------------------------
+
+  // The content that `path` certainly has after a crash now; nullopt if the name may be gone.
+  // Writes under way may still overwrite a part of it.
+  std::optional<std::string> DurableImage(const std::string& path) const;
+  // All paths that certainly survive a crash, sorted.
+  std::vector<std::string> DurablePaths() const;
+  // The content now, as the medium and dirty pages have it.
+  std::optional<std::string> Content(const std::string& path) const;
+  std::vector<std::string> Paths() const;
+
+  // Damage, at once durable. Pre: the path exists and is long enough.
+  void FlipBit(const std::string& path, uint64_t offset, unsigned bit);
+  void Overwrite(const std::string& path, uint64_t offset, std::string_view bytes);
+  void TruncateFile(const std::string& path, uint64_t size);
+  void RemoveFile(const std::string& path);
+  // Puts a file there, durable, with its directories.
+  void PutFile(const std::string& path, std::string content);
+  void WipeAll();
+
+ private:
+  friend class SimFile;
+  friend class SimFileSystem;
+
+  struct Change {  // of a file's bytes, not yet synced
+    uint64_t offset = 0;
+    std::string bytes;
+    bool is_truncate = false;  // to `offset`
+  };
+  struct Node {
+    std::string durable;
+    std::string current;
+    std::vector<Change> changes;       // from durable to current
+    std::optional<std::string> cache;  // set once a failed sync made it differ from current
+  };
+  // Shared by the names, durable and not, and the open files of one node.
+  using NodePtr = std::shared_ptr<Node>;
+  // A change of names, not yet synced: `added` (if any) now names node, or a directory if node is
+  // null; `removed` (if any) names nothing.
+  struct NameChange {
+    std::string added;
+    NodePtr node;
+    std::string removed;
+  };
+  struct Names {
+    std::map<std::string, NodePtr> files;
+    std::set<std::string> directories;
+    void Apply(const NameChange& change);
+  };
+
+  // What an operation is told when it begins.
+  enum class Verdict { kProceed, kFail, kCrashBefore, kCrashAfter };
+  Verdict Begin(Random& random, const std::string& path, bool is_sync, Status* error);
+  void Crash();
+
+  void Write(Node& node, uint64_t offset, std::string_view bytes);
+  void Resize(Node& node, uint64_t size);
+  void SyncNode(Node& node);
+  void FailSync(Node& node);
+  void ChangeNames(NameChange change);
+  void SyncNames(const std::string& directory);
+  static void ApplyTo(std::string& content, const Change& change);
+  static void ApplyTorn(std::string& content, const Change& change, Random& random);
+  void WriteThrough(const std::string& path, const std::function<void(std::string&)>& edit);
+
+  Names current_;
+  Names durable_;
+  std::vector<NameChange> name_changes_;
+  // Every node that may have unsynced bytes, in order of creation; pruned at PowerLoss.
+  std::vector<std::weak_ptr<Node>> nodes_;
+  uint64_t capacity_ = UINT64_MAX;
+
+  uint64_t operations_ = 0;
+  uint64_t crash_at_ = 0;
+  std::function<void()> on_crash_;
+  uint64_t fail_at_ = 0;
+  Status fail_with_;
+  std::string fail_sync_prefix_;
+  bool has_fail_sync_ = false;
+  bool is_stalled_ = false;
+  std::vector<std::function<void()>> waiting_;  // for Resume
+};
+
+}  // namespace millrace::sim
