@@ -1,0 +1,136 @@
+// Raft's LogStore from the shared journal and the groups' segments: writes go to the journal, committed
+// entries from there into segments, reads come from segments.
+//
+// On the shard's thread. The journal and the segments live on executors of their own; everything between
+// is posted, work for segments a batch at a time.
+//
+//   JournalLogStore::Open(options, environment, [](Result<JournalLogStore::Opened> opened) { ... });
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "raft/ports/log_store.h"
+#include "raft/runtime/executor.h"
+#include "storage/file/file_system.h"
+#include "storage/segment/group_segments.h"
+#include "storage/wal/journal.h"
+
+namespace millrace::storage {
+
+struct LogStoreOptions {
+  wal::Options journal;
+  uint64_t segment_size_bytes = 64 << 20;
+  // Handed-over entries wait at most this long for others before they are written.
+  Duration write_delay = std::chrono::milliseconds(10);
+  uint64_t write_bytes = 1 << 20;  // ... or until so much waits
+  // A group that was written to and then fell silent is synced after this long, so that its entries
+  // need no memory and no journal.
+  Duration idle_sync_delay = std::chrono::seconds(1);
+  // Below so many free bytes produce is refused.
+  uint64_t free_bytes_min = 64 << 20;
+  Duration free_bytes_interval = std::chrono::milliseconds(500);
+};
+
+class JournalLogStore final : public raft::LogStore {
+ public:
+  struct Environment {
+    Executor& shard;
+    Executor& journal_executor;
+    FileSystem& journal_files;  // bound to journal_executor
+    Executor& segment_executor;
+    FileSystem& segment_files;  // bound to segment_executor
+    // Ends the process; any of the three threads.
+    std::function<void(const Status&)> fail_stop;
+  };
+  struct Opened {
+    std::unique_ptr<JournalLogStore> store;
+    std::vector<raft::RecoveredReplica> replicas;
+  };
+
+  // Recovers everything; `done` on the shard. What was accepted is durable again by then.
+  static void Open(const LogStoreOptions& options, const Environment& environment,
+                   MoveFunction<void(Result<Opened>)> done);
+  ~JournalLogStore() override;
+
+  // Writes what was submitted and a marker, then calls `done` on the shard. Nothing may follow.
+  void Stop(Task done);
+
+  void Write(std::vector<raft::GroupWrite> writes, Task durable) override;
+  void CreateReplica(const raft::ReplicaRecord& record, Task durable) override;
+  void RemoveReplica(RaftGroupId group, Task durable) override;
+  bool WasRemoved(RaftGroupId group) const override { return removed_.contains(group); }
+  void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
+  bool WantsRoll(RaftGroupId group) const override;
+  void Roll(RaftGroupId group, LogIndex index, Bytes state) override;
+  void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max,
+            raft::EntriesDone done) override;
+  void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
+                      raft::EntriesDone done) override;
+  LogIndex readable_end(RaftGroupId group) const override;
+  void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) override {
+    segment_listener_ = std::move(listener);
+  }
+  void SetFaultListener(MoveFunction<void(RaftGroupId, Status)> listener) override {
+    fault_listener_ = std::move(listener);
+  }
+  double journal_pressure() const override { return client_.pressure(); }
+  bool disk_full() const override { return is_disk_full_; }
+
+ private:
+  class Opener;
+  // What the shard knows of one group's segments.
+  struct Group {
+    std::shared_ptr<GroupSegments> segments;  // used on the segment executor alone
+    std::vector<raft::core::Entry> handed;    // not yet given to the segment writer
+    uint64_t handed_bytes = 0;
+    uint64_t active_bytes = 0;  // handed over since the last roll
+    LogIndex handed_end;
+    LogIndex readable_end;
+    LogIndex synced_end;
+    bool is_recent = false;  // handed to since the last round of idle syncs
+    bool is_writing = false;
+    bool is_syncing = false;
+  };
+
+  JournalLogStore(const LogStoreOptions& options, const Environment& environment,
+                  wal::JournalClient client);
+
+  Group* Find(RaftGroupId group);
+  void ScheduleWrites();
+  void WriteHanded(RaftGroupId id, Group& group);
+  void OnWritten(RaftGroupId id, LogIndex end, const Status& status);
+  void SyncGroup(RaftGroupId id, Group& group);
+  void OnSynced(RaftGroupId id, Result<SegmentEnd> end);
+  void ScheduleIdleSync();
+  void SyncIdleGroups();
+  void OnPinned(const std::vector<RaftGroupId>& groups);
+  void WatchDisk();
+  void SegmentFault(RaftGroupId id, const Status& status);
+  // Runs `work` on the segment executor.
+  template <typename Work>
+  void OnSegments(Work work) {
+    environment_.segment_executor.Post(std::move(work));
+  }
+
+  const LogStoreOptions options_;
+  Environment environment_;
+  std::unique_ptr<wal::Journal> journal_;  // destroyed on the journal's executor
+  wal::JournalClient client_;
+  std::map<RaftGroupId, Group> groups_;
+  std::set<RaftGroupId> removed_;
+  MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;
+  MoveFunction<void(RaftGroupId, Status)> fault_listener_;
+  TimerId write_timer_;
+  TimerId idle_timer_;
+  TimerId disk_timer_;
+  uint64_t handed_bytes_ = 0;
+  bool is_disk_full_ = false;
+  // Guards completions that outlive the store; shared with those alone, read on the shard.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::storage

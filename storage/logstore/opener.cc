@@ -1,0 +1,118 @@
+#include "storage/logstore/opener.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+
+namespace millrace::storage {
+
+void JournalLogStore::Opener::Start() {
+  environment_.journal_executor.Post([self = shared_from_this()] {
+    wal::Journal::Open(
+        self->options_.journal,
+        {.executor = self->environment_.journal_executor,
+         .files = self->environment_.journal_files,
+         .fail_stop = self->environment_.fail_stop},
+        [self](Result<wal::OpenedJournal> opened) {
+          self->environment_.shard.Post([self, opened = std::move(opened)]() mutable {
+            if (!opened.ok()) return self->done_(opened.status());
+            self->OnJournal(std::move(*opened));
+          });
+        });
+  });
+}
+
+void JournalLogStore::Opener::OnJournal(wal::OpenedJournal opened) {
+  store_.reset(new JournalLogStore(options_, environment_, opened.journal->client()));
+  store_->journal_ = std::move(opened.journal);
+  state_ = std::move(opened.state);
+  store_->removed_ = state_.removed;
+  JournalLogStore* store = store_.get();
+  environment_.journal_executor.Post([journal = store->journal_.get(), store,
+                                      shard = &environment_.shard, alive = store->is_alive_] {
+    journal->SetPinListener([store, shard, alive](const std::vector<RaftGroupId>& groups) {
+      shard->Post([store, alive, groups] {
+        if (*alive) store->OnPinned(groups);
+      });
+    });
+  });
+  at_ = state_.groups.begin();
+  RecoverNext();
+}
+
+void JournalLogStore::Opener::RecoverNext() {
+  if (at_ == state_.groups.end()) return RemoveLeftovers();
+  const RaftGroupId id = at_->first;
+  Group& group = store_->groups_[id];
+  group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
+  environment_.segment_executor.Post([self = shared_from_this(), id, segments = group.segments,
+                                      end = at_->second.segment_end] {
+    segments->Recover(end, [self, id](Result<RecoveredSegments> recovered) {
+      self->environment_.shard.Post([self, id, recovered = std::move(recovered)]() mutable {
+        self->OnRecovered(id, std::move(recovered));
+      });
+    });
+  });
+}
+
+void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegments> segments) {
+  Group& group = store_->groups_[id];
+  const LogIndex end = at_->second.segment_end.index;
+  group.handed_end = end;
+  group.readable_end = end;
+  group.synced_end = end;
+  replicas_.push_back(Combine(std::move(at_->second), std::move(segments)));
+  ++at_;
+  RecoverNext();
+}
+
+raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState state,
+                                                        Result<RecoveredSegments> segments) {
+  raft::RecoveredReplica replica{.record = state.record,
+                                 .initial = {},
+                                 .state_index = LogIndex(),
+                                 .state = {},
+                                 .health = state.health};
+  if (!segments.ok()) replica.health = segments.status();
+  if (!replica.health.ok()) return replica;
+  const SegmentEnd& end = state.segment_end;
+  replica.initial.hard_state = state.hard_state;
+  replica.initial.epoch = state.epoch;
+  replica.initial.commit_index = end.index;
+  replica.initial.configuration = state.record.configuration;
+  replica.initial.log = raft::core::Log(
+      segments->first_index, {.index = end.index, .term = end.term, .chain = end.chain},
+      std::move(segments->term_starts), std::move(state.entries));
+  replica.state_index = segments->state_index;
+  replica.state = std::move(segments->state);
+  return replica;
+}
+
+// Removals that a crash interrupted after their tombstone was durable.
+void JournalLogStore::Opener::RemoveLeftovers() {
+  environment_.segment_executor.Post([files = &environment_.segment_files,
+                                      removed = store_->removed_] {
+    for (const RaftGroupId id : removed) {
+      auto segments = std::make_shared<GroupSegments>(*files, id);
+      segments->Remove([id, segments](Status status) {
+        LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
+      });
+    }
+  });
+  Finish();
+}
+
+void JournalLogStore::Opener::Finish() {
+  for (const journal::Damage& damage : state_.damage) {
+    LOG(ERROR) << "damage found at start: " << damage.what;
+  }
+  for (const RaftGroupId id : state_.nameless) {
+    LOG(ERROR) << "a group's creation record was lost to damage; it stays silent group=" << id;
+  }
+  store_->WatchDisk();
+  done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,59 @@
+// A segment's bytes (docs/formats.md, "Segment"):
+//
+//   SegmentHeader frame* [footer SegmentTrailer]
+//
+// The frames are those of the journal, byte for byte. Footer and trailer stand only in a sealed segment.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "millrace/internal/v1/segment.pb.h"
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/entry.h"
+
+namespace millrace::storage {
+
+struct SegmentHeader {
+  uint64_t magic = 0x30474553524C4D00;
+  uint32_t version = 1;
+  uint32_t crc = 0;  // of the header with this field zero
+  uint64_t group = 0;
+  uint64_t first_index = 0;
+};
+static_assert(sizeof(SegmentHeader) == 32);
+
+struct SegmentTrailer {
+  uint64_t magic = 0x4C494154524C4D00;
+  uint32_t footer_size = 0;
+  uint32_t footer_crc = 0;
+  uint64_t frames_end = 0;  // position after the last frame, where the footer begins
+  uint32_t reserved = 0;
+  uint32_t crc = 0;  // of the trailer with this field zero
+};
+static_assert(sizeof(SegmentTrailer) == 32);
+
+std::string SegmentPath(RaftGroupId group, LogIndex first_index);
+std::string SegmentDirectory(RaftGroupId group);
+// The first index that a segment's file name tells; nullopt if it is no segment's.
+std::optional<LogIndex> ParseSegmentName(std::string_view name);
+
+Bytes EncodeSegmentHeader(RaftGroupId group, LogIndex first_index);
+// DATA_LOSS if it is damaged or another segment's.
+Status CheckSegmentHeader(std::string_view bytes, RaftGroupId group, LogIndex first_index);
+
+// Footer and trailer, to be written at `frames_end`.
+Bytes EncodeSegmentEnding(const internal::v1::SegmentFooter& footer, uint64_t frames_end);
+// From the file's last bytes. nullopt: not sealed.
+std::optional<SegmentTrailer> ParseSegmentTrailer(std::string_view bytes);
+
+// The entry in the frame at the start of `bytes`, sharing them. DATA_LOSS if it is damaged.
+Result<raft::core::Entry> ParseEntry(const Bytes& bytes);
+
+}  // namespace millrace::storage

@@ -1,0 +1,239 @@
+#include "storage/segment/group_segments.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::core::Entry;
+
+// One index point for so many bytes of frames.
+constexpr uint64_t kPointEvery = 64 << 10;
+
+}  // namespace
+
+void GroupSegments::Enqueue(Operation operation) {
+  operations_.push_back(std::move(operation));
+  if (!is_running_) RunNext();
+}
+
+void GroupSegments::RunNext() {
+  if (operations_.empty()) {
+    is_running_ = false;
+    return;
+  }
+  is_running_ = true;
+  Operation operation = std::move(operations_.front());
+  operations_.pop_front();
+  operation([self = shared_from_this()] { self->RunNext(); });
+}
+
+void GroupSegments::Append(std::vector<Entry> entries, StatusDone done) {
+  CHECK(!entries.empty());
+  Enqueue([this, entries = std::move(entries), done = std::move(done)](Task next) mutable {
+    auto finish = [done = std::move(done), next = std::move(next)](Status status) mutable {
+      done(std::move(status));
+      next();
+    };
+    CHECK_EQ(entries.front().index, end_.index + 1) << "group=" << group_;
+    if (!segments_.empty() && !segments_.back().is_sealed) {
+      return WriteEntries(std::move(entries), std::move(finish));
+    }
+    const LogIndex first = entries.front().index;
+    BeginSegment(first, [this, entries = std::move(entries),
+                         finish = std::move(finish)](Status begun) mutable {
+      if (!begun.ok()) return finish(std::move(begun));
+      WriteEntries(std::move(entries), std::move(finish));
+    });
+  });
+}
+
+void GroupSegments::BeginSegment(LogIndex first_index, StatusDone done) {
+  auto create = [this, self = shared_from_this(), first_index,
+                 done = std::move(done)](Status made) mutable {
+    if (!made.ok()) return done(std::move(made));
+    has_directory_ = true;
+    files_->Open(
+        SegmentPath(group_, first_index), OpenMode::kCreate, Caching::kPageCache,
+        [this, self, first_index, done = std::move(done)](
+            Result<std::unique_ptr<File>> file) mutable {
+          if (!file.ok()) return done(file.status());
+          has_new_names_ = true;
+          Segment& segment = segments_.emplace_back();
+          segment.first_index = first_index;
+          segment.last_index = first_index - 1;
+          segment.base_offset = end_.next_offset;
+          segment.frames_end = sizeof(SegmentHeader);
+          segment.file = std::move(*file);
+          segment.file->Write(0, {EncodeSegmentHeader(group_, first_index)}, std::move(done));
+        });
+  };
+  if (has_directory_) return create(Status::Ok());
+  files_->MakeDirectory(SegmentDirectory(group_), std::move(create));
+}
+
+void GroupSegments::Note(const Entry& entry, uint64_t position, Segment* segment,
+                         SegmentEnd* end) {
+  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+  CHECK(header.ok()) << header.status();
+  CHECK_EQ(entry.index, end->index + 1);
+  // Design D6: offsets follow on, asserted wherever an entry passes.
+  CHECK_EQ(header->base_offset, end->next_offset) << "index=" << entry.index;
+  segment->max_timestamp_ms = std::max(segment->max_timestamp_ms, header->max_timestamp_ms);
+  if (segment->points.empty() || position - segment->points.back().position >= kPointEvery) {
+    segment->points.push_back({.index = entry.index,
+                               .base_offset = header->base_offset,
+                               .max_timestamp_ms = segment->max_timestamp_ms,
+                               .position = position});
+  }
+  if (segment->term_starts.empty() || segment->term_starts.back().term != entry.term) {
+    segment->term_starts.push_back({.term = entry.term, .first_index = entry.index});
+  }
+  segment->last_index = entry.index;
+  segment->frames_end = position + entry.frame.size();
+  *end = {.index = entry.index,
+          .term = entry.term,
+          .chain = entry.chain,
+          .next_offset = header->base_offset + header->offset_span};
+}
+
+void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
+  Segment& segment = segments_.back();
+  const uint64_t position = segment.frames_end;
+  std::vector<Bytes> pieces;
+  pieces.reserve(entries.size());
+  for (const Entry& entry : entries) pieces.push_back(entry.frame);
+  segment.file->Write(
+      position, std::move(pieces),
+      [this, self = shared_from_this(), position, entries = std::move(entries),
+       done = std::move(done)](Status status) mutable {
+        if (status.ok()) {
+          uint64_t at = position;
+          for (const Entry& entry : entries) {
+            Note(entry, at, &segments_.back(), &end_);
+            at += entry.frame.size();
+          }
+        }
+        done(std::move(status));
+      });
+}
+
+void GroupSegments::Sync(MoveFunction<void(Result<SegmentEnd>)> done) {
+  Enqueue([this, done = std::move(done)](Task next) mutable {
+    SyncNow([done = std::move(done), next = std::move(next)](Result<SegmentEnd> end) mutable {
+      done(std::move(end));
+      next();
+    });
+  });
+}
+
+void GroupSegments::SyncNow(MoveFunction<void(Result<SegmentEnd>)> done) {
+  if (segments_.empty() || segments_.back().is_sealed) return done(end_);
+  segments_.back().file->Sync([this, self = shared_from_this(), end = end_,
+                               done = std::move(done)](Status synced) mutable {
+    if (!synced.ok()) return done(std::move(synced));
+    SyncNames([end, done = std::move(done)](Status status) mutable {
+      if (!status.ok()) return done(std::move(status));
+      done(end);
+    });
+  });
+}
+
+// The file's name, and those of the directories above it, which may be new.
+void GroupSegments::SyncNames(StatusDone done) {
+  if (!has_new_names_) return done(Status::Ok());
+  files_->SyncDirectory(
+      SegmentDirectory(group_),
+      [this, self = shared_from_this(), done = std::move(done)](Status group) mutable {
+        if (!group.ok()) return done(std::move(group));
+        files_->SyncDirectory("groups", [this, self, done = std::move(done)](Status all) mutable {
+          if (!all.ok()) return done(std::move(all));
+          files_->SyncDirectory("", [this, self, done = std::move(done)](Status root) mutable {
+            if (root.ok()) has_new_names_ = false;
+            done(std::move(root));
+          });
+        });
+      });
+}
+
+void GroupSegments::Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done) {
+  Enqueue([this, state = std::move(state), done = std::move(done)](Task next) mutable {
+    SealNow(std::move(state), [done = std::move(done),
+                               next = std::move(next)](Result<SegmentEnd> end) mutable {
+      done(std::move(end));
+      next();
+    });
+  });
+}
+
+void GroupSegments::SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done) {
+  CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << group_;
+  const Segment& segment = segments_.back();
+  internal::v1::SegmentFooter footer;
+  footer.set_group_id(group_.value());
+  footer.set_first_index(segment.first_index.value());
+  footer.set_last_index(segment.last_index.value());
+  footer.set_last_term(end_.term.value());
+  footer.set_chain(end_.chain);
+  footer.set_next_offset(end_.next_offset.value());
+  footer.set_state(state.data(), state.size());
+  for (const raft::core::TermStart& start : segment.term_starts) {
+    auto& out = *footer.add_term_starts();
+    out.set_term(start.term.value());
+    out.set_first_index(start.first_index.value());
+  }
+  for (const Point& point : segment.points) {
+    auto& out = *footer.add_points();
+    out.set_index(point.index.value());
+    out.set_base_offset(point.base_offset.value());
+    out.set_max_timestamp_ms(point.max_timestamp_ms);
+    out.set_position(point.position);
+  }
+  const uint64_t at = segment.frames_end;
+  segments_.back().file->Write(
+      at, {EncodeSegmentEnding(footer, at)},
+      [this, self = shared_from_this(), done = std::move(done)](Status written) mutable {
+        if (!written.ok()) return done(std::move(written));
+        SyncNow([this, self, done = std::move(done)](Result<SegmentEnd> end) mutable {
+          if (end.ok()) segments_.back().is_sealed = true;
+          done(std::move(end));
+        });
+      });
+}
+
+void GroupSegments::Remove(StatusDone done) {
+  Enqueue([this, done = std::move(done)](Task next) mutable {
+    auto finish = [done = std::move(done), next = std::move(next)](Status status) mutable {
+      done(std::move(status));
+      next();
+    };
+    segments_.clear();
+    files_->List(SegmentDirectory(group_),
+                 [this, self = shared_from_this(), finish = std::move(finish)](
+                     Result<std::vector<std::string>> names) mutable {
+                   if (names.status().code() == Code::kNotFound) return finish(Status::Ok());
+                   if (!names.ok()) return finish(names.status());
+                   RemoveNext(std::make_shared<std::vector<std::string>>(std::move(*names)),
+                              std::move(finish));
+                 });
+  });
+}
+
+void GroupSegments::RemoveNext(std::shared_ptr<std::vector<std::string>> names, StatusDone done) {
+  const bool is_last = names->empty();
+  const std::string path =
+      is_last ? SegmentDirectory(group_) : SegmentDirectory(group_) + "/" + names->back();
+  files_->Remove(path, [this, self = shared_from_this(), names, is_last,
+                        done = std::move(done)](Status removed) mutable {
+    if (!removed.ok() || is_last) return done(std::move(removed));
+    names->pop_back();
+    RemoveNext(names, std::move(done));
+  });
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,110 @@
+// The segments of one group: committed entries, written through the page cache, sealed with a footer when
+// the shard says so, read back by index or offset (design D4, "Segments").
+//
+// Lives on the segment writer's Executor, a thread in production; everything is called and completes
+// there. Writes, syncs and seals of a group run one after the other, in the order asked for.
+//
+//   segments.Append(entries, [](Status written) { ... });   // readable from now on
+//   segments.Sync([](Result<SegmentEnd> durable) { ... });
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/entry.h"
+#include "raft/core/log.h"
+#include "raft/ports/log_store.h"
+#include "storage/file/file_system.h"
+#include "storage/journal/records.h"
+#include "storage/segment/format.h"
+
+namespace millrace::storage {
+
+using journal::SegmentEnd;
+
+// What recovery found of a group's segments.
+struct RecoveredSegments {
+  LogIndex first_index{1};
+  std::vector<raft::core::TermStart> term_starts;
+  LogIndex state_index;  // 0: no sealed segment
+  Bytes state;
+  Offset next_offset;
+};
+
+class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
+ public:
+  GroupSegments(FileSystem& files, RaftGroupId group) : files_(&files), group_(group) {}
+
+  // Finds what is on disk: below `synced_end`, which the journal names, damage or absence is DATA_LOSS
+  // naming the file; what lies above is discarded, to be written again.
+  void Recover(const SegmentEnd& synced_end,
+               MoveFunction<void(Result<RecoveredSegments>)> done);
+
+  // Writes entries that follow on; readable once `done` is ok.
+  void Append(std::vector<raft::core::Entry> entries, StatusDone done);
+  // Makes everything appended so far durable, names included.
+  void Sync(MoveFunction<void(Result<SegmentEnd>)> done);
+  // Ends the active segment after its last entry, with the state machine's state there, durably.
+  void Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
+  // Removes all files.
+  void Remove(StatusDone done);
+
+  // Entries from `first` on; see raft::LogStore::Read.
+  void Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
+  void ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done);
+
+ private:
+  class Recovery;
+  class Reader;
+  struct Point {
+    LogIndex index;
+    Offset base_offset;
+    int64_t max_timestamp_ms = 0;
+    uint64_t position = 0;
+  };
+  struct Segment {
+    LogIndex first_index;
+    LogIndex last_index;  // first_index - 1: empty
+    Offset base_offset;
+    uint64_t frames_end = 0;
+    int64_t max_timestamp_ms = 0;
+    std::vector<Point> points;
+    std::vector<raft::core::TermStart> term_starts;
+    bool is_sealed = false;
+    std::shared_ptr<File> file;  // null: not open; shared by reads under way
+  };
+  using Operation = MoveFunction<void(Task next)>;
+
+  // Runs operations that change files one at a time.
+  void Enqueue(Operation operation);
+  void RunNext();
+  void BeginSegment(LogIndex first_index, StatusDone done);
+  void WriteEntries(std::vector<raft::core::Entry> entries, StatusDone done);
+  void SyncNow(MoveFunction<void(Result<SegmentEnd>)> done);
+  void SyncNames(StatusDone done);
+  void SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
+  void RemoveNext(std::shared_ptr<std::vector<std::string>> names, StatusDone done);
+  // Takes an entry at `position` into the active segment's index.
+  static void Note(const raft::core::Entry& entry, uint64_t position, Segment* segment,
+                   SegmentEnd* end);
+  void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
+  std::string Name(const Segment& segment) const {
+    return SegmentPath(group_, segment.first_index);
+  }
+
+  FileSystem* files_;
+  const RaftGroupId group_;
+  std::deque<Segment> segments_;  // in order; the last may be active
+  SegmentEnd end_;                // of what is written
+  bool has_new_names_ = false;    // the directory must be synced with the file
+  bool has_directory_ = false;
+  std::deque<Operation> operations_;
+  bool is_running_ = false;
+};
+
+}  // namespace millrace::storage
