@@ -1,0 +1,184 @@
+#include "broker/edge/grpc_edge.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+#include <grpc/support/log.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+
+#include "broker/edge/completion_loop.h"
+#include "broker/edge/listen_failure.h"
+#include "broker/edge/raw_service.h"
+#include "broker/edge/rpc_table.h"
+#include "millrace/v1/admin_service.pb.h"
+#include "millrace/v1/consumer_service.pb.h"
+#include "millrace/v1/metadata_service.pb.h"
+#include "millrace/v1/producer_service.pb.h"
+
+namespace millrace::broker::edge {
+namespace {
+
+// Calls of one method that may arrive in one turn of the shard; more wait in gRPC.
+constexpr int kVacantPerMethod = 8;
+// A client that pings more often than this is taken for abuse and sent away. gRPC's own default of
+// five minutes sends away every client with a customary keepalive.
+constexpr int kPingIntervalMsMin = 10'000;
+
+// gRPC's own complaints, e.g. about garbage from a port scan: worth a line, not worth a flood.
+void LogFromGrpc(gpr_log_func_args* args) {
+  if (args->severity == GPR_LOG_SEVERITY_ERROR) {
+    LOG_EVERY_T(WARNING, 1) << "grpc: " << args->message;
+  }
+}
+
+int ToInt(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
+
+// The services of the public API, in the order in which reflection lists them.
+std::vector<std::unique_ptr<RawService>> PublicServices() {
+  std::vector<std::unique_ptr<RawService>> services;
+  for (const auto* descriptor :
+       {v1::GetServerInfoRequest::descriptor(), v1::InitProducerRequest::descriptor(),
+        v1::FetchRequest::descriptor(), v1::CreateTopicRequest::descriptor()}) {
+    CHECK_EQ(descriptor->file()->service_count(), 1) << descriptor->file()->name();
+    services.push_back(std::make_unique<RawService>(*descriptor->file()->service(0)));
+  }
+  return services;
+}
+
+void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
+  grpc::ResourceQuota quota("millrace-edge");
+  quota.Resize(options.memory_bytes_max);
+  builder->SetResourceQuota(quota);
+  builder->SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
+  // Batches are compressed, messages are not; inflating what a client sends is an attack surface.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  // Reflection alone runs on gRPC's own threads.
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+
+  // Two servers that share a port would each get half of the clients.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              static_cast<int>(options.streams_per_connection_max));
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              ToInt(options.handshake_time_max));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, ToInt(options.keepalive_interval));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, ToInt(options.keepalive_answer_max));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              kPingIntervalMsMin);
+}
+
+}  // namespace
+
+// Everything that has gRPC in its type. The order of the members is the order of their making; the
+// grpc::Server goes before the services that it knows.
+class GrpcEdge::Server {
+ public:
+  Server(const Options& options, Executor& shard, const Clock& clock, ServiceRegistry& registry)
+      : options_(options), shard_(shard), clock_(clock), registry_(registry) {}
+
+  Result<Endpoint> Start();
+  void SetServing(bool is_serving);
+  void Stop();
+  size_t open_count() const { return table_ == nullptr ? 0 : table_->open_count(); }
+
+ private:
+  void AwaitClients();
+
+  Options options_;
+  Executor& shard_;
+  const Clock& clock_;
+  ServiceRegistry& registry_;
+  std::vector<std::unique_ptr<RawService>> services_;
+  std::unique_ptr<CompletionLoop> loop_;
+  std::unique_ptr<RpcTable> table_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+Result<Endpoint> GrpcEdge::Server::Start() {
+  CHECK(services_.empty()) << "an edge is started twice";
+  gpr_set_log_function(LogFromGrpc);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+  grpc::ServerBuilder builder;
+  Configure(options_, &builder);
+  services_ = PublicServices();
+  for (const auto& service : services_) builder.RegisterService(service.get());
+  int port = 0;
+  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port);
+  loop_ = std::make_unique<CompletionLoop>(builder.AddCompletionQueue(), shard_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    loop_->Stop();
+    loop_.reset();
+    return Unavailable("cannot listen on " + options_.listen.ToString() + ": " +
+                       WhyListenFails(options_.listen));
+  }
+  // gRPC begins with SERVING.
+  SetServing(false);
+  AwaitClients();
+  return Endpoint{options_.listen.host, static_cast<uint16_t>(port)};
+}
+
+void GrpcEdge::Server::AwaitClients() {
+  table_ = std::make_unique<RpcTable>(
+      RpcTable::Environment{.queue = loop_->queue(),
+                            .clock = clock_,
+                            .registry = registry_,
+                            .write_high_bytes = options_.write_high_bytes,
+                            .write_low_bytes = options_.write_low_bytes});
+  for (const auto& service : services_) {
+    for (int method = 0; method < service->method_count(); ++method) {
+      for (int i = 0; i < kVacantPerMethod; ++i) table_->Serve({service.get(), method});
+    }
+  }
+  loop_->Start();
+}
+
+void GrpcEdge::Server::SetServing(bool is_serving) {
+  if (server_ == nullptr) return;
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  CHECK(health != nullptr);
+  health->SetServingStatus("", is_serving);
+  for (const auto& service : services_) health->SetServingStatus(service->name(), is_serving);
+}
+
+void GrpcEdge::Server::Stop() {
+  if (server_ == nullptr) return;
+  SetServing(false);
+  table_->Abort(Unavailable("the broker is stopping"));
+  if (!loop_->PumpUntil([this] { return table_->is_idle(); }, options_.stop_time_max)) {
+    LOG(WARNING) << "cutting off clients that did not take their last message count="
+                 << table_->open_count();
+  }
+  // Cancels what is left; every operation then completes, those of vacant calls too.
+  server_->Shutdown(gpr_now(GPR_CLOCK_REALTIME));
+  constexpr auto kForEver = std::chrono::hours(1);
+  CHECK(loop_->PumpUntil([this] { return table_->empty(); }, kForEver));
+  loop_->Stop();
+  server_.reset();
+  table_.reset();
+  loop_.reset();
+}
+
+GrpcEdge::GrpcEdge(const Options& options, Executor& shard, const Clock& clock,
+                   ServiceRegistry& registry)
+    : server_(std::make_unique<Server>(options, shard, clock, registry)) {}
+
+GrpcEdge::~GrpcEdge() { Stop(); }
+
+Result<Endpoint> GrpcEdge::Start() { return server_->Start(); }
+void GrpcEdge::SetServing(bool is_serving) { server_->SetServing(is_serving); }
+void GrpcEdge::Stop() { server_->Stop(); }
+size_t GrpcEdge::open_count() const { return server_->open_count(); }
+
+}  // namespace millrace::broker::edge

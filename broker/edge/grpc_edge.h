@@ -1,0 +1,74 @@
+// The gRPC server in front of the services: takes calls of the public API off the wire and hands
+// them to the registry's handlers on the shard's thread (broker/service/call.h). With it come
+// reflection and grpc.health.v1, which answers for "" and for each service.
+//
+// Owned by main.cc; used on the shard's thread, or by whoever wires while the shard does not run.
+// Knows no message and decides nothing: what a request means is the services' affair.
+//
+//   GrpcEdge edge({.listen = config.listen}, shard, clock, node.registry());
+//   Result<Endpoint> bound = edge.Start();
+//   node.OnceReady([&] { edge.SetServing(true); });
+//   ...
+//   edge.Stop();
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "broker/service/call.h"
+#include "proto/base/status.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/network.h"
+
+namespace millrace::broker::edge {
+
+class GrpcEdge {
+ public:
+  struct Options {
+    Endpoint listen;  // port 0: any free one
+    // Largest message received; a call with a larger one ends with RESOURCE_EXHAUSTED.
+    uint64_t message_bytes_max = 4 << 20;
+    uint64_t streams_per_connection_max = 10'000;
+    // Buffers of all connections together.
+    uint64_t memory_bytes_max = 256 << 20;
+    // A stream's handler that wrote more than `high` hears OnWritable below `low`.
+    uint64_t write_high_bytes = 1 << 20;
+    uint64_t write_low_bytes = 512 << 10;
+    // A connection that has not finished the HTTP/2 handshake by then is closed.
+    std::chrono::milliseconds handshake_time_max = std::chrono::seconds(10);
+    // A connection that has been silent this long is asked, and closed without an answer.
+    std::chrono::milliseconds keepalive_interval = std::chrono::seconds(30);
+    std::chrono::milliseconds keepalive_answer_max = std::chrono::seconds(10);
+    // How long Stop waits for clients to take their last message before it cuts them off.
+    std::chrono::milliseconds stop_time_max = std::chrono::milliseconds(500);
+  };
+
+  GrpcEdge(const Options& options, Executor& shard, const Clock& clock, ServiceRegistry& registry);
+  // Stops.
+  ~GrpcEdge();
+  GrpcEdge(const GrpcEdge&) = delete;
+  GrpcEdge& operator=(const GrpcEdge&) = delete;
+
+  // Listens and serves; the address that it listens on. UNAVAILABLE naming the address and why, if
+  // it cannot. Health answers NOT_SERVING until SetServing(true). Once.
+  Result<Endpoint> Start();
+
+  // What health checks are told.
+  void SetServing(bool is_serving);
+
+  // Ends every call with UNAVAILABLE and closes all connections. Handlers hear OnClosed within;
+  // nothing is called after. Blocks for at most about Options::stop_time_max. Not from within a
+  // handler.
+  void Stop();
+
+  // Calls and streams that are open, for tests and diagnostics.
+  size_t open_count() const;
+
+ private:
+  class Server;
+  std::unique_ptr<Server> server_;
+};
+
+}  // namespace millrace::broker::edge
