@@ -1,0 +1,241 @@
+#include <cstring>
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/broker/edge/edge_harness.h"
+
+namespace millrace::broker::edge {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kHealthMethod[] = "/grpc.health.v1.Health/Check";
+constexpr char kReflectionMethod[] =
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+// HealthCheckResponse { ServingStatus status = 1; }
+constexpr char kIsServing[] = "\x08\x01";
+constexpr char kIsNotServing[] = "\x08\x02";
+// HTTP/2's preface and an empty SETTINGS frame.
+const std::string kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const std::string kSettings("\0\0\0\x04\0\0\0\0\0", 9);
+
+// HealthCheckRequest { string service = 1; }
+std::string HealthRequest(const std::string& service) {
+  if (service.empty()) return "";
+  return "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+}
+
+class TcpClient {
+ public:
+  explicit TcpClient(const Endpoint& endpoint) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(endpoint.port);
+    inet_pton(AF_INET, endpoint.host.c_str(), &address.sin_addr);
+    sockaddr plain;
+    std::memcpy(&plain, &address, sizeof(plain));
+    CHECK_EQ(connect(fd_, &plain, sizeof(address)), 0);
+  }
+  ~TcpClient() { close(fd_); }
+  void Send(const std::string& bytes) { (void)send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  // Whether the server closes the connection in time.
+  bool WaitForClose() {
+    char buffer[4096];
+    pollfd poll_fd{.fd = fd_, .events = POLLIN, .revents = 0};
+    while (poll(&poll_fd, 1, 20'000) > 0) {
+      if (recv(fd_, buffer, sizeof(buffer), 0) <= 0) return true;
+    }
+    return false;
+  }
+
+ private:
+  int fd_;
+};
+
+class ServerTest : public ::testing::Test {
+ protected:
+  void Start() {
+    harness_.registry().AddCall(kUnaryMethod,
+                                [](std::shared_ptr<Call> call) { call->Reply(call->request()); });
+    probe_ = AddProbe(harness_, kStreamMethod, true);
+    harness_.Start();
+  }
+  bool Serves() { return harness_.CallUnary(kUnaryMethod, "ping").body == "ping"; }
+  Result<Endpoint> StartAnother(const Endpoint& listen) {
+    Result<Endpoint> bound = Endpoint();
+    harness_.OnShard([&] {
+      LoopThread shard("other");
+      RealClock clock;
+      ServiceRegistry registry;
+      GrpcEdge edge({.listen = listen}, shard.executor(), clock, registry);
+      bound = edge.Start();
+    });
+    return bound;
+  }
+
+  EdgeHarness harness_;
+  std::shared_ptr<Probe> probe_;
+};
+
+TEST_F(ServerTest, APortInUse_IsRefused_NamingTheAddress) {
+  Start();
+  const Result<Endpoint> second = StartAnother(harness_.endpoint());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), Code::kUnavailable);
+  EXPECT_THAT(std::string(second.status().message()),
+              AllOf(HasSubstr(harness_.endpoint().ToString()), HasSubstr("already in use")));
+  EXPECT_TRUE(Serves());
+}
+
+TEST_F(ServerTest, AnAddressOfAnotherMachine_IsRefused_NamingIt) {
+  Start();
+  const Result<Endpoint> other = StartAnother({.host = "192.0.2.1", .port = 7440});
+  ASSERT_FALSE(other.ok());
+  EXPECT_THAT(std::string(other.status().message()), HasSubstr("192.0.2.1:7440"));
+}
+
+TEST_F(ServerTest, AStoppedPort_IsFreeAtOnce) {
+  Start();
+  const Endpoint endpoint = harness_.endpoint();
+  ASSERT_TRUE(Serves());
+  harness_.Stop();
+  EXPECT_TRUE(StartAnother(endpoint).ok());
+}
+
+TEST_F(ServerTest, Health_FollowsSetServing_ForTheServerAndEachService) {
+  Start();
+  const std::vector<std::string> services{
+      "", "millrace.v1.MetadataService", "millrace.v1.ProducerService",
+      "millrace.v1.ConsumerService", "millrace.v1.AdminService"};
+  for (const auto& service : services) {
+    EXPECT_EQ(harness_.CallUnary(kHealthMethod, HealthRequest(service)).body, kIsNotServing);
+  }
+  harness_.OnShard([&] { harness_.edge().SetServing(true); });
+  for (const auto& service : services) {
+    EXPECT_EQ(harness_.CallUnary(kHealthMethod, HealthRequest(service)).body, kIsServing);
+  }
+  EXPECT_EQ(harness_.CallUnary(kHealthMethod, HealthRequest("nobody")).status.error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServerTest, Reflection_ListsTheServices) {
+  Start();
+  ClientStream stream(harness_.Connect(), kReflectionMethod);
+  ASSERT_TRUE(stream.Write(std::string("\x3a\x00", 2)));  // list_services = 7
+  const std::optional<std::string> answer = stream.Read();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_THAT(
+      *answer,
+      AllOf(HasSubstr("millrace.v1.MetadataService"), HasSubstr("millrace.v1.ProducerService"),
+            HasSubstr("millrace.v1.ConsumerService"), HasSubstr("millrace.v1.AdminService"),
+            HasSubstr("grpc.health.v1.Health")));
+  stream.HalfClose();
+  EXPECT_TRUE(stream.Finish().ok());
+}
+
+TEST_F(ServerTest, Garbage_ClosesItsConnection_AndNoOther) {
+  Start();
+  const std::vector<std::string> kGarbage{
+      "GET / HTTP/1.1\r\n\r\n", std::string(100'000, '\xff'), kPreface + std::string(1000, '\xff'),
+      kPreface + kSettings + std::string("\xff\xff\xff\x00\xff\x7f\xff\xff\xff", 9)};
+  for (const std::string& garbage : kGarbage) {
+    TcpClient client(harness_.endpoint());
+    client.Send(garbage);
+    EXPECT_TRUE(client.WaitForClose()) << garbage.substr(0, 40);
+    EXPECT_TRUE(Serves());
+  }
+}
+
+TEST_F(ServerTest, AClientThatStallsBeforeTheHandshakeEnds_IsClosed) {
+  harness_.options().handshake_time_max = std::chrono::milliseconds(300);
+  Start();
+  TcpClient silent(harness_.endpoint());
+  TcpClient half_preface(harness_.endpoint());
+  half_preface.Send(kPreface.substr(0, 10));
+  EXPECT_TRUE(silent.WaitForClose());
+  EXPECT_TRUE(half_preface.WaitForClose());
+  EXPECT_TRUE(Serves());
+}
+
+TEST_F(ServerTest, AClientThatStallsInAFrame_IsClosedByTheKeepalive_WhileOthersAreServed) {
+  harness_.options().keepalive_interval = std::chrono::milliseconds(1000);
+  harness_.options().keepalive_answer_max = std::chrono::milliseconds(500);
+  Start();
+  TcpClient stalled(harness_.endpoint());
+  stalled.Send(kPreface + kSettings + std::string("\x00\x10\x00\x00\x00\x00\x00\x00\x01half", 13));
+  EXPECT_TRUE(Serves());
+  EXPECT_TRUE(stalled.WaitForClose());
+  EXPECT_TRUE(Serves());
+}
+
+TEST_F(ServerTest, AConnectionThatBreaks_ClosesItsStreams) {
+  Start();
+  {
+    auto channel = harness_.Connect();
+    ClientStream stream(channel, kStreamMethod);
+    ASSERT_TRUE(stream.Write("hello"));
+    ASSERT_EQ(stream.Read(), "hello");
+    stream.Cancel();
+  }
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe_->closed_count == 1; }));
+  EXPECT_TRUE(harness_.WaitUntilIdle());
+}
+
+TEST_F(ServerTest, Stop_EndsStreamsWithUnavailable_AndClosesTheirHandlers) {
+  Start();
+  auto channel = harness_.Connect();
+  ClientStream stream(channel, kStreamMethod);
+  ASSERT_TRUE(stream.Write("hello"));
+  ASSERT_EQ(stream.Read(), "hello");
+  harness_.Stop();
+  EXPECT_EQ(probe_->closed_count, 1);
+  EXPECT_EQ(stream.Read(), std::nullopt);
+  const grpc::Status status = stream.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "the broker is stopping");
+}
+
+TEST_F(ServerTest, Stop_DoesNotWaitForAClientThatNeverReads) {
+  Start();
+  auto channel = harness_.Connect();
+  ClientStream stream(channel, kStreamMethod);
+  ASSERT_TRUE(stream.Write("hello"));
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe_->messages.size() == 1; }));
+  harness_.OnShard([&] {
+    for (int i = 0; i < 64; ++i) probe_->stream->Write({Bytes::Own(std::string(1 << 20, 'x'))});
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  harness_.Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(probe_->closed_count, 1);
+}
+
+TEST_F(ServerTest, Stop_UnderLoad_LeavesNothingBehind) {
+  for (int round = 0; round < 5; ++round) {
+    EdgeHarness harness;
+    AddProbe(harness, kStreamMethod, true);
+    harness.Start();
+    std::vector<std::thread> clients;
+    std::atomic<int> echoed = 0;
+    for (int i = 0; i < 8; ++i) {
+      clients.emplace_back([&] {
+        ClientStream stream(harness.Connect(), kStreamMethod);
+        while (stream.Write(std::string(10'000, 'x')) && stream.Read().has_value()) ++echoed;
+        stream.Finish();
+      });
+    }
+    EXPECT_TRUE(harness.WaitUntil([&] { return echoed > 100 * round; }));
+    harness.Stop();
+    for (std::thread& client : clients) client.join();
+  }
+}
+
+}  // namespace
+}  // namespace millrace::broker::edge
