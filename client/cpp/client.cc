@@ -1,0 +1,206 @@
+#include "client/cpp/client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::client {
+namespace {
+
+// A refresh so long after the last is the first of a new row.
+constexpr Duration kRefreshRowEnds = std::chrono::seconds(2);
+constexpr Duration kRefreshTimeout = std::chrono::seconds(5);
+// How long OpenTopic believes that a broker has only not heard of the topic yet.
+constexpr Duration kNewTopicGrace = std::chrono::milliseconds(300);
+
+Bytes Serialize(const google::protobuf::MessageLite& message) {
+  return Bytes::Own(message.SerializeAsString());
+}
+
+}  // namespace
+
+struct Client::PendingCall {
+  std::string method;
+  Bytes body;
+  MonotonicTime deadline{};
+  Duration attempt_timeout{};
+  RpcDone done;
+  uint32_t failures = 0;
+};
+
+Client::Client(const Environment& environment, ClientOptions options)
+    : environment_(environment), options_(std::move(options)) {
+  CHECK(!options_.bootstrap.empty());
+}
+
+Client::~Client() { *is_alive_ = false; }
+
+// The brokers known, or those to begin with, in turn.
+std::string Client::PickAddress() {
+  std::vector<std::string> addresses = metadata_.Addresses();
+  for (const std::string& address : options_.bootstrap) {
+    if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
+      addresses.push_back(address);
+    }
+  }
+  return addresses[next_address_ % addresses.size()];
+}
+
+void Client::Call(const std::string& method, Bytes body, Duration timeout, RpcDone done) {
+  auto call = std::make_shared<PendingCall>();
+  call->method = method;
+  call->body = std::move(body);
+  call->deadline = clock().Now() + timeout;
+  call->done = std::move(done);
+  Try(std::move(call));
+}
+
+void Client::Try(std::shared_ptr<PendingCall> call) {
+  const Duration left = call->deadline - clock().Now();
+  // What changes something may take as long as the caller waits; what only asks is asked elsewhere.
+  const bool is_admin = call->method.find("AdminService") != std::string::npos;
+  RpcRequest request{.address = PickAddress(),
+                     .method = call->method,
+                     .body = call->body,
+                     .timeout = is_admin ? left : std::min(left, options_.attempt_timeout)};
+  connector().Call(std::move(request),
+                   [this, call = std::move(call), alive = is_alive_](Result<Bytes> result) {
+                     if (*alive) OnTried(call, std::move(result));
+                   });
+}
+
+void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
+  const Code code = result.status().code();
+  if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
+    return call->done(std::move(result));
+  }
+  ++next_address_;
+  const Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
+  if (clock().Now() + delay >= call->deadline) return call->done(std::move(result));
+  executor().RunAfter(delay, [this, call = std::move(call), alive = is_alive_]() mutable {
+    if (*alive) Try(std::move(call));
+  });
+}
+
+template <typename Response, typename Request>
+void Client::Invoke(const char* method, const Request& request, Duration timeout,
+                    ResponseDone<Response> done) {
+  Call(method, Serialize(request), timeout, [done = std::move(done)](Result<Bytes> result) mutable {
+    if (!result.ok()) return done(result.status());
+    Response response;
+    if (!response.ParseFromArray(result->data(), static_cast<int>(result->size()))) {
+      return done(Internal("the broker's answer cannot be read"));
+    }
+    done(std::move(response));
+  });
+}
+
+void Client::CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
+                         ResponseDone<v1::CreateTopicResponse> done) {
+  Invoke<v1::CreateTopicResponse>("/millrace.v1.AdminService/CreateTopic", request, timeout,
+                                  std::move(done));
+}
+
+void Client::DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
+                         ResponseDone<v1::DeleteTopicResponse> done) {
+  Invoke<v1::DeleteTopicResponse>("/millrace.v1.AdminService/DeleteTopic", request, timeout,
+                                  std::move(done));
+}
+
+void Client::DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
+                            ResponseDone<v1::DescribeTopicsResponse> done) {
+  Invoke<v1::DescribeTopicsResponse>("/millrace.v1.MetadataService/DescribeTopics", request,
+                                     timeout, std::move(done));
+}
+
+void Client::DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done) {
+  Invoke<v1::DescribeClusterResponse>("/millrace.v1.MetadataService/DescribeCluster",
+                                      v1::DescribeClusterRequest(), timeout, std::move(done));
+}
+
+void Client::ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
+                         ResponseDone<v1::ListOffsetsResponse> done) {
+  Invoke<v1::ListOffsetsResponse>("/millrace.v1.ConsumerService/ListOffsets", request, timeout,
+                                  std::move(done));
+}
+
+void Client::InitProducer(const v1::InitProducerRequest& request, Duration timeout,
+                          ResponseDone<v1::InitProducerResponse> done) {
+  Invoke<v1::InitProducerResponse>("/millrace.v1.ProducerService/InitProducer", request, timeout,
+                                   std::move(done));
+}
+
+void Client::OpenTopic(const std::string& topic, Duration timeout,
+                       MoveFunction<void(Status)> done) {
+  v1::DescribeTopicsRequest request;
+  request.add_names(topic);
+  const MonotonicTime started = clock().Now();
+  DescribeTopics(request, timeout,
+                 [this, topic, timeout, started, done = std::move(done),
+                  alive = is_alive_](Result<v1::DescribeTopicsResponse> response) mutable {
+                   if (!*alive) return;
+                   if (response.ok()) {
+                     metadata_.Update(*response);
+                     return done(Status::Ok());
+                   }
+                   const bool may_be_new =
+                       response.status().code() == Code::kNotFound && timeout > kNewTopicGrace;
+                   if (!may_be_new) return done(response.status());
+                   ++next_address_;
+                   executor().RunAfter(kNewTopicGrace,
+                                       [this, topic, alive, done = std::move(done)]() mutable {
+                                         if (*alive)
+                                           OpenTopic(topic, kNewTopicGrace, std::move(done));
+                                       });
+                 });
+}
+
+uint64_t Client::Watch(const std::string& topic, std::function<void(const Status&)> listener) {
+  const uint64_t id = next_watch_++;
+  watches_[id] = {.topic = topic, .listener = std::move(listener)};
+  return id;
+}
+
+void Client::RefreshMetadata() {
+  if (is_refreshing_ || watches_.empty()) return;
+  is_refreshing_ = true;
+  const MonotonicTime now = clock().Now();
+  refreshes_in_row_ = now - last_refresh_ > kRefreshRowEnds ? 0 : refreshes_in_row_ + 1;
+  Duration delay{0};
+  if (refreshes_in_row_ > 0) {
+    delay = BackoffDelay(options_.backoff, refreshes_in_row_, environment_.random);
+  }
+  executor().RunAfter(delay, [this, alive = is_alive_] {
+    if (*alive) StartRefresh();
+  });
+}
+
+void Client::StartRefresh() {
+  std::set<std::string> topics;
+  for (const auto& [id, watch] : watches_) topics.insert(watch.topic);
+  v1::DescribeTopicsRequest request;
+  for (const std::string& topic : topics) request.add_names(topic);
+  ++next_address_;  // whoever answered last may be the one who lags behind
+  DescribeTopics(request, kRefreshTimeout,
+                 [this, alive = is_alive_](Result<v1::DescribeTopicsResponse> response) {
+                   if (*alive) OnRefreshed(response);
+                 });
+}
+
+void Client::OnRefreshed(const Result<v1::DescribeTopicsResponse>& response) {
+  is_refreshing_ = false;
+  last_refresh_ = clock().Now();
+  if (response.ok()) metadata_.Update(*response);
+  // Listeners may end their watches or begin others.
+  std::vector<uint64_t> ids;
+  for (const auto& [id, watch] : watches_) ids.push_back(id);
+  for (uint64_t id : ids) {
+    auto found = watches_.find(id);
+    if (found == watches_.end()) continue;
+    const std::function<void(const Status&)> listener = found->second.listener;
+    listener(response.status());
+  }
+}
+
+}  // namespace millrace::client
