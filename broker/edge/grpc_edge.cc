@@ -12,7 +12,7 @@
 #include <grpcpp/resource_quota.h>
 
 #include "broker/edge/completion_loop.h"
-#include "broker/edge/listen_failure.h"
+#include "broker/edge/listen_check.h"
 #include "broker/edge/raw_service.h"
 #include "broker/edge/rpc_table.h"
 #include "millrace/v1/admin_service.pb.h"
@@ -105,6 +105,7 @@ class GrpcEdge::Server {
 
 Result<Endpoint> GrpcEdge::Server::Start() {
   CHECK(services_.empty()) << "an edge is started twice";
+  RETURN_IF_ERROR(CheckListen(options_.listen));
   gpr_set_log_function(LogFromGrpc);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -120,8 +121,7 @@ Result<Endpoint> GrpcEdge::Server::Start() {
   if (server_ == nullptr) {
     loop_->Stop();
     loop_.reset();
-    return Unavailable("cannot listen on " + options_.listen.ToString() + ": " +
-                       WhyListenFails(options_.listen));
+    return Unavailable("cannot listen on " + options_.listen.ToString());
   }
   // gRPC begins with SERVING.
   SetServing(false);

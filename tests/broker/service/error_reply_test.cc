@@ -1,5 +1,8 @@
 #include "broker/service/error_reply.h"
 
+#include <fstream>
+#include <sstream>
+
 #include <gtest/gtest.h>
 
 namespace millrace::broker {
@@ -48,6 +51,15 @@ TEST(ErrorReplyTest, Text_IsCutAtACharacter) {
   const std::string text = ErrorText(std::string(1023, 'x') + "\u20ac");
   EXPECT_EQ(text, std::string(1023, 'x'));
   EXPECT_EQ(ErrorText(std::string(5000, '\xff')).size(), 1024u);
+}
+
+TEST(ErrorReplyTest, TheErrorsPage_ListsEveryReason) {
+  std::ostringstream page;
+  page << std::ifstream(MILLRACE_SOURCE_DIR "/docs/errors.md").rdbuf();
+  for (int i = 1; !ReasonName(static_cast<Reason>(i)).empty(); ++i) {
+    const std::string row = "| `" + std::string(ReasonName(static_cast<Reason>(i))) + "` |";
+    EXPECT_NE(page.str().find(row), std::string::npos) << row;
+  }
 }
 
 }  // namespace

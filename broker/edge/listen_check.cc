@@ -1,8 +1,9 @@
-#include "broker/edge/listen_failure.h"
+#include "broker/edge/listen_check.h"
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string>
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -10,6 +11,10 @@
 
 namespace millrace::broker::edge {
 namespace {
+
+Status CannotListen(const Endpoint& endpoint, const std::string& why) {
+  return Unavailable("cannot listen on " + endpoint.ToString() + ": " + why);
+}
 
 // The error number of binding and listening there; 0 if it works.
 int TryListen(const addrinfo& address) {
@@ -23,22 +28,30 @@ int TryListen(const addrinfo& address) {
   return error;
 }
 
+// An address that this machine does not have, e.g. ::1 without IPv6, leaves the others of the name.
+bool IsAbsent(int error) { return error == EADDRNOTAVAIL || error == EAFNOSUPPORT; }
+
 }  // namespace
 
-std::string WhyListenFails(const Endpoint& endpoint) {
+Status CheckListen(const Endpoint& endpoint) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
   const int error =
       getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
-  if (error != 0) return gai_strerror(error);
+  if (error != 0) return CannotListen(endpoint, gai_strerror(error));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+  int absent = EADDRNOTAVAIL;
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
     const int listen_error = TryListen(*address);
-    if (listen_error != 0) return std::strerror(listen_error);
+    if (listen_error == 0) {
+      absent = 0;
+    } else if (!IsAbsent(listen_error)) {
+      return CannotListen(endpoint, std::strerror(listen_error));
+    }
   }
-  return "gRPC could not";
+  return absent == 0 ? Status::Ok() : CannotListen(endpoint, std::strerror(absent));
 }
 
 }  // namespace millrace::broker::edge
