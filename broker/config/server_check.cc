@@ -7,6 +7,7 @@ namespace millrace::broker::config {
 namespace {
 
 constexpr size_t kClusterNameBytesMax = 64;
+constexpr uint64_t kJournalFileStep = 1 << 20;
 
 bool IsWildcard(const Endpoint& endpoint) {
   return endpoint.host == "0.0.0.0" || endpoint.host == "::";
@@ -85,6 +86,9 @@ Status CheckTuning(const ServerConfig& config) {
     return InvalidArgument(
         "--heartbeat-interval: more than a third of --election-timeout, so that a lost heartbeat "
         "or two would be an election");
+  }
+  if (config.journal_file_bytes % kJournalFileStep != 0) {
+    return InvalidArgument("--journal-file-bytes: not a multiple of 1MiB");
   }
   if (config.journal_bytes_max < 4 * config.journal_file_bytes) {
     return InvalidArgument("--journal-bytes-max: less than four times --journal-file-bytes");

@@ -148,6 +148,7 @@ TEST(ServerSettingsTest, BothListenersOnOneAddress_AreRefused) {
 TEST(ServerSettingsTest, TuningThatContradictsItself_IsRefused) {
   EXPECT_THAT(ErrorOf({{"heartbeat_interval", "200ms"}}), StartsWith("--heartbeat-interval"));
   EXPECT_THAT(ErrorOf({{"journal_file_bytes", "1GiB"}}), StartsWith("--journal-bytes-max"));
+  EXPECT_THAT(ErrorOf({{"journal_file_bytes", "1025KiB"}}), StartsWith("--journal-file-bytes"));
 }
 
 TEST(ServerSettingsTest, AnEmptyFlag_IsNotTakenForAnAbsentOne) {
