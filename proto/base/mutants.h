@@ -24,6 +24,10 @@ enum class Mutant {
   kRecycleBeforeCheckpoint,    // a journal file is recycled before a later checkpoint is synced
   kIgnoreTruncationEpoch,      // replay takes entries older than their group's epoch
   kSkipDirectorySync,          // a new file's directory entry is not synced
+  kVoteIgnoresLog,             // a vote goes to a candidate whose log is behind (Raft §5.4.1)
+  kLeaderKeepsTalkingWithoutQuorum,  // a leader that nobody answers does not fall silent
+  kLostWindowIsNeverProbed,    // a follower whose window was lost is not asked where it stands
+  kReadWithoutRound,           // a read is served without asking a quorum (thesis §6.4)
 };
 
 #if defined(MILLRACE_MUTANTS)

@@ -130,6 +130,7 @@ void Raft::RequestVotes() {
 }
 
 bool Raft::IsUpToDate(const VoteRequest& request) const {
+  if (MILLRACE_MUTANT(kVoteIgnoresLog)) return true;
   // Raft §5.4.1.
   if (request.last_log_term != log_.last_term()) return request.last_log_term > log_.last_term();
   return request.last_log_index >= log_.last_index();

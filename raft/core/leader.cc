@@ -31,14 +31,14 @@ void Raft::TickLeader() {
   Leader& leader = std::get<Leader>(role_);
   if (++leader.quorum_elapsed >= options_.election_timeout_ticks) {
     leader.quorum_elapsed = 0;
-    if (!CheckQuorum()) {
+    if (!CheckQuorum() && !MILLRACE_MUTANT(kLeaderKeepsTalkingWithoutQuorum)) {
       // A leader without a quorum must fall silent, or it keeps the voters of a healthy
       // majority loyal to it.
       return BecomeFollower(term(), Voter{});
     }
   }
   for (auto& [voter, progress] : leader.progress) {
-    if (progress.inflight.empty()) continue;
+    if (progress.inflight.empty() || MILLRACE_MUTANT(kLostWindowIsNeverProbed)) continue;
     // What was sent and never answered was lost, or its answer was.
     if (++progress.ticks_without_answer >= options_.election_timeout_ticks) {
       BecomeProbe(&progress);
@@ -241,7 +241,7 @@ void Raft::ConfirmReads() {
   while (!leader.reads.empty()) {
     const PendingRead& read = leader.reads.front();
     const bool is_confirmed = HasQuorum(configuration(), [&](const Voter& voter) {
-      if (voter == options_.self) return true;
+      if (voter == options_.self || MILLRACE_MUTANT(kReadWithoutRound)) return true;
       auto progress = leader.progress.find(voter);
       return progress != leader.progress.end() && progress->second.read_round >= read.round;
     });

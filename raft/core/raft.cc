@@ -21,7 +21,8 @@ Raft::Raft(const Options& options, InitialState initial)
       hard_state_(initial.hard_state),
       commit_index_(std::max(initial.commit_index, log_.prefix().index)),
       epoch_(initial.epoch),
-      durable_index_(log_.last_index()) {
+      durable_index_(log_.last_index()),
+      durable_epoch_(initial.epoch) {
   CHECK_NE(options_.self.broker, BrokerId());
   CHECK_GT(options_.election_timeout_ticks, options_.heartbeat_ticks);
   CHECK_LE(commit_index_, log_.last_index());
@@ -178,6 +179,11 @@ void Raft::OnDurable(const DurablePoint& point) {
       reached = std::min(reached, cut.from - 1);
     }
   }
+  // A report that was overtaken by one of a later truncation says nothing new of the log.
+  if (point.epoch < durable_epoch_ && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
+    reached = LogIndex();
+  }
+  durable_epoch_ = std::max(durable_epoch_, point.epoch);
   std::erase_if(cuts_, [&point](const Cut& cut) { return cut.epoch <= point.epoch; });
   durable_index_ = std::max(durable_index_, std::min(reached, log_.last_index()));
   ReleaseDelayed();

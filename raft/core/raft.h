@@ -296,6 +296,7 @@ class Raft {
   uint64_t hard_state_version_ = 0;
   uint64_t durable_hard_state_version_ = 0;
   LogIndex durable_index_;
+  TruncationEpoch durable_epoch_;  // the newest of a completed write
   std::vector<Cut> cuts_;  // truncations that completions of older epochs may still come after
   std::deque<Delayed> delayed_;
 

@@ -1,0 +1,90 @@
+// Random seeds of the core-level simulator: correct code stays clean, and each broken variant is
+// found.
+
+#include <cstdint>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/simulation/core/cluster.h"
+#include "tests/simulation/core/mutants.h"
+
+namespace millrace::simulation::core {
+namespace {
+
+constexpr uint64_t kCleanSeeds = 4'000;
+constexpr uint64_t kSeedsToFindMutantMax = 500;
+
+TEST(SimulationTest, RandomSeeds_FindNoAnomaly) {
+  std::cout << "seeds 1 to " << kCleanSeeds << " rerun: simulate_core --seeds=" << kCleanSeeds
+            << "\n";
+  for (uint64_t seed = 1; seed <= kCleanSeeds; ++seed) {
+    const Outcome outcome = Simulate(seed);
+    ASSERT_TRUE(outcome.ok()) << outcome.anomaly.name << ": " << outcome.anomaly.details << "\n"
+                              << outcome.swarm.ToString()
+                              << "\nrerun: simulate_core --seed=" << seed;
+  }
+}
+
+TEST(SimulationTest, SameSeed_GivesSameTrace) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const Outcome first = Simulate(seed);
+    const Outcome again = Simulate(seed);
+    EXPECT_EQ(first.statistics.trace_hash, again.statistics.trace_hash) << "seed=" << seed;
+    EXPECT_EQ(first.statistics.counters, again.statistics.counters) << "seed=" << seed;
+  }
+}
+
+TEST(SimulationTest, Seeds_ReachTheStatesThatFaultsAimAt) {
+  Statistics sum;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    for (const auto& [name, value] : Simulate(seed).statistics.counters) {
+      sum.counters[name] += value;
+    }
+  }
+  for (const char* state : {"elections won", "truncations", "late completions", "reads",
+                            "reads for followers", "proposals refused", "power cuts"}) {
+    EXPECT_GE(sum.counters[state], 20u) << state;
+  }
+}
+
+#if defined(MILLRACE_MUTANTS)
+
+class MutantTest : public testing::TestWithParam<std::pair<std::string_view, Mutant>> {};
+
+// In a process of its own, since a broken core may also run into one of its CHECKs.
+bool IsFoundBySeeds(Mutant mutant) {
+  const pid_t child = fork();
+  if (child == 0) {
+    active_mutant = mutant;
+    for (uint64_t seed = 1; seed <= kSeedsToFindMutantMax; ++seed) {
+      const Outcome outcome = Simulate(seed);
+      if (outcome.ok()) continue;
+      std::cout << "found by seed " << seed << ": " << outcome.anomaly.name << std::endl;
+      _exit(1);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return (WIFEXITED(status) && WEXITSTATUS(status) == 1) ||
+         (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+TEST_P(MutantTest, IsFoundWithinBoundedSeeds) {
+  EXPECT_TRUE(IsFoundBySeeds(GetParam().second)) << GetParam().first;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllOfTheCore, MutantTest, testing::ValuesIn(kCoreMutants),
+                         [](const auto& mutant) { return std::string(mutant.param.first); });
+
+#endif
+
+}  // namespace
+}  // namespace millrace::simulation::core
