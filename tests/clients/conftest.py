@@ -1,0 +1,97 @@
+"""A real `millrace server` on free loopback ports, and the generated Python modules of its .proto files."""
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import types
+import uuid
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+READY_SECONDS_MAX = 20
+sys.path.insert(0, str(ROOT / "proto"))
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+def wait_until_serving(address, process):
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                request = health_pb2.HealthCheckRequest()
+                answer = stub.Check(request, timeout=2, wait_for_ready=True)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            except grpc.RpcError:
+                pass
+            time.sleep(0.01)
+    pytest.fail(f"the server is not serving (exit code {process.poll()})")
+
+
+@pytest.fixture(scope="session")
+def binary():
+    path = os.environ.get("MILLRACE_BINARY")
+    if not path:
+        pytest.exit("MILLRACE_BINARY is not set; use tests/clients/run.sh", 2)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(binary, tmp_path_factory):
+    """A single broker: its address for clients, and how to end it."""
+    folder = tmp_path_factory.mktemp("server")
+    client_port, internal_port = free_ports(2)
+    address = f"127.0.0.1:{client_port}"
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [binary, "server", "--data-dir", folder / "data", "--listen", address,
+             "--internal-listen", f"127.0.0.1:{internal_port}"], stdout=log, stderr=log)
+        try:
+            wait_until_serving(address, process)
+            yield types.SimpleNamespace(address=address, process=process)
+        finally:
+            process.terminate()
+            exit_code = process.wait(timeout=20)
+    text = (folder / "log").read_text(errors="replace")
+    assert exit_code == 0, f"the server ended with {exit_code}:\n{text[-2000:]}"
+
+
+@pytest.fixture(scope="session")
+def api():
+    """Messages and stubs of every public .proto file, under one name."""
+    names = {}
+    for service in ("admin", "metadata", "producer", "consumer"):
+        messages, stubs = grpc.protos_and_services(f"millrace/v1/{service}_service.proto")
+        names.update(vars(messages))
+        names.update(vars(stubs))
+    for other in ("record", "error"):
+        names.update(vars(grpc.protos(f"millrace/v1/{other}.proto")))
+    return types.SimpleNamespace(**names)
+
+
+@pytest.fixture()
+def channel(server):
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest.fixture()
+def topic(api, channel):
+    """A new topic of two partitions."""
+    name = f"topic-{uuid.uuid4().hex[:8]}"
+    request = api.CreateTopicRequest(name=name, partition_count=2)
+    api.AdminServiceStub(channel).CreateTopic(request, timeout=30)
+    return name

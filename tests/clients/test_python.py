@@ -1,0 +1,251 @@
+"""Python's gRPC against a real server: the quickstart as it is, and what the API promises."""
+import queue
+import subprocess
+import sys
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from conftest import ROOT
+
+SERVICES = [f"millrace.v1.{name}Service" for name in ("Admin", "Consumer", "Metadata", "Producer")]
+
+
+def produce(api, channel, *batches):
+    requests = [api.ProduceRequest(init=api.ProduceInit(client_id="test"))]
+    requests += [api.ProduceRequest(batches=[batch]) for batch in batches]
+    answers = api.ProducerServiceStub(channel).Produce(iter(requests), timeout=30)
+    return [result for answer in answers for result in answer.results]
+
+
+def batch_of(api, topic, *records, partition=0, batch_id=0, **fields):
+    batch = api.RecordBatch(records=records, **fields)
+    return api.ProduceBatch(topic=topic, partition=partition, batch_id=batch_id, batch=batch)
+
+
+class Fetch:
+    """A Fetch stream that stays open until close()."""
+
+    def __init__(self, api, channel, credit_bytes=1 << 20, **partition):
+        self.api = api
+        self.requests = queue.SimpleQueue()
+        self.stream = api.ConsumerServiceStub(channel).Fetch(iter(self.requests.get, None), timeout=30)
+        start = api.FetchPartition(fetch_id=1, **partition)
+        self.send(init=api.FetchInit(), add=[start], credit_bytes=credit_bytes)
+
+    def send(self, **fields):
+        self.requests.put(self.api.FetchRequest(**fields))
+
+    def parts(self):
+        return (part for answer in self.stream for part in answer.partitions)
+
+    def records(self, count):
+        found = []
+        for part in self.parts():
+            assert not part.HasField("error"), part.error
+            for batch in part.batches:
+                for number, record in enumerate(batch.batch.records):
+                    found.append((batch.base_offset + number, record))
+            if len(found) >= count:
+                return found
+        raise AssertionError(f"the stream ended after {len(found)} records")
+
+    def close(self):
+        self.requests.put(None)
+        return list(self.stream)
+
+
+def error_info(api, error):
+    """ErrorInfo of a failed call, from the google.rpc.Status in its trailer."""
+    trailer = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    name = b"type.googleapis.com/google.rpc.ErrorInfo"
+    assert name in trailer
+    value = trailer[trailer.index(name) + len(name):]
+    assert value[0] == 0x12  # Any.value
+    return api.ErrorInfo.FromString(value[2:2 + value[1]])
+
+
+def test_the_quickstart_runs_as_it_is(server):
+    script = ROOT / "client" / "python" / "quickstart.py"
+    run = subprocess.run([sys.executable, script, server.address], capture_output=True, text=True,
+                         timeout=60)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("stored 3 records in quickstart-")
+    assert lines[1:] == ["offset 0: UA flight 1545", "offset 1: UA flight 1714",
+                         "offset 2: UA flight 1696"]
+
+
+def test_health_answers_for_the_server_and_each_service(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    for service in ["", *SERVICES]:
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
+
+
+def test_reflection_describes_every_service(channel):
+    database = ProtoReflectionDescriptorDatabase(channel)
+    assert set(SERVICES) <= set(database.get_services())
+    file = database.FindFileContainingSymbol("millrace.v1.ProducerService")
+    assert file.name == "millrace/v1/producer_service.proto"
+
+
+def test_records_come_back_as_they_were(api, channel, topic):
+    sent = [
+        api.Record(key=b"k", value=b"v", timestamp_ms=1357034400000),
+        api.Record(value=b"no key"),
+        api.Record(key=b"tombstone"),
+        api.Record(key=b"", value=b""),
+        api.Record(value=bytes(range(256)),
+                   headers=[api.Header(key="a", value=b"1"), api.Header(key="a")]),
+    ]
+    [result] = produce(api, channel, batch_of(api, topic, *sent, batch_id=9))
+    assert (result.batch_id, result.base_offset, result.HasField("error")) == (9, 0, False)
+    fetch = Fetch(api, channel, topic=topic, position=api.Position(earliest=True))
+    received = fetch.records(len(sent))
+    fetch.close()
+    assert [offset for offset, _ in received] == [0, 1, 2, 3, 4]
+    assert [record for _, record in received] == sent
+
+
+def test_batches_of_one_partition_keep_their_order(api, channel, topic):
+    batches = [batch_of(api, topic, api.Record(value=str(n).encode()), partition=n % 2, batch_id=n)
+               for n in range(200)]
+    results = produce(api, channel, *batches)
+    assert sorted(result.batch_id for result in results) == list(range(200))
+    for partition in (0, 1):
+        mine = [result for result in results if result.batch_id % 2 == partition]
+        assert [result.base_offset for result in mine] == list(range(100))
+
+
+def test_a_batch_that_is_sent_again_is_stored_once(api, channel, topic):
+    producer = api.ProducerServiceStub(channel).InitProducer(api.InitProducerRequest(), timeout=10)
+    batch = batch_of(api, topic, api.Record(value=b"once"), producer_id=producer.producer_id,
+                     producer_epoch=producer.producer_epoch)
+    first, second = produce(api, channel, batch, batch)
+    assert (first.base_offset, first.is_duplicate) == (0, False)
+    assert (second.base_offset, second.is_duplicate) == (0, True)
+
+
+def test_a_reader_at_the_end_gets_what_comes_later(api, channel, topic):
+    produce(api, channel, batch_of(api, topic, api.Record(value=b"before")))
+    fetch = Fetch(api, channel, topic=topic, position=api.Position(latest=True))
+    position = next(part for part in fetch.parts())
+    assert position.next_offset == 1
+    produce(api, channel, batch_of(api, topic, api.Record(value=b"after")))
+    [(offset, record)] = fetch.records(1)
+    fetch.close()
+    assert (offset, record.value) == (1, b"after")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "tab\t", "x" * 250, "ü"])
+def test_a_bad_topic_name_is_refused(api, channel, name):
+    with pytest.raises(grpc.RpcError) as caught:
+        api.AdminServiceStub(channel).CreateTopic(api.CreateTopicRequest(name=name), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "topic name" in caught.value.details()
+
+
+@pytest.mark.parametrize("fields, named", [
+    ({"replication_factor": 3}, "replication_factor 3"),
+    ({"partition_count": 10001}, "partition_count 10001"),
+    ({"settings": {"no_such": "1"}}, '"no_such"'),
+    ({"settings": {"batch_bytes_max": "huge"}}, "batch_bytes_max"),
+])
+def test_a_bad_setting_is_refused_naming_it(api, channel, fields, named):
+    with pytest.raises(grpc.RpcError) as caught:
+        api.AdminServiceStub(channel).CreateTopic(api.CreateTopicRequest(name="bad", **fields),
+                                                  timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert named in caught.value.details()
+
+
+def test_an_unknown_topic_is_not_found_with_error_details(api, channel):
+    stub = api.MetadataServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.DescribeTopics(api.DescribeTopicsRequest(names=["absent"]), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    info = error_info(api, caught.value)
+    assert (info.reason, info.domain) == ("UNKNOWN_TOPIC", "millrace")
+    with pytest.raises(grpc.RpcError) as caught:
+        api.AdminServiceStub(channel).DeleteTopic(api.DeleteTopicRequest(name="absent"), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_bad_batches_are_refused_one_by_one_and_the_stream_goes_on(api, channel, topic):
+    record = api.Record(value=b"v")
+    cases = [
+        (batch_of(api, "absent", record), "UNKNOWN_TOPIC"),
+        (batch_of(api, topic, record, partition=2), "UNKNOWN_PARTITION"),
+        (batch_of(api, topic), "CORRUPT_BATCH"),
+        (batch_of(api, topic, record, record_count=2), "CORRUPT_BATCH"),
+        (batch_of(api, topic, record, packed=b"both"), "CORRUPT_BATCH"),
+        (batch_of(api, topic, packed=b"\x0a\x00", record_count=1, checksum=1), "CORRUPT_BATCH"),
+        (batch_of(api, topic, api.Record(value=bytes(2 << 20))), "BATCH_TOO_LARGE"),
+        (batch_of(api, topic, record), ""),
+    ]
+    for number, (batch, _) in enumerate(cases):
+        batch.batch_id = number
+    results = {result.batch_id: result
+               for result in produce(api, channel, *(batch for batch, _ in cases))}
+    assert [results[number].error.info.reason for number in range(len(cases))] == [
+        reason for _, reason in cases]
+    assert results[len(cases) - 1].base_offset == 0
+
+
+def test_a_sequence_gap_is_refused(api, channel, topic):
+    producer = api.ProducerServiceStub(channel).InitProducer(api.InitProducerRequest(), timeout=10)
+    fields = {"producer_id": producer.producer_id, "producer_epoch": producer.producer_epoch}
+    first = batch_of(api, topic, api.Record(value=b"0"), first_sequence=0, **fields)
+    gap = batch_of(api, topic, api.Record(value=b"2"), first_sequence=2, batch_id=1, **fields)
+    results = produce(api, channel, first, gap)
+    assert not results[0].HasField("error")
+    assert results[1].error.info.reason == "SEQUENCE_GAP"
+
+
+@pytest.mark.parametrize("offset", [-1, 5])
+def test_an_offset_out_of_range_ends_its_partition_with_both_ends(api, channel, topic, offset):
+    produce(api, channel, batch_of(api, topic, api.Record(value=b"v")))
+    fetch = Fetch(api, channel, topic=topic, position=api.Position(offset=offset))
+    error = next(part.error for part in fetch.parts() if part.HasField("error"))
+    fetch.close()
+    assert error.info.reason == "OFFSET_OUT_OF_RANGE"
+    assert dict(error.info.metadata) == {"log_start_offset": "0", "end_offset": "1"}
+
+
+def test_a_stream_that_does_not_begin_with_init_is_refused(api, channel, topic):
+    requests = [api.ProduceRequest(batches=[batch_of(api, topic, api.Record(value=b"v"))])]
+    with pytest.raises(grpc.RpcError) as caught:
+        list(api.ProducerServiceStub(channel).Produce(iter(requests), timeout=10))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "init" in caught.value.details()
+
+
+def test_bytes_that_are_no_request_are_refused(channel):
+    for method in ("AdminService/CreateTopic", "AdminService/DeleteTopic",
+                   "MetadataService/DescribeTopics", "ProducerService/InitProducer",
+                   "ConsumerService/ListOffsets"):
+        call = channel.unary_unary(f"/millrace.v1.{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\xff\xff\xff", timeout=10)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, method
+
+
+def test_a_message_over_the_limit_ends_its_stream_alone(api, channel, topic):
+    with pytest.raises(grpc.RpcError) as caught:
+        produce(api, channel, batch_of(api, topic, api.Record(value=bytes(5 << 20))))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    [result] = produce(api, channel, batch_of(api, topic, api.Record(value=b"fits")))
+    assert not result.HasField("error")
+
+
+def test_the_servers_limits_are_told(api, channel):
+    info = api.MetadataServiceStub(channel).GetServerInfo(api.GetServerInfoRequest(), timeout=10)
+    assert info.version
+    assert info.broker_id == 1
+    assert info.batch_bytes_max == 1 << 20
+    assert info.message_bytes_max == 4 << 20
