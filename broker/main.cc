@@ -1,0 +1,220 @@
+// The one place that wires concrete things together: threads, clocks, sockets, disks and gRPC around a
+// Broker; and the command line, of which `server` is this file's and the rest client/cli's.
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <glog/logging.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "broker/config/server_settings.h"
+#include "broker/edge/grpc_edge.h"
+#include "broker/node/broker.h"
+#include "client/cli/cli.h"
+#include "raft/runtime/loop_thread.h"
+#include "raft/runtime/random.h"
+#include "raft/runtime/real_clock.h"
+#include "raft/runtime/tcp_network.h"
+#include "storage/file/real_file_system.h"
+
+extern char** environ;
+
+namespace millrace {
+namespace {
+
+using broker::config::ServerConfig;
+
+// MILLRACE_* of the process's environment.
+broker::config::Texts Environment() {
+  broker::config::Texts texts;
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string_view pair(*at);
+    const size_t equals = pair.find('=');
+    if (equals == std::string_view::npos || !pair.starts_with("MILLRACE_")) continue;
+    texts.emplace(pair.substr(0, equals), pair.substr(equals + 1));
+  }
+  return texts;
+}
+
+broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
+  broker::BrokerOptions options;
+  options.broker = config.broker_id;
+  options.cluster_name = config.cluster_name;
+  options.client_address = config.advertise.ToString();
+  options.internal_listen = config.internal_listen;
+  for (const auto& controller : config.controllers) {
+    options.controllers[controller.id] = controller.address;
+  }
+  options.host.election_timeout_ticks =
+      static_cast<uint32_t>(config.election_timeout / options.host.tick);
+  options.host.heartbeat_ticks =
+      std::max(1u, static_cast<uint32_t>(config.heartbeat_interval / options.host.tick));
+  options.host.tail_bytes_max = config.tail_bytes_max;
+  options.host.uncommitted_bytes_max = config.uncommitted_bytes_max;
+  options.log_store.journal.file_bytes = config.journal_file_bytes;
+  options.log_store.journal.live_files_max =
+      static_cast<uint32_t>(config.journal_bytes_max / config.journal_file_bytes);
+  options.log_store.segment_size_bytes = config.segment_bytes;
+  return options;
+}
+
+// Everything that one running server owns, in the order of its making.
+class Server {
+ public:
+  explicit Server(const ServerConfig& config)
+      : config_(config),
+        shard_("shard"),
+        journal_("journal"),
+        segments_("segments"),
+        network_(shard_.loop()),
+        journal_files_(journal_.executor(), config.data_dir),
+        segment_files_(segments_.executor(), config.data_dir) {}
+
+  // Blocks until SIGTERM, SIGINT or an error that the broker can't survive.
+  Status Run(const sigset_t& signals);
+
+ private:
+  Status Start();
+  void Stop();
+  // Waits for a signal or the broker's end.
+  Status WaitForEnd(const sigset_t& signals);
+
+  const ServerConfig config_;
+  const RealClock clock_;
+  LoopThread shard_;
+  LoopThread journal_;
+  LoopThread segments_;
+  TcpNetwork network_;
+  storage::RealFileSystem journal_files_;
+  storage::RealFileSystem segment_files_;
+  std::unique_ptr<broker::Broker> broker_;
+  std::unique_ptr<broker::edge::GrpcEdge> edge_;
+};
+
+Status Server::Start() {
+  std::promise<Status> started;
+  shard_.RunAndWait([this, &started] {
+    broker_ = std::make_unique<broker::Broker>(
+        BrokerOptionsOf(config_),
+        broker::Broker::Environment{.shard = shard_.executor(),
+                                    .clock = clock_,
+                                    .network = network_,
+                                    .journal_executor = journal_.executor(),
+                                    .journal_files = journal_files_,
+                                    .segment_executor = segments_.executor(),
+                                    .segment_files = segment_files_,
+                                    .random_seed = EntropySeed(),
+                                    .on_fatal = [](const Status& status) {
+                                      // Fail-stop: nothing more may be promised or written.
+                                      std::cerr << "millrace: " << status.message() << std::endl;
+                                      google::FlushLogFiles(google::INFO);
+                                      std::_Exit(1);
+                                    }});
+    broker_->Start([&started](Status status) { started.set_value(std::move(status)); });
+  });
+  RETURN_IF_ERROR(started.get_future().get());
+  Status status;
+  shard_.RunAndWait([this, &status] {
+    edge_ = std::make_unique<broker::edge::GrpcEdge>(
+        broker::edge::GrpcEdge::Options{
+            .listen = config_.listen,
+            .message_bytes_max = config_.message_bytes_max,
+            .streams_per_connection_max = config_.streams_per_connection_max,
+            .memory_bytes_max = config_.edge_memory_bytes_max},
+        shard_.executor(), clock_, broker_->node().registry());
+    status = edge_->Start().status();
+    if (!status.ok()) return;
+    broker_->node().OnceReady([this] {
+      edge_->SetServing(true);
+      LOG(INFO) << "serving clients listen=" << config_.listen.ToString()
+                << " advertise=" << config_.advertise.ToString();
+    });
+  });
+  return status;
+}
+
+void Server::Stop() {
+  std::promise<void> stopped;
+  shard_.RunAndWait([this, &stopped] {
+    if (edge_) edge_->Stop();
+    if (broker_) {
+      broker_->Stop([&stopped] { stopped.set_value(); });
+    } else {
+      stopped.set_value();
+    }
+  });
+  stopped.get_future().wait();
+  shard_.RunAndWait([this] {
+    edge_.reset();
+    broker_.reset();
+  });
+}
+
+Status Server::WaitForEnd(const sigset_t& signals) {
+  int signal = 0;
+  CHECK_EQ(sigwait(&signals, &signal), 0);
+  LOG(INFO) << "stopping signal=" << strsignal(signal);
+  return {};
+}
+
+Status Server::Run(const sigset_t& signals) {
+  Status status = Start();
+  if (status.ok()) status = WaitForEnd(signals);
+  Stop();
+  shard_.Stop();
+  segments_.Stop();
+  journal_.Stop();
+  return status;
+}
+
+Status RunServer(const broker::config::Texts& flags) {
+  ASSIGN_OR_RETURN(const ServerConfig config,
+                   broker::config::LoadServerConfig(flags, Environment()));
+  ASSIGN_OR_RETURN(const storage::DirectoryLock lock,
+                   storage::DirectoryLock::Acquire(config.data_dir));
+  // Blocked before the first thread is made, so that every thread inherits it.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  LOG(INFO) << "starting version=" << MILLRACE_VERSION << " broker=" << config.broker_id
+            << " cluster=" << config.cluster_name << " data_dir=" << config.data_dir;
+  return Server(config).Run(signals);
+}
+
+int Main(int argc, char** argv) {
+  FLAGS_logtostderr = true;
+  google::InitGoogleLogging(argv[0]);
+  CLI::App app("Millrace: event streaming on Raft, in one binary", "millrace");
+  app.set_version_flag("--version", MILLRACE_VERSION);
+  app.require_subcommand(1);
+  broker::config::ServerFlags server_flags;
+  CLI::App* server = app.add_subcommand("server", "Run a broker");
+  server_flags.AddTo(*server);
+  Status status;
+  server->callback([&] { status = RunServer(server_flags.given()); });
+  client::cli::Commands commands(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  if (status.ok()) return commands.exit_code();
+  std::cerr << "millrace: " << status.message() << std::endl;
+  return 1;
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) { return millrace::Main(argc, argv); }

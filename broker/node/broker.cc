@@ -1,0 +1,111 @@
+#include "broker/node/broker.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::broker {
+
+Broker::Broker(const BrokerOptions& options, const Environment& environment)
+    : options_(options), environment_(environment), random_(environment.random_seed) {}
+
+Broker::~Broker() {
+  *is_alive_ = false;
+  // In the reverse order of the making.
+  if (node_) node_->Stop();
+  transport_.reset();
+  node_.reset();
+  log_store_.reset();
+  identity_.reset();
+}
+
+void Broker::Fatal(const Status& status) {
+  if (std::exchange(has_failed_, true)) return;
+  LOG(ERROR) << "this broker cannot go on: " << status;
+  environment_.on_fatal(status);
+}
+
+void Broker::Start(MoveFunction<void(Status)> done) {
+  started_ = std::move(done);
+  const storage::Superblock::Expectation expectation{.cluster_name = options_.cluster_name,
+                                                     .broker = options_.broker};
+  environment_.segment_executor.Post(
+      [this, expectation, random = random_.Fork(), alive = is_alive_] {
+        storage::Superblock::Open(
+            environment_.segment_files, expectation, random,
+            [this, alive](Result<std::unique_ptr<storage::Superblock>> opened) {
+              environment_.shard.Post([this, alive, opened = std::move(opened)]() mutable {
+                if (!*alive) return;
+                if (!opened.ok()) return started_(opened.status());
+                identity_ = std::make_unique<SuperblockIdentity>(
+                    std::move(*opened), environment_.shard, environment_.segment_executor,
+                    [this, alive](const Status& status) {
+                      if (*alive) Fatal(status);
+                    });
+                OpenLogStore();
+              });
+            });
+      });
+}
+
+void Broker::OpenLogStore() {
+  storage::LogStoreOptions options = options_.log_store;
+  options.journal.uuid = identity_->self().incarnation.value();
+  options.journal.must_exist = identity_->stage() != Bootstrap::Stage::kFresh;
+  storage::JournalLogStore::Open(
+      options,
+      {.shard = environment_.shard,
+       .journal_executor = environment_.journal_executor,
+       .journal_files = environment_.journal_files,
+       .segment_executor = environment_.segment_executor,
+       .segment_files = environment_.segment_files,
+       .fail_stop =
+           [this, shard = &environment_.shard, alive = is_alive_](const Status& status) {
+             shard->Post([this, alive, status] {
+               if (*alive) Fatal(status);
+             });
+           }},
+      [this, alive = is_alive_](Result<storage::JournalLogStore::Opened> opened) {
+        if (!*alive) return;
+        if (!opened.ok()) return started_(opened.status());
+        OpenNode(std::move(*opened));
+      });
+}
+
+void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
+  log_store_ = std::move(opened.store);
+  raft::net::MeshOptions peers{.self = {.voter = identity_->self(),
+                                            .boot_epoch = identity_->boot_epoch(),
+                                            .cluster_uuid = identity_->cluster_uuid()},
+                                   .cluster_uuid = [this] { return identity_->cluster_uuid(); },
+                                   .cluster_name = options_.cluster_name,
+                                   .listen = options_.internal_listen,
+                                   .peers = options_.controllers};
+  transport_ = std::make_unique<raft::net::Mesh>(peers, environment_.shard,
+                                                     environment_.network, environment_.clock,
+                                                     random_.Fork());
+  NodeOptions options{.cluster_name = options_.cluster_name,
+                      .client_address = options_.client_address,
+                      .members = {},
+                      .host = options_.host};
+  for (const auto& [id, address] : options_.controllers) options.members.push_back(id);
+  node_ = std::make_unique<Node>(
+      options,
+      Node::Environment{environment_.shard, environment_.clock, *transport_, *log_store_,
+                        *identity_},
+      std::move(opened.replicas), random_.Fork());
+  if (Status status = transport_->Start(*node_); !status.ok()) return started_(status);
+  node_->Start([this](const Status& status) { Fatal(status); });
+  started_(Status::Ok());
+}
+
+void Broker::Stop(Task done) {
+  if (node_) node_->Stop();
+  transport_.reset();
+  if (!log_store_) return done();
+  log_store_->Stop([this, done = std::move(done), alive = is_alive_]() mutable {
+    if (*alive) identity_->StoreStopped(std::move(done));
+  });
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,83 @@
+// A whole broker but for its gRPC edge: identity, storage, peers and the Node, opened in order from the
+// injected world. main.cc gives it threads, disks and sockets; the simulator gives it modelled ones.
+//
+// On the shard's thread; storage's work runs on the executors that it is given.
+//
+//   Broker broker(options, environment);
+//   broker.Start([](Status opened) { ... });   // then broker.node() exists
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "broker/node/node.h"
+#include "broker/node/superblock_identity.h"
+#include "raft/net/mesh.h"
+#include "raft/runtime/network.h"
+#include "storage/file/file_system.h"
+#include "storage/logstore/log_store.h"
+
+namespace millrace::broker {
+
+struct BrokerOptions {
+  BrokerId broker;
+  std::string cluster_name;
+  std::string client_address;
+  Endpoint internal_listen;
+  // Every controller's internal address, this broker's included.
+  std::map<BrokerId, Endpoint> controllers;
+  raft::HostOptions host;
+  storage::LogStoreOptions log_store;
+};
+
+class Broker {
+ public:
+  struct Environment {
+    Executor& shard;
+    const Clock& clock;
+    Network& network;
+    Executor& journal_executor;
+    storage::FileSystem& journal_files;  // bound to journal_executor
+    Executor& segment_executor;
+    storage::FileSystem& segment_files;  // bound to segment_executor
+    uint64_t random_seed = 1;
+    // This broker can't go on. Called on the shard, at most once; it may destroy the broker later, but
+    // not within.
+    std::function<void(const Status&)> on_fatal;
+  };
+
+  Broker(const BrokerOptions& options, const Environment& environment);
+  ~Broker();
+  Broker(const Broker&) = delete;
+  Broker& operator=(const Broker&) = delete;
+
+  // Opens everything; `done` with ok once peers can connect, or with what failed.
+  void Start(MoveFunction<void(Status)> done);
+  // Stops in the reverse order, marks the stop as clean; `done` once that is durable.
+  void Stop(Task done);
+
+  // Pre: Start succeeded.
+  Node& node() { return *node_; }
+
+ private:
+  void OpenLogStore();
+  void OpenNode(storage::JournalLogStore::Opened opened);
+  void Fatal(const Status& status);
+
+  const BrokerOptions options_;
+  Environment environment_;
+  Random random_;
+  MoveFunction<void(Status)> started_;
+  std::unique_ptr<SuperblockIdentity> identity_;
+  std::unique_ptr<storage::JournalLogStore> log_store_;
+  std::unique_ptr<raft::net::Mesh> transport_;
+  std::unique_ptr<Node> node_;
+  bool has_failed_ = false;
+  // Guards callbacks that outlive the broker; shared with those alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::broker

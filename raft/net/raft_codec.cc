@@ -1,0 +1,234 @@
+#include "raft/net/raft_codec.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+
+namespace millrace::raft::net {
+namespace {
+
+// Fills the one message of the oneof that fits each of core's structs.
+struct MessageEncoder {
+  wire::GroupMessage* out;
+
+  void operator()(const core::VoteRequest& message) const {
+    auto* vote = out->mutable_vote_request();
+    vote->set_term(message.term.value());
+    vote->set_is_pre_vote(message.is_pre_vote);
+    vote->set_last_log_term(message.last_log_term.value());
+    vote->set_last_log_index(message.last_log_index.value());
+    vote->set_is_transfer(message.is_transfer);
+  }
+  void operator()(const core::VoteReply& message) const {
+    auto* reply = out->mutable_vote_reply();
+    reply->set_term(message.term.value());
+    reply->set_is_pre_vote(message.is_pre_vote);
+    reply->set_granted(message.granted);
+  }
+  void operator()(const core::AppendRequest&) const {
+    LOG(FATAL) << "an AppendRequest has a frame of its own";
+  }
+  void operator()(const core::AppendReply& message) const {
+    auto* reply = out->mutable_append_reply();
+    reply->set_term(message.term.value());
+    reply->set_success(message.success);
+    reply->set_index(message.index.value());
+    reply->set_hint_index(message.hint_index.value());
+    reply->set_hint_term(message.hint_term.value());
+  }
+  void operator()(const core::Heartbeat& message) const {
+    auto* heartbeat = out->mutable_heartbeat();
+    heartbeat->set_term(message.term.value());
+    heartbeat->set_commit_index(message.commit_index.value());
+    heartbeat->set_read_round(message.read_round);
+  }
+  void operator()(const core::HeartbeatReply& message) const {
+    auto* reply = out->mutable_heartbeat_reply();
+    reply->set_term(message.term.value());
+    reply->set_read_round(message.read_round);
+  }
+};
+
+Result<core::EntryType> EntryTypeOf(FrameType type) {
+  switch (type) {
+    case FrameType::kNoOp:
+      return core::EntryType::kNoOp;
+    case FrameType::kConfiguration:
+      return core::EntryType::kConfiguration;
+    case FrameType::kRecordBatch:
+    case FrameType::kControllerCommand:
+      return core::EntryType::kCommand;
+    case FrameType::kPayloadElsewhere:
+      break;
+  }
+  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is no log entry");
+}
+
+// One entry, whose header was checked, with its frame.
+Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
+  ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header.type));
+  core::Entry entry{.term = header.term,
+                    .index = header.index,
+                    .type = type,
+                    .chain = header.chain,
+                    .frame = std::move(frame),
+                    .configuration = nullptr};
+  if (type == core::EntryType::kConfiguration) {
+    const Bytes payload = FramePayloadOf(entry.frame, header);
+    ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
+    entry.configuration = std::make_shared<const core::Configuration>(std::move(configuration));
+  }
+  return entry;
+}
+
+void AddVoters(const std::vector<Voter>& voters,
+               google::protobuf::RepeatedPtrField<wire::RaftVoter>* out) {
+  for (const Voter& voter : voters) {
+    wire::RaftVoter* added = out->Add();
+    added->set_broker_id(voter.broker.value());
+    added->set_incarnation(voter.incarnation.value());
+  }
+}
+
+Result<std::vector<Voter>> ReadVoters(
+    const google::protobuf::RepeatedPtrField<wire::RaftVoter>& in) {
+  std::vector<Voter> voters;
+  for (const wire::RaftVoter& voter : in) {
+    voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation())});
+    const bool is_sorted = voters.size() < 2 || voters[voters.size() - 2] < voters.back();
+    if (!is_sorted) return DataLoss("configuration's voters are not sorted, each once");
+    if (voters.back().broker == BrokerId()) return DataLoss("configuration names broker 0");
+  }
+  return voters;
+}
+
+}  // namespace
+
+void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::GroupMessage* out) {
+  out->set_group_id(group.value());
+  std::visit(MessageEncoder{out}, message);
+}
+
+Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in) {
+  switch (in.message_case()) {
+    case wire::GroupMessage::kVoteRequest: {
+      const wire::VoteRequest& vote = in.vote_request();
+      return core::Message(core::VoteRequest{.term = Term(vote.term()),
+                                             .is_pre_vote = vote.is_pre_vote(),
+                                             .last_log_term = Term(vote.last_log_term()),
+                                             .last_log_index = LogIndex(vote.last_log_index()),
+                                             .is_transfer = vote.is_transfer()});
+    }
+    case wire::GroupMessage::kVoteReply: {
+      const wire::VoteReply& reply = in.vote_reply();
+      return core::Message(core::VoteReply{.term = Term(reply.term()),
+                                           .is_pre_vote = reply.is_pre_vote(),
+                                           .granted = reply.granted()});
+    }
+    case wire::GroupMessage::kAppendReply: {
+      const wire::AppendReply& reply = in.append_reply();
+      return core::Message(core::AppendReply{.term = Term(reply.term()),
+                                             .success = reply.success(),
+                                             .index = LogIndex(reply.index()),
+                                             .hint_index = LogIndex(reply.hint_index()),
+                                             .hint_term = Term(reply.hint_term())});
+    }
+    case wire::GroupMessage::kHeartbeat: {
+      const wire::Heartbeat& heartbeat = in.heartbeat();
+      return core::Message(core::Heartbeat{.term = Term(heartbeat.term()),
+                                           .commit_index = LogIndex(heartbeat.commit_index()),
+                                           .read_round = heartbeat.read_round()});
+    }
+    case wire::GroupMessage::kHeartbeatReply: {
+      const wire::HeartbeatReply& reply = in.heartbeat_reply();
+      return core::Message(core::HeartbeatReply{.term = Term(reply.term()),
+                                                .read_round = reply.read_round()});
+    }
+    case wire::GroupMessage::MESSAGE_NOT_SET:
+      break;
+  }
+  return DataLoss("raft message of no known kind for group " + std::to_string(in.group_id()));
+}
+
+wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,
+                                    std::vector<Bytes>* body) {
+  wire::GroupAppend out;
+  out.set_group_id(group.value());
+  wire::AppendRequest* request = out.mutable_append();
+  request->set_term(append.term.value());
+  request->set_prev_index(append.prev_index.value());
+  request->set_prev_term(append.prev_term.value());
+  request->set_commit_index(append.commit_index.value());
+  request->set_entry_count(static_cast<uint32_t>(append.entries.size()));
+  for (const core::Entry& entry : append.entries) body->push_back(entry.frame);
+  return out;
+}
+
+Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const Bytes& body) {
+  const wire::AppendRequest& request = in.append();
+  core::AppendRequest append{.term = Term(request.term()),
+                             .prev_index = LogIndex(request.prev_index()),
+                             .prev_term = Term(request.prev_term()),
+                             .commit_index = LogIndex(request.commit_index()),
+                             .entries = {}};
+  const uint32_t count = request.entry_count();
+  if (count > body.size() / kFrameHeaderSize) return DataLoss("append has too few bytes of entries");
+  append.entries.reserve(count);
+  size_t at = 0;
+  Term term_before = append.prev_term;
+  for (uint32_t i = 0; i < count; ++i) {
+    const std::string_view rest = body.view().substr(at);
+    ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(rest));
+    const LogIndex expected = append.prev_index + (uint64_t{i} + 1);
+    if (header.group.value() != in.group_id() || header.index != expected) {
+      return DataLoss("append to group " + std::to_string(in.group_id()) + " at index " +
+                      std::to_string(expected.value()) + " holds an entry of group " +
+                      std::to_string(header.group.value()) + " at index " +
+                      std::to_string(header.index.value()));
+    }
+    if (header.term < term_before || header.term > append.term) {
+      return DataLoss("append holds an entry of a term out of order");
+    }
+    term_before = header.term;
+    const size_t size = FrameSize(header.payload_size);
+    ASSIGN_OR_RETURN(core::Entry entry, MakeEntry(header, body.Slice(at, size)));
+    append.entries.push_back(std::move(entry));
+    at += size;
+  }
+  if (at != body.size()) return DataLoss("append has bytes behind its last entry");
+  return append;
+}
+
+Result<core::Entry> DecodeEntry(const Bytes& bytes) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(bytes.view()));
+  return MakeEntry(header, bytes.Slice(0, FrameSize(header.payload_size)));
+}
+
+std::string EncodeConfiguration(const core::Configuration& configuration) {
+  wire::RaftConfiguration out;
+  AddVoters(configuration.voters, out.mutable_voters());
+  AddVoters(configuration.outgoing, out.mutable_outgoing());
+  AddVoters(configuration.learners, out.mutable_learners());
+  return out.SerializeAsString();
+}
+
+Result<core::Configuration> DecodeConfiguration(std::string_view payload) {
+  wire::RaftConfiguration in;
+  if (!in.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+    return DataLoss("configuration entry does not parse");
+  }
+  core::Configuration configuration;
+  ASSIGN_OR_RETURN(configuration.voters, ReadVoters(in.voters()));
+  ASSIGN_OR_RETURN(configuration.outgoing, ReadVoters(in.outgoing()));
+  ASSIGN_OR_RETURN(configuration.learners, ReadVoters(in.learners()));
+  if (configuration.voters.empty()) return DataLoss("configuration has no voters");
+  return configuration;
+}
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,42 @@
+// Raft messages to and from the peers' wire. Small ones are protobufs; entries travel as their frames, byte
+// for byte, and stay slices of the one buffer they were received into.
+//
+// Pure; any thread. Decoding checks everything: both checksums of each entry, and that the entries are those
+// that the message says. What is wrong is DATA_LOSS.
+//
+//   EncodeGroupMessage(group, message, batch.add_messages());
+//   ASSIGN_OR_RETURN(core::AppendRequest append, DecodeGroupAppend(header, body));
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "millrace/internal/v1/peer.pb.h"
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/core/configuration.h"
+#include "raft/core/message.h"
+
+namespace millrace::raft::net {
+
+namespace wire = ::millrace::internal::v1;
+
+// Pre: `message` is no AppendRequest.
+void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::GroupMessage* out);
+Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in);
+
+// The header; `body` receives the entries' frames.
+wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,
+                                    std::vector<Bytes>* body);
+Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const Bytes& body);
+
+// The entry whose frame `bytes` begins with, padding included: for whoever reads frames back. The frame's
+// checksums must hold.
+Result<core::Entry> DecodeEntry(const Bytes& bytes);
+
+// The payload of a configuration entry.
+std::string EncodeConfiguration(const core::Configuration& configuration);
+Result<core::Configuration> DecodeConfiguration(std::string_view payload);
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,128 @@
+#include "tests/simulation/broker/cluster.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+#include "storage/wal/replay.h"
+
+namespace millrace::sim {
+
+SimCluster::SimCluster(SimWorld& world, const ClusterOptions& options)
+    : world_(&world), options_(options), random_(world.Fork()), edge_(world) {
+  for (size_t i = 0; i < options.brokers; ++i) {
+    auto one = std::make_unique<OneBroker>();
+    one->name = "broker" + std::to_string(i + 1);
+    one->process = &world.AddProcess(one->name);
+    brokers_.push_back(std::move(one));
+  }
+}
+
+SimCluster::~SimCluster() {
+  for (size_t i = 0; i < brokers_.size(); ++i) {
+    if (is_up(i)) Kill(i, false);
+  }
+}
+
+void SimCluster::StartAll() {
+  for (size_t i = 0; i < brokers_.size(); ++i) Start(i);
+}
+
+void SimCluster::Start(size_t index) {
+  OneBroker& one = *brokers_[index];
+  CHECK(one.broker == nullptr) << one.name;
+  if (!one.process->is_alive()) one.process->Restart();
+  Executor& executor = one.process->executor();
+  one.journal_files =
+      std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  one.segment_files =
+      std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  broker::BrokerOptions options;
+  options.broker = BrokerId(static_cast<uint32_t>(index + 1));
+  options.cluster_name = "sim";
+  options.client_address = Address(index);
+  options.internal_listen = {.host = one.name, .port = 7441};
+  for (size_t i = 0; i < brokers_.size(); ++i) {
+    options.controllers[BrokerId(static_cast<uint32_t>(i + 1))] = {.host = brokers_[i]->name,
+                                                                   .port = 7441};
+  }
+  options.host.tail_bytes_max = options_.tail_bytes_max;
+  options.log_store.journal.file_bytes = options_.journal_file_bytes;
+  options.log_store.segment_size_bytes = options_.segment_bytes;
+  options.log_store.write_bytes = 64 << 10;
+  one.broker = std::make_unique<broker::Broker>(
+      options,
+      broker::Broker::Environment{.shard = executor,
+                                  .clock = one.process->clock(),
+                                  .network = one.process->network(),
+                                  .journal_executor = executor,
+                                  .journal_files = *one.journal_files,
+                                  .segment_executor = executor,
+                                  .segment_files = *one.segment_files,
+                                  .random_seed = random_.Next(),
+                                  .on_fatal = [this, index](const Status& status) {
+                                    fatal_ = status.With(host(index));
+                                  }});
+  one.broker->Start([this, index](Status started) {
+    OneBroker& broker = *brokers_[index];
+    if (!started.ok()) {
+      fatal_ = started.With(broker.name);
+      return;
+    }
+    broker.is_serving = true;
+    edge_.Serve(Address(index), *broker.process, broker.broker->node().registry());
+  });
+}
+
+void SimCluster::Kill(size_t index, bool power_loss) {
+  OneBroker& one = *brokers_[index];
+  CHECK(one.broker != nullptr) << one.name;
+  edge_.Forget(Address(index));
+  one.is_serving = false;
+  if (one.process->is_alive()) one.process->Kill();
+  one.broker.reset();
+  one.journal_files.reset();
+  one.segment_files.reset();
+  if (power_loss) one.disk.PowerLoss(random_);
+}
+
+std::vector<std::string> SimCluster::addresses() const {
+  std::vector<std::string> addresses;
+  for (size_t i = 0; i < brokers_.size(); ++i) addresses.push_back(Address(i));
+  return addresses;
+}
+
+std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
+  const SimDisk& disk = brokers_[index]->disk;
+  std::vector<storage::wal::JournalFileImage> files;
+  for (const std::string& path : disk.DurablePaths()) {
+    constexpr std::string_view kPrefix = "journal/";
+    if (!path.starts_with(kPrefix)) continue;
+    std::optional<std::string> image = disk.DurableImage(path);
+    if (!image.has_value()) continue;
+    files.push_back(
+        {.name = path.substr(kPrefix.size()), .bytes = Bytes::Own(std::move(*image))});
+  }
+  std::map<RaftGroupId, Offset> ends;
+  const Result<storage::wal::JournalState> state = storage::wal::Replay(files);
+  if (!state.ok()) return ends;
+  for (const auto& [id, group] : state->groups) {
+    Offset end = group.segment_end.next_offset;
+    for (const auto& [log_index, entry] : group.entries) {
+      const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+      if (!header.ok() || header->base_offset != end) break;
+      end = header->base_offset + header->offset_span;
+    }
+    ends[id] = end;
+  }
+  return ends;
+}
+
+void SimCluster::CheckInvariants() const {
+  for (const auto& one : brokers_) {
+    if (one->broker != nullptr && one->is_serving) one->broker->node().host().CheckInvariants();
+  }
+}
+
+}  // namespace millrace::sim

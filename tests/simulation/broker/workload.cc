@@ -1,0 +1,142 @@
+#include "tests/simulation/broker/workload.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/record/record_batch.h"
+
+namespace millrace::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+}  // namespace
+
+SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+                         uint32_t number, History& history,
+                         std::function<void(const Acknowledgement&)> on_acknowledged)
+    : process_(world.AddProcess("producer" + std::to_string(number))),
+      random_(process_.Fork()),
+      connector_(edge, process_),
+      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
+              {.bootstrap = std::move(addresses)}),
+      number_(number),
+      history_(history),
+      on_acknowledged_(std::move(on_acknowledged)),
+      producer_(client_, "t", {.batch_bytes_max = 4 << 10, .delivery_timeout = seconds(600)},
+                {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
+                 .on_room = [] {}}) {
+  Open();
+}
+
+void SimProducer::Open() {
+  producer_.Open(seconds(60), [this](Status status) {
+    if (!status.ok()) return Open();
+    is_open_ = true;
+    SendSome();
+  });
+}
+
+void SimProducer::SendSome() {
+  if (is_stopped_) {
+    producer_.Flush([this] { done_(); });
+    return;
+  }
+  const uint64_t count = random_.Between(1, 12);
+  for (uint64_t i = 0; i < count && producer_.has_room(); ++i) {
+    const ValueId value{.producer = number_, .number = next_value_++};
+    const PartitionId partition(static_cast<uint32_t>(random_.Below(producer_.partition_count())));
+    std::string text = value.Text() + " ";
+    text.append(random_.Below(400), 'x');
+    history_.Sent(partition.value(), value);
+    unanswered_[partition.value()].push_back(value);
+    const Result<PartitionId> sent = producer_.Send({.value = text}, partition);
+    CHECK(sent.ok()) << sent.status();
+  }
+  process_.executor().RunAfter(milliseconds(random_.Between(1, 60)), [this] { SendSome(); });
+}
+
+void SimProducer::OnReport(const client::DeliveryReport& report) {
+  const uint32_t partition = report.partition.partition.value();
+  std::deque<ValueId>& values = unanswered_[partition];
+  for (uint32_t i = 0; i < report.record_count; ++i) {
+    CHECK(!values.empty());
+    const ValueId value = values.front();
+    values.pop_front();
+    if (!report.status.ok()) {
+      // Nothing in a run may make a record undeliverable for good.
+      history_.SawUndurable("a record was refused: " + report.status.ToString());
+      continue;
+    }
+    const bool is_known = report.base_offset >= Offset(0);
+    const Offset offset = is_known ? report.base_offset + static_cast<int64_t>(i) : Offset(-1);
+    history_.Acknowledged(partition, value, offset);
+    if (is_known) on_acknowledged_({.partition = partition, .value = value, .offset = offset});
+  }
+}
+
+void SimProducer::StopAndFlush(MoveFunction<void()> done) {
+  done_ = std::move(done);
+  is_stopped_ = true;
+}
+
+SimConsumer::SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+                         const std::string& name, uint32_t partitions, History& history)
+    : process_(world.AddProcess(name)),
+      connector_(edge, process_),
+      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
+              {.bootstrap = std::move(addresses)}),
+      history_(history),
+      reader_(process_.Fork().Next()),
+      consumer_(client_, "t", {}, [this] { TakeAll(); }),
+      next_(partitions, Offset(0)) {
+  Open();
+}
+
+void SimConsumer::Open() {
+  consumer_.Open(seconds(60), [this](Status status) {
+    if (!status.ok()) return Open();
+    for (uint32_t i = 0; i < next_.size(); ++i) {
+      const Status assigned =
+          consumer_.Assign(PartitionId(i), client::StartAt::Earliest());
+      CHECK(assigned.ok()) << assigned;
+    }
+  });
+}
+
+void SimConsumer::TakeAll() {
+  while (std::optional<client::FetchedChunk> chunk = consumer_.Next()) Take(*chunk);
+}
+
+void SimConsumer::Take(const client::FetchedChunk& chunk) {
+  const uint32_t partition = chunk.partition.partition.value();
+  if (!chunk.status.ok()) {
+    error_ = chunk.status;
+    return;
+  }
+  history_.SawHighWatermark(partition, reader_, chunk.high_watermark);
+  const Result<RecordBatchView> batch = ParseRecordBatch(chunk.batch.view(), chunk.partition);
+  if (!batch.ok()) {
+    error_ = batch.status();
+    return;
+  }
+  RecordIterator records(*batch);
+  RecordView record;
+  Offset offset = chunk.base_offset;
+  for (; records.Next(&record); ++offset) {
+    if (offset < chunk.first_wanted) continue;
+    history_.Read(partition, offset, std::string(record.value.value_or("")));
+    next_[partition] = offset + 1;
+  }
+}
+
+bool SimConsumer::HasReached(const std::vector<Offset>& ends) const {
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (next_[i] < ends[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace millrace::sim

@@ -1,0 +1,81 @@
+// Producers and consumers of a simulated run: the client library that the CLI ships, retrying, over simulated
+// brokers, telling a History what they were told.
+//
+// Each has a process of its own; one thread.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/cpp/client.h"
+#include "client/cpp/consumer_client.h"
+#include "client/cpp/producer_client.h"
+#include "tests/simulation/broker/history.h"
+#include "tests/simulation/broker/sim_connector.h"
+
+namespace millrace::sim {
+
+struct Acknowledgement {
+  uint32_t partition = 0;
+  ValueId value;
+  Offset offset;
+};
+
+// Sends numbered values to all partitions in turn, at a varying pace.
+class SimProducer {
+ public:
+  SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses, uint32_t number,
+              History& history, std::function<void(const Acknowledgement&)> on_acknowledged);
+
+  // Sends no more; `done` once everything is answered.
+  void StopAndFlush(MoveFunction<void()> done);
+
+ private:
+  void Open();
+  void SendSome();
+  void OnReport(const client::DeliveryReport& report);
+
+  SimProcess& process_;
+  Random random_;
+  SimConnector connector_;
+  client::Client client_;
+  const uint32_t number_;
+  History& history_;
+  std::function<void(const Acknowledgement&)> on_acknowledged_;
+  client::ProducerClient producer_;
+  std::map<uint32_t, std::deque<ValueId>> unanswered_;
+  uint64_t next_value_ = 1;
+  bool is_open_ = false;
+  bool is_stopped_ = false;
+  MoveFunction<void()> done_;
+};
+
+// Reads all partitions from the first record on.
+class SimConsumer {
+ public:
+  SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+              const std::string& name, uint32_t partitions, History& history);
+
+  bool HasReached(const std::vector<Offset>& ends) const;
+  const Status& error() const { return error_; }
+
+ private:
+  void Open();
+  void TakeAll();
+  void Take(const client::FetchedChunk& chunk);
+
+  SimProcess& process_;
+  SimConnector connector_;
+  client::Client client_;
+  History& history_;
+  const uint64_t reader_;
+  client::ConsumerClient consumer_;
+  std::vector<Offset> next_;
+  Status error_;
+};
+
+}  // namespace millrace::sim
