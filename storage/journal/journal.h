@@ -17,6 +17,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -30,13 +31,14 @@
 #include "raft/runtime/task.h"
 #include "raft/runtime/thread_owner.h"
 #include "storage/file/file_system.h"
+#include "storage/journal/block_writer.h"
+#include "storage/journal/file_pool.h"
+#include "storage/journal/ledger.h"
 #include "storage/journal/records.h"
 
 namespace millrace::storage::journal {
 
-class FilePool;
 class Journal;
-class Ledger;
 
 struct Options {
   // Random, of this data directory alone (its incarnation); blocks of another journal are not ours.
@@ -75,8 +77,9 @@ class JournalClient {
  public:
   // Makes the records durable together with everything that waits, then posts `done` to `done_on`.
   // Records of one group become durable, and their dones are posted, in the order of Submit. A
-  // batch of nothing but hard states, no-ops and replica records may overtake entries of other
-  // groups. Nothing is posted after a failure or after the journal stopped.
+  // batch of nothing but hard states, no-ops and replica records may overtake batches of other
+  // groups. Records about a group that was removed or marked faulty before are ignored. Nothing is
+  // posted after a failure or after the journal is gone.
   void Submit(std::vector<GroupRecord> records, Executor& done_on, Task done) const;
   // Live files' bytes as a share of live_bytes_max; may pass 1, since the journal itself never
   // refuses.
@@ -133,18 +136,20 @@ class Journal {
   friend class JournalClient;
   friend class Recovery;
 
-  // A Submit, until all of its records are durable.
+  // A Submit that waits, or is being written.
   struct Batch {
-    size_t units_left = 0;
+    std::vector<GroupRecord> records;
+    uint64_t bytes = 0;
+    bool is_control = false;  // nothing but small records that others wait for
     Executor* done_on = nullptr;
     Task done;
   };
-  // One group's record, waiting.
-  struct Unit {
-    GroupRecord record;
-    uint64_t bytes = 0;
-    bool is_control = false;
-    uint64_t batch = 0;
+  // An entry read back out of the oldest file, to be written again.
+  struct Copy {
+    RaftGroupId group;
+    LogIndex index;
+    EntryPlace place;
+    Bytes frame;
   };
 
   Journal(const Options& options, Environment environment);
@@ -152,46 +157,62 @@ class Journal {
   // journal.cc: the commit.
   void ScheduleFlush();
   void Flush();
-  std::vector<Unit> TakeUnits();
-  void WriteCommit(std::vector<Unit> units);
-  void WriteBlocks(std::vector<Bytes> pieces, uint64_t last_lsn, Task synced);
-  void OnCommitted(const std::vector<Unit>& units);
+  std::vector<Batch> TakeBatches();
+  void WriteCommit(std::vector<Batch> batches, std::vector<Copy> copies);
+  void WriteCopy(const Copy& copy, BlockWriter* writer);
+  void WriteRecord(const GroupRecord& record, BlockWriter* writer);
+  void WriteLog(RaftGroupId group, const LogWrite& write, BlockWriter* writer);
+  BlockWriter StartBlocks(uint16_t flags, uint64_t block_bytes) const;
+  // Writes the blocks and syncs them, then calls `synced`.
+  void WriteBlocks(BlockWriter writer, Task synced);
+  void OnCommitted(std::vector<Batch> batches);
   void ArmMarker();
-  void WriteMarker(Task done);
+  void WriteMarker();
+  void FinishStop();
   void Fail(const Status& why);
 
   // roll.cc: files come and go.
-  bool NeedsRoll(uint64_t bytes) const;
+  bool HasRoom(uint64_t bytes) const;
   void Roll(uint64_t room_bytes);
-  void WriteHead();
+  void WriteHead(JournalFile file);
   void OnHeadSynced();
-  void ReclaimFiles();
-  void CopyForward(uint64_t file_sequence);
-  void OnStragglersRead(uint64_t file_sequence, size_t next);
+  bool WantsEarlyRoll() const;
+  void AskForSegments();
+  void CopyForward();
+  void ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left);
+  void OnCopyRead(Copy copy, const Result<Bytes>& frame);
   void PublishPressure();
 
   const Options options_;
   Environment environment_;
   ThreadOwner owner_;
   std::shared_ptr<JournalClient::Shared> shared_;  // with clients on other threads
-  std::unique_ptr<Ledger> ledger_;
+  Ledger ledger_;
   std::unique_ptr<FilePool> pool_;
   PinListener pin_listener_;
+  // Replay needs these; by sequence, the last is written to.
+  std::map<uint64_t, JournalFile> live_;
+  uint64_t next_file_ = 1;
+  uint64_t oldest_file_ = 0;  // as the newest head says
+  uint64_t position_ = 0;     // in the newest file
 
-  std::deque<Unit> waiting_;
-  std::map<uint64_t, Batch> batches_;
-  uint64_t next_batch_ = 1;
-  bool is_flush_scheduled_ = false;
-  bool is_busy_ = false;  // a commit, a roll or a marker is being written
-  bool is_failed_ = false;
+  std::deque<Batch> waiting_;
+  std::vector<Copy> copies_;  // to go into the next commit
   bool is_copying_ = false;
+  uint64_t copied_file_ = 0;  // the last file that was copied forward
+  bool is_flush_scheduled_ = false;
+  bool is_busy_ = false;  // a commit, a head or a marker is being written
+  bool is_failed_ = false;
+  bool is_stopping_ = false;
   Task stopped_;
+  StatusDone opened_;  // recovery waits for the first head
+  bool needs_marker_ = false;
   TimerId marker_timer_;
 
   uint64_t next_lsn_ = 1;
   uint64_t durable_lsn_ = 0;
-  uint64_t marked_lsn_ = 0;  // durable, says a block on disk
   uint32_t previous_crc_ = 0;
+  std::shared_ptr<bool> alive_;  // with completions, which may come after the journal's end
 };
 
 }  // namespace millrace::storage::journal

@@ -1,0 +1,152 @@
+#include "storage/journal/file_pool.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+
+namespace millrace::storage::journal {
+namespace {
+
+// Zeros are written in pieces, so that commits come through between them.
+constexpr uint64_t kZeroPieceBytes = 1 << 20;
+// More files than these are given back to the file system.
+constexpr size_t kFreeFilesMax = 2;
+constexpr size_t kNameDigits = 8;
+
+std::string NameOf(uint64_t number, const char* suffix) {
+  std::string digits = std::to_string(number);
+  if (digits.size() < kNameDigits) digits.insert(0, kNameDigits - digits.size(), '0');
+  return digits + suffix;
+}
+
+Bytes ZeroPiece(uint64_t size) { return Bytes::Own(std::string(size, '\0')); }
+
+}  // namespace
+
+uint64_t JournalFileNumber(const std::string& name) {
+  const size_t dot = name.find('.');
+  const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
+  if (suffix != kJournalSuffix && suffix != kNewSuffix) return 0;
+  if (dot < kNameDigits || dot > 18) return 0;
+  uint64_t number = 0;
+  for (const char digit : name.substr(0, dot)) {
+    if (digit < '0' || digit > '9') return 0;
+    number = number * 10 + static_cast<uint64_t>(digit - '0');
+  }
+  return number;
+}
+
+struct FilePool::Creation {
+  uint64_t number = 0;
+  uint64_t bytes = 0;
+  std::shared_ptr<File> file;
+  uint64_t written = 0;
+};
+
+FilePool::FilePool(FileSystem& files, const Options& options,
+                   std::function<void(const Status&)> fail)
+    : files_(files),
+      options_(options),
+      fail_(std::move(fail)),
+      next_number_(options.next_number),
+      alive_(std::make_shared<bool>(true)) {
+  CHECK_EQ(options_.file_bytes % 4096, 0U);
+}
+
+FilePool::~FilePool() { *alive_ = false; }
+
+std::string FilePool::PathOf(const std::string& name) const {
+  return options_.directory + "/" + name;
+}
+
+void FilePool::Acquire(uint64_t bytes, Acquired done) {
+  CHECK(!waiting_) << "one Acquire at a time";
+  waiting_ = std::move(done);
+  waiting_bytes_ = std::max(bytes, options_.file_bytes);
+  Serve();
+}
+
+void FilePool::Serve() {
+  if (!waiting_) return;
+  const auto fits = std::find_if(free_.begin(), free_.end(), [this](const JournalFile& file) {
+    return file.bytes >= waiting_bytes_;
+  });
+  if (fits == free_.end()) {
+    if (creation_ == nullptr) StartCreation(waiting_bytes_);
+    return;
+  }
+  JournalFile file = std::move(*fits);
+  free_.erase(fits);
+  std::exchange(waiting_, {})(std::move(file));
+}
+
+void FilePool::Release(JournalFile file) {
+  if (free_.size() < kFreeFilesMax) {
+    free_.push_back(std::move(file));
+    return Serve();
+  }
+  // Its name may come back after a crash, with blocks of a file long gone: replay ignores those.
+  files_.Remove(PathOf(file.name), [alive = alive_, this](const Status& status) {
+    if (*alive && !status.ok()) fail_(status);
+  });
+}
+
+void FilePool::PrepareSpare() {
+  if (free_.empty() && creation_ == nullptr) StartCreation(options_.file_bytes);
+}
+
+StatusDone FilePool::Then(void (FilePool::*next)()) {
+  return [alive = alive_, this, next](const Status& status) {
+    if (!*alive) return;
+    if (!status.ok()) return fail_(status);
+    (this->*next)();
+  };
+}
+
+void FilePool::StartCreation(uint64_t bytes) {
+  CHECK(creation_ == nullptr);
+  creation_ = std::make_unique<Creation>();
+  creation_->number = next_number_++;
+  creation_->bytes = (bytes + 4095) / 4096 * 4096;
+  files_.Open(PathOf(NameOf(creation_->number, kNewSuffix)), OpenMode::kCreate, Caching::kPageCache,
+              [alive = alive_, this](Result<std::unique_ptr<File>> file) {
+                if (!*alive) return;
+                if (!file.ok()) return fail_(file.status());
+                creation_->file = std::move(file).value();
+                WriteZeros();
+              });
+}
+
+void FilePool::WriteZeros() {
+  if (creation_->written == creation_->bytes) return SyncZeros();
+  const uint64_t at = creation_->written;
+  const uint64_t size = std::min(kZeroPieceBytes, creation_->bytes - at);
+  creation_->written += size;
+  creation_->file->Write(at, {ZeroPiece(size)}, Then(&FilePool::WriteZeros));
+}
+
+void FilePool::SyncZeros() { creation_->file->Sync(Then(&FilePool::GiveName)); }
+
+void FilePool::GiveName() {
+  files_.Rename(PathOf(NameOf(creation_->number, kNewSuffix)),
+                PathOf(NameOf(creation_->number, kJournalSuffix)),
+                [alive = alive_, this](const Status& status) {
+                  if (!*alive) return;
+                  if (!status.ok()) return fail_(status);
+                  // Without this, a crash may take the whole file with the durable bytes in it.
+                  if (MILLRACE_MUTANT(kSkipDirectorySync)) return OnNamed();
+                  files_.SyncDirectory(options_.directory, Then(&FilePool::OnNamed));
+                });
+}
+
+void FilePool::OnNamed() {
+  const std::unique_ptr<Creation> made = std::move(creation_);
+  free_.push_back({NameOf(made->number, kJournalSuffix), std::move(made->file), made->bytes});
+  Serve();
+}
+
+}  // namespace millrace::storage::journal

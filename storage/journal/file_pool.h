@@ -1,0 +1,77 @@
+// The journal's files that are not in use: recycled ones, and spares made ahead so that a roll does
+// not wait. A new file is written with zeros, synced, given its name, and its directory entry
+// synced, before anyone gets it; until then it is called `.new`, and recovery removes it.
+//
+// Owned by Journal, on its executor. Errors go to `fail`, once a caller's file can't be had.
+//
+//   pool.Acquire(32 << 20, [this](JournalFile file) { BeginFile(std::move(file)); });
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "raft/runtime/task.h"
+#include "storage/file/file_system.h"
+
+namespace millrace::storage::journal {
+
+struct JournalFile {
+  std::string name;
+  // Shared with reads under way, which may outlive the file's use by the journal.
+  std::shared_ptr<File> file;
+  uint64_t bytes = 0;
+};
+
+class FilePool {
+ public:
+  struct Options {
+    std::string directory;
+    uint64_t file_bytes = 0;
+    uint64_t next_number = 1;  // above every name in the directory
+  };
+  FilePool(FileSystem& files, const Options& options, std::function<void(const Status&)> fail);
+  ~FilePool();
+  FilePool(const FilePool&) = delete;
+  FilePool& operator=(const FilePool&) = delete;
+
+  // A file of at least `bytes` (at least Options::file_bytes); one call at a time.
+  using Acquired = MoveFunction<void(JournalFile)>;
+  void Acquire(uint64_t bytes, Acquired done);
+  // Takes a file whose content is not needed any more.
+  void Release(JournalFile file);
+  // Makes a spare in the background unless there is one.
+  void PrepareSpare();
+
+ private:
+  struct Creation;  // a file being made
+
+  void StartCreation(uint64_t bytes);
+  void WriteZeros();
+  void SyncZeros();
+  void GiveName();
+  void OnNamed();
+  // Runs `next` if `status` is ok and the pool still exists; fails otherwise.
+  StatusDone Then(void (FilePool::*next)());
+  void Serve();
+  std::string PathOf(const std::string& name) const;
+
+  FileSystem& files_;
+  const Options options_;
+  std::function<void(const Status&)> fail_;
+  uint64_t next_number_;
+  std::deque<JournalFile> free_;
+  std::unique_ptr<Creation> creation_;
+  Acquired waiting_;
+  uint64_t waiting_bytes_ = 0;
+  std::shared_ptr<bool> alive_;  // with completions, which may come after the pool's end
+};
+
+// The number in "00000012.journal"; 0 if `name` is none of the pool's.
+uint64_t JournalFileNumber(const std::string& name);
+inline constexpr const char* kNewSuffix = ".new";
+inline constexpr const char* kJournalSuffix = ".journal";
+
+}  // namespace millrace::storage::journal

@@ -1,0 +1,66 @@
+// The groups' part of replay: what each record does to its group's state, and whether, at the end,
+// a group's state is proven. docs/formats.md, "Replay", has the rules.
+//
+// Pure; for Replay alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "proto/frame/frame.h"
+#include "storage/journal/format.h"
+#include "storage/journal/replay.h"
+
+namespace millrace::storage::journal {
+
+class GroupReplay {
+ public:
+  // A block's records, in order. `block` is the whole block, which frames are taken out of.
+  Status ApplyBlock(const BlockView& view, const Bytes& block, uint64_t position);
+  // Bytes were lost here: nobody's state is proven any more, until it is stated again.
+  void OnDamage(const std::string& what);
+  // Moves the outcome into `replayed`.
+  void Finish(Replayed* replayed) &&;
+
+ private:
+  struct FoundEntry {
+    EntryFacts facts;
+    FrameHeader header;
+    Bytes frame;  // a view of its file's image
+  };
+  struct Group {
+    GroupLedger ledger;  // but for entries, last_index and last_chain
+    std::map<LogIndex, FoundEntry> entries;
+    bool has_record = false;
+    // Whether hard state and log end are known: from the creation on, or since the last statement
+    // of them, unless bytes were lost after that.
+    bool is_known = false;
+    std::string doubt;  // what was lost
+    // Where the log must end, by the last statement and what followed it; no chain after a
+    // truncation.
+    LogIndex last_index;
+    std::optional<uint32_t> last_chain;
+  };
+
+  Status Apply(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
+               uint64_t position);
+  Status ApplyEntry(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
+                    uint64_t position);
+  void ApplyReplica(raft::ReplicaRecord record, bool is_checkpoint);
+  void ApplyHardState(RaftGroupId id, const HardStateRecord& record);
+  void ApplyTruncation(RaftGroupId id, TruncationRecord record, uint64_t file);
+  void ApplySegmentEnd(RaftGroupId id, const SegmentEnd& end);
+  void CheckRestated(const std::set<RaftGroupId>& restated);
+  Group& Of(RaftGroupId id);
+  // What is wrong with the group's state; empty if it is whole and proven.
+  static std::string Judge(RaftGroupId id, const Group& group);
+
+  std::map<RaftGroupId, Group> groups_;
+  std::set<RaftGroupId> removed_;
+  std::string last_damage_;
+};
+
+}  // namespace millrace::storage::journal

@@ -1,0 +1,119 @@
+// What the journal has written, group by group: the source of its checkpoints (never the shards'
+// memory, which may be ahead), of which file is still needed by whom, and of what must be copied
+// forward.
+//
+// Owned by Journal, on its executor; does no I/O. "File" here is a file sequence.
+//
+//   ledger.Append(group, entry, {.file = 7, .offset = 8192});
+//   uint64_t oldest = ledger.OldestPinned().value_or(newest);
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "storage/journal/block_writer.h"
+#include "storage/journal/format.h"
+#include "storage/journal/records.h"
+
+namespace millrace::storage::journal {
+
+// Where an entry's frame lies.
+struct EntryPlace {
+  uint64_t file = 0;
+  uint64_t offset = 0;
+  uint64_t size = 0;
+};
+
+// An entry that only the journal has.
+struct EntryFacts {
+  Term term;
+  uint32_t chain = 0;
+  TruncationEpoch epoch;
+  EntryPlace place;
+};
+
+struct GroupLedger {
+  raft::ReplicaRecord record;
+  raft::core::HardState hard_state;
+  TruncationEpoch epoch;
+  // Those that may still void entries in live files, by epoch; their cuts rise with it.
+  std::vector<TruncationRecord> truncations;
+  SegmentEnd segment_end;
+  std::map<LogIndex, EntryFacts> entries;  // above segment_end
+  LogIndex last_index;
+  uint32_t last_chain = 0;
+  std::optional<std::string> fault;
+};
+
+class Ledger {
+ public:
+  using Groups = std::map<RaftGroupId, GroupLedger>;
+
+  // What became of the group. A removed or faulty one takes no more records.
+  bool IsLive(RaftGroupId group) const;
+  bool IsKnown(RaftGroupId group) const { return groups_.contains(group) || IsRemoved(group); }
+  bool IsRemoved(RaftGroupId group) const { return removed_.contains(group); }
+  const GroupLedger& at(RaftGroupId group) const { return groups_.at(group); }
+  const Groups& groups() const { return groups_; }
+  const std::set<RaftGroupId>& removed() const { return removed_; }
+
+  // Recovery's: the group as replay found it.
+  void Restore(RaftGroupId group, GroupLedger state);
+  void RestoreRemoved(RaftGroupId group) { removed_.insert(group); }
+
+  // What was just put into a block. Pre of those on a group: IsLive, unless said.
+  void Create(const raft::ReplicaRecord& record);
+  void Remove(RaftGroupId group);  // pre: IsKnown
+  void SetHardState(RaftGroupId group, const raft::core::HardState& hard_state);
+  // Pre: `from` is above the segment end. It may lie past the log's end: what it cut was never
+  // written.
+  void Truncate(RaftGroupId group, const TruncationRecord& truncation);
+  // Pre: entry.index is last_index + 1.
+  void Append(RaftGroupId group, const raft::core::Entry& entry, TruncationEpoch epoch,
+              const EntryPlace& place);
+  // The entry has been copied to `place`.
+  void Move(RaftGroupId group, LogIndex index, const EntryPlace& place);
+  void SegmentSynced(RaftGroupId group, const SegmentEnd& end);
+  void MarkFaulty(RaftGroupId group, std::string why);
+
+  // The record that says what the group promised, as of now.
+  HardStateRecord HardStateOf(RaftGroupId group) const;
+  // A checkpoint, to be the first records of a file.
+  void WriteCheckpoint(const HeadRecord& head, BlockWriter* writer) const;
+  uint64_t CheckpointBytes() const;
+  // Truncations written before `file` void nothing any more once older files are gone.
+  void ForgetTruncationsBefore(uint64_t file);
+
+  // The oldest file with an entry that only the journal has; nullopt if there is none.
+  std::optional<uint64_t> OldestPinned() const;
+  uint64_t PinnedBytes(uint64_t file) const;
+  // Groups with entries in files up to `file`.
+  std::vector<RaftGroupId> PinningGroups(uint64_t file) const;
+  // Entries in exactly `file`, by group and index.
+  std::vector<std::pair<RaftGroupId, LogIndex>> EntriesIn(uint64_t file) const;
+
+  void CheckInvariants() const;
+
+ private:
+  struct Pins {
+    uint64_t bytes = 0;
+    std::map<RaftGroupId, uint64_t> entries;
+  };
+
+  GroupLedger& Live(RaftGroupId group);
+  void Pin(RaftGroupId group, const EntryPlace& place);
+  void Unpin(RaftGroupId group, const EntryPlace& place);
+  void DropEntries(RaftGroupId group, GroupLedger& state,
+                   std::map<LogIndex, EntryFacts>::iterator first,
+                   std::map<LogIndex, EntryFacts>::iterator last);
+
+  Groups groups_;
+  std::set<RaftGroupId> removed_;
+  std::map<uint64_t, Pins> pins_;  // by file
+};
+
+}  // namespace millrace::storage::journal

@@ -1,0 +1,259 @@
+#include "storage/journal/recovery.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+
+namespace millrace::storage::journal {
+namespace {
+
+constexpr uint64_t kReadPieceBytes = 1 << 20;
+// Long after every opening is done.
+constexpr Duration kKeeperPeriod = std::chrono::hours(1);
+
+raft::core::EntryType EntryTypeOf(FrameType type) {
+  switch (type) {
+    case FrameType::kNoOp:
+      return raft::core::EntryType::kNoOp;
+    case FrameType::kConfiguration:
+      return raft::core::EntryType::kConfiguration;
+    case FrameType::kRecordBatch:
+    case FrameType::kControllerCommand:
+    case FrameType::kPayloadElsewhere:
+      break;
+  }
+  return raft::core::EntryType::kCommand;
+}
+
+std::string ParentOf(const std::string& directory) {
+  const size_t slash = directory.rfind('/');
+  return slash == std::string::npos ? "" : directory.substr(0, slash);
+}
+
+}  // namespace
+
+void Recovery::Start(std::unique_ptr<Journal> journal, Done done) {
+  const std::shared_ptr<Recovery> recovery(new Recovery(std::move(journal), std::move(done)));
+  recovery->Keep();
+  recovery->MakeDirectory();
+}
+
+Recovery::Recovery(std::unique_ptr<Journal> journal, Done done)
+    : journal_(std::move(journal)), done_(std::move(done)) {}
+
+void Recovery::Keep() {
+  keeper_ = journal_->environment_.executor.RunAfter(kKeeperPeriod,
+                                                     [self = shared_from_this()] { self->Keep(); });
+}
+
+std::string Recovery::PathOf(const std::string& name) const {
+  return journal_->options_.directory + "/" + name;
+}
+
+StatusDone Recovery::Then(void (Recovery::*next)()) {
+  return [self = shared_from_this(), next](const Status& status) {
+    if (!status.ok()) return self->GiveUp(status);
+    ((*self).*next)();
+  };
+}
+
+void Recovery::GiveUp(const Status& why) {
+  if (!done_) return;
+  journal_->environment_.executor.Cancel(keeper_);
+  std::exchange(done_, {})(why.With("open the journal"));
+}
+
+void Recovery::MakeDirectory() {
+  files().MakeDirectory(journal_->options_.directory,
+                        [self = shared_from_this()](const Status& status) {
+                          if (!status.ok()) return self->GiveUp(status);
+                          self->files().SyncDirectory(ParentOf(self->journal_->options_.directory),
+                                                      self->Then(&Recovery::ListFiles));
+                        });
+}
+
+void Recovery::ListFiles() {
+  files().List(journal_->options_.directory,
+               [self = shared_from_this()](Result<std::vector<std::string>> names) {
+                 if (!names.ok()) return self->GiveUp(names.status());
+                 for (const std::string& name : *names) {
+                   const uint64_t number = JournalFileNumber(name);
+                   if (number == 0) continue;
+                   self->next_number_ = std::max(self->next_number_, number + 1);
+                   (name.ends_with(kNewSuffix) ? self->unfinished_ : self->names_).push_back(name);
+                 }
+                 self->RemoveUnfinished();
+               });
+}
+
+void Recovery::RemoveUnfinished() {
+  if (unfinished_.empty()) return ReadNextFile();
+  const std::string name = unfinished_.back();
+  unfinished_.pop_back();
+  files().Remove(PathOf(name), Then(&Recovery::RemoveUnfinished));
+}
+
+void Recovery::ReadNextFile() {
+  if (next_ == names_.size()) return ReplayFiles();
+  const std::string name = names_[next_++];
+  files().Open(PathOf(name), OpenMode::kRead, Caching::kDirect,
+               [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
+                 if (!file.ok()) return self->GiveUp(file.status());
+                 self->ReadNextPiece(name, std::move(file).value(), "");
+               });
+}
+
+// A piece that the disk can't read any more becomes zeros: damage, which replay weighs.
+void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file,
+                             std::string content) {
+  const uint64_t at = content.size();
+  if (at >= file->size()) {
+    images_.push_back({name, Bytes::Own(std::move(content))});
+    return ReadNextFile();
+  }
+  const uint64_t size = std::min(kReadPieceBytes, BlockSize(file->size() - at));
+  file->Read(at, size,
+             [self = shared_from_this(), name, file, at,
+              content = std::move(content)](const Result<Bytes>& bytes) mutable {
+               if (bytes.ok()) {
+                 content += bytes->view();
+               } else if (bytes.status().code() == Code::kDataLoss) {
+                 LOG(ERROR) << "journal can't be read offset=" << at << ": " << bytes.status();
+               } else {
+                 return self->GiveUp(bytes.status());
+               }
+               content.resize(std::min(at + kReadPieceBytes, file->size()), '\0');
+               self->ReadNextPiece(name, file, std::move(content));
+             });
+}
+
+void Recovery::ReplayFiles() {
+  const Options& options = journal_->options_;
+  Result<Replayed> replayed = Replay(options.uuid, options.file_size_bytes, images_);
+  if (!replayed.ok()) return GiveUp(replayed.status());
+  replayed_ = std::move(replayed).value();
+  if (options.must_exist && replayed_.end_lsn == 0) {
+    return GiveUp(DataLoss("directory " + options.directory +
+                           " holds no readable journal, although one was written"));
+  }
+  std::erase_if(names_, [this](const std::string& name) {
+    return std::find(replayed_.unusable.begin(), replayed_.unusable.end(), name) !=
+           replayed_.unusable.end();
+  });
+  next_ = 0;
+  OpenNextFile();
+}
+
+void Recovery::OpenNextFile() {
+  if (next_ == names_.size()) return SetAsideUnusable();
+  const std::string name = names_[next_++];
+  files().Open(PathOf(name), OpenMode::kReadWrite, Caching::kPageCache,
+               [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
+                 if (!file.ok()) return self->GiveUp(file.status());
+                 self->SyncNextFile(name, std::move(file).value());
+               });
+}
+
+// What was read may lie in a volatile cache still. Its fate must be settled before a message
+// leaves.
+void Recovery::SyncNextFile(const std::string& name, std::shared_ptr<File> file) {
+  opened_.push_back({name, file, file->size()});
+  file->Sync(Then(&Recovery::OpenNextFile));
+}
+
+// Out of the way, so that the next start does not doubt the groups again that are made from now on.
+void Recovery::SetAsideUnusable() {
+  if (replayed_.unusable.empty()) {
+    return files().SyncDirectory(journal_->options_.directory, Then(&Recovery::BeginFirstFile));
+  }
+  const std::string name = replayed_.unusable.back();
+  replayed_.unusable.pop_back();
+  if (replayed_.end_lsn == 0) {
+    return files().Remove(PathOf(name), Then(&Recovery::SetAsideUnusable));
+  }
+  unfinished_.push_back(name);
+  SetAsideUnusable();
+}
+
+void Recovery::BeginFirstFile() {
+  Journal& journal = *journal_;
+  journal.pool_ = std::make_unique<FilePool>(
+      files(),
+      FilePool::Options{.directory = journal.options_.directory,
+                        .file_bytes = journal.options_.file_size_bytes,
+                        .next_number = next_number_},
+      [raw = journal_.get()](const Status& status) { raw->Fail(status); });
+  std::map<std::string, uint64_t> sequences;
+  for (const auto& [sequence, name] : replayed_.live) sequences[name] = sequence;
+  for (JournalFile& file : opened_) {
+    const auto live = sequences.find(file.name);
+    if (live != sequences.end()) {
+      journal.live_[live->second] = std::move(file);
+    } else {
+      journal.pool_->Release(std::move(file));
+    }
+  }
+  for (const RaftGroupId group : replayed_.removed) journal.ledger_.RestoreRemoved(group);
+  for (auto& [group, state] : replayed_.groups) journal.ledger_.Restore(group, state.ledger);
+  journal.next_file_ = replayed_.next_file;
+  journal.next_lsn_ = replayed_.end_lsn + 1;
+  journal.durable_lsn_ = replayed_.end_lsn;
+  journal.previous_crc_ = replayed_.end_crc;
+  // The keeper holds this recovery, and so the journal that holds this function.
+  journal.opened_ = [this](const Status& status) { OnBegun(status); };
+  journal.Roll(0);
+}
+
+void Recovery::OnBegun(const Status& status) {
+  const auto self = shared_from_this();
+  if (!status.ok()) return GiveUp(status);
+  Finish();
+}
+
+void Recovery::Finish() {
+  // Only now: while no new head said that these groups are in doubt, the evidence had to stay.
+  if (!unfinished_.empty()) {
+    const std::string name = unfinished_.back();
+    unfinished_.pop_back();
+    return files().Rename(PathOf(name), PathOf(name + ".damaged"), Then(&Recovery::Finish));
+  }
+  journal_->environment_.executor.Cancel(keeper_);
+  OpenedJournal opened;
+  opened.state = TakeState();
+  opened.journal = std::move(journal_);
+  for (const Damage& damage : opened.state.damage) {
+    LOG(ERROR) << "journal is damaged file=" << damage.file << " offset=" << damage.offset << ": "
+               << damage.what;
+  }
+  std::exchange(done_, {})(std::move(opened));
+}
+
+JournalState Recovery::TakeState() {
+  JournalState state;
+  state.removed = std::move(replayed_.removed);
+  state.nameless = std::move(replayed_.nameless);
+  state.damage = std::move(replayed_.damage);
+  for (auto& [id, replayed] : replayed_.groups) {
+    GroupState& group = state.groups[id];
+    group.record = std::move(replayed.ledger.record);
+    group.hard_state = replayed.ledger.hard_state;
+    group.epoch = replayed.ledger.epoch;
+    group.segment_end = replayed.ledger.segment_end;
+    if (!replayed.doubt.empty()) group.health = DataLoss(replayed.doubt, Reason::kReplicaSilent);
+    for (auto& [index, frame] : replayed.frames) {
+      const Result<FrameHeader> header = ParseFrameHeader(frame.view());
+      CHECK(header.ok()) << header.status();
+      group.entries.push_back({.term = header->term,
+                               .index = index,
+                               .type = EntryTypeOf(header->type),
+                               .chain = header->chain,
+                               .frame = std::move(frame)});
+    }
+  }
+  return state;
+}
+
+}  // namespace millrace::storage::journal

@@ -1,0 +1,172 @@
+#include "storage/journal/replay.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+#include "storage/journal/file_scan.h"
+#include "storage/journal/group_replay.h"
+
+namespace millrace::storage::journal {
+namespace {
+
+constexpr uint64_t kNoLimit = UINT64_MAX;
+
+class Replayer {
+ public:
+  Replayer(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& images)
+      : file_bytes_(file_bytes) {
+    for (const FileImage& image : images) files_.push_back(ScanFile(uuid, image));
+  }
+
+  Result<Replayed> Run();
+
+ private:
+  // Maps sequences to files and finds where replay begins and ends.
+  Status FindRange();
+  void WalkFile(const ScannedFile& file, uint64_t limit);
+  void Accept(const ScannedFile& file, const FoundBlock& block);
+  void Lose(const std::string& name, uint64_t offset, uint64_t last_lsn, const std::string& what);
+  // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
+  uint64_t LimitAfter(uint64_t sequence) const;
+
+  const uint64_t file_bytes_;
+  std::vector<ScannedFile> files_;
+  std::map<uint64_t, const ScannedFile*> by_sequence_;
+  uint64_t oldest_ = 0;
+  uint64_t newest_ = 0;
+
+  uint64_t expected_lsn_ = 0;             // 0: whatever the first block says
+  std::optional<uint32_t> expected_crc_;  // of the block before; nullopt after damage
+  GroupReplay groups_;
+  Replayed out_;
+};
+
+Status Replayer::FindRange() {
+  const bool has_foreign = std::any_of(files_.begin(), files_.end(),
+                                       [](const auto& file) { return file.has_foreign_blocks; });
+  // Intact heads decide before headless files, which may be recycled ones with a torn head.
+  for (const bool wants_head : {true, false}) {
+    for (const ScannedFile& file : files_) {
+      if (file.sequence == 0 || file.head.has_value() != wants_head) continue;
+      by_sequence_.try_emplace(file.sequence, &file);
+    }
+  }
+  if (by_sequence_.empty()) {
+    if (has_foreign) return FailedPrecondition("journal files belong to another data directory");
+    return Status::Ok();
+  }
+  newest_ = by_sequence_.rbegin()->first;
+  for (const FoundBlock& block : by_sequence_.rbegin()->second->blocks) {
+    if (block.header.file_sequence == newest_) oldest_ = block.header.oldest_file;
+  }
+  CHECK_GT(oldest_, 0U);
+  return Status::Ok();
+}
+
+uint64_t Replayer::LimitAfter(uint64_t sequence) const {
+  for (auto next = by_sequence_.upper_bound(sequence); next != by_sequence_.end(); ++next) {
+    if (next->second->head) return next->second->blocks.front().header.lsn;
+  }
+  return kNoLimit;
+}
+
+void Replayer::Lose(const std::string& name, uint64_t offset, uint64_t last_lsn,
+                    const std::string& what) {
+  out_.damage.push_back({.file = name,
+                         .offset = offset,
+                         .first_lsn = expected_lsn_,
+                         .last_lsn = last_lsn,
+                         .what = what});
+  groups_.OnDamage("journal file " + name + ", byte " + std::to_string(offset) + ": " + what);
+  expected_crc_.reset();
+}
+
+void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
+  expected_lsn_ = block.header.lsn + 1;
+  expected_crc_ = block.header.crc;
+  out_.end_lsn = block.header.lsn;
+  out_.end_crc = block.header.crc;
+  const Bytes bytes = file.image->bytes.Slice(block.position, block.header.length);
+  const std::optional<BlockView> view = ParseBlock(bytes.view());
+  CHECK(view.has_value());
+  const Status status = groups_.ApplyBlock(*view, bytes, block.position);
+  if (!status.ok()) {
+    Lose(file.image->name, block.position, block.header.lsn, std::string(status.message()));
+    expected_crc_ = block.header.crc;
+  }
+}
+
+void Replayer::WalkFile(const ScannedFile& file, uint64_t limit) {
+  const std::string& name = file.image->name;
+  uint64_t position = 0;
+  while (expected_lsn_ != limit) {
+    const FoundBlock* block = file.At(position);
+    const bool follows = block != nullptr &&
+                         (expected_lsn_ == 0 || block->header.lsn == expected_lsn_) &&
+                         (!expected_crc_ || block->header.previous_crc == *expected_crc_);
+    if (follows) {
+      Accept(file, *block);
+      position += BlockSize(block->header.length);
+      continue;
+    }
+    const bool was_durable =
+        limit != kNoLimit || file.SaysDurable(std::max(expected_lsn_, uint64_t{1}));
+    if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) break;
+    const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
+    const uint64_t last = next != nullptr ? next->header.lsn - 1 : limit - 1;
+    Lose(
+        name, position, last,
+        "blocks " + std::to_string(expected_lsn_) + " to " + std::to_string(last) + " are damaged");
+    if (next == nullptr) break;
+    expected_lsn_ = next->header.lsn;
+    position = next->position;
+  }
+  // Files are written with zeros to their full length before their first use, so a short one has
+  // lost bytes; in the newest, blocks that nothing later speaks of may have been among them.
+  const uint64_t size = file.image->bytes.size();
+  if (limit == kNoLimit && file.head && size < file.head->file_bytes) {
+    Lose(name, size, expected_lsn_,
+         "the file is cut off at " + std::to_string(size) + " of " +
+             std::to_string(file.head->file_bytes) + " bytes");
+  }
+  if (limit != kNoLimit && expected_lsn_ != limit) {
+    expected_lsn_ = limit;
+    expected_crc_.reset();
+  }
+}
+
+Result<Replayed> Replayer::Run() {
+  RETURN_IF_ERROR(FindRange());
+  for (uint64_t sequence = oldest_; newest_ != 0 && sequence <= newest_; ++sequence) {
+    const uint64_t limit = LimitAfter(sequence);
+    const auto found = by_sequence_.find(sequence);
+    if (found != by_sequence_.end()) {
+      out_.live[sequence] = found->second->image->name;
+      WalkFile(*found->second, limit);
+      continue;
+    }
+    Lose("of sequence " + std::to_string(sequence), 0, limit - 1, "the file is missing");
+    expected_lsn_ = limit;
+  }
+  for (const ScannedFile& file : files_) {
+    if (file.sequence != 0 || file.image->bytes.size() >= file_bytes_) continue;
+    out_.unusable.push_back(file.image->name);
+    if (newest_ == 0) continue;
+    Lose(file.image->name, file.image->bytes.size(), expected_lsn_,
+         "the file is cut off and holds no block");
+  }
+  out_.next_file = newest_ + 1;
+  std::move(groups_).Finish(&out_);
+  return std::move(out_);
+}
+
+}  // namespace
+
+Result<Replayed> Replay(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& files) {
+  return Replayer(uuid, file_bytes, files).Run();
+}
+
+}  // namespace millrace::storage::journal

@@ -1,0 +1,58 @@
+// Replay: from the bytes of all journal files to the state of every group, and what is damaged. A
+// pure function, specified in docs/formats.md, "Replay"; recovery reads the files and calls it,
+// tests call it with whatever bytes they like.
+//
+// Pure; any thread. Never fails on damage: it names it, and the groups that are in doubt because of
+// it.
+//
+//   ASSIGN_OR_RETURN(Replayed replayed, Replay(uuid, images));
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "storage/journal/format.h"
+#include "storage/journal/ledger.h"
+#include "storage/journal/records.h"
+
+namespace millrace::storage::journal {
+
+struct FileImage {
+  std::string name;
+  Bytes bytes;
+};
+
+struct ReplayedGroup {
+  GroupLedger ledger;
+  // The frames of ledger.entries, in memory of their own.
+  std::map<LogIndex, Bytes> frames;
+  // Why the group is in doubt; empty if it is not.
+  std::string doubt;
+};
+
+struct Replayed {
+  std::map<RaftGroupId, ReplayedGroup> groups;
+  std::set<RaftGroupId> removed;
+  std::set<RaftGroupId> nameless;
+  std::vector<Damage> damage;
+  // The files that replay used, by sequence; the others may be written over.
+  std::map<uint64_t, std::string> live;
+  // Names of files that hold nothing readable and are too short to be used; named in `damage`.
+  std::vector<std::string> unusable;
+  // Sequence to begin the next file with: above all that was found.
+  uint64_t next_file = 1;
+  uint64_t end_lsn = 0;  // 0: nothing was ever written
+  uint32_t end_crc = 0;
+};
+
+// FAILED_PRECONDITION if the files belong to a journal with another uuid. `file_bytes` is the least
+// size of a whole file.
+Result<Replayed> Replay(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& files);
+
+}  // namespace millrace::storage::journal

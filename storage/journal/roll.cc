@@ -1,0 +1,154 @@
+// The journal's files: when a new one begins, when old ones are given back, and what is done to
+// free them (docs/formats.md, "Journal").
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/mutants.h"
+#include "proto/frame/frame.h"
+#include "storage/journal/journal.h"
+
+namespace millrace::storage::journal {
+
+uint64_t Journal::live_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [sequence, file] : live_) bytes += file.bytes;
+  return bytes;
+}
+
+uint64_t Journal::live_files() const { return live_.size(); }
+
+bool Journal::HasRoom(uint64_t bytes) const {
+  return !live_.empty() && position_ + bytes <= live_.rbegin()->second.bytes;
+}
+
+// Begins a new file with room for `room_bytes` behind its head. Everything before is synced, since
+// commits are written one at a time: a head never promises what is not there.
+void Journal::Roll(uint64_t room_bytes) {
+  CHECK(!is_busy_);
+  is_busy_ = true;
+  environment_.executor.Cancel(marker_timer_);
+  if (MILLRACE_MUTANT(kRecycleBeforeCheckpoint) && live_.size() > 1) {
+    const uint64_t oldest = ledger_.OldestPinned().value_or(live_.rbegin()->first);
+    while (live_.begin()->first < oldest) {
+      pool_->Release(std::move(live_.begin()->second));
+      live_.erase(live_.begin());
+    }
+  }
+  const uint64_t head_bytes = kBlockHeaderSize + ledger_.CheckpointBytes() + kBlockAlignment;
+  pool_->Acquire(head_bytes + room_bytes, [alive = alive_, this](JournalFile file) {
+    if (*alive && !is_failed_) WriteHead(std::move(file));
+  });
+}
+
+void Journal::WriteHead(JournalFile file) {
+  const uint64_t sequence = next_file_++;
+  const HeadRecord head{.file_bytes = file.bytes, .group_count = ledger_.groups().size()};
+  live_[sequence] = std::move(file);
+  oldest_file_ = std::min(ledger_.OldestPinned().value_or(sequence), sequence);
+  position_ = 0;
+  BlockWriter writer = StartBlocks(kHeadBlock, UINT32_MAX);
+  ledger_.WriteCheckpoint(head, &writer);
+  WriteBlocks(std::move(writer), [this] { OnHeadSynced(); });
+}
+
+// Now that a later checkpoint is durable, the files before the oldest one that it needs may be
+// written over.
+void Journal::OnHeadSynced() {
+  while (live_.begin()->first < oldest_file_) {
+    JournalFile file = std::move(live_.begin()->second);
+    live_.erase(live_.begin());
+    pool_->Release(std::move(file));
+  }
+  ledger_.ForgetTruncationsBefore(oldest_file_);
+  // The head covers everything before it, and nothing is lost with it alone.
+  needs_marker_ = false;
+  is_busy_ = false;
+  PublishPressure();
+  if (opened_) {
+    environment_.executor.Post(
+        [opened = std::exchange(opened_, {})]() mutable { opened(Status::Ok()); });
+  }
+  AskForSegments();
+  CopyForward();
+  Flush();
+}
+
+// Files come back at a roll only. When appends are refused for want of space nothing would fill the
+// newest file, so that it is given up early.
+bool Journal::WantsEarlyRoll() const {
+  if (live_.size() < 2 || live_bytes() * 4 <= options_.live_bytes_max * 3) return false;
+  const uint64_t newest = live_.rbegin()->first;
+  const uint64_t oldest = std::min(ledger_.OldestPinned().value_or(newest), newest);
+  const auto freed = std::distance(live_.begin(), live_.lower_bound(oldest));
+  return freed > 0 && static_cast<size_t>(freed) * 4 >= live_.size();
+}
+
+void Journal::AskForSegments() {
+  if (!pin_listener_ || live_.size() < 2 || live_bytes() * 2 <= options_.live_bytes_max) return;
+  // The older half is wanted back.
+  auto middle = live_.begin();
+  std::advance(middle, (live_.size() - 1) / 2);
+  const std::vector<RaftGroupId> groups = ledger_.PinningGroups(middle->first);
+  if (!groups.empty()) pin_listener_(groups);
+}
+
+// Rewrites what is left of the oldest file, once that is little: entries that can't be committed
+// keep their files alive otherwise.
+void Journal::CopyForward() {
+  if (is_copying_ || live_.size() < 3) return;
+  if (live_bytes() * 4 <= options_.live_bytes_max * 3) return;
+  const uint64_t oldest = live_.begin()->first;
+  const uint64_t bytes = ledger_.PinnedBytes(oldest);
+  if (bytes == 0 || bytes * 4 > options_.file_size_bytes || oldest == copied_file_) return;
+  is_copying_ = true;
+  copied_file_ = oldest;
+  ReadNextCopy(ledger_.EntriesIn(oldest));
+}
+
+void Journal::ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left) {
+  while (!left.empty()) {
+    const auto [group, index] = left.back();
+    left.pop_back();
+    if (!ledger_.IsLive(group)) continue;
+    const auto& entries = ledger_.at(group).entries;
+    const auto entry = entries.find(index);
+    if (entry == entries.end() || entry->second.place.file != copied_file_) continue;
+    const auto file = live_.find(copied_file_);
+    if (file == live_.end()) break;
+    Copy copy{.group = group, .index = index, .place = entry->second.place};
+    const std::shared_ptr<File> open = file->second.file;
+    open->Read(
+        copy.place.offset, copy.place.size,
+        [alive = alive_, this, open, copy, left = std::move(left)](Result<Bytes> frame) mutable {
+          if (!*alive || is_failed_) return;
+          OnCopyRead(std::move(copy), frame);
+          ReadNextCopy(std::move(left));
+        });
+    return;
+  }
+  is_copying_ = false;
+  if (!copies_.empty()) ScheduleFlush();
+}
+
+void Journal::OnCopyRead(Copy copy, const Result<Bytes>& frame) {
+  if (!frame.ok()) return Fail(frame.status());
+  // The file may have been recycled while it was read; then nobody needs the copy.
+  if (!live_.contains(copy.place.file)) return;
+  const Result<FrameHeader> header = ParseFrame(frame->view());
+  if (!header.ok()) return Fail(header.status().With("read an entry back from the journal"));
+  if (header->group != copy.group || header->index != copy.index) {
+    return Fail(DataLoss("the journal's file holds another entry than was written there"));
+  }
+  copy.frame = *frame;
+  copies_.push_back(std::move(copy));
+}
+
+void Journal::PublishPressure() {
+  const double share =
+      static_cast<double>(live_bytes()) / static_cast<double>(options_.live_bytes_max);
+  shared_->pressure.store(share, std::memory_order_relaxed);
+}
+
+}  // namespace millrace::storage::journal
