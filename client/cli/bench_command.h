@@ -1,0 +1,48 @@
+// `millrace bench produce|consume`.
+//
+// On main's thread.
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "client/cli/cli.h"
+#include "client/cli/common_options.h"
+#include "client/cli/histogram.h"
+#include "client/cli/output.h"
+
+namespace millrace::client::cli {
+
+void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chosen);
+
+struct BenchOptions {
+  CommonOptions common;
+  std::string topic;
+  uint64_t record_size = 1024;
+  uint64_t records = 100000;
+  double rate = 0;  // records a second, of all producers; 0: as fast as it goes
+  uint32_t producers = 1;
+};
+
+// What a run measured.
+struct BenchResult {
+  uint64_t records = 0;
+  uint64_t bytes = 0;  // of values
+  Duration elapsed{0};
+  double cpu_seconds = 0;  // of this process
+  Histogram latency;
+};
+
+// records_per_second, megabytes_per_second (10^6 bytes), latency_ms { p50, p99, p999, max },
+// cpu_seconds.
+Json BenchToJson(const BenchResult& result);
+void PrintBench(const BenchResult& result, bool is_json);
+// Of the process so far, user and system.
+double CpuSeconds();
+
+// bench_produce.cc and bench_consume.cc
+int BenchProduce(const BenchOptions& options);
+int BenchConsume(const BenchOptions& options);
+
+}  // namespace millrace::client::cli

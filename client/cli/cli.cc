@@ -1,0 +1,53 @@
+#include "client/cli/cli.h"
+
+#include <cstdlib>
+#include <memory>
+
+#include "client/cli/bench_command.h"
+#include "client/cli/cluster_command.h"
+#include "client/cli/common_options.h"
+#include "client/cli/consume_command.h"
+#include "client/cli/output.h"
+#include "client/cli/produce_command.h"
+#include "client/cli/topic_command.h"
+
+namespace millrace::client::cli {
+namespace {
+
+constexpr char kBootstrapVariable[] = "MILLRACE_BOOTSTRAP";
+constexpr char kBootstrapDefault[] = "127.0.0.1:7440";
+constexpr int kUsageError = 2;
+
+std::string BootstrapFromEnvironment() {
+  const char* value = std::getenv(kBootstrapVariable);
+  return value != nullptr && *value != '\0' ? value : kBootstrapDefault;
+}
+
+}  // namespace
+
+void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* chosen) {
+  AddTopicCommand(app, bootstrap, chosen);
+  AddProduceCommand(app, bootstrap, chosen);
+  AddConsumeCommand(app, bootstrap, chosen);
+  AddClusterCommand(app, bootstrap, chosen);
+  AddBenchCommand(app, bootstrap, chosen);
+}
+
+int Run(int argc, char** argv, const AddCommands& add_commands) {
+  CLI::App app("Millrace: an event streaming platform in one binary", "millrace");
+  app.require_subcommand(1);
+  Command chosen;
+  if (add_commands) add_commands(app, &chosen);
+  AddClientCommands(app, BootstrapFromEnvironment(), &chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    PrintError(std::string(error.what()) + " (--help tells more)");
+    return kUsageError;
+  }
+  return chosen ? chosen() : kUsageError;
+}
+
+}  // namespace millrace::client::cli

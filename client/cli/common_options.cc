@@ -1,0 +1,37 @@
+#include "client/cli/common_options.h"
+
+#include "raft/runtime/network.h"
+
+namespace millrace::client::cli {
+
+void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
+                      CommonOptions* options) {
+  command
+      ->add_option(
+          "--bootstrap", options->bootstrap,
+          "HOST:PORT of one or more brokers, separated by commas (else MILLRACE_BOOTSTRAP)")
+      ->capture_default_str();
+  options->output = formats.front();
+  command->add_option("-o,--output", options->output, "How to print")
+      ->check(CLI::IsMember(formats))
+      ->capture_default_str();
+  command->add_option("--timeout", options->timeout_seconds, "Seconds to wait for the cluster")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+Result<std::vector<std::string>> ParseBootstrap(const std::string& text) {
+  std::vector<std::string> addresses;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    const Result<Endpoint> endpoint = ParseEndpoint(part);
+    if (!endpoint.ok()) return endpoint.status().With("--bootstrap");
+    addresses.push_back(endpoint->ToString());
+    begin = end + 1;
+  }
+  return addresses;
+}
+
+}  // namespace millrace::client::cli

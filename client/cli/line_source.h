@@ -1,0 +1,55 @@
+// Lines of a file or of stdin, read without waiting: what is there now, or nothing yet.
+//
+// On main's thread.
+//
+//   ASSIGN_OR_RETURN(LineSource lines, LineSource::Open("flights.jsonl"));
+//   std::string_view line;
+//   switch (lines.Next(&line)) { case LineSource::kLine: ...; case kNothingYet: ask again later;
+//   ... }
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proto/base/status.h"
+
+namespace millrace::client::cli {
+
+class LineSource {
+ public:
+  enum Outcome { kLine, kNothingYet, kEnd, kFailed };
+
+  // `path` empty or "-": stdin. NOT_FOUND or PERMISSION_DENIED naming the file.
+  static Result<LineSource> Open(const std::string& path);
+  LineSource(LineSource&& other) noexcept;
+  LineSource& operator=(LineSource&&) = delete;
+  ~LineSource();
+
+  // The next line without its end, valid until the next call. A last line may lack its end. A line
+  // longer than kLineBytesMax fails; error() says why.
+  Outcome Next(std::string_view* line);
+  const Status& error() const { return error_; }
+
+  // 0 if it is no regular file.
+  uint64_t total_bytes() const { return total_bytes_; }
+  uint64_t bytes_read() const { return bytes_read_; }
+
+  static constexpr size_t kLineBytesMax = size_t{16} << 20;
+
+ private:
+  LineSource(int fd, std::string name, uint64_t total_bytes);
+  Outcome Fill();
+
+  int fd_;
+  std::string name_;
+  uint64_t total_bytes_;
+  uint64_t bytes_read_ = 0;
+  std::string buffer_;
+  size_t begin_ = 0;    // of what was not given out
+  size_t scanned_ = 0;  // no line end before here
+  bool is_at_end_ = false;
+  Status error_;
+};
+
+}  // namespace millrace::client::cli

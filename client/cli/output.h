@@ -1,0 +1,51 @@
+// What the commands print: tables for people, JSON for programs, errors as one line.
+//
+// Any thread, one at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "proto/base/status.h"
+
+namespace millrace::client::cli {
+
+// JSON whose keys keep the order in which they were set.
+using Json = nlohmann::ordered_json;
+
+// "error: ..." on stderr, on one line.
+void PrintError(std::string_view message);
+// The same of a Status; the command's exit code.
+int Fail(const Status& status);
+
+// On stdout with a line end.
+void PrintJson(const Json& json);
+
+// Columns as wide as their widest cell, two spaces apart, numbers to the right.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> head) { rows_.push_back(std::move(head)); }
+  void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string ToString() const;
+  void Print() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// A record's bytes as JSON: null, a string, or base64 where they are no UTF-8; then `name`_encoding
+// says so.
+void SetBytes(Json* json, const std::string& name, std::optional<std::string_view> bytes);
+
+// RFC 4648, with padding.
+std::string Base64(std::string_view bytes);
+
+// "1,234,567"
+std::string WithThousands(uint64_t number);
+
+}  // namespace millrace::client::cli
