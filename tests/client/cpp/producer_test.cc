@@ -1,0 +1,217 @@
+#include "client/cpp/producer.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/client/cpp/model_brokers.h"
+
+namespace millrace::client {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr BrokerId kOne{1};
+constexpr BrokerId kTwo{2};
+
+class ProducerTest : public ::testing::Test {
+ protected:
+  explicit ProducerTest(const ProducerOptions& options = {})
+      : producer_(options, {.id = ProducerId(5), .inflight_batches_max = 3}, Random(1)) {
+    handle_ = producer_.AddPartition({ModelBrokers::kTopic, PartitionId(0)});
+    producer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(1)});
+  }
+
+  void Send(const std::string& value) {
+    const Status sent = producer_.Send(handle_, {.value = value}, now_);
+    ASSERT_TRUE(sent.ok()) << sent;
+  }
+  // Batches that Poll put out since the last call, with the brokers they go to.
+  std::vector<std::pair<BrokerId, v1::ProduceBatch>> Polled() {
+    output_ = {};
+    producer_.Poll(now_, &output_);
+    producer_.CheckInvariants();
+    std::vector<std::pair<BrokerId, v1::ProduceBatch>> batches;
+    for (const ProducerOutput::Message& message : output_.messages) {
+      std::string bytes;
+      for (const Bytes& piece : message.pieces) bytes += piece.view();
+      v1::ProduceRequest request;
+      EXPECT_TRUE(request.ParseFromString(bytes));
+      for (const auto& batch : request.batches()) batches.emplace_back(message.to, batch);
+    }
+    return batches;
+  }
+  void Acknowledge(const v1::ProduceBatch& batch, int64_t base_offset) {
+    v1::ProduceResult result;
+    result.set_batch_id(batch.batch_id());
+    result.set_base_offset(base_offset);
+    producer_.OnResult(kOne, result, now_);
+  }
+  void Refuse(const v1::ProduceBatch& batch, Code code, Reason reason = Reason::kNone) {
+    v1::ProduceResult result;
+    result.set_batch_id(batch.batch_id());
+    result.mutable_error()->set_code(static_cast<int>(code));
+    result.mutable_error()->set_message("refused");
+    result.mutable_error()->mutable_info()->set_reason(std::string(ReasonName(reason)));
+    producer_.OnResult(kOne, result, now_);
+  }
+
+  MonotonicTime now_{1s};
+  Producer producer_;
+  uint32_t handle_ = 0;
+  ProducerOutput output_;
+};
+
+TEST_F(ProducerTest, Poll_SendsAtOnce_WhenNothingIsInFlight) {
+  Send("a");
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].first, kOne);
+  EXPECT_EQ(batches[0].second.batch().producer_id(), 5u);
+  EXPECT_EQ(batches[0].second.batch().first_sequence(), 0u);
+}
+
+TEST_F(ProducerTest, Poll_Collects_WhileABatchIsInFlight_UntilLingerPasses) {
+  Send("a");
+  ASSERT_EQ(Polled().size(), 1u);
+  Send("b");
+  Send("c");
+  EXPECT_TRUE(Polled().empty());
+  ASSERT_TRUE(output_.wake_at.has_value());
+  now_ = *output_.wake_at;
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].second.batch().record_count(), 2u);
+  EXPECT_EQ(batches[0].second.batch().first_sequence(), 1u);
+}
+
+TEST_F(ProducerTest, Poll_SendsWhatWasCollected_WhenTheAnswerComes) {
+  Send("a");
+  const auto first = Polled();
+  Send("b");
+  Acknowledge(first[0].second, 7);
+  EXPECT_EQ(Polled().size(), 1u);
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].base_offset, Offset(7));
+}
+
+TEST_F(ProducerTest, Poll_KeepsNoMoreBatchesInFlight_ThanTheBrokerRemembers) {
+  producer_.Flush();
+  size_t sent = 0;
+  for (int i = 0; i < 10; ++i) {
+    Send("x");
+    sent += Polled().size();
+  }
+  EXPECT_EQ(sent, 3u);
+}
+
+TEST_F(ProducerTest, StreamClosed_SendsAgain_WithTheSameSequencesAndNewIds) {
+  Send("a");
+  const auto before = Polled();
+  producer_.OnStreamClosed(kOne, now_);
+  EXPECT_TRUE(Polled().empty()) << "before the back-off has passed";
+  EXPECT_TRUE(output_.wants_metadata);
+  now_ += 1s;
+  const auto after = Polled();
+  ASSERT_EQ(after.size(), 1u);
+  EXPECT_EQ(after[0].second.batch().SerializeAsString(),
+            before[0].second.batch().SerializeAsString());
+  EXPECT_NE(after[0].second.batch_id(), before[0].second.batch_id());
+}
+
+TEST_F(ProducerTest, NewLeader_GetsEverythingUnanswered_AtOnceAndInOrder) {
+  producer_.Flush();
+  Send("a");
+  Polled();
+  Send("b");
+  Polled();
+  producer_.OnLeader(handle_, {.broker = kTwo, .epoch = Term(2)});
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_EQ(batches[0].first, kTwo);
+  EXPECT_EQ(batches[0].second.batch().first_sequence(), 0u);
+  EXPECT_EQ(batches[1].second.batch().first_sequence(), 1u);
+}
+
+TEST_F(ProducerTest, OnLeader_IgnoresAnOlderEpoch) {
+  producer_.OnLeader(handle_, {.broker = kTwo, .epoch = Term(3)});
+  producer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(2)});
+  Send("a");
+  EXPECT_EQ(Polled().at(0).first, kTwo);
+}
+
+TEST_F(ProducerTest, LateAnswerToAnEarlierAttempt_IsIgnored) {
+  Send("a");
+  const auto before = Polled();
+  producer_.OnLeader(handle_, {.broker = kTwo, .epoch = Term(2)});
+  Polled();
+  Acknowledge(before[0].second, 3);
+  Polled();
+  EXPECT_TRUE(output_.reports.empty());
+  EXPECT_EQ(producer_.unanswered_records(), 1u);
+}
+
+TEST_F(ProducerTest, RefusedForGood_EndsThePartition_AndReportsEveryRecord) {
+  Send("a");
+  const auto first = Polled();
+  Send("b");
+  Refuse(first[0].second, Code::kInvalidArgument);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 2u);
+  EXPECT_EQ(output_.reports[1].status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(producer_.unanswered_records(), 0u);
+  EXPECT_FALSE(producer_.Send(handle_, {.value = "c"}, now_).ok());
+}
+
+TEST_F(ProducerTest, UnknownTopic_IsTriedAgain_ForAWhileOnly) {
+  Send("a");
+  Refuse(Polled().at(0).second, Code::kNotFound, Reason::kUnknownTopic);
+  now_ += 1s;
+  auto again = Polled();
+  ASSERT_EQ(again.size(), 1u);
+  now_ += 5s;
+  Refuse(again[0].second, Code::kNotFound, Reason::kUnknownTopic);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.reason(), Reason::kUnknownTopic);
+}
+
+TEST_F(ProducerTest, DeliveryTimeout_FailsWhatIsUnanswered) {
+  Send("a");
+  Polled();
+  now_ += 200s;
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.code(), Code::kDeadlineExceeded);
+}
+
+TEST_F(ProducerTest, Send_RefusesARecord_ThatNoBrokerWouldTake) {
+  const std::string huge(2 << 20, 'x');
+  const Status sent = producer_.Send(handle_, {.value = huge}, now_);
+  EXPECT_EQ(sent.reason(), Reason::kBatchTooLarge);
+}
+
+class SmallProducerTest : public ProducerTest {
+ protected:
+  SmallProducerTest()
+      : ProducerTest({.batch_bytes_max = 100,
+                      .memory_bytes_max = 300,
+                      .inflight_bytes_max = 500,
+                      .message_bytes_max = 150}) {}
+};
+
+TEST_F(SmallProducerTest, Send_Refuses_WhenMemoryIsFull_AndTakesMoreOnceAnswered) {
+  const std::string value(90, 'x');
+  Send(value);
+  Send(value);
+  Send(value);
+  EXPECT_EQ(producer_.Send(handle_, {.value = value}, now_).code(), Code::kResourceExhausted);
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 2u) << "the third still collects";
+  EXPECT_EQ(output_.messages.size(), 2u) << "each batch fills a message";
+  Acknowledge(batches[0].second, 0);
+  EXPECT_TRUE(producer_.HasRoom(94));
+}
+
+}  // namespace
+}  // namespace millrace::client
