@@ -105,6 +105,7 @@ class GrpcEdge::Server {
 
 Result<Endpoint> GrpcEdge::Server::Start() {
   CHECK(services_.empty()) << "an edge is started twice";
+  CHECK(shard_.IsOwnerThread());
   RETURN_IF_ERROR(CheckListen(options_.listen));
   gpr_set_log_function(LogFromGrpc);
   grpc::EnableDefaultHealthCheckService(true);
@@ -154,6 +155,7 @@ void GrpcEdge::Server::SetServing(bool is_serving) {
 
 void GrpcEdge::Server::Stop() {
   if (server_ == nullptr) return;
+  CHECK(shard_.IsOwnerThread());
   SetServing(false);
   table_->Abort(Unavailable("the broker is stopping"));
   if (!loop_->PumpUntil([this] { return table_->is_idle(); }, options_.stop_time_max)) {

@@ -97,13 +97,8 @@ class EdgeHarness {
   }
 
   // Runs `task` on the shard, and waits for it.
-  void OnShard(std::function<void()> task) {
-    std::promise<void> done;
-    shard_.executor().Post([&] {
-      task();
-      done.set_value();
-    });
-    done.get_future().wait();
+  void OnShard(const std::function<void()>& task) {
+    shard_.RunAndWait([&task] { task(); });
   }
   // Waits until `is_so`, asked on the shard, is true; false when the time is over.
   bool WaitUntil(const std::function<bool()>& is_so) {

@@ -70,8 +70,8 @@ class ServerTest : public ::testing::Test {
   bool Serves() { return harness_.CallUnary(kUnaryMethod, "ping").body == "ping"; }
   Result<Endpoint> StartAnother(const Endpoint& listen) {
     Result<Endpoint> bound = Endpoint();
-    harness_.OnShard([&] {
-      LoopThread shard("other");
+    LoopThread shard("other");
+    shard.RunAndWait([&] {
       RealClock clock;
       ServiceRegistry registry;
       GrpcEdge edge({.listen = listen}, shard.executor(), clock, registry);
