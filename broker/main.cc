@@ -195,23 +195,19 @@ Status RunServer(const broker::config::Texts& flags) {
 int Main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  CLI::App app("Millrace: event streaming on Raft, in one binary", "millrace");
-  app.set_version_flag("--version", MILLRACE_VERSION);
-  app.require_subcommand(1);
-  broker::config::ServerFlags server_flags;
-  CLI::App* server = app.add_subcommand("server", "Run a broker");
-  server_flags.AddTo(*server);
-  Status status;
-  server->callback([&] { status = RunServer(server_flags.given()); });
-  client::cli::Commands commands(app);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  if (status.ok()) return commands.exit_code();
-  std::cerr << "millrace: " << status.message() << std::endl;
-  return 1;
+  broker::config::ServerFlags flags;
+  return client::cli::Run(argc, argv, [&flags](CLI::App& app, client::cli::Command* chosen) {
+    app.set_version_flag("--version", MILLRACE_VERSION);
+    CLI::App* server = app.add_subcommand("server", "Run a broker");
+    flags.AddTo(*server);
+    server->callback([&flags, chosen] {
+      *chosen = [&flags] {
+        const Status status = RunServer(flags.given());
+        if (!status.ok()) std::cerr << "millrace: " << status.message() << std::endl;
+        return status.ok() ? 0 : 1;
+      };
+    });
+  });
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ using internal::v1::LeaderReport;
 
 // Reports are sent on every change; now and then all again, should one have been lost.
 constexpr Duration kReportInterval = std::chrono::seconds(1);
-constexpr Duration kRegisterRetry = std::chrono::milliseconds(50);
+constexpr Duration kRegisterRetry = std::chrono::milliseconds(10);
 constexpr Duration kRegisterTimeout = std::chrono::seconds(2);
 
 raft::HostOptions WithSelf(raft::HostOptions options, Voter self) {
@@ -51,6 +51,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                .client_address = options.client_address,
                .cluster_size = options.members.size(),
                .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
+               .is_ready = [this] { return is_ready_; },
                .once_image_changed =
                    [this](Task task) { image_listeners_.push_back(std::move(task)); }},
       metadata_service_(context_),
@@ -68,9 +69,12 @@ Node::Node(const NodeOptions& options, const Environment& environment,
     }
     controller_.Execute(
         [request](const Image& image) { return DecideRegister(image, request->broker()); },
-        [done = std::move(done)](Status status) mutable {
+        [this, done = std::move(done)](Status status) mutable {
           if (!status.ok()) return done(std::move(status));
-          done(Bytes());
+          internal::v1::RegisterReply reply;
+          reply.set_commit_index(
+              host_.Find(kControllerGroup)->core().commit_index().value());
+          done(Bytes::Own(reply.SerializeAsString()));
         });
   });
   controller_.SetListener(
@@ -201,12 +205,14 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
 }
 
 void Node::CheckReady() {
-  const BrokerInfo* self = controller_.image().FindBroker(context_.self.broker);
-  const bool is_registered = self != nullptr && self->incarnation == context_.self.incarnation &&
-                             self->client_address == options_.client_address;
+  if (is_ready_) return;
   const bool has_controller = controller_.leadership().leader.broker != BrokerId();
-  if (!is_registered && has_controller) Register();
-  if (is_ready_ || !is_registered || !has_controller) return;
+  const raft::Replica* controller = host_.Find(kControllerGroup);
+  if (has_controller && !caught_up_at_.has_value()) Register();
+  if (!has_controller || !caught_up_at_.has_value() || controller->applied() < *caught_up_at_) {
+    return;
+  }
+  CHECK(controller_.image().FindBroker(context_.self.broker) != nullptr);
   is_ready_ = true;
   LOG(INFO) << "ready broker=" << context_.self.broker
             << " controller=" << controller_.leadership().leader.broker;
@@ -214,6 +220,8 @@ void Node::CheckReady() {
   for (Task& listener : listeners) listener();
 }
 
+// At every start, also where the registration stands already: the answer tells how far this broker's own
+// image must have come before it may say that something does not exist.
 void Node::Register() {
   if (is_registering_) return;
   is_registering_ = true;
@@ -223,18 +231,29 @@ void Node::Register() {
   request.mutable_broker()->set_client_address(options_.client_address);
   context_.AskController(
       kForwardRegister, Bytes::Own(request.SerializeAsString()), kRegisterTimeout,
-      [this, alive = is_alive_](Result<Bytes> reply) {
+      [this, alive = is_alive_](Result<Bytes> body) {
         if (!*alive) return;
-        if (!reply.ok() && reply.status().code() == Code::kFailedPrecondition) {
-          return Fatal(reply.status());
+        is_registering_ = false;
+        if (!body.ok()) {
+          if (body.status().code() == Code::kFailedPrecondition) return Fatal(body.status());
+          return CheckReadySoon();
         }
-        // Until the record is applied here, or after an error that will pass.
-        register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive] {
-          if (!*alive) return;
-          is_registering_ = false;
-          CheckReady();
-        });
+        internal::v1::RegisterReply reply;
+        if (reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
+          caught_up_at_ = LogIndex(reply.commit_index());
+        }
+        CheckReadySoon();
       });
+}
+
+// An error that will pass, or entries that are still on their way.
+void Node::CheckReadySoon() {
+  environment_.executor.Cancel(register_timer_);
+  register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive = is_alive_] {
+    if (!*alive || is_ready_) return;
+    CheckReady();
+    if (!is_registering_) CheckReadySoon();
+  });
 }
 
 std::vector<GroupLeader> Node::LedGroups() const {

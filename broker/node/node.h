@@ -12,6 +12,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,7 @@ class Node final : public raft::TransportHandler {
   void Start(OnFatal on_fatal);
   // Forgets all replicas; nothing is called back after.
   void Stop();
-  // Calls `task` once this broker is registered and knows the controller's leader.
+  // Calls `task` once this broker is registered and its image is as new as anybody's when it asked.
   void OnceReady(Task task);
   bool is_ready() const { return is_ready_; }
 
@@ -89,6 +90,7 @@ class Node final : public raft::TransportHandler {
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   void Register();
   void CheckReady();
+  void CheckReadySoon();
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
   std::vector<internal::v1::GroupLeader> LedGroups() const;
   void ReportRegularly();
@@ -118,6 +120,8 @@ class Node final : public raft::TransportHandler {
   bool is_started_ = false;
   bool is_ready_ = false;
   bool is_registering_ = false;
+  // Where the controller's log was when this boot's registration was answered.
+  std::optional<LogIndex> caught_up_at_;
   TimerId register_timer_;
   TimerId report_timer_;
   // Guards callbacks that outlive the node; shared with those alone.

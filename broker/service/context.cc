@@ -8,6 +8,10 @@ namespace millrace::broker {
 Result<const TopicInfo*> ServiceContext::FindTopic(std::string_view name, TopicId id) const {
   const TopicInfo* topic = name.empty() ? image().FindTopic(id) : image().FindTopic(name);
   if (topic != nullptr) return topic;
+  if (!is_ready()) {
+    return Unavailable("this broker is starting and does not know all topics yet",
+                       Reason::kNotInitialized);
+  }
   if (!name.empty()) {
     return NotFound("topic \"" + std::string(name) + "\" does not exist", Reason::kUnknownTopic);
   }

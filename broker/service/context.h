@@ -45,12 +45,14 @@ struct ServiceContext {
   size_t cluster_size = 1;
   // Once the bootstrap is done; 0 before.
   std::function<uint64_t()> cluster_uuid;
+  // Whether this broker's image is new enough to say that something does not exist.
+  std::function<bool()> is_ready;
   // Calls the task once, after the next change of the image.
   std::function<void(Task)> once_image_changed;
 
   const Image& image() const { return controller.image(); }
 
-  // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it.
+  // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it; UNAVAILABLE while this broker starts.
   Result<const TopicInfo*> FindTopic(std::string_view name, TopicId id) const;
   Result<const PartitionInfo*> FindPartition(const PartitionName& name) const;
   // Who leads the group, as far as is known here; broker 0 if nobody is.

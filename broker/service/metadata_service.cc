@@ -75,6 +75,10 @@ void MetadataService::DescribeTopics(Call& call) const {
   if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
     return call.Fail(InvalidArgument("the request is not a DescribeTopicsRequest"));
   }
+  if (!context_->is_ready()) {
+    return call.Fail(Unavailable("this broker is starting and does not know all topics yet",
+                                 Reason::kNotInitialized));
+  }
   std::vector<const TopicInfo*> topics;
   for (const std::string& name : request.names()) {
     const Result<const TopicInfo*> topic =

@@ -83,12 +83,12 @@ void SimDisk::PowerLoss(Random& random) {
     if (is_kept()) durable_.Apply(change);
   }
   name_changes_.clear();
-  // A file whose directory's own name is lost can't be reached.
-  std::erase_if(durable_.files, [this](const auto& file) {
-    return !durable_.directories.contains(ParentOf(file.first));
-  });
+  // A name whose directory's own name is lost can't be reached; parents sort before children.
   std::erase_if(durable_.directories, [this](const std::string& directory) {
     return !durable_.directories.contains(ParentOf(directory));
+  });
+  std::erase_if(durable_.files, [this](const auto& file) {
+    return !durable_.directories.contains(ParentOf(file.first));
   });
   for (const std::weak_ptr<Node>& weak : nodes_) {
     const NodePtr node = weak.lock();
