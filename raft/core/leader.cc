@@ -20,22 +20,17 @@ void Raft::UpdateProgressMembers() {
   });
   for (const Voter& voter : others) {
     auto [at, is_new] = leader.progress.try_emplace(voter);
-    if (is_new) {
-      at->second.next = log_.last_index() + 1;
-      at->second.is_active = true;  // Until the first check, silence proves nothing.
-    }
+    if (is_new) at->second.next = log_.last_index() + 1;
   }
 }
 
 void Raft::TickLeader() {
   Leader& leader = std::get<Leader>(role_);
-  if (++leader.quorum_elapsed >= options_.election_timeout_ticks) {
-    leader.quorum_elapsed = 0;
-    if (!CheckQuorum() && !MILLRACE_MUTANT(kLeaderKeepsTalkingWithoutQuorum)) {
-      // A leader without a quorum must fall silent, or it keeps the voters of a healthy
-      // majority loyal to it.
-      return BecomeFollower(term(), Voter{});
-    }
+  for (auto& [voter, progress] : leader.progress) ++progress.silent_ticks;
+  if (!IsHeardByQuorum() && !MILLRACE_MUTANT(kLeaderKeepsTalkingWithoutQuorum)) {
+    // A leader without a quorum must fall silent, or it keeps the voters of a healthy majority
+    // loyal to it.
+    return BecomeFollower(term(), Voter{});
   }
   for (auto& [voter, progress] : leader.progress) {
     if (progress.inflight.empty() || MILLRACE_MUTANT(kLostWindowIsNeverProbed)) continue;
@@ -50,15 +45,14 @@ void Raft::TickLeader() {
   }
 }
 
-bool Raft::CheckQuorum() {
-  Leader& leader = std::get<Leader>(role_);
-  const bool has_quorum = HasQuorum(configuration(), [&](const Voter& voter) {
+bool Raft::IsHeardByQuorum() const {
+  const Leader& leader = std::get<Leader>(role_);
+  return HasQuorum(configuration(), [&](const Voter& voter) {
     if (voter == options_.self) return true;
     auto progress = leader.progress.find(voter);
-    return progress != leader.progress.end() && progress->second.is_active;
+    return progress != leader.progress.end() &&
+           progress->second.silent_ticks < options_.election_timeout_ticks;
   });
-  for (auto& [voter, progress] : leader.progress) progress.is_active = false;
-  return has_quorum;
 }
 
 void Raft::SendHeartbeats() {
@@ -166,7 +160,7 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
   auto found = leader->progress.find(from);
   if (found == leader->progress.end()) return;
   Progress& progress = found->second;
-  progress.is_active = true;
+  progress.silent_ticks = 0;
   if (reply.success) {
     if (reply.index > log_.last_index()) return;
     Acknowledge(&progress, reply.index);
@@ -193,7 +187,7 @@ void Raft::OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply) {
   auto found = leader->progress.find(from);
   if (found == leader->progress.end()) return;
   Progress& progress = found->second;
-  progress.is_active = true;
+  progress.silent_ticks = 0;
   progress.read_round = std::max(progress.read_round, reply.read_round);
   if (progress.state == Progress::kProbe) progress.is_probe_sent = false;
   if (progress.match < log_.last_index()) SendEntries(from, &progress);

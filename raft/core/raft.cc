@@ -124,9 +124,13 @@ Status Raft::Propose(Entry entry) {
     return ResourceExhausted("too many bytes wait to be committed", Reason::kThrottled)
         .RetryAfterMs(20);
   }
-  if (entry.type == EntryType::kConfiguration &&
-      (!has_committed_in_term() || configurations_.back().index > commit_index_)) {
-    return FailedPrecondition("another configuration change is under way");
+  if (entry.type == EntryType::kConfiguration) {
+    if (!has_committed_in_term()) {
+      return FailedPrecondition("the leader has not committed in its term yet");
+    }
+    if (configurations_.back().index > commit_index_) {
+      return FailedPrecondition("another configuration change is under way");
+    }
   }
   leader->uncommitted_bytes = bytes;
   AppendToLog(std::move(entry));

@@ -184,7 +184,7 @@ class Raft {
     LogIndex next{1};
     bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat
     bool is_reading = false;     // entries below the tail are being read for it
-    bool is_active = false;      // heard from since the last quorum check
+    uint32_t silent_ticks = 0;   // since it was heard from
     std::deque<Sent> inflight;
     uint64_t inflight_bytes = 0;
     uint32_t ticks_without_answer = 0;
@@ -203,7 +203,6 @@ class Raft {
   struct Leader {
     std::map<Voter, Progress> progress;
     uint32_t heartbeat_elapsed = 0;
-    uint32_t quorum_elapsed = 0;
     uint64_t uncommitted_bytes = 0;
     uint64_t read_round = 0;
     bool is_read_round_open = false;  // its heartbeats have not left yet; further requests may join
@@ -257,7 +256,7 @@ class Raft {
 
   // leader.cc
   void TickLeader();
-  bool CheckQuorum();
+  bool IsHeardByQuorum() const;
   void SendHeartbeats();
   void SendHeartbeat(const Voter& to, const Progress& progress);
   void SendEntries(const Voter& to, Progress* progress);

@@ -18,7 +18,7 @@
 namespace millrace::simulation::core {
 namespace {
 
-constexpr uint64_t kCleanSeeds = 4'000;
+constexpr uint64_t kCleanSeeds = 3'000;
 constexpr uint64_t kSeedsToFindMutantMax = 500;
 
 TEST(SimulationTest, RandomSeeds_FindNoAnomaly) {

@@ -1,0 +1,428 @@
+#include "tests/raft/core/lab.h"
+
+#include <algorithm>
+#include <sstream>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/checksum.h"
+
+namespace millrace::raft::core {
+namespace {
+
+constexpr size_t kEntryBytes = 10;
+
+uint32_t IdOf(const Voter& voter) { return voter.broker.value(); }
+
+std::vector<Voter> VotersNamed(const std::string& list) {
+  std::vector<Voter> voters;
+  for (const std::string& name : Split(list, ',')) voters.push_back(VoterNamed(name));
+  std::sort(voters.begin(), voters.end());
+  return voters;
+}
+
+// "3@1": index 3 of term 1.
+std::pair<LogIndex, Term> PlaceNamed(const std::string& text) {
+  const std::vector<std::string> parts = Split(text, '@');
+  CHECK_EQ(parts.size(), 2u) << text;
+  return {LogIndex(std::stoull(parts[0])), Term(std::stoull(parts[1]))};
+}
+
+std::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kFollower:
+      return "follower";
+    case Role::kPreCandidate:
+      return "pre-candidate";
+    case Role::kCandidate:
+      return "candidate";
+    case Role::kLeader:
+      return "leader";
+  }
+  return "";
+}
+
+}  // namespace
+
+Voter VoterNamed(const std::string& name) {
+  const std::vector<std::string> parts = Split(name, '.');
+  return {.broker = BrokerId(static_cast<uint32_t>(std::stoul(parts.at(0)))),
+          .incarnation = Incarnation(parts.size() > 1 ? std::stoull(parts[1]) : 1)};
+}
+
+Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index, size_t bytes) {
+  Entry entry{.term = term, .index = index, .configuration = nullptr};
+  const std::string identity = std::to_string(term.value()) + "/" + std::to_string(index.value());
+  entry.chain = Crc32c(identity, chain_before);
+  entry.frame = Bytes::Own(std::string(bytes, 'x'));
+  return entry;
+}
+
+Raft& Lab::raft(uint32_t id) {
+  auto found = nodes_.find(id);
+  CHECK(found != nodes_.end()) << "no node " << id;
+  CHECK(found->second.raft != nullptr) << "node " << id << " is down";
+  return *found->second.raft;
+}
+
+std::string Lab::Run(const Command& command) {
+  output_.clear();
+  const std::string& name = command.name();
+  const auto id = static_cast<uint32_t>(command.Number("node"));
+  if (name == "cluster") {
+    MakeCluster(command);
+  } else if (name == "node") {
+    MakeNode(command);
+  } else if (name == "crash") {
+    nodes_.at(id).raft.reset();
+    nodes_.at(id).writes.clear();
+    nodes_.at(id).role_seen.clear();
+  } else if (name == "restart") {
+    Restart(id);
+  } else if (name == "deliver" || name == "drop") {
+    Deliver(command, name == "drop");
+  } else if (name == "settle") {
+    Settle(command);
+  } else if (name == "state" || name == "log") {
+    for (const auto& [each, node] : nodes_) {
+      if (id != 0 && id != each) continue;
+      name == "log" ? PrintLog(each) : PrintState(each);
+    }
+  } else if (name == "messages") {
+    for (const Envelope& envelope : messages_) output_ += Line(envelope) + "\n";
+  } else {
+    RunInput(command);
+  }
+  return output_;
+}
+
+void Lab::RunInput(const Command& command) {
+  const std::string& name = command.name();
+  const auto id = static_cast<uint32_t>(command.Number("node"));
+  if (name == "campaign") {
+    raft(id).Campaign();
+  } else if (name == "step_down") {
+    raft(id).StepDown();
+  } else if (name == "propose") {
+    Propose(command);
+  } else if (name == "read") {
+    const Status asked = raft(id).ReadIndex(command.Number("id"));
+    if (!asked.ok()) output_ += std::to_string(id) + ": " + asked.ToString() + "\n";
+  } else if (name == "trim") {
+    Trim(id, LogIndex(command.Number("index")));
+  } else if (name == "give_entries") {
+    GiveEntries(id);
+  } else if (name == "sync") {
+    Sync(id, command.Number("writes", 1'000));
+  } else if (name == "time_out") {
+    TimeOut(id);
+  } else if (name == "inject") {
+    Inject(command);
+  } else if (name == "disconnect") {
+    raft(id).PeerDisconnected(BrokerId(static_cast<uint32_t>(command.Number("peer"))),
+                              static_cast<uint32_t>(command.Number("delay")));
+  } else if (name == "tick") {
+    for (uint64_t count = command.Number("count", 1); count > 0; --count) {
+      for (auto& [each, node] : nodes_) {
+        if (node.raft == nullptr || (id != 0 && id != each)) continue;
+        node.raft->Tick();
+        Pump(each);
+      }
+    }
+  } else {
+    LOG(FATAL) << "unknown command " << name;
+  }
+  if (id != 0) Pump(id);
+}
+
+void Lab::MakeCluster(const Command& command) {
+  nodes_.clear();
+  messages_.clear();
+  options_ = Options{};
+  options_.inflight_bytes_max = command.Number("inflight", options_.inflight_bytes_max);
+  options_.append_bytes_max = command.Number("append", options_.append_bytes_max);
+  options_.uncommitted_bytes_max = command.Number("uncommitted", options_.uncommitted_bytes_max);
+  is_disk_manual_ = command.Text("disk") == "manual";
+  configuration_ = Configuration{};
+  const uint64_t voters = command.Number("voters");
+  for (uint64_t id = 1; id <= voters; ++id) {
+    configuration_.voters.push_back(VoterNamed(std::to_string(id)));
+  }
+  for (uint64_t id = 1; id <= voters; ++id) MakeNode(Command("node id=" + std::to_string(id)));
+}
+
+void Lab::MakeNode(const Command& command) {
+  const auto id = static_cast<uint32_t>(command.Number("id"));
+  Node& node = nodes_[id] = Node{};
+  node.disk.configuration = configuration_;
+  if (command.Has("voters")) node.disk.configuration.voters = VotersNamed(command.Text("voters"));
+  if (command.Has("outgoing")) {
+    node.disk.configuration.outgoing = VotersNamed(command.Text("outgoing"));
+  }
+  uint32_t chain = 0;
+  for (uint64_t term : command.Numbers("log")) {
+    const LogIndex index(node.entries.size() + 1);
+    node.entries.push_back(SealedEntry(chain, Term(term), index, kEntryBytes));
+    chain = node.entries.back().chain;
+  }
+  const Term last = node.entries.empty() ? Term() : node.entries.back().term;
+  node.disk.hard_state.term = Term(command.Number("term", last.value()));
+  if (command.Has("vote")) node.disk.hard_state.vote = VoterNamed(command.Text("vote"));
+  node.disk.commit_index = LogIndex(command.Number("commit"));
+  Restart(id);
+  if (command.Has("trimmed")) Trim(id, LogIndex(command.Number("trimmed")));
+}
+
+void Lab::Restart(uint32_t id) {
+  Node& node = nodes_.at(id);
+  InitialState initial = node.disk;
+  initial.log = Log(LogIndex(1), {}, {}, node.entries);
+  Options options = options_;
+  options.self = VoterNamed(std::to_string(id));
+  options.random_seed = id;
+  node.raft = std::make_unique<Raft>(options, std::move(initial));
+  node.role_seen = RoleName(Role::kFollower);
+  node.commit_seen = node.raft->commit_index();
+  node.segment.clear();
+}
+
+void Lab::Propose(const Command& command) {
+  const auto id = static_cast<uint32_t>(command.Number("node"));
+  for (uint64_t count = command.Number("count", 1); count > 0; --count) {
+    Raft& leader = raft(id);
+    Entry entry = SealedEntry(leader.log().last_chain(), leader.term(),
+                              leader.log().last_index() + 1, command.Number("bytes", kEntryBytes));
+    if (command.Has("voters")) {
+      entry.type = EntryType::kConfiguration;
+      entry.configuration = std::make_shared<const Configuration>(
+          Configuration{.voters = VotersNamed(command.Text("voters")),
+                        .outgoing = VotersNamed(command.Text("outgoing")),
+                        .learners = {}});
+    }
+    const Status proposed = leader.Propose(std::move(entry));
+    if (!proposed.ok()) output_ += std::to_string(id) + ": " + proposed.ToString() + "\n";
+  }
+}
+
+// kind=append prev=I@T [entries=I@T,I@T!] [commit=I]   ("!": its chain is not what it should be)
+// kind=heartbeat [commit=I]      kind=vote|pre-vote last=I@T [transfer=1]
+// kind=vote-reply|pre-vote-reply granted=0|1      kind=append-reply durable=I
+void Lab::Inject(const Command& command) {
+  const std::string kind = command.Text("kind");
+  const Term term(command.Number("term"));
+  const auto to = static_cast<uint32_t>(command.Number("to"));
+  const LogIndex commit(command.Number("commit"));
+  Message message;
+  if (kind == "append") {
+    const auto [prev_index, prev_term] = PlaceNamed(command.Text("prev", "0@0"));
+    AppendRequest append{.term = term,
+                         .prev_index = prev_index,
+                         .prev_term = prev_term,
+                         .commit_index = commit,
+                         .entries = {}};
+    const Log& log = raft(to).log();
+    uint32_t chain = log.InTail(prev_index) ? log.At(prev_index).chain : 0;
+    for (const std::string& place : Split(command.Text("entries"), ',')) {
+      const auto [index, entry_term] = PlaceNamed(place);
+      append.entries.push_back(SealedEntry(chain, entry_term, index, kEntryBytes));
+      if (place.ends_with('!')) ++append.entries.back().chain;
+      chain = append.entries.back().chain;
+    }
+    message = std::move(append);
+  } else if (kind == "heartbeat") {
+    message = Heartbeat{.term = term, .commit_index = commit};
+  } else if (kind == "vote" || kind == "pre-vote") {
+    const auto [last_index, last_term] = PlaceNamed(command.Text("last", "0@0"));
+    message = VoteRequest{.term = term,
+                          .is_pre_vote = kind == "pre-vote",
+                          .last_log_term = last_term,
+                          .last_log_index = last_index,
+                          .is_transfer = command.Number("transfer") != 0};
+  } else if (kind == "vote-reply" || kind == "pre-vote-reply") {
+    message = VoteReply{.term = term,
+                        .is_pre_vote = kind == "pre-vote-reply",
+                        .granted = command.Number("granted") != 0};
+  } else {
+    CHECK_EQ(kind, "append-reply");
+    message =
+        AppendReply{.term = term, .success = true, .index = LogIndex(command.Number("durable"))};
+  }
+  raft(to).Step(VoterNamed(command.Text("from")), std::move(message));
+  Pump(to);
+}
+
+void Lab::Trim(uint32_t id, LogIndex index) {
+  Node& node = nodes_.at(id);
+  for (LogIndex at = raft(id).log().prefix().index + 1; at <= index; ++at) {
+    node.segment.push_back(raft(id).log().At(at));
+  }
+  raft(id).TrimTail(index);
+}
+
+void Lab::GiveEntries(uint32_t id) {
+  Node& node = nodes_.at(id);
+  for (const EntriesWanted& wanted : std::exchange(node.wanted, {})) {
+    const auto first = static_cast<std::ptrdiff_t>(wanted.first_index.value() - 1);
+    std::vector<Entry> entries;
+    uint64_t bytes = 0;
+    for (auto at = node.segment.begin() + first; at != node.segment.end(); ++at) {
+      bytes += at->size_bytes();
+      if (!entries.empty() && bytes > wanted.bytes_max) break;
+      entries.push_back(*at);
+    }
+    raft(id).OnEntriesRead(wanted.peer, wanted.first_index, std::move(entries));
+  }
+}
+
+void Lab::Sync(uint32_t id, uint64_t writes) {
+  Node& node = nodes_.at(id);
+  for (; writes > 0 && !node.writes.empty() && node.raft != nullptr; --writes) {
+    const StorageWrite write = std::move(node.writes.front());
+    node.writes.pop_front();
+    if (write.hard_state) node.disk.hard_state = *write.hard_state;
+    if (write.truncate_from && write.truncate_from->value() <= node.entries.size()) {
+      node.entries.resize(write.truncate_from->value() - 1);
+    }
+    node.disk.epoch = write.epoch;
+    node.entries.insert(node.entries.end(), write.entries.begin(), write.entries.end());
+    node.raft->OnDurable(write.durable_point);
+    Pump(id);
+  }
+}
+
+void Lab::TimeOut(uint32_t id) {
+  for (uint32_t ticks = 0; ticks <= 2 * options_.election_timeout_ticks; ++ticks) {
+    raft(id).Tick();
+    if (raft(id).role() != Role::kFollower) return Pump(id);
+    Pump(id);
+  }
+}
+
+bool Lab::Matches(const Envelope& envelope, const Command& command) const {
+  const uint32_t to = IdOf(envelope.outgoing.to);
+  if (command.Has("from") && command.Number("from") != envelope.from) return false;
+  if (command.Has("to") && command.Number("to") != to) return false;
+  for (uint64_t without : command.Numbers("without")) {
+    if (without == to || without == envelope.from) return false;
+  }
+  if (!command.Has("kind")) return true;
+  return Split(Describe(envelope.outgoing.message), ' ').front() == command.Text("kind");
+}
+
+void Lab::Deliver(const Command& command, bool is_dropped) {
+  // Answers to what is delivered wait for the next command.
+  uint64_t count = command.Number("count", messages_.size());
+  std::deque<Envelope> waiting = std::exchange(messages_, {});
+  std::deque<Envelope> left;
+  for (Envelope& envelope : waiting) {
+    if (count == 0 || !Matches(envelope, command)) {
+      left.push_back(std::move(envelope));
+      continue;
+    }
+    --count;
+    if (is_dropped) continue;
+    output_ += Line(envelope) + "\n";
+    Receive(envelope);
+  }
+  messages_.insert(messages_.begin(), left.begin(), left.end());
+}
+
+void Lab::Settle(const Command& command) {
+  for (bool has_moved = true; std::exchange(has_moved, false);) {
+    for (auto& [id, node] : nodes_) Sync(id, 1'000);
+    for (Envelope& envelope : std::exchange(messages_, {})) {
+      // What is for or of those left out is lost.
+      if (!Matches(envelope, command)) continue;
+      has_moved = true;
+      Receive(envelope);
+    }
+  }
+}
+
+void Lab::Receive(const Envelope& envelope) {
+  const uint32_t to = IdOf(envelope.outgoing.to);
+  auto found = nodes_.find(to);
+  if (found == nodes_.end() || found->second.raft == nullptr) return;
+  found->second.raft->Step(VoterNamed(std::to_string(envelope.from)), envelope.outgoing.message);
+  Pump(to);
+}
+
+void Lab::Pump(uint32_t id) {
+  Node& node = nodes_.at(id);
+  if (node.raft == nullptr) return;
+  node.raft->CheckInvariants();
+  while (node.raft->HasReady()) {
+    Ready ready = node.raft->TakeReady();
+    Observe(id, ready);
+    if (!ready.fault.ok()) {
+      node.raft.reset();
+      return;
+    }
+    for (OutgoingMessage& outgoing : ready.messages) messages_.push_back({id, std::move(outgoing)});
+    for (EntriesWanted& wanted : ready.wanted) node.wanted.push_back(wanted);
+    if (ready.write) node.writes.push_back(std::move(*ready.write));
+    if (ready.wants_no_op && node.raft->is_leader()) {
+      Entry no_op = SealedEntry(node.raft->log().last_chain(), node.raft->term(),
+                                node.raft->log().last_index() + 1, kEntryBytes);
+      no_op.type = EntryType::kNoOp;
+      CHECK(node.raft->Propose(std::move(no_op)).ok());
+    }
+    if (!is_disk_manual_) Sync(id, 1'000);
+  }
+}
+
+void Lab::Observe(uint32_t id, const Ready& ready) {
+  Node& node = nodes_.at(id);
+  std::ostringstream out;
+  const std::string role(RoleName(node.raft->role()));
+  if (role != node.role_seen) out << id << ": " << role << " in term " << node.raft->term() << "\n";
+  node.role_seen = role;
+  if (ready.commit_index != node.commit_seen) {
+    out << id << ": commits up to " << ready.commit_index << "\n";
+  }
+  node.commit_seen = ready.commit_index;
+  for (const EntriesWanted& wanted : ready.wanted) {
+    out << id << ": wants entries from " << wanted.first_index << " for " << IdOf(wanted.peer)
+        << "\n";
+  }
+  for (const Ready::ReadState& read : ready.read_states) {
+    out << id << ": read " << read.request_id << " at " << read.index << "\n";
+  }
+  if (!ready.fault.ok()) out << id << ": stops, " << ready.fault << "\n";
+  output_ += out.str();
+}
+
+std::string Lab::Line(const Envelope& envelope) const {
+  return std::to_string(envelope.from) + "->" + std::to_string(IdOf(envelope.outgoing.to)) + " " +
+         Describe(envelope.outgoing.message);
+}
+
+void Lab::PrintState(uint32_t id) {
+  const Node& node = nodes_.at(id);
+  std::ostringstream out;
+  out << id << ": ";
+  if (node.raft == nullptr) {
+    out << "down\n";
+  } else {
+    out << RoleName(node.raft->role()) << " term=" << node.raft->term()
+        << " leader=" << node.raft->leader().broker << " last=" << node.raft->log().last_index()
+        << "@" << node.raft->log().last_term() << " commit=" << node.raft->commit_index() << "\n";
+  }
+  output_ += out.str();
+}
+
+void Lab::PrintLog(uint32_t id) {
+  const Log& log = raft(id).log();
+  std::ostringstream out;
+  out << id << ":";
+  for (LogIndex at(1); at <= log.last_index(); ++at) out << " " << at << "@" << *log.TermAt(at);
+  const Configuration& in_force = raft(id).configuration();
+  out << " voters=";
+  for (const Voter& voter : in_force.voters) out << IdOf(voter) << ",";
+  if (in_force.is_joint()) out << " outgoing=";
+  for (const Voter& voter : in_force.outgoing) out << IdOf(voter) << ",";
+  output_ += out.str() + "\n";
+}
+
+}  // namespace millrace::raft::core
