@@ -315,7 +315,6 @@ void Journal::Fail(const Status& why) {
 void Journal::CheckInvariants() const {
   ledger_.CheckInvariants();
   CHECK_LE(durable_lsn_, next_lsn_ - 1);
-  CHECK(live_.empty() || live_.begin()->first == oldest_file_);
   const std::optional<uint64_t> pinned = ledger_.OldestPinned();
   CHECK(!pinned || live_.contains(*pinned)) << "an entry's file " << *pinned << " is not live";
 }

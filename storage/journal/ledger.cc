@@ -1,11 +1,17 @@
 #include "storage/journal/ledger.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <glog/logging.h>
 
 namespace millrace::storage::journal {
+namespace {
+
+constexpr const char* kNamelessFault = "the record of the replica's creation is lost";
+
+}  // namespace
 
 bool Ledger::IsLive(RaftGroupId group) const {
   const auto found = groups_.find(group);
@@ -60,6 +66,7 @@ void Ledger::Remove(RaftGroupId group) {
     DropEntries(group, found->second, found->second.entries.begin(), found->second.entries.end());
     groups_.erase(found);
   }
+  nameless_.erase(group);
   removed_.insert(group);
 }
 
@@ -135,6 +142,9 @@ HardStateRecord Ledger::HardStateOf(RaftGroupId group) const {
 void Ledger::WriteCheckpoint(const HeadRecord& head, BlockWriter* writer) const {
   writer->Add(RecordType::kHead, 0, RaftGroupId(), EncodeHead(head));
   for (const RaftGroupId group : removed_) writer->Add(RecordType::kTombstone, 0, group, "");
+  for (const RaftGroupId group : nameless_) {
+    writer->Add(RecordType::kFaulty, 0, group, kNamelessFault);
+  }
   for (const auto& [group, state] : groups_) {
     writer->Add(RecordType::kReplica, 0, group, EncodeReplica(state.record));
     writer->Add(RecordType::kSegmentEnd, 0, group, EncodeSegmentEnd(state.segment_end));
@@ -150,6 +160,7 @@ void Ledger::WriteCheckpoint(const HeadRecord& head, BlockWriter* writer) const 
 
 uint64_t Ledger::CheckpointBytes() const {
   uint64_t bytes = RecordSize(EncodeHead({}).size()) + removed_.size() * RecordSize(0);
+  bytes += nameless_.size() * RecordSize(std::string_view(kNamelessFault).size());
   for (const auto& [group, state] : groups_) {
     bytes += RecordSize(EncodeReplica(state.record).size());
     bytes += RecordSize(EncodeSegmentEnd({}).size());

@@ -55,7 +55,9 @@ class Ledger {
 
   // What became of the group. A removed or faulty one takes no more records.
   bool IsLive(RaftGroupId group) const;
-  bool IsKnown(RaftGroupId group) const { return groups_.contains(group) || IsRemoved(group); }
+  bool IsKnown(RaftGroupId group) const {
+    return groups_.contains(group) || IsRemoved(group) || nameless_.contains(group);
+  }
   bool IsRemoved(RaftGroupId group) const { return removed_.contains(group); }
   const GroupLedger& at(RaftGroupId group) const { return groups_.at(group); }
   const Groups& groups() const { return groups_; }
@@ -64,6 +66,8 @@ class Ledger {
   // Recovery's: the group as replay found it.
   void Restore(RaftGroupId group, GroupLedger state);
   void RestoreRemoved(RaftGroupId group) { removed_.insert(group); }
+  // A group whose creation is lost: it must not be created again, or it would vote anew.
+  void RestoreNameless(RaftGroupId group) { nameless_.insert(group); }
 
   // What was just put into a block. Pre of those on a group: IsLive, unless said.
   void Create(const raft::ReplicaRecord& record);
@@ -113,6 +117,7 @@ class Ledger {
 
   Groups groups_;
   std::set<RaftGroupId> removed_;
+  std::set<RaftGroupId> nameless_;
   std::map<uint64_t, Pins> pins_;  // by file
 };
 

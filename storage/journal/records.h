@@ -89,9 +89,13 @@ struct Damage {
 struct JournalState {
   std::map<RaftGroupId, GroupState> groups;
   std::set<RaftGroupId> removed;
-  // Groups that are written about, but whose ReplicaCreated is lost in a damaged block.
+  // Groups that are written about, but whose ReplicaCreated is lost in a damaged block. They exist
+  // nowhere here and must not be created again.
   std::set<RaftGroupId> nameless;
   std::vector<Damage> damage;
+  // Bytes were lost that no later checkpoint makes up for: a group may have been created there of
+  // which nothing else is left. Whoever creates replicas must not take such a one for a new one.
+  bool may_lack_groups = false;
 };
 
 }  // namespace millrace::storage::journal

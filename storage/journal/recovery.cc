@@ -197,6 +197,7 @@ void Recovery::BeginFirstFile() {
     }
   }
   for (const RaftGroupId group : replayed_.removed) journal.ledger_.RestoreRemoved(group);
+  for (const RaftGroupId group : replayed_.nameless) journal.ledger_.RestoreNameless(group);
   for (auto& [group, state] : replayed_.groups) journal.ledger_.Restore(group, state.ledger);
   journal.next_file_ = replayed_.next_file;
   journal.next_lsn_ = replayed_.end_lsn + 1;
@@ -236,6 +237,7 @@ JournalState Recovery::TakeState() {
   state.removed = std::move(replayed_.removed);
   state.nameless = std::move(replayed_.nameless);
   state.damage = std::move(replayed_.damage);
+  state.may_lack_groups = replayed_.may_lack_groups;
   for (auto& [id, replayed] : replayed_.groups) {
     GroupState& group = state.groups[id];
     group.record = std::move(replayed.ledger.record);

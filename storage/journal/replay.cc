@@ -26,7 +26,9 @@ class Replayer {
  private:
   // Maps sequences to files and finds where replay begins and ends.
   Status FindRange();
-  void WalkFile(const ScannedFile& file, uint64_t limit);
+  // Up to block `limit`, with which a later file's head begins; `ends_at_limit` if that is the very
+  // next file.
+  void WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit);
   void Accept(const ScannedFile& file, const FoundBlock& block);
   void Lose(const std::string& name, uint64_t offset, uint64_t last_lsn, const std::string& what);
   // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
@@ -75,6 +77,7 @@ uint64_t Replayer::LimitAfter(uint64_t sequence) const {
 
 void Replayer::Lose(const std::string& name, uint64_t offset, uint64_t last_lsn,
                     const std::string& what) {
+  out_.may_lack_groups = true;
   out_.damage.push_back({.file = name,
                          .offset = offset,
                          .first_lsn = expected_lsn_,
@@ -92,6 +95,7 @@ void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
   const Bytes bytes = file.image->bytes.Slice(block.position, block.header.length);
   const std::optional<BlockView> view = ParseBlock(bytes.view());
   CHECK(view.has_value());
+  if ((block.header.flags & kHeadBlock) != 0) out_.may_lack_groups = false;
   const Status status = groups_.ApplyBlock(*view, bytes, block.position);
   if (!status.ok()) {
     Lose(file.image->name, block.position, block.header.lsn, std::string(status.message()));
@@ -99,7 +103,7 @@ void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
   }
 }
 
-void Replayer::WalkFile(const ScannedFile& file, uint64_t limit) {
+void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit) {
   const std::string& name = file.image->name;
   uint64_t position = 0;
   while (expected_lsn_ != limit) {
@@ -116,6 +120,8 @@ void Replayer::WalkFile(const ScannedFile& file, uint64_t limit) {
         limit != kNoLimit || file.SaysDurable(std::max(expected_lsn_, uint64_t{1}));
     if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) break;
     const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
+    // Where this file ended nobody knows: what is lost is counted in the file after it.
+    if (next == nullptr && limit != kNoLimit && !ends_at_limit) return;
     const uint64_t last = next != nullptr ? next->header.lsn - 1 : limit - 1;
     Lose(
         name, position, last,
@@ -145,7 +151,8 @@ Result<Replayed> Replayer::Run() {
     const auto found = by_sequence_.find(sequence);
     if (found != by_sequence_.end()) {
       out_.live[sequence] = found->second->image->name;
-      WalkFile(*found->second, limit);
+      const auto next = by_sequence_.find(sequence + 1);
+      WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head);
       continue;
     }
     Lose("of sequence " + std::to_string(sequence), 0, limit - 1, "the file is missing");

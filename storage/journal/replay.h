@@ -41,6 +41,7 @@ struct Replayed {
   std::set<RaftGroupId> removed;
   std::set<RaftGroupId> nameless;
   std::vector<Damage> damage;
+  bool may_lack_groups = false;
   // The files that replay used, by sequence; the others may be written over.
   std::map<uint64_t, std::string> live;
   // Names of files that hold nothing readable and are too short to be used; named in `damage`.
