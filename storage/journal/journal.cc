@@ -64,14 +64,14 @@ Journal::Journal(const Options& options, Environment environment)
       shared_(std::make_shared<JournalClient::Shared>()),
       alive_(std::make_shared<bool>(true)) {
   CHECK_NE(options_.uuid, 0U);
-  CHECK_EQ(options_.file_size_bytes % kBlockAlignment, 0U);
+  CHECK_GE(options_.live_files_max, 3U);
+  CHECK_EQ(options_.file_bytes % kBlockAlignment, 0U);
   shared_->journal = this;
 }
 
 Journal::~Journal() {
   *alive_ = false;
   shared_->journal = nullptr;
-  environment_.executor.Cancel(marker_timer_);
 }
 
 void Journal::Submit(std::vector<GroupRecord> records, Executor& done_on, Task done) {
@@ -121,7 +121,7 @@ std::vector<Journal::Batch> Journal::TakeBatches() {
   std::deque<Batch> left;
   std::set<RaftGroupId> passed;  // groups of batches that are not in `control`
   const uint64_t bytes_max =
-      std::min(options_.commit_bytes_max, options_.file_size_bytes / kCommitsPerFileMin);
+      std::min(options_.commit_bytes_max, options_.file_bytes / kCommitsPerFileMin);
   uint64_t bytes = 0;
   for (Batch& batch : waiting_) {
     const bool may_overtake =
@@ -266,7 +266,7 @@ void Journal::OnCommitted(std::vector<Batch> batches) {
   is_busy_ = false;
   for (Batch& batch : batches) batch.done_on->Post(std::move(batch.done));
   PublishPressure();
-  if (position_ > options_.file_size_bytes / 2) pool_->PrepareSpare();
+  if (position_ > options_.file_bytes / 2) pool_->PrepareSpare();
   Flush();
 }
 

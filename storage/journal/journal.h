@@ -47,11 +47,10 @@ struct Options {
   // start.
   bool must_exist = false;
   std::string directory = "journal";
-  // Of each file; a file is larger if one block needs it.
-  uint64_t file_size_bytes = 32 << 20;
-  // Live files together; journal_pressure 1. Past half of it, groups are asked to sync their
-  // segments.
-  uint64_t live_bytes_max = 256 << 20;
+  // Of each file, a multiple of 4096; a file is larger if one commit needs it.
+  uint64_t file_bytes = 32 << 20;
+  // Live files at journal_pressure 1. Past half of them, groups are asked to sync their segments.
+  uint32_t live_files_max = 8;
   // Bytes of one commit, after which the rest waits for the next; the first record always passes.
   uint64_t commit_bytes_max = 8 << 20;
   // A block ends after so many bytes.
@@ -81,8 +80,7 @@ class JournalClient {
   // groups. Records about a group that was removed or marked faulty before are ignored. Nothing is
   // posted after a failure or after the journal is gone.
   void Submit(std::vector<GroupRecord> records, Executor& done_on, Task done) const;
-  // Live files' bytes as a share of live_bytes_max; may pass 1, since the journal itself never
-  // refuses.
+  // Live files as a share of live_files_max; may pass 1, since the journal itself never refuses.
   double pressure() const;
 
  private:

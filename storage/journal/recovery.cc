@@ -132,7 +132,7 @@ void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file
 
 void Recovery::ReplayFiles() {
   const Options& options = journal_->options_;
-  Result<Replayed> replayed = Replay(options.uuid, options.file_size_bytes, images_);
+  Result<Replayed> replayed = Replay(options.uuid, options.file_bytes, images_);
   if (!replayed.ok()) return GiveUp(replayed.status());
   replayed_ = std::move(replayed).value();
   if (options.must_exist && replayed_.end_lsn == 0) {
@@ -183,7 +183,7 @@ void Recovery::BeginFirstFile() {
   journal.pool_ = std::make_unique<FilePool>(
       files(),
       FilePool::Options{.directory = journal.options_.directory,
-                        .file_bytes = journal.options_.file_size_bytes,
+                        .file_bytes = journal.options_.file_bytes,
                         .next_number = next_number_},
       [raw = journal_.get()](const Status& status) { raw->Fail(status); });
   std::map<std::string, uint64_t> sequences;

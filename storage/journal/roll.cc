@@ -78,7 +78,7 @@ void Journal::OnHeadSynced() {
 // Files come back at a roll only. When appends are refused for want of space nothing would fill the
 // newest file, so that it is given up early.
 bool Journal::WantsEarlyRoll() const {
-  if (live_.size() < 2 || live_bytes() * 4 <= options_.live_bytes_max * 3) return false;
+  if (live_.size() < 2 || live_.size() * 4 <= uint64_t{options_.live_files_max} * 3) return false;
   const uint64_t newest = live_.rbegin()->first;
   const uint64_t oldest = std::min(ledger_.OldestPinned().value_or(newest), newest);
   const auto freed = std::distance(live_.begin(), live_.lower_bound(oldest));
@@ -86,7 +86,7 @@ bool Journal::WantsEarlyRoll() const {
 }
 
 void Journal::AskForSegments() {
-  if (!pin_listener_ || live_.size() < 2 || live_bytes() * 2 <= options_.live_bytes_max) return;
+  if (!pin_listener_ || live_.size() < 2 || live_.size() * 2 <= options_.live_files_max) return;
   // The older half is wanted back.
   auto middle = live_.begin();
   std::advance(middle, (live_.size() - 1) / 2);
@@ -98,10 +98,10 @@ void Journal::AskForSegments() {
 // keep their files alive otherwise.
 void Journal::CopyForward() {
   if (is_copying_ || live_.size() < 3) return;
-  if (live_bytes() * 4 <= options_.live_bytes_max * 3) return;
+  if (live_.size() * 4 <= uint64_t{options_.live_files_max} * 3) return;
   const uint64_t oldest = live_.begin()->first;
   const uint64_t bytes = ledger_.PinnedBytes(oldest);
-  if (bytes == 0 || bytes * 4 > options_.file_size_bytes || oldest == copied_file_) return;
+  if (bytes == 0 || bytes * 4 > options_.file_bytes || oldest == copied_file_) return;
   is_copying_ = true;
   copied_file_ = oldest;
   ReadNextCopy(ledger_.EntriesIn(oldest));
@@ -147,7 +147,7 @@ void Journal::OnCopyRead(Copy copy, const Result<Bytes>& frame) {
 
 void Journal::PublishPressure() {
   const double share =
-      static_cast<double>(live_bytes()) / static_cast<double>(options_.live_bytes_max);
+      static_cast<double>(live_.size()) / static_cast<double>(options_.live_files_max);
   shared_->pressure.store(share, std::memory_order_relaxed);
 }
 

@@ -36,8 +36,8 @@ Status JournalRig::Start() {
   outstanding_ = 0;
   files_ = std::make_unique<sim::SimFileSystem>(disk_, process_->executor(), process_->Fork());
   journal::Options options{.uuid = kUuid,
-                           .file_size_bytes = options_.file_bytes,
-                           .live_bytes_max = options_.file_bytes * options_.live_files_max,
+                           .file_bytes = options_.file_bytes,
+                           .live_files_max = options_.live_files_max,
                            .block_bytes = options_.block_bytes};
   std::optional<Status> outcome;
   Journal::Open(options,

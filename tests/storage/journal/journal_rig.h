@@ -32,7 +32,7 @@ class JournalRig {
  public:
   struct Options {
     uint64_t file_bytes = 64 << 10;
-    uint64_t live_files_max = 8;
+    uint32_t live_files_max = 8;
     uint64_t block_bytes = 16 << 10;
   };
   explicit JournalRig(uint64_t seed) : JournalRig(seed, Options()) {}
