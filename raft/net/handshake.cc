@@ -1,0 +1,93 @@
+#include "raft/net/handshake.h"
+
+#include <string>
+#include <utility>
+
+namespace millrace::raft::net {
+namespace {
+
+// "broker 2 of cluster "a"": both sides of every refusal.
+std::string Describe(uint32_t broker, const std::string& cluster) {
+  return "broker " + std::to_string(broker) + " of cluster \"" + cluster + '"';
+}
+
+uint64_t ClusterUuid(const PeerTransportOptions& options) {
+  return options.cluster_uuid ? options.cluster_uuid() : options.self.cluster_uuid;
+}
+
+}  // namespace
+
+wire::Lane ToWire(Lane lane) {
+  switch (lane) {
+    case Lane::kControl:
+      return wire::LANE_CONTROL;
+    case Lane::kAppend:
+      return wire::LANE_APPEND;
+    case Lane::kBulk:
+      break;
+  }
+  return wire::LANE_BULK;
+}
+
+Result<Lane> FromWire(wire::Lane lane) {
+  if (lane == wire::LANE_CONTROL) return Lane::kControl;
+  if (lane == wire::LANE_APPEND) return Lane::kAppend;
+  if (lane == wire::LANE_BULK) return Lane::kBulk;
+  return InvalidArgument("lane " + std::to_string(static_cast<int>(lane)) + " is not known");
+}
+
+wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, Lane lane,
+                      uint64_t session) {
+  wire::Hello hello;
+  hello.set_format_version(options.format_version);
+  hello.set_cluster_name(options.cluster_name);
+  hello.set_cluster_uuid(ClusterUuid(options));
+  hello.set_broker_id(options.self.voter.broker.value());
+  hello.set_incarnation(options.self.voter.incarnation.value());
+  hello.set_boot_epoch(options.self.boot_epoch.value());
+  hello.set_lane(ToWire(lane));
+  hello.set_receiver_broker_id(receiver.value());
+  hello.set_session(session);
+  return hello;
+}
+
+PeerIdentity IdentityOf(const wire::Hello& hello) {
+  return {.voter = {BrokerId(hello.broker_id()), Incarnation(hello.incarnation())},
+          .boot_epoch = BootEpoch(hello.boot_epoch()),
+          .cluster_uuid = hello.cluster_uuid()};
+}
+
+Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello) {
+  const BrokerId self = options.self.voter.broker;
+  const std::string pair = Describe(self.value(), options.cluster_name) + " and " +
+                           Describe(hello.broker_id(), hello.cluster_name());
+  if (hello.format_version() != options.format_version) {
+    return FailedPrecondition(
+        pair + " speak different peer formats: " + std::to_string(options.format_version) +
+        " and " + std::to_string(hello.format_version()));
+  }
+  if (hello.cluster_name() != options.cluster_name) {
+    return FailedPrecondition(pair + " belong to different clusters", Reason::kClusterMismatch);
+  }
+  const uint64_t uuid = ClusterUuid(options);
+  if (uuid != 0 && hello.cluster_uuid() != 0 && uuid != hello.cluster_uuid()) {
+    return FailedPrecondition(pair + " belong to different clusters: their UUIDs are " +
+                                  std::to_string(uuid) + " and " +
+                                  std::to_string(hello.cluster_uuid()),
+                              Reason::kClusterMismatch);
+  }
+  if (hello.receiver_broker_id() != self.value()) {
+    return FailedPrecondition(pair + ": the latter means to reach broker " +
+                              std::to_string(hello.receiver_broker_id()) +
+                              "; two brokers share an id, or an address is wrong");
+  }
+  if (BrokerId(hello.broker_id()) == self) {
+    return FailedPrecondition(pair + " have the same id");
+  }
+  if (!options.peers.contains(BrokerId(hello.broker_id()))) {
+    return FailedPrecondition(pair + ": the latter is not among the brokers that the former knows");
+  }
+  return FromWire(hello.lane()).status();
+}
+
+}  // namespace millrace::raft::net

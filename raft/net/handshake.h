@@ -1,0 +1,35 @@
+// Who may talk to whom: the Hello that opens a lane, and its verdict. Each side checks the other's.
+//
+// Pure; any thread.
+//
+//   Status verdict = CheckHello(options, {.peer = id, .lane = lane}, hello);
+#pragma once
+
+#include <cstdint>
+
+#include "millrace/internal/v1/peer.pb.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/net/options.h"
+#include "raft/ports/transport.h"
+
+namespace millrace::raft::net {
+
+namespace wire = ::millrace::internal::v1;
+
+wire::Lane ToWire(Lane lane);
+// INVALID_ARGUMENT if it is none that this version knows.
+Result<Lane> FromWire(wire::Lane lane);
+
+wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, Lane lane,
+                      uint64_t session);
+
+// Pre: the Hello passed CheckHello.
+PeerIdentity IdentityOf(const wire::Hello& hello);
+
+// Whether `hello` is of a broker that this one may talk to: same format, cluster name and UUID (an
+// uninitialised side agrees with any), a configured peer, and meant for this broker. Else
+// FAILED_PRECONDITION or CLUSTER_MISMATCH naming both sides and what differs.
+Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello);
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,61 @@
+// What a PeerTransport is told and what it counts.
+//
+// Values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "proto/base/ids.h"
+#include "raft/ports/transport.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/network.h"
+
+namespace millrace::raft::net {
+
+inline constexpr uint32_t kPeerFormatVersion = 1;
+
+struct PeerTransportOptions {
+  PeerIdentity self;
+  // The cluster's UUID as known now: 0 until the bootstrap ends. Empty: that of `self`.
+  std::function<uint64_t()> cluster_uuid;
+  std::string cluster_name;
+  // Where this broker listens for its peers.
+  Endpoint listen;
+  // Who the others are; a broker that is not here is refused.
+  std::map<BrokerId, Endpoint> peers;
+
+  Duration connect_timeout = std::chrono::milliseconds(1000);
+  // From a connection to the end of its handshake, all lanes.
+  Duration handshake_timeout = std::chrono::milliseconds(2000);
+  // Between attempts: doubled from the first to the last, the upper half of it drawn.
+  Duration backoff_min = std::chrono::milliseconds(20);
+  Duration backoff_max = std::chrono::milliseconds(1000);
+  // A peer that was silent this long is asked, and one that was silent for the timeout is given up.
+  Duration keepalive_interval = std::chrono::milliseconds(150);
+  Duration keepalive_timeout = std::chrono::milliseconds(600);
+  // Queued on one lane beyond which messages are dropped.
+  size_t pending_bytes_max = size_t{64} << 20;
+  // Strangers that have not shown who they are.
+  size_t incoming_max = 256;
+  // Sent in handshakes; other than kPeerFormatVersion in tests alone.
+  uint32_t format_version = kPeerFormatVersion;
+};
+
+struct PeerTransportStats {
+  uint64_t frames_sent = 0;
+  uint64_t frames_received = 0;
+  // Raft messages in control frames, to be held against the frames: what merging saves.
+  uint64_t control_messages_sent = 0;
+  uint64_t control_frames_sent = 0;
+  // To a peer that is not connected or has another incarnation, or past pending_bytes_max.
+  uint64_t messages_dropped = 0;
+  // Connections closed for what came over them.
+  uint64_t frames_rejected = 0;
+  uint64_t handshakes_refused = 0;
+  uint64_t handshakes_timed_out = 0;
+};
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,197 @@
+// What goes over a session's lanes: sending, and handling what came.
+#include <limits>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/checksum.h"
+#include "raft/net/peer_session.h"
+#include "raft/net/raft_codec.h"
+
+namespace millrace::raft::net {
+namespace {
+
+// Past this a turn's control messages are sent at once, so that a frame stays small.
+constexpr int kControlMessagesMax = 4096;
+
+template <typename Message>
+Status ParseHeader(const PeerFrame& frame, Message* message) {
+  if (message->ParseFromArray(frame.header.data(), static_cast<int>(frame.header.size()))) {
+    return Status::Ok();
+  }
+  return DataLoss("peer frame's header does not parse");
+}
+
+Status BodyTooLarge() { return DataLoss("peer frame has a body where none belongs"); }
+
+}  // namespace
+
+void PeerSession::SendRaft(const Voter& to, RaftGroupId group, const core::Message& message,
+                           bool bulk) {
+  if (state_ != State::kUp || identity_->voter != to) {
+    ++context_->stats.messages_dropped;
+    return;
+  }
+  const auto* append = std::get_if<core::AppendRequest>(&message);
+  if (append == nullptr) return QueueControl(group, message);
+  const Lane lane = bulk ? Lane::kBulk : Lane::kAppend;
+  if (!HasRoom(lane)) return;
+  std::vector<Bytes> body;
+  const wire::GroupAppend header = EncodeGroupAppend(group, *append, &body);
+  lane_state(lane).connection->SendFrame(FrameKind::kGroupAppend, header, std::move(body));
+}
+
+void PeerSession::SendPeer(Lane lane, PeerKind kind, std::vector<Bytes> body) {
+  if (state_ != State::kUp) {
+    ++context_->stats.messages_dropped;
+    return;
+  }
+  if (!HasRoom(lane)) return;
+  uint32_t crc = 0;
+  for (const Bytes& piece : body) crc = Crc32c(piece.view(), crc);
+  wire::PeerEnvelope envelope;
+  envelope.set_kind(static_cast<uint32_t>(kind));
+  envelope.set_body_crc(crc);
+  if (lane == Lane::kControl) FlushControl();  // What was said before stays before.
+  lane_state(lane).connection->SendFrame(FrameKind::kEnvelope, envelope, std::move(body));
+}
+
+bool PeerSession::HasRoom(Lane lane) {
+  if (lane_state(lane).connection->pending_bytes() < context_->options.pending_bytes_max) {
+    return true;
+  }
+  ++context_->stats.messages_dropped;
+  return false;
+}
+
+void PeerSession::QueueControl(RaftGroupId group, const core::Message& message) {
+  EncodeGroupMessage(group, message, control_.add_messages());
+  if (control_.messages_size() >= kControlMessagesMax) return FlushControl();
+  if (std::exchange(has_flush_planned_, true)) return;
+  context_->executor.Post([this, is_alive = context_->is_alive] {
+    if (!*is_alive) return;
+    has_flush_planned_ = false;
+    FlushControl();
+  });
+}
+
+void PeerSession::FlushControl() {
+  if (control_.messages_size() == 0) return;
+  if (state_ == State::kUp && HasRoom(Lane::kControl)) {
+    context_->stats.control_messages_sent += static_cast<uint64_t>(control_.messages_size());
+    ++context_->stats.control_frames_sent;
+    lane_state(Lane::kControl).connection->SendFrame(FrameKind::kGroupMessages, control_);
+  }
+  control_.Clear();
+}
+
+void PeerSession::OnFrame(LaneConnection& connection, const PeerFrame& frame) {
+  const std::optional<Lane> lane = LaneOf(connection);
+  if (!lane) return;
+  const bool is_standing = lane_state(*lane).is_standing;
+  const Status handled =
+      is_standing ? HandleFrame(connection, frame) : HandleHandshake(*lane, frame);
+  if (handled.ok()) return;
+  if (handled.code() == Code::kDataLoss) ++context_->stats.frames_rejected;
+  const bool was_refused = handled.code() == Code::kFailedPrecondition;
+  if (was_refused) context_->ReportRefusal(handled);
+  Fail(handled, was_refused);
+}
+
+Status PeerSession::HandleHandshake(Lane lane, const PeerFrame& frame) {
+  if (frame.kind == FrameKind::kRefusal) {
+    wire::Refusal refusal;
+    RETURN_IF_ERROR(ParseHeader(frame, &refusal));
+    const bool is_lasting = refusal.code() == static_cast<int>(Code::kFailedPrecondition);
+    const Code code = is_lasting ? Code::kFailedPrecondition : Code::kUnavailable;
+    return Status(code, "refused by " + endpoint_.ToString() + ": " + refusal.message(),
+                  is_lasting ? Reason::kClusterMismatch : Reason::kNone);
+  }
+  if (frame.kind != FrameKind::kHello) return DataLoss("peer did not begin with a Hello");
+  wire::Hello hello;
+  RETURN_IF_ERROR(ParseHeader(frame, &hello));
+  if (const Status verdict = CheckHello(context_->options, hello); !verdict.ok()) {
+    wire::Refusal refusal;
+    refusal.set_code(static_cast<int>(verdict.code()));
+    refusal.set_message(std::string(verdict.message()));
+    lane_state(lane).connection->SendFrame(FrameKind::kRefusal, refusal);
+    return verdict;
+  }
+  if (hello.broker_id() != peer_.value()) {
+    return FailedPrecondition("broker " + std::to_string(hello.broker_id()) + " answers at " +
+                              endpoint_.ToString() + ", where broker " +
+                              std::to_string(peer_.value()) + " should be");
+  }
+  if (hello.session() != session_ || hello.lane() != ToWire(lane)) {
+    return DataLoss("peer's Hello is not an answer to ours");
+  }
+  return Admit(IdentityOf(hello), lane);
+}
+
+Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
+  switch (frame.kind) {
+    case FrameKind::kPing: {
+      wire::Ping ping;
+      RETURN_IF_ERROR(ParseHeader(frame, &ping));
+      wire::Pong pong;
+      pong.set_nonce(ping.nonce());
+      lane.SendFrame(FrameKind::kPong, pong);
+      return Status::Ok();
+    }
+    case FrameKind::kPong:
+      return Status::Ok();  // That it was heard is all it says.
+    case FrameKind::kGroupMessages:
+      return HandleGroupMessages(frame);
+    case FrameKind::kGroupAppend:
+      return HandleGroupAppend(frame);
+    case FrameKind::kEnvelope:
+      return HandleEnvelope(frame);
+    case FrameKind::kRefusal: {
+      wire::Refusal refusal;
+      RETURN_IF_ERROR(ParseHeader(frame, &refusal));
+      return FailedPrecondition("refused by broker " + std::to_string(peer_.value()) + ": " +
+                                refusal.message());
+    }
+    case FrameKind::kHello:
+      break;
+  }
+  return DataLoss("peer sent a second Hello");
+}
+
+Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {
+  if (!frame.body.empty()) return BodyTooLarge();
+  wire::GroupMessages messages;
+  RETURN_IF_ERROR(ParseHeader(frame, &messages));
+  const Voter from = identity_->voter;
+  const uint64_t session = session_;
+  for (const wire::GroupMessage& in : messages.messages()) {
+    ASSIGN_OR_RETURN(core::Message message, DecodeGroupMessage(in));
+    context_->handler->OnRaftMessage(from, RaftGroupId(in.group_id()), std::move(message));
+    if (state_ != State::kUp || session_ != session) return Status::Ok();
+  }
+  return Status::Ok();
+}
+
+Status PeerSession::HandleGroupAppend(const PeerFrame& frame) {
+  wire::GroupAppend in;
+  RETURN_IF_ERROR(ParseHeader(frame, &in));
+  ASSIGN_OR_RETURN(core::AppendRequest append, DecodeGroupAppend(in, frame.body));
+  context_->handler->OnRaftMessage(identity_->voter, RaftGroupId(in.group_id()), std::move(append));
+  return Status::Ok();
+}
+
+Status PeerSession::HandleEnvelope(const PeerFrame& frame) {
+  wire::PeerEnvelope envelope;
+  RETURN_IF_ERROR(ParseHeader(frame, &envelope));
+  if (Crc32c(frame.body.view()) != envelope.body_crc()) {
+    return DataLoss("peer message's body checksum mismatch");
+  }
+  if (envelope.kind() == 0 || envelope.kind() > std::numeric_limits<uint8_t>::max()) {
+    return DataLoss("peer message of kind " + std::to_string(envelope.kind()));
+  }
+  context_->handler->OnPeerMessage(identity_->voter, static_cast<PeerKind>(envelope.kind()),
+                                   frame.body);
+  return Status::Ok();
+}
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,200 @@
+#include "raft/net/peer_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::raft::net {
+namespace {
+
+constexpr std::array<Lane, kLaneCount> kLanes{Lane::kControl, Lane::kAppend, Lane::kBulk};
+// A session that stood this long was no failure: the next attempt comes at once.
+constexpr Duration kStableAfter = std::chrono::seconds(1);
+
+}  // namespace
+
+void SessionContext::ReportRefusal(const Status& why) {
+  ++stats.handshakes_refused;
+  if (last_refusal == why.message()) return;
+  last_refusal = why.message();
+  handler->OnPeerRefused(why);
+}
+
+PeerSession::PeerSession(SessionContext& context, BrokerId peer, Endpoint endpoint)
+    : context_(&context),
+      peer_(peer),
+      endpoint_(std::move(endpoint)),
+      backoff_(context.options.backoff_min) {}
+
+PeerSession::~PeerSession() {
+  context_->executor.Cancel(attempt_timer_);
+  for (LaneState& lane : lanes_) {
+    if (lane.connection) lane.connection->Close();
+  }
+}
+
+void PeerSession::Start() {
+  if (is_dialer()) Dial();
+}
+
+void PeerSession::Dial() {
+  CHECK(state_ == State::kIdle);
+  BeginJoining(session_ + 1);
+  for (const Lane lane : kLanes) {
+    context_->network.Connect(endpoint_, context_->options.connect_timeout,
+                              [this, is_alive = context_->is_alive, session = session_,
+                               lane](Result<std::unique_ptr<Connection>> made) {
+                                if (*is_alive) OnConnected(session, lane, std::move(made));
+                              });
+  }
+}
+
+void PeerSession::OnConnected(uint64_t session, Lane lane,
+                              Result<std::unique_ptr<Connection>> made) {
+  if (session != session_ || state_ != State::kJoining) return;  // Of an attempt given up.
+  if (!made.ok()) return Fail(made.status());
+  auto connection = std::make_unique<LaneConnection>(std::move(made).value(), *this,
+                                                     context_->clock, context_->stats);
+  connection->SendFrame(FrameKind::kHello, MakeHello(context_->options, peer_, lane, session_));
+  lane_state(lane).connection = std::move(connection);
+}
+
+void PeerSession::BeginJoining(uint64_t session) {
+  state_ = State::kJoining;
+  session_ = session;
+  context_->executor.Cancel(attempt_timer_);
+  const Duration limit = context_->options.connect_timeout + context_->options.handshake_timeout;
+  attempt_timer_ = context_->executor.RunAfter(limit, [this] {
+    ++context_->stats.handshakes_timed_out;
+    Fail(DeadlineExceeded("handshake with " + endpoint_.ToString() + ": timed out"));
+  });
+}
+
+Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection) {
+  const PeerIdentity caller = IdentityOf(hello);
+  if (is_dialer()) {
+    return FailedPrecondition("broker " + std::to_string(peer_.value()) + " does not dial broker " +
+                              std::to_string(context_->options.self.voter.broker.value()) +
+                              ": the lower id dials");
+  }
+  if (identity_ && state_ != State::kIdle) {
+    const bool is_other = identity_->voter != caller.voter;
+    if (is_other && state_ == State::kUp) {
+      return FailedPrecondition(
+          "broker id " + std::to_string(peer_.value()) + " is in use by incarnation " +
+          std::to_string(identity_->voter.incarnation.value()) + ", refusing incarnation " +
+          std::to_string(caller.voter.incarnation.value()) + " at " + connection->peer_address());
+    }
+    const auto mine = std::pair(identity_->boot_epoch, session_);
+    const auto theirs = std::pair(caller.boot_epoch, hello.session());
+    if (!is_other && theirs < mine) return Aborted("a newer session of the same broker stands");
+    if (is_other || theirs > mine) Fail(Unavailable("peer began a new session"));
+  }
+  if (state_ == State::kIdle) BeginJoining(hello.session());
+  const Result<Lane> lane = FromWire(hello.lane());
+  RETURN_IF_ERROR(lane.status());
+  if (lane_state(*lane).connection != nullptr) return Aborted("the lane is taken in this session");
+
+  connection->SetOwner(*this);
+  connection->SendFrame(FrameKind::kHello, MakeHello(context_->options, peer_, *lane, session_));
+  lane_state(*lane).connection = std::move(connection);
+  if (const Status admitted = Admit(caller, *lane); !admitted.ok()) Fail(admitted);
+  return Status::Ok();
+}
+
+Status PeerSession::Admit(const PeerIdentity& identity, Lane lane) {
+  if (identity_ &&
+      (identity_->voter != identity.voter || identity_->boot_epoch != identity.boot_epoch)) {
+    return Unavailable("peer restarted during the handshake");
+  }
+  identity_ = identity;
+  lane_state(lane).is_standing = true;
+  lane_state(lane).connection->Trust();
+  RiseIfComplete();
+  return Status::Ok();
+}
+
+void PeerSession::RiseIfComplete() {
+  const bool is_complete = std::all_of(lanes_.begin(), lanes_.end(),
+                                       [](const LaneState& lane) { return lane.is_standing; });
+  if (!is_complete) return;
+  state_ = State::kUp;
+  up_since_ = last_ping_ = context_->clock.Now();
+  last_failure_.clear();
+  context_->last_refusal.clear();
+  context_->executor.Cancel(attempt_timer_);
+  LOG(INFO) << "peer connected broker=" << identity_->voter.broker
+            << " incarnation=" << identity_->voter.incarnation
+            << " boot_epoch=" << identity_->boot_epoch << " session=" << session_;
+  const uint64_t session = session_;
+  context_->handler->OnPeerConnected(*identity_);
+  for (const Lane lane : kLanes) {
+    // What was held back may itself end the session.
+    if (state_ != State::kUp || session_ != session) return;
+    lane_state(lane).connection->Release();
+  }
+}
+
+void PeerSession::Fail(const Status& why, bool was_refused) {
+  const bool was_up = state_ == State::kUp;
+  if (state_ == State::kIdle) return;
+  state_ = State::kIdle;
+  context_->executor.Cancel(attempt_timer_);
+  for (LaneState& lane : lanes_) {
+    context_->graveyard.Bury(std::move(lane.connection));
+    lane.is_standing = false;
+  }
+  identity_.reset();
+  control_.Clear();
+  if (was_up && context_->clock.Now() - up_since_ >= kStableAfter) {
+    backoff_ = context_->options.backoff_min;
+  }
+  if (was_up) {
+    LOG(WARNING) << "peer disconnected broker=" << peer_ << " why=" << why;
+  } else if (why.message() != last_failure_) {
+    last_failure_ = why.message();
+    LOG(INFO) << "peer not reached yet broker=" << peer_ << " why=" << why;
+  }
+  if (is_dialer()) PlanDial(was_refused);
+  if (was_up) context_->handler->OnPeerDisconnected(peer_, why);
+}
+
+void PeerSession::PlanDial(bool was_refused) {
+  const Duration backoff_max = context_->options.backoff_max;
+  const Duration wait = was_refused ? backoff_max : backoff_;
+  backoff_ = std::min(backoff_ * 2, backoff_max);
+  const auto most = static_cast<uint64_t>(wait.count());
+  const Duration drawn(context_->random.Between(most / 2, most));
+  attempt_timer_ = context_->executor.RunAfter(drawn, [this] { Dial(); });
+}
+
+void PeerSession::CheckKeepalive(bool is_late) {
+  if (state_ != State::kUp || is_late) return;
+  const MonotonicTime now = context_->clock.Now();
+  LaneConnection& control = *lane_state(Lane::kControl).connection;
+  const Duration silence = now - control.last_heard();
+  if (silence >= context_->options.keepalive_timeout) {
+    Fail(DeadlineExceeded("silent for " + std::to_string(silence.count() / 1000) + " ms"));
+    return;
+  }
+  const Duration interval = context_->options.keepalive_interval;
+  if (silence < interval || now - last_ping_ < interval) return;
+  last_ping_ = now;
+  wire::Ping ping;
+  ping.set_nonce(++ping_nonce_);
+  control.SendFrame(FrameKind::kPing, ping);
+}
+
+std::optional<Lane> PeerSession::LaneOf(const LaneConnection& connection) const {
+  for (const Lane lane : kLanes) {
+    if (lanes_[static_cast<size_t>(lane)].connection.get() == &connection) return lane;
+  }
+  return std::nullopt;
+}
+
+void PeerSession::OnLaneClosed(LaneConnection& lane, const Status& why) {
+  if (LaneOf(lane)) Fail(why);
+}
+
+}  // namespace millrace::raft::net

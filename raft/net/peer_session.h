@@ -1,0 +1,122 @@
+// The standing relation to one peer: dials it or takes its calls, keeps the three lanes together,
+// and puts messages on them. Of two brokers the one with the lower id dials.
+//
+//     idle --dial / first lane accepted--> joining --all three lanes stand--> up --any lane
+//     breaks--> idle
+//
+// The lanes live and die together: when one breaks all are closed, so that "connected" has one
+// meaning. Each attempt has a number, and a later one replaces an earlier one that the acceptor
+// still takes for alive.
+//
+// Owned by PeerTransport, one for each configured peer; on the shard's thread. The handler is never
+// called from within a Send.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "raft/net/handshake.h"
+#include "raft/net/lane_connection.h"
+#include "raft/net/options.h"
+#include "raft/ports/transport.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/random.h"
+
+namespace millrace::raft::net {
+
+// What all sessions of a transport share.
+struct SessionContext {
+  PeerTransportOptions options;
+  Executor& executor;
+  const Clock& clock;
+  Network& network;
+  TransportHandler* handler = nullptr;  // from Start on
+  Random random;
+  PeerTransportStats stats;
+  LaneGraveyard graveyard;
+  // The last refusal told to the handler: one that repeats itself is told once.
+  std::string last_refusal;
+  // Cleared by the transport's destructor: what was posted before finds its session gone. Shared by
+  // the transport and those tasks.
+  std::shared_ptr<bool> is_alive = std::make_shared<bool>(true);
+
+  void ReportRefusal(const Status& why);
+};
+
+class PeerSession final : public LaneOwner {
+ public:
+  PeerSession(SessionContext& context, BrokerId peer, Endpoint endpoint);
+  ~PeerSession() override;
+  PeerSession(const PeerSession&) = delete;
+  PeerSession& operator=(const PeerSession&) = delete;
+
+  // Dials, if that is this side's part.
+  void Start();
+  // A lane that the peer dialled, whose Hello passed CheckHello. Not ok: it must be refused.
+  Status Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection);
+
+  bool is_up() const { return state_ == State::kUp; }
+  void SendRaft(const Voter& to, RaftGroupId group, const core::Message& message, bool bulk);
+  void SendPeer(Lane lane, PeerKind kind, std::vector<Bytes> body);
+  // Asks a silent peer, and gives up one that stays silent. `is_late`: this broker itself stood
+  // still.
+  void CheckKeepalive(bool is_late);
+
+  void OnFrame(LaneConnection& lane, const PeerFrame& frame) override;
+  void OnLaneClosed(LaneConnection& lane, const Status& why) override;
+
+ private:
+  enum class State { kIdle, kJoining, kUp };
+  struct LaneState {
+    std::unique_ptr<LaneConnection> connection;
+    bool is_standing = false;
+  };
+
+  bool is_dialer() const { return context_->options.self.voter.broker < peer_; }
+  LaneState& lane_state(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
+  std::optional<Lane> LaneOf(const LaneConnection& connection) const;
+
+  void Dial();
+  void OnConnected(uint64_t session, Lane lane, Result<std::unique_ptr<Connection>> made);
+  void BeginJoining(uint64_t session);
+  // The peer's Hello on a lane was right: it stands, and with the last one the session is up.
+  Status Admit(const PeerIdentity& identity, Lane lane);
+  void RiseIfComplete();
+  // Closes all lanes and tells the handler if it was up; the dialer tries again, after the longest
+  // wait if it was refused.
+  void Fail(const Status& why, bool was_refused = false);
+  void PlanDial(bool was_refused);
+
+  Status HandleHandshake(Lane lane, const PeerFrame& frame);
+  Status HandleFrame(LaneConnection& lane, const PeerFrame& frame);
+  Status HandleGroupMessages(const PeerFrame& frame);
+  Status HandleGroupAppend(const PeerFrame& frame);
+  Status HandleEnvelope(const PeerFrame& frame);
+
+  bool HasRoom(Lane lane);
+  void QueueControl(RaftGroupId group, const core::Message& message);
+  void FlushControl();
+
+  SessionContext* context_;
+  BrokerId peer_;
+  Endpoint endpoint_;
+  State state_ = State::kIdle;
+  uint64_t session_ = 0;
+  std::array<LaneState, kLaneCount> lanes_;
+  std::optional<PeerIdentity> identity_;  // of the lanes that stand
+  TimerId attempt_timer_;  // while joining: the handshake's end; dialer idle: the next dial
+  Duration backoff_;
+  MonotonicTime up_since_{0};
+  std::string last_failure_;
+  uint64_t ping_nonce_ = 0;
+  MonotonicTime last_ping_{0};
+  // Control messages of this turn of the loop, sent as one frame at its end.
+  wire::GroupMessages control_;
+  bool has_flush_planned_ = false;
+};
+
+}  // namespace millrace::raft::net

@@ -1,0 +1,155 @@
+#include "raft/net/peer_transport.h"
+
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::raft::net {
+
+PeerTransport::PeerTransport(const PeerTransportOptions& options, const Environment& environment)
+    : context_{.options = options,
+               .executor = environment.executor,
+               .clock = environment.clock,
+               .network = environment.network,
+               .handler = nullptr,
+               .random = environment.random,
+               .stats = {},
+               .graveyard = LaneGraveyard(environment.executor),
+               .last_refusal = {},
+               .is_alive = std::make_shared<bool>(true)} {
+  CHECK(options.self.voter.broker != BrokerId()) << "a broker has a number";
+  context_.options.peers.erase(options.self.voter.broker);
+  for (const auto& [peer, endpoint] : context_.options.peers) {
+    sessions_.emplace(peer, std::make_unique<PeerSession>(context_, peer, endpoint));
+  }
+}
+
+PeerTransport::~PeerTransport() {
+  *context_.is_alive = false;
+  context_.executor.Cancel(keepalive_timer_);
+  for (auto& [id, stranger] : strangers_) context_.executor.Cancel(stranger.deadline);
+}
+
+Status PeerTransport::Start(TransportHandler& handler) {
+  CHECK(listener_ == nullptr) << "started already";
+  context_.handler = &handler;
+  auto listener = context_.network.Listen(
+      context_.options.listen,
+      [this](std::unique_ptr<Connection> connection) { OnAccept(std::move(connection)); });
+  if (!listener.ok()) return listener.status().With("peer listener");
+  listener_ = std::move(listener).value();
+  last_tick_ = context_.clock.Now();
+  OnKeepaliveTick();
+  for (auto& [peer, session] : sessions_) session->Start();
+  return Status::Ok();
+}
+
+void PeerTransport::SendRaft(const Voter& to, RaftGroupId group, core::Message message, bool bulk) {
+  CHECK(to.broker != context_.options.self.voter.broker) << "a message to itself";
+  const auto session = sessions_.find(to.broker);
+  if (session == sessions_.end()) {
+    ++context_.stats.messages_dropped;
+    return;
+  }
+  session->second->SendRaft(to, group, message, bulk);
+}
+
+void PeerTransport::SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) {
+  CHECK(to != context_.options.self.voter.broker) << "a message to itself";
+  const auto session = sessions_.find(to);
+  if (session == sessions_.end()) {
+    ++context_.stats.messages_dropped;
+    return;
+  }
+  session->second->SendPeer(lane, kind, std::move(body));
+}
+
+bool PeerTransport::IsConnected(BrokerId peer) const {
+  const auto session = sessions_.find(peer);
+  return session != sessions_.end() && session->second->is_up();
+}
+
+void PeerTransport::OnAccept(std::unique_ptr<Connection> connection) {
+  if (strangers_.size() >= context_.options.incoming_max) {
+    ++context_.stats.handshakes_refused;
+    LOG(WARNING) << "too many connections that do not introduce themselves, closing one from="
+                 << connection->peer_address();
+    return;
+  }
+  const uint64_t id = next_stranger_++;
+  LaneOwner& owner = *this;
+  Stranger stranger;
+  stranger.connection = std::make_unique<LaneConnection>(std::move(connection), owner,
+                                                         context_.clock, context_.stats);
+  stranger.deadline = context_.executor.RunAfter(context_.options.handshake_timeout, [this, id] {
+    auto late = strangers_.extract(id);
+    CHECK(!late.empty());
+    ++context_.stats.handshakes_timed_out;
+    LOG(WARNING) << "no handshake in time, closing connection from="
+                 << late.mapped().connection->peer_address();
+    context_.graveyard.Bury(std::move(late.mapped().connection));
+  });
+  strangers_.emplace(id, std::move(stranger));
+}
+
+std::unique_ptr<LaneConnection> PeerTransport::TakeStranger(const LaneConnection& lane) {
+  for (auto at = strangers_.begin(); at != strangers_.end(); ++at) {
+    if (at->second.connection.get() != &lane) continue;
+    context_.executor.Cancel(at->second.deadline);
+    std::unique_ptr<LaneConnection> taken = std::move(at->second.connection);
+    strangers_.erase(at);
+    return taken;
+  }
+  return nullptr;
+}
+
+void PeerTransport::OnFrame(LaneConnection& lane, const PeerFrame& frame) {
+  std::unique_ptr<LaneConnection> taken = TakeStranger(lane);
+  CHECK(taken != nullptr);
+  const Status introduced = Introduce(taken, frame);
+  if (!introduced.ok()) Refuse(std::move(taken), introduced);
+}
+
+Status PeerTransport::Introduce(std::unique_ptr<LaneConnection>& lane, const PeerFrame& frame) {
+  wire::Hello hello;
+  const bool is_hello =
+      frame.kind == FrameKind::kHello && frame.body.empty() &&
+      hello.ParseFromArray(frame.header.data(), static_cast<int>(frame.header.size()));
+  if (!is_hello) {
+    ++context_.stats.frames_rejected;
+    return DataLoss("peer at " + lane->peer_address() + " did not begin with a Hello");
+  }
+  RETURN_IF_ERROR(CheckHello(context_.options, hello));
+  return sessions_.at(BrokerId(hello.broker_id()))->Accept(hello, lane);
+}
+
+void PeerTransport::Refuse(std::unique_ptr<LaneConnection> lane, const Status& why) {
+  LOG_EVERY_N(WARNING, 100) << "refused a peer from=" << lane->peer_address() << " why=" << why
+                            << " (one line for every 100)";
+  wire::Refusal refusal;
+  refusal.set_code(static_cast<int>(why.code()));
+  refusal.set_message(std::string(why.message()));
+  lane->SendFrame(FrameKind::kRefusal, refusal);
+  context_.graveyard.Bury(std::move(lane));
+  if (why.code() == Code::kFailedPrecondition) context_.ReportRefusal(why);
+}
+
+void PeerTransport::OnLaneClosed(LaneConnection& lane, const Status& why) {
+  // Garbage is worth a line; a scanner that connects and goes is not.
+  LOG_IF(WARNING, why.code() == Code::kDataLoss) << "closed a connection why=" << why;
+  context_.graveyard.Bury(TakeStranger(lane));
+}
+
+void PeerTransport::OnKeepaliveTick() {
+  const Duration interval = context_.options.keepalive_interval;
+  const MonotonicTime now = context_.clock.Now();
+  // Where this broker itself stood still, what peers said waits unread: no verdict on them now.
+  const bool is_late = now - last_tick_ > 2 * interval;
+  last_tick_ = now;
+  // Planned first: a session's end calls the handler.
+  keepalive_timer_ = context_.executor.RunAfter(interval / 2, [this] { OnKeepaliveTick(); });
+  for (auto& [peer, session] : sessions_) session->CheckKeepalive(is_late);
+}
+
+}  // namespace millrace::raft::net
