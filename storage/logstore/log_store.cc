@@ -39,12 +39,11 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
   std::vector<journal::GroupRecord> records;
   records.reserve(writes.size());
   for (raft::GroupWrite& write : writes) {
-    records.push_back(
-        {.group = write.group,
-         .body = journal::LogWrite{.hard_state = write.write.hard_state,
-                                   .truncate_from = write.write.truncate_from,
-                                   .epoch = write.write.epoch,
-                                   .entries = std::move(write.write.entries)}});
+    records.push_back({.group = write.group,
+                       .body = journal::LogWrite{.hard_state = write.write.hard_state,
+                                                 .truncate_from = write.write.truncate_from,
+                                                 .epoch = write.write.epoch,
+                                                 .entries = std::move(write.write.entries)}});
   }
   client_.Submit(std::move(records), environment_.shard, std::move(durable));
 }
@@ -64,23 +63,24 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, Task durable) {
   handed_bytes_ -= found->second.handed_bytes;
   groups_.erase(found);
   removed_.insert(id);
-  client_.Submit(
-      {{.group = id, .body = journal::ReplicaRemoved{}}}, environment_.shard,
-      [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
-        durable();
-        if (!*alive) return;
-        // Only now that the tombstone can't be forgotten.
-        OnSegments([segments, id] {
-          segments->Remove([id](Status status) {
-            LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
-          });
-        });
-      });
+  client_.Submit({{.group = id, .body = journal::ReplicaRemoved{}}}, environment_.shard,
+                 [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
+                   durable();
+                   if (!*alive) return;
+                   // Only now that the tombstone can't be forgotten.
+                   OnSegments([segments, id] {
+                     segments->Remove([id](Status status) {
+                       LOG_IF(WARNING, !status.ok())
+                           << "cannot remove group=" << id << " why=" << status;
+                     });
+                   });
+                 });
 }
 
 void JournalLogStore::HandOver(RaftGroupId id, std::vector<Entry> entries) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
+  if (group->is_faulty) return;
   CHECK_EQ(entries.front().index, group->handed_end + 1) << id;
   for (Entry& entry : entries) {
     group->handed_bytes += entry.size_bytes();
@@ -143,6 +143,7 @@ bool JournalLogStore::WantsRoll(RaftGroupId id) const {
 void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
+  if (group->is_faulty) return;
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
   if (!group->handed.empty()) WriteHanded(id, *group);
@@ -157,11 +158,10 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
 }
 
 void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
-  if (group.is_syncing) return;
+  if (group.is_syncing || group.is_faulty) return;
   group.is_syncing = true;
   if (!group.handed.empty()) WriteHanded(id, group);
-  OnSegments([this, id, segments = group.segments, shard = &environment_.shard,
-              alive = is_alive_] {
+  OnSegments([this, id, segments = group.segments, shard = &environment_.shard, alive = is_alive_] {
     segments->Sync([this, id, shard, alive](Result<SegmentEnd> end) {
       shard->Post([this, id, alive, end = std::move(end)]() mutable {
         if (*alive) OnSynced(id, std::move(end));
@@ -177,25 +177,23 @@ void JournalLogStore::OnSynced(RaftGroupId id, Result<SegmentEnd> end) {
   if (!end.ok()) return SegmentFault(id, end.status());
   if (end->index <= group->synced_end) return;
   group->synced_end = end->index;
-  client_.Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, environment_.shard,
-                 [] {});
+  client_.Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, environment_.shard, [] {});
 }
 
 void JournalLogStore::ScheduleIdleSync() {
   if (idle_timer_ != TimerId()) return;
-  idle_timer_ =
-      environment_.shard.RunAfter(options_.idle_sync_delay, [this, alive = is_alive_] {
-        if (!*alive) return;
-        idle_timer_ = TimerId();
-        SyncIdleGroups();
-      });
+  idle_timer_ = environment_.shard.RunAfter(options_.idle_sync_delay, [this, alive = is_alive_] {
+    if (!*alive) return;
+    idle_timer_ = TimerId();
+    SyncIdleGroups();
+  });
 }
 
 // Syncs the groups that nothing was handed to since the last round; the others wait for the next.
 void JournalLogStore::SyncIdleGroups() {
   bool is_any_left = false;
   for (auto& [id, group] : groups_) {
-    if (group.handed_end <= group.synced_end) continue;
+    if (group.handed_end <= group.synced_end || group.is_faulty) continue;
     is_any_left = true;
     if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
   }
@@ -209,11 +207,16 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
   }
 }
 
+// Once a group: the journal then keeps no file for it, and its replica is silent after a restart
+// too.
 void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
+  Group& group = groups_.at(id);
+  if (std::exchange(group.is_faulty, true)) return;
+  handed_bytes_ -= std::exchange(group.handed_bytes, 0);
+  group.handed.clear();
   LOG(ERROR) << "segments failed group=" << id << " why=" << status;
-  client_.Submit(
-      {{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}},
-      environment_.shard, [] {});
+  client_.Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}},
+                 environment_.shard, [] {});
   if (fault_listener_) fault_listener_(id, status);
 }
 
@@ -255,24 +258,23 @@ LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
 
 // Asks now and then how much room the disk has; an idle look costs one system call.
 void JournalLogStore::WatchDisk() {
-  OnSegments([this, shard = &environment_.shard, files = &environment_.segment_files,
-              alive = is_alive_] {
-    files->FreeBytes([this, shard, alive](Result<uint64_t> free) {
-      shard->Post([this, alive, free = std::move(free)] {
-        if (!*alive) return;
-        const bool is_full = free.ok() && *free < options_.free_bytes_min;
-        LOG_IF(WARNING, is_full != is_disk_full_)
-            << (is_full ? "the disk is nearly full, refusing to produce"
-                        : "the disk has room again")
-            << " free_bytes=" << *free;
-        is_disk_full_ = is_full;
-        disk_timer_ =
-            environment_.shard.RunAfter(options_.free_bytes_interval, [this, alive] {
+  OnSegments(
+      [this, shard = &environment_.shard, files = &environment_.segment_files, alive = is_alive_] {
+        files->FreeBytes([this, shard, alive](Result<uint64_t> free) {
+          shard->Post([this, alive, free = std::move(free)] {
+            if (!*alive) return;
+            const bool is_full = free.ok() && *free < options_.free_bytes_min;
+            LOG_IF(WARNING, is_full != is_disk_full_)
+                << (is_full ? "the disk is nearly full, refusing to produce"
+                            : "the disk has room again")
+                << " free_bytes=" << *free;
+            is_disk_full_ = is_full;
+            disk_timer_ = environment_.shard.RunAfter(options_.free_bytes_interval, [this, alive] {
               if (*alive) WatchDisk();
             });
+          });
+        });
       });
-    });
-  });
 }
 
 void JournalLogStore::Open(const LogStoreOptions& options, const Environment& environment,

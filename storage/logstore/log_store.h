@@ -1,10 +1,11 @@
-// Raft's LogStore from the shared journal and the groups' segments: writes go to the journal, committed
-// entries from there into segments, reads come from segments.
+// Raft's LogStore from the shared journal and the groups' segments: writes go to the journal,
+// committed entries from there into segments, reads come from segments.
 //
-// On the shard's thread. The journal and the segments live on executors of their own; everything between
-// is posted, work for segments a batch at a time.
+// On the shard's thread. The journal and the segments live on executors of their own; everything
+// between is posted, work for segments a batch at a time.
 //
-//   JournalLogStore::Open(options, environment, [](Result<JournalLogStore::Opened> opened) { ... });
+//   JournalLogStore::Open(options, environment, [](Result<JournalLogStore::Opened> opened) { ...
+//   });
 #pragma once
 
 #include <functional>
@@ -66,8 +67,7 @@ class JournalLogStore final : public raft::LogStore {
   void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
   bool WantsRoll(RaftGroupId group) const override;
   void Roll(RaftGroupId group, LogIndex index, Bytes state) override;
-  void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max,
-            raft::EntriesDone done) override;
+  void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;
   LogIndex readable_end(RaftGroupId group) const override;
@@ -94,6 +94,7 @@ class JournalLogStore final : public raft::LogStore {
     bool is_recent = false;  // handed to since the last round of idle syncs
     bool is_writing = false;
     bool is_syncing = false;
+    bool is_faulty = false;  // its segments failed: nothing more is written
   };
 
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,

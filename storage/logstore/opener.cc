@@ -47,14 +47,17 @@ void JournalLogStore::Opener::RecoverNext() {
   const RaftGroupId id = at_->first;
   Group& group = store_->groups_[id];
   group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
-  environment_.segment_executor.Post([self = shared_from_this(), id, segments = group.segments,
-                                      end = at_->second.segment_end] {
-    segments->Recover(end, [self, id](Result<RecoveredSegments> recovered) {
-      self->environment_.shard.Post([self, id, recovered = std::move(recovered)]() mutable {
-        self->OnRecovered(id, std::move(recovered));
+  // The journal may have forgotten how far the segments of a replica in doubt were synced: they are
+  // not touched, since recovery discards what lies above.
+  if (const Status& doubt = at_->second.health; !doubt.ok()) return OnRecovered(id, doubt);
+  environment_.segment_executor.Post(
+      [self = shared_from_this(), id, segments = group.segments, end = at_->second.segment_end] {
+        segments->Recover(end, [self, id](Result<RecoveredSegments> recovered) {
+          self->environment_.shard.Post([self, id, recovered = std::move(recovered)]() mutable {
+            self->OnRecovered(id, std::move(recovered));
+          });
+        });
       });
-    });
-  });
 }
 
 void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegments> segments) {
@@ -63,6 +66,17 @@ void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegmen
   group.handed_end = end;
   group.readable_end = end;
   group.synced_end = end;
+  if (segments.ok()) {
+    group.active_bytes = segments->active_bytes;
+  } else {
+    group.is_faulty = true;
+    // What is lost stays lost: the journal need not keep files for it. Another error may pass.
+    if (at_->second.health.ok() && segments.status().code() == Code::kDataLoss) {
+      store_->client_.Submit(
+          {{.group = id, .body = journal::ReplicaFaulty{std::string(segments.status().message())}}},
+          environment_.shard, [] {});
+    }
+  }
   replicas_.push_back(Combine(std::move(at_->second), std::move(segments)));
   ++at_;
   RecoverNext();
@@ -82,9 +96,9 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
   replica.initial.epoch = state.epoch;
   replica.initial.commit_index = end.index;
   replica.initial.configuration = state.record.configuration;
-  replica.initial.log = raft::core::Log(
-      segments->first_index, {.index = end.index, .term = end.term, .chain = end.chain},
-      std::move(segments->term_starts), std::move(state.entries));
+  replica.initial.log = raft::core::Log(segments->first_index,
+                                        {.index = end.index, .term = end.term, .chain = end.chain},
+                                        std::move(segments->term_starts), std::move(state.entries));
   replica.state_index = segments->state_index;
   replica.state = std::move(segments->state);
   return replica;
@@ -92,15 +106,15 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
 
 // Removals that a crash interrupted after their tombstone was durable.
 void JournalLogStore::Opener::RemoveLeftovers() {
-  environment_.segment_executor.Post([files = &environment_.segment_files,
-                                      removed = store_->removed_] {
-    for (const RaftGroupId id : removed) {
-      auto segments = std::make_shared<GroupSegments>(*files, id);
-      segments->Remove([id, segments](Status status) {
-        LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
+  environment_.segment_executor.Post(
+      [files = &environment_.segment_files, removed = store_->removed_] {
+        for (const RaftGroupId id : removed) {
+          auto segments = std::make_shared<GroupSegments>(*files, id);
+          segments->Remove([id, segments](Status status) {
+            LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
+          });
+        }
       });
-    }
-  });
   Finish();
 }
 

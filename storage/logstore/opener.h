@@ -1,5 +1,5 @@
-// Opens a JournalLogStore: the journal first, then each group's segments, then both put together into what
-// Raft starts from.
+// Opens a JournalLogStore: the journal first, then each group's segments, then both put together
+// into what Raft starts from.
 //
 // Part of JournalLogStore. Starts and ends on the shard; keeps itself alive until it is done.
 #pragma once

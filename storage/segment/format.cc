@@ -5,9 +5,11 @@
 #include <cstring>
 
 #include "proto/base/checksum.h"
-#include "proto/frame/frame.h"
 
 namespace millrace::storage {
+
+using journal::SegmentEnd;
+
 namespace {
 
 template <typename T>
@@ -18,10 +20,19 @@ uint32_t CrcOf(T value) {
 
 constexpr std::string_view kSuffix = ".segment";
 
-raft::core::EntryType TypeOf(FrameType type) {
-  if (type == FrameType::kNoOp) return raft::core::EntryType::kNoOp;
-  if (type == FrameType::kConfiguration) return raft::core::EntryType::kConfiguration;
-  return raft::core::EntryType::kCommand;
+Result<raft::core::EntryType> TypeOf(FrameType type) {
+  switch (type) {
+    case FrameType::kNoOp:
+      return raft::core::EntryType::kNoOp;
+    case FrameType::kConfiguration:
+      return raft::core::EntryType::kConfiguration;
+    case FrameType::kRecordBatch:
+    case FrameType::kControllerCommand:
+      return raft::core::EntryType::kCommand;
+    case FrameType::kPayloadElsewhere:
+      break;
+  }
+  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is not known");
 }
 
 }  // namespace
@@ -38,7 +49,8 @@ std::string SegmentPath(RaftGroupId group, LogIndex first_index) {
 }
 
 std::optional<LogIndex> ParseSegmentName(std::string_view name) {
-  if (!name.ends_with(kSuffix)) return std::nullopt;
+  constexpr size_t kDigits = 20;
+  if (name.size() != kDigits + kSuffix.size() || !name.ends_with(kSuffix)) return std::nullopt;
   name.remove_suffix(kSuffix.size());
   uint64_t index = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
@@ -88,14 +100,64 @@ std::optional<SegmentTrailer> ParseSegmentTrailer(std::string_view bytes) {
   return trailer;
 }
 
-Result<raft::core::Entry> ParseEntry(const Bytes& bytes) {
-  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(bytes.view()));
+Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
+                                                       const SegmentTrailer& trailer,
+                                                       RaftGroupId group, LogIndex first_index) {
+  if (bytes.size() != trailer.footer_size) return DataLoss("segment footer is cut off");
+  if (Crc32c(bytes) != trailer.footer_crc) return DataLoss("segment footer checksum mismatch");
+  internal::v1::SegmentFooter footer;
+  if (!footer.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return DataLoss("segment footer can't be parsed");
+  }
+  if (footer.group_id() != group.value() || footer.first_index() != first_index.value() ||
+      footer.last_index() < footer.first_index()) {
+    return DataLoss("segment footer is another segment's");
+  }
+  return footer;
+}
+
+Result<raft::core::Entry> ParseEntry(const Bytes& frame) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(frame.view()));
+  const uint64_t used = kFrameHeaderSize + header.payload_size;
+  const std::string_view padding = frame.view().substr(used, FrameSize(header.payload_size) - used);
+  if (padding.find_first_not_of('\0') != std::string_view::npos) {
+    return DataLoss("frame has padding that is not zero");
+  }
+  ASSIGN_OR_RETURN(const raft::core::EntryType type, TypeOf(header.type));
   return raft::core::Entry{.term = header.term,
                            .index = header.index,
-                           .type = TypeOf(header.type),
+                           .type = type,
                            .chain = header.chain,
-                           .frame = bytes.Slice(0, FrameSize(header.payload_size)),
+                           .frame = frame.Slice(0, FrameSize(header.payload_size)),
                            .configuration = nullptr};
+}
+
+Status CheckFollows(const SegmentEnd& end, RaftGroupId group, const FrameHeader& header) {
+  if (header.group != group) {
+    return DataLoss("the entry is of group " + std::to_string(header.group.value()));
+  }
+  if (header.index != end.index + 1 || header.term < end.term) {
+    return DataLoss("entry " + std::to_string(header.index.value()) + " of term " +
+                    std::to_string(header.term.value()) + " does not follow entry " +
+                    std::to_string(end.index.value()) + " of term " +
+                    std::to_string(end.term.value()));
+  }
+  if (header.base_offset != end.next_offset) {
+    return DataLoss("entry " + std::to_string(header.index.value()) + " begins at offset " +
+                    std::to_string(header.base_offset.value()) + " instead of " +
+                    std::to_string(end.next_offset.value()));
+  }
+  if (header.chain != FrameChain(end.chain, header)) {
+    return DataLoss("the chain is broken at entry " + std::to_string(header.index.value()));
+  }
+  return {};
+}
+
+SegmentEnd EndAfter(const FrameHeader& header) {
+  return {.index = header.index,
+          .term = header.term,
+          .chain = header.chain,
+          .next_offset = header.base_offset + header.offset_span};
 }
 
 }  // namespace millrace::storage

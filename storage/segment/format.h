@@ -2,7 +2,8 @@
 //
 //   SegmentHeader frame* [footer SegmentTrailer]
 //
-// The frames are those of the journal, byte for byte. Footer and trailer stand only in a sealed segment.
+// The frames are those of the journal, byte for byte. Footer and trailer stand only in a sealed
+// segment.
 //
 // Pure; any thread.
 #pragma once
@@ -16,7 +17,9 @@
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/frame/frame.h"
 #include "raft/core/entry.h"
+#include "storage/journal/records.h"
 
 namespace millrace::storage {
 
@@ -41,7 +44,7 @@ static_assert(sizeof(SegmentTrailer) == 32);
 
 std::string SegmentPath(RaftGroupId group, LogIndex first_index);
 std::string SegmentDirectory(RaftGroupId group);
-// The first index that a segment's file name tells; nullopt if it is no segment's.
+// The first index that a segment's file name tells; nullopt if it is not exactly a segment's name.
 std::optional<LogIndex> ParseSegmentName(std::string_view name);
 
 Bytes EncodeSegmentHeader(RaftGroupId group, LogIndex first_index);
@@ -53,7 +56,18 @@ Bytes EncodeSegmentEnding(const internal::v1::SegmentFooter& footer, uint64_t fr
 // From the file's last bytes. nullopt: not sealed.
 std::optional<SegmentTrailer> ParseSegmentTrailer(std::string_view bytes);
 
-// The entry in the frame at the start of `bytes`, sharing them. DATA_LOSS if it is damaged.
-Result<raft::core::Entry> ParseEntry(const Bytes& bytes);
+// A whole footer that belongs to the segment; DATA_LOSS otherwise.
+Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
+                                                       const SegmentTrailer& trailer,
+                                                       RaftGroupId group, LogIndex first_index);
+
+// The entry in `frame`, sharing it. DATA_LOSS if it is damaged, padding included.
+Result<raft::core::Entry> ParseEntry(const Bytes& frame);
+
+// Whether the entry with this header follows `end` in the group: index, term, offset and chain
+// (design D6: asserted at append, recovery and read). DATA_LOSS if not.
+Status CheckFollows(const journal::SegmentEnd& end, RaftGroupId group, const FrameHeader& header);
+// The end after that entry.
+journal::SegmentEnd EndAfter(const FrameHeader& header);
 
 }  // namespace millrace::storage

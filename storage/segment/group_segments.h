@@ -1,8 +1,13 @@
-// The segments of one group: committed entries, written through the page cache, sealed with a footer when
-// the shard says so, read back by index or offset (design D4, "Segments").
+// The segments of one group: committed entries, written through the page cache, sealed with a
+// footer when the shard says so, read back by index or offset (design D4, "Segments").
 //
-// Lives on the segment writer's Executor, a thread in production; everything is called and completes
-// there. Writes, syncs and seals of a group run one after the other, in the order asked for.
+// Lives on the segment writer's Executor, a thread in production; everything is called and
+// completes there. Writes, syncs and seals of a group run one after the other, in the order asked
+// for.
+//
+// The first error of a write, sync or seal is final: everything after it fails with the same error
+// and nothing is tried again (design D4: a segment error stops the replica, and fsync is never
+// retried).
 //
 //   segments.Append(entries, [](Status written) { ... });   // readable from now on
 //   segments.Sync([](Result<SegmentEnd> durable) { ... });
@@ -34,16 +39,16 @@ struct RecoveredSegments {
   LogIndex state_index;  // 0: no sealed segment
   Bytes state;
   Offset next_offset;
+  uint64_t active_bytes = 0;  // of the segment that is written on
 };
 
 class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
  public:
   GroupSegments(FileSystem& files, RaftGroupId group) : files_(&files), group_(group) {}
 
-  // Finds what is on disk: below `synced_end`, which the journal names, damage or absence is DATA_LOSS
-  // naming the file; what lies above is discarded, to be written again.
-  void Recover(const SegmentEnd& synced_end,
-               MoveFunction<void(Result<RecoveredSegments>)> done);
+  // Finds what is on disk: below `synced_end`, which the journal names, damage or absence is
+  // DATA_LOSS naming the file; what lies above is discarded, to be written again.
+  void Recover(const SegmentEnd& synced_end, MoveFunction<void(Result<RecoveredSegments>)> done);
 
   // Writes entries that follow on; readable once `done` is ok.
   void Append(std::vector<raft::core::Entry> entries, StatusDone done);
@@ -76,22 +81,26 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     std::vector<Point> points;
     std::vector<raft::core::TermStart> term_starts;
     bool is_sealed = false;
-    std::shared_ptr<File> file;  // null: not open; shared by reads under way
+    std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
   };
   using Operation = MoveFunction<void(Task next)>;
 
   // Runs operations that change files one at a time.
   void Enqueue(Operation operation);
   void RunNext();
+  // Ends an operation: remembers a fault, tells the caller, lets the next one run.
+  template <typename Outcome>
+  MoveFunction<void(Outcome)> Ending(MoveFunction<void(Outcome)> done, Task next);
+  void AppendNow(std::vector<raft::core::Entry> entries, StatusDone done);
   void BeginSegment(LogIndex first_index, StatusDone done);
   void WriteEntries(std::vector<raft::core::Entry> entries, StatusDone done);
   void SyncNow(MoveFunction<void(Result<SegmentEnd>)> done);
   void SyncNames(StatusDone done);
   void SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
+  internal::v1::SegmentFooter MakeFooter(const Segment& segment, const Bytes& state) const;
   void RemoveNext(std::shared_ptr<std::vector<std::string>> names, StatusDone done);
-  // Takes an entry at `position` into the active segment's index.
-  static void Note(const raft::core::Entry& entry, uint64_t position, Segment* segment,
-                   SegmentEnd* end);
+  // Takes an entry at `position` into the active segment's index. Pre: it follows end_.
+  void Note(const FrameHeader& header, uint64_t position);
   void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
   std::string Name(const Segment& segment) const {
     return SegmentPath(group_, segment.first_index);
@@ -103,6 +112,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   SegmentEnd end_;                // of what is written
   bool has_new_names_ = false;    // the directory must be synced with the file
   bool has_directory_ = false;
+  Status fault_;  // the first error of a change
   std::deque<Operation> operations_;
   bool is_running_ = false;
 };

@@ -1,4 +1,4 @@
-// Reading entries back: find the segment, find the index point before, read a piece, and take frames from it
+// Reading entries back: find the segment, find the index point before, and take frames from there
 // until enough.
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 
 #include <glog/logging.h>
 
-#include "proto/frame/frame.h"
+#include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
 
 namespace millrace::storage {
@@ -16,6 +16,8 @@ using raft::core::Entry;
 
 // Read beyond what was asked for, so that the way from the index point is in the same piece.
 constexpr uint64_t kSlack = 128 << 10;
+// A reader with a large budget does not need it in one piece.
+constexpr uint64_t kPieceBytesMax = 4 << 20;
 
 }  // namespace
 
@@ -36,14 +38,20 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       return done_(OutOfRange("the entry is not in the segments of group " +
                               std::to_string(segments_->group_.value())));
     }
-    position_ = FindPoint(*segment);
-    frames_end_ = segment->frames_end;
+    const FrameCursor::Range range{
+        .begin = FindPoint(*segment),
+        .end = segment->frames_end,
+        .piece_bytes = std::min(request_.bytes_max, kPieceBytesMax) + kSlack};
     name_ = segments_->Name(*segment);
     segments_->OpenSegment(*segment,
-                           [self = shared_from_this()](Result<std::shared_ptr<File>> file) {
+                           [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
                              if (!file.ok()) return self->done_(file.status());
-                             self->file_ = std::move(*file);
-                             self->ReadPiece(self->request_.bytes_max + kSlack);
+                             FrameCursor::Walk(
+                                 std::move(*file), range,
+                                 [self](const FrameHeader& header, const Bytes& frame) {
+                                   return self->Take(header, frame);
+                                 },
+                                 [self](const Status& status, uint64_t) { self->Finish(status); });
                            });
   }
 
@@ -53,11 +61,10 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     for (auto at = all.begin(); at != all.end(); ++at) {
       if (at->last_index < at->first_index) continue;
       const auto next = std::next(at);
-      const Offset end =
-          next == all.end() ? segments_->end_.next_offset : next->base_offset;
-      const bool holds = request_.by_offset
-                             ? request_.offset < end
-                             : at->first_index <= request_.first && request_.first <= at->last_index;
+      const Offset end = next == all.end() ? segments_->end_.next_offset : next->base_offset;
+      const bool holds = request_.by_offset ? request_.offset < end
+                                            : at->first_index <= request_.first &&
+                                                  request_.first <= at->last_index;
       if (holds) return at;
     }
     return all.end();
@@ -72,58 +79,39 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     return after == segment.points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position;
   }
 
-  void ReadPiece(uint64_t size) {
-    size = std::min(size, frames_end_ - position_);
-    if (size == 0) return Finish();
-    file_->Read(position_, size, [self = shared_from_this(), size](Result<Bytes> bytes) {
-      if (!bytes.ok()) return self->done_(bytes.status());
-      self->OnPiece(*bytes, size);
-    });
-  }
-
-  void OnPiece(const Bytes& piece, uint64_t asked) {
-    uint64_t at = 0;
-    while (at + kFrameHeaderSize <= piece.size()) {
-      const Bytes rest = piece.Slice(at, piece.size() - at);
-      const Result<FrameHeader> header = ParseFrameHeader(rest.view());
-      if (!header.ok()) return Damaged(at, header.status());
-      const uint64_t size = FrameSize(header->payload_size);
-      if (at + size > piece.size()) break;
-      const bool is_before = request_.by_offset
-                                 ? header->base_offset + header->offset_span <= request_.offset
-                                 : header->index < request_.first;
-      if (!is_before) {
-        if (!entries_.empty() && bytes_ + size > request_.bytes_max) return Finish();
-        Result<Entry> entry = ParseEntry(rest);
-        if (!entry.ok()) return Damaged(at, entry.status());
-        bytes_ += size;
-        entries_.push_back(std::move(*entry));
-      }
-      at += size;
+  // False: enough.
+  Result<bool> Take(const FrameHeader& header, const Bytes& frame) {
+    const bool is_before = request_.by_offset
+                               ? header.base_offset + header.offset_span <= request_.offset
+                               : header.index < request_.first;
+    if (is_before) return true;
+    if (!entries_.empty() && bytes_ + frame.size() > request_.bytes_max) return false;
+    if (!entries_.empty()) {
+      RETURN_IF_ERROR(CheckFollows(end_, segments_->group_, header));
+    } else if (header.group != segments_->group_ ||
+               (!request_.by_offset && header.index != request_.first)) {
+      return DataLoss("another entry lies where entry " + std::to_string(request_.first.value()) +
+                      " is looked for");
     }
-    position_ += at;
-    if (position_ >= frames_end_ || bytes_ >= request_.bytes_max) return Finish();
-    if (entries_.empty() && at == 0) return ReadPiece(asked + kFrameSizeMax);
-    if (!entries_.empty()) return Finish();
-    ReadPiece(asked);
+    ASSIGN_OR_RETURN(Entry entry, ParseEntry(frame));
+    end_ = EndAfter(header);
+    bytes_ += frame.size();
+    entries_.push_back(std::move(entry));
+    return true;
   }
 
-  void Damaged(uint64_t at, const Status& status) {
-    done_(status.With(name_ + " at byte " + std::to_string(position_ + at)));
-  }
-
-  void Finish() {
-    if (entries_.empty()) return done_(OutOfRange(name_ + " does not hold the entry"));
-    done_(std::move(entries_));
+  void Finish(const Status& status) {
+    // What was read before the damage is good; who goes on reading finds it then.
+    if (!entries_.empty()) return done_(std::move(entries_));
+    if (!status.ok()) return done_(status.With(name_));
+    done_(OutOfRange(name_ + " does not hold the entry"));
   }
 
   std::shared_ptr<GroupSegments> segments_;
   const Request request_;
   raft::EntriesDone done_;
-  std::shared_ptr<File> file_;
   std::string name_;
-  uint64_t position_ = 0;
-  uint64_t frames_end_ = 0;
+  SegmentEnd end_;  // after the last entry that was taken
   uint64_t bytes_ = 0;
   std::vector<Entry> entries_;
 };

@@ -1,21 +1,24 @@
-// Finding a group's segments again: sealed ones by their footers, the active one frame by frame up to the
-// synced end that the journal names. Below that end, damage or absence is corruption; above it, bytes are
-// discarded (design D4).
+// Finding a group's segments again: all but the last by their footers, the last frame by frame up
+// to the synced end that the journal names. Below that end, damage or absence is corruption; above
+// it, bytes are discarded (design D4).
+//
+// The last one is not taken by its footer alone: while it is written on, its last bytes are a
+// producer's, who could write what looks like a footer.
 
 #include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
 
-#include "proto/base/checksum.h"
-#include "proto/frame/frame.h"
+#include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
 
 namespace millrace::storage {
 namespace {
 
 using internal::v1::SegmentFooter;
-using raft::core::Entry;
+
+constexpr uint64_t kScanPieceBytes = 4 << 20;
 
 }  // namespace
 
@@ -26,88 +29,116 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       : segments_(std::move(segments)), end_(end), done_(std::move(done)) {}
 
   void Start() {
-    files().List(SegmentDirectory(segments_->group_),
-                 [self = shared_from_this()](Result<std::vector<std::string>> names) {
-                   const bool is_missing = names.status().code() == Code::kNotFound;
-                   if (!names.ok() && !is_missing) return self->Fail(names.status());
-                   self->segments_->has_directory_ = !is_missing;
-                   if (!is_missing) {
-                     for (const std::string& name : *names) {
-                       if (auto first = ParseSegmentName(name)) self->firsts_.push_back(*first);
-                     }
-                   }
-                   std::sort(self->firsts_.begin(), self->firsts_.end());
-                   self->Next();
-                 });
+    current_ = SegmentDirectory(segments_->group_);
+    files().List(current_, [self = shared_from_this()](Result<std::vector<std::string>> names) {
+      const bool is_missing = names.status().code() == Code::kNotFound;
+      if (!names.ok() && !is_missing) return self->Fail(names.status());
+      self->segments_->has_directory_ = !is_missing;
+      if (!is_missing) {
+        for (const std::string& name : *names) {
+          if (auto first = ParseSegmentName(name)) self->firsts_.push_back(*first);
+        }
+      }
+      std::sort(self->firsts_.begin(), self->firsts_.end());
+      self->Next();
+    });
   }
 
  private:
   FileSystem& files() { return *segments_->files_; }
+  Segment& segment() { return segments_->segments_.back(); }
+  File& file() { return *segment().file; }
   LogIndex reached() const { return segments_->end_.index; }
-  void Fail(const Status& status) { done_(status.With(current_)); }
+  bool IsLast() const { return at_ == firsts_.size() || firsts_[at_] > end_.index; }
+
+  // The replica stays silent; its files stay as they are, for whoever repairs it.
+  void Fail(const Status& status) {
+    segments_->fault_ = status.With(current_);
+    segments_->segments_.clear();
+    done_(segments_->fault_);
+  }
+  Status Missing() const {
+    return DataLoss("entry " + std::to_string(reached().value() + 1) +
+                    " is missing, though entries up to " + std::to_string(end_.index.value()) +
+                    " were synced");
+  }
 
   void Next() {
-    if (at_ == firsts_.size() || firsts_[at_] > end_.index) return DiscardRest();
+    if (IsLast()) return DiscardRest();
     const LogIndex first = firsts_[at_++];
+    if (first != reached() + 1) return Fail(Missing());
     current_ = SegmentPath(segments_->group_, first);
-    if (first != reached() + 1) {
-      return Fail(DataLoss("the segment with entry " + std::to_string(reached().value() + 1) +
-                           " is missing before it"));
-    }
-    Segment& segment = segments_->segments_.emplace_back();
-    segment.first_index = first;
-    segment.last_index = first - 1;
-    segment.base_offset = segments_->end_.next_offset;
-    segment.frames_end = sizeof(SegmentHeader);
+    Segment& begun = segments_->segments_.emplace_back();
+    begun.first_index = first;
+    begun.last_index = first - 1;
+    begun.base_offset = segments_->end_.next_offset;
+    begun.frames_end = sizeof(SegmentHeader);
     files().Open(current_, OpenMode::kReadWrite, Caching::kPageCache,
-                 [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
-                   if (!file.ok()) return self->Fail(file.status());
-                   self->segments_->segments_.back().file = std::move(*file);
-                   self->ReadEnds();
+                 [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
+                   if (!opened.ok()) return self->Fail(opened.status());
+                   self->segment().file = std::move(*opened);
+                   self->ReadHeader();
                  });
   }
 
-  Segment& segment() { return segments_->segments_.back(); }
+  void ReadHeader() {
+    file().Read(0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> header) {
+      if (!header.ok()) return self->Fail(header.status());
+      const Status status =
+          CheckSegmentHeader(header->view(), self->segments_->group_, self->segment().first_index);
+      if (!status.ok()) return self->Fail(status);
+      if (self->IsLast()) return self->Scan();
+      self->ReadEnding([self](Result<Ending> ending) {
+        if (!ending.ok()) return self->Fail(ending.status());
+        self->Adopt(*ending);
+      });
+    });
+  }
 
-  void ReadEnds() {
-    segment().file->Read(
-        0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> header) {
-          if (!header.ok()) return self->Fail(header.status());
-          const Status status = CheckSegmentHeader(header->view(), self->segments_->group_,
-                                                   self->segment().first_index);
-          if (!status.ok()) return self->Fail(status);
-          const uint64_t size = self->segment().file->size();
-          if (size < sizeof(SegmentHeader) + sizeof(SegmentTrailer)) return self->Scan();
-          self->segment().file->Read(
-              size - sizeof(SegmentTrailer), sizeof(SegmentTrailer), [self](Result<Bytes> tail) {
-                if (!tail.ok()) return self->Fail(tail.status());
-                self->OnTrailer(ParseSegmentTrailer(tail->view()));
-              });
+  // Sealed segments
+  // ---------------------------------------------------------------------------------
+
+  struct Ending {
+    SegmentFooter footer;
+    uint64_t frames_end = 0;
+  };
+
+  // Footer and trailer at the end of the file.
+  void ReadEnding(MoveFunction<void(Result<Ending>)> done) {
+    const uint64_t size = file().size();
+    if (size < sizeof(SegmentHeader) + sizeof(SegmentTrailer)) {
+      return done(DataLoss("the segment was sealed, but is cut off"));
+    }
+    file().Read(
+        size - sizeof(SegmentTrailer), sizeof(SegmentTrailer),
+        [self = shared_from_this(), size, done = std::move(done)](Result<Bytes> bytes) mutable {
+          if (!bytes.ok()) return done(bytes.status());
+          const std::optional<SegmentTrailer> trailer = ParseSegmentTrailer(bytes->view());
+          if (!trailer.has_value() || trailer->frames_end < sizeof(SegmentHeader) ||
+              trailer->frames_end + trailer->footer_size + sizeof(SegmentTrailer) != size) {
+            return done(DataLoss("the segment was sealed, but its trailer is damaged"));
+          }
+          self->ReadFooter(*trailer, std::move(done));
         });
   }
 
-  void OnTrailer(const std::optional<SegmentTrailer>& trailer) {
-    if (!trailer.has_value()) return Scan();
-    segment().file->Read(
-        trailer->frames_end, trailer->footer_size,
-        [self = shared_from_this(), trailer](Result<Bytes> bytes) {
-          if (!bytes.ok()) return self->Fail(bytes.status());
-          SegmentFooter footer;
-          const bool is_whole =
-              Crc32c(bytes->view()) == trailer->footer_crc &&
-              footer.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()));
-          if (!is_whole) return self->Scan();
-          // Sealed, though the journal does not know it yet: what is synced counts, the rest comes again.
-          if (LogIndex(footer.last_index()) > self->end_.index) return self->Scan();
-          self->Adopt(footer, trailer->frames_end);
+  void ReadFooter(const SegmentTrailer& trailer, MoveFunction<void(Result<Ending>)> done) {
+    file().Read(
+        trailer.frames_end, trailer.footer_size,
+        [self = shared_from_this(), trailer, done = std::move(done)](Result<Bytes> bytes) mutable {
+          if (!bytes.ok()) return done(bytes.status());
+          Result<SegmentFooter> footer = ParseSegmentFooter(
+              bytes->view(), trailer, self->segments_->group_, self->segment().first_index);
+          if (!footer.ok()) return done(footer.status());
+          done(Ending{.footer = std::move(*footer), .frames_end = trailer.frames_end});
         });
   }
 
-  void Adopt(const SegmentFooter& footer, uint64_t frames_end) {
+  void Adopt(const Ending& ending) {
+    const SegmentFooter& footer = ending.footer;
     Segment& sealed = segment();
-    sealed.is_sealed = true;
     sealed.last_index = LogIndex(footer.last_index());
-    sealed.frames_end = frames_end;
+    sealed.frames_end = ending.frames_end;
     for (const auto& point : footer.points()) {
       sealed.points.push_back({.index = LogIndex(point.index()),
                                .base_offset = Offset(point.base_offset()),
@@ -122,63 +153,82 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
                        .term = Term(footer.last_term()),
                        .chain = footer.chain(),
                        .next_offset = Offset(footer.next_offset())};
-    recovered_.state_index = sealed.last_index;
-    recovered_.state = Bytes::CopyOf(footer.state());
-    sealed.file.reset();
+    MarkSealed(footer);
     Next();
   }
 
-  void Scan() {
-    const uint64_t size = segment().file->size();
-    segment().file->Read(sizeof(SegmentHeader), size - sizeof(SegmentHeader),
-                         [self = shared_from_this()](Result<Bytes> bytes) {
-                           if (!bytes.ok()) return self->Fail(bytes.status());
-                           self->OnScanned(*bytes);
-                         });
+  void MarkSealed(const SegmentFooter& footer) {
+    segment().is_sealed = true;
+    segment().file.reset();
+    recovered_.state_index = segment().last_index;
+    recovered_.state = Bytes::CopyOf(footer.state());
   }
 
-  void OnScanned(const Bytes& bytes) {
-    uint64_t at = 0;
-    while (reached() < end_.index && at < bytes.size()) {
-      const Bytes rest = bytes.Slice(at, bytes.size() - at);
-      const Result<Entry> entry = ParseEntry(rest);
-      if (!entry.ok()) break;
-      if (entry->index != reached() + 1) break;
-      GroupSegments::Note(*entry, sizeof(SegmentHeader) + at, &segment(), &segments_->end_);
-      at += entry->size_bytes();
-    }
-    if (reached() < end_.index) {
-      return Fail(DataLoss("entry " + std::to_string(reached().value() + 1) + " at byte " +
-                           std::to_string(sizeof(SegmentHeader) + at) +
-                           " is damaged or missing, though entries up to " +
-                           std::to_string(end_.index.value()) + " were synced"));
-    }
-    if (segments_->end_.chain != end_.chain) {
-      return Fail(DataLoss("the chain at entry " + std::to_string(end_.index.value()) +
+  // The last segment
+  // --------------------------------------------------------------------------------
+
+  void Scan() {
+    const FrameCursor::Range range{
+        .begin = sizeof(SegmentHeader), .end = file().size(), .piece_bytes = kScanPieceBytes};
+    position_ = range.begin;
+    FrameCursor::Walk(
+        segment().file, range,
+        [self = shared_from_this()](const FrameHeader& header, const Bytes& frame) -> Result<bool> {
+          if (self->reached() == self->end_.index) return false;
+          RETURN_IF_ERROR(CheckFollows(self->segments_->end_, self->segments_->group_, header));
+          if (Result<raft::core::Entry> entry = ParseEntry(frame); !entry.ok()) {
+            return entry.status();
+          }
+          self->segments_->Note(header, self->position_);
+          self->position_ += frame.size();
+          return true;
+        },
+        [self = shared_from_this()](const Status& status, uint64_t) { self->OnScanned(status); });
+  }
+
+  // `status` may tell of what lies above the synced end, which does not matter.
+  void OnScanned(const Status& status) {
+    if (reached() < end_.index) return Fail(status.ok() ? Missing() : status);
+    if (segments_->end_ != end_) {
+      return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                            " is not the one that the journal names"));
     }
-    segment().file->Truncate(segment().frames_end, [self = shared_from_this()](Status status) {
+    ReadEnding([self = shared_from_this()](Result<Ending> ending) {
+      const bool is_sealed = ending.ok() && ending->frames_end == self->segment().frames_end &&
+                             LogIndex(ending->footer.last_index()) == self->end_.index &&
+                             ending->footer.chain() == self->end_.chain;
+      if (!is_sealed) return self->DiscardTail();
+      self->MarkSealed(ending->footer);
+      self->Next();
+    });
+  }
+
+  void DiscardTail() {
+    recovered_.active_bytes = segment().frames_end;
+    if (file().size() == segment().frames_end) return Next();
+    LOG(INFO) << "discarding what was not synced, to be written again file=" << current_
+              << " from=" << segment().frames_end << " to=" << file().size();
+    file().Truncate(segment().frames_end, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
       self->Next();
     });
   }
 
+  // Files that begin above the synced end.
   void DiscardRest() {
+    if (reached() < end_.index) return Fail(Missing());
     if (at_ == firsts_.size()) return Finish();
-    files().Remove(SegmentPath(segments_->group_, firsts_[at_++]),
-                   [self = shared_from_this()](Status status) {
-                     if (!status.ok()) return self->Fail(status);
-                     self->DiscardRest();
-                   });
+    current_ = SegmentPath(segments_->group_, firsts_[at_++]);
+    LOG(INFO) << "discarding what was not synced, to be written again file=" << current_;
+    files().Remove(current_, [self = shared_from_this()](Status status) {
+      if (!status.ok()) return self->Fail(status);
+      // It must be gone for good before a synced end passes its first index.
+      self->segments_->has_new_names_ = true;
+      self->DiscardRest();
+    });
   }
 
   void Finish() {
-    current_ = SegmentDirectory(segments_->group_);
-    if (reached() < end_.index) {
-      return Fail(DataLoss("the segment with entry " + std::to_string(reached().value() + 1) +
-                           " is missing, though entries up to " +
-                           std::to_string(end_.index.value()) + " were synced"));
-    }
     for (const Segment& found : segments_->segments_) {
       for (const raft::core::TermStart& start : found.term_starts) {
         auto& starts = recovered_.term_starts;
@@ -192,9 +242,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   std::shared_ptr<GroupSegments> segments_;
   const SegmentEnd end_;
   MoveFunction<void(Result<RecoveredSegments>)> done_;
-  std::vector<LogIndex> firsts_;
-  size_t at_ = 0;
-  std::string current_;
+  std::vector<LogIndex> firsts_;  // of the files found, sorted
+  size_t at_ = 0;                 // the next of them
+  std::string current_;           // what an error is about
+  uint64_t position_ = 0;         // of the scan
   RecoveredSegments recovered_;
 };
 
