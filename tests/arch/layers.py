@@ -1,0 +1,82 @@
+# Think hard before you widen this: every arrow added here is one that nobody will take out again.
+"""Which folder may include which, and which calls are banned where. Tables only; `check.py` holds the tree against them.
+
+To widen the layer table takes an ADR in docs/adr.
+"""
+
+# proto <- raft <- storage <- broker;  client -> proto, raft/runtime. A folder may include itself, and these.
+# Generated headers count as the folders millrace/v1 and millrace/internal/v1.
+_BASE = {"proto/base"}
+_RUNTIME = _BASE | {"raft/runtime"}
+_RAFT = _RUNTIME | {"proto/frame", "raft/core", "raft/ports"}
+_STORAGE = _RAFT | {"storage/file", "millrace/internal/v1"}
+_PUBLIC = {"millrace/v1"}
+_CONTROLLER = _RAFT | _PUBLIC | {"raft/host", "broker/config", "millrace/internal/v1"}
+_PARTITION = _CONTROLLER | {"proto/record", "broker/controller"}
+
+LAYERS = {
+    "proto/base": set(),
+    "proto/frame": _BASE,
+    "proto/record": _BASE,
+    "raft/runtime": _BASE,
+    "raft/core": _RUNTIME,
+    "raft/ports": _RUNTIME | {"raft/core"},
+    "raft/host": _RAFT,
+    "raft/net": _RAFT | {"millrace/internal/v1"},
+    "storage/file": _RUNTIME,
+    "storage/superblock": _RUNTIME | {"storage/file"},
+    "storage/journal": _STORAGE,
+    "storage/segment": _STORAGE | {"storage/journal"},
+    "storage/wal": _STORAGE | {"storage/journal"},
+    "storage/logstore": _STORAGE | {"storage/journal", "storage/segment", "storage/wal"},
+    "broker/config": _RUNTIME,
+    "broker/controller": _CONTROLLER,
+    "broker/metadata": _RAFT | {"millrace/internal/v1"},
+    "broker/partition": _PARTITION,
+    "broker/service": _PARTITION | {"broker/partition", "broker/metadata"},
+    "broker/node": _PARTITION | {"broker/partition", "broker/metadata", "broker/service", "raft/net",
+                                 "storage/file", "storage/logstore", "storage/superblock"},
+    "broker/edge": _RUNTIME | _PUBLIC | {"broker/service", "millrace/internal/v1"},
+    # broker/main.cc, the one place that wires concrete things together.
+    "broker": _RUNTIME | {"broker/config", "broker/edge", "broker/node", "client/cli", "storage/file"},
+    "client/cpp": _RUNTIME | _PUBLIC | {"proto/record"},
+    "client/cli": _RUNTIME | _PUBLIC | {"proto/record", "client/cpp"},
+}
+
+# Folders at the top that hold code under these rules. Tests may include everything.
+CODE_TOPS = ("proto", "raft", "storage", "broker", "client")
+TOPS = CODE_TOPS + ("tests",)
+
+# The world's real implementations. What touches threads, clocks, files or sockets is here or nowhere.
+_REAL = ("raft/runtime/", "storage/file/", "broker/edge/", "client/cpp/grpc_connector.cc")
+
+# (what, pattern over code without comments and strings, what to take instead, where it is allowed).
+BANNED = (
+    ("std::chrono clocks", r"\bchrono::\w+::now\s*\(", "take Clock& (raft/runtime/clock.h)", _REAL),
+    ("rand", r"(?<![\w.>:])(?:std::)?s?rand\s*\(", "take Random (raft/runtime/random.h)", ()),
+    ("std::random_device", r"\brandom_device\b", "take Random (raft/runtime/random.h)", _REAL),
+    ("sleeping", r"\bsleep_(?:for|until)\b|(?<![\w.>:])u?sleep\s*\(|\bnanosleep\s*\(",
+     "use Executor::RunAfter (raft/runtime/executor.h)", ("raft/runtime/",)),
+    ("getenv", r"\bgetenv\s*\(", "take the value from main, as broker/config does",
+     ("broker/main.cc", "client/cli/cli.cc")),
+    ("std::thread", r"\bstd::j?thread\b", "post to an Executor (raft/runtime/executor.h)", _REAL),
+    ("locks", r"\bstd::(?:\w+_)?mutex\b|\bstd::condition_variable\w*\b|\bstd::(?:unique|lock)_(?:lock|guard)\b",
+     "own it on one thread and post messages (raft/runtime/executor.h)", _REAL),
+    ("file calls", r"(?<![\w.>:])(?:::)?(?:open|openat|creat|pwrite|pwritev|fsync|fdatasync|rename|unlink)\s*\(",
+     "take FileSystem& (storage/file/file_system.h)", ("storage/file/", "client/cli/line_source.cc")),
+    ("gRPC headers", r"^\s*#\s*include\s*<grpc", "speak through broker/service/call.h or client/cpp/connector.h",
+     ("broker/edge/", "client/cpp/grpc_bytes.h", "client/cpp/grpc_bytes.cc", "client/cpp/grpc_connector.cc")),
+)
+
+# Text that would tie the tree to one machine.
+MACHINE_TEXT = (
+    (r"(?<![\w.])/work/(?:main|shared)\b", "a path of one machine"),
+    (r"/tmp/build-", "a path of one machine"),
+    (r"https?://(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org)",
+     "the address of a package registry"),
+)
+
+BLOB_BYTES_MAX = 200_000
+BLOB_FOLDERS = ("tests/data/",)
+FILE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
