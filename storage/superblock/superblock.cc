@@ -231,10 +231,18 @@ void Superblock::Open(FileSystem& files, const Expectation& expectation, Random 
   std::make_shared<Opener>(files, expectation, random, std::move(done))->Start();
 }
 
+// Both copies, one after the other: if either is lost later, the other says the same. The copy with
+// the larger sequence is not touched before the one beside it is durable.
 void Superblock::Update(const SuperblockFacts& facts, StatusDone done) {
   facts_ = facts;
+  WriteCopy([this, done = std::move(done)](Status first) mutable {
+    if (!first.ok()) return done(std::move(first));
+    WriteCopy(std::move(done));
+  });
+}
+
+void Superblock::WriteCopy(StatusDone done) {
   ++sequence_;
-  // The copy that counts now is not touched.
   const uint64_t at = (sequence_ + 1) % 2 * kCopySize;
   file_->Write(at, {EncodeSuperblock(facts_, sequence_)},
                [this, done = std::move(done)](Status written) mutable {

@@ -2,8 +2,8 @@
 // the bootstrap went (design D3, "Identity"; docs/formats.md, "Superblock"). A directory that holds
 // data but no readable superblock is corrupt, never fresh.
 //
-// Two copies in one file, written in turn, so that one is always whole. Used on one Executor; every
-// change is durable before it is reported.
+// Two copies in one file, written one after the other, so that one is always whole and either can
+// be lost. Used on one Executor; every change is durable before it is reported.
 //
 //   Superblock::Open(files, {.cluster_name = "demo", .broker = BrokerId(1)}, random, done);
 //   superblock->Update(facts, done);
@@ -67,6 +67,7 @@ class Superblock {
 
  private:
   class Opener;
+  void WriteCopy(StatusDone done);
   Superblock(std::unique_ptr<File> file, SuperblockFacts facts, uint64_t sequence)
       : file_(std::move(file)), facts_(std::move(facts)), sequence_(sequence) {}
 

@@ -1,0 +1,166 @@
+// The superblock under crashes at every disk operation, rot of either copy, and directories that
+// are not ours.
+#include "storage/superblock/superblock.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/sim_file/sim_disk.h"
+#include "tests/support/sim_file/sim_file_system.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr char kPath[] = "SUPERBLOCK";
+
+class SuperblockTest : public testing::Test {
+ protected:
+  explicit SuperblockTest(uint64_t seed = 1)
+      : world_(seed), random_(world_.Fork()), process_(world_.AddProcess("broker")) {}
+  ~SuperblockTest() override {
+    superblock_.reset();
+    files_.reset();
+  }
+
+  Status Open(const std::string& cluster = "demo", uint32_t broker = 1) {
+    if (!process_.is_alive()) process_.Restart();
+    files_ = std::make_unique<sim::SimFileSystem>(disk_, process_.executor(), process_.Fork());
+    std::optional<Status> outcome;
+    Superblock::Open(*files_, {cluster, BrokerId(broker)}, process_.Fork(),
+                     [&](Result<std::unique_ptr<Superblock>> opened) {
+                       outcome = opened.ok() ? Status::Ok() : opened.status();
+                       if (opened.ok()) superblock_ = std::move(opened).value();
+                     });
+    world_.RunUntil([&] { return outcome.has_value() || !process_.is_alive(); },
+                    std::chrono::seconds(5));
+    return outcome.value_or(Aborted("the machine died"));
+  }
+
+  Status Update(const SuperblockFacts& facts) {
+    std::optional<Status> outcome;
+    superblock_->Update(facts, [&](Status status) { outcome = std::move(status); });
+    world_.RunUntil([&] { return outcome.has_value() || !process_.is_alive(); },
+                    std::chrono::seconds(5));
+    return outcome.value_or(Aborted("the machine died"));
+  }
+
+  void Crash() {
+    disk_.ForgetCrash();
+    if (process_.is_alive()) process_.Kill();
+    superblock_.reset();
+    files_.reset();
+    disk_.PowerLoss(random_);
+  }
+
+  SuperblockFacts Initialized() {
+    SuperblockFacts facts = superblock_->facts();
+    facts.stage = BootstrapStage::kInitialized;
+    facts.cluster_uuid = 77;
+    facts.controllers = {{BrokerId(1), facts.incarnation}, {BrokerId(2), Incarnation(9)}};
+    return facts;
+  }
+
+  sim::SimWorld world_;
+  Random random_;
+  sim::SimDisk disk_;
+  sim::SimProcess& process_;
+  std::unique_ptr<sim::SimFileSystem> files_;
+  std::unique_ptr<Superblock> superblock_;
+};
+
+TEST_F(SuperblockTest, Fresh_HasAnIncarnationAndCountsBoots) {
+  ASSERT_TRUE(Open().ok());
+  const SuperblockFacts first = superblock_->facts();
+  EXPECT_EQ(first.stage, BootstrapStage::kFresh);
+  EXPECT_EQ(first.boot_epoch, BootEpoch(1));
+  EXPECT_NE(first.incarnation, Incarnation());
+  Crash();
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(superblock_->facts().incarnation, first.incarnation);
+  EXPECT_EQ(superblock_->facts().boot_epoch, BootEpoch(2));
+}
+
+TEST_F(SuperblockTest, AnotherClustersOrBrokersDirectory_IsRefusedByName) {
+  ASSERT_TRUE(Open("demo", 1).ok());
+  Crash();
+  const Status other_cluster = Open("prod", 1);
+  EXPECT_EQ(other_cluster.code(), Code::kFailedPrecondition);
+  EXPECT_NE(other_cluster.message().find("\"demo\""), std::string::npos) << other_cluster;
+  const Status other_broker = Open("demo", 2);
+  EXPECT_EQ(other_broker.code(), Code::kFailedPrecondition);
+  EXPECT_NE(other_broker.message().find("broker 1"), std::string::npos) << other_broker;
+}
+
+TEST_F(SuperblockTest, DirectoryWithDataAndNoSuperblock_IsCorruptNotFresh) {
+  disk_.PutFile("journal/00000001.journal", "x");
+  EXPECT_EQ(Open().code(), Code::kDataLoss);
+}
+
+TEST_F(SuperblockTest, BothCopiesRotten_IsDataLossNamingTheFile) {
+  ASSERT_TRUE(Open().ok());
+  Crash();
+  disk_.FlipBit(kPath, 100, 1);
+  disk_.FlipBit(kPath, 4096 + 100, 1);
+  const Status status = Open();
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_NE(status.message().find("SUPERBLOCK"), std::string::npos) << status;
+}
+
+TEST_F(SuperblockTest, ZeroedSuperblock_IsDataLossNotFresh) {
+  ASSERT_TRUE(Open().ok());
+  Crash();
+  disk_.RemoveFile(kPath);
+  disk_.PutFile(kPath, std::string(8192, '\0'));
+  EXPECT_EQ(Open().code(), Code::kDataLoss);
+}
+
+TEST_F(SuperblockTest, EitherCopyRotten_LosesNothing) {
+  for (const uint64_t copy : {0, 1}) {
+    disk_.WipeAll();
+    ASSERT_TRUE(Open().ok());
+    const SuperblockFacts facts = Initialized();
+    ASSERT_TRUE(Update(facts).ok());
+    Crash();
+    disk_.FlipBit(kPath, copy * 4096 + random_.Below(400), 5);
+    ASSERT_TRUE(Open().ok()) << "copy " << copy;
+    EXPECT_EQ(superblock_->facts().controllers, facts.controllers);
+    EXPECT_EQ(superblock_->facts().stage, BootstrapStage::kInitialized);
+    EXPECT_GT(superblock_->facts().boot_epoch, facts.boot_epoch);
+    Crash();
+  }
+}
+
+TEST_F(SuperblockTest, CrashInAnyOperation_KeepsTheOldOrTheNewFacts) {
+  for (uint64_t at = 1; at <= 12; ++at) {
+    for (int round = 0; round < 20; ++round) {
+      disk_.WipeAll();
+      disk_.CrashAtOperation(at, [this] { process_.Kill(); });
+      Status opened = Open();
+      std::optional<SuperblockFacts> before;
+      std::optional<SuperblockFacts> wanted;
+      bool is_acknowledged = false;
+      if (opened.ok()) {
+        before = superblock_->facts();
+        wanted = Initialized();
+        is_acknowledged = Update(*wanted).ok();
+      }
+      Crash();
+      ASSERT_TRUE(Open().ok()) << "operation " << at << " round " << round;
+      if (!before) continue;
+      const SuperblockFacts& now = superblock_->facts();
+      EXPECT_EQ(now.incarnation, before->incarnation);
+      EXPECT_GT(now.boot_epoch, before->boot_epoch);
+      if (is_acknowledged) {
+        EXPECT_EQ(now.controllers, wanted->controllers) << "operation " << at;
+      }
+      Crash();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace millrace::storage
