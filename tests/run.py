@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""The stages of tests/run.sh, one after the other: a failing stage never keeps the others from running.
+
+Every test counts by itself: a GoogleTest or pytest case, or a program that only says yes or no. What failed is said
+again at the end, each with the command that runs it again. Standard library only; tools live in build/tools.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build"
+TOOLS = BUILD / "tools"
+RESULTS = BUILD / "test-results"
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+RELEASE_BINARY = BUILD / "release" / "bin" / "millrace"
+LABELS_IN_PROCESS = {"unit", "scenario", "simulation", "fuzz"}
+# Debian's gRPC is not instrumented, so what links it is no use under the sanitizers.
+NOT_SANITIZED = {"tests_broker_edge", "tests_client_cpp_grpc"}
+TSAN_TESTS = ("tests_raft_runtime", "tests_storage_journal", "tests_raft_net")
+ASAN_CORE_SEEDS = 100
+LONG_SECONDS = 600
+TEST_SECONDS_MAX = 900
+
+
+class Tally:
+    """What passed, failed and was skipped, and how to run again what failed."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+        self.stage_seconds = []
+
+    def add(self, is_good, name, again, output=""):
+        if is_good:
+            self.passed += 1
+            return
+        self.failed += 1
+        self.failures.append((name, again))
+        if output:
+            print("\n".join(output.splitlines()[-60:]))
+        print(f"FAILED {name}\n  run it again: {again}", flush=True)
+
+    def skip(self, name, why):
+        self.skipped += 1
+        print(f"skipped {name}: {why}", flush=True)
+
+
+def run(command, **options):
+    """The process with its output, both streams together."""
+    options.setdefault("cwd", ROOT)
+    return subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", check=False, **options)
+
+
+def shown(command):
+    """A command as one types it in the root."""
+    return " ".join(str(word).replace(f"{ROOT}/", "") for word in command)
+
+
+def check_program(tally, name, command):
+    """A program whose exit code is the verdict."""
+    done = run(command)
+    tally.add(done.returncode == 0, name, shown(command), done.stdout)
+    return done
+
+
+def tracked(*patterns):
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns])
+    return sorted({name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()})
+
+
+def tool(name):
+    return TOOLS / "bin" / name
+
+
+def add_junit(tally, path, name, again, output):
+    """Counts the cases of a pytest run; the run as a whole if it wrote nothing."""
+    if not path.exists():
+        return tally.add(False, name, again, output)
+    for case in xml.etree.ElementTree.parse(path).iter("testcase"):
+        title = f"{case.get('classname')}.{case.get('name')}"
+        if case.find("skipped") is not None:
+            tally.skip(title, case.find("skipped").get("message", ""))
+        else:
+            bad = next((case.find(kind) for kind in ("failure", "error")
+                        if case.find(kind) is not None), None)
+            tally.add(bad is None, title, f"{again} -k {case.get('name').split('[')[0]}",
+                      "" if bad is None else bad.text or "")
+
+
+def pytest(tally, name, prefix, folder):
+    """Runs pytest through `prefix` and counts its cases."""
+    path = RESULTS / f"{name}.xml"
+    path.unlink(missing_ok=True)
+    done = run([*prefix, f"--junitxml={path}"], env=dict(os.environ, MILLRACE_BINARY=str(RELEASE_BINARY)))
+    add_junit(tally, path, folder, shown(prefix), done.stdout)
+
+
+# Stages, in their order.
+
+
+def stage_tools(tally, options):
+    """The Python tools, pinned, in a virtual environment; made again when a pin changes."""
+    del options
+    mark = TOOLS / "installed.txt"
+    if mark.exists() and mark.read_text() == REQUIREMENTS.read_text():
+        return
+    for command in ([sys.executable, "-m", "venv", TOOLS],
+                    [tool("pip"), "install", "-q", "--disable-pip-version-check", "-r", REQUIREMENTS]):
+        done = run(command)
+        if done.returncode != 0:
+            tally.add(False, "tools", shown(command), done.stdout)
+            return
+    shutil.copy(REQUIREMENTS, mark)
+
+
+def stage_checks(tally, options):
+    """Format, layers and habits, proto lint; then what lizard says of complexity, for the reader."""
+    del options
+    sources = tracked("*.h", "*.cc")
+    done = run([tool("clang-format"), "--dry-run", "--Werror", *sources])
+    tally.add(done.returncode == 0, "format",
+              "build/tools/bin/clang-format -i $(git ls-files '*.h' '*.cc')", done.stdout)
+    done = check_program(tally, "arch", ["python3", "tests/arch/check.py"])
+    if done.returncode == 0:
+        print(done.stdout)
+    protos = ROOT / "proto"
+    done = run([tool("buf"), "lint"], cwd=protos)
+    tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
+    pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                              "-o", "python_files=*_test.py", "tests/arch", "tests/deploy"], "scripts")
+    done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
+    print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
+
+
+def configure(tally, preset):
+    command = ["cmake", "--preset", preset]
+    done = run(command)
+    if done.returncode != 0:
+        tally.add(False, f"configure {preset}", shown(command), done.stdout)
+    return done.returncode == 0
+
+
+def build(tally, preset, targets=()):
+    """Builds what there is to build, all of it though some fail; false if anything failed."""
+    command = ["cmake", "--build", "--preset", preset]
+    if targets:
+        command += ["--target", *targets]
+    done = run([*command, "--", "-k", "0"])
+    errors = [line for line in done.stdout.splitlines() if "error:" in line or "FAILED:" in line]
+    if done.returncode != 0:
+        tally.add(False, f"build {preset}", shown(command), "\n".join(errors[:30]) or done.stdout)
+    return done.returncode == 0
+
+
+def registered_tests(preset):
+    """(name, command, labels) of what ctest knows in this build."""
+    done = run(["ctest", "--show-only=json-v1"], cwd=BUILD / preset)
+    tests = []
+    for test in json.loads(done.stdout)["tests"]:
+        properties = {entry["name"]: entry["value"] for entry in test.get("properties", [])}
+        tests.append((test["name"], test.get("command") or [], set(properties.get("LABELS", []))))
+    return tests
+
+
+def run_googletest(tally, preset, name, command, env=None):
+    """Runs one test binary and counts its cases; a crash counts as one failure more."""
+    report = RESULTS / preset / f"{name}.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    began = time.monotonic()
+    try:
+        done = run([*command, f"--gtest_output=json:{report}"], timeout=TEST_SECONDS_MAX,
+                   env=dict(os.environ, **(env or {})))
+        code, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired:
+        code, output = None, f"not done within {TEST_SECONDS_MAX} s"
+    again = shown(command)
+    if not report.exists():
+        return tally.add(False, f"{preset}/{name}", again, output)
+    cases = [(suite["name"], case) for suite in json.loads(report.read_text())["testsuites"]
+             for case in suite["testsuite"]]
+    failed_before = tally.failed
+    for suite, case in cases:
+        title = f"{suite}.{case['name']}"
+        if case.get("result") == "SKIPPED" or case.get("status") == "NOTRUN":
+            tally.skip(f"{preset}/{title}", "")
+        else:
+            said = "\n".join(failure["failure"] for failure in case.get("failures", []))
+            tally.add("failures" not in case, f"{preset}/{title}",
+                      f"{again} --gtest_filter='{title}'", said)
+    if code != 0 and tally.failed == failed_before:
+        tally.add(False, f"{preset}/{name} (exit code {code})", again, output)
+    print(f"  {name}: {len(cases)} cases, {time.monotonic() - began:.1f} s", flush=True)
+
+
+def stage_release(tally, options):
+    del options
+    if configure(tally, "release"):
+        build(tally, "release", ["millrace"])
+
+
+def stage_debug(tally, options):
+    """Every test that runs in one process: units, scenarios, simulations."""
+    if not configure(tally, "debug"):
+        return
+    build(tally, "debug")
+    for name, command, labels in registered_tests("debug"):
+        if labels & LABELS_IN_PROCESS:
+            if command and pathlib.Path(command[0]).exists():
+                run_googletest(tally, "debug", name, command)
+            else:
+                tally.add(False, f"debug/{name}", f"cmake --build --preset debug --target {name}")
+    if options.long:
+        for level in ("core", "broker"):
+            seeds = {"core": ["--seconds", LONG_SECONDS], "broker": ["--seeds", LONG_SECONDS // 2]}[level]
+            check_program(tally, f"long {level} simulation", [BUILD / f"debug/bin/simulate_{level}", *seeds])
+
+
+def stage_asan(tally, options):
+    """Units and scenarios under address and undefined-behaviour sanitizers; a short core simulation."""
+    del options
+    if not configure(tally, "asan"):
+        return
+    chosen = [(name, command) for name, command, labels in registered_tests("asan")
+              if labels & {"unit", "scenario"} and name not in NOT_SANITIZED]
+    build(tally, "asan", [name for name, _ in chosen] + ["simulate_core"])
+    for name, _ in chosen:
+        run_googletest(tally, "asan", name, [BUILD / "asan" / "bin" / name])
+    check_program(tally, "asan/simulate_core",
+                  [BUILD / "asan/bin/simulate_core", f"--seeds={ASAN_CORE_SEEDS}"])
+
+
+def stage_tsan(tally, options):
+    """What has threads, under the thread sanitizer."""
+    del options
+    if not configure(tally, "tsan"):
+        return
+    known = {name for name, _, _ in registered_tests("tsan")}
+    chosen = [name for name in TSAN_TESTS if name in known]
+    build(tally, "tsan", chosen)
+    for name in chosen:
+        run_googletest(tally, "tsan", name, [BUILD / "tsan" / "bin" / name])
+
+
+def stage_cluster(tally, options):
+    """Real processes: faults, bad input, other people's clients, the quick start and the README."""
+    del options
+    if not RELEASE_BINARY.exists():
+        return tally.add(False, "cluster", "tests/run.sh --only release cluster", "no release binary")
+    pytest(tally, "cluster", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                              "tests/cluster"], "tests/cluster")
+    pytest(tally, "clients", ["tests/clients/run.sh", RELEASE_BINARY, BUILD / "clients-venv"],
+           "tests/clients")
+
+
+STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
+          "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan, "cluster": stage_cluster}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/run.sh", description="See tests/run.sh.")
+    parser.add_argument("--long", action="store_true", help="the long forms too")
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="these stages alone")
+    parser.add_argument("--list", action="store_true", help="name the stages")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:8} {(stage.__doc__ or 'Builds it.').splitlines()[0]}"
+                        for name, stage in STAGES.items()))
+        return 0
+    os.environ["CI"] = "true"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    tally = Tally()
+    for name, stage in STAGES.items():
+        if name in options.only:
+            print(f"== {name}", flush=True)
+            began = time.monotonic()
+            stage(tally, options)
+            tally.stage_seconds.append((name, time.monotonic() - began))
+            print(f"== {name}: {tally.stage_seconds[-1][1]:.0f} s", flush=True)
+    return report(tally)
+
+
+def report(tally):
+    print("\nseconds: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in tally.stage_seconds))
+    for name, again in tally.failures:
+        print(f"FAILED {name}\n  run it again: {again}")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped", flush=True)
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
