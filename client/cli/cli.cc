@@ -1,5 +1,6 @@
 #include "client/cli/cli.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -23,6 +24,12 @@ std::string BootstrapFromEnvironment() {
   return value != nullptr && *value != '\0' ? value : kBootstrapDefault;
 }
 
+bool HasCommand(CLI::App& app, const std::string& name) {
+  const auto all = app.get_subcommands([](CLI::App*) { return true; });
+  return std::any_of(all.begin(), all.end(),
+                     [&](CLI::App* command) { return command->get_name() == name; });
+}
+
 }  // namespace
 
 void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* chosen) {
@@ -39,6 +46,10 @@ int Run(int argc, char** argv, const AddCommands& add_commands) {
   Command chosen;
   if (add_commands) add_commands(app, &chosen);
   AddClientCommands(app, BootstrapFromEnvironment(), &chosen);
+  if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
+    PrintError("there is no command " + std::string(argv[1]) + " (--help tells more)");
+    return kUsageError;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help
