@@ -188,7 +188,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
 
   // `status` may tell of what lies above the synced end, which does not matter.
   void OnScanned(const Status& status) {
-    if (reached() < end_.index) return Fail(status.ok() ? Missing() : status);
+    if (reached() < end_.index) {
+      const std::string entry = "synced entry " + std::to_string(reached().value() + 1);
+      return Fail(status.ok() ? Missing() : status.With(entry));
+    }
     if (segments_->end_ != end_) {
       return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                            " is not the one that the journal names"));

@@ -1,0 +1,214 @@
+// What a group's segments are after a restart: below the synced end all of it, or an error that
+// names the damage; above it nothing.
+#include <functional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/storage/segment/segment_rig.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr RaftGroupId kGroup = SegmentRig::kGroup;
+
+std::string FirstPath() { return SegmentPath(kGroup, LogIndex(1)); }
+
+TEST(SegmentRecovery, NothingThere_IsAnEmptyGroup) {
+  SegmentRig rig(1);
+  const auto recovered = rig.Recover({});
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->state_index, LogIndex());
+  EXPECT_TRUE(recovered->term_starts.empty());
+}
+
+TEST(SegmentRecovery, StateAndTerms_AreThoseOfTheSegments) {
+  SegmentRig rig(2);
+  const SegmentEnd end = rig.Fill(2, 6, 100);
+  rig.Restart(true);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->state_index, LogIndex(12));
+  EXPECT_EQ(recovered->state.view(), "state@12");
+  EXPECT_EQ(recovered->next_offset, end.next_offset);
+  ASSERT_EQ(recovered->term_starts.size(), 6U);
+  EXPECT_EQ(recovered->term_starts[3].first_index, LogIndex(12));
+  EXPECT_GT(recovered->active_bytes, 0U);
+}
+
+TEST(SegmentRecovery, LastSegmentSealed_KeepsItsState_AndTheNextBeginsANewFile) {
+  SegmentRig rig(3);
+  rig.Append(rig.maker.Batch(1, 10));
+  const SegmentEnd end = rig.Seal("sealed");
+  rig.Restart(true);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->state.view(), "sealed");
+  EXPECT_EQ(recovered->active_bytes, 0U);
+  rig.Append(rig.maker.Batch(1, 10));
+  rig.ExpectAllReadable(2);
+  EXPECT_TRUE(rig.disk.Content(SegmentPath(kGroup, LogIndex(2))).has_value());
+}
+
+TEST(SegmentRecovery, BytesAboveTheSyncedEnd_AreDiscardedAndWrittenAgain) {
+  SegmentRig rig(4);
+  rig.Append(rig.maker.Batch(2, 100));
+  const SegmentEnd end = rig.Sync();
+  rig.Append(rig.maker.Batch(2, 100, 'a'));
+  rig.Seal("above");
+  rig.Append(rig.maker.Batch(2, 100, 'b'));
+  rig.Sync();
+  rig.Restart(false);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->state_index, LogIndex());
+  EXPECT_EQ(rig.Read(2, 100).status().code(), Code::kOutOfRange);
+  EXPECT_FALSE(rig.disk.Content(SegmentPath(kGroup, LogIndex(3))).has_value());
+  rig.entries.resize(1);
+  rig.maker.ResetTo(end);
+  for (int i = 0; i < 4; ++i) rig.Append(rig.maker.Batch(1, 30, 'c'));
+  rig.ExpectAllReadable(5);
+}
+
+// A file above the synced end was removed, but its name came back with the next power cut, when the
+// synced end had passed its first index.
+TEST(SegmentRecovery, DiscardedFile_NeverComesBack) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    SegmentRig rig(seed);
+    rig.Append(rig.maker.Batch(2, 100));
+    const SegmentEnd end = rig.Sync();
+    rig.Append(rig.maker.Batch(2, 100));
+    rig.Seal("above");
+    rig.Append(rig.maker.Batch(2, 100));
+    rig.Sync();
+    rig.Restart(true);
+    ASSERT_TRUE(rig.Recover(end).ok());
+    rig.entries.resize(1);
+    rig.maker.ResetTo(end);
+    for (int i = 0; i < 4; ++i) rig.Append(rig.maker.Batch(1, 30));
+    const SegmentEnd later = rig.Sync();
+    rig.Restart(true);
+    const auto recovered = rig.Recover(later);
+    ASSERT_TRUE(recovered.ok()) << "seed=" << seed << " " << recovered.status();
+    rig.ExpectAllReadable(5);
+  }
+}
+
+TEST(SegmentRecovery, UnsyncedTail_MayBeTornInAnyWay) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SegmentRig rig(seed);
+    const SegmentEnd end = rig.Fill(1, 4, 700);
+    for (int i = 0; i < 5; ++i) {
+      const Status status = rig.TryAppend({rig.maker.Batch(1, 900)});
+      ASSERT_TRUE(status.ok()) << status;
+    }
+    rig.Restart(true);
+    ASSERT_TRUE(rig.Recover(end).ok()) << "seed=" << seed;
+    rig.ExpectAllReadable(8);
+  }
+}
+
+// A producer's payload that ends like a sealed segment is a payload.
+TEST(SegmentRecovery, ForgedFooter_IsNotBelieved) {
+  SegmentRig rig(5);
+  rig.Append(rig.maker.Batch(1, 100));
+  internal::v1::SegmentFooter footer;
+  footer.set_group_id(kGroup.value());
+  footer.set_first_index(1);
+  footer.set_last_index(1);
+  footer.set_chain(rig.maker.end().chain);
+  footer.set_state("forged");
+  const uint64_t frames_end = 32 + rig.entries[0].frame.size() + kFrameHeaderSize;
+  std::string payload(EncodeSegmentEnding(footer, frames_end).view());
+  payload.insert(0, (8 - payload.size() % 8) % 8, 'x');
+  rig.Append(rig.maker.BatchOf(1, payload));
+  const SegmentEnd end = rig.Sync();
+  rig.Restart(true);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->state_index, LogIndex());
+  rig.ExpectAllReadable(2);
+}
+
+struct Damage {
+  const char* name;
+  std::function<void(sim::SimDisk&)> inflict;
+  const char* names;  // part of the message
+};
+
+class SegmentDamage : public testing::TestWithParam<Damage> {};
+
+TEST_P(SegmentDamage, BelowTheSyncedEnd_IsNamed_AndNothingIsRemoved) {
+  SegmentRig rig(6);
+  const SegmentEnd end = rig.Fill(2, 5, 200);
+  rig.Restart(true);
+  GetParam().inflict(rig.disk);
+  const std::vector<std::string> before = rig.disk.Paths();
+  const auto recovered = rig.Recover(end);
+  ASSERT_FALSE(recovered.ok());
+  EXPECT_EQ(recovered.status().code(), Code::kDataLoss) << recovered.status();
+  EXPECT_NE(recovered.status().message().find(GetParam().names), std::string::npos)
+      << recovered.status();
+  EXPECT_EQ(rig.disk.Paths(), before);
+  EXPECT_EQ(rig.TryAppend({rig.maker.Batch(1, 10)}).code(), Code::kDataLoss);
+}
+
+std::string Middle() { return SegmentPath(kGroup, LogIndex(6)); }
+std::string Last() { return SegmentPath(kGroup, LogIndex(11)); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, SegmentDamage,
+    testing::Values(
+        Damage{"FirstMissing", [](auto& disk) { disk.RemoveFile(FirstPath()); }, "groups/7"},
+        Damage{"MiddleMissing", [](auto& disk) { disk.RemoveFile(Middle()); }, "entry 6"},
+        Damage{"LastMissing", [](auto& disk) { disk.RemoveFile(Last()); }, "entry 11"},
+        Damage{"SealedCutOff", [](auto& disk) { disk.TruncateFile(Middle(), 100); },
+               "0006.segment"},
+        Damage{"LastCutOff", [](auto& disk) { disk.TruncateFile(Last(), 100); }, "0011.segment"},
+        Damage{"LastEmpty", [](auto& disk) { disk.TruncateFile(Last(), 0); }, "0011.segment"},
+        Damage{"HeaderRot", [](auto& disk) { disk.FlipBit(Middle(), 20, 1); }, "0006.segment"},
+        Damage{"LastFrameRot", [](auto& disk) { disk.FlipBit(Last(), 32 + 130, 1); }, "at byte 160"},
+        Damage{"StrayFile",
+               [](auto& disk) { disk.PutFile(SegmentPath(kGroup, LogIndex(8)), "stray"); },
+               "entry 11"}),
+    [](const auto& damage) { return damage.param.name; });
+
+TEST(SegmentRecovery, AnyBitFlippedInASealedSegment_IsFound_AtStartOrWhenRead) {
+  SegmentRig original(7);
+  const SegmentEnd end = original.Fill(1, 3, 40);
+  const std::string content = *original.disk.Content(FirstPath());
+  const std::string last = *original.disk.Content(SegmentPath(kGroup, LogIndex(4)));
+  for (uint64_t byte = 0; byte < content.size(); ++byte) {
+    SegmentRig rig(8);
+    rig.disk.PutFile(FirstPath(), content);
+    rig.disk.PutFile(SegmentPath(kGroup, LogIndex(4)), last);
+    rig.disk.FlipBit(FirstPath(), byte, byte % 8);
+    bool is_found = !rig.Recover(end).ok();
+    for (uint64_t index = 1; index <= 3 && !is_found; ++index) is_found = !rig.Read(index, 1).ok();
+    EXPECT_TRUE(is_found) << "byte=" << byte;
+  }
+}
+
+TEST(SegmentRecovery, FilesOfOthers_AreLeftAlone) {
+  SegmentRig rig(9);
+  const SegmentEnd end = rig.Fill(1, 3, 40);
+  rig.disk.PutFile("groups/7/notes.txt", "mine");
+  rig.disk.PutFile("groups/7/5.segment", "mine");
+  rig.Restart(true);
+  ASSERT_TRUE(rig.Recover(end).ok());
+  EXPECT_EQ(rig.disk.Content("groups/7/notes.txt"), "mine");
+  EXPECT_EQ(rig.disk.Content("groups/7/5.segment"), "mine");
+}
+
+TEST(SegmentFault, AfterTheFirstError_NothingIsTriedAgain) {
+  SegmentRig rig(10);
+  rig.Append(rig.maker.Batch(1, 100));
+  rig.disk.FailNextSync("groups/");
+  EXPECT_FALSE(rig.TrySync().ok());
+  EXPECT_FALSE(rig.TrySync().ok());
+  EXPECT_FALSE(rig.TryAppend({rig.maker.Batch(1, 100)}).ok());
+  EXPECT_FALSE(rig.TrySeal("state").ok());
+}
+
+}  // namespace
+}  // namespace millrace::storage

@@ -1,0 +1,139 @@
+#include "tests/storage/segment/segment_rig.h"
+
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "proto/base/checksum.h"
+#include "proto/frame/frame.h"
+
+namespace millrace::storage {
+
+using raft::core::Entry;
+
+Entry EntryMaker::Make(FrameHeader header, Buffer buffer) {
+  header.group = group_;
+  header.term = term_;
+  header.index = end_.index + 1;
+  header.base_offset = end_.next_offset;
+  header.payload_crc = Crc32c({FramePayload(buffer), header.payload_size});
+  header.stored_crc = header.payload_crc;
+  header.chain = FrameChain(end_.chain, header);
+  end_ = EndAfter(header);
+  Result<Entry> entry = ParseEntry(SealFrame(header, std::move(buffer)));
+  CHECK(entry.ok()) << entry.status();
+  return std::move(*entry);
+}
+
+Entry EntryMaker::Batch(uint32_t records, uint32_t payload_bytes, char fill) {
+  return BatchOf(records, std::string(payload_bytes, fill));
+}
+
+Entry EntryMaker::BatchOf(uint32_t records, std::string_view payload) {
+  Buffer buffer = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(buffer), payload.data(), payload.size());
+  return Make({.type = FrameType::kRecordBatch,
+               .payload_size = static_cast<uint32_t>(payload.size()),
+               .offset_span = records,
+               .record_count = records,
+               .max_timestamp_ms = static_cast<int64_t>(end_.index.value())},
+              std::move(buffer));
+}
+
+Entry EntryMaker::NoOp() {
+  return Make({.type = FrameType::kNoOp, .flags = kFrameControl}, AllocateFrame(0));
+}
+
+SegmentRig::SegmentRig(uint64_t seed)
+    : world_(seed), random_(world_.Fork()), process_(&world_.AddProcess("broker")) {
+  files_ = std::make_unique<sim::SimFileSystem>(disk, process_->executor(), process_->Fork());
+  segments_ = std::make_shared<GroupSegments>(*files_, kGroup);
+}
+
+SegmentRig::~SegmentRig() = default;
+
+template <typename T>
+T SegmentRig::Wait(const std::function<void(MoveFunction<void(T)>)>& begin) {
+  auto outcome = std::make_shared<std::optional<T>>();
+  begin([outcome](T value) { *outcome = std::move(value); });
+  const bool is_done =
+      world_.RunUntil([&] { return outcome->has_value(); }, std::chrono::seconds(60));
+  CHECK(is_done) << "an operation did not end";
+  return std::move(**outcome);
+}
+
+Status SegmentRig::TryAppend(std::vector<Entry> batch) {
+  return Wait<Status>([&](StatusDone done) { segments_->Append(batch, std::move(done)); });
+}
+
+Result<SegmentEnd> SegmentRig::TrySync() {
+  return Wait<Result<SegmentEnd>>([&](auto done) { segments_->Sync(std::move(done)); });
+}
+
+Result<SegmentEnd> SegmentRig::TrySeal(const std::string& state) {
+  return Wait<Result<SegmentEnd>>(
+      [&](auto done) { segments_->Seal(Bytes::CopyOf(state), std::move(done)); });
+}
+
+void SegmentRig::Append(Entry entry) {
+  entries.push_back(entry);
+  const Status status = TryAppend({std::move(entry)});
+  ASSERT_TRUE(status.ok()) << status;
+}
+
+SegmentEnd SegmentRig::Sync() { return TrySync().value(); }
+SegmentEnd SegmentRig::Seal(const std::string& state) { return TrySeal(state).value(); }
+
+SegmentEnd SegmentRig::Fill(uint64_t segments, uint64_t count, uint32_t payload_bytes) {
+  for (uint64_t i = 0; i <= segments; ++i) {
+    for (uint64_t k = 0; k < count; ++k) {
+      const bool is_control = k % 5 == 0;
+      const auto records = static_cast<uint32_t>(1 + k % 3);
+      if (is_control) maker.set_term(Term(i * 100 + k + 1));
+      Append(is_control ? maker.NoOp() : maker.Batch(records, payload_bytes));
+    }
+    if (i < segments) Seal("state@" + std::to_string(maker.end().index.value()));
+  }
+  return Sync();
+}
+
+Result<std::vector<Entry>> SegmentRig::Read(uint64_t first, uint64_t bytes_max) {
+  return Wait<Result<std::vector<Entry>>>(
+      [&](auto done) { segments_->Read(LogIndex(first), bytes_max, std::move(done)); });
+}
+
+Result<std::vector<Entry>> SegmentRig::ReadFromOffset(int64_t offset, uint64_t bytes_max) {
+  return Wait<Result<std::vector<Entry>>>(
+      [&](auto done) { segments_->ReadFromOffset(Offset(offset), bytes_max, std::move(done)); });
+}
+
+void SegmentRig::Restart(bool power) {
+  process_->Kill();
+  segments_.reset();
+  files_.reset();
+  if (power) disk.PowerLoss(random_);
+  process_->Restart();
+  files_ = std::make_unique<sim::SimFileSystem>(disk, process_->executor(), process_->Fork());
+  segments_ = std::make_shared<GroupSegments>(*files_, kGroup);
+}
+
+Result<RecoveredSegments> SegmentRig::Recover(const SegmentEnd& synced_end) {
+  return Wait<Result<RecoveredSegments>>(
+      [&](auto done) { segments_->Recover(synced_end, std::move(done)); });
+}
+
+void SegmentRig::ExpectAllReadable(uint64_t last) {
+  for (uint64_t index = 1; index <= last; ++index) {
+    const Result<std::vector<Entry>> read = Read(index, 1);
+    ASSERT_TRUE(read.ok()) << "index=" << index << " " << read.status();
+    ASSERT_EQ(read->size(), 1U);
+    const Entry& expected = entries.at(index - 1);
+    EXPECT_EQ(read->front().index, LogIndex(index));
+    EXPECT_EQ(read->front().frame.view(), expected.frame.view()) << "index=" << index;
+  }
+}
+
+}  // namespace millrace::storage

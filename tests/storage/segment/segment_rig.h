@@ -1,0 +1,89 @@
+// One group's segments on a simulated disk, with waiting calls, and entries that follow on.
+//
+// One per test; one thread.
+//
+//   SegmentRig rig(1);
+//   rig.Append(rig.maker.Batch(3, 100));
+//   SegmentEnd end = rig.Sync();
+//   rig.Restart(/*power=*/true);
+//   EXPECT_TRUE(rig.Recover(end).ok());
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "storage/segment/group_segments.h"
+#include "tests/support/sim_file/sim_disk.h"
+#include "tests/support/sim_file/sim_file_system.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::storage {
+
+// Makes a group's entries, each linked to the one before.
+class EntryMaker {
+ public:
+  explicit EntryMaker(RaftGroupId group) : group_(group) {}
+
+  raft::core::Entry Batch(uint32_t records, uint32_t payload_bytes, char fill = 'x');
+  raft::core::Entry BatchOf(uint32_t records, std::string_view payload);
+  raft::core::Entry NoOp();
+  void set_term(Term term) { term_ = term; }
+  const SegmentEnd& end() const { return end_; }
+  // Goes on after another end, as a new leader's log does.
+  void ResetTo(const SegmentEnd& end) { end_ = end; }
+
+ private:
+  raft::core::Entry Make(FrameHeader header, Buffer buffer);
+
+  const RaftGroupId group_;
+  Term term_{1};
+  SegmentEnd end_;
+};
+
+class SegmentRig {
+ public:
+  static constexpr RaftGroupId kGroup{7};
+
+  explicit SegmentRig(uint64_t seed);
+  ~SegmentRig();
+
+  Status TryAppend(std::vector<raft::core::Entry> entries);
+  Result<SegmentEnd> TrySync();
+  Result<SegmentEnd> TrySeal(const std::string& state);
+  // The same, to succeed.
+  void Append(raft::core::Entry entry);
+  SegmentEnd Sync();
+  SegmentEnd Seal(const std::string& state);
+  // A filled group: `segments` sealed ones with `entries` each and one more that is synced, not
+  // sealed.
+  SegmentEnd Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
+
+  Result<std::vector<raft::core::Entry>> Read(uint64_t first, uint64_t bytes_max);
+  Result<std::vector<raft::core::Entry>> ReadFromOffset(int64_t offset, uint64_t bytes_max);
+
+  // The process ends; with `power` its unsynced writes too.
+  void Restart(bool power);
+  Result<RecoveredSegments> Recover(const SegmentEnd& synced_end);
+  // Every entry that was appended can be read, one by one by index, and comes back byte for byte.
+  void ExpectAllReadable(uint64_t last);
+
+  sim::SimDisk disk;
+  EntryMaker maker{kGroup};
+  std::vector<raft::core::Entry> entries;  // all that were appended, from index 1 on
+
+ private:
+  template <typename T>
+  T Wait(const std::function<void(MoveFunction<void(T)>)>& begin);
+
+  sim::SimWorld world_;
+  Random random_;
+  sim::SimProcess* process_;
+  std::unique_ptr<sim::SimFileSystem> files_;
+  std::shared_ptr<GroupSegments> segments_;
+};
+
+}  // namespace millrace::storage
