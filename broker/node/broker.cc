@@ -74,16 +74,18 @@ void Broker::OpenLogStore() {
 
 void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   log_store_ = std::move(opened.store);
-  raft::net::MeshOptions peers{.self = {.voter = identity_->self(),
-                                            .boot_epoch = identity_->boot_epoch(),
-                                            .cluster_uuid = identity_->cluster_uuid()},
-                                   .cluster_uuid = [this] { return identity_->cluster_uuid(); },
-                                   .cluster_name = options_.cluster_name,
-                                   .listen = options_.internal_listen,
-                                   .peers = options_.controllers};
-  transport_ = std::make_unique<raft::net::Mesh>(peers, environment_.shard,
-                                                     environment_.network, environment_.clock,
-                                                     random_.Fork());
+  raft::net::PeerTransportOptions peers;
+  peers.self = {.voter = identity_->self(),
+                .boot_epoch = identity_->boot_epoch(),
+                .cluster_uuid = identity_->cluster_uuid()};
+  peers.cluster_uuid = [this] { return identity_->cluster_uuid(); };
+  peers.cluster_name = options_.cluster_name;
+  peers.listen = options_.internal_listen;
+  peers.peers = options_.controllers;
+  transport_ = std::make_unique<raft::net::PeerTransport>(
+      peers,
+      raft::net::PeerTransport::Environment{environment_.shard, environment_.clock,
+                                            environment_.network, random_.Fork()});
   NodeOptions options{.cluster_name = options_.cluster_name,
                       .client_address = options_.client_address,
                       .members = {},

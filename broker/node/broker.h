@@ -15,7 +15,7 @@
 
 #include "broker/node/node.h"
 #include "broker/node/superblock_identity.h"
-#include "raft/net/mesh.h"
+#include "raft/net/peer_transport.h"
 #include "raft/runtime/network.h"
 #include "storage/file/file_system.h"
 #include "storage/logstore/log_store.h"
@@ -73,7 +73,7 @@ class Broker {
   MoveFunction<void(Status)> started_;
   std::unique_ptr<SuperblockIdentity> identity_;
   std::unique_ptr<storage::JournalLogStore> log_store_;
-  std::unique_ptr<raft::net::Mesh> transport_;
+  std::unique_ptr<raft::net::PeerTransport> transport_;
   std::unique_ptr<Node> node_;
   bool has_failed_ = false;
   // Guards callbacks that outlive the broker; shared with those alone.
