@@ -58,9 +58,10 @@ void Replica::Fail(Status why) {
 void Replica::Apply(const core::Entry& entry) {
   CHECK_EQ(entry.index, applied_ + 1) << "group=" << group();
   CHECK_GE(entry.term, applied_term_) << "group=" << group();
-  machine_->Apply(entry);
+  // Before the machine hears of it: a reader that Apply wakes must find this entry applied.
   applied_ = entry.index;
   applied_term_ = entry.term;
+  machine_->Apply(entry);
   applied_append_time_ms_ = HeaderOf(entry).append_time_ms;
 }
 
