@@ -83,7 +83,8 @@ def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
 
 
 def test_grpcurl_checks_health(grpcurl, server):
-    health = grpcurl(server.address, "grpc.health.v1.Health/Check")
+    health = grpcurl("-import-path", HERE, "-proto", "health.proto", server.address,
+                     "grpc.health.v1.Health/Check")
     assert json.loads(health.stdout) == {"status": "SERVING"}, health.stderr
 
 
@@ -104,4 +105,4 @@ def test_grpcurl_shows_an_errors_details(grpcurl, server):
                       "millrace.v1.AdminService/DeleteTopic")
     assert refused.returncode != 0
     assert "NotFound" in refused.stderr
-    assert "UNKNOWN_TOPIC" in refused.stderr
+    assert "type.googleapis.com/google.rpc.ErrorInfo" in refused.stderr
