@@ -12,7 +12,7 @@ namespace millrace::storage {
 using raft::core::Entry;
 
 JournalLogStore::JournalLogStore(const LogStoreOptions& options, const Environment& environment,
-                                 wal::JournalClient client)
+                                 journal::JournalClient client)
     : options_(options), environment_(environment), client_(std::move(client)) {}
 
 JournalLogStore::~JournalLogStore() {

@@ -17,13 +17,13 @@
 #include "raft/ports/log_store.h"
 #include "raft/runtime/executor.h"
 #include "storage/file/file_system.h"
+#include "storage/journal/journal.h"
 #include "storage/segment/group_segments.h"
-#include "storage/wal/journal.h"
 
 namespace millrace::storage {
 
 struct LogStoreOptions {
-  wal::Options journal;
+  journal::Options journal;
   uint64_t segment_size_bytes = 64 << 20;
   // Handed-over entries wait at most this long for others before they are written.
   Duration write_delay = std::chrono::milliseconds(10);
@@ -98,7 +98,7 @@ class JournalLogStore final : public raft::LogStore {
   };
 
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
-                  wal::JournalClient client);
+                  journal::JournalClient client);
 
   Group* Find(RaftGroupId group);
   void ScheduleWrites();
@@ -119,8 +119,8 @@ class JournalLogStore final : public raft::LogStore {
 
   const LogStoreOptions options_;
   Environment environment_;
-  std::unique_ptr<wal::Journal> journal_;  // destroyed on the journal's executor
-  wal::JournalClient client_;
+  std::unique_ptr<journal::Journal> journal_;  // destroyed on the journal's executor
+  journal::JournalClient client_;
   std::map<RaftGroupId, Group> groups_;
   std::set<RaftGroupId> removed_;
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;

@@ -10,12 +10,12 @@ namespace millrace::storage {
 
 void JournalLogStore::Opener::Start() {
   environment_.journal_executor.Post([self = shared_from_this()] {
-    wal::Journal::Open(
+    journal::Journal::Open(
         self->options_.journal,
         {.executor = self->environment_.journal_executor,
          .files = self->environment_.journal_files,
          .fail_stop = self->environment_.fail_stop},
-        [self](Result<wal::OpenedJournal> opened) {
+        [self](Result<journal::OpenedJournal> opened) {
           self->environment_.shard.Post([self, opened = std::move(opened)]() mutable {
             if (!opened.ok()) return self->done_(opened.status());
             self->OnJournal(std::move(*opened));
@@ -24,7 +24,7 @@ void JournalLogStore::Opener::Start() {
   });
 }
 
-void JournalLogStore::Opener::OnJournal(wal::OpenedJournal opened) {
+void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
   store_.reset(new JournalLogStore(options_, environment_, opened.journal->client()));
   store_->journal_ = std::move(opened.journal);
   state_ = std::move(opened.state);

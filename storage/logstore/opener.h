@@ -20,7 +20,7 @@ class JournalLogStore::Opener : public std::enable_shared_from_this<JournalLogSt
   void Start();
 
  private:
-  void OnJournal(wal::OpenedJournal opened);
+  void OnJournal(journal::OpenedJournal opened);
   // On the segment executor: one group after the other.
   void RecoverNext();
   void OnRecovered(RaftGroupId id, Result<RecoveredSegments> segments);

@@ -5,7 +5,8 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
-#include "storage/wal/replay.h"
+#include "storage/journal/replay.h"
+#include "storage/superblock/superblock.h"
 
 namespace millrace::sim {
 
@@ -34,10 +35,8 @@ void SimCluster::Start(size_t index) {
   CHECK(one.broker == nullptr) << one.name;
   if (!one.process->is_alive()) one.process->Restart();
   Executor& executor = one.process->executor();
-  one.journal_files =
-      std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
-  one.segment_files =
-      std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  one.journal_files = std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  one.segment_files = std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
   broker::BrokerOptions options;
   options.broker = BrokerId(static_cast<uint32_t>(index + 1));
   options.cluster_name = "sim";
@@ -52,18 +51,17 @@ void SimCluster::Start(size_t index) {
   options.log_store.segment_size_bytes = options_.segment_bytes;
   options.log_store.write_bytes = 64 << 10;
   one.broker = std::make_unique<broker::Broker>(
-      options,
-      broker::Broker::Environment{.shard = executor,
-                                  .clock = one.process->clock(),
-                                  .network = one.process->network(),
-                                  .journal_executor = executor,
-                                  .journal_files = *one.journal_files,
-                                  .segment_executor = executor,
-                                  .segment_files = *one.segment_files,
-                                  .random_seed = random_.Next(),
-                                  .on_fatal = [this, index](const Status& status) {
-                                    fatal_ = status.With(host(index));
-                                  }});
+      options, broker::Broker::Environment{.shard = executor,
+                                           .clock = one.process->clock(),
+                                           .network = one.process->network(),
+                                           .journal_executor = executor,
+                                           .journal_files = *one.journal_files,
+                                           .segment_executor = executor,
+                                           .segment_files = *one.segment_files,
+                                           .random_seed = random_.Next(),
+                                           .on_fatal = [this, index](const Status& status) {
+                                             fatal_ = status.With(host(index));
+                                           }});
   one.broker->Start([this, index](Status started) {
     OneBroker& broker = *brokers_[index];
     if (!started.ok()) {
@@ -95,22 +93,25 @@ std::vector<std::string> SimCluster::addresses() const {
 
 std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   const SimDisk& disk = brokers_[index]->disk;
-  std::vector<storage::wal::JournalFileImage> files;
+  std::vector<storage::journal::FileImage> files;
   for (const std::string& path : disk.DurablePaths()) {
     constexpr std::string_view kPrefix = "journal/";
     if (!path.starts_with(kPrefix)) continue;
     std::optional<std::string> image = disk.DurableImage(path);
     if (!image.has_value()) continue;
-    files.push_back(
-        {.name = path.substr(kPrefix.size()), .bytes = Bytes::Own(std::move(*image))});
+    files.push_back({.name = path.substr(kPrefix.size()), .bytes = Bytes::Own(std::move(*image))});
   }
   std::map<RaftGroupId, Offset> ends;
-  const Result<storage::wal::JournalState> state = storage::wal::Replay(files);
+  const Result<storage::ParsedSuperblock> identity =
+      storage::ParseSuperblock(disk.DurableImage("SUPERBLOCK").value_or(""));
+  if (!identity.ok()) return ends;
+  const Result<storage::journal::Replayed> state = storage::journal::Replay(
+      identity->facts.incarnation.value(), options_.journal_file_bytes, files);
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
-    Offset end = group.segment_end.next_offset;
-    for (const auto& [log_index, entry] : group.entries) {
-      const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+    Offset end = group.ledger.segment_end.next_offset;
+    for (const auto& [log_index, frame] : group.frames) {
+      const Result<FrameHeader> header = ParseFrameHeader(frame.view());
       if (!header.ok() || header->base_offset != end) break;
       end = header->base_offset + header->offset_span;
     }
