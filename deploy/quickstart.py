@@ -128,6 +128,14 @@ def read_back(cluster):
     return path
 
 
+def show_data(cluster):
+    step("Some records")
+    show(cluster, "consume", TOPIC, "--from", "earliest", "--count", 3, "-o", "key-value")
+    step("The cluster")
+    show(cluster, "cluster", "describe")
+    show(cluster, "topic", "describe", TOPIC)
+
+
 def run_once(cluster, path):
     """The whole demonstration; true if every row came back as it went in."""
     step("Loading, with a kill -9 in the middle")
@@ -135,8 +143,8 @@ def run_once(cluster, path):
     step(f"Starting broker {victim} again")
     cluster.start(victim)
     cluster.wait_alive(cluster.brokers)
-    show(cluster, "cluster", "describe")
-    step("Reading everything back")
+    show_data(cluster)
+    step("Reading everything back, and comparing with the input row by row")
     return verify_files(path, read_back(cluster))
 
 
@@ -182,11 +190,7 @@ def run(options):
         if is_new:
             step("Loading the sample data")
             load(cluster, path)
-        step("Some records")
-        show(cluster, "consume", TOPIC, "--from", "earliest", "--count", 3, "-o", "key-value")
-        step("The cluster")
-        show(cluster, "cluster", "describe")
-        show(cluster, "topic", "describe", TOPIC)
+        show_data(cluster)
         leave_running(cluster)
     return 0
 

@@ -1,0 +1,130 @@
+"""Files damaged behind a stopped broker's back: it boots and names them, and the cluster keeps every record."""
+import signal
+
+import pytest
+
+from load import Load
+from local_cluster import wait_until
+
+NAME_SECONDS_MAX = 15
+ROWS = 20_000
+# Small files, so that some thousand rows reach synced and sealed segments.
+SMALL_FILES = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "4MiB", "--segment-bytes", "64KiB"]
+
+
+def flip_bit(path, offset):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def truncate(path, size):
+    with open(path, "r+b") as file:
+        file.truncate(size)
+
+
+def size_of(path):
+    return path.stat().st_size
+
+
+def journal_files(broker):
+    return sorted((broker.data_dir / "journal").glob("*.journal"))
+
+
+def segment_files(broker):
+    """The largest group's, oldest first."""
+    groups = {folder: sorted(folder.glob("*.segment")) for folder in (broker.data_dir / "groups").iterdir()}
+    return max(groups.values(), key=lambda files: sum(map(size_of, files)))
+
+
+def damage_journal_bit(broker):
+    newest = journal_files(broker)[-1]
+    flip_bit(newest, 4096 + 200)
+    return newest
+
+
+def damage_journal_head(broker):
+    oldest = journal_files(broker)[0]
+    flip_bit(oldest, 8)
+    return oldest
+
+
+def damage_journal_cut(broker):
+    oldest = journal_files(broker)[0]
+    truncate(oldest, 8192)
+    return oldest
+
+
+def damage_journal_empty(broker):
+    oldest = journal_files(broker)[0]
+    truncate(oldest, 0)
+    return oldest
+
+
+def damage_segment_bit(broker):
+    oldest = segment_files(broker)[0]
+    flip_bit(oldest, size_of(oldest) // 2)
+    return oldest
+
+
+def damage_segment_cut(broker):
+    oldest = segment_files(broker)[0]
+    truncate(oldest, size_of(oldest) // 2)
+    return oldest
+
+
+def damage_segment_gone(broker):
+    oldest = segment_files(broker)[0]
+    oldest.unlink()
+    return oldest
+
+
+DAMAGES = [damage_journal_bit, damage_journal_head, damage_journal_cut, damage_journal_empty,
+           damage_segment_bit, damage_segment_cut, damage_segment_gone]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.removeprefix("damage_"))
+def test_damage_is_named_and_the_rest_serve(make_cluster, damage):
+    cluster = make_cluster(flags=SMALL_FILES)
+    cluster.start_all()
+    cluster.run("topic", "create", "events", "--partitions", "2", "--replicas", "3")
+    with Load(cluster, "events") as load:
+        load.wait_stored(ROWS)
+    victim = cluster.brokers[3]
+    victim.end(signal.SIGKILL)
+    damaged = damage(victim)
+    said_before = len(victim.log_text())
+    cluster.start(3)
+
+    def is_named():
+        assert victim.is_running(), f"broker 3 did not boot:\n{victim.log_tail()}"
+        said = victim.log_text()[said_before:]
+        # By its file, or by the group whose folder it lies in.
+        return damaged.name in said or f"group={damaged.parent.name}" in said
+
+    wait_until(is_named, f"{damaged} named", NAME_SECONDS_MAX)
+    cluster.wait_alive([1, 2, 3])
+    cluster.run("topic", "create", "more", "--partitions", "2", "--replicas", "3")
+    with Load(cluster, "more") as more:
+        more.wait_stored(2000)
+    load.verify()
+    more.verify()
+    assert victim.is_running(), victim.log_tail()
+
+
+def test_torn_journal_tail_is_cut_and_nothing_acknowledged_is_lost(make_cluster):
+    cluster = make_cluster(flags=SMALL_FILES)
+    cluster.start_all()
+    cluster.run("topic", "create", "events", "--replicas", "3")
+    with Load(cluster, "events") as load:
+        load.wait_stored(2000)
+        cluster.kill(3)
+    newest = journal_files(cluster.brokers[3])[-1]
+    data = newest.read_bytes()
+    end = len(data.rstrip(b"\0"))
+    flip_bit(newest, end - 1)
+    cluster.start(3)
+    cluster.wait_alive(cluster.brokers)
+    load.verify()
