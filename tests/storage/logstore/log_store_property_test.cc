@@ -1,0 +1,109 @@
+// Random lives of a log store under crashes: what was acknowledged is there, what was committed is
+// readable, and snapshots are those of exactly their index.
+#include <cstdlib>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "proto/base/mutants.h"
+#include "tests/storage/logstore/log_store_rig.h"
+
+namespace millrace::storage {
+namespace {
+
+// "" or what is wrong. Starts again when the machine dies while it starts.
+std::string StartAndCompare(LogStoreRig& rig) {
+  Status started = rig.Start();
+  for (int again = 0; started.code() == Code::kAborted && again < 5; ++again) {
+    rig.Crash(rig.random().OneIn(2));
+    started = rig.Start();
+  }
+  if (!started.ok()) return "could not start: " + started.ToString();
+  return rig.CompareWithModel();
+}
+
+std::string PlayLives(uint64_t seed) {
+  LogStoreRig rig(seed);
+  Random& random = rig.random();
+  const uint64_t lives = random.Between(2, 6);
+  for (uint64_t life = 0; life < lives; ++life) {
+    if (random.OneIn(4)) {
+      rig.disk().CrashAtOperation(random.Between(1, 20), [&] { rig.Crash(false); });
+    }
+    const std::string wrong = StartAndCompare(rig);
+    if (!wrong.empty()) return wrong;
+    if (!rig.is_alive()) continue;
+    rig.disk().CrashAtOperation(random.Between(1, 400), [&] { rig.Crash(false); });
+    const uint64_t steps = random.Between(1, 300);
+    for (uint64_t i = 0; i < steps && rig.is_alive(); ++i) {
+      rig.RandomStep();
+      if (random.OneIn(3)) rig.RunFor(Duration(static_cast<int64_t>(random.Below(4000))));
+      if (!rig.failure().empty()) return "failed: " + rig.failure();
+      if (!rig.faults().empty()) return "fault: " + rig.faults().begin()->second.ToString();
+    }
+    if (rig.is_alive() && random.OneIn(3)) rig.Settle();
+    rig.Crash(!random.OneIn(4));
+  }
+  rig.disk().ForgetCrash();
+  return StartAndCompare(rig);
+}
+
+uint64_t FirstSeed() {
+  const char* text = std::getenv("MILLRACE_SEED");
+  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+}
+
+TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAnywhere) {
+  const uint64_t first = FirstSeed();
+  const uint64_t count = std::getenv("MILLRACE_SEED") == nullptr ? 400 : 1;
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const std::string wrong = PlayLives(seed);
+    ASSERT_EQ(wrong, "") << "seed=" << seed << " rerun: MILLRACE_SEED=" << seed
+                         << " tests_storage_logstore --gtest_filter=LogStoreProperty.Committed*";
+  }
+}
+
+// The same short life, ended at its first disk operation, its second, and so on to its last.
+TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOperation) {
+  uint64_t operation = 1;
+  for (bool has_crashed = true; has_crashed; ++operation) {
+    LogStoreRig rig(77);
+    has_crashed = false;
+    rig.disk().CrashAtOperation(operation, [&] {
+      has_crashed = true;
+      rig.Crash(false);
+    });
+    if (rig.Start().ok()) {
+      for (int step = 0; step < 60 && rig.is_alive(); ++step) {
+        if (step == 0) rig.CreateGroup(5);
+        if (step > 0) rig.RandomStep();
+        rig.RunFor(std::chrono::milliseconds(3));
+      }
+    }
+    rig.Crash(true);
+    ASSERT_EQ(StartAndCompare(rig), "") << "operation=" << operation;
+  }
+  EXPECT_GT(operation, 100U);
+}
+
+class LogStoreMutants : public testing::TestWithParam<Mutant> {};
+
+TEST_P(LogStoreMutants, IsFound_WithinFiveHundredSeeds) {
+#if defined(MILLRACE_MUTANTS)
+  active_mutant = GetParam();
+  uint64_t found = 0;
+  for (uint64_t seed = 1; seed <= 500 && found == 0; ++seed) {
+    if (!PlayLives(seed).empty()) found = seed;
+  }
+  active_mutant = Mutant::kNone;
+  EXPECT_NE(found, 0U) << "no seed finds the mutant";
+#else
+  GTEST_SKIP() << "built without MILLRACE_MUTANTS";
+#endif
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
+                         testing::Values(Mutant::kJournalSkipsSync, Mutant::kSkipDirectorySync));
+
+}  // namespace
+}  // namespace millrace::storage

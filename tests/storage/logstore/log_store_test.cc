@@ -1,0 +1,180 @@
+// What the host can rely on: durable writes, background segments, rolls with state, removal, and
+// faults that stay with one replica.
+#include "storage/logstore/log_store.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/storage/logstore/log_store_rig.h"
+
+namespace millrace::storage {
+namespace {
+
+// Two groups with committed entries in segments.
+void Fill(LogStoreRig& rig) {
+  ASSERT_TRUE(rig.Start().ok());
+  for (const uint64_t group : {2, 3}) {
+    rig.CreateGroup(group);
+    rig.Append(group, 8, 400);
+    rig.Settle();
+    while (rig.committed(group) < 8) rig.Commit(group);
+  }
+  rig.RunFor(std::chrono::milliseconds(200));
+}
+
+TEST(LogStore, HandedOverEntries_BecomeReadable_AndTheListenerIsTold) {
+  LogStoreRig rig(1);
+  Fill(rig);
+  EXPECT_EQ(rig.store().readable_end(RaftGroupId(2)), LogIndex(8));
+  EXPECT_EQ(rig.readable().at(2), 8U);
+  EXPECT_EQ(rig.CompareSegments(2), "");
+  EXPECT_EQ(rig.Read(2, 9, 100).status().code(), Code::kOutOfRange);
+}
+
+TEST(LogStore, IdleGroup_IsSyncedOnce_AndThenNothingTouchesTheDisk) {
+  LogStoreRig rig(2);
+  Fill(rig);
+  rig.RunFor(std::chrono::seconds(1));
+  const uint64_t operations = rig.disk().operations();
+  rig.RunFor(std::chrono::seconds(60));
+  EXPECT_EQ(rig.disk().operations(), operations);
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.Recovered(2)->initial.log.prefix().index, LogIndex(8));
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(LogStore, Roll_KeepsTheStateOfExactlyItsIndex) {
+  LogStoreRig rig(3);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(2);
+  for (int i = 0; i < 40; ++i) {
+    rig.Append(2, 4, 1500);
+    rig.Settle();
+    rig.Commit(2);
+  }
+  rig.RunFor(std::chrono::milliseconds(200));
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_GT(rig.Recovered(2)->state_index, LogIndex());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(LogStore, MoreThanTheJournalHolds_IsWritten_SinceSegmentsAreSyncedForIt) {
+  LogStoreRig rig(4);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(2);
+  rig.CreateGroup(3);
+  for (int i = 0; i < 600; ++i) {
+    for (const uint64_t group : {2, 3}) {
+      rig.Append(group, 4, 1500);
+      rig.Settle();
+      rig.Commit(group);
+    }
+    rig.RunFor(std::chrono::milliseconds(5));
+    ASSERT_LE(rig.store().journal_pressure(), 1.5) << i;
+  }
+  EXPECT_TRUE(rig.faults().empty());
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(LogStore, RemovedReplica_IsGoneWithItsFiles_AndItsIdIsRemembered) {
+  LogStoreRig rig(5);
+  Fill(rig);
+  rig.RemoveGroup(2);
+  rig.Settle();
+  rig.RunFor(std::chrono::milliseconds(100));
+  for (const std::string& path : rig.disk().Paths()) EXPECT_FALSE(path.starts_with("groups/2"));
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_TRUE(rig.store().WasRemoved(RaftGroupId(2)));
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(LogStore, RemovalThatACrashInterrupted_IsFinishedAtStart) {
+  for (uint64_t operation = 1; operation <= 12; ++operation) {
+    LogStoreRig rig(6);
+    Fill(rig);
+    rig.RemoveGroup(2);
+    rig.disk().CrashAtOperation(operation, [&] { rig.Crash(false); });
+    rig.RunFor(std::chrono::milliseconds(100));
+    rig.Crash(true);
+    ASSERT_TRUE(rig.Start().ok());
+    EXPECT_EQ(rig.CompareWithModel(), "") << operation;
+    if (!rig.store().WasRemoved(RaftGroupId(2))) continue;
+    rig.RunFor(std::chrono::milliseconds(100));
+    for (const std::string& path : rig.disk().Paths()) {
+      EXPECT_FALSE(path.starts_with("groups/2")) << operation << " " << path;
+    }
+  }
+}
+
+TEST(LogStore, SegmentError_StopsThatReplicaAlone_AlsoAfterARestart) {
+  LogStoreRig rig(7);
+  Fill(rig);
+  rig.Append(2, 2, 100);
+  rig.Settle();
+  rig.disk().FailNextSync("groups/2");
+  rig.Commit(2);
+  rig.RunFor(std::chrono::seconds(5));
+  ASSERT_TRUE(rig.faults().contains(2));
+  EXPECT_EQ(rig.faults().size(), 1U);
+  EXPECT_EQ(rig.failure(), "");
+  EXPECT_EQ(rig.CompareSegments(3), "");
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_FALSE(rig.Recovered(2)->health.ok());
+  EXPECT_TRUE(rig.Recovered(3)->health.ok());
+}
+
+TEST(LogStore, DamagedSegment_SilencesItsReplica_AndPinsNoJournalFile) {
+  LogStoreRig rig(8);
+  Fill(rig);
+  rig.Append(2, 2, 100);
+  rig.Settle();
+  rig.Crash(true);
+  rig.disk().FlipBit("groups/2/00000000000000000001.segment", 200, 3);
+  const std::string damaged = *rig.disk().Content("groups/2/00000000000000000001.segment");
+  ASSERT_TRUE(rig.Start().ok());
+  const Status health = rig.Recovered(2)->health;
+  EXPECT_EQ(health.code(), Code::kDataLoss);
+  EXPECT_NE(health.message().find("groups/2/00000000000000000001.segment"), std::string::npos);
+  for (int i = 0; i < 300; ++i) {
+    rig.Append(3, 4, 1500);
+    rig.Settle();
+    rig.Commit(3);
+    rig.RunFor(std::chrono::milliseconds(5));
+    ASSERT_LE(rig.store().journal_pressure(), 1.5) << i;
+  }
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.Recovered(2)->health.code(), Code::kDataLoss);
+  EXPECT_EQ(*rig.disk().Content("groups/2/00000000000000000001.segment"), damaged);
+}
+
+TEST(LogStore, JournalError_EndsTheProcess) {
+  LogStoreRig rig(9);
+  Fill(rig);
+  rig.disk().FailNextSync("journal/");
+  rig.Append(2, 1, 100);
+  rig.RunFor(std::chrono::seconds(1));
+  EXPECT_NE(rig.failure(), "");
+}
+
+TEST(LogStore, NearlyFullDisk_IsSeen_AndSeenToEnd) {
+  LogStoreRig rig(10);
+  rig.options.free_bytes_min = 1 << 20;
+  ASSERT_TRUE(rig.Start().ok());
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_FALSE(rig.store().disk_full());
+  rig.disk().SetCapacity(512 << 10);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(rig.store().disk_full());
+  rig.disk().SetCapacity(1 << 30);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_FALSE(rig.store().disk_full());
+}
+
+}  // namespace
+}  // namespace millrace::storage
