@@ -1,5 +1,6 @@
-// The one place that wires concrete things together: threads, clocks, sockets, disks and gRPC around a
-// Broker; and the command line, of which `server` is this file's and the rest client/cli's.
+// The one place that wires concrete things together: threads, clocks, sockets, disks and gRPC
+// around a Broker; and the command line, of which `server` is this file's and the rest
+// client/cli's.
 
 #include <csignal>
 #include <cstdlib>

@@ -23,9 +23,7 @@ bool Contains(const std::vector<Voter>& list, const Voter& who) {
   return std::find(list.begin(), list.end(), who) != list.end();
 }
 
-std::string Name(const Voter& voter) {
-  return "broker " + std::to_string(voter.broker.value());
-}
+std::string Name(const Voter& voter) { return "broker " + std::to_string(voter.broker.value()); }
 
 }  // namespace
 
@@ -72,17 +70,19 @@ void Bootstrap::OnPeerConnected(const Voter& peer) {
 void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
   peers_[from.broker] = from;
   if (!message.refusal().empty()) {
-    actions_.refused = FailedPrecondition(Name(from) + " refuses this broker: " + message.refusal());
+    actions_.refused =
+        FailedPrecondition(Name(from) + " refuses this broker: " + message.refusal());
     return;
   }
   if (message.stage() == BootstrapState::STAGE_FRESH) {
     if (stage_ != Stage::kFresh && !Contains(controllers_, from)) {
       BootstrapState refusal = StateMessage();
-      refusal.set_refusal(
-          stage_ == Stage::kInitialized
-              ? Name(from) + " was wiped: the cluster knows it as another incarnation"
-              : Name(from) + " was wiped while the cluster was being set up: wipe the data "
-                             "directories of all controllers and start again");
+      refusal.set_refusal(stage_ == Stage::kInitialized
+                              ? Name(from) +
+                                    " was wiped: the cluster knows it as another incarnation"
+                              : Name(from) +
+                                    " was wiped while the cluster was being set up: wipe the data "
+                                    "directories of all controllers and start again");
       LOG(ERROR) << "refused a controller: " << refusal.refusal();
       actions_.messages.emplace_back(from.broker, std::move(refusal));
     }
@@ -100,9 +100,9 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
   if (stage_ == Stage::kFresh) {
     if (!is_storing_) Adopt(theirs);
   } else if (theirs != controllers_) {
-    actions_.refused = FailedPrecondition(
-        "the controllers' lists of " + Name(self_) + " and " + Name(from) +
-        " differ: wipe the data directories of all controllers and start again");
+    actions_.refused =
+        FailedPrecondition("the controllers' lists of " + Name(self_) + " and " + Name(from) +
+                           " differ: wipe the data directories of all controllers and start again");
     return;
   }
   if (theirs != controllers_) return;
@@ -155,9 +155,15 @@ void Bootstrap::OnStored() {
 BootstrapState Bootstrap::StateMessage() const {
   BootstrapState message;
   switch (stage_) {
-    case Stage::kFresh: message.set_stage(BootstrapState::STAGE_FRESH); return message;
-    case Stage::kListed: message.set_stage(BootstrapState::STAGE_LISTED); break;
-    case Stage::kInitialized: message.set_stage(BootstrapState::STAGE_INITIALIZED); break;
+    case Stage::kFresh:
+      message.set_stage(BootstrapState::STAGE_FRESH);
+      return message;
+    case Stage::kListed:
+      message.set_stage(BootstrapState::STAGE_LISTED);
+      break;
+    case Stage::kInitialized:
+      message.set_stage(BootstrapState::STAGE_INITIALIZED);
+      break;
   }
   for (const Voter& voter : controllers_) {
     auto& listed = *message.add_controllers();

@@ -1,10 +1,11 @@
-// How the listed controllers agree, once, on who they are (design D3, "Identity"): each durably stores the
-// full list of (broker id, incarnation) and never replaces it; a controller is initialised when all have
-// confirmed the same list; the cluster's UUID is a hash of that list. A wipe in between is an error that
-// asks to wipe all, and a controller wiped later is refused by name.
+// How the listed controllers agree, once, on who they are (design D3, "Identity"): each durably
+// stores the full list of (broker id, incarnation) and never replaces it; a controller is
+// initialised when all have confirmed the same list; the cluster's UUID is a hash of that list. A
+// wipe in between is an error that asks to wipe all, and a controller wiped later is refused by
+// name.
 //
-// Pure: inputs are what peers say and what storage did; outputs are taken with TakeActions. Owned by the
-// Broker, on the shard's thread.
+// Pure: inputs are what peers say and what storage did; outputs are taken with TakeActions. Owned
+// by the Broker, on the shard's thread.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +39,8 @@ class Bootstrap {
     Status refused;
   };
 
-  // `members` are the listed controllers' ids, self included. `stage` and `controllers` are what the
-  // superblock holds.
+  // `members` are the listed controllers' ids, self included. `stage` and `controllers` are what
+  // the superblock holds.
   Bootstrap(std::string cluster_name, Voter self, std::vector<BrokerId> members, Stage stage,
             std::vector<Voter> controllers);
 
@@ -68,8 +69,8 @@ class Bootstrap {
   Stage stage_;
   std::vector<Voter> controllers_;
   bool is_storing_ = false;
-  std::map<BrokerId, Voter> peers_;    // as connected last
-  std::set<BrokerId> confirmed_;       // those that stored our list
+  std::map<BrokerId, Voter> peers_;  // as connected last
+  std::set<BrokerId> confirmed_;     // those that stored our list
   Actions actions_;
 };
 

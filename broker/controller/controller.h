@@ -1,8 +1,10 @@
-// The controller's state machine: the image as applied, the speculative image that decisions are made on
-// while this broker leads the controller group, and the requests that wait for their records to commit.
+// The controller's state machine: the image as applied, the speculative image that decisions are
+// made on while this broker leads the controller group, and the requests that wait for their
+// records to commit.
 //
-// Every broker that votes in the controller group has one; only the leader's decides. On the shard's
-// thread. It writes no log lines and reads no clock but to stamp append times through the one given.
+// Every broker that votes in the controller group has one; only the leader's decides. On the
+// shard's thread. It writes no log lines and reads no clock but to stamp append times through the
+// one given.
 //
 //   controller.Execute([&](const Image& image) { return DecideDeleteTopic(image, request); },
 //                      [](Status status) { ... });   // after commit
@@ -24,8 +26,10 @@ class Controller final : public raft::StateMachine {
  public:
   using Decide = MoveFunction<Decision(const Image&)>;
   using Done = MoveFunction<void(Status)>;
-  // Called after each applied record, with the image that holds it. A deleted topic is passed as it was.
-  using Listener = MoveFunction<void(const internal::v1::ControllerRecord&, const TopicInfo* deleted)>;
+  // Called after each applied record, with the image that holds it. A deleted topic is passed as it
+  // was.
+  using Listener =
+      MoveFunction<void(const internal::v1::ControllerRecord&, const TopicInfo* deleted)>;
 
   Controller(raft::Host& host, const Clock& clock) : host_(&host), clock_(&clock) {}
 
@@ -41,8 +45,9 @@ class Controller final : public raft::StateMachine {
   bool is_ready() const { return leadership_.is_ready; }
   const raft::Leadership& leadership() const { return leadership_; }
 
-  // Decides on the speculative image and replicates the records. `done` gets the decision's error, or ok
-  // once they are applied, or UNAVAILABLE if leadership was lost first (the fate is then unknown).
+  // Decides on the speculative image and replicates the records. `done` gets the decision's error,
+  // or ok once they are applied, or UNAVAILABLE if leadership was lost first (the fate is then
+  // unknown).
   void Execute(Decide decide, Done done);
 
   Status Restore(Bytes state) override;

@@ -78,8 +78,8 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   const uint32_t factor =
       request.replication_factor() == 0 ? default_factor : request.replication_factor();
   RETURN_IF_ERROR(ValidateFactor(factor, cluster_size));
-  RETURN_IF_ERROR(config::ValidateTopicSettings(
-      {request.settings().begin(), request.settings().end()}));
+  RETURN_IF_ERROR(
+      config::ValidateTopicSettings({request.settings().begin(), request.settings().end()}));
   const std::vector<Voter> brokers = BrokersByLoad(image);
   if (brokers.size() < factor) {
     return Unavailable("only " + std::to_string(brokers.size()) + " of the " +

@@ -1,5 +1,5 @@
-// The controller's decisions as pure functions (image, request) -> records: no clock, no chance, no I/O.
-// What they return takes effect when it is committed and applied (design D7).
+// The controller's decisions as pure functions (image, request) -> records: no clock, no chance, no
+// I/O. What they return takes effect when it is committed and applied (design D7).
 //
 //   ASSIGN_OR_RETURN(auto records, DecideCreateTopic(image, request, alive));
 #pragma once
@@ -22,8 +22,8 @@ using Decision = Result<internal::v1::ControllerRecords>;
 // INVALID_ARGUMENT that names the rule: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor "..".
 Status ValidateTopicName(std::string_view name);
 
-// ALREADY_EXISTS; INVALID_ARGUMENT naming the field; UNAVAILABLE while fewer brokers are registered than
-// the factor asks for and the cluster is known to have as many (`cluster_size`).
+// ALREADY_EXISTS; INVALID_ARGUMENT naming the field; UNAVAILABLE while fewer brokers are registered
+// than the factor asks for and the cluster is known to have as many (`cluster_size`).
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            size_t cluster_size);
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request);

@@ -1,5 +1,6 @@
-// The cluster's metadata as the controller's log says it is: brokers, topics, placements and counters.
-// Changed by Apply alone, so that every broker that applied the same records has the same image.
+// The cluster's metadata as the controller's log says it is: brokers, topics, placements and
+// counters. Changed by Apply alone, so that every broker that applied the same records has the same
+// image.
 //
 // A value; on the shard's thread.
 #pragma once

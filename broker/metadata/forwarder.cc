@@ -48,15 +48,14 @@ void Forwarder::Forward(Request request, ForwardDone done) {
   wire.set_body(request.body.data(), request.body.size());
   wire.set_timeout_ms(static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(request.timeout).count()));
-  const TimerId timer =
-      executor_->RunAfter(request.timeout, [this, id, peer, alive = is_alive_] {
-        if (*alive) Complete(id, DeadlineExceeded(peer + " did not answer in time"));
-      });
+  const TimerId timer = executor_->RunAfter(request.timeout, [this, id, peer, alive = is_alive_] {
+    if (*alive) Complete(id, DeadlineExceeded(peer + " did not answer in time"));
+  });
   inflight_bytes_ += request.body.size();
-  waiting_.emplace(id, Waiting{.to = request.to,
-                               .bytes = request.body.size(),
-                               .done = std::move(done),
-                               .timer = timer});
+  waiting_.emplace(
+      id,
+      Waiting{
+          .to = request.to, .bytes = request.body.size(), .done = std::move(done), .timer = timer});
   transport_->SendPeer(request.to, raft::Lane::kBulk, raft::PeerKind::kForwardRequest,
                        {Bytes::Own(wire.SerializeAsString())});
 }
@@ -71,8 +70,7 @@ void Forwarder::Complete(uint64_t request_id, Result<Bytes> result) {
   waiting.done(std::move(result));
 }
 
-void Forwarder::ServeHere(std::string_view method, Bytes body, Duration timeout,
-                          ForwardDone done) {
+void Forwarder::ServeHere(std::string_view method, Bytes body, Duration timeout, ForwardDone done) {
   auto handler = handlers_.find(method);
   CHECK(handler != handlers_.end()) << "method=" << method;
   handler->second(std::move(body), timeout, std::move(done));

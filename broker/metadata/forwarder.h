@@ -1,5 +1,6 @@
-// Requests that go one hop to another broker, over the peers' bulk lane, and their replies. A forward is
-// never retried here and never passed on again; who asked decides what to do about an error (design D9).
+// Requests that go one hop to another broker, over the peers' bulk lane, and their replies. A
+// forward is never retried here and never passed on again; who asked decides what to do about an
+// error (design D9).
 //
 // Owned by the Broker, on the shard's thread.
 //
@@ -52,8 +53,8 @@ class Forwarder {
   Forwarder(const Forwarder&) = delete;
   Forwarder& operator=(const Forwarder&) = delete;
 
-  // Calls `done` once: with the reply, the other side's error, UNAVAILABLE if the connection breaks or
-  // there is none, or DEADLINE_EXCEEDED.
+  // Calls `done` once: with the reply, the other side's error, UNAVAILABLE if the connection breaks
+  // or there is none, or DEADLINE_EXCEEDED.
   void Forward(Request request, ForwardDone done);
   // Serves a request of this broker's own. Pre: `method` has a handler.
   void ServeHere(std::string_view method, Bytes body, Duration timeout, ForwardDone done);

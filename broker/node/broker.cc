@@ -29,23 +29,23 @@ void Broker::Start(MoveFunction<void(Status)> done) {
   started_ = std::move(done);
   const storage::Superblock::Expectation expectation{.cluster_name = options_.cluster_name,
                                                      .broker = options_.broker};
-  environment_.segment_executor.Post(
-      [this, expectation, random = random_.Fork(), alive = is_alive_] {
-        storage::Superblock::Open(
-            environment_.segment_files, expectation, random,
-            [this, alive](Result<std::unique_ptr<storage::Superblock>> opened) {
-              environment_.shard.Post([this, alive, opened = std::move(opened)]() mutable {
-                if (!*alive) return;
-                if (!opened.ok()) return started_(opened.status());
-                identity_ = std::make_unique<SuperblockIdentity>(
-                    std::move(*opened), environment_.shard, environment_.segment_executor,
-                    [this, alive](const Status& status) {
-                      if (*alive) Fatal(status);
-                    });
-                OpenLogStore();
-              });
-            });
-      });
+  environment_.segment_executor.Post([this, expectation, random = random_.Fork(),
+                                      alive = is_alive_] {
+    storage::Superblock::Open(
+        environment_.segment_files, expectation, random,
+        [this, alive](Result<std::unique_ptr<storage::Superblock>> opened) {
+          environment_.shard.Post([this, alive, opened = std::move(opened)]() mutable {
+            if (!*alive) return;
+            if (!opened.ok()) return started_(opened.status());
+            identity_ = std::make_unique<SuperblockIdentity>(std::move(*opened), environment_.shard,
+                                                             environment_.segment_executor,
+                                                             [this, alive](const Status& status) {
+                                                               if (*alive) Fatal(status);
+                                                             });
+            OpenLogStore();
+          });
+        });
+  });
 }
 
 void Broker::OpenLogStore() {
@@ -83,19 +83,17 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   peers.listen = options_.internal_listen;
   peers.peers = options_.controllers;
   transport_ = std::make_unique<raft::net::PeerTransport>(
-      peers,
-      raft::net::PeerTransport::Environment{environment_.shard, environment_.clock,
-                                            environment_.network, random_.Fork()});
+      peers, raft::net::PeerTransport::Environment{environment_.shard, environment_.clock,
+                                                   environment_.network, random_.Fork()});
   NodeOptions options{.cluster_name = options_.cluster_name,
                       .client_address = options_.client_address,
                       .members = {},
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);
-  node_ = std::make_unique<Node>(
-      options,
-      Node::Environment{environment_.shard, environment_.clock, *transport_, *log_store_,
-                        *identity_},
-      std::move(opened.replicas), random_.Fork());
+  node_ = std::make_unique<Node>(options,
+                                 Node::Environment{environment_.shard, environment_.clock,
+                                                   *transport_, *log_store_, *identity_},
+                                 std::move(opened.replicas), random_.Fork());
   if (Status status = transport_->Start(*node_); !status.ok()) return started_(status);
   node_->Start([this](const Status& status) { Fatal(status); });
   started_(Status::Ok());

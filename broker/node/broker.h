@@ -1,5 +1,6 @@
-// A whole broker but for its gRPC edge: identity, storage, peers and the Node, opened in order from the
-// injected world. main.cc gives it threads, disks and sockets; the simulator gives it modelled ones.
+// A whole broker but for its gRPC edge: identity, storage, peers and the Node, opened in order from
+// the injected world. main.cc gives it threads, disks and sockets; the simulator gives it modelled
+// ones.
 //
 // On the shard's thread; storage's work runs on the executors that it is given.
 //
@@ -44,8 +45,8 @@ class Broker {
     Executor& segment_executor;
     storage::FileSystem& segment_files;  // bound to segment_executor
     uint64_t random_seed = 1;
-    // This broker can't go on. Called on the shard, at most once; it may destroy the broker later, but
-    // not within.
+    // This broker can't go on. Called on the shard, at most once; it may destroy the broker later,
+    // but not within.
     std::function<void(const Status&)> on_fatal;
   };
 

@@ -1,5 +1,5 @@
-// Who this broker is, durably: storage's superblock in production and simulation alike. The node only asks
-// for the two steps of the bootstrap to be stored (design D3, "Identity").
+// Who this broker is, durably: storage's superblock in production and simulation alike. The node
+// only asks for the two steps of the bootstrap to be stored (design D3, "Identity").
 //
 // On the shard's thread; completions too.
 #pragma once

@@ -30,30 +30,29 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       environment_(environment),
       recovered_(std::move(recovered)),
       host_(WithSelf(options.host, environment.identity.self()),
-            {environment.executor, environment.clock, environment.transport,
-             environment.log_store},
+            {environment.executor, environment.clock, environment.transport, environment.log_store},
             random.Fork()),
       controller_(host_, environment.clock),
       forwarder_(environment.executor, environment.transport),
       partitions_({host_, environment.log_store, environment.clock}, environment.identity.self()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
-      context_{.executor = environment.executor,
-               .clock = environment.clock,
-               .host = host_,
-               .transport = environment.transport,
-               .controller = controller_,
-               .leaders = leaders_,
-               .partitions = partitions_,
-               .forwarder = forwarder_,
-               .self = environment.identity.self(),
-               .cluster_name = options.cluster_name,
-               .client_address = options.client_address,
-               .cluster_size = options.members.size(),
-               .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
-               .is_ready = [this] { return is_ready_; },
-               .once_image_changed =
-                   [this](Task task) { image_listeners_.push_back(std::move(task)); }},
+      context_{
+          .executor = environment.executor,
+          .clock = environment.clock,
+          .host = host_,
+          .transport = environment.transport,
+          .controller = controller_,
+          .leaders = leaders_,
+          .partitions = partitions_,
+          .forwarder = forwarder_,
+          .self = environment.identity.self(),
+          .cluster_name = options.cluster_name,
+          .client_address = options.client_address,
+          .cluster_size = options.members.size(),
+          .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
+          .is_ready = [this] { return is_ready_; },
+          .once_image_changed = [this](Task task) { image_listeners_.push_back(std::move(task)); }},
       metadata_service_(context_),
       producer_service_(context_),
       consumer_service_(context_),
@@ -72,22 +71,17 @@ Node::Node(const NodeOptions& options, const Environment& environment,
         [this, done = std::move(done)](Status status) mutable {
           if (!status.ok()) return done(std::move(status));
           internal::v1::RegisterReply reply;
-          reply.set_commit_index(
-              host_.Find(kControllerGroup)->core().commit_index().value());
+          reply.set_commit_index(host_.Find(kControllerGroup)->core().commit_index().value());
           done(Bytes::Own(reply.SerializeAsString()));
         });
   });
-  controller_.SetListener(
-      [this](const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {
-        OnRecord(record, deleted);
-      });
-  controller_.SetLeadershipListener([this](const raft::Leadership& leadership) {
-    OnLeadership(kControllerGroup, leadership);
+  controller_.SetListener([this](const internal::v1::ControllerRecord& record,
+                                 const TopicInfo* deleted) { OnRecord(record, deleted); });
+  controller_.SetLeadershipListener(
+      [this](const raft::Leadership& leadership) { OnLeadership(kControllerGroup, leadership); });
+  partitions_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
+    OnLeadership(group, leadership);
   });
-  partitions_.SetLeadershipListener(
-      [this](RaftGroupId group, const raft::Leadership& leadership) {
-        OnLeadership(group, leadership);
-      });
 }
 
 Node::~Node() { Stop(); }
@@ -220,8 +214,8 @@ void Node::CheckReady() {
   for (Task& listener : listeners) listener();
 }
 
-// At every start, also where the registration stands already: the answer tells how far this broker's own
-// image must have come before it may say that something does not exist.
+// At every start, also where the registration stands already: the answer tells how far this
+// broker's own image must have come before it may say that something does not exist.
 void Node::Register() {
   if (is_registering_) return;
   is_registering_ = true;
@@ -229,21 +223,21 @@ void Node::Register() {
   request.mutable_broker()->set_broker_id(context_.self.broker.value());
   request.mutable_broker()->set_incarnation(context_.self.incarnation.value());
   request.mutable_broker()->set_client_address(options_.client_address);
-  context_.AskController(
-      kForwardRegister, Bytes::Own(request.SerializeAsString()), kRegisterTimeout,
-      [this, alive = is_alive_](Result<Bytes> body) {
-        if (!*alive) return;
-        is_registering_ = false;
-        if (!body.ok()) {
-          if (body.status().code() == Code::kFailedPrecondition) return Fatal(body.status());
-          return CheckReadySoon();
-        }
-        internal::v1::RegisterReply reply;
-        if (reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
-          caught_up_at_ = LogIndex(reply.commit_index());
-        }
-        CheckReadySoon();
-      });
+  context_.AskController(kForwardRegister, Bytes::Own(request.SerializeAsString()),
+                         kRegisterTimeout, [this, alive = is_alive_](Result<Bytes> body) {
+                           if (!*alive) return;
+                           is_registering_ = false;
+                           if (!body.ok()) {
+                             if (body.status().code() == Code::kFailedPrecondition)
+                               return Fatal(body.status());
+                             return CheckReadySoon();
+                           }
+                           internal::v1::RegisterReply reply;
+                           if (reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
+                             caught_up_at_ = LogIndex(reply.commit_index());
+                           }
+                           CheckReadySoon();
+                         });
 }
 
 // An error that will pass, or entries that are still on their way.
@@ -311,9 +305,12 @@ void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
       bootstrap_.OnMessage(from, state);
       return CarryOutBootstrap();
     }
-    case raft::PeerKind::kLeaderReport: return TakeLeaderReport(from.broker, body);
-    case raft::PeerKind::kForwardRequest: return forwarder_.OnRequest(from.broker, body);
-    case raft::PeerKind::kForwardReply: return forwarder_.OnReply(from.broker, body);
+    case raft::PeerKind::kLeaderReport:
+      return TakeLeaderReport(from.broker, body);
+    case raft::PeerKind::kForwardRequest:
+      return forwarder_.OnRequest(from.broker, body);
+    case raft::PeerKind::kForwardReply:
+      return forwarder_.OnReply(from.broker, body);
   }
   LOG(WARNING) << "a message of an unknown kind was ignored from=" << from;
 }

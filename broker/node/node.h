@@ -1,9 +1,9 @@
-// One broker without the world around it: the controller's replica, the partitions, the services and the
-// Raft host, put together over a Transport, a LogStore and an Identity. main.cc gives it the real ones,
-// the simulator its own; the Node can't tell.
+// One broker without the world around it: the controller's replica, the partitions, the services
+// and the Raft host, put together over a Transport, a LogStore and an Identity. main.cc gives it
+// the real ones, the simulator its own; the Node can't tell.
 //
-// Start, then: bootstrap with the other controllers (once in a cluster's life), join the controller's
-// group, register, serve. Everything on the shard's thread.
+// Start, then: bootstrap with the other controllers (once in a cluster's life), join the
+// controller's group, register, serve. Everything on the shard's thread.
 //
 //   Node node(options, environment, std::move(recovered));
 //   node.Start([](Status fatal) { ... });          // called if this broker can't go on
@@ -75,15 +75,13 @@ class Node final : public raft::TransportHandler {
   const PartitionSet& partitions() const { return partitions_; }
   const LeaderTable& leaders() const { return leaders_; }
 
-  void OnRaftMessage(const Voter& from, RaftGroupId group,
-                     raft::core::Message message) override;
+  void OnRaftMessage(const Voter& from, RaftGroupId group, raft::core::Message message) override;
   void OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) override;
   void OnPeerConnected(const raft::PeerIdentity& peer) override;
   void OnPeerDisconnected(BrokerId peer, const Status& why) override;
   void OnPeerRefused(const Status& why) override;
 
  private:
-
   void CarryOutBootstrap();
   void StartGroups();
   void OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted);

@@ -19,9 +19,12 @@ SuperblockIdentity::~SuperblockIdentity() {
 
 Bootstrap::Stage SuperblockIdentity::stage() const {
   switch (facts_.stage) {
-    case storage::BootstrapStage::kFresh: return Bootstrap::Stage::kFresh;
-    case storage::BootstrapStage::kListed: return Bootstrap::Stage::kListed;
-    case storage::BootstrapStage::kInitialized: return Bootstrap::Stage::kInitialized;
+    case storage::BootstrapStage::kFresh:
+      return Bootstrap::Stage::kFresh;
+    case storage::BootstrapStage::kListed:
+      return Bootstrap::Stage::kListed;
+    case storage::BootstrapStage::kInitialized:
+      return Bootstrap::Stage::kInitialized;
   }
   return Bootstrap::Stage::kFresh;
 }
@@ -29,13 +32,13 @@ Bootstrap::Stage SuperblockIdentity::stage() const {
 void SuperblockIdentity::Store(Task durable) {
   files_executor_->Post([superblock = superblock_.get(), facts = facts_, shard = shard_,
                          fail_stop = fail_stop_, durable = std::move(durable)]() mutable {
-    superblock->Update(facts, [shard, fail_stop, durable = std::move(durable)](
-                                  const Status& status) mutable {
-      shard->Post([status, fail_stop, durable = std::move(durable)]() mutable {
-        if (!status.ok()) return fail_stop(status.With("SUPERBLOCK"));
-        durable();
-      });
-    });
+    superblock->Update(
+        facts, [shard, fail_stop, durable = std::move(durable)](const Status& status) mutable {
+          shard->Post([status, fail_stop, durable = std::move(durable)]() mutable {
+            if (!status.ok()) return fail_stop(status.With("SUPERBLOCK"));
+            durable();
+          });
+        });
   });
 }
 

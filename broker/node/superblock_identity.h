@@ -1,5 +1,5 @@
-// The Node's Identity from the data directory's superblock. The superblock lives on the segment writer's
-// executor with its files; the steps of the bootstrap go there and come back.
+// The Node's Identity from the data directory's superblock. The superblock lives on the segment
+// writer's executor with its files; the steps of the bootstrap go there and come back.
 //
 // On the shard's thread.
 #pragma once

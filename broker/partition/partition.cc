@@ -89,23 +89,28 @@ void Partition::Produce(Bytes batch, ProduceDone done) {
       !Admit(producers_.Check(producer, view->producer_epoch, view->first_sequence), &done)) {
     return;
   }
+  Append(*view, batch, now_ms, std::move(done));
+}
+
+// Frames the batch, proposes it, and keeps `done` for its commit.
+void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms,
+                       ProduceDone done) {
   const raft::Replica* replica = environment_.host.Find(group_);
   CHECK(replica != nullptr) << "group=" << group_;
   const uint32_t crc = Crc32c(batch.view());
-  FrameHeader draft{
-      .type = FrameType::kRecordBatch,
-      .flags = static_cast<uint16_t>(view->is_packed ? kFramePacked : 0),
-      .payload_size = static_cast<uint32_t>(batch.size()),
-      .base_offset = replica->next_offset(),
-      .offset_span = view->record_count,
-      .record_count = view->record_count,
-      .append_time_ms = std::max(now_ms, replica->last_append_time_ms()),
-      .max_timestamp_ms = view->max_timestamp_ms,
-      .producer_id = producer,
-      .producer_epoch = view->producer_epoch,
-      .first_sequence = view->first_sequence,
-      .payload_crc = crc,
-      .stored_crc = crc};
+  FrameHeader draft{.type = FrameType::kRecordBatch,
+                    .flags = static_cast<uint16_t>(view.is_packed ? kFramePacked : 0),
+                    .payload_size = static_cast<uint32_t>(batch.size()),
+                    .base_offset = replica->next_offset(),
+                    .offset_span = view.record_count,
+                    .record_count = view.record_count,
+                    .append_time_ms = std::max(now_ms, replica->last_append_time_ms()),
+                    .max_timestamp_ms = view.max_timestamp_ms,
+                    .producer_id = view.producer_id,
+                    .producer_epoch = view.producer_epoch,
+                    .first_sequence = view.first_sequence,
+                    .payload_crc = crc,
+                    .stored_crc = crc};
   Buffer frame = AllocateFrame(batch.size());
   std::memcpy(FramePayload(frame), batch.data(), batch.size());
   const Result<LogIndex> index = environment_.host.Propose(group_, draft, std::move(frame));
@@ -113,8 +118,8 @@ void Partition::Produce(Bytes batch, ProduceDone done) {
     done(index.status());
     return;
   }
-  if (producer != ProducerId()) {
-    producers_.AddInFlight(producer, view->producer_epoch,
+  if (view.producer_id != ProducerId()) {
+    producers_.AddInFlight(view.producer_id, view.producer_epoch,
                            {.first_sequence = draft.first_sequence,
                             .record_count = draft.record_count,
                             .base_offset = draft.base_offset,

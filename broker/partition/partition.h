@@ -1,10 +1,12 @@
-// One replica of one partition: takes batches as leader, answers producers once their batch is committed,
-// and reads what is committed from the tail or from segments. Its log is the Raft group's log.
+// One replica of one partition: takes batches as leader, answers producers once their batch is
+// committed, and reads what is committed from the tail or from segments. Its log is the Raft
+// group's log.
 //
-//   Produce -> check sequence -> frame -> Host::Propose ... committed ... Apply -> answer, wake readers
+//   Produce -> check sequence -> frame -> Host::Propose ... committed ... Apply -> answer, wake
+//   readers
 //
-// A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log lines;
-// the clock only stamps append times.
+// A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log
+// lines; the clock only stamps append times.
 //
 //   partition.Produce(std::move(batch), [](Result<ProduceOutcome> outcome) { ... });
 //   partition.Read({.offset = o, .bytes_max = n}, [](Result<ReadOutcome> read) { ... });
@@ -20,6 +22,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/record/record_batch.h"
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/state_machine.h"
@@ -80,14 +83,14 @@ class Partition final : public raft::StateMachine {
   // RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence gap), ABORTED (fenced).
   void Produce(Bytes batch, ProduceDone done);
 
-  // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE with
-  // log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
+  // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
+  // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
   void Read(const ReadRequest& request, ReadDone done);
   // The offsets at this moment, after a read barrier.
   void Offsets(MoveFunction<void(Result<PartitionOffsets>)> done);
 
-  // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is lost.
-  // Pre: offset >= high_watermark(). The waiter's id, never 0.
+  // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
+  // lost. Pre: offset >= high_watermark(). The waiter's id, never 0.
   uint64_t Wait(Offset offset, Task wake);
   void CancelWait(uint64_t waiter) { waiters_.erase(waiter); }
 
@@ -116,6 +119,7 @@ class Partition final : public raft::StateMachine {
     Task wake;
   };
 
+  void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
   ReadOutcome TailOutcome(const ReadRequest& request) const;

@@ -1,5 +1,5 @@
-// The partitions that this broker holds a replica of. Replicas come into being when the controller's log
-// says so and go when it says so, never for any other reason (design D3).
+// The partitions that this broker holds a replica of. Replicas come into being when the
+// controller's log says so and go when it says so, never for any other reason (design D3).
 //
 // Owned by the Node, on the shard's thread.
 #pragma once

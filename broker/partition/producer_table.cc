@@ -45,11 +45,11 @@ SequenceCheck ProducerTable::Check(ProducerId producer, uint32_t epoch,
   const std::string name = "producer " + std::to_string(producer.value());
   if (newest == nullptr || epoch > newest->epoch) {
     if (first_sequence == 0) return {};
-    return Refused(newest == nullptr
-                       ? FailedPrecondition(name + " is not known here: begin a new epoch at sequence 0",
-                                            Reason::kUnknownProducer)
-                       : OutOfRange(name + " must begin its new epoch at sequence 0",
-                                    Reason::kSequenceGap));
+    return Refused(
+        newest == nullptr
+            ? FailedPrecondition(name + " is not known here: begin a new epoch at sequence 0",
+                                 Reason::kUnknownProducer)
+            : OutOfRange(name + " must begin its new epoch at sequence 0", Reason::kSequenceGap));
   }
   if (epoch < newest->epoch) {
     return Refused(Aborted(name + " epoch " + std::to_string(epoch) + " is fenced by epoch " +
@@ -69,8 +69,8 @@ SequenceCheck ProducerTable::Check(ProducerId producer, uint32_t epoch,
   const uint32_t next = NextSequence(newest->batches.back());
   if (first_sequence == next) return {};
   if (IsBefore(first_sequence, next)) return Known(SequenceCheck::kOldDuplicate, {});
-  return Refused(OutOfRange(name + " sent sequence " + std::to_string(first_sequence) +
-                                " where " + std::to_string(next) + " is expected",
+  return Refused(OutOfRange(name + " sent sequence " + std::to_string(first_sequence) + " where " +
+                                std::to_string(next) + " is expected",
                             Reason::kSequenceGap));
 }
 

@@ -1,6 +1,7 @@
-// What a partition remembers of its idempotent producers, so that a retry neither doubles nor reorders
-// (design D6). Applied state comes from the log alone and is part of the segment footer; what this leader
-// has appended and not yet applied is kept beside it and dropped when the term is lost.
+// What a partition remembers of its idempotent producers, so that a retry neither doubles nor
+// reorders (design D6). Applied state comes from the log alone and is part of the segment footer;
+// what this leader has appended and not yet applied is kept beside it and dropped when the term is
+// lost.
 //
 // Owned by a Partition, on the shard's thread. Pure.
 //
@@ -36,10 +37,10 @@ struct ProducedBatch {
 struct SequenceCheck {
   enum Verdict {
     kNew,
-    kInFlight,   // the same batch was appended and is not applied yet: wait for `original`
-    kDuplicate,  // the same batch is stored as `original`
+    kInFlight,      // the same batch was appended and is not applied yet: wait for `original`
+    kDuplicate,     // the same batch is stored as `original`
     kOldDuplicate,  // stored longer ago than is remembered; its offset is not known
-    kRefused,    // `error` says why
+    kRefused,       // `error` says why
   };
   Verdict verdict = kNew;
   ProducedBatch original;
@@ -54,7 +55,8 @@ class ProducerTable {
   void AddInFlight(ProducerId producer, uint32_t epoch, const ProducedBatch& batch);
   // A batch is committed; on every replica, in log order.
   void Apply(ProducerId producer, uint32_t epoch, const ProducedBatch& batch);
-  // Forgets producers whose last batch is older; decided by append time, so the same on every replica.
+  // Forgets producers whose last batch is older; decided by append time, so the same on every
+  // replica.
   void ExpireBefore(int64_t append_time_ms);
   // The term is lost: what was not applied is nobody's business here any more.
   void DropInFlight() { in_flight_.clear(); }

@@ -38,9 +38,8 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
       return;
     }
     const bool all_led = std::all_of(
-        topic->partitions.begin(), topic->partitions.end(), [this](const PartitionInfo& info) {
-          return context_->LeaderOf(info.group) != BrokerId();
-        });
+        topic->partitions.begin(), topic->partitions.end(),
+        [this](const PartitionInfo& info) { return context_->LeaderOf(info.group) != BrokerId(); });
     if (!all_led) {
       context_->leaders.OnceChanged([self = shared_from_this()] { self->Check(); });
       return;
@@ -111,8 +110,8 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
 
 void AdminService::ServeCreate(v1::CreateTopicRequest request, MonotonicTime deadline,
                                ForwardDone done) {
-  auto pending = std::make_shared<PendingCreate>(
-      PendingCreate{std::move(request), deadline, std::move(done)});
+  auto pending =
+      std::make_shared<PendingCreate>(PendingCreate{std::move(request), deadline, std::move(done)});
   context_->controller.Execute(
       [this, pending](const Image& image) {
         return DecideCreateTopic(image, pending->request, context_->cluster_size);
@@ -136,8 +135,8 @@ void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
   }
   const MonotonicTime deadline =
       std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
-  context_->AskController(kForwardDeleteTopic, call->request(),
-                          TimeLeft(context_->clock, deadline), [this, call](Result<Bytes> reply) {
+  context_->AskController(kForwardDeleteTopic, call->request(), TimeLeft(context_->clock, deadline),
+                          [this, call](Result<Bytes> reply) {
                             if (reply.ok()) return call->Reply(*reply);
                             call->Fail(context_->WithLeader(reply.status(), kControllerGroup));
                           });

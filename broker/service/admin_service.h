@@ -1,5 +1,5 @@
-// millrace.v1.AdminService: creates and deletes topics through the controller, and answers once the change
-// can be used here.
+// millrace.v1.AdminService: creates and deletes topics through the controller, and answers once the
+// change can be used here.
 //
 // Owned by the Node, on the shard's thread.
 #pragma once

@@ -1,8 +1,9 @@
-// What the public services see of the outside: a Call (one request, one reply) and a Stream (messages both
-// ways). broker/edge puts gRPC behind it, the simulator a modelled link; services know neither.
+// What the public services see of the outside: a Call (one request, one reply) and a Stream
+// (messages both ways). broker/edge puts gRPC behind it, the simulator a modelled link; services
+// know neither.
 //
-// Everything here is called on the shard's thread. A handler gets the Call or Stream as a shared pointer
-// and may keep it: replying after the client has gone is allowed and does nothing.
+// Everything here is called on the shard's thread. A handler gets the Call or Stream as a shared
+// pointer and may keep it: replying after the client has gone is allowed and does nothing.
 //
 //   registry.AddCall("/millrace.v1.AdminService/CreateTopic",
 //                    [this](std::shared_ptr<Call> call) { ... call->Reply(bytes); });

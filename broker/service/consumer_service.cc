@@ -130,8 +130,8 @@ void ConsumerService::Read(RaftGroupId group, const ReadRequest& request, Durati
   wire.set_group_id(group.value());
   wire.set_offset(request.offset.value());
   wire.set_bytes_max(static_cast<uint32_t>(request.bytes_max));
-  wire.set_wait_ms(static_cast<uint32_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
+  wire.set_wait_ms(
+      static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
   context_->forwarder.Forward({.to = leader,
                                .method = kForwardRead,
                                .body = Bytes::Own(wire.SerializeAsString()),
@@ -230,17 +230,17 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
     const auto& [number, group] = wanted[i];
     auto* out = response->mutable_partitions(static_cast<int>(i));
     out->set_partition(number);
-    Offsets(group, [this, call, response, missing, out,
-                    group = group](Result<PartitionOffsets> offsets) {
-      if (offsets.ok()) {
-        out->set_log_start_offset(offsets->log_start.value());
-        out->set_high_watermark(offsets->high_watermark.value());
-        out->set_leader_epoch(offsets->leader_epoch.value());
-      } else {
-        ToError(context_->WithLeader(offsets.status(), group), out->mutable_error());
-      }
-      if (--*missing == 0) call->Reply(Bytes::Own(response->SerializeAsString()));
-    });
+    Offsets(group,
+            [this, call, response, missing, out, group = group](Result<PartitionOffsets> offsets) {
+              if (offsets.ok()) {
+                out->set_log_start_offset(offsets->log_start.value());
+                out->set_high_watermark(offsets->high_watermark.value());
+                out->set_leader_epoch(offsets->leader_epoch.value());
+              } else {
+                ToError(context_->WithLeader(offsets.status(), group), out->mutable_error());
+              }
+              if (--*missing == 0) call->Reply(Bytes::Own(response->SerializeAsString()));
+            });
   }
 }
 

@@ -1,5 +1,5 @@
-// millrace.v1.ConsumerService: Fetch streams with byte credits over many partitions, reading from leaders
-// here or one hop away, and the offsets of partitions.
+// millrace.v1.ConsumerService: Fetch streams with byte credits over many partitions, reading from
+// leaders here or one hop away, and the offsets of partitions.
 //
 // Owned by the Node, on the shard's thread; lives as long as streams may.
 #pragma once

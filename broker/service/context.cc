@@ -67,9 +67,8 @@ void ServiceContext::AskController(std::string_view method, Bytes body, Duration
     done(Unavailable("the controller has no leader at the moment", Reason::kNotLeader));
     return;
   }
-  forwarder.Forward(
-      {.to = leader, .method = method, .body = std::move(body), .timeout = timeout},
-      std::move(done));
+  forwarder.Forward({.to = leader, .method = method, .body = std::move(body), .timeout = timeout},
+                    std::move(done));
 }
 
 void ServiceContext::Describe(const TopicInfo& topic, v1::Topic* out) const {

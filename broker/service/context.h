@@ -64,7 +64,8 @@ struct ServiceContext {
   // Adds leader_id and leader_address to a NOT_LEADER error that lacks them.
   Status WithLeader(Status status, RaftGroupId group) const;
 
-  // Has the controller's leader, here or one hop away, serve `method` (broker/metadata/forwarder.h).
+  // Has the controller's leader, here or one hop away, serve `method`
+  // (broker/metadata/forwarder.h).
   void AskController(std::string_view method, Bytes body, Duration timeout, ForwardDone done);
 
   void Describe(const TopicInfo& topic, v1::Topic* out) const;

@@ -90,9 +90,8 @@ void FetchStream::OnMessage(Bytes message) {
   }
   if (!is_initialized_ && !Initialize(request)) return;
   const int64_t room = INT64_MAX / 2 - std::max<int64_t>(credit_bytes_, 0);
-  credit_bytes_ += std::min(static_cast<int64_t>(std::min<uint64_t>(request.credit_bytes(),
-                                                                    INT64_MAX / 2)),
-                            room);
+  credit_bytes_ += std::min(
+      static_cast<int64_t>(std::min<uint64_t>(request.credit_bytes(), INT64_MAX / 2)), room);
   for (const uint32_t fetch_id : request.remove()) sessions_.erase(fetch_id);
   for (const v1::FetchPartition& partition : request.add()) Add(partition);
   Pump();
@@ -149,10 +148,16 @@ void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
   if (!offsets.ok()) return Fail(fetch_id, offsets.status());
   Session& session = sessions_[fetch_id];
   switch (position.at_case()) {
-    case v1::Position::kOffset: session.next_offset = Offset(position.offset()); break;
-    case v1::Position::kLatest: session.next_offset = offsets->high_watermark; break;
+    case v1::Position::kOffset:
+      session.next_offset = Offset(position.offset());
+      break;
+    case v1::Position::kLatest:
+      session.next_offset = offsets->high_watermark;
+      break;
     case v1::Position::kEarliest:
-    case v1::Position::AT_NOT_SET: session.next_offset = offsets->log_start; break;
+    case v1::Position::AT_NOT_SET:
+      session.next_offset = offsets->log_start;
+      break;
   }
   session.is_positioned = true;
   Send(fetch_id, *offsets, session.next_offset, {});

@@ -1,5 +1,5 @@
-// One Fetch stream: the partitions that its client reads, the bytes that it may still be sent, and what
-// each partition is doing: finding its position, reading, or waiting for data.
+// One Fetch stream: the partitions that its client reads, the bytes that it may still be sent, and
+// what each partition is doing: finding its position, reading, or waiting for data.
 //
 // On the shard's thread.
 #pragma once

@@ -1,5 +1,6 @@
-// Writes what a Fetch stream answers: small headers made here, and between them the stored batches as they
-// lie in memory (design D5: nest, never merge; nothing a producer sends can pose as a broker's field).
+// Writes what a Fetch stream answers: small headers made here, and between them the stored batches
+// as they lie in memory (design D5: nest, never merge; nothing a producer sends can pose as a
+// broker's field).
 //
 // Pure; any thread.
 #pragma once
@@ -12,8 +13,8 @@
 
 namespace millrace::broker {
 
-// `entries` as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one after
-// the other.
+// `entries` as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one
+// after the other.
 std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries);
 
 // A FetchResponse with one partition: the fields of `head` (without batches), then `batches`.

@@ -81,9 +81,8 @@ void MetadataService::DescribeTopics(Call& call) const {
   }
   std::vector<const TopicInfo*> topics;
   for (const std::string& name : request.names()) {
-    const Result<const TopicInfo*> topic =
-        name.empty() ? InvalidArgument("names has an empty name")
-                     : context_->FindTopic(name, TopicId());
+    const Result<const TopicInfo*> topic = name.empty() ? InvalidArgument("names has an empty name")
+                                                        : context_->FindTopic(name, TopicId());
     if (!topic.ok()) return call.Fail(topic.status());
     topics.push_back(*topic);
   }

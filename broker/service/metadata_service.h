@@ -1,4 +1,5 @@
-// millrace.v1.MetadataService: what a client needs to route, from this broker's own image and hints.
+// millrace.v1.MetadataService: what a client needs to route, from this broker's own image and
+// hints.
 //
 // Owned by the Node, on the shard's thread.
 #pragma once

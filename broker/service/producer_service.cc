@@ -15,8 +15,8 @@ using internal::v1::PartitionProduceRequest;
 
 constexpr size_t kClientIdBytesMax = 249;
 
-// One Produce stream. Results wait in a queue per partition, so that an error found at once does not
-// overtake the answer to a batch sent before it.
+// One Produce stream. Results wait in a queue per partition, so that an error found at once does
+// not overtake the answer to a batch sent before it.
 class ProduceStream final : public StreamHandler {
  public:
   ProduceStream(ServiceContext& context, ProducerService& service, std::shared_ptr<Stream> stream)
@@ -188,8 +188,7 @@ void ProducerService::Register(ServiceRegistry* registry) {
   context_->forwarder.Serve(kForwardProduce, [this](Bytes body, Duration, ForwardDone done) {
     ServeForwarded(std::move(body), std::move(done));
   });
-  context_->forwarder.Serve(kForwardAllocateProducerIds, [this](Bytes, Duration,
-                                                                ForwardDone done) {
+  context_->forwarder.Serve(kForwardAllocateProducerIds, [this](Bytes, Duration, ForwardDone done) {
     auto reply = std::make_shared<AllocateProducerIdsReply>();
     context_->controller.Execute(
         [reply](const Image& image) {
@@ -259,9 +258,9 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   }
   if (request.producer_id() == 0) return GiveProducerId(std::move(call));
   if (request.producer_id() >= context_->image().next_producer_id().value()) {
-    return call->Fail(NotFound("producer_id " + std::to_string(request.producer_id()) +
-                                   " was never given",
-                               Reason::kUnknownProducer));
+    return call->Fail(
+        NotFound("producer_id " + std::to_string(request.producer_id()) + " was never given",
+                 Reason::kUnknownProducer));
   }
   v1::InitProducerResponse response;
   response.set_producer_id(request.producer_id());

@@ -1,5 +1,5 @@
-// millrace.v1.ProducerService: takes batches from Produce streams, gives each to the partition's leader,
-// here or one hop away, and answers in order per partition.
+// millrace.v1.ProducerService: takes batches from Produce streams, gives each to the partition's
+// leader, here or one hop away, and answers in order per partition.
 //
 // Owned by the Node, on the shard's thread; lives as long as streams may.
 #pragma once

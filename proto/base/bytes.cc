@@ -36,7 +36,8 @@ Buffer Buffer::Allocate(size_t size, size_t alignment) {
   const auto align = static_cast<std::align_val_t>(alignment);
   char* memory = static_cast<char*>(::operator new(size, align));
   Buffer buffer;
-  buffer.owner_ = std::shared_ptr<char[]>(memory, [align](char* at) { ::operator delete(at, align); });
+  buffer.owner_ =
+      std::shared_ptr<char[]>(memory, [align](char* at) { ::operator delete(at, align); });
   buffer.size_ = size;
   return buffer;
 }

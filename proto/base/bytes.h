@@ -1,8 +1,9 @@
-// Bytes that several parties hold without copying: the journal's write queue, the peers' send queues
-// and the tail cache all point into the one aligned buffer that a payload was copied into (design D2).
+// Bytes that several parties hold without copying: the journal's write queue, the peers' send
+// queues and the tail cache all point into the one aligned buffer that a payload was copied into
+// (design D2).
 //
-// A Buffer is written by the one that allocated it, then frozen into Bytes, which are immutable and may
-// be passed to any thread. The memory lives as long as any Bytes into it.
+// A Buffer is written by the one that allocated it, then frozen into Bytes, which are immutable and
+// may be passed to any thread. The memory lives as long as any Bytes into it.
 //
 //   Buffer buffer = Buffer::Allocate(header_size + payload.size());
 //   memcpy(buffer.data(), ...);

@@ -38,8 +38,8 @@ std::array<Matrix, 64> MakePowers() {
 }  // namespace
 
 uint32_t Crc32c(std::string_view bytes, uint32_t seed) {
-  // isa-l takes and gives the raw register; the standard form inverts it on both sides. Its int length
-  // is why long inputs go in pieces.
+  // isa-l takes and gives the raw register; the standard form inverts it on both sides. Its int
+  // length is why long inputs go in pieces.
   constexpr size_t kPiece = size_t{1} << 30;
   uint32_t state = ~seed;
   while (!bytes.empty()) {

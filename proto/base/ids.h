@@ -1,6 +1,6 @@
-// The vocabulary of both sides of every interface: distinct types for the numbers that must never be
-// mixed. A Term is not a LogIndex, a LogIndex (counts every entry of a Raft log) is not an Offset
-// (counts records that a consumer sees).
+// The vocabulary of both sides of every interface: distinct types for the numbers that must never
+// be mixed. A Term is not a LogIndex, a LogIndex (counts every entry of a Raft log) is not an
+// Offset (counts records that a consumer sees).
 //
 // Values, free of I/O; any thread.
 //
@@ -58,7 +58,8 @@ class StrongOrdinal {
 
 // A broker's number in its cluster, chosen by the operator, 1 and up; 0 means none.
 using BrokerId = StrongId<struct BrokerIdTag, uint32_t>;
-// Random, minted when a data directory is made: a wiped disk is another voter (design D3, "Identity").
+// Random, minted when a data directory is made: a wiped disk is another voter (design D3,
+// "Identity").
 using Incarnation = StrongId<struct IncarnationTag, uint64_t>;
 // Counts the starts of one incarnation; 1 and up.
 using BootEpoch = StrongId<struct BootEpochTag, uint64_t>;
@@ -77,8 +78,8 @@ using Term = StrongOrdinal<struct TermTag, uint64_t>;
 using LogIndex = StrongOrdinal<struct LogIndexTag, uint64_t>;
 // Position of a record in a partition, counting records alone; the first record is 0.
 using Offset = StrongOrdinal<struct OffsetTag, int64_t>;
-// Counts the truncations of one replica's log (design D4): an entry older than its group's epoch and
-// at or past the cut is void.
+// Counts the truncations of one replica's log (design D4): an entry older than its group's epoch
+// and at or past the cut is void.
 using TruncationEpoch = StrongOrdinal<struct TruncationEpochTag, uint32_t>;
 
 inline constexpr RaftGroupId kControllerGroup{1};

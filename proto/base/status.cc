@@ -4,46 +4,80 @@ namespace millrace {
 
 std::string_view CodeName(Code code) {
   switch (code) {
-    case Code::kOk: return "OK";
-    case Code::kCancelled: return "CANCELLED";
-    case Code::kUnknown: return "UNKNOWN";
-    case Code::kInvalidArgument: return "INVALID_ARGUMENT";
-    case Code::kDeadlineExceeded: return "DEADLINE_EXCEEDED";
-    case Code::kNotFound: return "NOT_FOUND";
-    case Code::kAlreadyExists: return "ALREADY_EXISTS";
-    case Code::kPermissionDenied: return "PERMISSION_DENIED";
-    case Code::kResourceExhausted: return "RESOURCE_EXHAUSTED";
-    case Code::kFailedPrecondition: return "FAILED_PRECONDITION";
-    case Code::kAborted: return "ABORTED";
-    case Code::kOutOfRange: return "OUT_OF_RANGE";
-    case Code::kUnimplemented: return "UNIMPLEMENTED";
-    case Code::kInternal: return "INTERNAL";
-    case Code::kUnavailable: return "UNAVAILABLE";
-    case Code::kDataLoss: return "DATA_LOSS";
-    case Code::kUnauthenticated: return "UNAUTHENTICATED";
+    case Code::kOk:
+      return "OK";
+    case Code::kCancelled:
+      return "CANCELLED";
+    case Code::kUnknown:
+      return "UNKNOWN";
+    case Code::kInvalidArgument:
+      return "INVALID_ARGUMENT";
+    case Code::kDeadlineExceeded:
+      return "DEADLINE_EXCEEDED";
+    case Code::kNotFound:
+      return "NOT_FOUND";
+    case Code::kAlreadyExists:
+      return "ALREADY_EXISTS";
+    case Code::kPermissionDenied:
+      return "PERMISSION_DENIED";
+    case Code::kResourceExhausted:
+      return "RESOURCE_EXHAUSTED";
+    case Code::kFailedPrecondition:
+      return "FAILED_PRECONDITION";
+    case Code::kAborted:
+      return "ABORTED";
+    case Code::kOutOfRange:
+      return "OUT_OF_RANGE";
+    case Code::kUnimplemented:
+      return "UNIMPLEMENTED";
+    case Code::kInternal:
+      return "INTERNAL";
+    case Code::kUnavailable:
+      return "UNAVAILABLE";
+    case Code::kDataLoss:
+      return "DATA_LOSS";
+    case Code::kUnauthenticated:
+      return "UNAUTHENTICATED";
   }
   return "UNKNOWN";
 }
 
 std::string_view ReasonName(Reason reason) {
   switch (reason) {
-    case Reason::kNone: return "";
-    case Reason::kNotLeader: return "NOT_LEADER";
-    case Reason::kOffsetOutOfRange: return "OFFSET_OUT_OF_RANGE";
-    case Reason::kUnknownTopic: return "UNKNOWN_TOPIC";
-    case Reason::kUnknownPartition: return "UNKNOWN_PARTITION";
-    case Reason::kTopicDeleted: return "TOPIC_DELETED";
-    case Reason::kSequenceGap: return "SEQUENCE_GAP";
-    case Reason::kDuplicateSequence: return "DUPLICATE_SEQUENCE";
-    case Reason::kUnknownProducer: return "UNKNOWN_PRODUCER";
-    case Reason::kProducerFenced: return "PRODUCER_FENCED";
-    case Reason::kCorruptBatch: return "CORRUPT_BATCH";
-    case Reason::kBatchTooLarge: return "BATCH_TOO_LARGE";
-    case Reason::kThrottled: return "THROTTLED";
-    case Reason::kDiskFull: return "DISK_FULL";
-    case Reason::kReplicaSilent: return "REPLICA_SILENT";
-    case Reason::kClusterMismatch: return "CLUSTER_MISMATCH";
-    case Reason::kNotInitialized: return "NOT_INITIALIZED";
+    case Reason::kNone:
+      return "";
+    case Reason::kNotLeader:
+      return "NOT_LEADER";
+    case Reason::kOffsetOutOfRange:
+      return "OFFSET_OUT_OF_RANGE";
+    case Reason::kUnknownTopic:
+      return "UNKNOWN_TOPIC";
+    case Reason::kUnknownPartition:
+      return "UNKNOWN_PARTITION";
+    case Reason::kTopicDeleted:
+      return "TOPIC_DELETED";
+    case Reason::kSequenceGap:
+      return "SEQUENCE_GAP";
+    case Reason::kDuplicateSequence:
+      return "DUPLICATE_SEQUENCE";
+    case Reason::kUnknownProducer:
+      return "UNKNOWN_PRODUCER";
+    case Reason::kProducerFenced:
+      return "PRODUCER_FENCED";
+    case Reason::kCorruptBatch:
+      return "CORRUPT_BATCH";
+    case Reason::kBatchTooLarge:
+      return "BATCH_TOO_LARGE";
+    case Reason::kThrottled:
+      return "THROTTLED";
+    case Reason::kDiskFull:
+      return "DISK_FULL";
+    case Reason::kReplicaSilent:
+      return "REPLICA_SILENT";
+    case Reason::kClusterMismatch:
+      return "CLUSTER_MISMATCH";
+    case Reason::kNotInitialized:
+      return "NOT_INITIALIZED";
   }
   return "";
 }

@@ -47,20 +47,20 @@ std::string_view CodeName(Code code);
 // What a program can act on, finer than the code; travels as ErrorInfo.reason, e.g. "NOT_LEADER".
 enum class Reason : int {
   kNone = 0,
-  kNotLeader,            // ask `leader` (metadata leader_id, leader_address, leader_epoch)
-  kOffsetOutOfRange,     // metadata log_start_offset, end_offset
+  kNotLeader,         // ask `leader` (metadata leader_id, leader_address, leader_epoch)
+  kOffsetOutOfRange,  // metadata log_start_offset, end_offset
   kUnknownTopic,
   kUnknownPartition,
   kTopicDeleted,
-  kSequenceGap,          // the batch's first sequence is past the next expected one
-  kDuplicateSequence,    // an old duplicate whose offset is no longer known; it is stored
-  kUnknownProducer,      // a sequence other than 0 of a producer without state: take a new epoch
-  kProducerFenced,       // a newer epoch of the producer id exists
+  kSequenceGap,        // the batch's first sequence is past the next expected one
+  kDuplicateSequence,  // an old duplicate whose offset is no longer known; it is stored
+  kUnknownProducer,    // a sequence other than 0 of a producer without state: take a new epoch
+  kProducerFenced,     // a newer epoch of the producer id exists
   kCorruptBatch,
   kBatchTooLarge,
-  kThrottled,            // over budget; retry after RetryInfo
+  kThrottled,  // over budget; retry after RetryInfo
   kDiskFull,
-  kReplicaSilent,        // the replica's state is in doubt; it neither votes nor serves
+  kReplicaSilent,  // the replica's state is in doubt; it neither votes nor serves
   kClusterMismatch,
   kNotInitialized,
 };
@@ -133,7 +133,7 @@ Status Unimplemented(std::string message);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     CHECK(!status_.ok()) << "a Result made from an ok Status has no value";
   }
@@ -171,10 +171,10 @@ class [[nodiscard]] Result {
 #define MILLRACE_CONCAT(a, b) MILLRACE_CONCAT_INNER(a, b)
 
 // Returns the Status of `expression` from this function unless it is ok.
-#define RETURN_IF_ERROR(expression)                             \
-  do {                                                          \
+#define RETURN_IF_ERROR(expression)                                               \
+  do {                                                                            \
     if (::millrace::Status return_if_error = (expression); !return_if_error.ok()) \
-      return return_if_error;                                   \
+      return return_if_error;                                                     \
   } while (false)
 
 // Declares or assigns `target` from a Result, or returns its Status.

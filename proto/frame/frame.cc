@@ -11,7 +11,8 @@
 namespace millrace {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "frames are written as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "frames are written as they lie in memory");
 
 // The bytes on disk and wire; docs/formats.md, "Frame".
 struct FrameLayout {

@@ -1,13 +1,13 @@
-// The frame: how a log entry lies in the journal, in segments and on the peers' wire; byte for byte the
-// same in all three. docs/formats.md draws it. A frame is a fixed little-endian header of 128 bytes and a
-// payload; its header checksum covers the header, and the payload has its own.
+// The frame: how a log entry lies in the journal, in segments and on the peers' wire; byte for byte
+// the same in all three. docs/formats.md draws it. A frame is a fixed little-endian header of 128
+// bytes and a payload; its header checksum covers the header, and the payload has its own.
 //
 // Pure; any thread. Bytes from disk or wire are never trusted: FrameView::Parse checks them.
 //
 //   Buffer buffer = AllocateFrame(payload.size());       // payload is copied in once
 //   memcpy(FramePayload(buffer), payload...);
-//   Bytes frame = SealFrame(header, std::move(buffer));  // computes lengths and the header checksum
-//   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
+//   Bytes frame = SealFrame(header, std::move(buffer));  // computes lengths and the header
+//   checksum ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ enum FrameFlags : uint16_t {
   kFramePacked = 8,         // the batch's `packed` encoding rather than typed `records`
 };
 
-// The header's fields, decoded. Field order here is for the reader; FrameLayout in frame.cc has the bytes.
+// The header's fields, decoded. Field order here is for the reader; FrameLayout in frame.cc has the
+// bytes.
 struct FrameHeader {
   FrameType type = FrameType::kNoOp;
   uint8_t feature_level = kFeatureLevel;
@@ -53,8 +54,8 @@ struct FrameHeader {
   RaftGroupId group;
   Term term;
   LogIndex index;
-  // Records [base_offset, base_offset + offset_span) of the partition; span 0 for control entries, whose
-  // base_offset is that of the next record.
+  // Records [base_offset, base_offset + offset_span) of the partition; span 0 for control entries,
+  // whose base_offset is that of the next record.
   Offset base_offset;
   uint32_t offset_span = 0;
   uint32_t record_count = 0;
@@ -68,8 +69,9 @@ struct FrameHeader {
   uint32_t chain = 0;        // over the chain before, this header's identity fields and payload_crc
 };
 
-// What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group, term,
-// index, base_offset, offset_span, producer id, epoch, first_sequence, append time and payload_crc.
+// What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group,
+// term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time and
+// payload_crc.
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
 
 // A buffer for a frame with `payload_size` bytes of payload and its padding, header zeroed.
@@ -86,12 +88,12 @@ constexpr size_t FrameSize(size_t payload_size) {
 // AllocateFrame(header.payload_size). stored_crc and payload_crc are taken as given.
 Bytes SealFrame(const FrameHeader& header, Buffer buffer);
 
-// Checks magic, version, sizes and the header's checksum of the first 128 bytes. DATA_LOSS naming what is
-// wrong. Does not look at the payload.
+// Checks magic, version, sizes and the header's checksum of the first 128 bytes. DATA_LOSS naming
+// what is wrong. Does not look at the payload.
 Result<FrameHeader> ParseFrameHeader(std::string_view bytes);
 
-// ParseFrameHeader, and that the whole frame is there with its payload matching stored_crc. `bytes` may be
-// longer than the frame.
+// ParseFrameHeader, and that the whole frame is there with its payload matching stored_crc. `bytes`
+// may be longer than the frame.
 Result<FrameHeader> ParseFrame(std::string_view bytes);
 
 // The payload's bytes of a frame that was parsed.

@@ -99,8 +99,8 @@ Status PeerFrameReader::ParsePrefix() {
     return DataLoss("these are not peer frames (kind " + std::to_string(prefix.kind) + ")");
   }
   if (prefix.length > frame_size_max_) {
-    return DataLoss("peer frame of " + std::to_string(prefix.length) + " bytes is over the limit of " +
-                    std::to_string(frame_size_max_));
+    return DataLoss("peer frame of " + std::to_string(prefix.length) +
+                    " bytes is over the limit of " + std::to_string(frame_size_max_));
   }
   if (prefix.header_length > prefix.length) {
     return DataLoss("peer frame's header is longer than the frame");

@@ -1,14 +1,14 @@
-// The frame of the peers' wire: a small protobuf header and a body that is not looked into, such as log
-// entries as they lie in memory. docs/formats.md, "Peer frame":
+// The frame of the peers' wire: a small protobuf header and a body that is not looked into, such as
+// log entries as they lie in memory. docs/formats.md, "Peer frame":
 //
 //     0        4      5       6          8               12        16
 //     | length | kind | flags | reserved | header length | crc     | header ... | body ... |
 //
-// Little-endian. `length` counts header and body; `crc` is CRC32C over the 12 bytes before it and the
-// header. The body has checksums of its own: the entries', or the envelope's.
+// Little-endian. `length` counts header and body; `crc` is CRC32C over the 12 bytes before it and
+// the header. The body has checksums of its own: the entries', or the envelope's.
 //
-// Pure; one owner. What arrives is never trusted: a frame that is wrong or too large is an error, after
-// which the stream has no meaning.
+// Pure; one owner. What arrives is never trusted: a frame that is wrong or too large is an error,
+// after which the stream has no meaning.
 //
 //   connection.Send({EncodePeerFrameHead(kind, header, body_size), body...});
 //   while (auto frame = *reader.Next(bytes)) ...   // in OnData
@@ -61,8 +61,8 @@ class PeerFrameReader {
   explicit PeerFrameReader(size_t frame_size_max) : frame_size_max_(frame_size_max) {}
 
   void set_frame_size_max(size_t bytes) { frame_size_max_ = bytes; }
-  // Takes bytes off the front of `bytes`: the next frame once all of it came, else nothing, with `bytes`
-  // empty. DATA_LOSS naming what is wrong.
+  // Takes bytes off the front of `bytes`: the next frame once all of it came, else nothing, with
+  // `bytes` empty. DATA_LOSS naming what is wrong.
   Result<std::optional<PeerFrame>> Next(std::string_view& bytes);
 
  private:

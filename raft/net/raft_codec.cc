@@ -55,6 +55,36 @@ struct MessageEncoder {
   }
 };
 
+core::VoteRequest Decode(const wire::VoteRequest& in) {
+  return {.term = Term(in.term()),
+          .is_pre_vote = in.is_pre_vote(),
+          .last_log_term = Term(in.last_log_term()),
+          .last_log_index = LogIndex(in.last_log_index()),
+          .is_transfer = in.is_transfer()};
+}
+
+core::VoteReply Decode(const wire::VoteReply& in) {
+  return {.term = Term(in.term()), .is_pre_vote = in.is_pre_vote(), .granted = in.granted()};
+}
+
+core::AppendReply Decode(const wire::AppendReply& in) {
+  return {.term = Term(in.term()),
+          .success = in.success(),
+          .index = LogIndex(in.index()),
+          .hint_index = LogIndex(in.hint_index()),
+          .hint_term = Term(in.hint_term())};
+}
+
+core::Heartbeat Decode(const wire::Heartbeat& in) {
+  return {.term = Term(in.term()),
+          .commit_index = LogIndex(in.commit_index()),
+          .read_round = in.read_round()};
+}
+
+core::HeartbeatReply Decode(const wire::HeartbeatReply& in) {
+  return {.term = Term(in.term()), .read_round = in.read_round()};
+}
+
 Result<core::EntryType> EntryTypeOf(FrameType type) {
   switch (type) {
     case FrameType::kNoOp:
@@ -117,39 +147,16 @@ void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::G
 
 Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in) {
   switch (in.message_case()) {
-    case wire::GroupMessage::kVoteRequest: {
-      const wire::VoteRequest& vote = in.vote_request();
-      return core::Message(core::VoteRequest{.term = Term(vote.term()),
-                                             .is_pre_vote = vote.is_pre_vote(),
-                                             .last_log_term = Term(vote.last_log_term()),
-                                             .last_log_index = LogIndex(vote.last_log_index()),
-                                             .is_transfer = vote.is_transfer()});
-    }
-    case wire::GroupMessage::kVoteReply: {
-      const wire::VoteReply& reply = in.vote_reply();
-      return core::Message(core::VoteReply{.term = Term(reply.term()),
-                                           .is_pre_vote = reply.is_pre_vote(),
-                                           .granted = reply.granted()});
-    }
-    case wire::GroupMessage::kAppendReply: {
-      const wire::AppendReply& reply = in.append_reply();
-      return core::Message(core::AppendReply{.term = Term(reply.term()),
-                                             .success = reply.success(),
-                                             .index = LogIndex(reply.index()),
-                                             .hint_index = LogIndex(reply.hint_index()),
-                                             .hint_term = Term(reply.hint_term())});
-    }
-    case wire::GroupMessage::kHeartbeat: {
-      const wire::Heartbeat& heartbeat = in.heartbeat();
-      return core::Message(core::Heartbeat{.term = Term(heartbeat.term()),
-                                           .commit_index = LogIndex(heartbeat.commit_index()),
-                                           .read_round = heartbeat.read_round()});
-    }
-    case wire::GroupMessage::kHeartbeatReply: {
-      const wire::HeartbeatReply& reply = in.heartbeat_reply();
-      return core::Message(core::HeartbeatReply{.term = Term(reply.term()),
-                                                .read_round = reply.read_round()});
-    }
+    case wire::GroupMessage::kVoteRequest:
+      return core::Message(Decode(in.vote_request()));
+    case wire::GroupMessage::kVoteReply:
+      return core::Message(Decode(in.vote_reply()));
+    case wire::GroupMessage::kAppendReply:
+      return core::Message(Decode(in.append_reply()));
+    case wire::GroupMessage::kHeartbeat:
+      return core::Message(Decode(in.heartbeat()));
+    case wire::GroupMessage::kHeartbeatReply:
+      return core::Message(Decode(in.heartbeat_reply()));
     case wire::GroupMessage::MESSAGE_NOT_SET:
       break;
   }
@@ -178,7 +185,8 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
                              .commit_index = LogIndex(request.commit_index()),
                              .entries = {}};
   const uint32_t count = request.entry_count();
-  if (count > body.size() / kFrameHeaderSize) return DataLoss("append has too few bytes of entries");
+  if (count > body.size() / kFrameHeaderSize)
+    return DataLoss("append has too few bytes of entries");
   append.entries.reserve(count);
   size_t at = 0;
   Term term_before = append.prev_term;

@@ -1,8 +1,8 @@
-// Raft messages to and from the peers' wire. Small ones are protobufs; entries travel as their frames, byte
-// for byte, and stay slices of the one buffer they were received into.
+// Raft messages to and from the peers' wire. Small ones are protobufs; entries travel as their
+// frames, byte for byte, and stay slices of the one buffer they were received into.
 //
-// Pure; any thread. Decoding checks everything: both checksums of each entry, and that the entries are those
-// that the message says. What is wrong is DATA_LOSS.
+// Pure; any thread. Decoding checks everything: both checksums of each entry, and that the entries
+// are those that the message says. What is wrong is DATA_LOSS.
 //
 //   EncodeGroupMessage(group, message, batch.add_messages());
 //   ASSIGN_OR_RETURN(core::AppendRequest append, DecodeGroupAppend(header, body));
@@ -31,8 +31,8 @@ wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest
                                     std::vector<Bytes>* body);
 Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const Bytes& body);
 
-// The entry whose frame `bytes` begins with, padding included: for whoever reads frames back. The frame's
-// checksums must hold.
+// The entry whose frame `bytes` begins with, padding included: for whoever reads frames back. The
+// frame's checksums must hold.
 Result<core::Entry> DecodeEntry(const Bytes& bytes);
 
 // The payload of a configuration entry.

@@ -1,11 +1,12 @@
 // What the host needs from storage: to make writes durable in order, to move what is committed into
-// segments, and to read entries back. storage/logstore implements it from the shared journal and the
-// segments; one LogStore serves all groups of a shard.
+// segments, and to read entries back. storage/logstore implements it from the shared journal and
+// the segments; one LogStore serves all groups of a shard.
 //
-// Everything is called, and completes, on the shard's thread. An error of the journal never reaches a
-// caller: it ends the process through the FailStop that storage was given (design D4).
+// Everything is called, and completes, on the shard's thread. An error of the journal never reaches
+// a caller: it ends the process through the FailStop that storage was given (design D4).
 //
-//   store.Write({write_of_group_a, write_of_group_b}, [..] { a.OnDurable(...); b.OnDurable(...); });
+//   store.Write({write_of_group_a, write_of_group_b}, [..] { a.OnDurable(...); b.OnDurable(...);
+//   });
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ struct GroupWrite {
   core::StorageWrite write;
 };
 
-// What makes a replica exist on this broker (design D3: only the controller's log creates a replica). Kept
-// in the journal from before the replica speaks until its tombstone.
+// What makes a replica exist on this broker (design D3: only the controller's log creates a
+// replica). Kept in the journal from before the replica speaks until its tombstone.
 struct ReplicaRecord {
   RaftGroupId group;
   TopicPartition partition;           // topic 0 for the controller's own group
@@ -42,12 +43,12 @@ struct RecoveredReplica {
   ReplicaRecord record;
   // What the core starts from. commit_index is the synced segment end at least.
   core::InitialState initial;
-  // The state machine's snapshot from the newest sealed segment, taken at `state_index`; empty and 0 if
-  // there is none. Entries after it are applied again.
+  // The state machine's snapshot from the newest sealed segment, taken at `state_index`; empty and
+  // 0 if there is none. Entries after it are applied again.
   LogIndex state_index;
   Bytes state;
-  // Not ok: the replica is in doubt or damaged (the message names file and place). It must stay silent:
-  // neither vote, nor campaign, nor serve; the rest of the broker goes on.
+  // Not ok: the replica is in doubt or damaged (the message names file and place). It must stay
+  // silent: neither vote, nor campaign, nor serve; the rest of the broker goes on.
   Status health;
 };
 
@@ -57,23 +58,24 @@ class LogStore {
  public:
   virtual ~LogStore() = default;
 
-  // Makes the writes durable with one sync, after all earlier ones; then calls `durable`. Completions come
-  // in the order of the calls.
+  // Makes the writes durable with one sync, after all earlier ones; then calls `durable`.
+  // Completions come in the order of the calls.
   virtual void Write(std::vector<GroupWrite> writes, Task durable) = 0;
 
-  // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown here.
+  // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown
+  // here.
   virtual void CreateReplica(const ReplicaRecord& record, Task durable) = 0;
   // Journals a tombstone, then removes the replica's segments. Group ids never come back.
   virtual void RemoveReplica(RaftGroupId group, Task durable) = 0;
-  // Whether a tombstone of the group is kept here: the controller's log, applied again after a restart,
-  // must not make it anew.
+  // Whether a tombstone of the group is kept here: the controller's log, applied again after a
+  // restart, must not make it anew.
   virtual bool WasRemoved(RaftGroupId group) const = 0;
 
-  // Hands committed entries over, in order and without gaps, to be written into segments in the background.
-  // The store keeps them alive until they are written.
+  // Hands committed entries over, in order and without gaps, to be written into segments in the
+  // background. The store keeps them alive until they are written.
   virtual void HandOver(RaftGroupId group, std::vector<core::Entry> entries) = 0;
-  // The state machine's state after `index`, the last entry handed over. Offered when WantsRoll(group);
-  // the segment is sealed there with this state in its footer.
+  // The state machine's state after `index`, the last entry handed over. Offered when
+  // WantsRoll(group); the segment is sealed there with this state in its footer.
   virtual bool WantsRoll(RaftGroupId group) const = 0;
   virtual void Roll(RaftGroupId group, LogIndex index, Bytes state) = 0;
 
@@ -92,8 +94,8 @@ class LogStore {
   // Called when a group's segments failed for good: the replica must stop (design D4).
   virtual void SetFaultListener(MoveFunction<void(RaftGroupId, Status)> listener) = 0;
 
-  // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker must
-  // refuse appends. Refusing keeps hard states and no-ops writable (the reserve).
+  // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker
+  // must refuse appends. Refusing keeps hard states and no-ops writable (the reserve).
   virtual double journal_pressure() const = 0;
   // The disk is so full that produce must be refused (design D4: an admission state).
   virtual bool disk_full() const = 0;

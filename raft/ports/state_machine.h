@@ -1,5 +1,5 @@
-// What a group replicates for. The host feeds committed entries to it, in order, once each; a partition or
-// the controller implements it.
+// What a group replicates for. The host feeds committed entries to it, in order, once each; a
+// partition or the controller implements it.
 //
 // On the group's shard thread. Deterministic: what Apply does depends on the entries alone.
 #pragma once
@@ -13,7 +13,8 @@ namespace millrace::raft {
 
 struct Leadership {
   bool is_leader = false;
-  // As leader: its no-op is applied, so that everything of older terms is too. Until then no proposals.
+  // As leader: its no-op is applied, so that everything of older terms is too. Until then no
+  // proposals.
   bool is_ready = false;
   Term term;
   Voter leader;  // broker 0 if unknown
@@ -31,8 +32,8 @@ class StateMachine {
   virtual Bytes Snapshot() const = 0;
   // The offset of the record after everything applied; 0 where a state machine has no offsets.
   virtual Offset next_offset() const = 0;
-  // Role, term, leader or readiness changed. When leadership is lost, the fate of what was proposed and not
-  // yet applied is unknown: it may be cut, or committed by another leader.
+  // Role, term, leader or readiness changed. When leadership is lost, the fate of what was proposed
+  // and not yet applied is unknown: it may be cut, or committed by another leader.
   virtual void OnLeadership(const Leadership& leadership) = 0;
 };
 

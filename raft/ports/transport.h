@@ -1,9 +1,9 @@
-// What the host needs from the network: to send messages to a peer broker on one of three lanes, to hear
-// of peers that come and go, and to ask a peer one thing (a forwarded request). raft/net implements it
-// over Network's byte streams.
+// What the host needs from the network: to send messages to a peer broker on one of three lanes, to
+// hear of peers that come and go, and to ask a peer one thing (a forwarded request). raft/net
+// implements it over Network's byte streams.
 //
-// One Transport per broker; everything on the shard's thread. Delivery is at most once and in order per
-// lane; what is lost is lost silently, as Raft expects.
+// One Transport per broker; everything on the shard's thread. Delivery is at most once and in order
+// per lane; what is lost is lost silently, as Raft expects.
 //
 //   transport.SendRaft(peer, group, std::move(append_request));
 //   transport.SendPeer(peer, Lane::kControl, PeerKind::kLeaderReport, {bytes});
@@ -52,7 +52,8 @@ class TransportHandler {
   virtual void OnPeerConnected(const PeerIdentity& peer) = 0;
   // A lane broke or fell silent; messages in flight may be lost.
   virtual void OnPeerDisconnected(BrokerId peer, const Status& why) = 0;
-  // A handshake that was refused, here or there (another cluster, format or id); worth an operator's eye.
+  // A handshake that was refused, here or there (another cluster, format or id); worth an
+  // operator's eye.
   virtual void OnPeerRefused(const Status& why) = 0;
 };
 

@@ -34,6 +34,9 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       const bool is_missing = names.status().code() == Code::kNotFound;
       if (!names.ok() && !is_missing) return self->Fail(names.status());
       self->segments_->has_directory_ = !is_missing;
+      // An earlier life may have removed a file and died before that was durable; this one can't
+      // tell. It must be gone for good before a synced end passes its first index.
+      self->segments_->has_new_names_ = !is_missing;
       if (!is_missing) {
         for (const std::string& name : *names) {
           if (auto first = ParseSegmentName(name)) self->firsts_.push_back(*first);
@@ -225,8 +228,6 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     LOG(INFO) << "discarding what was not synced, to be written again file=" << current_;
     files().Remove(current_, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
-      // It must be gone for good before a synced end passes its first index.
-      self->segments_->has_new_names_ = true;
       self->DiscardRest();
     });
   }

@@ -1,7 +1,8 @@
-// A simulated cluster of whole brokers: everything above the gRPC edge is the product's code, with the real
-// journal, segments, peers' wire and services, on simulated disks, clocks and links.
+// A simulated cluster of whole brokers: everything above the gRPC edge is the product's code, with
+// the real journal, segments, peers' wire and services, on simulated disks, clocks and links.
 //
-// One thread. A broker that dies loses its objects; its disk stays and may lose what was not synced.
+// One thread. A broker that dies loses its objects; its disk stays and may lose what was not
+// synced.
 //
 //   SimCluster cluster(world, {.brokers = 3});
 //   cluster.StartAll();

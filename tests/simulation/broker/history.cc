@@ -52,8 +52,8 @@ void History::Place(uint32_t partition, Offset offset, const ValueId& value) {
   Log& log = logs_[partition];
   const auto [at, is_new] = log.at.emplace(offset, value);
   if (!is_new && at->second != value) {
-    Report("offset divergence: " + At(partition, offset) + " holds " + at->second.Text() +
-           " and " + value.Text());
+    Report("offset divergence: " + At(partition, offset) + " holds " + at->second.Text() + " and " +
+           value.Text());
   }
   const auto [where, is_first] = log.where.emplace(value, offset);
   if (!is_first && where->second != offset) {

@@ -1,9 +1,9 @@
-// What producers were told and consumers saw, and the rules that both must satisfy. Names what it finds:
-// lost write, duplicate, reordering, phantom, offset divergence, high watermark going back, two leaders in a
-// term, acknowledged but not durable on a majority.
+// What producers were told and consumers saw, and the rules that both must satisfy. Names what it
+// finds: lost write, duplicate, reordering, phantom, offset divergence, high watermark going back,
+// two leaders in a term, acknowledged but not durable on a majority.
 //
-// Each value is sent once, by one producer to one partition, with a number that grows per (producer,
-// partition). One thread.
+// Each value is sent once, by one producer to one partition, with a number that grows per
+// (producer, partition). One thread.
 #pragma once
 
 #include <cstdint>

@@ -111,8 +111,7 @@ bool Run::Begin() {
         (created.has_value() ? created->status().ToString() : cluster_.fatal().ToString()));
     return false;
   }
-  for (const auto& partition :
-       cluster_.node(0).controller().image().FindTopic("t")->partitions) {
+  for (const auto& partition : cluster_.node(0).controller().image().FindTopic("t")->partitions) {
     groups_[partition.partition.value()] = partition.group;
   }
   for (size_t i = 0; i < kProducers; ++i) {
@@ -120,8 +119,8 @@ bool Run::Begin() {
         world_, cluster_.edge(), cluster_.addresses(), static_cast<uint32_t>(i), history_,
         [this](const Acknowledgement& ack) { unchecked_.push_back(ack); }));
   }
-  consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(),
-                                            "reader", kPartitions, history_);
+  consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(), "reader",
+                                            kPartitions, history_);
   return true;
 }
 
@@ -163,9 +162,8 @@ void Run::CheckAcknowledged() {
       return end != broker.end() && end->second > ack.offset;
     });
     if (static_cast<size_t>(durable) <= cluster_.size() / 2) {
-      history_.SawUndurable(ack.value.Text() + " at offset " +
-                            std::to_string(ack.offset.value()) + " of partition " +
-                            std::to_string(ack.partition));
+      history_.SawUndurable(ack.value.Text() + " at offset " + std::to_string(ack.offset.value()) +
+                            " of partition " + std::to_string(ack.partition));
     }
   }
   unchecked_.clear();
@@ -228,8 +226,7 @@ void Run::OneFault() {
       return;
     default:
       if (!swarm_.breaks || cluster_.size() < 2) return;
-      world_.BreakConnections(cluster_.host(broker),
-                              cluster_.host((broker + 1) % cluster_.size()));
+      world_.BreakConnections(cluster_.host(broker), cluster_.host((broker + 1) % cluster_.size()));
   }
 }
 

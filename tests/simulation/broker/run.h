@@ -1,5 +1,5 @@
-// One simulated run of whole brokers from one seed: chaos under load, then everything heals, then every
-// acknowledged record must be there, once and in order, and the replicas must be equal.
+// One simulated run of whole brokers from one seed: chaos under load, then everything heals, then
+// every acknowledged record must be there, once and in order, and the replicas must be equal.
 //
 //   RunResult result = RunSeed({.seed = 7});
 //   EXPECT_THAT(result.anomalies, IsEmpty()) << result.Rerun();

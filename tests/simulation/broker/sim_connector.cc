@@ -60,13 +60,13 @@ using StatePtr = std::shared_ptr<StreamState>;
 
 void RunAtServer(const StatePtr& state, Duration delay, MoveFunction<void()> task) {
   state->to_server = std::max(state->to_server + Duration(1), state->world->elapsed() + delay);
-  state->world->After(
-      state->to_server - state->world->elapsed(), [state, task = std::move(task)]() mutable {
-        if (!*state->is_server_up || !state->server->is_alive()) return;
-        state->server->executor().Post([state, task = std::move(task)]() mutable {
-          if (*state->is_server_up) task();
-        });
-      });
+  state->world->After(state->to_server - state->world->elapsed(),
+                      [state, task = std::move(task)]() mutable {
+                        if (!*state->is_server_up || !state->server->is_alive()) return;
+                        state->server->executor().Post([state, task = std::move(task)]() mutable {
+                          if (*state->is_server_up) task();
+                        });
+                      });
 }
 
 void RunAtClient(const StatePtr& state, Duration delay, MoveFunction<void()> task) {
@@ -96,9 +96,8 @@ class SimServerStream final : public broker::Stream {
     const Bytes message = Join(pieces);
     state_->pending_bytes += message.size();
     if (state_->pending_bytes > kHighBytes) state_->was_high = true;
-    RunAtClient(state_, Delay(), [state = state_, message] {
-      state->client_handler->OnMessage(message);
-    });
+    RunAtClient(state_, Delay(),
+                [state = state_, message] { state->client_handler->OnMessage(message); });
     // The transport takes it whether or not the client is still there.
     RunAtServer(state_, Delay(), [state = state_, size = message.size()] {
       state->pending_bytes -= size;
@@ -123,8 +122,7 @@ class SimServerStream final : public broker::Stream {
   }
   void Finish(const Status& status) override {
     if (std::exchange(state_->is_finished, true)) return;
-    CloseAtClient(state_, Delay(),
-                  status.ok() ? Unavailable("the stream has ended") : status);
+    CloseAtClient(state_, Delay(), status.ok() ? Unavailable("the stream has ended") : status);
     RunAtServer(state_, Duration(0), [state = state_] {
       if (!state->server_handler) return;
       state->server_handler->OnClosed();
@@ -220,17 +218,16 @@ void SimConnector::Call(client::RpcRequest request, client::RpcDone done) {
   auto run = [&world, handler, answer, back, up = server->is_up, body = request.body,
               deadline = server->process->clock().Now() + request.timeout]() mutable {
     if (!*up) return;
-    (*handler)(std::make_shared<SimCall>(body, deadline, [&world, answer, back](
-                                                             Result<Bytes> result) mutable {
-      world.After(back, [answer, result = std::move(result)]() mutable {
-        answer(std::move(result));
-      });
-    }));
+    (*handler)(std::make_shared<SimCall>(
+        body, deadline, [&world, answer, back](Result<Bytes> result) mutable {
+          world.After(
+              back, [answer, result = std::move(result)]() mutable { answer(std::move(result)); });
+        }));
   };
-  world.After(edge_->Delay(), [process = server->process, up = server->is_up,
-                               run = std::move(run)]() mutable {
-    if (*up && process->is_alive()) process->executor().Post(std::move(run));
-  });
+  world.After(edge_->Delay(),
+              [process = server->process, up = server->is_up, run = std::move(run)]() mutable {
+                if (*up && process->is_alive()) process->executor().Post(std::move(run));
+              });
 }
 
 std::unique_ptr<client::RpcStream> SimConnector::OpenStream(const std::string& address,

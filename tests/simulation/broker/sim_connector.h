@@ -1,6 +1,6 @@
-// The client's Connector over simulated brokers: calls and streams that reach a broker's services without
-// gRPC, each message after a delay drawn from the seed, in order per direction. A broker's death ends its
-// streams with UNAVAILABLE at the client.
+// The client's Connector over simulated brokers: calls and streams that reach a broker's services
+// without gRPC, each message after a delay drawn from the seed, in order per direction. A broker's
+// death ends its streams with UNAVAILABLE at the client.
 //
 // One SimEdge a world; it knows which broker lives at which address. One SimConnector a client.
 //

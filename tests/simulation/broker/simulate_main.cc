@@ -44,19 +44,19 @@ int main(int argc, char** argv) {
   millrace::Duration simulated{};
   const auto begin = std::chrono::steady_clock::now();
   for (uint64_t at = first; at < first + seeds; ++at) {
-    const auto result = millrace::sim::RunSeed(
-        {.seed = at, .brokers = brokers, .is_verbose = is_verbose});
+    const auto result =
+        millrace::sim::RunSeed({.seed = at, .brokers = brokers, .is_verbose = is_verbose});
     simulated += result.simulated;
-    std::printf("seed=%llu acknowledged=%llu reads=%llu kills=%llu power_losses=%llu "
-                "partitions=%llu leader_changes=%llu hash=%016llx\n",
-                static_cast<unsigned long long>(at),
-                static_cast<unsigned long long>(result.acknowledged),
-                static_cast<unsigned long long>(result.reads),
-                static_cast<unsigned long long>(result.kills),
-                static_cast<unsigned long long>(result.power_losses),
-                static_cast<unsigned long long>(result.partitions),
-                static_cast<unsigned long long>(result.leader_changes),
-                static_cast<unsigned long long>(result.trace_hash));
+    std::printf(
+        "seed=%llu acknowledged=%llu reads=%llu kills=%llu power_losses=%llu "
+        "partitions=%llu leader_changes=%llu hash=%016llx\n",
+        static_cast<unsigned long long>(at), static_cast<unsigned long long>(result.acknowledged),
+        static_cast<unsigned long long>(result.reads),
+        static_cast<unsigned long long>(result.kills),
+        static_cast<unsigned long long>(result.power_losses),
+        static_cast<unsigned long long>(result.partitions),
+        static_cast<unsigned long long>(result.leader_changes),
+        static_cast<unsigned long long>(result.trace_hash));
     for (const std::string& anomaly : result.anomalies) {
       std::printf("  %s\n", anomaly.c_str());
     }

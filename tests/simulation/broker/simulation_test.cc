@@ -1,5 +1,5 @@
-// Whole brokers under ordinary random seeds: the product must satisfy every rule, and each broken variant
-// that belongs to this level must be found.
+// Whole brokers under ordinary random seeds: the product must satisfy every rule, and each broken
+// variant that belongs to this level must be found.
 
 #include <cstdlib>
 #include <string>
@@ -55,20 +55,21 @@ TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {
   }
 }
 
-// How a broken variant shows itself: an anomaly that is named, or an invariant of the product that stops the
-// process, which is why each seed runs in a process of its own.
+// How a broken variant shows itself: an anomaly that is named, or an invariant of the product that
+// stops the process, which is why each seed runs in a process of its own.
 bool IsFoundBySeed(uint64_t seed) {
   const auto run = [seed] {
     const RunResult result = RunSeed({.seed = seed});
     std::_Exit(result.anomalies.empty() ? 0 : 1);
   };
   bool is_found = false;
-  EXPECT_EXIT(run(),
-              [&is_found](int status) {
-                is_found = !testing::ExitedWithCode(0)(status);
-                return true;
-              },
-              "");
+  EXPECT_EXIT(
+      run(),
+      [&is_found](int status) {
+        is_found = !testing::ExitedWithCode(0)(status);
+        return true;
+      },
+      "");
   return is_found;
 }
 

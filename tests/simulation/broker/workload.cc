@@ -99,8 +99,7 @@ void SimConsumer::Open() {
   consumer_.Open(seconds(60), [this](Status status) {
     if (!status.ok()) return Open();
     for (uint32_t i = 0; i < next_.size(); ++i) {
-      const Status assigned =
-          consumer_.Assign(PartitionId(i), client::StartAt::Earliest());
+      const Status assigned = consumer_.Assign(PartitionId(i), client::StartAt::Earliest());
       CHECK(assigned.ok()) << assigned;
     }
   });

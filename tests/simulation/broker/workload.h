@@ -1,5 +1,5 @@
-// Producers and consumers of a simulated run: the client library that the CLI ships, retrying, over simulated
-// brokers, telling a History what they were told.
+// Producers and consumers of a simulated run: the client library that the CLI ships, retrying, over
+// simulated brokers, telling a History what they were told.
 //
 // Each has a process of its own; one thread.
 #pragma once
