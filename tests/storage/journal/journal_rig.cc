@@ -12,7 +12,6 @@
 namespace millrace::storage::journal {
 namespace {
 
-constexpr uint64_t kUuid = 0xC0FFEE;
 constexpr Duration kLong = std::chrono::seconds(30);
 
 }  // namespace
@@ -35,7 +34,8 @@ Status JournalRig::Start() {
   failure_.clear();
   outstanding_ = 0;
   files_ = std::make_unique<sim::SimFileSystem>(disk_, process_->executor(), process_->Fork());
-  journal::Options options{.uuid = kUuid,
+  journal::Options options{.uuid = options_.uuid,
+                           .must_exist = options_.must_exist,
                            .file_bytes = options_.file_bytes,
                            .live_files_max = options_.live_files_max,
                            .block_bytes = options_.block_bytes};
@@ -308,6 +308,10 @@ std::string JournalRig::CompareWithModel() {
     }
   }
   return "";
+}
+
+void JournalRig::ForgiveLoss() {
+  for (auto& [id, model] : models_) model.acked = 0;
 }
 
 std::string JournalRig::CompareAfterDamage() {

@@ -34,6 +34,8 @@ class JournalRig {
     uint64_t file_bytes = 64 << 10;
     uint32_t live_files_max = 8;
     uint64_t block_bytes = 16 << 10;
+    bool must_exist = false;
+    uint64_t uuid = 0xC0FFEE;
   };
   explicit JournalRig(uint64_t seed) : JournalRig(seed, Options()) {}
   JournalRig(uint64_t seed, const Options& options);
@@ -65,15 +67,19 @@ class JournalRig {
 
   uint64_t last_index(uint64_t group) const { return models_.at(group).history.back().last_index; }
   uint64_t acked_index(uint64_t group) const;
+  uint64_t outstanding() const { return outstanding_; }
   // "" if what was recovered is a state that the model allows, else what is wrong. The model goes
   // on from what was recovered.
   std::string CompareWithModel();
 
+  // What was acknowledged may be lost: a test took it away.
+  void ForgiveLoss();
   // For a disk that was damaged after everything was acknowledged: "" if each group is as it was or
   // in doubt, else what is wrong.
   std::string CompareAfterDamage();
   uint64_t healthy_groups() const;
 
+  Options& options() { return options_; }
   bool is_alive() const { return journal_ != nullptr && process_->is_alive(); }
   Journal& journal() { return *journal_; }
   const JournalState& recovered() const { return recovered_; }
@@ -111,7 +117,7 @@ class JournalRig {
   std::string Compare(uint64_t id, Model& model);
   Snapshot Recovered(uint64_t id) const;
 
-  const Options options_;
+  Options options_;
   sim::SimWorld world_;
   Random random_;
   sim::SimDisk disk_;

@@ -1,0 +1,302 @@
+// The journal's promises one by one: what a crash in each operation leaves, what never comes back,
+// what an error does, and that space and idleness are kept.
+#include "storage/journal/journal.h"
+
+#include <set>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "storage/journal/file_scan.h"
+#include "tests/storage/journal/journal_rig.h"
+
+namespace millrace::storage::journal {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+
+// A bit of everything, in one life.
+void PlayScript(JournalRig* rig) {
+  rig->CreateGroup(1);
+  rig->Append(1, 3);
+  rig->Settle();
+  if (!rig->is_alive()) return;
+  rig->CreateGroup(2);
+  rig->SetHardState(2, 4, 1);
+  rig->Append(2, 2, 30000);
+  rig->Rewrite(1, 2, 2);
+  rig->RunFor(milliseconds(3));
+  if (!rig->is_alive()) return;
+  rig->Append(1, 4, 9000);
+  rig->Settle();
+  if (!rig->is_alive()) return;
+  rig->SyncSegment(2, rig->acked_index(2));
+  rig->Append(1, 2, 20000);
+  rig->RunFor(milliseconds(50));
+}
+
+TEST(Journal, CrashInAnyOperation_KeepsWhatWasAcknowledged) {
+  uint64_t at = 0;
+  bool has_crashed = true;
+  while (has_crashed) {
+    ++at;
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+      JournalRig rig(seed);
+      has_crashed = false;
+      rig.disk().CrashAtOperation(at, [&] {
+        has_crashed = true;
+        rig.Crash(false);
+      });
+      if (rig.Start().ok() && rig.is_alive()) PlayScript(&rig);
+      rig.PowerLoss();
+      const Status started = rig.Start();
+      ASSERT_TRUE(started.ok()) << "operation " << at << " seed " << seed << ": " << started;
+      ASSERT_EQ(rig.CompareWithModel(), "") << "operation " << at << " seed " << seed;
+      ASSERT_TRUE(rig.recovered().damage.empty()) << "operation " << at << " seed " << seed;
+    }
+  }
+  EXPECT_GT(at, 40U) << "the script is too short to mean anything";
+}
+
+TEST(Journal, CrashInAnyOperationOfRecovery_IsRecoveredFrom) {
+  for (uint64_t at = 1; at <= 25; ++at) {
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+      JournalRig rig(seed);
+      ASSERT_TRUE(rig.Start().ok());
+      PlayScript(&rig);
+      rig.PowerLoss();
+      rig.disk().CrashAtOperation(at, [&] { rig.Crash(false); });
+      (void)rig.Start();
+      rig.PowerLoss();
+      ASSERT_TRUE(rig.Start().ok());
+      ASSERT_EQ(rig.CompareWithModel(), "") << "operation " << at << " seed " << seed;
+    }
+  }
+}
+
+TEST(Journal, StaleBlocksPastACut_NeverComeBack) {
+  JournalRig rig(3, {.file_bytes = 256 << 10});
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 1);
+  rig.Settle();
+  // Given a commit of several blocks, the first of them torn and the others whole, as a power cut
+  // in its write leaves them.
+  rig.Append(1, 3, 9000);
+  rig.Settle();
+  rig.Crash(false);
+  const std::string path = rig.Files().front();
+  const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
+  const ScannedFile scan = ScanFile(rig.options().uuid, image);
+  const FoundBlock& torn = scan.blocks[scan.blocks.size() - 3];
+  rig.disk().FlipBit(path, torn.position + 200, 1);
+  rig.ForgiveLoss();
+  // When it is cut, and other entries are written instead,
+  ASSERT_TRUE(rig.Start().ok());
+  ASSERT_EQ(rig.CompareWithModel(), "");
+  ASSERT_EQ(rig.last_index(1), 1U);
+  EXPECT_TRUE(rig.recovered().damage.empty()) << "a torn tail is no damage";
+  rig.Append(1, 1);
+  rig.Settle();
+  rig.RunFor(milliseconds(50));
+  rig.PowerLoss();
+  // then the blocks behind the cut are still there, and mean nothing.
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  EXPECT_EQ(rig.last_index(1), 2U);
+}
+
+TEST(Journal, TruncatedEntriesOfAnOlderFile_StayTruncated_AcrossCheckpoints) {
+  JournalRig rig(4);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.CreateGroup(2);
+  rig.Append(1, 5);
+  rig.Settle();
+  rig.Rewrite(1, 3, 1);
+  rig.Settle();
+  const uint64_t first = rig.journal().live_files();
+  for (int i = 0; i < 4; ++i) {
+    rig.Append(2, 3, 15000);
+    rig.Settle();
+  }
+  ASSERT_GT(rig.journal().live_files(), first) << "no checkpoint was written";
+  for (int restart = 0; restart < 3; ++restart) {
+    rig.PowerLoss();
+    ASSERT_TRUE(rig.Start().ok());
+    ASSERT_EQ(rig.CompareWithModel(), "");
+    EXPECT_EQ(rig.last_index(1), 3U);
+  }
+}
+
+TEST(Journal, FilesAreRecycled_AndTheirOldBlocksMeanNothing) {
+  JournalRig rig(5);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  for (int i = 0; i < 120; ++i) {
+    rig.Append(1, 1, 500 + static_cast<uint64_t>(i % 13) * 1000);
+    rig.Settle();
+    rig.SyncSegment(1, rig.acked_index(1));
+  }
+  rig.Settle();
+  EXPECT_LE(rig.Files().size(), 6U);
+  bool has_old_blocks = false;
+  for (const std::string& path : rig.Files()) {
+    const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
+    std::set<uint64_t> sequences;
+    for (const FoundBlock& block : ScanFile(rig.options().uuid, image).blocks) {
+      sequences.insert(block.header.file_sequence);
+    }
+    has_old_blocks = has_old_blocks || sequences.size() > 1;
+  }
+  EXPECT_TRUE(has_old_blocks);
+  rig.PowerLoss();
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(Journal, EntriesThatCannotBeCommitted_AreCopiedForward) {
+  JournalRig rig(6);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.CreateGroup(2);
+  rig.Append(1, 3);  // no segment ever takes these
+  for (int i = 0; i < 200; ++i) {
+    rig.Append(2, 2, 6000);
+    rig.Settle();
+    rig.SyncSegment(2, rig.acked_index(2));
+  }
+  EXPECT_LE(rig.journal().live_files(), rig.options().live_files_max);
+  EXPECT_LT(rig.journal().client().pressure(), 1.0);
+  rig.PowerLoss();
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  EXPECT_EQ(rig.last_index(1), 3U);
+}
+
+TEST(Journal, GroupsThatPinOldFiles_AreAskedForTheirSegments) {
+  JournalRig rig(7);
+  ASSERT_TRUE(rig.Start().ok());
+  std::set<uint64_t> asked;
+  rig.journal().SetPinListener([&](const std::vector<RaftGroupId>& groups) {
+    for (const RaftGroupId group : groups) asked.insert(group.value());
+  });
+  rig.CreateGroup(1);
+  rig.CreateGroup(2);
+  rig.Append(1, 1);
+  for (int i = 0; i < 30; ++i) {
+    rig.Append(2, 2, 6000);
+    rig.Settle();
+  }
+  EXPECT_EQ(asked, (std::set<uint64_t>{1, 2}));
+  EXPECT_GT(rig.journal().client().pressure(), 0.5);
+}
+
+TEST(Journal, SpaceComesBack_ThoughAppendsAreRefused) {
+  JournalRig rig(8);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  while (rig.journal().client().pressure() < 1.0) {
+    rig.Append(1, 2, 6000);
+    rig.Settle();
+  }
+  rig.SyncSegment(1, rig.acked_index(1));
+  rig.Settle();
+  rig.RunFor(milliseconds(50));
+  EXPECT_LE(rig.journal().live_files(), 2U);
+}
+
+TEST(Journal, EntryLargerThanAFile_IsWritten) {
+  JournalRig rig(9);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 2, 300000);
+  rig.Settle();
+  EXPECT_EQ(rig.acked_index(1), 2U);
+  rig.PowerLoss();
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  EXPECT_EQ(rig.last_index(1), 2U);
+}
+
+TEST(Journal, FailedSync_EndsTheProcessAndAcknowledgesNothing) {
+  JournalRig rig(10);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Settle();
+  rig.disk().FailNextSync("journal/");
+  rig.Append(1, 1);
+  rig.Append(1, 1);
+  rig.RunFor(milliseconds(100));
+  EXPECT_NE(rig.failure().find("sync journal/"), std::string::npos) << rig.failure();
+  EXPECT_EQ(rig.outstanding(), 2U);
+  rig.Crash(false);
+  // The page cache would show the lost block; recovery reads past it.
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  EXPECT_EQ(rig.last_index(1), 0U);
+}
+
+TEST(Journal, IdleJournal_DoesNothingAfterItsMarker) {
+  JournalRig rig(11);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 1);
+  rig.Settle();
+  rig.RunFor(milliseconds(100));
+  const uint64_t operations = rig.disk().operations();
+  rig.RunFor(hours(10));
+  EXPECT_EQ(rig.disk().operations(), operations);
+}
+
+TEST(Journal, CleanStop_WritesEverythingAndAMarker) {
+  JournalRig rig(12);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 5);
+  ASSERT_TRUE(rig.StopCleanly());
+  EXPECT_EQ(rig.outstanding(), 0U);
+  const uint64_t last = rig.journal().durable_lsn();
+  const std::string path = rig.Files().front();
+  const FileImage image{path, Bytes::Own(*rig.disk().DurableImage(path))};
+  const ScannedFile scan = ScanFile(rig.options().uuid, image);
+  EXPECT_EQ(scan.blocks.back().header.lsn, last);
+  EXPECT_EQ(scan.blocks.back().header.flags, kMarkerBlock);
+  EXPECT_EQ(scan.blocks.back().header.durable_lsn, last - 1);
+}
+
+TEST(Journal, MissingJournal_IsDataLoss_WhereOneWasWritten) {
+  JournalRig rig(13);
+  rig.options().must_exist = true;
+  const Status status = rig.Start();
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_NE(status.message().find("journal"), std::string::npos) << status;
+}
+
+TEST(Journal, AnotherDirectorysJournal_IsRefused) {
+  JournalRig rig(14);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Settle();
+  rig.Crash(false);
+  rig.options().uuid = 99;
+  EXPECT_EQ(rig.Start().code(), Code::kFailedPrecondition);
+}
+
+TEST(Journal, UnreadableHeadAlone_CostsNothing) {
+  JournalRig rig(15);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 2);
+  rig.Settle();
+  rig.PowerLoss();
+  ASSERT_TRUE(rig.Start().ok());  // begins a second file, with its head alone
+  rig.Crash(false);
+  rig.disk().FlipBit(rig.Files().back(), 20, 1);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+}  // namespace
+}  // namespace millrace::storage::journal
