@@ -84,7 +84,7 @@ Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnect
       return FailedPrecondition(
           "broker id " + std::to_string(peer_.value()) + " is in use by incarnation " +
           std::to_string(identity_->voter.incarnation.value()) + ", refusing incarnation " +
-          std::to_string(caller.voter.incarnation.value()) + " at " + connection->peer_address());
+          std::to_string(caller.voter.incarnation.value()));
     }
     const auto mine = std::pair(identity_->boot_epoch, session_);
     const auto theirs = std::pair(caller.boot_epoch, hello.session());
