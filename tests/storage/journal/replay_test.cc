@@ -1,0 +1,136 @@
+// Replay as a pure function: every bit of a small journal flipped, every length, and bytes that are
+// no journal at all.
+#include "storage/journal/replay.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/storage/journal/journal_rig.h"
+
+namespace millrace::storage::journal {
+namespace {
+
+class ReplayTest : public testing::Test {
+ protected:
+  // Two files: one that is over, and one with a commit and its marker.
+  void SetUp() override {
+    JournalRig rig(21, {.file_bytes = 32 << 10});
+    ASSERT_TRUE(rig.Start().ok());
+    rig.CreateGroup(1);
+    rig.Append(1, 3, 200);
+    rig.SetHardState(1, 5, 2);
+    rig.Settle();
+    rig.CreateGroup(2);
+    rig.Append(2, 1, 900);
+    rig.Rewrite(1, 2, 2);
+    rig.Settle();
+    rig.PowerLoss();
+    ASSERT_TRUE(rig.Start().ok());
+    rig.CreateGroup(3);
+    rig.Append(3, 2, 50);
+    rig.Append(1, 1, 50);
+    rig.Settle();
+    rig.RunFor(std::chrono::milliseconds(100));
+    for (const std::string& path : rig.Files()) {
+      files_.push_back({path, Bytes::CopyOf(*rig.disk().Content(path))});
+    }
+    uuid_ = rig.options().uuid;
+    file_bytes_ = rig.options().file_bytes;
+    whole_ = Run();
+    ASSERT_EQ(whole_.groups.size(), 3U);
+    ASSERT_TRUE(whole_.damage.empty());
+  }
+
+  Replayed Run() {
+    Result<Replayed> replayed = Replay(uuid_, file_bytes_, files_);
+    CHECK(replayed.ok()) << replayed.status();
+    return std::move(replayed).value();
+  }
+
+  // "" if no group is sound and yet another than it was, else what is wrong.
+  std::string Judge(const Replayed& replayed) const {
+    for (const auto& [id, was] : whole_.groups) {
+      const auto found = replayed.groups.find(id);
+      if (found == replayed.groups.end()) {
+        if (replayed.may_lack_groups || replayed.nameless.contains(id)) continue;
+        return "a group is gone without a word";
+      }
+      if (!found->second.doubt.empty()) {
+        if (replayed.damage.empty()) return "in doubt, but no damage is named";
+        continue;
+      }
+      const GroupLedger& now = found->second.ledger;
+      const bool is_same = now.last_index == was.ledger.last_index &&
+                           now.last_chain == was.ledger.last_chain &&
+                           now.hard_state == was.ledger.hard_state &&
+                           now.epoch == was.ledger.epoch && now.record == was.ledger.record;
+      if (!is_same) return "a group has changed and is not in doubt";
+    }
+    return "";
+  }
+
+  uint64_t uuid_ = 0;
+  uint64_t file_bytes_ = 0;
+  std::vector<FileImage> files_;
+  Replayed whole_;
+};
+
+TEST_F(ReplayTest, AnyFlippedBit_IsHarmlessOrNamed) {
+  uint64_t named = 0;
+  for (FileImage& file : files_) {
+    const Bytes before = file.bytes;
+    for (uint64_t at = 0; at < before.size(); at += at % 4096 < 1200 ? 1 : 256) {
+      std::string bytes(before.view());
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << (at % 8)));
+      file.bytes = Bytes::Own(std::move(bytes));
+      const Replayed replayed = Run();
+      ASSERT_EQ(Judge(replayed), "") << file.name << " at " << at;
+      named += replayed.damage.empty() ? 0 : 1;
+    }
+    file.bytes = before;
+  }
+  EXPECT_GT(named, 1000U);
+}
+
+TEST_F(ReplayTest, AnyCut_IsHarmlessOrNamed) {
+  for (FileImage& file : files_) {
+    const Bytes before = file.bytes;
+    for (uint64_t size = 0; size < before.size(); size += 61) {
+      file.bytes = before.Slice(0, size);
+      ASSERT_EQ(Judge(Run()), "") << file.name << " cut at " << size;
+    }
+    file.bytes = before;
+  }
+}
+
+TEST_F(ReplayTest, MissingOlderFile_IsNamed) {
+  files_.erase(files_.begin());
+  const Replayed replayed = Run();
+  EXPECT_FALSE(replayed.damage.empty());
+  EXPECT_EQ(Judge(replayed), "");
+}
+
+TEST_F(ReplayTest, SameBytes_GiveTheSameStateInAnyOrderOfFiles) {
+  std::swap(files_.front(), files_.back());
+  const Replayed replayed = Run();
+  EXPECT_EQ(Judge(replayed), "");
+  EXPECT_EQ(replayed.end_lsn, whole_.end_lsn);
+  EXPECT_TRUE(replayed.damage.empty());
+}
+
+TEST(Replay, Garbage_IsNoJournal) {
+  Random random(5);
+  for (int round = 0; round < 200; ++round) {
+    std::string bytes(random.Below(20000), '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random.Next());
+    if (random.OneIn(2) && bytes.size() > 8) bytes.replace(0, 8, "MRLJ\x01\0\x01\0", 8);
+    const Result<Replayed> replayed = Replay(1, 4096, {{"x.journal", Bytes::Own(bytes)}});
+    ASSERT_TRUE(replayed.ok());
+    EXPECT_EQ(replayed->end_lsn, 0U);
+    EXPECT_TRUE(replayed->groups.empty());
+  }
+}
+
+}  // namespace
+}  // namespace millrace::storage::journal
