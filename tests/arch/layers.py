@@ -25,6 +25,7 @@ LAYERS = {
     "raft/net": _RAFT | {"millrace/internal/v1"},
     "storage/file": _RUNTIME,
     "storage/superblock": _RUNTIME | {"storage/file"},
+    "storage/kv": _RUNTIME,
     "storage/journal": _STORAGE,
     "storage/segment": _STORAGE | {"storage/journal"},
     "storage/logstore": _STORAGE | {"storage/journal", "storage/segment"},
