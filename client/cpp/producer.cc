@@ -193,6 +193,7 @@ void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, Monoto
   const Status error = result.has_error() ? FromError(result.error()) : Status::Ok();
   if (error.ok() || error.reason() == Reason::kDuplicateSequence) {
     partition.failures = 0;
+    partition.last_failure = Status::Ok();
     --partition.in_flight;
     return Answer(&partition, Status::Ok(), Offset(error.ok() ? result.base_offset() : -1));
   }
@@ -234,6 +235,7 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   Partition& partition = partitions_[handle];
   ++partition.failures;
   if (!IsRetriable(partition, error, now)) return End(&partition, error);
+  partition.last_failure = error;
   Rewind(&partition);
   partition.retry_at = now + BackoffDelay(options_.backoff, partition.failures, random_);
   if (error.retry_after_ms()) {
@@ -294,9 +296,13 @@ void Producer::Expire(Partition* partition, MonotonicTime now) {
   const MonotonicTime oldest =
       partition->batches.empty() ? partition->opened_at : partition->batches.front().created_at;
   if (now - oldest < options_.delivery_timeout) return;
-  End(partition,
-      DeadlineExceeded("no answer within the delivery timeout; whether the records are stored is "
-                       "not known"));
+  std::string message =
+      "no answer within the delivery timeout; whether the records are stored is not known";
+  // Without it nobody could tell a full disk from a lost majority.
+  if (!partition->last_failure.ok()) {
+    message += "; the last attempt ended with " + partition->last_failure.ToString();
+  }
+  End(partition, DeadlineExceeded(std::move(message)));
 }
 
 void Producer::PlanWake(const Partition& partition, MonotonicTime now,

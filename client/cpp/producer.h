@@ -140,7 +140,8 @@ class Producer {
     uint32_t next_sequence = 0;
     uint32_t failures = 0;
     MonotonicTime retry_at{};
-    Status error;  // not ok: the partition has ended
+    Status last_failure;  // why the oldest batch was sent again, if it was
+    Status error;         // not ok: the partition has ended
   };
   // A batch on its way. One that was sent again since is nobody's, but takes room in its stream's
   // window.
