@@ -34,7 +34,7 @@ def says_within(broker, *texts):
 
 @pytest.mark.parametrize("flag", ["--listen", "--internal-listen"])
 def test_listener_outside_loopback_needs_insecure(binary, folder, flag):
-    said = refusal(binary, folder, flag, "0.0.0.0:0")
+    said = refusal(binary, folder, flag, f"0.0.0.0:{free_ports(1)[0]}")
     assert flag in said and "--insecure" in said
     assert not (folder / "data").exists()
 
