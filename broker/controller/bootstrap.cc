@@ -63,6 +63,7 @@ void Bootstrap::Start() {
 
 void Bootstrap::OnPeerConnected(const Voter& peer) {
   peers_[peer.broker] = peer;
+  fresh_.erase(peer.broker);  // Until it says so itself.
   Tell(peer.broker);
   Advance();
 }
@@ -74,44 +75,50 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
         FailedPrecondition(Name(from) + " refuses this broker: " + message.refusal());
     return;
   }
+  if (stage_ != Stage::kFresh && !Contains(controllers_, from)) return RefusePeer(from);
   if (message.stage() == BootstrapState::STAGE_FRESH) {
-    if (stage_ != Stage::kFresh && !Contains(controllers_, from)) {
-      BootstrapState refusal = StateMessage();
-      refusal.set_refusal(stage_ == Stage::kInitialized
-                              ? Name(from) +
-                                    " was wiped: the cluster knows it as another incarnation"
-                              : Name(from) +
-                                    " was wiped while the cluster was being set up: wipe the data "
-                                    "directories of all controllers and start again");
-      LOG(ERROR) << "refused a controller: " << refusal.refusal();
-      actions_.messages.emplace_back(from.broker, std::move(refusal));
-    }
-    Advance();
-    return;
+    fresh_.insert(from.broker);
+    return Advance();
   }
+  fresh_.erase(from.broker);
   const std::vector<Voter> theirs = ListOf(message);
-  if (!Contains(theirs, self_)) {
+  if (stage_ == Stage::kFresh && !Contains(theirs, self_)) {
     actions_.refused = FailedPrecondition(
         Name(self_) + " is not, with this data directory, in the list that " + Name(from) +
         " holds: it was wiped, or belongs to another cluster; if the cluster was never up, wipe "
         "the data directories of all controllers and start again");
     return;
   }
-  if (stage_ == Stage::kFresh) {
-    if (!is_storing_) Adopt(theirs);
-  } else if (theirs != controllers_) {
-    actions_.refused =
-        FailedPrecondition("the controllers' lists of " + Name(self_) + " and " + Name(from) +
-                           " differ: wipe the data directories of all controllers and start again");
-    return;
-  }
-  if (theirs != controllers_) return;
+  if (stage_ == Stage::kFresh && !is_storing_) Adopt(theirs);
+  if (theirs != controllers_) return OnOtherList(from);
   confirmed_.insert(from.broker);
   if (message.stage() == BootstrapState::STAGE_INITIALIZED) {
     for (const Voter& voter : controllers_) confirmed_.insert(voter.broker);
     if (stage_ == Stage::kFresh) confirmed_.erase(self_.broker);
   }
   Advance();
+}
+
+// Someone who is in no list of ours: its data directory was wiped or replaced. We go on without it.
+void Bootstrap::RefusePeer(const Voter& from) {
+  BootstrapState refusal = StateMessage();
+  refusal.set_refusal(
+      stage_ == Stage::kInitialized
+          ? Name(from) + " was wiped: the cluster knows it as another incarnation"
+          : Name(from) +
+                " was wiped while the cluster was being set up: wipe the data directories of all "
+                "controllers and start again");
+  LOG(ERROR) << "refused a controller: " << refusal.refusal();
+  actions_.messages.emplace_back(from.broker, std::move(refusal));
+}
+
+// Another list than ours, from one who is in ours. An initialised controller's list is the
+// cluster's; among those that are not, nobody can tell which is right.
+void Bootstrap::OnOtherList(const Voter& from) {
+  if (stage_ == Stage::kInitialized) return RefusePeer(from);
+  actions_.refused =
+      FailedPrecondition("the controllers' lists of " + Name(self_) + " and " + Name(from) +
+                         " differ: wipe the data directories of all controllers and start again");
 }
 
 void Bootstrap::Adopt(std::vector<Voter> list) {
@@ -128,7 +135,9 @@ void Bootstrap::Advance() {
     std::vector<Voter> list;
     for (const BrokerId member : members_) {
       auto peer = peers_.find(member);
-      if (peer == peers_.end()) return;
+      // All must have said that they are fresh, too: one that is not has a list to follow.
+      const bool is_fresh = member == self_.broker || fresh_.contains(member);
+      if (peer == peers_.end() || !is_fresh) return;
       list.push_back(peer->second);
     }
     std::sort(list.begin(), list.end());

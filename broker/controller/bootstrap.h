@@ -57,6 +57,8 @@ class Bootstrap {
   const std::vector<Voter>& controllers() const { return controllers_; }
 
  private:
+  void RefusePeer(const Voter& from);
+  void OnOtherList(const Voter& from);
   void Adopt(std::vector<Voter> list);
   void Advance();
   void Tell(BrokerId peer);
@@ -70,6 +72,7 @@ class Bootstrap {
   std::vector<Voter> controllers_;
   bool is_storing_ = false;
   std::map<BrokerId, Voter> peers_;  // as connected last
+  std::set<BrokerId> fresh_;         // said so, on the connection that stands
   std::set<BrokerId> confirmed_;     // those that stored our list
   Actions actions_;
 };

@@ -1,0 +1,134 @@
+// The controller's decisions, as tables of image and request.
+
+#include "broker/controller/decide.h"
+
+#include <map>
+#include <set>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace millrace::broker {
+namespace {
+
+void ApplyAll(const Decision& decision, Image* image) {
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  for (const auto& record : decision->records()) image->Apply(record);
+}
+
+Image ImageWithBrokers(uint32_t count) {
+  Image image;
+  for (uint32_t id = 1; id <= count; ++id) {
+    internal::v1::BrokerRegistered broker;
+    broker.set_broker_id(id);
+    broker.set_incarnation(100 + id);
+    broker.set_client_address("host" + std::to_string(id) + ":7440");
+    ApplyAll(DecideRegister(image, broker), &image);
+  }
+  return image;
+}
+
+v1::CreateTopicRequest Topic(const std::string& name, uint32_t partitions, uint32_t replicas) {
+  v1::CreateTopicRequest request;
+  request.set_name(name);
+  request.set_partition_count(partitions);
+  request.set_replication_factor(replicas);
+  return request;
+}
+
+TEST(TopicName, IsRefused_WhenItBreaksARule) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a\nb"),
+        std::string("a\0b", 3), std::string("\xC3\xA9"), std::string("a b"),
+        std::string(250, 'x')}) {
+    EXPECT_EQ(ValidateTopicName(name).code(), Code::kInvalidArgument) << name;
+  }
+  for (const std::string& name :
+       {std::string("a"), std::string("A.b_c-9"), std::string("..."), std::string(249, 'x')}) {
+    EXPECT_TRUE(ValidateTopicName(name).ok()) << name;
+  }
+}
+
+TEST(CreateTopic, IsRefused_WhenMoreReplicasThanBrokersAreAsked) {
+  const Image image = ImageWithBrokers(1);
+  const Decision decision = DecideCreateTopic(image, Topic("t", 1, 3), 1);
+  EXPECT_EQ(decision.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(decision.status().message().find("replication_factor 3"), std::string::npos);
+}
+
+TEST(CreateTopic, IsRefused_WhenTheFactorIsEven_OrPartitionsAreTooMany) {
+  const Image image = ImageWithBrokers(3);
+  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 2), 3).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 10001, 3), 3).status().code(),
+            Code::kInvalidArgument);
+}
+
+TEST(CreateTopic, IsRefused_WhenASettingIsUnknown) {
+  v1::CreateTopicRequest request = Topic("t", 1, 3);
+  (*request.mutable_settings())["no.such"] = "1";
+  const Decision decision = DecideCreateTopic(ImageWithBrokers(3), request, 3);
+  EXPECT_EQ(decision.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(decision.status().message().find("no.such"), std::string::npos);
+}
+
+TEST(CreateTopic, WaitsForBrokers_WhenTheClusterHasThemButFewRegistered) {
+  EXPECT_EQ(DecideCreateTopic(ImageWithBrokers(2), Topic("t", 1, 3), 3).status().code(),
+            Code::kUnavailable);
+}
+
+TEST(CreateTopic, IsRefused_WhenTheNameIsTaken_AndAllowedAgain_AfterDeletion) {
+  Image image = ImageWithBrokers(3);
+  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  const TopicId first = image.FindTopic("t")->id;
+  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 3), 3).status().code(), Code::kAlreadyExists);
+  v1::DeleteTopicRequest deletion;
+  deletion.set_name("t");
+  ApplyAll(DecideDeleteTopic(image, deletion), &image);
+  EXPECT_EQ(DecideDeleteTopic(image, deletion).status().reason(), Reason::kUnknownTopic);
+  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  EXPECT_GT(image.FindTopic("t")->id, first) << "topic ids are never reused";
+}
+
+TEST(CreateTopic, SpreadsFirstReplicasEvenly_AndPutsEachReplicaOnAnotherBroker) {
+  Image image = ImageWithBrokers(3);
+  ApplyAll(DecideCreateTopic(image, Topic("a", 6, 3), 3), &image);
+  std::map<BrokerId, int> firsts;
+  std::set<RaftGroupId> groups;
+  for (const PartitionInfo& partition : image.FindTopic("a")->partitions) {
+    ++firsts[partition.replicas.front().broker];
+    groups.insert(partition.group);
+    EXPECT_EQ(std::set<Voter>(partition.replicas.begin(), partition.replicas.end()).size(), 3u);
+  }
+  for (const auto& [broker, count] : firsts) EXPECT_EQ(count, 2) << broker;
+  EXPECT_EQ(groups.size(), 6u);
+  EXPECT_FALSE(groups.contains(kControllerGroup));
+}
+
+TEST(Register, IsRefused_WhenAnotherIncarnationHoldsTheId) {
+  const Image image = ImageWithBrokers(1);
+  internal::v1::BrokerRegistered wiped;
+  wiped.set_broker_id(1);
+  wiped.set_incarnation(7);
+  EXPECT_EQ(DecideRegister(image, wiped).status().code(), Code::kFailedPrecondition);
+}
+
+TEST(Register, WritesNothing_WhenNothingChanged) {
+  const Image image = ImageWithBrokers(1);
+  internal::v1::BrokerRegistered again;
+  again.set_broker_id(1);
+  again.set_incarnation(101);
+  again.set_client_address("host1:7440");
+  const Decision decision = DecideRegister(image, again);
+  ASSERT_TRUE(decision.ok());
+  EXPECT_EQ(decision->records_size(), 0);
+}
+
+TEST(ProducerIds, AreNeverGivenTwice) {
+  Image image;
+  const ProducerId first = image.next_producer_id();
+  ApplyAll(DecideAllocateProducerIds(image), &image);
+  EXPECT_EQ(image.next_producer_id().value(), first.value() + kProducerIdBlock);
+}
+
+}  // namespace
+}  // namespace millrace::broker

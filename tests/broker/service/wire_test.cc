@@ -1,0 +1,108 @@
+// Envelopes by hand against the same messages by libprotobuf.
+
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "broker/service/fetch_wire.h"
+#include "broker/service/produce_wire.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "proto/base/checksum.h"
+#include "proto/frame/frame.h"
+
+namespace millrace::broker {
+namespace {
+
+v1::ProduceRequest Request() {
+  v1::ProduceRequest request;
+  for (uint32_t i = 0; i < 3; ++i) {
+    auto& batch = *request.add_batches();
+    batch.set_topic("t" + std::to_string(i));
+    batch.set_partition(i);
+    batch.set_batch_id(1000 + i);
+    batch.mutable_batch()->add_records()->set_value("value " + std::to_string(i));
+  }
+  return request;
+}
+
+TEST(ProduceWire, ReadsWhatLibprotobufWrites_WithoutCopyingBatches) {
+  const v1::ProduceRequest request = Request();
+  const Bytes message = Bytes::Own(request.SerializeAsString());
+  const Result<ProduceRequestView> view = ParseProduceRequest(message);
+  ASSERT_TRUE(view.ok()) << view.status();
+  ASSERT_EQ(view->batches.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    const ProduceBatchView& batch = view->batches[static_cast<size_t>(i)];
+    EXPECT_EQ(batch.topic, request.batches(i).topic());
+    EXPECT_EQ(batch.partition.value(), request.batches(i).partition());
+    EXPECT_EQ(batch.batch_id, request.batches(i).batch_id());
+    EXPECT_EQ(batch.batch.view(), request.batches(i).batch().SerializeAsString());
+    EXPECT_GE(batch.batch.data(), message.data());
+    EXPECT_LT(batch.batch.data(), message.data() + message.size());
+  }
+}
+
+TEST(ProduceWire, EveryTruncation_IsAnErrorOrAWholePrefix) {
+  const std::string bytes = Request().SerializeAsString();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    const Result<ProduceRequestView> view =
+        ParseProduceRequest(Bytes::CopyOf(std::string_view(bytes).substr(0, size)));
+    v1::ProduceRequest reference;
+    const bool is_valid = reference.ParseFromString(bytes.substr(0, size));
+    if (view.ok()) {
+      EXPECT_TRUE(is_valid) << size;
+    }
+  }
+}
+
+TEST(ProduceWire, ABatchTwice_IsRefused) {
+  v1::ProduceBatch batch = Request().batches(0);
+  const std::string twice = batch.SerializeAsString() + batch.SerializeAsString();
+  v1::ProduceRequest request;
+  std::string message;
+  message.push_back(0x12);
+  message.push_back(static_cast<char>(twice.size()));
+  message += twice;
+  EXPECT_EQ(ParseProduceRequest(Bytes::Own(message)).status().code(), Code::kInvalidArgument);
+}
+
+TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
+  v1::RecordBatch stored;
+  stored.add_records()->set_value("hello");
+  const std::string payload = stored.SerializeAsString();
+  Buffer buffer = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(buffer), payload.data(), payload.size());
+  FrameHeader header{.type = FrameType::kRecordBatch,
+                     .payload_size = static_cast<uint32_t>(payload.size()),
+                     .term = Term(9),
+                     .index = LogIndex(3),
+                     .base_offset = Offset(42),
+                     .offset_span = 1,
+                     .record_count = 1,
+                     .append_time_ms = 1234,
+                     .payload_crc = Crc32c(payload)};
+  header.stored_crc = header.payload_crc;
+  raft::core::Entry entry{.term = Term(9), .index = LogIndex(3)};
+  entry.frame = SealFrame(header, std::move(buffer));
+  v1::FetchedPartition head;
+  head.set_fetch_id(5);
+  head.set_high_watermark(43);
+  std::string joined;
+  for (const Bytes& piece : EncodeFetchResponse(head, EncodeBatches({entry, entry}))) {
+    joined.append(piece.view());
+  }
+  v1::FetchResponse response;
+  ASSERT_TRUE(response.ParseFromString(joined));
+  ASSERT_EQ(response.partitions_size(), 1);
+  EXPECT_EQ(response.partitions(0).fetch_id(), 5u);
+  ASSERT_EQ(response.partitions(0).batches_size(), 2);
+  const v1::FetchedBatch& batch = response.partitions(0).batches(1);
+  EXPECT_EQ(batch.base_offset(), 42);
+  EXPECT_EQ(batch.leader_epoch(), 9u);
+  EXPECT_EQ(batch.batch_checksum(), Crc32c(payload));
+  EXPECT_EQ(batch.batch().records(0).value(), "hello");
+}
+
+}  // namespace
+}  // namespace millrace::broker

@@ -1,0 +1,80 @@
+// The frame: what is written is read back, and no damaged bit passes.
+
+#include "proto/frame/frame.h"
+
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "proto/base/checksum.h"
+
+namespace millrace {
+namespace {
+
+Bytes Frame(const std::string& payload, FrameHeader header = {}) {
+  header.type = FrameType::kRecordBatch;
+  header.payload_size = static_cast<uint32_t>(payload.size());
+  header.payload_crc = Crc32c(payload);
+  header.stored_crc = header.payload_crc;
+  Buffer buffer = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(buffer), payload.data(), payload.size());
+  return SealFrame(header, std::move(buffer));
+}
+
+TEST(Frame, IsReadBack_AsItWasWritten) {
+  const Bytes frame = Frame("payload", {.group = RaftGroupId(3),
+                                        .term = Term(4),
+                                        .index = LogIndex(5),
+                                        .base_offset = Offset(6),
+                                        .offset_span = 7,
+                                        .record_count = 7,
+                                        .producer_id = ProducerId(8),
+                                        .producer_epoch = 9,
+                                        .first_sequence = 10,
+                                        .chain = 11});
+  const Result<FrameHeader> header = ParseFrame(frame.view());
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->group, RaftGroupId(3));
+  EXPECT_EQ(header->term, Term(4));
+  EXPECT_EQ(header->index, LogIndex(5));
+  EXPECT_EQ(header->base_offset, Offset(6));
+  EXPECT_EQ(header->first_sequence, 10u);
+  EXPECT_EQ(header->chain, 11u);
+  EXPECT_EQ(FramePayloadOf(frame, *header).view(), "payload");
+}
+
+TEST(Frame, AnyFlippedBit_OfHeaderOrPayload_IsFound) {
+  const Bytes frame = Frame("some payload");
+  const size_t used = kFrameHeaderSize + std::string("some payload").size();
+  for (size_t bit = 0; bit < used * 8; ++bit) {
+    std::string damaged(frame.view());
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_FALSE(ParseFrame(damaged).ok()) << "bit " << bit;
+  }
+}
+
+TEST(Frame, EveryTruncation_IsFound) {
+  const Bytes frame = Frame("some payload");
+  for (size_t size = 0; size < frame.size(); ++size) {
+    EXPECT_FALSE(ParseFrame(frame.view().substr(0, size)).ok()) << size;
+  }
+}
+
+TEST(FrameChain, Differs_WhenAnIdentityFieldDoes) {
+  const FrameHeader header{.term = Term(1), .index = LogIndex(2), .payload_crc = 3};
+  FrameHeader other = header;
+  other.payload_crc = 4;
+  EXPECT_NE(FrameChain(0, header), FrameChain(0, other));
+  EXPECT_NE(FrameChain(0, header), FrameChain(1, header));
+}
+
+TEST(Checksum, Combines_WithoutReadingAgain) {
+  const std::string a(1000, 'a');
+  const std::string b(12345, 'b');
+  EXPECT_EQ(Crc32cCombine(Crc32c(a), Crc32c(b), b.size()), Crc32c(a + b));
+  EXPECT_EQ(Crc32c("123456789"), 0xE3069283u) << "the check value of CRC-32C";
+}
+
+}  // namespace
+}  // namespace millrace
