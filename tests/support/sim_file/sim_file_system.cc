@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <utility>
+#include <vector>
 
 #include <glog/logging.h>
 
@@ -22,6 +23,16 @@ std::string ParentOf(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "" : path.substr(0, slash);
 }
+
+}  // namespace
+
+namespace {
+
+// What holds operations that hold it: they must go when the process does.
+struct Closable {
+  virtual ~Closable() = default;
+  virtual void Close() = 0;
+};
 
 }  // namespace
 
@@ -77,10 +88,23 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
     }
   }
 
+  void Track(const std::shared_ptr<Closable>& file) {
+    std::erase_if(open_files, [](const auto& other) { return other.expired(); });
+    open_files.push_back(file);
+  }
+
+  void Close() {
+    is_open = false;
+    for (const std::weak_ptr<Closable>& weak : open_files) {
+      if (const std::shared_ptr<Closable> file = weak.lock()) file->Close();
+    }
+  }
+
   SimDisk& disk;
   Executor& executor;
   Random random;
   const SimFileOptions options;
+  std::vector<std::weak_ptr<Closable>> open_files;
   bool is_open = true;  // until the SimFileSystem is destroyed: then nothing of it happens any more
 };
 
@@ -94,6 +118,7 @@ class SimFile final : public File {
     state_->path = std::move(path);
     state_->node = std::move(node);
     state_->caching = caching;
+    state_->core->Track(state_);
   }
 
   void Read(uint64_t offset, uint64_t size, ReadDone done) override {
@@ -166,15 +191,17 @@ class SimFile final : public File {
 
  private:
   // Outlives the SimFile until its operations are done.
-  struct State {
-    std::shared_ptr<SimFileSystem::Core> core;
-    std::string path;
-    SimDisk::NodePtr node;
-    Caching caching = Caching::kPageCache;
+  struct State : Closable {
+    void Close() override { const std::deque<Operation> dropped = std::exchange(queue, {}); }
+
     struct Operation {
       bool is_sync;
       Task task;
     };
+    std::shared_ptr<SimFileSystem::Core> core;
+    std::string path;
+    SimDisk::NodePtr node;
+    Caching caching = Caching::kPageCache;
     std::deque<Operation> queue;  // the first is under way
   };
 
@@ -204,7 +231,7 @@ SimFileSystem::SimFileSystem(SimDisk& disk, Executor& executor, Random random,
                              const SimFileOptions& options)
     : core_(std::make_shared<Core>(disk, executor, random, options)) {}
 
-SimFileSystem::~SimFileSystem() { core_->is_open = false; }
+SimFileSystem::~SimFileSystem() { core_->Close(); }
 
 void SimFileSystem::Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) {
   core_->Later(false, [core = core_, path, mode, caching, done = std::move(done)]() mutable {
