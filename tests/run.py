@@ -277,6 +277,9 @@ def main():
                         for name, stage in STAGES.items()))
         return 0
     os.environ["CI"] = "true"
+    # A compiler cache that was filled by another clone on the same machine serves this one too.
+    os.environ.setdefault("CCACHE_BASEDIR", str(ROOT))
+    os.environ.setdefault("CCACHE_NOHASHDIR", "true")
     RESULTS.mkdir(parents=True, exist_ok=True)
     tally = Tally()
     for name, stage in STAGES.items():
