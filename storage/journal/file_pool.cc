@@ -14,7 +14,7 @@ namespace {
 // Zeros are written in pieces, so that commits come through between them.
 constexpr uint64_t kZeroPieceBytes = 1 << 20;
 // More files than these are given back to the file system.
-constexpr size_t kFreeFilesMax = 2;
+constexpr size_t kFreeFilesMax = 8;
 constexpr size_t kNameDigits = 8;
 
 std::string NameOf(uint64_t number, const char* suffix) {
