@@ -150,7 +150,9 @@ void Node::StartGroups() {
       partitions_.AddRecovered(std::move(replica));
     }
   }
-  if (!has_controller) {
+  if (!has_controller && !environment_.log_store.MayCreate(kControllerGroup)) {
+    LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
+  } else if (!has_controller) {
     raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
     record.configuration.voters = bootstrap_.controllers();
     host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);

@@ -29,8 +29,8 @@ void PartitionSet::OnTopicCreated(const TopicInfo& topic) {
     if (std::find(info.replicas.begin(), info.replicas.end(), self_) == info.replicas.end()) {
       continue;
     }
-    if (environment_.store.WasRemoved(info.group)) continue;
     Partition* partition = Find(info.group);
+    if (partition == nullptr && !environment_.store.MayCreate(info.group)) continue;
     if (partition == nullptr) {
       partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
       environment_.host.CreateReplica(RecordOf(topic, info), info.replicas.front() == self_,

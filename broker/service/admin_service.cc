@@ -63,14 +63,14 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
   TimerId timer_;
 };
 
-// A create request that waits at the controller for brokers to register.
-struct PendingCreate {
-  v1::CreateTopicRequest request;
-  MonotonicTime deadline;
-  ForwardDone done;
-};
-
 }  // namespace
+
+// A create request at the controller, which may wait there for brokers to register.
+struct AdminService::PendingCreate {
+  v1::CreateTopicRequest request;
+  ForwardDone done;  // empty once answered
+  TimerId timer;
+};
 
 void AdminService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.AdminService/CreateTopic",
@@ -83,7 +83,7 @@ void AdminService::Register(ServiceRegistry* registry) {
         if (!request.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
           return done(InvalidArgument("the request is not a CreateTopicRequest"));
         }
-        ServeCreate(std::move(request), context_->clock.Now() + timeout, std::move(done));
+        ServeCreate(std::move(request), timeout, std::move(done));
       });
   context_->forwarder.Serve(kForwardDeleteTopic, [this](Bytes body, Duration, ForwardDone done) {
     ServeDelete(body, std::move(done));
@@ -108,23 +108,35 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
       });
 }
 
-void AdminService::ServeCreate(v1::CreateTopicRequest request, MonotonicTime deadline,
-                               ForwardDone done) {
-  auto pending =
-      std::make_shared<PendingCreate>(PendingCreate{std::move(request), deadline, std::move(done)});
+void AdminService::ServeCreate(v1::CreateTopicRequest request, Duration timeout, ForwardDone done) {
+  auto pending = std::make_shared<PendingCreate>();
+  pending->request = std::move(request);
+  pending->done = std::move(done);
+  pending->timer = context_->executor.RunAfter(timeout, [pending] {
+    if (!pending->done) return;
+    std::exchange(pending->done, {})(DeadlineExceeded(
+        "topic \"" + pending->request.name() + "\" waits for brokers that did not register"));
+  });
+  TryCreate(pending);
+}
+
+// Decides; while too few brokers are registered, again whenever the image changes.
+void AdminService::TryCreate(const std::shared_ptr<PendingCreate>& pending) {
+  if (!pending->done) return;
   context_->controller.Execute(
       [this, pending](const Image& image) {
         return DecideCreateTopic(image, pending->request, context_->cluster_size);
       },
       [this, pending](Status status) {
-        const bool too_few = status.code() == Code::kUnavailable &&
-                             status.reason() == Reason::kNone &&
-                             context_->clock.Now() < pending->deadline;
-        if (status.ok()) return pending->done(Bytes());
-        if (!too_few) return pending->done(std::move(status));
-        context_->once_image_changed([this, pending] {
-          ServeCreate(std::move(pending->request), pending->deadline, std::move(pending->done));
-        });
+        if (!pending->done) return;
+        if (status.code() == Code::kUnavailable && status.reason() == Reason::kNone) {
+          context_->once_image_changed([this, pending] { TryCreate(pending); });
+          return;
+        }
+        context_->executor.Cancel(pending->timer);
+        auto answer = std::exchange(pending->done, {});
+        if (!status.ok()) return answer(std::move(status));
+        answer(Bytes());
       });
 }
 

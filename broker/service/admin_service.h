@@ -20,8 +20,10 @@ class AdminService {
  private:
   void CreateTopic(std::shared_ptr<Call> call);
   void DeleteTopic(std::shared_ptr<Call> call);
-  // At the controller's leader: decides, again whenever a broker registers while too few are there.
-  void ServeCreate(v1::CreateTopicRequest request, MonotonicTime deadline, ForwardDone done);
+  // At the controller's leader.
+  struct PendingCreate;
+  void ServeCreate(v1::CreateTopicRequest request, Duration timeout, ForwardDone done);
+  void TryCreate(const std::shared_ptr<PendingCreate>& pending);
   void ServeDelete(const Bytes& body, ForwardDone done);
 
   ServiceContext* context_;

@@ -67,9 +67,10 @@ class LogStore {
   virtual void CreateReplica(const ReplicaRecord& record, Task durable) = 0;
   // Journals a tombstone, then removes the replica's segments. Group ids never come back.
   virtual void RemoveReplica(RaftGroupId group, Task durable) = 0;
-  // Whether a tombstone of the group is kept here: the controller's log, applied again after a
-  // restart, must not make it anew.
-  virtual bool WasRemoved(RaftGroupId group) const = 0;
+  // Whether a replica of the group may be made here. Not if it was removed: the controller's log,
+  // applied again after a restart, must not make it anew. And not if it existed and damage took its
+  // record: it has made promises that nobody here remembers, so it stays silent (design D4).
+  virtual bool MayCreate(RaftGroupId group) const = 0;
 
   // Hands committed entries over, in order and without gaps, to be written into segments in the
   // background. The store keeps them alive until they are written.

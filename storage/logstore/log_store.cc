@@ -49,7 +49,7 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
 }
 
 void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task durable) {
-  CHECK(!groups_.contains(record.group) && !WasRemoved(record.group)) << record.group;
+  CHECK(!groups_.contains(record.group) && MayCreate(record.group)) << record.group;
   groups_[record.group].segments =
       std::make_shared<GroupSegments>(environment_.segment_files, record.group);
   client_.Submit({{.group = record.group, .body = journal::ReplicaCreated{record}}},

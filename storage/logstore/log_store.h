@@ -63,7 +63,9 @@ class JournalLogStore final : public raft::LogStore {
   void Write(std::vector<raft::GroupWrite> writes, Task durable) override;
   void CreateReplica(const raft::ReplicaRecord& record, Task durable) override;
   void RemoveReplica(RaftGroupId group, Task durable) override;
-  bool WasRemoved(RaftGroupId group) const override { return removed_.contains(group); }
+  bool MayCreate(RaftGroupId group) const override {
+    return !may_lack_groups_ && !removed_.contains(group) && !nameless_.contains(group);
+  }
   void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
   bool WantsRoll(RaftGroupId group) const override;
   void Roll(RaftGroupId group, LogIndex index, Bytes state) override;
@@ -123,6 +125,8 @@ class JournalLogStore final : public raft::LogStore {
   journal::JournalClient client_;
   std::map<RaftGroupId, Group> groups_;
   std::set<RaftGroupId> removed_;
+  std::set<RaftGroupId> nameless_;  // known to have existed, their records lost to damage
+  bool may_lack_groups_ = false;    // damage may have taken groups without a trace
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;
   MoveFunction<void(RaftGroupId, Status)> fault_listener_;
   TimerId write_timer_;

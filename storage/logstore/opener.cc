@@ -29,6 +29,8 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
   store_->journal_ = std::move(opened.journal);
   state_ = std::move(opened.state);
   store_->removed_ = state_.removed;
+  store_->nameless_ = state_.nameless;
+  store_->may_lack_groups_ = state_.may_lack_groups;
   JournalLogStore* store = store_.get();
   environment_.journal_executor.Post([journal = store->journal_.get(), store,
                                       shard = &environment_.shard, alive = store->is_alive_] {
@@ -125,6 +127,8 @@ void JournalLogStore::Opener::Finish() {
   for (const RaftGroupId id : state_.nameless) {
     LOG(ERROR) << "a group's creation record was lost to damage; it stays silent group=" << id;
   }
+  LOG_IF(ERROR, state_.may_lack_groups)
+      << "damage may have taken replicas without a trace: this broker makes no new ones";
   store_->WatchDisk();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
 }

@@ -237,7 +237,7 @@ std::string LogStoreRig::CompareWithModel() {
 std::string LogStoreRig::Compare(uint64_t group, Model& model) {
   const raft::RecoveredReplica* replica = Recovered(group);
   Snapshot found;
-  found.is_removed = store_->WasRemoved(RaftGroupId(group));
+  found.is_removed = !store_->MayCreate(RaftGroupId(group));
   if (replica != nullptr) {
     if (!replica->health.ok()) return "in doubt: " + replica->health.ToString();
     const raft::core::Log& log = replica->initial.log;

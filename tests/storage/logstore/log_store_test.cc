@@ -88,7 +88,7 @@ TEST(LogStore, RemovedReplica_IsGoneWithItsFiles_AndItsIdIsRemembered) {
   for (const std::string& path : rig.disk().Paths()) EXPECT_FALSE(path.starts_with("groups/2"));
   rig.Crash(true);
   ASSERT_TRUE(rig.Start().ok());
-  EXPECT_TRUE(rig.store().WasRemoved(RaftGroupId(2)));
+  EXPECT_FALSE(rig.store().MayCreate(RaftGroupId(2)));
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
@@ -102,7 +102,7 @@ TEST(LogStore, RemovalThatACrashInterrupted_IsFinishedAtStart) {
     rig.Crash(true);
     ASSERT_TRUE(rig.Start().ok());
     EXPECT_EQ(rig.CompareWithModel(), "") << operation;
-    if (!rig.store().WasRemoved(RaftGroupId(2))) continue;
+    if (rig.store().MayCreate(RaftGroupId(2))) continue;
     rig.RunFor(std::chrono::milliseconds(100));
     for (const std::string& path : rig.disk().Paths()) {
       EXPECT_FALSE(path.starts_with("groups/2")) << operation << " " << path;
