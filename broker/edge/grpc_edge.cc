@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <glog/logging.h>
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
@@ -107,6 +108,13 @@ Result<Endpoint> GrpcEdge::Server::Start() {
   CHECK(services_.empty()) << "an edge is started twice";
   CHECK(shard_.IsOwnerThread());
   RETURN_IF_ERROR(CheckListen(options_.listen));
+  // One reference for the process's life: whoever gives back gRPC's last one waits, here on the
+  // shard, for its idle poller, for up to ten seconds.
+  static const bool is_grpc_held = [] {
+    grpc_init();
+    return true;
+  }();
+  CHECK(is_grpc_held);
   gpr_set_log_function(LogFromGrpc);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
