@@ -26,6 +26,7 @@ class Run {
       : options_(options),
         world_(options.seed),
         random_(world_.Fork()),
+        check_random_(world_.Fork()),
         cluster_(world_, {.brokers = options.brokers}) {
     result_.seed = options.seed;
   }
@@ -66,6 +67,7 @@ class Run {
   const RunOptions options_;
   SimWorld world_;
   Random random_;
+  Random check_random_;
   SimCluster cluster_;
   History history_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
@@ -117,7 +119,11 @@ bool Run::Begin() {
   for (size_t i = 0; i < kProducers; ++i) {
     producers_.push_back(std::make_unique<SimProducer>(
         world_, cluster_.edge(), cluster_.addresses(), static_cast<uint32_t>(i), history_,
-        [this](const Acknowledgement& ack) { unchecked_.push_back(ack); }));
+        [this](const Acknowledgement& ack) {
+          unchecked_.push_back(ack);
+          // Reading three disks is dear: at this very instant for some, soon for the others.
+          if (check_random_.OneIn(300)) CheckAcknowledged();
+        }));
   }
   consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(), "reader",
                                             kPartitions, history_);
