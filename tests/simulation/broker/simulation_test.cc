@@ -36,7 +36,6 @@ void ExpectClean(const RunOptions& options) {
 }
 
 TEST_F(SimulationTest, ThreeBrokers_KeepEveryPromise_UnderRandomFaults) {
-  RunResult total;
   for (uint64_t seed = 1; seed <= SeedCount(20); ++seed) {
     ExpectClean({.seed = seed, .brokers = 3});
   }
@@ -90,7 +89,7 @@ TEST_P(BrokenVariant, IsFound_WithinABoundedNumberOfSeeds) {
 
 INSTANTIATE_TEST_SUITE_P(WholeBrokers, BrokenVariant,
                          testing::Values("JournalSkipsSync", "SequencesLostOnLeaderChange"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& variant) { return std::string(variant.param); });
 
 }  // namespace
 }  // namespace millrace::sim
