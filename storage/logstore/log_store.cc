@@ -24,10 +24,18 @@ JournalLogStore::~JournalLogStore() {
 }
 
 void JournalLogStore::Stop(Task done) {
+  is_stopped_ = true;
   environment_.journal_executor.Post(
       [journal = journal_.get(), shard = &environment_.shard, done = std::move(done)]() mutable {
         journal->Stop([shard, done = std::move(done)]() mutable { shard->Post(std::move(done)); });
       });
+}
+
+// After Stop the journal takes nothing; a sync of segments that ends then is found again at the
+// next start.
+void JournalLogStore::Submit(std::vector<journal::GroupRecord> records, Task durable) {
+  if (is_stopped_) return;
+  client_.Submit(std::move(records), environment_.shard, std::move(durable));
 }
 
 JournalLogStore::Group* JournalLogStore::Find(RaftGroupId group) {
@@ -45,15 +53,14 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
                                                  .epoch = write.write.epoch,
                                                  .entries = std::move(write.write.entries)}});
   }
-  client_.Submit(std::move(records), environment_.shard, std::move(durable));
+  Submit(std::move(records), std::move(durable));
 }
 
 void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task durable) {
   CHECK(!groups_.contains(record.group) && MayCreate(record.group)) << record.group;
   groups_[record.group].segments =
       std::make_shared<GroupSegments>(environment_.segment_files, record.group);
-  client_.Submit({{.group = record.group, .body = journal::ReplicaCreated{record}}},
-                 environment_.shard, std::move(durable));
+  Submit({{.group = record.group, .body = journal::ReplicaCreated{record}}}, std::move(durable));
 }
 
 void JournalLogStore::RemoveReplica(RaftGroupId id, Task durable) {
@@ -63,18 +70,17 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, Task durable) {
   handed_bytes_ -= found->second.handed_bytes;
   groups_.erase(found);
   removed_.insert(id);
-  client_.Submit({{.group = id, .body = journal::ReplicaRemoved{}}}, environment_.shard,
-                 [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
-                   durable();
-                   if (!*alive) return;
-                   // Only now that the tombstone can't be forgotten.
-                   OnSegments([segments, id] {
-                     segments->Remove([id](Status status) {
-                       LOG_IF(WARNING, !status.ok())
-                           << "cannot remove group=" << id << " why=" << status;
-                     });
-                   });
-                 });
+  Submit({{.group = id, .body = journal::ReplicaRemoved{}}},
+         [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
+           durable();
+           if (!*alive) return;
+           // Only now that the tombstone can't be forgotten.
+           OnSegments([segments, id] {
+             segments->Remove([id](Status status) {
+               LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
+             });
+           });
+         });
 }
 
 void JournalLogStore::HandOver(RaftGroupId id, std::vector<Entry> entries) {
@@ -177,7 +183,7 @@ void JournalLogStore::OnSynced(RaftGroupId id, Result<SegmentEnd> end) {
   if (!end.ok()) return SegmentFault(id, end.status());
   if (end->index <= group->synced_end) return;
   group->synced_end = end->index;
-  client_.Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, environment_.shard, [] {});
+  Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, [] {});
 }
 
 void JournalLogStore::ScheduleIdleSync() {
@@ -215,8 +221,7 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   handed_bytes_ -= std::exchange(group.handed_bytes, 0);
   group.handed.clear();
   LOG(ERROR) << "segments failed group=" << id << " why=" << status;
-  client_.Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}},
-                 environment_.shard, [] {});
+  Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}}, [] {});
   if (fault_listener_) fault_listener_(id, status);
 }
 

@@ -102,6 +102,7 @@ class JournalLogStore final : public raft::LogStore {
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
                   journal::JournalClient client);
 
+  void Submit(std::vector<journal::GroupRecord> records, Task durable);
   Group* Find(RaftGroupId group);
   void ScheduleWrites();
   void WriteHanded(RaftGroupId id, Group& group);
@@ -134,6 +135,7 @@ class JournalLogStore final : public raft::LogStore {
   TimerId disk_timer_;
   uint64_t handed_bytes_ = 0;
   bool is_disk_full_ = false;
+  bool is_stopped_ = false;
   // Guards completions that outlive the store; shared with those alone, read on the shard.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
 };
