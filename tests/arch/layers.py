@@ -70,7 +70,7 @@ BANNED = (
 
 # Text that would tie the tree to one machine.
 MACHINE_TEXT = (
-    (r"(?<![\w.])/work/(?:main|shared)\b", "a path of one machine"),
+    (r"(?<![\w.])/(?:work)/(?:main|shared)\b", "a path of one machine"),
     (r"/tmp/build-", "a path of one machine"),
     (r"https?://(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org)",
      "the address of a package registry"),
