@@ -158,6 +158,8 @@ void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
     case v1::Position::AT_NOT_SET:
       session.next_offset = offsets->log_start;
       break;
+    case v1::Position::kTimestampMs:
+      return Fail(fetch_id, InvalidArgument("position.timestamp_ms is not served yet"));
   }
   session.is_positioned = true;
   Send(fetch_id, *offsets, session.next_offset, {});
