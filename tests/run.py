@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -27,6 +29,9 @@ NOT_SANITIZED = {"tests_broker_edge", "tests_client_cpp_grpc"}
 TSAN_TESTS = {"tests_raft_runtime": "*", "tests_raft_net": "*", "tests_storage_file": "*",
               "tests_storage_logstore": "LogStoreOnRealFiles.*"}
 ASAN_CORE_SEEDS = 100
+# Begun first, so that no core is idle at the end.
+LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
+              "tests_storage_logstore", "tests_storage_segment"]
 LONG_SECONDS = 600
 TEST_SECONDS_MAX = 900
 
@@ -173,21 +178,43 @@ def registered_tests(preset):
     return tests
 
 
-def run_googletest(tally, preset, name, command, *flags):
-    """Runs one test binary and counts its cases; a crash counts as one failure more."""
+class GoogleTestRun(NamedTuple):
+    name: str
+    command: list
+    report: pathlib.Path
+    code: int | None  # None: it took too long
+    output: str
+    seconds: float
+
+
+def run_googletests(tally, preset, tests):
+    """Runs test binaries, (name, command) each, as many at a time as there are cores; longest first."""
+    place = {name: number for number, name in enumerate(LONG_TESTS)}
+    tests = sorted(tests, key=lambda test: place.get(test[0], len(place)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for ran in pool.map(lambda test: run_googletest(preset, *test), tests):
+            count_googletest(tally, preset, ran)
+
+
+def run_googletest(preset, name, command):
     report = RESULTS / preset / f"{name}.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     began = time.monotonic()
     try:
-        done = run([*command, *flags, f"--gtest_output=json:{report}"], timeout=TEST_SECONDS_MAX)
+        done = run([*command, f"--gtest_output=json:{report}"], timeout=TEST_SECONDS_MAX)
         code, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired:
         code, output = None, f"not done within {TEST_SECONDS_MAX} s"
-    again = shown(command)
-    if not report.exists():
-        return tally.add(False, f"{preset}/{name}", again, output)
-    cases = [(suite["name"], case) for suite in json.loads(report.read_text())["testsuites"]
+    return GoogleTestRun(name, command, report, code, output, time.monotonic() - began)
+
+
+def count_googletest(tally, preset, ran):
+    """Counts the cases of a run; a crash counts as one failure more."""
+    again = shown(ran.command)
+    if not ran.report.exists():
+        return tally.add(False, f"{preset}/{ran.name}", again, ran.output)
+    cases = [(suite["name"], case) for suite in json.loads(ran.report.read_text())["testsuites"]
              for case in suite["testsuite"]]
     failed_before = tally.failed
     for suite, case in cases:
@@ -198,9 +225,9 @@ def run_googletest(tally, preset, name, command, *flags):
             said = "\n".join(failure["failure"] for failure in case.get("failures", []))
             tally.add("failures" not in case, f"{preset}/{title}",
                       f"{again} --gtest_filter='{title}'", said)
-    if code != 0 and tally.failed == failed_before:
-        tally.add(False, f"{preset}/{name} (exit code {code})", again, output)
-    print(f"  {name}: {len(cases)} cases, {time.monotonic() - began:.1f} s", flush=True)
+    if ran.code != 0 and tally.failed == failed_before:
+        tally.add(False, f"{preset}/{ran.name} (exit code {ran.code})", again, ran.output)
+    print(f"  {ran.name}: {len(cases)} cases, {ran.seconds:.1f} s", flush=True)
 
 
 def stage_release(tally, options):
@@ -214,12 +241,14 @@ def stage_debug(tally, options):
     if not configure(tally, "debug"):
         return
     build(tally, "debug")
+    built = []
     for name, command, labels in registered_tests("debug"):
         if labels & LABELS_IN_PROCESS:
             if command and pathlib.Path(command[0]).exists():
-                run_googletest(tally, "debug", name, command)
+                built.append((name, command))
             else:
                 tally.add(False, f"debug/{name}", f"cmake --build --preset debug --target {name}")
+    run_googletests(tally, "debug", built)
     if options.long:
         for level in ("core", "broker"):
             seeds = {"core": ["--seconds", LONG_SECONDS], "broker": ["--seeds", LONG_SECONDS // 2]}[level]
@@ -234,8 +263,7 @@ def stage_asan(tally, options):
     chosen = [(name, command) for name, command, labels in registered_tests("asan")
               if labels & {"unit", "scenario"} and name not in NOT_SANITIZED]
     build(tally, "asan", [name for name, _ in chosen] + ["simulate_core"])
-    for name, _ in chosen:
-        run_googletest(tally, "asan", name, [BUILD / "asan" / "bin" / name])
+    run_googletests(tally, "asan", [(name, [BUILD / "asan" / "bin" / name]) for name, _ in chosen])
     check_program(tally, "asan/simulate_core",
                   [BUILD / "asan/bin/simulate_core", f"--seeds={ASAN_CORE_SEEDS}"])
 
@@ -248,9 +276,9 @@ def stage_tsan(tally, options):
     known = {name for name, _, _ in registered_tests("tsan")}
     chosen = [name for name in TSAN_TESTS if name in known]
     build(tally, "tsan", chosen)
-    for name in chosen:
-        run_googletest(tally, "tsan", name, [BUILD / "tsan" / "bin" / name],
-                       f"--gtest_filter={TSAN_TESTS[name]}")
+    run_googletests(tally, "tsan",
+                    [(name, [BUILD / "tsan" / "bin" / name, f"--gtest_filter={TSAN_TESTS[name]}"])
+                     for name in chosen])
 
 
 def stage_cluster(tally, options):
