@@ -12,9 +12,9 @@ RawService::RawService(const google::protobuf::ServiceDescriptor& descriptor)
     : name_(descriptor.full_name()) {
   for (int i = 0; i < descriptor.method_count(); ++i) {
     const google::protobuf::MethodDescriptor& method = *descriptor.method(i);
-    CHECK_EQ(method.client_streaming(), method.server_streaming())
-        << method.full_name() << " streams one way, which Stream has no notion of";
-    methods_.push_back({"/" + name_ + "/" + method.name(), method.client_streaming()});
+    CHECK(method.server_streaming() || !method.client_streaming())
+        << method.full_name() << " has one answer to a stream, which Stream has no notion of";
+    methods_.push_back({"/" + name_ + "/" + method.name(), method.server_streaming()});
   }
   for (int i = 0; i < method_count(); ++i) {
     const auto type = is_stream(i) ? RpcMethod::BIDI_STREAMING : RpcMethod::NORMAL_RPC;

@@ -25,7 +25,8 @@ using RawStream = grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuff
 
 class RawService final : public grpc::Service {
  public:
-  // Pre: methods are unary or stream both ways.
+  // Pre: methods are unary or stream their answers. One that takes a single request is a Stream
+  // too: it gets one message, then the half-close.
   explicit RawService(const google::protobuf::ServiceDescriptor& descriptor);
 
   const std::string& name() const { return name_; }

@@ -45,7 +45,8 @@ class Call {
   virtual void Fail(const Status& status) = 0;
 };
 
-// What a service does with a stream; owned by the edge, destroyed after OnClosed.
+// What a service does with a stream; owned by the edge, destroyed after OnClosed. A method that
+// streams its answers alone is one too: an honest client sends one message and half-closes.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;

@@ -35,6 +35,7 @@ namespace millrace::broker::edge {
 inline constexpr char kUnaryMethod[] = "/millrace.v1.MetadataService/GetServerInfo";
 inline constexpr char kStreamMethod[] = "/millrace.v1.ProducerService/Produce";
 inline constexpr char kOtherStreamMethod[] = "/millrace.v1.ConsumerService/Fetch";
+inline constexpr char kServerStreamMethod[] = "/millrace.v1.ConsumerService/Subscribe";
 inline constexpr std::chrono::seconds kTestTimeMax{20};
 
 inline grpc::ByteBuffer ToBuffer(std::string_view text) { return Scatter({Bytes::CopyOf(text)}); }

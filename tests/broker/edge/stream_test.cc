@@ -86,6 +86,30 @@ TEST_F(StreamTest, AfterAHalfClose_TheServiceMayStillWrite) {
   EXPECT_TRUE(stream.Finish().ok());
 }
 
+TEST_F(StreamTest, AMethodThatStreamsAnswersAlone_GetsOneMessage_ThenTheHalfClose) {
+  const auto probe = AddProbe(harness_, kServerStreamMethod, false);
+  harness_.Start();
+  const auto channel = harness_.Connect();
+  grpc::ClientContext context;
+  const grpc::internal::RpcMethod method(kServerStreamMethod,
+                                         grpc::internal::RpcMethod::SERVER_STREAMING, channel);
+  const std::unique_ptr<grpc::ClientReader<grpc::ByteBuffer>> reader(
+      grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(channel.get(), method, &context,
+                                                                    ToBuffer("request")));
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe->half_close_count == 1; }));
+  harness_.OnShard([&] {
+    EXPECT_EQ(probe->messages, std::vector<std::string>{"request"});
+    for (const char* answer : {"one", "two"}) probe->stream->Write({Bytes::CopyOf(answer)});
+    probe->stream->Finish(Status::Ok());
+  });
+  for (const char* answer : {"one", "two"}) {
+    grpc::ByteBuffer buffer;
+    ASSERT_TRUE(reader->Read(&buffer));
+    EXPECT_EQ(ToText(buffer), answer);
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(StreamTest, ACancelledStream_ClosesItsHandler_AlsoWhenItDoesNotRead) {
   for (const bool is_reading : {true, false}) {
     EdgeHarness harness;
