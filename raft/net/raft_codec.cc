@@ -1,7 +1,5 @@
 #include "raft/net/raft_codec.h"
 
-#include <algorithm>
-#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
@@ -9,6 +7,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
 
 namespace millrace::raft::net {
 namespace {
@@ -85,59 +84,6 @@ core::HeartbeatReply Decode(const wire::HeartbeatReply& in) {
   return {.term = Term(in.term()), .read_round = in.read_round()};
 }
 
-Result<core::EntryType> EntryTypeOf(FrameType type) {
-  switch (type) {
-    case FrameType::kNoOp:
-      return core::EntryType::kNoOp;
-    case FrameType::kConfiguration:
-      return core::EntryType::kConfiguration;
-    case FrameType::kRecordBatch:
-    case FrameType::kControllerCommand:
-      return core::EntryType::kCommand;
-    case FrameType::kPayloadElsewhere:
-      break;
-  }
-  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is no log entry");
-}
-
-// One entry, whose header was checked, with its frame.
-Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
-  ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header.type));
-  core::Entry entry{.term = header.term,
-                    .index = header.index,
-                    .type = type,
-                    .chain = header.chain,
-                    .frame = std::move(frame),
-                    .configuration = nullptr};
-  if (type == core::EntryType::kConfiguration) {
-    const Bytes payload = FramePayloadOf(entry.frame, header);
-    ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
-    entry.configuration = std::make_shared<const core::Configuration>(std::move(configuration));
-  }
-  return entry;
-}
-
-void AddVoters(const std::vector<Voter>& voters,
-               google::protobuf::RepeatedPtrField<wire::RaftVoter>* out) {
-  for (const Voter& voter : voters) {
-    wire::RaftVoter* added = out->Add();
-    added->set_broker_id(voter.broker.value());
-    added->set_incarnation(voter.incarnation.value());
-  }
-}
-
-Result<std::vector<Voter>> ReadVoters(
-    const google::protobuf::RepeatedPtrField<wire::RaftVoter>& in) {
-  std::vector<Voter> voters;
-  for (const wire::RaftVoter& voter : in) {
-    voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation())});
-    const bool is_sorted = voters.size() < 2 || voters[voters.size() - 2] < voters.back();
-    if (!is_sorted) return DataLoss("configuration's voters are not sorted, each once");
-    if (voters.back().broker == BrokerId()) return DataLoss("configuration names broker 0");
-  }
-  return voters;
-}
-
 }  // namespace
 
 void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::GroupMessage* out) {
@@ -191,8 +137,7 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
   size_t at = 0;
   Term term_before = append.prev_term;
   for (uint32_t i = 0; i < count; ++i) {
-    const std::string_view rest = body.view().substr(at);
-    ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(rest));
+    ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(body.view().substr(at)));
     const LogIndex expected = append.prev_index + (uint64_t{i} + 1);
     if (header.group.value() != in.group_id() || header.index != expected) {
       return DataLoss("append to group " + std::to_string(in.group_id()) + " at index " +
@@ -211,32 +156,6 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
   }
   if (at != body.size()) return DataLoss("append has bytes behind its last entry");
   return append;
-}
-
-Result<core::Entry> DecodeEntry(const Bytes& bytes) {
-  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(bytes.view()));
-  return MakeEntry(header, bytes.Slice(0, FrameSize(header.payload_size)));
-}
-
-std::string EncodeConfiguration(const core::Configuration& configuration) {
-  wire::RaftConfiguration out;
-  AddVoters(configuration.voters, out.mutable_voters());
-  AddVoters(configuration.outgoing, out.mutable_outgoing());
-  AddVoters(configuration.learners, out.mutable_learners());
-  return out.SerializeAsString();
-}
-
-Result<core::Configuration> DecodeConfiguration(std::string_view payload) {
-  wire::RaftConfiguration in;
-  if (!in.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
-    return DataLoss("configuration entry does not parse");
-  }
-  core::Configuration configuration;
-  ASSIGN_OR_RETURN(configuration.voters, ReadVoters(in.voters()));
-  ASSIGN_OR_RETURN(configuration.outgoing, ReadVoters(in.outgoing()));
-  ASSIGN_OR_RETURN(configuration.learners, ReadVoters(in.learners()));
-  if (configuration.voters.empty()) return DataLoss("configuration has no voters");
-  return configuration;
 }
 
 }  // namespace millrace::raft::net

@@ -1,5 +1,5 @@
 // Raft messages to and from the peers' wire. Small ones are protobufs; entries travel as their
-// frames, byte for byte, and stay slices of the one buffer they were received into.
+// frames, byte for byte (raft/codec), and stay slices of the one buffer they were received into.
 //
 // Pure; any thread. Decoding checks everything: both checksums of each entry, and that the entries
 // are those that the message says. What is wrong is DATA_LOSS.
@@ -30,13 +30,5 @@ Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in);
 wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,
                                     std::vector<Bytes>* body);
 Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const Bytes& body);
-
-// The entry whose frame `bytes` begins with, padding included: for whoever reads frames back. The
-// frame's checksums must hold.
-Result<core::Entry> DecodeEntry(const Bytes& bytes);
-
-// The payload of a configuration entry.
-std::string EncodeConfiguration(const core::Configuration& configuration);
-Result<core::Configuration> DecodeConfiguration(std::string_view payload);
 
 }  // namespace millrace::raft::net

@@ -59,7 +59,8 @@ class LogStore {
   virtual ~LogStore() = default;
 
   // Makes the writes durable with one sync, after all earlier ones; then calls `durable`.
-  // Completions come in the order of the calls.
+  // A group's completions come in the order of its calls; a write of hard states and no-ops alone
+  // may overtake other groups' bulk.
   virtual void Write(std::vector<GroupWrite> writes, Task durable) = 0;
 
   // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown

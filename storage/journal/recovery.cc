@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -13,20 +14,6 @@ namespace {
 constexpr uint64_t kReadPieceBytes = 1 << 20;
 // Long after every opening is done.
 constexpr Duration kKeeperPeriod = std::chrono::hours(1);
-
-raft::core::EntryType EntryTypeOf(FrameType type) {
-  switch (type) {
-    case FrameType::kNoOp:
-      return raft::core::EntryType::kNoOp;
-    case FrameType::kConfiguration:
-      return raft::core::EntryType::kConfiguration;
-    case FrameType::kRecordBatch:
-    case FrameType::kControllerCommand:
-    case FrameType::kPayloadElsewhere:
-      break;
-  }
-  return raft::core::EntryType::kCommand;
-}
 
 std::string ParentOf(const std::string& directory) {
   const size_t slash = directory.rfind('/');
@@ -248,11 +235,12 @@ JournalState Recovery::TakeState() {
     for (auto& [index, frame] : replayed.frames) {
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());
       CHECK(header.ok()) << header.status();
-      group.entries.push_back({.term = header->term,
-                               .index = index,
-                               .type = EntryTypeOf(header->type),
-                               .chain = header->chain,
-                               .frame = std::move(frame)});
+      Result<raft::core::Entry> entry = raft::MakeEntry(*header, std::move(frame));
+      if (!entry.ok()) {
+        group.health = entry.status().With("read entry " + std::to_string(index.value()));
+        break;
+      }
+      group.entries.push_back(std::move(entry).value());
     }
   }
   return state;

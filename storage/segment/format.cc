@@ -20,21 +20,6 @@ uint32_t CrcOf(T value) {
 
 constexpr std::string_view kSuffix = ".segment";
 
-Result<raft::core::EntryType> TypeOf(FrameType type) {
-  switch (type) {
-    case FrameType::kNoOp:
-      return raft::core::EntryType::kNoOp;
-    case FrameType::kConfiguration:
-      return raft::core::EntryType::kConfiguration;
-    case FrameType::kRecordBatch:
-    case FrameType::kControllerCommand:
-      return raft::core::EntryType::kCommand;
-    case FrameType::kPayloadElsewhere:
-      break;
-  }
-  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is not known");
-}
-
 }  // namespace
 
 std::string SegmentDirectory(RaftGroupId group) {
@@ -114,22 +99,6 @@ Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
     return DataLoss("segment footer is another segment's");
   }
   return footer;
-}
-
-Result<raft::core::Entry> ParseEntry(const Bytes& frame) {
-  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(frame.view()));
-  const uint64_t used = kFrameHeaderSize + header.payload_size;
-  const std::string_view padding = frame.view().substr(used, FrameSize(header.payload_size) - used);
-  if (padding.find_first_not_of('\0') != std::string_view::npos) {
-    return DataLoss("frame has padding that is not zero");
-  }
-  ASSIGN_OR_RETURN(const raft::core::EntryType type, TypeOf(header.type));
-  return raft::core::Entry{.term = header.term,
-                           .index = header.index,
-                           .type = type,
-                           .chain = header.chain,
-                           .frame = frame.Slice(0, FrameSize(header.payload_size)),
-                           .configuration = nullptr};
 }
 
 Status CheckFollows(const SegmentEnd& end, RaftGroupId group, const FrameHeader& header) {

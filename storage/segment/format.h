@@ -18,7 +18,6 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "proto/frame/frame.h"
-#include "raft/core/entry.h"
 #include "storage/journal/records.h"
 
 namespace millrace::storage {
@@ -60,9 +59,6 @@ std::optional<SegmentTrailer> ParseSegmentTrailer(std::string_view bytes);
 Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
                                                        const SegmentTrailer& trailer,
                                                        RaftGroupId group, LogIndex first_index);
-
-// The entry in `frame`, sharing it. DATA_LOSS if it is damaged, padding included.
-Result<raft::core::Entry> ParseEntry(const Bytes& frame);
 
 // Whether the entry with this header follows `end` in the group: index, term, offset and chain
 // (design D6: asserted at append, recovery and read). DATA_LOSS if not.

@@ -2,7 +2,8 @@
 // entries again at start and reading them back have in common.
 //
 // On the executor of the file's file system; keeps itself and the file alive until `done`, which is
-// called once. Checks frame headers, not payloads: that is for who takes the frame (ParseEntry).
+// called once. Checks frame headers, not payloads: that is for who takes the frame
+// (raft::DecodeEntry).
 //
 //   FrameCursor::Walk(file, {.begin = 32, .end = size, .piece_bytes = 1 << 20},
 //                     [](const FrameHeader& header, const Bytes& frame) -> Result<bool> { ... },

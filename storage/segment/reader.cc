@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
 
@@ -93,7 +94,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       return DataLoss("another entry lies where entry " + std::to_string(request_.first.value()) +
                       " is looked for");
     }
-    ASSIGN_OR_RETURN(Entry entry, ParseEntry(frame));
+    ASSIGN_OR_RETURN(Entry entry, raft::DecodeEntry(frame));
     end_ = EndAfter(header);
     bytes_ += frame.size();
     entries_.push_back(std::move(entry));

@@ -10,6 +10,7 @@
 
 #include <glog/logging.h>
 
+#include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
 
@@ -179,7 +180,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
         [self = shared_from_this()](const FrameHeader& header, const Bytes& frame) -> Result<bool> {
           if (self->reached() == self->end_.index) return false;
           RETURN_IF_ERROR(CheckFollows(self->segments_->end_, self->segments_->group_, header));
-          if (Result<raft::core::Entry> entry = ParseEntry(frame); !entry.ok()) {
+          if (Result<raft::core::Entry> entry = raft::DecodeEntry(frame); !entry.ok()) {
             return entry.status();
           }
           self->segments_->Note(header, self->position_);

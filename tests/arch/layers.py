@@ -9,7 +9,7 @@ To widen the layer table takes an ADR in docs/adr.
 _BASE = {"proto/base"}
 _RUNTIME = _BASE | {"raft/runtime"}
 _RAFT = _RUNTIME | {"proto/frame", "raft/core", "raft/ports"}
-_STORAGE = _RAFT | {"storage/file", "millrace/internal/v1"}
+_STORAGE = _RAFT | {"raft/codec", "storage/file", "millrace/internal/v1"}
 _PUBLIC = {"millrace/v1"}
 _CONTROLLER = _RAFT | _PUBLIC | {"raft/host", "broker/config", "millrace/internal/v1"}
 _PARTITION = _CONTROLLER | {"proto/record", "broker/controller"}
@@ -22,7 +22,8 @@ LAYERS = {
     "raft/core": _RUNTIME,
     "raft/ports": _RUNTIME | {"raft/core"},
     "raft/host": _RAFT,
-    "raft/net": _RAFT | {"millrace/internal/v1"},
+    "raft/codec": _RUNTIME | {"proto/frame", "raft/core", "millrace/internal/v1"},
+    "raft/net": _RAFT | {"raft/codec", "millrace/internal/v1"},
     "storage/file": _RUNTIME,
     "storage/superblock": _RUNTIME | {"storage/file"},
     "storage/kv": _RUNTIME,

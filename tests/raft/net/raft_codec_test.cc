@@ -128,23 +128,5 @@ TEST(RaftCodec, AppendWhoseEntriesAreNotThoseItNames_IsRefused) {
   EXPECT_FALSE(DecodeGroupAppend(good, body.Slice(0, body.size() - 8)).ok()) << "cut off";
 }
 
-TEST(RaftCodec, Configuration_ComesBackAsItWas) {
-  const core::Configuration joint{
-      .voters = {{BrokerId(1), Incarnation(11)}, {BrokerId(2), Incarnation(22)}},
-      .outgoing = {{BrokerId(1), Incarnation(11)}},
-      .learners = {{BrokerId(3), Incarnation(33)}}};
-  const Result<core::Configuration> decoded = DecodeConfiguration(EncodeConfiguration(joint));
-  ASSERT_TRUE(decoded.ok()) << decoded.status();
-  EXPECT_EQ(*decoded, joint);
-}
-
-TEST(RaftCodec, ConfigurationWithoutVoters_OrOutOfOrder_IsRefused) {
-  EXPECT_FALSE(DecodeConfiguration("").ok());
-  EXPECT_FALSE(DecodeConfiguration("garbage").ok());
-  core::Configuration unsorted;
-  unsorted.voters = {{BrokerId(2), Incarnation(1)}, {BrokerId(1), Incarnation(1)}};
-  EXPECT_FALSE(DecodeConfiguration(EncodeConfiguration(unsorted)).ok());
-}
-
 }  // namespace
 }  // namespace millrace::raft::net

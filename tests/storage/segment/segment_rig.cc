@@ -9,6 +9,7 @@
 
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
 
 namespace millrace::storage {
 
@@ -23,7 +24,7 @@ Entry EntryMaker::Make(FrameHeader header, Buffer buffer) {
   header.stored_crc = header.payload_crc;
   header.chain = FrameChain(end_.chain, header);
   end_ = EndAfter(header);
-  Result<Entry> entry = ParseEntry(SealFrame(header, std::move(buffer)));
+  Result<Entry> entry = raft::DecodeEntry(SealFrame(header, std::move(buffer)));
   CHECK(entry.ok()) << entry.status();
   return std::move(*entry);
 }

@@ -1,0 +1,99 @@
+#include "raft/codec/entry_codec.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "millrace/internal/v1/peer.pb.h"
+
+namespace millrace::raft {
+namespace {
+
+namespace wire = ::millrace::internal::v1;
+using VoterFields = google::protobuf::RepeatedPtrField<wire::RaftVoter>;
+
+Result<core::EntryType> EntryTypeOf(FrameType type) {
+  switch (type) {
+    case FrameType::kNoOp:
+      return core::EntryType::kNoOp;
+    case FrameType::kConfiguration:
+      return core::EntryType::kConfiguration;
+    case FrameType::kRecordBatch:
+    case FrameType::kControllerCommand:
+      return core::EntryType::kCommand;
+    case FrameType::kPayloadElsewhere:
+      break;
+  }
+  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is no log entry");
+}
+
+void AddVoters(const std::vector<Voter>& voters, VoterFields* out) {
+  for (const Voter& voter : voters) {
+    wire::RaftVoter* added = out->Add();
+    added->set_broker_id(voter.broker.value());
+    added->set_incarnation(voter.incarnation.value());
+  }
+}
+
+Result<std::vector<Voter>> ReadVoters(const VoterFields& in) {
+  std::vector<Voter> voters;
+  for (const wire::RaftVoter& voter : in) {
+    voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation())});
+    const bool is_sorted = voters.size() < 2 || voters[voters.size() - 2] < voters.back();
+    if (!is_sorted) return DataLoss("configuration's voters are not sorted, each once");
+    if (voters.back().broker == BrokerId()) return DataLoss("configuration names broker 0");
+  }
+  return voters;
+}
+
+}  // namespace
+
+Result<core::Entry> DecodeEntry(const Bytes& bytes) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(bytes.view()));
+  const size_t size = FrameSize(header.payload_size);
+  const size_t used = kFrameHeaderSize + header.payload_size;
+  const std::string_view padding = bytes.view().substr(used, size - used);
+  if (padding.find_first_not_of('\0') != std::string_view::npos) {
+    return DataLoss("frame has padding that is not zero");
+  }
+  return MakeEntry(header, bytes.Slice(0, size));
+}
+
+Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
+  ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header.type));
+  core::Entry entry{.term = header.term,
+                    .index = header.index,
+                    .type = type,
+                    .chain = header.chain,
+                    .frame = std::move(frame),
+                    .configuration = nullptr};
+  if (type == core::EntryType::kConfiguration) {
+    const Bytes payload = FramePayloadOf(entry.frame, header);
+    ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
+    entry.configuration = std::make_shared<const core::Configuration>(std::move(configuration));
+  }
+  return entry;
+}
+
+std::string EncodeConfiguration(const core::Configuration& configuration) {
+  wire::RaftConfiguration out;
+  AddVoters(configuration.voters, out.mutable_voters());
+  AddVoters(configuration.outgoing, out.mutable_outgoing());
+  AddVoters(configuration.learners, out.mutable_learners());
+  return out.SerializeAsString();
+}
+
+Result<core::Configuration> DecodeConfiguration(std::string_view payload) {
+  wire::RaftConfiguration in;
+  if (!in.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+    return DataLoss("configuration entry does not parse");
+  }
+  core::Configuration configuration;
+  ASSIGN_OR_RETURN(configuration.voters, ReadVoters(in.voters()));
+  ASSIGN_OR_RETURN(configuration.outgoing, ReadVoters(in.outgoing()));
+  ASSIGN_OR_RETURN(configuration.learners, ReadVoters(in.learners()));
+  if (configuration.voters.empty()) return DataLoss("configuration has no voters");
+  return configuration;
+}
+
+}  // namespace millrace::raft

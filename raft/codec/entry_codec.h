@@ -1,0 +1,32 @@
+// Log entries from the frames that they lie in (proto/frame), and the payload of configuration
+// entries: one reading for the peers' wire, the journal and the segments.
+//
+// Pure; any thread. Bytes are never trusted: what is wrong is DATA_LOSS.
+//
+//   ASSIGN_OR_RETURN(core::Entry entry, DecodeEntry(frame));
+//   frame payload: EncodeConfiguration(configuration)
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "proto/frame/frame.h"
+#include "raft/core/configuration.h"
+#include "raft/core/entry.h"
+
+namespace millrace::raft {
+
+// The entry whose frame `bytes` begins with, sharing it. Both checksums must hold and the padding
+// be zero.
+Result<core::Entry> DecodeEntry(const Bytes& bytes);
+
+// The entry of a frame whose checksums were verified before, with its parsed header.
+Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame);
+
+// The payload of a configuration entry.
+std::string EncodeConfiguration(const core::Configuration& configuration);
+Result<core::Configuration> DecodeConfiguration(std::string_view payload);
+
+}  // namespace millrace::raft

@@ -1,0 +1,78 @@
+#include "raft/codec/entry_codec.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "proto/base/checksum.h"
+
+namespace millrace::raft {
+namespace {
+
+Bytes FrameOf(FrameType type, const std::string& payload) {
+  FrameHeader header{.type = type,
+                     .payload_size = static_cast<uint32_t>(payload.size()),
+                     .group = RaftGroupId(7),
+                     .term = Term(3),
+                     .index = LogIndex(9)};
+  header.payload_crc = header.stored_crc = Crc32c(payload);
+  header.chain = FrameChain(0, header);
+  Buffer buffer = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(buffer), payload.data(), payload.size());
+  return SealFrame(header, std::move(buffer));
+}
+
+core::Configuration Joint() {
+  return {.voters = {{BrokerId(1), Incarnation(11)}, {BrokerId(2), Incarnation(22)}},
+          .outgoing = {{BrokerId(1), Incarnation(11)}},
+          .learners = {{BrokerId(3), Incarnation(33)}}};
+}
+
+TEST(EntryCodec, Entry_SharesItsFrame_AndLeavesWhatFollows) {
+  const Bytes frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
+  const Bytes longer = Bytes::Own(std::string(frame.view()) + "what follows");
+  const Result<core::Entry> entry = DecodeEntry(longer);
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  EXPECT_EQ(entry->term, Term(3));
+  EXPECT_EQ(entry->index, LogIndex(9));
+  EXPECT_EQ(entry->type, core::EntryType::kCommand);
+  EXPECT_EQ(entry->frame.view(), frame.view());
+  EXPECT_EQ(entry->frame.data(), longer.data());
+}
+
+TEST(EntryCodec, Entry_IsRefused_WhenAnyBitIsFlipped_PaddingIncluded) {
+  const Bytes frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
+  for (size_t bit = 0; bit < frame.size() * 8; ++bit) {
+    std::string bytes(frame.view());
+    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_FALSE(DecodeEntry(Bytes::Own(std::move(bytes))).ok()) << bit;
+  }
+}
+
+TEST(EntryCodec, ConfigurationEntry_CarriesItsConfiguration) {
+  const Bytes frame = FrameOf(FrameType::kConfiguration, EncodeConfiguration(Joint()));
+  const Result<core::Entry> entry = DecodeEntry(frame);
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  ASSERT_NE(entry->configuration, nullptr);
+  EXPECT_EQ(*entry->configuration, Joint());
+  EXPECT_FALSE(DecodeEntry(FrameOf(FrameType::kConfiguration, "garbage")).ok());
+}
+
+TEST(EntryCodec, Configuration_ComesBackAsItWas) {
+  const Result<core::Configuration> decoded = DecodeConfiguration(EncodeConfiguration(Joint()));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(*decoded, Joint());
+}
+
+TEST(EntryCodec, ConfigurationWithoutVoters_OrOutOfOrder_IsRefused) {
+  EXPECT_FALSE(DecodeConfiguration("").ok());
+  EXPECT_FALSE(DecodeConfiguration("garbage").ok());
+  core::Configuration unsorted;
+  unsorted.voters = {{BrokerId(2), Incarnation(1)}, {BrokerId(1), Incarnation(1)}};
+  EXPECT_FALSE(DecodeConfiguration(EncodeConfiguration(unsorted)).ok());
+}
+
+}  // namespace
+}  // namespace millrace::raft
