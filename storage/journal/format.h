@@ -30,6 +30,7 @@ inline constexpr uint64_t kRecordAlignment = 8;
 enum BlockFlags : uint16_t {
   kHeadBlock = 1,    // the first of a file: a checkpoint
   kMarkerBlock = 2,  // without records: says only what is durable
+  kLackingHead = 4,  // of a head: damage before it may have taken groups that it does not list
 };
 
 struct BlockHeader {

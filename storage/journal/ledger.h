@@ -62,12 +62,15 @@ class Ledger {
   const GroupLedger& at(RaftGroupId group) const { return groups_.at(group); }
   const Groups& groups() const { return groups_; }
   const std::set<RaftGroupId>& removed() const { return removed_; }
+  bool may_lack_groups() const { return may_lack_groups_; }
 
   // Recovery's: the group as replay found it.
   void Restore(RaftGroupId group, GroupLedger state);
   void RestoreRemoved(RaftGroupId group) { removed_.insert(group); }
   // A group whose creation is lost: it must not be created again, or it would vote anew.
   void RestoreNameless(RaftGroupId group) { nameless_.insert(group); }
+  // Damage may have taken groups without a trace; every checkpoint says so from here on.
+  void RestoreMayLackGroups() { may_lack_groups_ = true; }
 
   // What was just put into a block. Pre of those on a group: IsLive, unless said.
   void Create(const raft::ReplicaRecord& record);
@@ -118,6 +121,7 @@ class Ledger {
   Groups groups_;
   std::set<RaftGroupId> removed_;
   std::set<RaftGroupId> nameless_;
+  bool may_lack_groups_ = false;
   std::map<uint64_t, Pins> pins_;  // by file
 };
 

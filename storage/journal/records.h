@@ -70,7 +70,7 @@ struct GroupState {
   TruncationEpoch epoch;
   SegmentEnd segment_end;
   // The entries segment_end.index + 1 and up, without gaps, each linked to the one before by its
-  // chain. `configuration` is not decoded here; it is in the frame's payload.
+  // chain.
   std::vector<raft::core::Entry> entries;
   // Not ok: in doubt. Hard state and entries may be older than what this replica has promised; it
   // must stay silent (design D4). The message names file and place.
@@ -95,6 +95,7 @@ struct JournalState {
   std::vector<Damage> damage;
   // Bytes were lost that no later checkpoint makes up for: a group may have been created there of
   // which nothing else is left. Whoever creates replicas must not take such a one for a new one.
+  // Kept across restarts: the directory has to be wiped.
   bool may_lack_groups = false;
 };
 

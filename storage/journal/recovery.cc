@@ -185,6 +185,7 @@ void Recovery::BeginFirstFile() {
   }
   for (const RaftGroupId group : replayed_.removed) journal.ledger_.RestoreRemoved(group);
   for (const RaftGroupId group : replayed_.nameless) journal.ledger_.RestoreNameless(group);
+  if (replayed_.may_lack_groups) journal.ledger_.RestoreMayLackGroups();
   for (auto& [group, state] : replayed_.groups) journal.ledger_.Restore(group, state.ledger);
   journal.next_file_ = replayed_.next_file;
   journal.next_lsn_ = replayed_.end_lsn + 1;

@@ -95,7 +95,9 @@ void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
   const Bytes bytes = file.image->bytes.Slice(block.position, block.header.length);
   const std::optional<BlockView> view = ParseBlock(bytes.view());
   CHECK(view.has_value());
-  if ((block.header.flags & kHeadBlock) != 0) out_.may_lack_groups = false;
+  if ((block.header.flags & kHeadBlock) != 0) {
+    out_.may_lack_groups = (block.header.flags & kLackingHead) != 0;
+  }
   const Status status = groups_.ApplyBlock(*view, bytes, block.position);
   if (!status.ok()) {
     Lose(file.image->name, block.position, block.header.lsn, std::string(status.message()));

@@ -48,7 +48,8 @@ void Journal::WriteHead(JournalFile file) {
   live_[sequence] = std::move(file);
   oldest_file_ = std::min(ledger_.OldestPinned().value_or(sequence), sequence);
   position_ = 0;
-  BlockWriter writer = StartBlocks(kHeadBlock, UINT32_MAX);
+  const uint16_t flags = ledger_.may_lack_groups() ? kHeadBlock | kLackingHead : kHeadBlock;
+  BlockWriter writer = StartBlocks(flags, UINT32_MAX);
   ledger_.WriteCheckpoint(head, &writer);
   WriteBlocks(std::move(writer), [this] { OnHeadSynced(); });
 }

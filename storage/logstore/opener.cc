@@ -128,7 +128,8 @@ void JournalLogStore::Opener::Finish() {
     LOG(ERROR) << "a group's creation record was lost to damage; it stays silent group=" << id;
   }
   LOG_IF(ERROR, state_.may_lack_groups)
-      << "damage may have taken replicas without a trace: this broker makes no new ones";
+      << "damage may have taken replicas without a trace: this broker makes no new ones "
+         "until its data directory is wiped";
   store_->WatchDisk();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
 }

@@ -69,6 +69,7 @@ std::string PlayDamage(uint64_t seed, bool* was_found) {
   *was_found = !rig.recovered().damage.empty();
   // The next start finds the same: what is in doubt stays so, what is not does not become so.
   const uint64_t healthy = rig.healthy_groups();
+  const bool lacked_groups = rig.recovered().may_lack_groups;
   rig.RunFor(std::chrono::milliseconds(100));
   rig.PowerLoss();
   const Status again = rig.Start();
@@ -77,6 +78,9 @@ std::string PlayDamage(uint64_t seed, bool* was_found) {
   if (*was_found && still_wrong == "silent, but no damage is named") return "";
   if (!still_wrong.empty()) return hurt + ", second start: " + still_wrong;
   if (rig.healthy_groups() != healthy) return hurt + ": the second start doubts other groups";
+  if (lacked_groups && !rig.recovered().may_lack_groups) {
+    return hurt + ": the second start forgot that groups may be missing";
+  }
   return "";
 }
 
