@@ -20,6 +20,7 @@
 #include "broker/edge/grpc_edge.h"
 #include "broker/node/broker.h"
 #include "client/cli/cli.h"
+#include "proto/base/mutants.h"
 #include "raft/runtime/loop_thread.h"
 #include "raft/runtime/random.h"
 #include "raft/runtime/real_clock.h"
@@ -176,7 +177,21 @@ Status Server::Run(const sigset_t& signals) {
   return status;
 }
 
+// In a test build, the environment may break the server deliberately (proto/base/mutants.h).
+Status TakeMutantFromEnvironment() {
+#if defined(MILLRACE_MUTANTS)
+  const char* name = std::getenv("MILLRACE_MUTANT");
+  if (name == nullptr || *name == '\0') return Status::Ok();
+  if (!SetMutant(name)) {
+    return InvalidArgument("MILLRACE_MUTANT: there is no broken variant " + std::string(name));
+  }
+  LOG(WARNING) << "this server is broken deliberately mutant=" << name;
+#endif
+  return Status::Ok();
+}
+
 Status RunServer(const broker::config::Texts& flags) {
+  RETURN_IF_ERROR(TakeMutantFromEnvironment());
   ASSIGN_OR_RETURN(const ServerConfig config,
                    broker::config::LoadServerConfig(flags, Environment()));
   ASSIGN_OR_RETURN(const storage::DirectoryLock lock,

@@ -3,25 +3,28 @@
 // the build sets MILLRACE_MUTANTS (the test presets); in a release MILLRACE_MUTANT(x) is the
 // constant false and this header adds no code.
 //
-// Set by a simulation before it starts; read on its thread.
+// Set by a simulation, or by main() from the environment, before anything starts; only read after.
 //
 //   if (entry.term != term_ && !MILLRACE_MUTANT(kCommitOlderTerm)) return;
 #pragma once
+
+#include <string_view>
+#include <utility>
 
 namespace millrace {
 
 enum class Mutant {
   kNone,
-  kAcknowledgeBeforeFsync,    // a follower's append reply does not wait for its disk
-  kVoteNotPersisted,          // a vote leaves before it is durable, and is not written
-  kLeaderCountsUnsyncedSelf,  // the leader counts its own append before it is durable
-  kCommitOlderTerm,           // an entry of an older term is committed by counting (Raft §5.4.2)
-  kTruncateMatchingTail,      // a late append cuts entries that match
+  kAckBeforeFsync,                // the journal reports durable without fdatasync
+  kFollowerAcknowledgesUnsynced,  // a follower's append reply does not wait for its disk
+  kVoteNotPersisted,              // a vote leaves before it is durable, and is not written
+  kLeaderCountsUnsyncedSelf,      // the leader counts its own append before it is durable
+  kCommitOlderTerm,       // an entry of an older term is committed by counting (Raft §5.4.2)
+  kTruncateMatchingTail,  // a late append cuts entries that match
   kLateCompletionMarksRewritten,  // a completion from before a truncation counts for what replaced
                                   // it
   kCutAtFirstBadChecksum,         // recovery takes any damage for a torn tail
   kSequencesLostOnLeaderChange,   // a new leader forgets the producers' sequences
-  kJournalSkipsSync,              // the journal reports durable without fdatasync
   kRecycleBeforeCheckpoint,       // a journal file is recycled before a later checkpoint is synced
   kIgnoreTruncationEpoch,         // replay takes entries older than their group's epoch
   kSkipDirectorySync,             // a new file's directory entry is not synced
@@ -34,8 +37,45 @@ enum class Mutant {
 #if defined(MILLRACE_MUTANTS)
 inline Mutant active_mutant = Mutant::kNone;
 #define MILLRACE_MUTANT(name) (::millrace::active_mutant == ::millrace::Mutant::name)
+
+// Every variant by the name that simulators, tests and MILLRACE_MUTANT in the environment take.
+inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
+    {"ack_before_fsync", Mutant::kAckBeforeFsync},
+    {"follower_acknowledges_unsynced", Mutant::kFollowerAcknowledgesUnsynced},
+    {"vote_not_persisted", Mutant::kVoteNotPersisted},
+    {"leader_counts_unsynced_self", Mutant::kLeaderCountsUnsyncedSelf},
+    {"commit_older_term", Mutant::kCommitOlderTerm},
+    {"truncate_matching_tail", Mutant::kTruncateMatchingTail},
+    {"late_completion_marks_rewritten", Mutant::kLateCompletionMarksRewritten},
+    {"cut_at_first_bad_checksum", Mutant::kCutAtFirstBadChecksum},
+    {"sequences_lost_on_leader_change", Mutant::kSequencesLostOnLeaderChange},
+    {"recycle_before_checkpoint", Mutant::kRecycleBeforeCheckpoint},
+    {"ignore_truncation_epoch", Mutant::kIgnoreTruncationEpoch},
+    {"skip_directory_sync", Mutant::kSkipDirectorySync},
+    {"vote_ignores_log", Mutant::kVoteIgnoresLog},
+    {"leader_keeps_talking_without_quorum", Mutant::kLeaderKeepsTalkingWithoutQuorum},
+    {"lost_window_is_never_probed", Mutant::kLostWindowIsNeverProbed},
+    {"read_without_round", Mutant::kReadWithoutRound},
+};
+
+// Turns the named variant on, for the process; false if there is none of that name.
+inline bool SetMutant(std::string_view name) {
+  for (const auto& [known, mutant] : kMutantNames) {
+    if (known != name) continue;
+    active_mutant = mutant;
+    return true;
+  }
+  return false;
+}
+inline std::string_view NameOf(Mutant mutant) {
+  for (const auto& [name, known] : kMutantNames) {
+    if (known == mutant) return name;
+  }
+  return "none";
+}
 #else
 #define MILLRACE_MUTANT(name) false
+inline bool SetMutant(std::string_view) { return false; }
 #endif
 
 }  // namespace millrace

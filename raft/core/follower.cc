@@ -43,7 +43,7 @@ void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
                           .index = std::max(last_new, std::min(commit_index_, request.prev_index)),
                           .hint_index = LogIndex(),
                           .hint_term = Term()};
-  if (MILLRACE_MUTANT(kAcknowledgeBeforeFsync)) return SendNow(from, reply);
+  if (MILLRACE_MUTANT(kFollowerAcknowledgesUnsynced)) return SendNow(from, reply);
   SendWhenDurable(from, reply, reply.index);
 }
 

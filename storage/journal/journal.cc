@@ -257,7 +257,7 @@ void Journal::WriteBlocks(BlockWriter writer, Task synced) {
       [alive = alive_, this, file, on_synced = std::move(on_synced)](const Status& status) mutable {
         if (!*alive) return;
         if (!status.ok()) return Fail(status);
-        if (MILLRACE_MUTANT(kJournalSkipsSync)) return on_synced(Status::Ok());
+        if (MILLRACE_MUTANT(kAckBeforeFsync)) return on_synced(Status::Ok());
         file->Sync(std::move(on_synced));
       });
 }

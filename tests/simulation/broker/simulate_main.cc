@@ -2,7 +2,7 @@
 //
 //   simulate_broker --seeds=20              # 1 to 20
 //   simulate_broker --seed=42 --verbose
-//   simulate_broker --seed=42 --mutant=SequencesLostOnLeaderChange
+//   simulate_broker --seed=42 --mutant=sequences_lost_on_leader_change
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -10,7 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
 
-#include "tests/simulation/broker/mutants.h"
+#include "proto/base/mutants.h"
 #include "tests/simulation/broker/run.h"
 
 int main(int argc, char** argv) {
@@ -32,8 +32,8 @@ int main(int argc, char** argv) {
   app.add_flag("--verbose", is_verbose, "Say what happens");
   CLI11_PARSE(app, argc, argv);
   if (is_verbose) FLAGS_minloglevel = google::GLOG_INFO;
-  if (!mutant.empty() && !millrace::sim::SetBrokerMutant(mutant)) {
-    std::fprintf(stderr, "simulate_broker: there is no mutant %s\n", mutant.c_str());
+  if (!mutant.empty() && !millrace::SetMutant(mutant)) {
+    std::fprintf(stderr, "simulate_broker: this build has no mutant %s\n", mutant.c_str());
     return 2;
   }
   if (seed != 0) {

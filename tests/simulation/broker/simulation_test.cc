@@ -2,13 +2,13 @@
 // variant that belongs to this level must be found.
 
 #include <cstdlib>
+#include <iostream>
 #include <string>
 
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include "proto/base/mutants.h"
-#include "tests/simulation/broker/mutants.h"
 #include "tests/simulation/broker/run.h"
 
 namespace millrace::sim {
@@ -72,24 +72,25 @@ bool IsFoundBySeed(uint64_t seed) {
   return is_found;
 }
 
-class BrokenVariant : public SimulationTest, public testing::WithParamInterface<const char*> {};
+class BrokenVariant : public SimulationTest, public testing::WithParamInterface<Mutant> {};
 
 TEST_P(BrokenVariant, IsFound_WithinABoundedNumberOfSeeds) {
   constexpr uint64_t kSeedsMax = 40;
   GTEST_FLAG_SET(death_test_style, "fast");
-  ASSERT_TRUE(SetBrokerMutant(GetParam()));
+  active_mutant = GetParam();
   for (uint64_t seed = 1; seed <= kSeedsMax; ++seed) {
     if (!IsFoundBySeed(seed)) continue;
     RecordProperty("found_by_seed", static_cast<int>(seed));
-    std::printf("%s found by seed %d\n", GetParam(), static_cast<int>(seed));
+    std::cout << NameOf(GetParam()) << " found by seed " << seed << std::endl;
     return;
   }
-  FAIL() << GetParam() << " was not found by seeds 1 to " << kSeedsMax;
+  FAIL() << NameOf(GetParam()) << " was not found by seeds 1 to " << kSeedsMax;
 }
 
 INSTANTIATE_TEST_SUITE_P(WholeBrokers, BrokenVariant,
-                         testing::Values("JournalSkipsSync", "SequencesLostOnLeaderChange"),
-                         [](const auto& variant) { return std::string(variant.param); });
+                         testing::Values(Mutant::kAckBeforeFsync,
+                                         Mutant::kSequencesLostOnLeaderChange),
+                         [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace
 }  // namespace millrace::sim

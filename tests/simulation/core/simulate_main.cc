@@ -2,7 +2,7 @@
 //
 //   simulate_core --seeds=1000            # 1 to 1000
 //   simulate_core --seed=42               # one, with its counters
-//   simulate_core --seed=42 --mutant=VoteNotPersisted
+//   simulate_core --seed=42 --mutant=vote_not_persisted
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -12,9 +12,9 @@
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
 
+#include "proto/base/mutants.h"
 #include "raft/runtime/real_clock.h"
 #include "tests/simulation/core/cluster.h"
-#include "tests/simulation/core/mutants.h"
 
 namespace {
 
@@ -93,23 +93,12 @@ int main(int argc, char** argv) {
   app.add_option("--first", flags.first, "First seed");
   app.add_option("--seeds", flags.seeds, "How many seeds");
   app.add_option("--seconds", flags.seconds, "Run seeds for this long instead");
-  app.add_option("--mutant", flags.mutant, "Break the core deliberately, e.g. VoteNotPersisted");
+  app.add_option("--mutant", flags.mutant, "Break the core deliberately, e.g. vote_not_persisted");
   CLI11_PARSE(app, argc, argv);
-#if defined(MILLRACE_MUTANTS)
-  if (!flags.mutant.empty()) {
-    const auto mutant = millrace::simulation::core::CoreMutantNamed(flags.mutant);
-    if (!mutant) {
-      std::cerr << "unknown mutant " << flags.mutant << "\n";
-      return 2;
-    }
-    millrace::active_mutant = *mutant;
-    current_mutant = flags.mutant;
-  }
-#else
-  if (!flags.mutant.empty()) {
-    std::cerr << "this build has no mutants\n";
+  if (!flags.mutant.empty() && !millrace::SetMutant(flags.mutant)) {
+    std::cerr << "this build has no mutant " << flags.mutant << "\n";
     return 2;
   }
-#endif
+  current_mutant = flags.mutant;
   return RunSeeds(flags);
 }

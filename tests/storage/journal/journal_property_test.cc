@@ -83,8 +83,7 @@ TEST_P(JournalMutants, IsFound_WithinAThousandSeeds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, JournalMutants,
-                         testing::Values(Mutant::kJournalSkipsSync,
-                                         Mutant::kRecycleBeforeCheckpoint,
+                         testing::Values(Mutant::kAckBeforeFsync, Mutant::kRecycleBeforeCheckpoint,
                                          Mutant::kIgnoreTruncationEpoch,
                                          Mutant::kSkipDirectorySync));
 

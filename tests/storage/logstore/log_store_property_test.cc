@@ -103,7 +103,7 @@ TEST_P(LogStoreMutants, IsFound_WithinFiveHundredSeeds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
-                         testing::Values(Mutant::kJournalSkipsSync, Mutant::kSkipDirectorySync));
+                         testing::Values(Mutant::kAckBeforeFsync, Mutant::kSkipDirectorySync));
 
 }  // namespace
 }  // namespace millrace::storage
