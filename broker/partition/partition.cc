@@ -111,6 +111,9 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
                     .first_sequence = view.first_sequence,
                     .payload_crc = crc,
                     .stored_crc = crc};
+  if (view.has_untimed_records) {
+    draft.max_timestamp_ms = std::max(draft.max_timestamp_ms, draft.append_time_ms);
+  }
   Buffer frame = AllocateFrame(batch.size());
   std::memcpy(FramePayload(frame), batch.data(), batch.size());
   const Result<LogIndex> index = environment_.host.Propose(group_, draft, std::move(frame));
@@ -166,16 +169,18 @@ PartitionOffsets Partition::offsets_now() const {
           .leader_epoch = leadership_.term};
 }
 
-void Partition::Offsets(MoveFunction<void(Result<PartitionOffsets>)> done) {
-  environment_.host.ReadBarrier(
-      group_, [this, alive = is_alive_, done = std::move(done)](Status status) mutable {
-        if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
-        if (!status.ok()) {
-          done(std::move(status));
-        } else {
-          done(offsets_now());
-        }
-      });
+void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
+  environment_.host.ReadBarrier(group_, [this, timestamp_ms, alive = is_alive_,
+                                         done = std::move(done)](Status status) mutable {
+    if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+    if (!status.ok()) {
+      done(std::move(status));
+    } else if (timestamp_ms.has_value()) {
+      FindTimestamp(*timestamp_ms, offsets_now(), std::move(done));
+    } else {
+      done(offsets_now());
+    }
+  });
 }
 
 void Partition::Read(const ReadRequest& request, ReadDone done) {
@@ -193,7 +198,7 @@ void Partition::Read(const ReadRequest& request, ReadDone done) {
 }
 
 void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
-  Offsets([offset, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+  Offsets(std::nullopt, [offset, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
     if (!offsets.ok()) {
       done(offsets.status());
     } else if (offset >= offsets->log_start && offset <= offsets->high_watermark) {
@@ -307,6 +312,7 @@ void Partition::Apply(const Entry& entry) {
   last_append_time_ms_ = header.append_time_ms;
   if (header.type == FrameType::kRecordBatch) {
     next_offset_ += header.offset_span;
+    NoteTime(entry.index, header);
     if (header.producer_id != ProducerId()) {
       producers_.Apply(header.producer_id, header.producer_epoch,
                        {.first_sequence = header.first_sequence,

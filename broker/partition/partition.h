@@ -16,12 +16,15 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "broker/partition/producer_table.h"
+#include "broker/partition/time_index.h"
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/frame/frame.h"
 #include "proto/record/record_batch.h"
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
@@ -42,6 +45,9 @@ struct PartitionOffsets {
   Offset log_start;
   Offset high_watermark;
   Term leader_epoch;
+  // Where a reader of the time that was asked for begins; the high watermark if no record is as
+  // new.
+  std::optional<Offset> timestamp_offset;
 };
 
 // Committed batches in order; each entry's frame holds one (proto/frame).
@@ -60,6 +66,7 @@ struct ReadRequest {
 
 using ProduceDone = MoveFunction<void(Result<ProduceOutcome>)>;
 using ReadDone = MoveFunction<void(Result<ReadOutcome>)>;
+using OffsetsDone = MoveFunction<void(Result<PartitionOffsets>)>;
 
 class Partition final : public raft::StateMachine {
  public:
@@ -86,8 +93,10 @@ class Partition final : public raft::StateMachine {
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
   // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
   void Read(const ReadRequest& request, ReadDone done);
-  // The offsets at this moment, after a read barrier.
-  void Offsets(MoveFunction<void(Result<PartitionOffsets>)> done);
+  // The offsets at this moment, after a read barrier. With a time, milliseconds since 1970, also
+  // the first record that is not older: by its timestamp, or its batch's append time if it has
+  // none.
+  void Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done);
 
   // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
   // lost. Pre: offset >= high_watermark(). The waiter's id, never 0.
@@ -128,6 +137,9 @@ class Partition final : public raft::StateMachine {
   void RefuseOutOfRange(Offset offset, ReadDone done);
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
+  void FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
+  std::optional<raft::core::Entry> FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const;
+  void NoteTime(LogIndex index, const FrameHeader& header);
   void WakeWaiters(bool all);
 
   const RaftGroupId group_;
@@ -135,6 +147,7 @@ class Partition final : public raft::StateMachine {
   Environment environment_;
   uint32_t batch_bytes_max_ = kBatchBytesMaxDefault;
   ProducerTable producers_;
+  TimeIndex times_;
   Offset next_offset_;
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;

@@ -73,14 +73,18 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
   TimerId timer_;
 };
 
-Result<PartitionOffsets> ParseOffsets(const Bytes& body) {
+Result<PartitionOffsets> ParseOffsets(const Bytes& body, bool has_timestamp) {
   PartitionOffsetsReply reply;
-  if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+  if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size())) ||
+      reply.has_timestamp_offset() != has_timestamp) {
     return Internal("the leader's answer cannot be read");
   }
-  return PartitionOffsets{.log_start = Offset(reply.log_start_offset()),
-                          .high_watermark = Offset(reply.high_watermark()),
-                          .leader_epoch = Term(reply.leader_epoch())};
+  PartitionOffsets offsets{.log_start = Offset(reply.log_start_offset()),
+                           .high_watermark = Offset(reply.high_watermark()),
+                           .leader_epoch = Term(reply.leader_epoch()),
+                           .timestamp_offset = std::nullopt};
+  if (reply.has_timestamp_offset()) offsets.timestamp_offset = Offset(reply.timestamp_offset());
+  return offsets;
 }
 
 Result<RemoteRead> ParseRead(const Bytes& body) {
@@ -90,7 +94,8 @@ Result<RemoteRead> ParseRead(const Bytes& body) {
   }
   RemoteRead read{.offsets = {.log_start = Offset(reply.log_start_offset()),
                               .high_watermark = Offset(reply.high_watermark()),
-                              .leader_epoch = Term(reply.leader_epoch())},
+                              .leader_epoch = Term(reply.leader_epoch()),
+                              .timestamp_offset = std::nullopt},
                   .next_offset = Offset(reply.next_offset()),
                   .batches = {}};
   if (!reply.batches().empty()) {
@@ -100,6 +105,27 @@ Result<RemoteRead> ParseRead(const Bytes& body) {
 }
 
 }  // namespace
+
+std::optional<int64_t> TimestampOf(const v1::Position& position) {
+  if (!position.has_timestamp_ms()) return std::nullopt;
+  return position.timestamp_ms();
+}
+
+Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets) {
+  switch (position.at_case()) {
+    case v1::Position::kOffset:
+      return Offset(position.offset());
+    case v1::Position::kLatest:
+      return offsets.high_watermark;
+    case v1::Position::kTimestampMs:
+      CHECK(offsets.timestamp_offset.has_value());
+      return *offsets.timestamp_offset;
+    case v1::Position::kEarliest:
+    case v1::Position::AT_NOT_SET:
+      break;
+  }
+  return offsets.log_start;
+}
 
 void ConsumerService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.ConsumerService/ListOffsets",
@@ -165,10 +191,10 @@ void ConsumerService::ServeRead(Bytes body, ForwardDone done) {
        });
 }
 
-void ConsumerService::Offsets(RaftGroupId group,
-                              MoveFunction<void(Result<PartitionOffsets>)> done) {
+void ConsumerService::Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms,
+                              OffsetsDone done) {
   if (Partition* partition = context_->LedHere(group)) {
-    return partition->Offsets(std::move(done));
+    return partition->Offsets(timestamp_ms, std::move(done));
   }
   const BrokerId leader = context_->LeaderOf(group);
   if (leader == BrokerId() || leader == context_->self.broker) {
@@ -176,13 +202,15 @@ void ConsumerService::Offsets(RaftGroupId group,
   }
   PartitionOffsetsRequest wire;
   wire.set_group_id(group.value());
+  if (timestamp_ms.has_value()) wire.set_timestamp_ms(*timestamp_ms);
   context_->forwarder.Forward({.to = leader,
                                .method = kForwardOffsets,
                                .body = Bytes::Own(wire.SerializeAsString()),
                                .timeout = kForwardTimeout},
-                              [done = std::move(done)](Result<Bytes> body) mutable {
+                              [has_timestamp = timestamp_ms.has_value(),
+                               done = std::move(done)](Result<Bytes> body) mutable {
                                 if (!body.ok()) return done(body.status());
-                                done(ParseOffsets(*body));
+                                done(ParseOffsets(*body, has_timestamp));
                               });
 }
 
@@ -193,14 +221,20 @@ void ConsumerService::ServeOffsets(Bytes body, ForwardDone done) {
   }
   Partition* partition = context_->LedHere(RaftGroupId(wire.group_id()));
   if (partition == nullptr) return done(context_->NotLeader(RaftGroupId(wire.group_id())));
-  partition->Offsets([done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
-    if (!offsets.ok()) return done(offsets.status());
-    PartitionOffsetsReply reply;
-    reply.set_high_watermark(offsets->high_watermark.value());
-    reply.set_log_start_offset(offsets->log_start.value());
-    reply.set_leader_epoch(offsets->leader_epoch.value());
-    done(Bytes::Own(reply.SerializeAsString()));
-  });
+  std::optional<int64_t> timestamp_ms;
+  if (wire.has_timestamp_ms()) timestamp_ms = wire.timestamp_ms();
+  partition->Offsets(timestamp_ms,
+                     [done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+                       if (!offsets.ok()) return done(offsets.status());
+                       PartitionOffsetsReply reply;
+                       reply.set_high_watermark(offsets->high_watermark.value());
+                       reply.set_log_start_offset(offsets->log_start.value());
+                       reply.set_leader_epoch(offsets->leader_epoch.value());
+                       if (offsets->timestamp_offset.has_value()) {
+                         reply.set_timestamp_offset(offsets->timestamp_offset->value());
+                       }
+                       done(Bytes::Own(reply.SerializeAsString()));
+                     });
 }
 
 void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
@@ -223,6 +257,8 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
     if (!partition.ok()) return call->Fail(partition.status());
     wanted.emplace_back(number, (*partition)->group);
   }
+  std::optional<int64_t> timestamp_ms;
+  if (request.has_timestamp_ms()) timestamp_ms = request.timestamp_ms();
   auto response = std::make_shared<v1::ListOffsetsResponse>();
   auto missing = std::make_shared<size_t>(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) response->add_partitions();
@@ -230,12 +266,15 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
     const auto& [number, group] = wanted[i];
     auto* out = response->mutable_partitions(static_cast<int>(i));
     out->set_partition(number);
-    Offsets(group,
+    Offsets(group, timestamp_ms,
             [this, call, response, missing, out, group = group](Result<PartitionOffsets> offsets) {
               if (offsets.ok()) {
                 out->set_log_start_offset(offsets->log_start.value());
                 out->set_high_watermark(offsets->high_watermark.value());
                 out->set_leader_epoch(offsets->leader_epoch.value());
+                if (offsets->timestamp_offset.has_value()) {
+                  out->set_timestamp_offset(offsets->timestamp_offset->value());
+                }
               } else {
                 ToError(context_->WithLeader(offsets.status(), group), out->mutable_error());
               }

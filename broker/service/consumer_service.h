@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "broker/service/call.h"
 #include "broker/service/context.h"
@@ -19,6 +20,11 @@ struct RemoteRead {
   std::vector<Bytes> batches;
 };
 
+// The time that `position` asks for, if it does.
+std::optional<int64_t> TimestampOf(const v1::Position& position);
+// Where a reader of `position` begins, given what Offsets told of TimestampOf(position).
+Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets);
+
 class ConsumerService {
  public:
   explicit ConsumerService(ServiceContext& context) : context_(&context) {}
@@ -27,8 +33,8 @@ class ConsumerService {
   // Reads committed batches from `offset` on, waiting up to `wait` for the first if there is none.
   void Read(RaftGroupId group, const ReadRequest& request, Duration wait,
             MoveFunction<void(Result<RemoteRead>)> done);
-  // The offsets after a read barrier at the leader.
-  void Offsets(RaftGroupId group, MoveFunction<void(Result<PartitionOffsets>)> done);
+  // The offsets after a read barrier at the leader; see Partition::Offsets.
+  void Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms, OffsetsDone done);
 
  private:
   void ListOffsets(std::shared_ptr<Call> call);

@@ -135,32 +135,20 @@ void FetchStream::Add(const v1::FetchPartition& partition) {
 
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
   const Session& session = sessions_[fetch_id];
-  service_->Offsets(session.group, [this, fetch_id, position, generation = session.generation,
-                                    alive = is_alive_](Result<PartitionOffsets> offsets) {
-    if (!*alive || Current(fetch_id, generation) == nullptr) return;
-    OnOffsets(fetch_id, position, offsets);
-    Pump();
-  });
+  service_->Offsets(session.group, TimestampOf(position),
+                    [this, fetch_id, position, generation = session.generation,
+                     alive = is_alive_](Result<PartitionOffsets> offsets) {
+                      if (!*alive || Current(fetch_id, generation) == nullptr) return;
+                      OnOffsets(fetch_id, position, offsets);
+                      Pump();
+                    });
 }
 
 void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
                             const Result<PartitionOffsets>& offsets) {
   if (!offsets.ok()) return Fail(fetch_id, offsets.status());
   Session& session = sessions_[fetch_id];
-  switch (position.at_case()) {
-    case v1::Position::kOffset:
-      session.next_offset = Offset(position.offset());
-      break;
-    case v1::Position::kLatest:
-      session.next_offset = offsets->high_watermark;
-      break;
-    case v1::Position::kEarliest:
-    case v1::Position::AT_NOT_SET:
-      session.next_offset = offsets->log_start;
-      break;
-    case v1::Position::kTimestampMs:
-      return Fail(fetch_id, InvalidArgument("position.timestamp_ms is not served yet"));
-  }
+  session.next_offset = StartOf(position, *offsets);
   session.is_positioned = true;
   Send(fetch_id, *offsets, session.next_offset, {});
 }

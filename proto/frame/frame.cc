@@ -132,6 +132,10 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
   return Crc32c({reinterpret_cast<const char*>(&identity), sizeof(identity)});
 }
 
+bool HasRecordSince(const FrameHeader& header, int64_t timestamp_ms) {
+  return header.offset_span > 0 && header.max_timestamp_ms >= timestamp_ms;
+}
+
 Buffer AllocateFrame(size_t payload_size) {
   const size_t size = FrameSize(payload_size);
   Buffer buffer = Buffer::Allocate(size);

@@ -59,8 +59,9 @@ struct FrameHeader {
   Offset base_offset;
   uint32_t offset_span = 0;
   uint32_t record_count = 0;
-  int64_t append_time_ms = 0;    // stamped by the leader, never below the entry before
-  int64_t max_timestamp_ms = 0;  // of the records
+  int64_t append_time_ms = 0;  // stamped by the leader, never below the entry before
+  // The newest record's time: its timestamp, or append_time_ms where it has none.
+  int64_t max_timestamp_ms = 0;
   ProducerId producer_id;
   uint32_t producer_epoch = 0;
   uint32_t first_sequence = 0;
@@ -73,6 +74,9 @@ struct FrameHeader {
 // term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time and
 // payload_crc.
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
+
+// Whether a record of the entry is not older than `timestamp_ms`.
+bool HasRecordSince(const FrameHeader& header, int64_t timestamp_ms);
 
 // A buffer for a frame with `payload_size` bytes of payload and its padding, header zeroed.
 Buffer AllocateFrame(size_t payload_size);

@@ -186,8 +186,9 @@ Status ReadPayload(WireReader* in, uint8_t tag, std::string_view from_tag, Recor
   return {};
 }
 
-// Iterates over all records; their count and largest timestamp.
-Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms) {
+// Iterates over all records; their count and largest timestamp, and whether any has none.
+Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms,
+                    bool* has_untimed_records) {
   RecordIterator records(batch);
   RecordView record;
   *max_timestamp_ms = 0;
@@ -196,6 +197,7 @@ Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_
       return RecordError(records.records_read() - 1, "offset_delta is the broker's to set");
     }
     *max_timestamp_ms = std::max(*max_timestamp_ms, record.timestamp_ms);
+    *has_untimed_records |= record.timestamp_ms == 0;
   }
   *count = records.records_read();
   return records.status();
@@ -247,7 +249,7 @@ Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition 
   }
   uint32_t count = 0;
   int64_t max_timestamp_ms = 0;
-  RETURN_IF_ERROR(CheckRecords(batch, &count, &max_timestamp_ms));
+  RETURN_IF_ERROR(CheckRecords(batch, &count, &max_timestamp_ms, &batch.has_untimed_records));
   if (count == 0) return Corrupt("it holds no records");
   if (batch.record_count != count && (batch.is_packed || batch.record_count != 0)) {
     return Corrupt("record_count is " + std::to_string(batch.record_count) + ", but there are " +

@@ -37,6 +37,7 @@ struct RecordBatchView {
   BatchCompression compression = BatchCompression::kUnspecified;
   uint32_t checksum = 0;  // of a packed batch
   bool is_packed = false;
+  bool has_untimed_records = false;  // whose timestamp_ms is 0; known once all records are checked
   // The records one after the other, each with tag and length: what `packed` holds, or the batch's
   // end.
   std::string_view records;

@@ -53,6 +53,7 @@ struct RecoveredReplica {
 };
 
 using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
+using IndexDone = MoveFunction<void(Result<LogIndex>)>;
 
 class LogStore {
  public:
@@ -87,6 +88,11 @@ class LogStore {
   // The same, beginning with the entry that holds record `offset`, or the first after it.
   virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                               EntriesDone done) = 0;
+  // The first entry below `before` that lies in segments and has a record that is not older than
+  // `timestamp_ms` (HasRecordSince); 0 if none. Reads one stretch between index points, not the
+  // log.
+  virtual void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, LogIndex before,
+                             IndexDone done) = 0;
   // Entries up to here can be read back with Read; grows. 0 if none.
   virtual LogIndex readable_end(RaftGroupId group) const = 0;
 

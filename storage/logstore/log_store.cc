@@ -256,6 +256,21 @@ void JournalLogStore::ReadFromOffset(RaftGroupId id, Offset offset, uint64_t byt
   });
 }
 
+void JournalLogStore::FindTimestamp(RaftGroupId id, int64_t timestamp_ms, LogIndex before,
+                                    raft::IndexDone done) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  OnSegments([segments = group->segments, timestamp_ms, before, shard = &environment_.shard,
+              done = std::move(done)]() mutable {
+    segments->FindTimestamp(
+        timestamp_ms, before, [shard, done = std::move(done)](Result<LogIndex> found) mutable {
+          shard->Post([done = std::move(done), found = std::move(found)]() mutable {
+            done(std::move(found));
+          });
+        });
+  });
+}
+
 LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
   auto found = groups_.find(id);
   return found == groups_.end() ? LogIndex() : found->second.readable_end;

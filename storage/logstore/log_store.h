@@ -72,6 +72,8 @@ class JournalLogStore final : public raft::LogStore {
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;
+  void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, LogIndex before,
+                     raft::IndexDone done) override;
   LogIndex readable_end(RaftGroupId group) const override;
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) override {
     segment_listener_ = std::move(listener);

@@ -200,6 +200,7 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment,
     out.set_max_timestamp_ms(point.max_timestamp_ms);
     out.set_position(point.position);
   }
+  footer.set_max_timestamp_ms(segment.max_timestamp_ms);
   return footer;
 }
 

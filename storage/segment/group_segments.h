@@ -62,14 +62,17 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Entries from `first` on; see raft::LogStore::Read.
   void Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
   void ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done);
+  // See raft::LogStore::FindTimestamp.
+  void FindTimestamp(int64_t timestamp_ms, LogIndex before, raft::IndexDone done);
 
  private:
   class Recovery;
   class Reader;
+  class Finder;
   struct Point {
     LogIndex index;
     Offset base_offset;
-    int64_t max_timestamp_ms = 0;
+    int64_t max_timestamp_ms = 0;  // of the segment's records up to this entry, with it
     uint64_t position = 0;
   };
   struct Segment {

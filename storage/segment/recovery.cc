@@ -143,6 +143,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     Segment& sealed = segment();
     sealed.last_index = LogIndex(footer.last_index());
     sealed.frames_end = ending.frames_end;
+    sealed.max_timestamp_ms = footer.max_timestamp_ms();
     for (const auto& point : footer.points()) {
       sealed.points.push_back({.index = LogIndex(point.index()),
                                .base_offset = Offset(point.base_offset()),

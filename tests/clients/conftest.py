@@ -1,4 +1,5 @@
 """A real `millrace server` on free loopback ports, and the generated Python modules of its .proto files."""
+import contextlib
 import os
 import pathlib
 import socket
@@ -49,13 +50,12 @@ def binary():
     return path
 
 
-@pytest.fixture(scope="session")
-def server(binary, tmp_path_factory):
-    """A single broker: its address for clients, and how to end it."""
-    folder = tmp_path_factory.mktemp("server")
+@contextlib.contextmanager
+def running_server(binary, folder):
+    """A single broker with its data in `folder`: its address for clients, and its process."""
     client_port, internal_port = free_ports(2)
     address = f"127.0.0.1:{client_port}"
-    with open(folder / "log", "wb") as log:
+    with open(folder / "log", "ab") as log:
         process = subprocess.Popen(
             [binary, "server", "--data-dir", folder / "data", "--listen", address,
              "--internal-listen", f"127.0.0.1:{internal_port}"], stdout=log, stderr=log)
@@ -67,6 +67,13 @@ def server(binary, tmp_path_factory):
             exit_code = process.wait(timeout=20)
     text = (folder / "log").read_text(errors="replace")
     assert exit_code == 0, f"the server ended with {exit_code}:\n{text[-2000:]}"
+
+
+@pytest.fixture(scope="session")
+def server(binary, tmp_path_factory):
+    """The broker that most tests share."""
+    with running_server(binary, tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

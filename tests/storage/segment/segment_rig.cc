@@ -44,6 +44,17 @@ Entry EntryMaker::BatchOf(uint32_t records, std::string_view payload) {
               std::move(buffer));
 }
 
+Entry EntryMaker::BatchAt(int64_t timestamp_ms, uint32_t payload_bytes) {
+  Buffer buffer = AllocateFrame(payload_bytes);
+  std::memset(FramePayload(buffer), 'x', payload_bytes);
+  return Make({.type = FrameType::kRecordBatch,
+               .payload_size = payload_bytes,
+               .offset_span = 1,
+               .record_count = 1,
+               .max_timestamp_ms = timestamp_ms},
+              std::move(buffer));
+}
+
 Entry EntryMaker::NoOp() {
   return Make({.type = FrameType::kNoOp, .flags = kFrameControl}, AllocateFrame(0));
 }
@@ -109,6 +120,11 @@ Result<std::vector<Entry>> SegmentRig::Read(uint64_t first, uint64_t bytes_max) 
 Result<std::vector<Entry>> SegmentRig::ReadFromOffset(int64_t offset, uint64_t bytes_max) {
   return Wait<Result<std::vector<Entry>>>(
       [&](auto done) { segments_->ReadFromOffset(Offset(offset), bytes_max, std::move(done)); });
+}
+
+Result<LogIndex> SegmentRig::FindTimestamp(int64_t timestamp_ms, LogIndex before) {
+  return Wait<Result<LogIndex>>(
+      [&](auto done) { segments_->FindTimestamp(timestamp_ms, before, std::move(done)); });
 }
 
 void SegmentRig::Restart(bool power) {

@@ -30,6 +30,8 @@ class EntryMaker {
 
   raft::core::Entry Batch(uint32_t records, uint32_t payload_bytes, char fill = 'x');
   raft::core::Entry BatchOf(uint32_t records, std::string_view payload);
+  // One record of that time.
+  raft::core::Entry BatchAt(int64_t timestamp_ms, uint32_t payload_bytes);
   raft::core::Entry NoOp();
   void set_term(Term term) { term_ = term; }
   const SegmentEnd& end() const { return end_; }
@@ -64,6 +66,8 @@ class SegmentRig {
 
   Result<std::vector<raft::core::Entry>> Read(uint64_t first, uint64_t bytes_max);
   Result<std::vector<raft::core::Entry>> ReadFromOffset(int64_t offset, uint64_t bytes_max);
+
+  Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before);
 
   // The process ends; with `power` its unsynced writes too.
   void Restart(bool power);

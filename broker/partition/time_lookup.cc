@@ -1,0 +1,93 @@
+// The offset at which a time is first reached: which entry holds it, from the tail's index or the
+// segments', and which of its records.
+
+#include <optional>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "broker/partition/partition.h"
+#include "proto/frame/frame.h"
+
+namespace millrace::broker {
+namespace {
+
+using raft::core::Entry;
+
+// The first record of the entry that is not older than `timestamp_ms`.
+Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
+  const Bytes payload = FramePayloadOf(entry.frame, header);
+  ASSIGN_OR_RETURN(const RecordBatchView batch, ParseRecordBatchHeader(payload.view()));
+  RecordIterator records(batch);
+  RecordView record;
+  while (records.Next(&record)) {
+    const bool has_timestamp = record.timestamp_ms != 0;
+    if ((has_timestamp ? record.timestamp_ms : header.append_time_ms) >= timestamp_ms) {
+      return header.base_offset + (records.records_read() - 1);
+    }
+  }
+  RETURN_IF_ERROR(records.status());
+  return DataLoss("entry " + std::to_string(entry.index.value()) +
+                  " has no record of the time that its frame names");
+}
+
+}  // namespace
+
+// Looks at the tail first: it may shrink while segments are read, and what leaves it is in them.
+void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets,
+                              OffsetsDone done) {
+  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
+  const LogIndex tail_begin = log.prefix().index + 1;
+  auto answer = [timestamp_ms, offsets,
+                 done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
+    if (!entry.ok()) return done(entry.status());
+    PartitionOffsets found = offsets;
+    found.timestamp_offset = offsets.high_watermark;
+    if (entry->has_value()) {
+      const Result<Offset> offset = FirstRecordSince(**entry, timestamp_ms);
+      if (!offset.ok()) return done(offset.status());
+      found.timestamp_offset = *offset;
+    }
+    done(found);
+  };
+  std::optional<Entry> in_tail = FindInTail(timestamp_ms, tail_begin);
+  if (tail_begin == log.first_index()) return answer(std::move(in_tail));
+  environment_.store.FindTimestamp(
+      group_, timestamp_ms, tail_begin,
+      [this, alive = is_alive_, in_tail = std::move(in_tail),
+       answer = std::move(answer)](Result<LogIndex> index) mutable {
+        if (!*alive) return answer(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        if (!index.ok()) return answer(index.status());
+        if (*index == LogIndex()) return answer(std::move(in_tail));
+        environment_.store.Read(
+            group_, *index, 1,
+            [answer = std::move(answer)](Result<std::vector<Entry>> entries) mutable {
+              if (!entries.ok()) return answer(entries.status());
+              answer(std::optional<Entry>(std::move(entries->front())));
+            });
+      });
+}
+
+// Nothing also if an entry before the tail may reach the time first.
+std::optional<Entry> Partition::FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const {
+  const std::optional<TimeIndex::Stretch> stretch = times_.Find(timestamp_ms);
+  if (!stretch.has_value()) return std::nullopt;
+  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
+  for (LogIndex at = std::max(stretch->after + 1, tail_begin); at <= stretch->last; ++at) {
+    const Result<FrameHeader> header = ParseFrameHeader(log.At(at).frame.view());
+    CHECK(header.ok()) << "index=" << at << " " << header.status();
+    if (HasRecordSince(*header, timestamp_ms)) return log.At(at);
+  }
+  return std::nullopt;
+}
+
+void Partition::NoteTime(LogIndex index, const FrameHeader& header) {
+  times_.Add(index, header.max_timestamp_ms);
+  const raft::Replica* replica = environment_.host.Find(group_);
+  // Not while the log is applied again at start.
+  if (replica == nullptr || !replica->has_joined()) return;
+  times_.DropUpTo(replica->core().log().prefix().index);
+}
+
+}  // namespace millrace::broker
