@@ -181,6 +181,8 @@ void ProduceStream::FinishIfDone() {
 void ProducerService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.ProducerService/InitProducer",
                     [this](std::shared_ptr<Call> call) { InitProducer(std::move(call)); });
+  registry->AddCall("/millrace.v1.ProducerService/Publish",
+                    [this](std::shared_ptr<Call> call) { publisher_.Serve(std::move(call)); });
   registry->AddStream("/millrace.v1.ProducerService/Produce",
                       [this](std::shared_ptr<Stream> stream) -> std::unique_ptr<StreamHandler> {
                         return std::make_unique<ProduceStream>(*context_, *this, std::move(stream));

@@ -1,5 +1,5 @@
-// millrace.v1.ProducerService: takes batches from Produce streams, gives each to the partition's
-// leader, here or one hop away, and answers in order per partition.
+// millrace.v1.ProducerService: takes batches from Produce streams and Publish calls, gives each to
+// the partition's leader, here or one hop away, and answers in order per partition.
 //
 // Owned by the Node, on the shard's thread; lives as long as streams may.
 #pragma once
@@ -11,6 +11,7 @@
 #include "broker/service/call.h"
 #include "broker/service/context.h"
 #include "broker/service/produce_wire.h"
+#include "broker/service/publisher.h"
 #include "millrace/v1/producer_service.pb.h"
 
 namespace millrace::broker {
@@ -20,7 +21,8 @@ class ProducerService {
   // Bytes of unanswered batches on one stream past which reading from it stops.
   static constexpr uint64_t kInflightBytesMax = 8 << 20;
 
-  explicit ProducerService(ServiceContext& context) : context_(&context) {}
+  explicit ProducerService(ServiceContext& context)
+      : context_(&context), publisher_(context, *this) {}
   void Register(ServiceRegistry* registry);
 
   // Appends to the partition of `group`, wherever its leader is. `done` as Partition::Produce says.
@@ -33,6 +35,7 @@ class ProducerService {
   void ServeForwarded(Bytes body, ForwardDone done);
 
   ServiceContext* context_;
+  Publisher publisher_;
   // Producer ids [next, end) that the controller gave this broker to give away.
   uint64_t next_producer_id_ = 0;
   uint64_t producer_ids_end_ = 0;

@@ -31,6 +31,8 @@ enum BatchField : unsigned {
 };
 constexpr unsigned kRecordsRecords = 1;  // of message Records
 
+constexpr char kDeltaError[] = "offset_delta is the broker's to set";
+
 constexpr uint8_t Varint(unsigned field) { return WireTag(field, WireType::kVarint); }
 constexpr uint8_t Delimited(unsigned field) { return WireTag(field, WireType::kLengthDelimited); }
 
@@ -194,7 +196,7 @@ Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_
   *max_timestamp_ms = 0;
   while (records.Next(&record)) {
     if (record.offset_delta != 0) {
-      return RecordError(records.records_read() - 1, "offset_delta is the broker's to set");
+      return RecordError(records.records_read() - 1, kDeltaError);
     }
     *max_timestamp_ms = std::max(*max_timestamp_ms, record.timestamp_ms);
     *has_untimed_records |= record.timestamp_ms == 0;
@@ -263,6 +265,15 @@ Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition 
   batch.record_count = count;
   batch.max_timestamp_ms = max_timestamp_ms;
   return batch;
+}
+
+Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number) {
+  RecordView record;
+  if (const char* error = ParseRecord(bytes, &record); error != nullptr) {
+    return RecordError(number, error);
+  }
+  if (record.offset_delta != 0) return RecordError(number, kDeltaError);
+  return record;
 }
 
 RecordIterator::RecordIterator(const RecordBatchView& batch)

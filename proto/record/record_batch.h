@@ -72,6 +72,9 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes);
 // CRC32C of `packed`, continued over topic id and partition, so that a misrouted batch is refused.
 uint32_t PackedChecksum(std::string_view packed, TopicPartition destination);
 
+// A single record as a producer may send it. `number` names it in errors.
+Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number);
+
 class RecordIterator {
  public:
   explicit RecordIterator(const RecordBatchView& batch);

@@ -228,7 +228,7 @@ def test_a_stream_that_does_not_begin_with_init_is_refused(api, channel, topic):
 def test_bytes_that_are_no_request_are_refused(channel):
     for method in ("AdminService/CreateTopic", "AdminService/DeleteTopic",
                    "MetadataService/DescribeTopics", "ProducerService/InitProducer",
-                   "ConsumerService/ListOffsets"):
+                   "ProducerService/Publish", "ConsumerService/ListOffsets"):
         call = channel.unary_unary(f"/millrace.v1.{method}")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"\xff\xff\xff", timeout=10)
@@ -249,3 +249,35 @@ def test_the_servers_limits_are_told(api, channel):
     assert info.broker_id == 1
     assert info.batch_bytes_max == 1 << 20
     assert info.message_bytes_max == 4 << 20
+
+
+def publish(api, channel, topic, *records, **fields):
+    request = api.PublishRequest(topic=topic, records=records, **fields)
+    return api.ProducerServiceStub(channel).Publish(request, timeout=20).results
+
+
+def test_published_records_come_back_as_they_were(api, channel, topic):
+    sent = [api.Record(key=b"k", value=b"v", timestamp_ms=1357034400000,
+                       headers=[api.Header(key="a", value=b"1"), api.Header(key="a")]),
+            api.Record(key=b""), api.Record(value=b"")]
+    results = publish(api, channel, topic, *sent, partition=1)
+    assert [(result.partition, result.offset) for result in results] == [(1, 0), (1, 1), (1, 2)]
+    fetch = Fetch(api, channel, topic=topic, partition=1, position=api.Position(earliest=True))
+    received = fetch.records(len(sent))
+    fetch.close()
+    assert [record for _, record in received] == sent
+
+
+@pytest.mark.parametrize("fields, code", [
+    ({"records": []}, grpc.StatusCode.INVALID_ARGUMENT),
+    ({"topic": "absent"}, grpc.StatusCode.NOT_FOUND),
+    ({"partition": 2}, grpc.StatusCode.NOT_FOUND),
+    ({"records": [{"timestamp_ms": -1}]}, grpc.StatusCode.INVALID_ARGUMENT),
+    ({"records": [{"offset_delta": 1}]}, grpc.StatusCode.INVALID_ARGUMENT),
+    ({"records": [{}] * 10001}, grpc.StatusCode.INVALID_ARGUMENT),
+])
+def test_a_bad_publish_is_refused_whole(api, channel, topic, fields, code):
+    request = {"topic": topic, "records": [{"value": b"v"}], **fields}
+    with pytest.raises(grpc.RpcError) as caught:
+        api.ProducerServiceStub(channel).Publish(api.PublishRequest(**request), timeout=20)
+    assert caught.value.code() == code

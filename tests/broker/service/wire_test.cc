@@ -7,6 +7,7 @@
 
 #include "broker/service/fetch_wire.h"
 #include "broker/service/produce_wire.h"
+#include "broker/service/publish_wire.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
@@ -102,6 +103,53 @@ TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
   EXPECT_EQ(batch.leader_epoch(), 9u);
   EXPECT_EQ(batch.batch_checksum(), Crc32c(payload));
   EXPECT_EQ(batch.batch().records(0).value(), "hello");
+}
+
+v1::PublishRequest PublishRequestOf(int records) {
+  v1::PublishRequest request;
+  request.set_topic("t");
+  request.set_partition(3);
+  for (int i = 0; i < records; ++i) {
+    v1::Record& record = *request.add_records();
+    if (i % 2 == 0) record.set_key("key " + std::to_string(i));
+    record.set_value(std::string(static_cast<size_t>(i * 7), 'v'));
+  }
+  return request;
+}
+
+TEST(PublishWire, ReadsWhatLibprotobufWrites) {
+  const v1::PublishRequest request = PublishRequestOf(40);
+  const Bytes message = Bytes::Own(request.SerializeAsString());
+  const Result<PublishRequestView> view = ParsePublishRequest(message);
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(view->topic, "t");
+  EXPECT_EQ(view->partition, PartitionId(3));
+  ASSERT_EQ(view->records.size(), 40u);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(view->records[static_cast<size_t>(i)], request.records(i).SerializeAsString());
+  }
+}
+
+TEST(PublishWire, EveryTruncation_IsAnErrorOrAWholePrefix) {
+  const std::string bytes = PublishRequestOf(5).SerializeAsString();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    const Bytes message = Bytes::CopyOf(std::string_view(bytes).substr(0, size));
+    v1::PublishRequest reference;
+    if (ParsePublishRequest(message).ok()) {
+      EXPECT_TRUE(reference.ParseFromString(bytes.substr(0, size))) << size;
+    }
+  }
+}
+
+TEST(PublishWire, ABatchOfRecords_IsWhatLibprotobufWouldWrite) {
+  const v1::PublishRequest request = PublishRequestOf(40);
+  std::vector<std::string> records;
+  v1::RecordBatch batch;
+  for (const v1::Record& record : request.records()) {
+    records.push_back(record.SerializeAsString());
+    *batch.add_records() = record;
+  }
+  EXPECT_EQ(EncodeTypedBatch({records.begin(), records.end()}).view(), batch.SerializeAsString());
 }
 
 }  // namespace

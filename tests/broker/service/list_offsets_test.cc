@@ -1,0 +1,71 @@
+// Offsets by timestamp, asked of any broker, also after the leader has died.
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/v1/consumer_service.pb.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "tests/broker/service/service_rig.h"
+
+namespace millrace::broker {
+namespace {
+
+// Stores a batch a call, with the times given.
+void Publish(ServiceRig& rig, const std::vector<std::vector<int64_t>>& batches) {
+  for (const std::vector<int64_t>& times : batches) {
+    v1::PublishRequest request;
+    request.set_topic("t");
+    for (const int64_t time : times) request.add_records()->set_timestamp_ms(time);
+    const auto response =
+        rig.Call<v1::PublishResponse>(0, "/millrace.v1.ProducerService/Publish", request);
+    ASSERT_TRUE(response.ok()) << response.status();
+    ASSERT_FALSE(response->results(0).has_error());
+  }
+}
+
+int64_t OffsetAt(ServiceRig& rig, size_t broker, int64_t timestamp_ms) {
+  v1::ListOffsetsRequest request;
+  request.set_topic("t");
+  request.set_timestamp_ms(timestamp_ms);
+  const auto response = rig.Call<v1::ListOffsetsResponse>(
+      broker, "/millrace.v1.ConsumerService/ListOffsets", request);
+  CHECK(response.ok()) << response.status();
+  CHECK(response->partitions(0).has_timestamp_offset()) << response->ShortDebugString();
+  return response->partitions(0).timestamp_offset();
+}
+
+void ExpectOffsets(ServiceRig& rig, size_t broker) {
+  const std::vector<std::pair<int64_t, int64_t>> expected = {
+      {-1, 0}, {0, 0}, {100, 0}, {101, 2}, {103, 2}, {104, 4}, {111, 6}, {120, 6}};
+  for (const auto& [time, offset] : expected) {
+    EXPECT_EQ(OffsetAt(rig, broker, time), offset) << "time=" << time << " broker=" << broker;
+  }
+}
+
+TEST(ListOffsets, AnyBroker_FindsTheFirstRecordOfATime_InsideItsBatch_AlsoAfterTheLeadersDeath) {
+  ServiceRig rig(1);
+  rig.CreateTopic("t", 1);
+  Publish(rig, {{100, 90, 103}, {80, 110}, {70}, {120, 60}});
+  for (size_t broker = 0; broker < 3; ++broker) ExpectOffsets(rig, broker);
+  const size_t leader = rig.LeaderOf("t", 0);
+  rig.cluster.Kill(leader, /*power_loss=*/true);
+  rig.LeaderOf("t", 0);
+  for (size_t broker = 0; broker < 3; ++broker) {
+    if (broker != leader) ExpectOffsets(rig, broker);
+  }
+}
+
+TEST(ListOffsets, ARecordWithoutATimestamp_CountsWithItsAppendTime) {
+  ServiceRig rig(2);
+  rig.CreateTopic("t", 1);
+  const int64_t before = rig.client.clock().WallMs() - 10'000;
+  Publish(rig, {{5, 0, 7}});
+  EXPECT_EQ(OffsetAt(rig, 0, 6), 1);
+  EXPECT_EQ(OffsetAt(rig, 0, before), 1);
+  EXPECT_EQ(OffsetAt(rig, 0, before + 1'000'000), 3);
+}
+
+}  // namespace
+}  // namespace millrace::broker
