@@ -8,6 +8,7 @@
 #include "broker/service/error_reply.h"
 #include "broker/service/fetch_stream.h"
 #include "broker/service/fetch_wire.h"
+#include "broker/service/request_limits.h"
 
 namespace millrace::broker {
 namespace {
@@ -242,6 +243,8 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
   if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
     return call->Fail(InvalidArgument("the request is not a ListOffsetsRequest"));
   }
+  const Status count = CheckCount(static_cast<size_t>(request.partitions_size()), "partitions");
+  if (!count.ok()) return call->Fail(count);
   const Result<const TopicInfo*> topic =
       context_->FindTopic(request.topic(), TopicId(request.topic_id()));
   if (!topic.ok()) return call->Fail(topic.status());

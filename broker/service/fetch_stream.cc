@@ -9,6 +9,7 @@
 #include "broker/service/consumer_service.h"
 #include "broker/service/error_reply.h"
 #include "broker/service/fetch_wire.h"
+#include "broker/service/request_limits.h"
 #include "millrace/v1/consumer_service.pb.h"
 
 namespace millrace::broker {
@@ -81,6 +82,9 @@ class FetchStream final : public StreamHandler {
 
 void FetchStream::OnMessage(Bytes message) {
   if (is_closed_) return;
+  const Status count =
+      CheckCount(message, {.number = v1::FetchRequest::kAddFieldNumber, .name = "add"});
+  if (!count.ok()) return Refuse(count);
   v1::FetchRequest request;
   if (!request.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
     return Refuse(InvalidArgument("the message is not a FetchRequest"));

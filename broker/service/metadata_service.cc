@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/partition/partition.h"
+#include "broker/service/request_limits.h"
 #include "millrace/v1/metadata_service.pb.h"
 
 namespace millrace::broker {
@@ -71,6 +72,9 @@ void MetadataService::DescribeCluster(Call& call) const {
 }
 
 void MetadataService::DescribeTopics(Call& call) const {
+  const Status count = CheckCount(
+      call.request(), {.number = v1::DescribeTopicsRequest::kNamesFieldNumber, .name = "names"});
+  if (!count.ok()) return call.Fail(count);
   v1::DescribeTopicsRequest request;
   if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
     return call.Fail(InvalidArgument("the request is not a DescribeTopicsRequest"));
@@ -91,6 +95,8 @@ void MetadataService::DescribeTopics(Call& call) const {
   }
   std::sort(topics.begin(), topics.end(),
             [](const TopicInfo* a, const TopicInfo* b) { return a->name < b->name; });
+  // A name that was given twice is answered once.
+  topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
   v1::DescribeTopicsResponse response;
   for (const TopicInfo* topic : topics) context_->Describe(*topic, response.add_topics());
   FillBrokers(&response);

@@ -3,6 +3,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include "broker/service/request_limits.h"
 #include "millrace/v1/producer_service.pb.h"
 
 namespace millrace::broker {
@@ -79,6 +80,7 @@ Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
 Result<ProduceRequestView> ParseProduceRequest(const Bytes& message) {
   using Field = v1::ProduceRequest;
   ProduceRequestView request;
+  RETURN_IF_ERROR(CheckCount(message, {.number = Field::kBatchesFieldNumber, .name = "batches"}));
   CodedInputStream in = Reader(message);
   while (const uint32_t tag = in.ReadTag()) {
     Bytes part;
