@@ -290,6 +290,9 @@ def stage_cluster(tally, options):
                               "tests/cluster"], "tests/cluster")
     pytest(tally, "clients", ["tests/clients/run.sh", RELEASE_BINARY, BUILD / "clients-venv"],
            "tests/clients")
+    # In the environment that run.sh has just made.
+    pytest(tally, "hostile", [BUILD / "clients-venv/bin/python", "-m", "pytest", "-q", "-p",
+                              "no:cacheprovider", "tests/hostile"], "tests/hostile")
 
 
 STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
