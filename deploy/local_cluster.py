@@ -50,7 +50,10 @@ def wait_until(condition, what, seconds_max=READY_SECONDS_MAX):
 
 
 class Broker:
-    """One `millrace server`: its addresses, folder, log, and process while it runs."""
+    """One `millrace server`: its addresses, folder, log, and process while it runs.
+
+    `prefix` is put before its command; it must become the broker by exec, so that the process id stays.
+    """
 
     def __init__(self, binary, broker_id, folder, client_port, internal_port):
         self.binary = str(binary)
@@ -59,12 +62,13 @@ class Broker:
         self.log_path = folder / f"broker-{broker_id}.log"
         self.client_address = f"127.0.0.1:{client_port}"
         self.internal_address = f"127.0.0.1:{internal_port}"
+        self.prefix = []
         self.process = None
 
     def start(self, *flags):
         """Starts the process with its addresses, its folder and `flags`; does not wait for it."""
         assert not self.is_running(), f"broker {self.broker_id} runs already"
-        command = [self.binary, "server", "--data-dir", str(self.data_dir), "--listen",
+        command = [*self.prefix, self.binary, "server", "--data-dir", str(self.data_dir), "--listen",
                    self.client_address, "--internal-listen", self.internal_address, *flags]
         with open(self.log_path, "ab") as log:
             # A session of its own: Ctrl-C reaches the script alone, which then stops the brokers in order.
@@ -96,7 +100,10 @@ class Broker:
 
 
 class LocalCluster:
-    """`count` brokers that are each other's controllers; or with count=1 the embedded single broker."""
+    """`count` brokers that are each other's controllers; or with count=1 the embedded single broker.
+
+    `prefix` is put before client commands, as where they run matters for some tests.
+    """
 
     def __init__(self, binary, folder, count=3, name="demo", ports=None, flags=()):
         self.binary = str(pathlib.Path(binary).resolve())
@@ -104,6 +111,7 @@ class LocalCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.flags = list(flags)
+        self.prefix = []
         ports = ports or free_ports(2 * count)
         self.brokers = {
             i + 1: Broker(self.binary, i + 1, self.folder, ports[2 * i], ports[2 * i + 1])
@@ -160,7 +168,7 @@ class LocalCluster:
             raise ClusterError("\n".join(errors))
 
     def command(self, *arguments):
-        return [self.binary, *map(str, arguments), "--bootstrap", self.bootstrap]
+        return [*self.prefix, self.binary, *map(str, arguments), "--bootstrap", self.bootstrap]
 
     def run(self, *arguments, check=True, timeout=120, **options):
         """A client command; its CompletedProcess. Fails with its error unless check=False."""

@@ -283,11 +283,13 @@ def stage_tsan(tally, options):
 
 def stage_cluster(tally, options):
     """Real processes: faults, bad input, other people's clients, the quick start and the README."""
-    del options
     if not RELEASE_BINARY.exists():
         return tally.add(False, "cluster", "tests/run.sh --only release cluster", "no release binary")
-    pytest(tally, "cluster", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                              "tests/cluster"], "tests/cluster")
+    # The checker, its load, and the server with the broken variants in it.
+    if configure(tally, "debug"):
+        build(tally, "debug", ["millrace", "history_load", "check_history"])
+    pytest(tally, "cluster", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cluster",
+                              *(["--long"] if options.long else [])], "tests/cluster")
     pytest(tally, "clients", ["tests/clients/run.sh", RELEASE_BINARY, BUILD / "clients-venv"],
            "tests/clients")
     # In the environment that run.sh has just made.

@@ -13,6 +13,15 @@ sys.path.insert(0, str(ROOT / "deploy"))
 from local_cluster import LocalCluster, default_binary  # noqa: E402
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the long forms of the fault tests")
+
+
+@pytest.fixture(scope="session")
+def is_long(request):
+    return request.config.getoption("--long")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Remembers on the test whether its body failed, for the fixtures that clean up."""
@@ -28,6 +37,15 @@ def binary():
     path = pathlib.Path(default_binary())
     if not os.access(path, os.X_OK):
         pytest.exit(f"no binary at {path}: cmake --preset release && cmake --build --preset release", 2)
+    return path
+
+
+@pytest.fixture(scope="session")
+def debug_binary():
+    """The binary of the test build, which has the deliberately broken variants in it."""
+    path = ROOT / "build" / "debug" / "bin" / "millrace"
+    if not os.access(path, os.X_OK):
+        pytest.exit(f"no binary at {path}: cmake --preset debug && cmake --build --preset debug --target millrace", 2)
     return path
 
 
@@ -50,7 +68,7 @@ def make_cluster(binary, folder):
     """Makes clusters that end with the test, whatever happens in it."""
     clusters = []
 
-    def make(count=3, name="demo", flags=(), subfolder="."):
+    def make(count=3, name="demo", flags=(), subfolder=".", binary=binary):
         cluster = LocalCluster(binary, folder / subfolder, count=count, name=name, flags=flags)
         clusters.append(cluster)
         return cluster

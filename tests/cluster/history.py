@@ -1,0 +1,104 @@
+"""A load on a cluster whose history the checker judges: history_load and check_history, built by the debug preset.
+
+    with HistoryLoad(cluster, "events", folder) as load:
+        load.wait_progress()                 # every partition acknowledges more records
+        cluster.kill(1)
+        load.wait_progress()
+    load.verify()                            # drained, nobody began again, and the checker finds nothing
+"""
+import json
+import os
+import pathlib
+import subprocess
+import threading
+
+from local_cluster import ClusterError, wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = pathlib.Path(os.environ.get("MILLRACE_TEST_TOOLS", ROOT / "build" / "debug" / "bin"))
+DRAIN_SECONDS_MAX = 60
+# What a partition must acknowledge to have made progress: more than what may have been under way.
+PROGRESS_RECORDS = 50
+PROGRESS_SECONDS_MAX = 30
+
+
+def tool(name):
+    path = TOOLS / name
+    if not os.access(path, os.X_OK):
+        raise ClusterError(f"no {path}: cmake --preset debug && cmake --build --preset debug --target {name}")
+    return str(path)
+
+
+class HistoryLoad:
+    """Producers and readers until the end of the `with`; then they drain."""
+
+    def __init__(self, cluster, topic, folder, rate=1500, drain_seconds=DRAIN_SECONDS_MAX):
+        self.cluster = cluster
+        self.path = pathlib.Path(folder) / "history.jsonl"
+        self.partitions = len(cluster.partitions(topic))
+        self.drain_seconds = drain_seconds
+        self.last_line = {}
+        self._log_path = pathlib.Path(folder) / "history_load.log"
+        self._command = [*cluster.prefix, tool("history_load"), "--bootstrap", cluster.bootstrap, "--topic", topic,
+                         "--history", str(self.path), "--rate", str(rate), "--drain-seconds", str(drain_seconds)]
+        self._process = None
+        self._thread = threading.Thread(target=self._follow)
+
+    def __enter__(self):
+        with open(self._log_path, "wb") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._thread.start()
+        return self
+
+    def __exit__(self, error_type, *unused):
+        if error_type is not None:
+            self._process.kill()
+        self._process.stdin.close()
+        try:
+            self._process.wait(self.drain_seconds + 10)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            self._process.wait()
+            raise ClusterError(f"the load did not end:\n{self.cluster.log_tails()}") from error
+        finally:
+            self._thread.join()
+            self._process.stdout.close()
+
+    def _follow(self):
+        for line in self._process.stdout:
+            self.last_line = json.loads(line)
+
+    def acknowledged(self):
+        """Records acknowledged so far, by partition."""
+        counts = self.last_line.get("acknowledged", [])
+        return counts + [0] * (self.partitions - len(counts))
+
+    def wait_progress(self, records=PROGRESS_RECORDS, seconds_max=PROGRESS_SECONDS_MAX):
+        """Until every partition has acknowledged so many records more than now."""
+        before = self.acknowledged()
+
+        def has_progressed():
+            if self._process.poll() is not None:
+                raise ClusterError(f"the load ended: {self._log_path.read_text()}")
+            return all(now >= then + records for now, then in zip(self.acknowledged(), before))
+
+        try:
+            wait_until(has_progressed, f"{records} records more in every partition", seconds_max)
+        except ClusterError as error:
+            raise ClusterError(f"{error}: {before} acknowledged then, {self.acknowledged()} now\n"
+                               f"{self.cluster.log_tails()}") from error
+
+    def check(self):
+        """The checker's exit code and what it says."""
+        done = subprocess.run([tool("check_history"), str(self.path)], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def verify(self):
+        """After the `with`: the history is good, and the clients saw nothing that they could not ride out."""
+        code, said = self.check()
+        assert code == 0, f"{said}history: {self.path}\n{self.last_line}"
+        assert self.last_line.get("ended") == "OK", self.last_line
+        assert self.last_line["producer_restarts"] == 0, self.last_line
+        assert self.last_line["reader_restarts"] == 0, self.last_line
+        assert self._process.returncode == 0, self._log_path.read_text()
+        print(said.splitlines()[0])
