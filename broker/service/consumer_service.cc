@@ -9,6 +9,7 @@
 #include "broker/service/fetch_stream.h"
 #include "broker/service/fetch_wire.h"
 #include "broker/service/request_limits.h"
+#include "broker/service/subscribe_stream.h"
 
 namespace millrace::broker {
 namespace {
@@ -134,6 +135,10 @@ void ConsumerService::Register(ServiceRegistry* registry) {
   registry->AddStream("/millrace.v1.ConsumerService/Fetch",
                       [this](std::shared_ptr<Stream> stream) -> std::unique_ptr<StreamHandler> {
                         return MakeFetchStream(*context_, *this, std::move(stream));
+                      });
+  registry->AddStream("/millrace.v1.ConsumerService/Subscribe",
+                      [this](std::shared_ptr<Stream> stream) -> std::unique_ptr<StreamHandler> {
+                        return MakeSubscribeStream(*context_, *this, std::move(stream));
                       });
   context_->forwarder.Serve(kForwardRead, [this](Bytes body, Duration, ForwardDone done) {
     ServeRead(std::move(body), std::move(done));

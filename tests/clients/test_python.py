@@ -2,6 +2,7 @@
 import queue
 import subprocess
 import sys
+import threading
 
 import grpc
 import pytest
@@ -281,3 +282,78 @@ def test_a_bad_publish_is_refused_whole(api, channel, topic, fields, code):
     with pytest.raises(grpc.RpcError) as caught:
         api.ProducerServiceStub(channel).Publish(api.PublishRequest(**request), timeout=20)
     assert caught.value.code() == code
+
+
+def subscribe(api, channel, topic, timeout=20, **fields):
+    request = api.SubscribeRequest(topic=topic, **fields)
+    return api.ConsumerServiceStub(channel).Subscribe(request, timeout=timeout)
+
+
+def test_a_subscriber_gets_typed_and_packed_records_one_by_one(api, binary, server, channel, topic):
+    typed = [api.Record(key=b"k", value=b"typed", timestamp_ms=1357034400000,
+                        headers=[api.Header(key="a", value=b"1"), api.Header(key="a")]),
+             api.Record(key=b"tombstone")]
+    publish(api, channel, topic, *typed, partition=1)
+    run = subprocess.run([binary, "produce", topic, "--partition", "1", "--bootstrap", server.address],
+                         input="packed 1\npacked 2\n", text=True, capture_output=True, timeout=30)
+    assert run.returncode == 0, run.stderr
+    answers = subscribe(api, channel, topic, position=api.Position(earliest=True), stop_at_end=True)
+    received = [record for answer in answers for record in answer.records]
+    assert [(record.partition, record.offset) for record in received] == [(1, n) for n in range(4)]
+    assert [record.record for record in received[:2]] == typed
+    assert [record.record.value for record in received[2:]] == [b"packed 1", b"packed 2"]
+    assert all(record.append_time_ms > 1_700_000_000_000 for record in received)
+
+
+def test_a_subscriber_gets_what_comes_later_until_it_cancels(api, channel, topic):
+    publish(api, channel, topic, api.Record(value=b"before"))
+    call = subscribe(api, channel, topic)
+    received = queue.SimpleQueue()
+
+    def read():
+        try:
+            for answer in call:
+                for record in answer.records:
+                    received.put(record.record.value)
+        except grpc.RpcError as error:
+            received.put(error.code())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    first = None
+    while first is None:  # the call begins at the end that it finds
+        publish(api, channel, topic, api.Record(value=b"after"))
+        try:
+            first = received.get(timeout=0.2)
+        except queue.Empty:
+            pass
+    assert first == b"after"
+    call.cancel()
+    reader.join(timeout=10)
+    while (last := received.get(timeout=10)) == b"after":
+        pass
+    assert last == grpc.StatusCode.CANCELLED
+
+
+@pytest.mark.parametrize("fields, code", [
+    ({"topic": "absent"}, grpc.StatusCode.NOT_FOUND),
+    ({"partitions": [2]}, grpc.StatusCode.NOT_FOUND),
+    ({"partitions": [0, 0]}, grpc.StatusCode.INVALID_ARGUMENT),
+    ({"position": {"offset": 0}}, grpc.StatusCode.INVALID_ARGUMENT),
+    ({"position": {"offset": 5}, "partitions": [0]}, grpc.StatusCode.OUT_OF_RANGE),
+])
+def test_a_bad_subscribe_ends_with_its_reason(api, channel, topic, fields, code):
+    call = subscribe(api, channel, **{"topic": topic, **fields})
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call)
+    assert caught.value.code() == code
+    if code == grpc.StatusCode.OUT_OF_RANGE:
+        metadata = dict(error_info(api, caught.value).metadata)
+        assert metadata == {"log_start_offset": "0", "end_offset": "0"}
+
+
+def test_a_subscribe_of_bytes_that_are_no_request_is_refused(channel):
+    call = channel.unary_stream("/millrace.v1.ConsumerService/Subscribe")
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call(b"\xff\xff\xff", timeout=10))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -2,6 +2,8 @@
 import json
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -98,6 +100,21 @@ def test_grpcurl_creates_and_describes_a_topic(grpcurl, server):
     [topic] = json.loads(described.stdout)["topics"]
     assert topic["name"] == name
     assert len(topic["partitions"]) == 2
+
+
+def test_grpcurl_publishes_and_subscribes_as_the_readme_shows(grpcurl, server):
+    created = grpcurl("-d", '{"name": "greetings", "partition_count": 3}', server.address,
+                      "millrace.v1.AdminService/CreateTopic")
+    assert created.returncode == 0, created.stderr
+    [block] = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    published, subscribed = [
+        grpcurl(*(server.address if word == "127.0.0.1:7440" else word
+                  for word in shlex.split(line)[2:])) for line in block.splitlines()]
+    assert published.returncode == 0, published.stderr
+    assert len(json.loads(published.stdout)["results"]) == 1
+    assert subscribed.returncode == 0, subscribed.stderr
+    [record] = json.loads(subscribed.stdout)["records"]
+    assert record["record"]["value"] == "aGVsbG8="
 
 
 def test_grpcurl_shows_an_errors_details(grpcurl, server):

@@ -8,6 +8,7 @@
 #include "broker/service/fetch_wire.h"
 #include "broker/service/produce_wire.h"
 #include "broker/service/publish_wire.h"
+#include "broker/service/subscribe_wire.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
@@ -103,6 +104,56 @@ TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
   EXPECT_EQ(batch.leader_epoch(), 9u);
   EXPECT_EQ(batch.batch_checksum(), Crc32c(payload));
   EXPECT_EQ(batch.batch().records(0).value(), "hello");
+}
+
+v1::FetchedPartition FetchedOf(int batches) {
+  v1::FetchedPartition part;
+  for (int i = 0; i < batches; ++i) {
+    v1::FetchedBatch& fetched = *part.add_batches();
+    fetched.set_base_offset(10 + 2 * i);
+    fetched.set_append_time_ms(1'700'000'000'000 + i);
+    fetched.set_leader_epoch(3);
+    fetched.set_record_count(2);
+    fetched.set_batch_checksum(0xC0FFEE);
+    fetched.mutable_batch()->add_records()->set_key("k" + std::to_string(i));
+    fetched.mutable_batch()->add_records()->set_value("");
+  }
+  return part;
+}
+
+TEST(SubscribeWire, EachRecord_ComesWithItsPlaceAndTime) {
+  const std::string bytes = FetchedOf(3).SerializeAsString();
+  const Result<std::vector<FetchedBatchView>> batches = ParseBatches(bytes);
+  ASSERT_TRUE(batches.ok()) << batches.status();
+  v1::SubscribeResponse sent;
+  RecordMessages messages(PartitionId(5), [&sent](const Bytes& message) {
+    v1::SubscribeResponse one;
+    ASSERT_TRUE(one.ParseFromArray(message.data(), static_cast<int>(message.size())));
+    sent.MergeFrom(one);
+  });
+  for (const FetchedBatchView& batch : *batches) {
+    ASSERT_TRUE(messages.Add(batch, Offset(11), Offset(15)).ok());
+  }
+  EXPECT_EQ(sent.records_size(), 0) << "small messages are sent on Flush";
+  messages.Flush();
+  ASSERT_EQ(sent.records_size(), 4);
+  EXPECT_FALSE(sent.records(0).record().has_key());
+  EXPECT_EQ(sent.records(1).record().key(), "k1");
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(sent.records(i).partition(), 5u);
+    EXPECT_EQ(sent.records(i).offset(), 11 + i);
+    EXPECT_EQ(sent.records(i).append_time_ms(), 1'700'000'000'000 + (i + 1) / 2);
+  }
+}
+
+TEST(SubscribeWire, EveryTruncation_IsAnErrorOrAWholePrefix) {
+  const std::string bytes = FetchedOf(3).SerializeAsString();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    v1::FetchedPartition reference;
+    if (ParseBatches(std::string_view(bytes).substr(0, size)).ok()) {
+      EXPECT_TRUE(reference.ParseFromString(bytes.substr(0, size))) << size;
+    }
+  }
 }
 
 v1::PublishRequest PublishRequestOf(int records) {

@@ -1,0 +1,252 @@
+#include "broker/service/subscribe_stream.h"
+
+#include <algorithm>
+#include <deque>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "broker/service/consumer_service.h"
+#include "broker/service/subscribe_wire.h"
+#include "millrace/v1/consumer_service.pb.h"
+
+namespace millrace::broker {
+namespace {
+
+// Of one partition at a time.
+constexpr uint64_t kReadBytesMax = 256 << 10;
+// Written to the stream and not yet taken by the transport, or being read for it, past which no
+// reads begin and what was read is dropped, to be read again.
+constexpr uint64_t kPendingBytesMax = 2 << 20;
+// How long a read waits at the end of a partition; then it is asked again.
+constexpr Duration kReadWait = std::chrono::seconds(5);
+// Between two looks for a partition's leader.
+constexpr Duration kRetryDelay = std::chrono::milliseconds(100);
+
+std::string Join(const std::vector<Bytes>& pieces) {
+  std::string joined;
+  for (const Bytes& piece : pieces) joined.append(piece.view());
+  return joined;
+}
+
+// Whether the same request may succeed later: no leader, or none that answers.
+bool Passes(const Status& status) {
+  return status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded ||
+         status.code() == Code::kResourceExhausted;
+}
+
+class SubscribeStream final : public StreamHandler {
+ public:
+  SubscribeStream(ServiceContext& context, ConsumerService& service, std::shared_ptr<Stream> stream)
+      : context_(&context), service_(&service), stream_(std::move(stream)) {}
+  ~SubscribeStream() override { *is_alive_ = false; }
+
+  void OnMessage(Bytes message) override;
+  void OnHalfClose() override {
+    if (sessions_.empty()) Finish(InvalidArgument("the call has no SubscribeRequest"));
+  }
+  void OnWritable() override { Pump(); }
+  void OnClosed() override { is_over_ = true; }
+
+ private:
+  // A partition. It is in ready_, or one operation is under way for it, or it is done.
+  struct Session {
+    PartitionId partition;
+    RaftGroupId group;
+    bool is_located = false;
+    Offset next;
+    Offset end;             // stop_at_end: where it is done
+    Offset high_watermark;  // as of the last answer
+    uint64_t reserved_bytes = 0;
+  };
+
+  Status Begin(const v1::SubscribeRequest& request);
+  Status AddPartitions(const v1::SubscribeRequest& request, const TopicInfo& topic);
+  void Pump();
+  void PostPump();
+  void Locate(size_t number);
+  void OnLocated(size_t number, const Result<PartitionOffsets>& offsets);
+  void Read(size_t number);
+  void OnRead(size_t number, const Result<RemoteRead>& read);
+  Status Deliver(Session& session, const RemoteRead& read);
+  void OnError(size_t number, const Status& status);
+  // The session's next operation may begin, unless it has come to its end.
+  void Continue(size_t number);
+  bool IsFull() const { return stream_->pending_bytes() + reserved_bytes_ >= kPendingBytesMax; }
+  void Finish(const Status& status) {
+    if (!std::exchange(is_over_, true)) stream_->Finish(status);
+  }
+
+  ServiceContext* context_;
+  ConsumerService* service_;
+  std::shared_ptr<Stream> stream_;
+  TopicId topic_id_;
+  v1::Position position_;
+  bool stops_at_end_ = false;
+  bool is_over_ = false;
+  bool is_pump_posted_ = false;
+  std::vector<Session> sessions_;
+  std::deque<size_t> ready_;
+  size_t done_count_ = 0;
+  uint64_t reserved_bytes_ = 0;  // for reads under way that will find something
+  // Guards completions that outlive the stream; shared with those alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+void SubscribeStream::OnMessage(Bytes message) {
+  if (is_over_) return;
+  v1::SubscribeRequest request;
+  if (!sessions_.empty()) return Finish(InvalidArgument("a Subscribe call has one request"));
+  if (!request.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+    return Finish(InvalidArgument("the request is not a SubscribeRequest"));
+  }
+  if (const Status begun = Begin(request); !begun.ok()) return Finish(begun);
+  Pump();
+}
+
+Status SubscribeStream::Begin(const v1::SubscribeRequest& request) {
+  ASSIGN_OR_RETURN(const TopicInfo* topic,
+                   context_->FindTopic(request.topic(), TopicId(request.topic_id())));
+  topic_id_ = topic->id;
+  position_ = request.position();
+  if (position_.at_case() == v1::Position::AT_NOT_SET) position_.set_latest(true);
+  stops_at_end_ = request.stop_at_end();
+  RETURN_IF_ERROR(AddPartitions(request, *topic));
+  if (position_.has_offset() && sessions_.size() != 1) {
+    sessions_.clear();
+    return InvalidArgument("position.offset needs exactly one partition");
+  }
+  for (size_t i = 0; i < sessions_.size(); ++i) ready_.push_back(i);
+  return {};
+}
+
+Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const TopicInfo& topic) {
+  std::set<uint32_t> wanted(request.partitions().begin(), request.partitions().end());
+  if (wanted.size() != static_cast<size_t>(request.partitions_size())) {
+    return InvalidArgument("`partitions` names one twice");
+  }
+  if (!wanted.empty() && *wanted.rbegin() >= topic.partitions.size()) {
+    return context_
+        ->FindPartition(
+            {.topic = "", .topic_id = topic.id, .partition = PartitionId(*wanted.rbegin())})
+        .status();
+  }
+  for (const PartitionInfo& info : topic.partitions) {
+    if (!wanted.empty() && !wanted.contains(info.partition.value())) continue;
+    Session& session = sessions_.emplace_back();
+    session.partition = info.partition;
+    session.group = info.group;
+  }
+  return {};
+}
+
+// Begins what is ready, in turn, as long as the transport keeps up.
+void SubscribeStream::Pump() {
+  while (!is_over_ && !ready_.empty() && !IsFull()) {
+    const size_t number = ready_.front();
+    ready_.pop_front();
+    if (sessions_[number].is_located) {
+      Read(number);
+    } else {
+      Locate(number);
+    }
+  }
+}
+
+void SubscribeStream::PostPump() {
+  if (std::exchange(is_pump_posted_, true)) return;
+  context_->executor.Post([this, alive = is_alive_] {
+    if (!*alive) return;
+    is_pump_posted_ = false;
+    Pump();
+  });
+}
+
+void SubscribeStream::Locate(size_t number) {
+  service_->Offsets(sessions_[number].group, TimestampOf(position_),
+                    [this, number, alive = is_alive_](const Result<PartitionOffsets>& offsets) {
+                      if (*alive && !is_over_) OnLocated(number, offsets);
+                    });
+}
+
+void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& offsets) {
+  if (!offsets.ok()) return OnError(number, offsets.status());
+  Session& session = sessions_[number];
+  session.is_located = true;
+  session.next = StartOf(position_, *offsets);
+  session.high_watermark = offsets->high_watermark;
+  // An offset beyond the end is an error, which reading there finds.
+  const bool is_beyond = session.next > offsets->high_watermark;
+  session.end = is_beyond ? session.next + 1 : offsets->high_watermark;
+  Continue(number);
+}
+
+void SubscribeStream::Read(size_t number) {
+  Session& session = sessions_[number];
+  if (session.next < session.high_watermark) session.reserved_bytes = kReadBytesMax;
+  reserved_bytes_ += session.reserved_bytes;
+  service_->Read(session.group, {.offset = session.next, .bytes_max = kReadBytesMax}, kReadWait,
+                 [this, number, alive = is_alive_](const Result<RemoteRead>& read) {
+                   if (*alive && !is_over_) OnRead(number, read);
+                 });
+}
+
+void SubscribeStream::OnRead(size_t number, const Result<RemoteRead>& read) {
+  Session& session = sessions_[number];
+  reserved_bytes_ -= std::exchange(session.reserved_bytes, 0);
+  if (!read.ok()) return OnError(number, read.status());
+  session.high_watermark = read->offsets.high_watermark;
+  if (const Status delivered = Deliver(session, *read); !delivered.ok()) return Finish(delivered);
+  Continue(number);
+}
+
+// Sends records until there is no room: unpacked, a batch may be many times what was read.
+Status SubscribeStream::Deliver(Session& session, const RemoteRead& read) {
+  const std::string joined = Join(read.batches);
+  ASSIGN_OR_RETURN(const std::vector<FetchedBatchView> batches, ParseBatches(joined));
+  const Offset to = stops_at_end_ ? session.end : Offset(INT64_MAX);
+  RecordMessages messages(session.partition,
+                          [this](Bytes message) { stream_->Write({std::move(message)}); });
+  for (const FetchedBatchView& batch : batches) {
+    if (stream_->pending_bytes() >= kPendingBytesMax) break;
+    if (const Status added = messages.Add(batch, session.next, to); !added.ok()) {
+      messages.Flush();
+      return added;
+    }
+    session.next = std::max(session.next, batch.base_offset + batch.record_count);
+    if (&batch == &batches.back()) session.next = std::max(session.next, read.next_offset);
+  }
+  messages.Flush();
+  return {};
+}
+
+void SubscribeStream::OnError(size_t number, const Status& status) {
+  if (!Passes(status)) return Finish(context_->WithLeader(status, sessions_[number].group));
+  const Status topic = context_->FindTopic("", topic_id_).status();
+  if (topic.code() == Code::kNotFound) return Finish(topic);
+  context_->executor.RunAfter(kRetryDelay, [this, number, alive = is_alive_] {
+    if (!*alive) return;
+    ready_.push_back(number);
+    Pump();
+  });
+}
+
+void SubscribeStream::Continue(size_t number) {
+  if (!stops_at_end_ || sessions_[number].next < sessions_[number].end) {
+    ready_.push_back(number);
+    return PostPump();
+  }
+  if (++done_count_ == sessions_.size()) Finish(Status::Ok());
+}
+
+}  // namespace
+
+std::unique_ptr<StreamHandler> MakeSubscribeStream(ServiceContext& context,
+                                                   ConsumerService& service,
+                                                   std::shared_ptr<Stream> stream) {
+  return std::make_unique<SubscribeStream>(context, service, std::move(stream));
+}
+
+}  // namespace millrace::broker

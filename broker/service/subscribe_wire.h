@@ -1,0 +1,54 @@
+// What a Subscribe call sends: the records of fetched batches one by one, each in the producer's
+// bytes, in messages of a bounded size.
+//
+// Pure; any thread.
+//
+//   RecordMessages messages(partition, [&stream](Bytes message) { stream.Write({message}); });
+//   ASSIGN_OR_RETURN(Offset next, messages.Add(batch, from, to));
+//   messages.Flush();
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+// One of the FetchedBatches that a read gave.
+struct FetchedBatchView {
+  Offset base_offset;
+  int64_t append_time_ms = 0;
+  uint32_t record_count = 0;
+  std::string_view batch;  // serialized RecordBatch
+};
+
+// Reads what EncodeBatches wrote, here or at another broker. Views live as long as `batches`.
+Result<std::vector<FetchedBatchView>> ParseBatches(std::string_view batches);
+
+class RecordMessages {
+ public:
+  // A message is sent once it is as large as this; a larger one has a single record.
+  static constexpr size_t kMessageBytes = size_t{256} << 10;
+
+  RecordMessages(PartitionId partition, MoveFunction<void(Bytes)> send)
+      : partition_(partition), send_(std::move(send)) {}
+
+  // Adds the batch's records in [from, to). DATA_LOSS if they cannot be read.
+  Status Add(const FetchedBatchView& batch, Offset from, Offset to);
+  // Sends what is left.
+  void Flush();
+
+ private:
+  void AddRecord(Offset offset, int64_t append_time_ms, std::string_view record);
+
+  const PartitionId partition_;
+  MoveFunction<void(Bytes)> send_;
+  std::string message_;  // a SubscribeResponse
+};
+
+}  // namespace millrace::broker
