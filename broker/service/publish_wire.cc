@@ -4,6 +4,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include "broker/service/request_limits.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/record/wire.h"
 
@@ -67,9 +68,7 @@ Result<PublishRequestView> ParsePublishRequest(const Bytes& message) {
     if (!ReadField(&in, tag, message.view(), &request)) {
       return InvalidArgument("the request is not a PublishRequest");
     }
-    if (request.records.size() > kPublishRecordsMax) {
-      return InvalidArgument("`records` has more than " + std::to_string(kPublishRecordsMax));
-    }
+    RETURN_IF_ERROR(CheckCount(request.records.size(), "records"));
   }
   if (!in.ConsumedEntireMessage()) return InvalidArgument("the request is not a PublishRequest");
   if (request.records.empty()) return InvalidArgument("`records` is empty");

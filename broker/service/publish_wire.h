@@ -16,9 +16,6 @@
 
 namespace millrace::broker {
 
-// Of one call, so that its answer is bounded too.
-inline constexpr size_t kPublishRecordsMax = 10'000;
-
 struct PublishRequestView {
   std::string topic;
   TopicId topic_id;
@@ -26,7 +23,8 @@ struct PublishRequestView {
   std::vector<std::string_view> records;  // each a serialized Record, not looked into
 };
 
-// INVALID_ARGUMENT if the bytes are no PublishRequest, have no records or too many.
+// INVALID_ARGUMENT if the bytes are no PublishRequest, have no records or more than
+// kNamedPerMessageMax, so that the answer is bounded too.
 Result<PublishRequestView> ParsePublishRequest(const Bytes& message);
 
 // A serialized RecordBatch of typed records, without a producer id. Pre: not empty.

@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "broker/service/publish_wire.h"
+#include "broker/service/request_limits.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/record/key_hash.h"
@@ -123,8 +123,8 @@ TEST(Publish, ABadRequest_FailsWhole_NamesWhatIsWrong_AndStoresNothing) {
   EXPECT_THAT(complaint(request, Code::kInvalidArgument), HasSubstr("record 1: timestamp_ms"));
 
   request.clear_records();
-  for (size_t i = 0; i <= kPublishRecordsMax; ++i) request.add_records();
-  EXPECT_THAT(complaint(request, Code::kInvalidArgument), HasSubstr("more than 10000"));
+  for (size_t i = 0; i <= kNamedPerMessageMax; ++i) request.add_records();
+  EXPECT_THAT(complaint(request, Code::kInvalidArgument), HasSubstr("10000"));
   EXPECT_EQ(HighWatermark(rig, "t", 0), 0);
 }
 
