@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import threading
+import time
 
 from local_cluster import ClusterError, wait_until
 
@@ -20,6 +21,7 @@ DRAIN_SECONDS_MAX = 60
 # What a partition must acknowledge to have made progress: more than what may have been under way.
 PROGRESS_RECORDS = 50
 PROGRESS_SECONDS_MAX = 30
+STUCK_SECONDS = 1
 
 
 def tool(name):
@@ -73,8 +75,8 @@ class HistoryLoad:
         counts = self.last_line.get("acknowledged", [])
         return counts + [0] * (self.partitions - len(counts))
 
-    def wait_progress(self, records=PROGRESS_RECORDS, seconds_max=PROGRESS_SECONDS_MAX):
-        """Until every partition has acknowledged so many records more than now."""
+    def wait_progress(self, records=PROGRESS_RECORDS, seconds_max=PROGRESS_SECONDS_MAX, what=""):
+        """Until every partition has acknowledged so many records more than now; `what` says when, for the error."""
         before = self.acknowledged()
 
         def has_progressed():
@@ -83,10 +85,22 @@ class HistoryLoad:
             return all(now >= then + records for now, then in zip(self.acknowledged(), before))
 
         try:
-            wait_until(has_progressed, f"{records} records more in every partition", seconds_max)
+            wait_until(has_progressed, f"{records} records more in every partition {what}", seconds_max)
         except ClusterError as error:
             raise ClusterError(f"{error}: {before} acknowledged then, {self.acknowledged()} now\n"
                                f"{self.cluster.log_tails()}") from error
+
+    def wait_stuck(self):
+        """Until nothing has been acknowledged for a second."""
+        last = [time.monotonic(), self.acknowledged()]
+
+        def is_stuck():
+            now = self.acknowledged()
+            if now != last[1]:
+                last[:] = [time.monotonic(), now]
+            return time.monotonic() - last[0] > STUCK_SECONDS
+
+        wait_until(is_stuck, "nothing more acknowledged")
 
     def check(self):
         """The checker's exit code and what it says."""
