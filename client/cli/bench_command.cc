@@ -48,6 +48,7 @@ Json BenchToJson(const BenchResult& result) {
             {"p99", Milliseconds(result.latency.Quantile(0.99))},
             {"p999", Milliseconds(result.latency.Quantile(0.999))},
             {"max", Milliseconds(result.latency.max())}}},
+          {"longest_gap_ms", Milliseconds(result.longest_gap)},
           {"cpu_seconds", result.cpu_seconds}};
 }
 
@@ -67,12 +68,22 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   CLI::App* bench = app.add_subcommand("bench", "Measure throughput and latency");
   bench->require_subcommand(1);
   CLI::App* produce =
-      bench->add_subcommand("produce", "Latency is from sending a record to its acknowledgement");
+      bench->add_subcommand("produce",
+                            "Latency is from sending a record, with --rate from when it was due, "
+                            "to its acknowledgement");
   auto produce_options = AddBench(produce, bootstrap);
   produce->add_option("--rate", produce_options->rate, "Records a second; as fast as it goes if 0")
       ->check(CLI::NonNegativeNumber);
   produce->add_option("--producers", produce_options->producers, "Producers that share the load")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  produce->add_option("--linger-ms", produce_options->linger_ms, "Wait of a record for others")
+      ->check(CLI::Range(0, 10000))
+      ->capture_default_str();
+  produce
+      ->add_option("--memory-mb", produce_options->memory_mb,
+                   "Unanswered records of a producer, in MiB")
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   Choose(produce, produce_options, chosen, &BenchProduce);
   CLI::App* consume = bench->add_subcommand(

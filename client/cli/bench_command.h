@@ -23,6 +23,8 @@ struct BenchOptions {
   uint64_t records = 100000;
   double rate = 0;  // records a second, of all producers; 0: as fast as it goes
   uint32_t producers = 1;
+  uint32_t linger_ms = 5;
+  uint32_t memory_mb = 8;  // of unanswered records, each producer; more counts as latency
 };
 
 // What a run measured.
@@ -32,10 +34,11 @@ struct BenchResult {
   Duration elapsed{0};
   double cpu_seconds = 0;  // of this process
   Histogram latency;
+  Duration longest_gap{0};  // between two acknowledgements; produce alone
 };
 
 // records_per_second, megabytes_per_second (10^6 bytes), latency_ms { p50, p99, p999, max },
-// cpu_seconds.
+// longest_gap_ms, cpu_seconds.
 Json BenchToJson(const BenchResult& result);
 void PrintBench(const BenchResult& result, bool is_json);
 // Of the process so far, user and system.

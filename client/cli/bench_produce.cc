@@ -1,5 +1,6 @@
 // `millrace bench produce`: some producers that share a load, each latency measured from handing a
-// record to its producer until its batch is acknowledged.
+// record to its producer until its batch is acknowledged. At a given rate it is measured from when
+// the record was due, so that a wait of the load itself counts too.
 #include <algorithm>
 #include <deque>
 #include <memory>
@@ -20,8 +21,6 @@ constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kRecordsPerReading = 16;
 // At a given rate, what is due is sent so often.
 constexpr Duration kPaceInterval = std::chrono::microseconds(500);
-// More would only wait in memory, and count as latency.
-constexpr size_t kMemoryBytesMax = size_t{8} << 20;
 
 class Bench;
 
@@ -30,13 +29,14 @@ class Load {
  public:
   Load(Session& session, const BenchOptions& options, Bench& bench);
   void Open();
-  // Sends up to `count` records, as far as there is room; how many were sent.
-  Result<uint64_t> Send(uint64_t count, std::string_view value);
+  // Sends up to `count` records, as far as there is room; how many were sent. Their latency
+  // counts from `since`.
+  Result<uint64_t> Send(uint64_t count, std::string_view value, MonotonicTime since);
   void Flush();
 
  private:
   struct Run {
-    MonotonicTime sent_at{};
+    MonotonicTime since{};
     uint64_t count = 0;
   };
   void OnReport(const DeliveryReport& report);
@@ -68,6 +68,7 @@ class Bench {
     if (++opened_ < loads_.size()) return;
     cpu_before_ = CpuSeconds();
     started_at_ = session_.clock().Now();
+    acknowledged_at_ = started_at_;
     Feed();
   }
   void OnRoom() {
@@ -78,6 +79,7 @@ class Bench {
     if (!report.status.ok()) return session_.EndWith(report.status);
     acknowledged_ += report.record_count;
     const MonotonicTime now = session_.clock().Now();
+    longest_gap_ = std::max(longest_gap_, now - std::exchange(acknowledged_at_, now));
     progress_.Update(acknowledged_, acknowledged_, now);
     if (acknowledged_ == options_.records) Finish(now);
   }
@@ -92,20 +94,28 @@ class Bench {
     return std::min(due, options_.records) - std::min(sent_, due);
   }
 
+  // From when the latency of the next record counts.
+  MonotonicTime Since() const {
+    if (options_.rate == 0) return session_.clock().Now();
+    const double microseconds = static_cast<double>(sent_) / options_.rate * 1e6;
+    return started_at_ + Duration(static_cast<int64_t>(microseconds));
+  }
+
   void Feed() {
     if (session_.has_ended()) return;
+    const uint64_t turn = options_.rate == 0 ? kRecordsPerReading : 1;
     uint64_t budget = std::min(Due(), kRecordsPerTurn);
     uint64_t sent_now = 0;
     while (budget > 0) {
       uint64_t sent_round = 0;
       for (size_t i = 0; i < loads_.size() && budget > 0; ++i) {
         Load& load = *loads_[next_load_++ % loads_.size()];
-        const Result<uint64_t> sent = load.Send(std::min(budget, kRecordsPerReading), value_);
+        const Result<uint64_t> sent = load.Send(std::min(budget, turn), value_, Since());
         if (!sent.ok()) return session_.EndWith(sent.status());
         budget -= *sent;
         sent_round += *sent;
+        sent_ += *sent;
       }
-      sent_ += sent_round;
       sent_now += sent_round;
       if (sent_round == 0) break;  // no room anywhere
     }
@@ -136,7 +146,8 @@ class Bench {
                 .bytes = acknowledged_ * options_.record_size,
                 .elapsed = now - started_at_,
                 .cpu_seconds = CpuSeconds() - cpu_before_,
-                .latency = latency_},
+                .latency = latency_,
+                .longest_gap = longest_gap_},
                options_.common.is_json());
     session_.End(0);
   }
@@ -152,6 +163,8 @@ class Bench {
   uint64_t sent_ = 0;
   uint64_t acknowledged_ = 0;
   MonotonicTime started_at_{};
+  MonotonicTime acknowledged_at_{};
+  Duration longest_gap_{0};
   double cpu_before_ = 0;
   Histogram latency_;
 };
@@ -160,7 +173,9 @@ Load::Load(Session& session, const BenchOptions& options, Bench& bench)
     : session_(session),
       bench_(bench),
       timeout_(options.common.timeout()),
-      producer_(session.client(), options.topic, {.memory_bytes_max = kMemoryBytesMax},
+      producer_(session.client(), options.topic,
+                {.linger = std::chrono::milliseconds(options.linger_ms),
+                 .memory_bytes_max = size_t{options.memory_mb} << 20},
                 {.on_report = [this](const DeliveryReport& report) { OnReport(report); },
                  .on_room = [this] { bench_.OnRoom(); }}) {}
 
@@ -171,13 +186,12 @@ void Load::Open() {
   });
 }
 
-Result<uint64_t> Load::Send(uint64_t count, std::string_view value) {
-  const MonotonicTime now = session_.clock().Now();
+Result<uint64_t> Load::Send(uint64_t count, std::string_view value, MonotonicTime since) {
   uint64_t sent = 0;
   for (; sent < count && producer_.has_room(); ++sent) {
     ASSIGN_OR_RETURN(const PartitionId partition, producer_.Send({.value = value}));
     std::deque<Run>& runs = sent_[partition.value()];
-    if (runs.empty() || runs.back().sent_at != now) runs.push_back({.sent_at = now});
+    if (runs.empty() || runs.back().since != since) runs.push_back({.since = since});
     ++runs.back().count;
   }
   return sent;
@@ -193,7 +207,7 @@ void Load::OnReport(const DeliveryReport& report) {
   for (uint64_t left = report.record_count; left > 0;) {
     Run& run = runs.front();
     const uint64_t count = std::min(left, run.count);
-    if (report.status.ok()) bench_.OnAcknowledged(now - run.sent_at, count);
+    if (report.status.ok()) bench_.OnAcknowledged(now - run.since, count);
     run.count -= count;
     left -= count;
     if (run.count == 0) runs.pop_front();
