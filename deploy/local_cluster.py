@@ -73,7 +73,7 @@ class Broker:
         with open(self.log_path, "ab") as log:
             # A session of its own: Ctrl-C reaches the script alone, which then stops the brokers in order.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, preexec_fn=_die_with_parent)
+                                            start_new_session=True, preexec_fn=die_with_parent)
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -219,7 +219,7 @@ class LocalCluster:
         return max(sorted(set(leaders)), key=leaders.count)
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The mask of the script's threads is not the broker's affair.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -143,7 +143,7 @@ def stage_checks(tally, options):
     done = run([tool("buf"), "lint"], cwd=protos)
     tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
     pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                              "-o", "python_files=*_test.py", "tests/arch", "tests/deploy"], "scripts")
+                              "-o", "python_files=*_test.py", "tests/arch", "tests/deploy", "tests/bench"], "scripts")
     done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
     print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
 
@@ -297,8 +297,17 @@ def stage_cluster(tally, options):
                               "no:cacheprovider", "tests/hostile"], "tests/hostile")
 
 
+def stage_bench(tally, options):
+    """The bench with hardly any load, Millrace and the bare hardware alone: that it runs, not how fast."""
+    del options
+    if not RELEASE_BINARY.exists():
+        return tally.add(False, "bench", "tests/run.sh --only release bench", "no release binary")
+    check_program(tally, "bench", ["tests/bench/run_bench.py", "--quick", "--systems", "millrace", "raw"])
+
+
 STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
-          "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan, "cluster": stage_cluster}
+          "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan, "cluster": stage_cluster,
+          "bench": stage_bench}
 
 
 def main():

@@ -1,0 +1,166 @@
+"""Turns a run into tables: minimum/median/maximum of the rounds, Millrace's ratio, and what issue 4 expects."""
+import statistics
+
+import workloads as table
+
+BEGIN = "<!-- figures of tests/bench/run_bench.py: begin -->"
+END = "<!-- figures: end -->"
+US = "millrace"
+
+
+def line(sample):
+    """A sample as it comes, on one line."""
+    skipped = ("round", "contestant", "workload")
+    numbers = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+                       for key, value in sample.items() if key not in skipped)
+    return f"{sample['round']} {sample['contestant']:16} {sample['workload']:16} {numbers}"
+
+
+class Figures:
+    """The samples of a run, by contestant, workload and field."""
+
+    def __init__(self, run):
+        self.samples = run["samples"]
+
+    def values(self, contestant, workload, field):
+        return sorted(sample[field] for sample in self.samples if sample["contestant"] == contestant
+                      and sample["workload"] == workload and field in sample)
+
+    def median(self, contestant, workload, field):
+        values = self.values(contestant, workload, field)
+        return statistics.median(values) if values else None
+
+    def spread(self, contestant, workload, field, digits=None, scale=1.0):
+        """minimum/median/maximum, - if there is nothing."""
+        values = self.values(contestant, workload, field)
+        if not values:
+            return "-"
+        return "/".join(number(value * scale, digits)
+                        for value in (values[0], statistics.median(values), values[-1]))
+
+    def ratio(self, contestant, workload, field):
+        """Millrace's median over the contestant's."""
+        ours, theirs = self.median(US, workload, field), self.median(contestant, workload, field)
+        return f"{ours / theirs:.2f}" if ours and theirs else "-"
+
+    def contestants(self, workload):
+        """Those that have samples of the workload, in the table's order."""
+        having = {sample["contestant"] for sample in self.samples
+                  if sample["workload"] == workload and "error" not in sample}
+        return [one for one in table.CONTESTANTS if one.name in having]
+
+
+def number(value, digits=None):
+    if digits is not None:
+        return f"{value:,.{digits}f}"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table_of(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def targets(figures):
+    rows = []
+    for target in table.TARGETS:
+        value = figures.median(US, target.workload, target.field)
+        if value is not None and target.over:
+            other = figures.median(target.over, target.workload, target.field)
+            value = value / other if other else None
+        sign = "≤" if target.is_at_most else "≥"
+        expected = f"{sign} {target.limit:g}{'×' if target.over else target.unit}"
+        if value is None:
+            rows.append((target.title, expected, "-", "not measured"))
+            continue
+        is_met = value <= target.limit if target.is_at_most else value >= target.limit
+        shown = f"{value:.2f}×" if target.over else f"{number(value)}{target.unit}"
+        rows.append((target.title, expected, shown, "pass" if is_met else "**fail**"))
+    return table_of(("expected of Millrace, fsync on", "limit", "median", ""), rows)
+
+
+def throughput(figures, prefix, kinds):
+    """Rates and CPU of the workloads of these kinds."""
+    rows = []
+    for workload in table.WORKLOADS:
+        if workload.kind not in kinds:
+            continue
+        name = prefix + workload.name
+        for one in figures.contestants(name):
+            rows.append((workload.title, one.title, figures.spread(one.name, name, "megabytes_per_second", 0),
+                         figures.spread(one.name, name, "records_per_second", 0, 1e-3),
+                         figures.ratio(one.name, name, "megabytes_per_second"),
+                         figures.spread(one.name, name, "broker_cpu_per_gb"),
+                         figures.spread(one.name, name, "client_cpu_per_gb"),
+                         number(figures.median(one.name, name, "broker_cpu_per_million")),
+                         number(figures.median(one.name, name, "client_cpu_per_million"))))
+    return table_of(("records", "system", "MB/s", "thousand/s", "Millrace ÷ it", "CPU s/GB, brokers",
+                     "CPU s/GB, clients", "CPU s/million, brokers", "clients"), rows)
+
+
+def latency(figures):
+    rows = []
+    for workload in table.WORKLOADS:
+        if workload.kind == "rate":
+            for one in figures.contestants(workload.name):
+                rows.append((workload.title, one.title) + tuple(
+                    figures.spread(one.name, workload.name, field) for field in ("p50_ms", "p99_ms", "p999_ms"))
+                    + (number(figures.median(one.name, workload.name, "broker_cpu_per_million")),))
+    return table_of(("load", "system", "p50 ms", "p99 ms", "p99.9 ms", "CPU s/million, brokers"), rows)
+
+
+def life(figures):
+    rows = []
+    for one in figures.contestants("start"):
+        rows.append((one.title, figures.spread(one.name, "start", "start_seconds"),
+                     figures.spread(one.name, "gap", "gap_ms", 0),
+                     figures.spread(one.name, "memory-fresh", "resident_mb", 0),
+                     figures.spread(one.name, "memory-loaded", "resident_mb", 0),
+                     figures.spread(one.name, "memory-loaded", "peak_mb", 0)))
+    return table_of(("system", "start to first acknowledged record, s", "longest gap after kill -9 of the leader, ms",
+                     "resident MB, fresh", "resident MB, after the load", "peak MB"), rows)
+
+
+def failures(run):
+    failed = [f"- round {sample['round']}, {sample['contestant']}, {sample['workload']}: "
+              f"{sample['error'].splitlines()[0]}" for sample in run["samples"] if "error" in sample]
+    return ["### Failed runs", "\n".join(failed)] if failed else []
+
+
+def facts(run):
+    it = run["machine"]
+    quick = " **A quick run: it shows that everything runs, not how fast.**" if run["is_quick"] else ""
+    return (f"Machine: {it['cpu']}, {it['cores']} cores, {it['memory_gib']} GiB, {it['file_system']}, "
+            f"Linux {it['linux']}; load average at the start {it['load_average']:.1f}. {run['date']}, commit "
+            f"{it['commit']}, {run['rounds']} rounds in {run['minutes']:.0f} minutes. "
+            f"{'; '.join(run['versions'].values())}.{quick}")
+
+
+def plot(name):
+    """As docs/benchmarks.md shows it."""
+    return f"![{name}](images/{name}.svg)"
+
+
+def render(run):
+    figures = Figures(run)
+    return "\n\n".join([
+        facts(run), "### What was expected", targets(figures),
+        "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
+        plot("cpu"), "### Catch-up read", throughput(figures, "read-", ("produce",)),
+        f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
+        throughput(figures, "", ("fanout",)),
+        "### Latency at fixed rates, from when a record was due to its acknowledgement", plot("latency"),
+        latency(figures),
+        "### Start, failure, memory of the largest broker", plot("life"), life(figures), *failures(run)]) + "\n"
+
+
+def write(document, run):
+    """Puts the tables between the document's markers."""
+    text = document.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(BEGIN)
+    _, end_mark, after = rest.partition(END)
+    if not mark or not end_mark:
+        raise ValueError(f"{document} has no markers")
+    document.write_text(f"{before}{BEGIN}\n\n{render(run)}\n{END}{after}", encoding="utf-8")

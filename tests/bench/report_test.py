@@ -1,0 +1,65 @@
+"""What the report makes of samples."""
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import report  # noqa: E402
+import workloads as table  # noqa: E402
+
+
+def sample(contestant, workload, **fields):
+    return {"round": 1, "contestant": contestant, "workload": workload, **fields}
+
+
+def run_of(*samples):
+    machine = {"cpu": "c", "cores": 2, "memory_gib": 4, "file_system": "ext4", "linux": "6", "load_average": 0.1,
+               "commit": "abc"}
+    return {"date": "2026-01-01", "rounds": 3, "is_quick": False, "machine": machine, "versions": {"kafka": "K 1"},
+            "settings": {"fan_out": 5}, "minutes": 1.0, "samples": list(samples)}
+
+
+def throughput(contestant, workload, rate):
+    return sample(contestant, workload, megabytes_per_second=rate, records_per_second=rate * 1000.0,
+                  broker_cpu_per_gb=1.0, client_cpu_per_gb=1.0, broker_cpu_per_million=1.0,
+                  client_cpu_per_million=1.0)
+
+
+def test_a_ratio_is_median_over_median_whatever_the_order():
+    figures = report.Figures(run_of(*[throughput("millrace", "1k-p1", rate) for rate in (300.0, 100.0, 200.0)],
+                                    *[throughput("kafka", "1k-p1", rate) for rate in (50.0, 900.0, 100.0)]))
+    assert figures.ratio("kafka", "1k-p1", "megabytes_per_second") == "2.00"
+    assert figures.spread("kafka", "1k-p1", "megabytes_per_second", 0) == "50/100/900"
+
+
+def test_a_target_that_is_missed_says_fail_and_one_without_samples_is_not_called_met():
+    rendered = report.targets(report.Figures(run_of(
+        throughput("millrace", "1k-p1", 90.0), throughput("kafka", "1k-p1", 100.0),
+        throughput("millrace", "100b-p1", 60.0), throughput("kafka", "100b-p1", 100.0),
+        sample("millrace", "gap", gap_ms=1001.0))))
+    verdicts = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[-1] for line in rendered.splitlines()[2:]}
+    assert "fail" in verdicts["1 KiB into one partition, over Kafka without fsync"]
+    assert "pass" in verdicts["100 B into one partition, over Kafka without fsync"]
+    assert "fail" in verdicts["gap after kill -9 of the leader"]
+    assert "not measured" in verdicts["p50 at 1,000 records/s"]
+
+
+def test_a_failed_run_is_named_and_is_no_figure():
+    rendered = report.render(run_of(sample("nats", "fanout", error="stalled\nlog")))
+    assert "- round 1, nats, fanout: stalled" in rendered
+    assert "| NATS JetStream |" not in rendered
+
+
+def test_the_document_keeps_what_is_around_the_figures(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(document, run_of(throughput("millrace", "1k-p1", 1.0)))
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
+    assert "old" not in text and "Machine: c, 2 cores" in text
+
+
+def test_every_workload_that_a_contestant_or_target_names_exists():
+    known = {workload.name for workload in table.WORKLOADS}
+    assert all(set(contestant.workloads) <= known for contestant in table.CONTESTANTS)
+    assert all(target.workload.removeprefix("read-") in known for target in table.TARGETS)

@@ -1,0 +1,209 @@
+"""Runs the workloads: for each round each server is started alone, warmed up, loaded by its contestants in turn, ended.
+
+One server at a time, because an idle cluster of three JVMs takes a tenth of a core from whoever is measured. The order
+turns from round to round. Each run gives one sample, a flat dict; what fails is a sample with an `error`, never a gap.
+"""
+import sys
+import time
+
+from drivers import DRIVERS
+from processes import (BenchError, Client, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
+                       run_client)
+from servers import SERVERS
+from workloads import FAN_OUT, GAP_KILL_SECONDS, WARM_UP, WARM_UP_OTHERS, Workload
+
+SETTLE_SECONDS = 1.0  # consumers connect, deleted files go
+
+
+def flattened(said, prefix=""):
+    """The fields that a driver gives, latency as p50_ms and so on."""
+    fields = {key: said[key] for key in ("records", "seconds", "records_per_second", "megabytes_per_second")}
+    for name, value in said.get("latency_ms", {}).items():
+        fields[f"{prefix}{name}_ms"] = value
+    return fields
+
+
+class Costs:
+    """CPU of the servers and of the clients between two moments."""
+
+    def __init__(self, server):
+        self.pids = server.pids()
+        self.servers = cpu_seconds(self.pids)
+        self.clients = clients_cpu_seconds()
+
+    def since(self, fields, said=None):
+        """Adds seconds per GB and per million records to the fields; raw_limit, which is both, tells its own."""
+        gigabytes = fields["megabytes_per_second"] * fields["seconds"] / 1e3
+        millions = fields["records"] / 1e6
+        if said and "broker_cpu_seconds" in said:
+            spent = {"broker": said["broker_cpu_seconds"], "client": said["cpu_seconds"]}
+        else:
+            spent = {"broker": cpu_seconds(self.pids) - self.servers,
+                     "client": clients_cpu_seconds() - self.clients}
+        for who, seconds in spent.items():
+            fields[f"{who}_cpu_per_gb"] = seconds / gigabytes
+            fields[f"{who}_cpu_per_million"] = seconds / millions
+        return fields
+
+
+class Turn:
+    """One server in one round."""
+
+    def __init__(self, server, contestants, report, is_quick):
+        self.server = server
+        self.contestants = contestants
+        self.report = report  # called with contestant, workload's name, fields
+        self.is_quick = is_quick
+        self.topics = 0
+
+    def new_topic(self):
+        self.topics += 1
+        return f"t{self.topics}"
+
+    def run(self, workloads):
+        self.server.wipe()
+        began = time.monotonic()
+        try:
+            self.server.start()
+            if self.server.pids():
+                self.first_use(began)
+                self.warm_up()
+            for workload in workloads:
+                for contestant in self.contestants:
+                    if not contestant.workloads or workload.name in contestant.workloads:
+                        self.attempt(contestant, workload)
+            self.memory("memory-loaded")
+            if any(workload.kind == "gap" for workload in workloads):
+                self.gaps([workload for workload in workloads if workload.kind == "gap"])
+        finally:
+            self.server.stop()
+            self.server.wipe()
+
+    def driver(self, contestant):
+        return DRIVERS[contestant.driver](self.server, contestant)
+
+    def first_use(self, began):
+        """From the start of the processes until a record in a new topic is acknowledged."""
+        contestant = self.contestants[0]
+        driver = self.driver(contestant)
+        topic = self.new_topic()
+        driver.create(topic, 1)
+        run_client(driver.produce(topic, Workload("first", "produce"), 1))
+        self.report(contestant, "start", {"start_seconds": time.monotonic() - began})
+        driver.delete(topic, 1)
+        time.sleep(SETTLE_SECONDS)
+        self.memory("memory-fresh")
+
+    def memory(self, name):
+        pids = self.server.pids()
+        if pids:
+            self.report(self.contestants[0], name, {"resident_mb": memory_megabytes(pids, "VmRSS"),
+                                                    "peak_mb": memory_megabytes(pids, "VmHWM")})
+
+    def warm_up(self):
+        big, small, seconds = WARM_UP.get(self.contestants[0].server, WARM_UP_OTHERS)
+        if self.is_quick:
+            big, small, seconds = 1, 1, 1
+        contestant = self.contestants[0]
+        driver = self.driver(contestant)
+        for workload in (Workload("warm", "produce", 1024, 4, megabytes=big),
+                         Workload("warm", "produce", 100, 4, megabytes=small),
+                         Workload("warm", "rate", 1024, 4, rate=1000, seconds=seconds)):
+            topic = self.new_topic()
+            driver.create(topic, workload.partitions)
+            records = workload.records(contestant.share)
+            run_client(driver.produce(topic, workload, records))
+            if not workload.rate:
+                run_client(driver.consume(topic, workload, records))
+            driver.delete(topic, workload.partitions)
+
+    def attempt(self, contestant, workload):
+        measure = {"produce": self.throughput, "rate": self.throughput, "fanout": self.fan_out}.get(workload.kind)
+        if measure is None:
+            return
+        check_room(self.server.folder)
+        driver, topic = self.driver(contestant), self.new_topic()
+        try:
+            driver.create(topic, workload.partitions)
+            measure(driver, topic, workload)
+            driver.delete(topic, workload.partitions)
+        except BenchError as error:
+            self.failed(contestant, workload.name, error)
+        time.sleep(SETTLE_SECONDS if self.server.pids() else 0)
+
+    def failed(self, contestant, name, error):
+        print(f"FAILED {contestant.name} {name}: {error}", file=sys.stderr, flush=True)
+        self.report(contestant, name, {"error": str(error)[:500]})
+
+    def throughput(self, driver, topic, workload):
+        contestant = driver.contestant
+        records = workload.records(contestant.share)
+        costs = Costs(self.server)
+        said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
+        fields = costs.since(flattened(said), said)
+        self.report(contestant, workload.name, fields)
+        if workload.kind != "produce" or contestant.driver == "raw":
+            return
+        costs = Costs(self.server)
+        said = driver.consumed(run_client(driver.consume(topic, workload, records)), workload)
+        said.pop("latency_ms", None)
+        self.report(contestant, f"read-{workload.name}", costs.since(flattened(said)))
+
+    def fan_out(self, driver, topic, workload):
+        """Consumers at the tail while one producer runs; the rate is that of all deliveries together."""
+        records = workload.records(driver.contestant.share)
+        costs = Costs(self.server)
+        consumers = [Client(driver.consume(topic, workload, records)) for _ in range(FAN_OUT)]
+        try:
+            time.sleep(SETTLE_SECONDS)
+            began = time.monotonic()
+            run_client(driver.produce(topic, workload, records))
+            for consumer in consumers:
+                consumer.output()
+            seconds = time.monotonic() - began
+        finally:
+            for consumer in consumers:
+                consumer.stop()
+        delivered = records * FAN_OUT
+        fields = {"records": delivered, "seconds": seconds, "records_per_second": delivered / seconds,
+                  "megabytes_per_second": delivered * workload.record_size / 1e6 / seconds}
+        self.report(driver.contestant, workload.name, costs.since(fields))
+
+    def gaps(self, workloads):
+        """Last of all, since it costs a server."""
+        contestant = self.contestants[0]
+        for workload in workloads:
+            if contestant.workloads and workload.name not in contestant.workloads:
+                continue
+            driver, topic = self.driver(contestant), self.new_topic()
+            try:
+                driver.create(topic, 1)
+                load = Client(driver.produce(topic, workload, workload.records(), is_retrying=True))
+                try:
+                    time.sleep(GAP_KILL_SECONDS)
+                    self.server.kill(driver.leader(topic))
+                    said = driver.produced(load.output(), workload)
+                finally:
+                    load.stop()
+                self.report(contestant, workload.name, {"gap_ms": said["longest_gap_ms"]})
+            except BenchError as error:
+                self.failed(contestant, workload.name, error)
+
+
+def run_rounds(options, contestants, workloads, add_sample):
+    """Every server in every round; the order turns by one each time."""
+    names = list(dict.fromkeys(contestant.server for contestant in contestants))
+    for number in range(options.rounds):
+        turned = names[number % len(names):] + names[:number % len(names)]
+        for name in turned:
+            chosen = [contestant for contestant in contestants if contestant.server == name]
+
+            def report(contestant, workload, fields, number=number):
+                add_sample({"round": number + 1, "contestant": contestant.name, "workload": workload, **fields})
+
+            server = SERVERS[name](options.folder / name)
+            try:
+                Turn(server, chosen, report, options.quick).run(workloads)
+            except Exception as error:  # the others' figures are still worth having
+                print(f"FAILED {name}: {error}", file=sys.stderr, flush=True)
+                report(chosen[0], "turn", {"error": str(error)[:500]})
