@@ -7,10 +7,12 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
 missing=
-for package in $(grep -v '^#' "$here/packages.txt"); do
+while read -r package command; do
+  case $package in '' | '#'*) continue ;; esac
+  [ -z "$command" ] || ! command -v "$command" >/dev/null || continue
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=
   [ "$status" = installed ] || missing="$missing $package"
-done
+done <"$here/packages.txt"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then

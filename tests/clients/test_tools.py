@@ -1,4 +1,4 @@
-"""Clients that need Go: a Go program of generated code alone, and grpcurl."""
+"""Clients that need more than Python: programs in Go and Node that know the .proto alone, and grpcurl."""
 import json
 import os
 import pathlib
@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import uuid
 
 import pytest
@@ -54,7 +55,39 @@ def go_client(tools, tmp_path_factory):
                            *(f"opt=M{file}={PACKAGE}" for file in files))]
     subprocess.run(["protoc", "-I", ROOT / "proto", *options, *files], check=True, env=environment)
     go("build", "-o", str(folder / "client"), ".", env=environment, cwd=source)
-    return folder / "client"
+    return [folder / "client"]
+
+
+@pytest.fixture(scope="session")
+def node_client():
+    """The Node program, beside the packages that its lock file names; fetched on the first run."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not on this machine")
+    folder = pathlib.Path(sys.prefix) / "node"
+    lock = (HERE / "node" / "package-lock.json").read_bytes()
+    installed = folder / "node_modules" / "installed.json"
+    shutil.copytree(HERE / "node", folder, dirs_exist_ok=True)
+    if not installed.exists() or installed.read_bytes() != lock:
+        run = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder,
+                             capture_output=True, text=True, timeout=300)
+        if run.returncode != 0:
+            pytest.skip(f"npm ci: {run.stderr.strip().splitlines()[-1]}")
+        installed.write_bytes(lock)
+    return ["node", folder / "main.js", ROOT / "proto"]
+
+
+@pytest.fixture(params=["go", "node"])
+def program(request, server):
+    """Runs one of the programs: its name, and how to call it for the lines that it prints."""
+    command = request.getfixturevalue(f"{request.param}_client")
+
+    def run(action, topic, *arguments):
+        run = subprocess.run([*command, action, server.address, topic, *arguments],
+                             capture_output=True, text=True, timeout=90)
+        assert run.returncode == 0, run.stderr
+        return run.stdout.splitlines()
+    return request.param, run
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +101,24 @@ def grpcurl(tools, server):
     return run
 
 
-def test_a_go_client_produces_and_consumes(go_client, server):
-    topic = f"go-{uuid.uuid4().hex[:8]}"
-    run = subprocess.run([go_client, server.address, topic, "500"], capture_output=True, text=True,
-                         timeout=90)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [f"{n} go value-{n}" for n in range(500)]
+def test_a_program_of_the_proto_alone_writes_and_reads(program):
+    name, run = program
+    topic = f"{name}-{uuid.uuid4().hex[:8]}"
+    assert run("write", topic, "500") == []
+    expected = [f"{n} {name} value-{n}" for n in range(500)]
+    assert run("fetch", topic, "500") == expected
+    assert run("subscribe", topic) == expected
+
+
+def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program, binary, server):
+    name, run = program
+    topic = f"{name}-{uuid.uuid4().hex[:8]}"
+    run("write", topic, "2")
+    subprocess.run([binary, "produce", topic, "--bootstrap", server.address, "--key-separator", "="],
+                   input="".join(f"cli=packed-{n}\n" for n in range(2, 1000)), text=True, check=True,
+                   capture_output=True, timeout=30)
+    assert run("subscribe", topic) == [f"{n} {name} value-{n}" for n in range(2)] + [
+        f"{n} cli packed-{n}" for n in range(2, 1000)]
 
 
 def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
