@@ -31,6 +31,17 @@ def tool(name):
     return str(path)
 
 
+def epochs(cluster, topic, leader=None):
+    """{partition: leader epoch}, of what this broker leads if one is given."""
+    return {row["partition"]: row["leader_epoch"] for row in cluster.partitions(topic)
+            if leader in (None, row["leader_id"])}
+
+
+def hold(began, seconds):
+    """Until a fault, which has lasted since `began`, has lasted so long."""
+    time.sleep(max(0.0, began + seconds - time.monotonic()))
+
+
 class HistoryLoad:
     """Producers and readers until the end of the `with`; then they drain."""
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from history import HistoryLoad
+from history import HistoryLoad, epochs, hold
 from network import Network, NotPermitted
 
 
@@ -70,30 +70,24 @@ ROUNDS_LONG = 10
 CUT_SECONDS = 2
 
 
-def epochs_of(cluster, leader):
-    """{partition: leader epoch} of what this broker leads."""
-    return {row["partition"]: row["leader_epoch"] for row in cluster.partitions("events")
-            if row["leader_id"] == leader}
-
-
 def test_a_connected_majority_goes_on_whatever_is_cut(networked, folder, is_long):
     cluster, network = networked(3)
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         for fault in THREE_BROKER_FAULTS * (ROUNDS_LONG if is_long else ROUNDS):
             leader, *others = ring(cluster.brokers, cluster.busiest_leader("events"), 3)
-            before = epochs_of(cluster, leader)
+            led = epochs(cluster, "events", leader)
             began = time.monotonic()
             fault(network, leader, others)
             load.wait_progress(what=f"during {fault.__name__}")
-            time.sleep(max(0.0, began + CUT_SECONDS - time.monotonic()))
+            hold(began, CUT_SECONDS)
             load.wait_progress(what=f"later during {fault.__name__}")
             network.heal()
             load.wait_progress(what=f"after {fault.__name__}")
             cluster.wait_alive(cluster.brokers)
             if fault in DEPOSING_FAULTS:
-                after = {row["partition"]: row["leader_epoch"] for row in cluster.partitions("events")}
-                assert all(after[partition] > epoch for partition, epoch in before.items()), (fault, before, after)
+                now = epochs(cluster, "events")
+                assert all(now[partition] > epoch for partition, epoch in led.items()), (fault, led, now)
     load.verify()
 
 
@@ -103,12 +97,18 @@ def test_leader_that_reaches_one_broker_alone_does_not_hold_up_the_others(networ
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         leader, _, *cut_off = ring(cluster.brokers, cluster.busiest_leader("events"), 5)
+        led = epochs(cluster, "events", leader)
+        began = time.monotonic()
         for other in cut_off:
             network.cut(leader, other)
         load.wait_progress(what="while the leader reaches the bridge alone")
+        hold(began, CUT_SECONDS)
+        load.wait_progress(what="later, while the old leader reaches the bridge alone")
         network.heal()
         load.wait_progress(what="after healing")
         cluster.wait_alive(cluster.brokers)
+        now = epochs(cluster, "events")
+        assert all(now[partition] > epoch for partition, epoch in led.items()), (led, now)
     load.verify()
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from history import HistoryLoad
+from history import HistoryLoad, epochs, hold
 from power_disk import NotPermitted, PowerDisk
 
 # How long a leader is stopped: too short to be noticed, about an election timeout or three, and far beyond.
@@ -23,11 +23,6 @@ def stoppable(cluster):
     for broker in cluster.brokers.values():
         if broker.is_running():
             broker.process.send_signal(signal.SIGCONT)
-
-
-def hold(began, seconds):
-    """Until the fault, which has lasted since `began`, has lasted so long."""
-    time.sleep(max(0.0, began + seconds - time.monotonic()))
 
 
 def test_stopped_leader_loses_nothing_and_holds_nobody_up(stoppable, folder):
@@ -73,6 +68,7 @@ def test_stalled_disk_of_a_leader_loses_nothing_and_holds_nobody_up(stallable, f
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         leader = cluster.busiest_leader("events")
+        led = epochs(cluster, "events", leader)
         began = time.monotonic()
         disks[leader].stall()
         load.wait_progress(seconds_max=STALL_SECONDS, what="while a leader's disk is stalled")
@@ -80,4 +76,6 @@ def test_stalled_disk_of_a_leader_loses_nothing_and_holds_nobody_up(stallable, f
         disks[leader].resume()
         load.wait_progress(what="after the stall")
         cluster.wait_alive(cluster.brokers)
+        now = epochs(cluster, "events")
+        assert all(now[partition] > epoch for partition, epoch in led.items()), (led, now)
     load.verify()
