@@ -34,6 +34,7 @@ LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage
               "tests_storage_logstore", "tests_storage_segment"]
 LONG_SECONDS = 600
 TEST_SECONDS_MAX = 900
+NOT_COMPARABLE = 2  # count.py's exit code under another compiler
 
 
 class Tally:
@@ -143,7 +144,8 @@ def stage_checks(tally, options):
     done = run([tool("buf"), "lint"], cwd=protos)
     tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
     pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                              "-o", "python_files=*_test.py", "tests/arch", "tests/deploy", "tests/bench"], "scripts")
+                              "-o", "python_files=*_test.py", "tests/arch", "tests/bench",
+                              "tests/deploy"], "scripts")
     done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
     print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
 
@@ -236,6 +238,18 @@ def stage_release(tally, options):
         build(tally, "release", ["millrace"])
 
 
+def stage_instructions(tally, options):
+    """What the hot paths cost, in instructions, against the recorded baseline."""
+    del options
+    command = ["tests/bench/instructions/count.py"]
+    done = run(command)
+    print(done.stdout)
+    if done.returncode == NOT_COMPARABLE:
+        tally.skip("instruction counts", done.stdout.splitlines()[-1])
+    else:
+        tally.add(done.returncode == 0, "instruction counts", shown(command))
+
+
 def stage_debug(tally, options):
     """Every test that runs in one process: units, scenarios, simulations."""
     if not configure(tally, "debug"):
@@ -306,6 +320,7 @@ def stage_bench(tally, options):
 
 
 STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
+          "instructions": stage_instructions,
           "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan, "cluster": stage_cluster,
           "bench": stage_bench}
 

@@ -1,0 +1,307 @@
+// The hot functions on fixed input, one function a path, for callgrind to count: no clock, no
+// thread, no file, and the same instructions at every run (count.py runs it and compares).
+//
+// What a path needs is made before it in Prepare..., which is not counted: callgrind tells the
+// inclusive cost of each hot_* function.
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "broker/partition/producer_table.h"
+#include "broker/service/fetch_wire.h"
+#include "broker/service/produce_wire.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "proto/base/checksum.h"
+#include "proto/frame/frame.h"
+#include "proto/record/record_batch.h"
+#include "proto/record/record_batch_builder.h"
+#include "raft/codec/entry_codec.h"
+#include "raft/core/quorum.h"
+#include "raft/core/raft.h"
+#include "raft/net/raft_codec.h"
+#include "storage/journal/block_writer.h"
+
+// Not inlined and with a name of C, so that callgrind's table names it.
+#define HOT_PATH(name) extern "C" __attribute__((noinline)) void name
+
+namespace millrace {
+namespace {
+
+using raft::core::Entry;
+using raft::core::Raft;
+
+constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
+constexpr RaftGroupId kGroup{11};
+constexpr uint32_t kRepeats = 200;
+
+Entry SealedEntry(Term term, LogIndex index, uint32_t chain, FrameType type, size_t payload) {
+  FrameHeader header{.type = type,
+                     .payload_size = static_cast<uint32_t>(payload),
+                     .group = kGroup,
+                     .term = term,
+                     .index = index,
+                     .base_offset = Offset(static_cast<int64_t>(index.value())),
+                     .offset_span = 1,
+                     .record_count = 1};
+  Buffer buffer = AllocateFrame(payload);
+  std::memset(FramePayload(buffer), 'x', payload);
+  header.payload_crc = header.stored_crc = Crc32c({FramePayload(buffer), payload});
+  header.chain = FrameChain(chain, header);
+  Result<Entry> entry = raft::MakeEntry(header, SealFrame(header, std::move(buffer)));
+  CHECK(entry.ok()) << entry.status();
+  return std::move(entry).value();
+}
+
+std::vector<Entry> Entries(size_t count, size_t payload) {
+  std::vector<Entry> entries;
+  uint32_t chain = 0;
+  for (size_t i = 1; i <= count; ++i) {
+    entries.push_back(SealedEntry(Term(1), LogIndex(i), chain, FrameType::kRecordBatch, payload));
+    chain = entries.back().chain;
+  }
+  return entries;
+}
+
+// Replicas whose disks and network are done at once.
+class Cores {
+ public:
+  explicit Cores(uint32_t voters) {
+    for (uint32_t id = 1; id <= voters; ++id) {
+      configuration_.voters.push_back({BrokerId(id), Incarnation(1)});
+    }
+    for (const Voter& self : configuration_.voters) {
+      raft::core::InitialState initial;
+      initial.configuration = configuration_;
+      replicas_.push_back(std::make_unique<Raft>(raft::core::Options{.self = self}, initial));
+    }
+    replicas_[0]->Campaign();
+    Settle();
+    CHECK(replicas_[0]->is_leader());
+  }
+
+  // One entry, on all replicas and committed there.
+  void Commit(size_t payload) {
+    Propose(FrameType::kRecordBatch, payload);
+    Settle();
+  }
+  void CheckCommitted(uint64_t entries) const {
+    // The leader's no-op is one more.
+    CHECK_EQ(replicas_[0]->commit_index(), LogIndex(entries + 1));
+  }
+
+ private:
+  struct Envelope {
+    Voter from;
+    raft::core::OutgoingMessage outgoing;
+  };
+
+  void Propose(FrameType type, size_t payload) {
+    Raft& leader = *replicas_[0];
+    const LogIndex index = leader.log().last_index() + 1;
+    const Status status =
+        leader.Propose(SealedEntry(leader.term(), index, leader.log().last_chain(), type, payload));
+    CHECK(status.ok()) << status;
+  }
+
+  void Settle() {
+    bool is_moving = true;
+    while (is_moving) {
+      is_moving = false;
+      for (size_t i = 0; i < replicas_.size(); ++i) is_moving |= TakeOutputs(i);
+      while (!network_.empty()) {
+        Envelope envelope = std::move(network_.front());
+        network_.pop_front();
+        Raft& to = *replicas_[envelope.outgoing.to.broker.value() - 1];
+        to.Step(envelope.from, std::move(envelope.outgoing.message));
+        is_moving = true;
+      }
+    }
+  }
+
+  bool TakeOutputs(size_t i) {
+    Raft& replica = *replicas_[i];
+    if (!replica.HasReady()) return false;
+    raft::core::Ready ready = replica.TakeReady();
+    for (auto& message : ready.messages) {
+      network_.push_back({configuration_.voters[i], std::move(message)});
+    }
+    if (ready.write) replica.OnDurable(ready.write->durable_point);
+    if (ready.wants_no_op) Propose(FrameType::kNoOp, 0);
+    if (replica.commit_index() > LogIndex(8)) {
+      replica.TrimTail(LogIndex(replica.commit_index().value() - 8));
+    }
+    return true;
+  }
+
+  raft::core::Configuration configuration_;
+  std::vector<std::unique_ptr<Raft>> replicas_;
+  std::deque<Envelope> network_;
+};
+
+// A packed batch of `count` records of `value_bytes` each.
+Bytes Batch(uint32_t count, size_t value_bytes) {
+  const std::string value(value_bytes, 'v');
+  RecordBatchBuilder builder({.records_bytes_max = size_t{1} << 20});
+  for (uint32_t i = 0; i < count; ++i) {
+    CHECK(builder.TryAppend({.key = "key", .value = value, .timestamp_ms = 1'700'000'000'000}));
+  }
+  return std::move(builder).Finish({.producer_id = ProducerId(1), .destination = kHome});
+}
+
+Bytes ProduceMessage(uint32_t batches) {
+  v1::ProduceRequest request;
+  for (uint32_t i = 0; i < batches; ++i) {
+    v1::ProduceBatch* batch = request.add_batches();
+    batch->set_topic_id(7);
+    batch->set_partition(i);
+    batch->set_batch_id(i + 1);
+    const Bytes bytes = Batch(10, 100);
+    CHECK(batch->mutable_batch()->ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+  }
+  return Bytes::Own(request.SerializeAsString());
+}
+
+// Everything that the paths read.
+struct Input {
+  Cores three{3};
+  Cores five{5};
+  Bytes small_records = Batch(600, 100);
+  Bytes large_records = Batch(60, 1024);
+  std::vector<Entry> entries = Entries(64, 1024);
+  Bytes produce = ProduceMessage(16);
+  std::string value = std::string(100, 'v');
+};
+
+}  // namespace
+
+HOT_PATH(hot_core_commit_3_voters)(Input& input) {
+  for (uint32_t i = 0; i < kRepeats; ++i) input.three.Commit(100);
+}
+
+HOT_PATH(hot_core_commit_5_voters)(Input& input) {
+  for (uint32_t i = 0; i < kRepeats; ++i) input.five.Commit(100);
+}
+
+HOT_PATH(hot_quorum_index)(Input&) {
+  raft::core::Configuration configuration;
+  for (uint32_t id = 1; id <= 5; ++id) {
+    configuration.voters.push_back({BrokerId(id), Incarnation(1)});
+  }
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const LogIndex index = raft::core::QuorumIndex(
+        configuration, [&](const Voter& voter) { return LogIndex(i + voter.broker.value()); });
+    CHECK_EQ(index, LogIndex(i + 3));
+  }
+}
+
+HOT_PATH(hot_batch_parse_100_bytes)(Input& input) {
+  const Result<RecordBatchView> batch = ParseRecordBatch(input.small_records.view(), kHome);
+  CHECK(batch.ok()) << batch.status();
+}
+
+HOT_PATH(hot_batch_parse_1_kib)(Input& input) {
+  const Result<RecordBatchView> batch = ParseRecordBatch(input.large_records.view(), kHome);
+  CHECK(batch.ok()) << batch.status();
+}
+
+HOT_PATH(hot_batch_build_100_bytes)(Input& input) {
+  RecordBatchBuilder builder({.records_bytes_max = size_t{1} << 20});
+  for (uint32_t i = 0; i < 600; ++i) {
+    CHECK(builder.TryAppend({.key = "key", .value = input.value, .timestamp_ms = 1}));
+  }
+  CHECK(!std::move(builder).Finish({.destination = kHome}).empty());
+}
+
+HOT_PATH(hot_frame_seal_and_decode)(Input&) {
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const Entry entry = SealedEntry(Term(1), LogIndex(1), 0, FrameType::kRecordBatch, 1024);
+    CHECK(raft::DecodeEntry(entry.frame).ok());
+  }
+}
+
+HOT_PATH(hot_append_encode_and_decode)(Input& input) {
+  const raft::core::AppendRequest append{.term = Term(1),
+                                         .prev_index = LogIndex(0),
+                                         .prev_term = Term(0),
+                                         .commit_index = LogIndex(0),
+                                         .entries = input.entries};
+  std::vector<Bytes> pieces;
+  const auto head = raft::net::EncodeGroupAppend(kGroup, append, &pieces);
+  std::string body;
+  for (const Bytes& piece : pieces) body += piece.view();
+  CHECK(raft::net::DecodeGroupAppend(head, Bytes::Own(std::move(body))).ok());
+}
+
+HOT_PATH(hot_journal_blocks)(Input& input) {
+  storage::journal::BlockWriter writer(
+      {.header = {.uuid = 1, .file_sequence = 1, .lsn = 1}, .block_bytes = 256 << 10});
+  for (const Entry& entry : input.entries) {
+    writer.Add(storage::journal::RecordType::kEntry, 0, kGroup,
+               storage::journal::EncodeEntryPrefix(TruncationEpoch(1)), entry.frame);
+  }
+  CHECK_GT(std::move(writer).Finish().size, 0u);
+}
+
+HOT_PATH(hot_sequence_check)(Input&) {
+  broker::ProducerTable table;
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const ProducerId producer(i % 8 + 1);
+    const uint32_t sequence = i / 8 * 10;
+    CHECK_EQ(table.Check(producer, 0, sequence).verdict, broker::SequenceCheck::kNew);
+    const broker::ProducedBatch batch{.first_sequence = sequence,
+                                      .record_count = 10,
+                                      .base_offset = Offset(i),
+                                      .append_time_ms = 1,
+                                      .index = LogIndex(i + 1)};
+    table.AddInFlight(producer, 0, batch);
+    table.Apply(producer, 0, batch);
+  }
+}
+
+HOT_PATH(hot_produce_request_parse)(Input& input) {
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const auto request = broker::ParseProduceRequest(input.produce);
+    CHECK(request.ok()) << request.status();
+    CHECK_EQ(request->batches.size(), 16u);
+  }
+}
+
+HOT_PATH(hot_fetch_response_encode)(Input& input) {
+  v1::FetchedPartition head;
+  head.set_fetch_id(1);
+  head.set_high_watermark(100);
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const auto pieces = broker::EncodeFetchResponse(head, broker::EncodeBatches(input.entries));
+    CHECK_GT(broker::TotalSize(pieces), 64u * 1024);
+  }
+}
+
+}  // namespace millrace
+
+int main(int, char** argv) {
+  google::InitGoogleLogging(argv[0]);
+  using namespace millrace;  // NOLINT: the paths alone
+  Input input;
+  hot_core_commit_3_voters(input);
+  hot_core_commit_5_voters(input);
+  input.three.CheckCommitted(kRepeats);
+  input.five.CheckCommitted(kRepeats);
+  hot_quorum_index(input);
+  hot_batch_parse_100_bytes(input);
+  hot_batch_parse_1_kib(input);
+  hot_batch_build_100_bytes(input);
+  hot_frame_seal_and_decode(input);
+  hot_append_encode_and_decode(input);
+  hot_journal_blocks(input);
+  hot_sequence_check(input);
+  hot_produce_request_parse(input);
+  hot_fetch_response_encode(input);
+  std::puts("done");
+  return 0;
+}
