@@ -9,6 +9,7 @@
 #include <glog/logging.h>
 
 #include "broker/service/consumer_service.h"
+#include "broker/service/request_limits.h"
 #include "broker/service/subscribe_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
 
@@ -123,6 +124,7 @@ Status SubscribeStream::Begin(const v1::SubscribeRequest& request) {
 }
 
 Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const TopicInfo& topic) {
+  RETURN_IF_ERROR(CheckCount(static_cast<size_t>(request.partitions_size()), "partitions"));
   std::set<uint32_t> wanted(request.partitions().begin(), request.partitions().end());
   if (wanted.size() != static_cast<size_t>(request.partitions_size())) {
     return InvalidArgument("`partitions` names one twice");
@@ -177,10 +179,11 @@ void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& o
   session.is_located = true;
   session.next = StartOf(position_, *offsets);
   session.high_watermark = offsets->high_watermark;
-  // An offset beyond the end is an error, which reading there finds.
-  const bool is_beyond = session.next > offsets->high_watermark;
-  session.end = is_beyond ? session.next + 1 : offsets->high_watermark;
-  Continue(number);
+  session.end = offsets->high_watermark;
+  if (session.next <= session.end) return Continue(number);
+  // Reading there says that it is out of range.
+  ready_.push_back(number);
+  PostPump();
 }
 
 void SubscribeStream::Read(size_t number) {

@@ -93,6 +93,21 @@ def fetch(*makes, answers=1):
     return attack
 
 
+def subscribe(*makes):
+    """A Subscribe call with so many requests, an honest one has one, until it ends."""
+    def attack(target):
+        with target.channel() as channel:
+            call = channel.stream_stream("/millrace.v1.ConsumerService/Subscribe")
+            stream = call(iter(_messages(target, makes)), timeout=SECONDS_MAX)
+            try:
+                for _ in stream:
+                    pass
+            except grpc.RpcError:
+                pass
+            return stream.code().name
+    return attack
+
+
 def told(code, codes):
     """The stream's status and the different codes within, e.g. `OK [NOT_FOUND]`."""
     return f"{code} [{', '.join(dict.fromkeys(codes))}]" if codes else code

@@ -188,7 +188,7 @@ TEST(Subscribe, WhatIsWrong_EndsTheCall_AndIsNamed) {
   EXPECT_THAT(std::string(status_of(request).message()), HasSubstr("exactly one partition"));
 
   request.add_partitions(0);
-  for (const int64_t offset : {int64_t{-1}, int64_t{4}}) {
+  for (const int64_t offset : {int64_t{-1}, int64_t{4}, INT64_MAX}) {
     for (const bool stops : {false, true}) {
       request.mutable_position()->set_offset(offset);
       request.set_stop_at_end(stops);
