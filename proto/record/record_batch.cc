@@ -130,7 +130,6 @@ const char* ParseRecord(std::string_view bytes, RecordView* record) {
 // Reads the header field that `tag` begins.
 Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
   uint64_t number = 0;
-  uint32_t number32 = 0;
   switch (tag) {
     case Varint(kProducerId):
       if (!in->ReadVarint(&number)) return Corrupt("producer_id is cut off");
@@ -156,7 +155,7 @@ Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
       return {};
     case Varint(kCompression):
       if (!in->ReadVarint(&number)) return Corrupt("compression is cut off");
-      if (number > static_cast<uint64_t>(BatchCompression::kNone)) {
+      if (number > static_cast<uint64_t>(BatchCompression::kZstd)) {
         return Corrupt("compression " + std::to_string(number) +
                        " is not supported by this version");
       }
@@ -166,8 +165,8 @@ Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
       if (!in->ReadFixed32(&batch->checksum)) return Corrupt("checksum is cut off");
       return {};
     case Varint(kUncompressedSize):
-      if (!in->ReadVarint32(&number32) || number32 != 0) {
-        return Corrupt("uncompressed_size is not 0, but packed is not compressed");
+      if (!in->ReadVarint32(&batch->uncompressed_size)) {
+        return Corrupt("uncompressed_size is no uint32");
       }
       return {};
     default:
@@ -186,6 +185,34 @@ Status ReadPayload(WireReader* in, uint8_t tag, std::string_view from_tag, Recor
   if (!in->ReadDelimited(&batch->records)) return Corrupt("packed is cut off");
   if (!in->AtEnd()) return Corrupt("packed is followed by another field");
   return {};
+}
+
+// What the payload and the header say of each other.
+Status CheckPayloadFields(const RecordBatchView& batch, bool has_checksum) {
+  if (batch.is_packed && !has_checksum) return Corrupt("checksum is missing beside packed");
+  if (!batch.is_packed && has_checksum) return Corrupt("checksum stands beside records");
+  if (!IsCompressed(batch.compression)) {
+    return batch.uncompressed_size == 0
+               ? Status::Ok()
+               : Corrupt("uncompressed_size is not 0, but packed is not compressed");
+  }
+  if (!batch.is_packed) return Corrupt("compression stands beside records");
+  if (batch.uncompressed_size == 0 || batch.uncompressed_size > kUncompressedBytesMax) {
+    return Corrupt("uncompressed_size is " + std::to_string(batch.uncompressed_size) +
+                   ", not 1 to " + std::to_string(kUncompressedBytesMax));
+  }
+  return {};
+}
+
+// The batch with its records ready to be iterated over.
+Result<OpenedBatch> Open(const RecordBatchView& batch) {
+  OpenedBatch opened{.view = batch, .decompressed = {}};
+  if (!IsCompressed(batch.compression)) return opened;
+  ASSIGN_OR_RETURN(opened.decompressed,
+                   Decompress(batch.compression, batch.records, batch.uncompressed_size));
+  opened.view.records = opened.decompressed.view();
+  opened.view.compression = BatchCompression::kNone;
+  return opened;
 }
 
 // Iterates over all records; their count and largest timestamp, and whether any has none.
@@ -234,8 +261,7 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
     last_field = field;
     if (tag == Delimited(kRecords) || tag == Delimited(kPacked)) {
       RETURN_IF_ERROR(ReadPayload(&in, tag, from_tag, &batch));
-      if (batch.is_packed && !has_checksum) return Corrupt("checksum is missing beside packed");
-      if (!batch.is_packed && has_checksum) return Corrupt("checksum stands beside records");
+      RETURN_IF_ERROR(CheckPayloadFields(batch, has_checksum));
       return batch;
     }
     RETURN_IF_ERROR(ReadHeaderField(&in, tag, &batch));
@@ -246,25 +272,37 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
 
 Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition destination) {
   ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatchHeader(bytes));
-  if (batch.is_packed && batch.checksum != PackedChecksum(batch.records, destination)) {
+  RETURN_IF_ERROR(CheckRecordBatch(&batch, destination));
+  return batch;
+}
+
+Result<OpenedBatch> OpenRecordBatch(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const RecordBatchView batch, ParseRecordBatchHeader(bytes));
+  return Open(batch);
+}
+
+Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination) {
+  if (batch->is_packed && batch->checksum != PackedChecksum(batch->records, destination)) {
     return Corrupt("checksum does not match packed, topic id and partition");
   }
+  ASSIGN_OR_RETURN(const OpenedBatch opened, Open(*batch));
   uint32_t count = 0;
   int64_t max_timestamp_ms = 0;
-  RETURN_IF_ERROR(CheckRecords(batch, &count, &max_timestamp_ms, &batch.has_untimed_records));
+  RETURN_IF_ERROR(
+      CheckRecords(opened.view, &count, &max_timestamp_ms, &batch->has_untimed_records));
   if (count == 0) return Corrupt("it holds no records");
-  if (batch.record_count != count && (batch.is_packed || batch.record_count != 0)) {
-    return Corrupt("record_count is " + std::to_string(batch.record_count) + ", but there are " +
+  if (batch->record_count != count && (batch->is_packed || batch->record_count != 0)) {
+    return Corrupt("record_count is " + std::to_string(batch->record_count) + ", but there are " +
                    std::to_string(count) + " records");
   }
-  const bool is_given = batch.is_packed || batch.max_timestamp_ms != 0;
-  if (is_given && batch.max_timestamp_ms != max_timestamp_ms) {
-    return Corrupt("max_timestamp_ms is " + std::to_string(batch.max_timestamp_ms) +
+  const bool is_given = batch->is_packed || batch->max_timestamp_ms != 0;
+  if (is_given && batch->max_timestamp_ms != max_timestamp_ms) {
+    return Corrupt("max_timestamp_ms is " + std::to_string(batch->max_timestamp_ms) +
                    ", but the largest timestamp is " + std::to_string(max_timestamp_ms));
   }
-  batch.record_count = count;
-  batch.max_timestamp_ms = max_timestamp_ms;
-  return batch;
+  batch->record_count = count;
+  batch->max_timestamp_ms = max_timestamp_ms;
+  return {};
 }
 
 Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number) {
@@ -277,7 +315,9 @@ Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number) 
 }
 
 RecordIterator::RecordIterator(const RecordBatchView& batch)
-    : in_(batch.records), tag_(Delimited(batch.is_packed ? kRecordsRecords : kRecords)) {}
+    : in_(batch.records), tag_(Delimited(batch.is_packed ? kRecordsRecords : kRecords)) {
+  if (IsCompressed(batch.compression)) status_ = Corrupt("its records are compressed");
+}
 
 bool RecordIterator::Next(RecordView* record) {
   if (in_.AtEnd() || !status_.ok()) return false;

@@ -6,8 +6,8 @@
 // Pure; any thread. Views live as long as the bytes that they were made of. Nothing here trusts the
 // bytes: all errors are INVALID_ARGUMENT (CORRUPT_BATCH) and name the field.
 //
-//   ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatch(bytes, {topic, partition}));
-//   RecordIterator records(batch);
+//   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(bytes));
+//   RecordIterator records(batch.view);
 //   RecordView record;
 //   while (records.Next(&record)) { ... record.value ... }
 //   RETURN_IF_ERROR(records.status());
@@ -17,16 +17,16 @@
 #include <optional>
 #include <string_view>
 
+#include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/record/compression.h"
 #include "proto/record/wire.h"
 
 namespace millrace {
 
 // Sequences count records and wrap here.
 inline constexpr uint32_t kRecordSequenceModulus = uint32_t{1} << 31;
-
-enum class BatchCompression : uint32_t { kUnspecified = 0, kNone = 1 };
 
 struct RecordBatchView {
   ProducerId producer_id;
@@ -35,12 +35,19 @@ struct RecordBatchView {
   uint32_t record_count = 0;
   int64_t max_timestamp_ms = 0;
   BatchCompression compression = BatchCompression::kUnspecified;
-  uint32_t checksum = 0;  // of a packed batch
+  uint32_t checksum = 0;           // of a packed batch
+  uint32_t uncompressed_size = 0;  // of a compressed batch
   bool is_packed = false;
   bool has_untimed_records = false;  // whose timestamp_ms is 0; known once all records are checked
   // The records one after the other, each with tag and length: what `packed` holds, or the batch's
-  // end.
+  // end. Compressed, if `compression` says so: then OpenRecordBatch makes them readable.
   std::string_view records;
+};
+
+// A batch whose records can be iterated over, holding them if they had to be decompressed.
+struct OpenedBatch {
+  RecordBatchView view;
+  Bytes decompressed;
 };
 
 struct RecordView {
@@ -61,13 +68,21 @@ struct HeaderView {
 // Checks everything that a broker must know before it stores a batch for `destination`: header
 // fields once each and in order, nothing unknown, one payload, every record's structure, the count,
 // the largest timestamp and the checksum. For typed records count and largest timestamp are
-// computed.
+// computed. A compressed batch is decompressed to be checked, which takes memory and time: not on a
+// shard's thread.
 Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition destination);
+
+// The second half of ParseRecordBatch, for a view that ParseRecordBatchHeader made.
+Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination);
 
 // The header alone, for a reader who has verified the whole batch's checksum: records are checked
 // when they are iterated over. record_count and max_timestamp_ms are as the producer wrote them, 0
 // for most typed batches.
 Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes);
+
+// The header, and the records ready to be iterated over, decompressed if need be. For a reader who
+// has verified the whole batch's checksum. `bytes` outlives the result.
+Result<OpenedBatch> OpenRecordBatch(std::string_view bytes);
 
 // CRC32C of `packed`, continued over topic id and partition, so that a misrouted batch is refused.
 uint32_t PackedChecksum(std::string_view packed, TopicPartition destination);
@@ -77,6 +92,7 @@ Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number);
 
 class RecordIterator {
  public:
+  // A compressed batch is malformed at its first record: it has to be opened.
   explicit RecordIterator(const RecordBatchView& batch);
 
   // The next record; false at the end and at a malformed one, which status() tells apart.

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/record/batch_header.h"
 #include "proto/record/wire.h"
 
 namespace millrace {
@@ -42,7 +43,15 @@ void WriteRecordContent(const NewRecord& record, WireWriter* out) {
   out->Number(4, static_cast<uint64_t>(record.timestamp_ms));
 }
 
-size_t NumberSize(uint64_t value) { return value == 0 ? 0 : 1 + VarintSize(value); }
+// `records` compressed as `header` asks for; empty if that is not worth it.
+Bytes CompressRecords(const RecordBatchBuilder::Header& header, std::string_view records) {
+  // The two header fields of a compressed batch.
+  constexpr size_t kFieldsSize = 2 + 1 + VarintSize(kUncompressedBytesMax);
+  if (!IsCompressed(header.compression)) return {};
+  Result<Bytes> compressed = Compress(header.compression, records);
+  if (!compressed.ok() || compressed->size() + kFieldsSize >= records.size()) return {};
+  return std::move(*compressed);
+}
 
 }  // namespace
 
@@ -79,35 +88,38 @@ void RecordBatchBuilder::Reserve(size_t more) {
   buffer_ = std::move(larger);
 }
 
-size_t RecordBatchBuilder::HeaderSize(const Header& header) const {
-  size_t size = NumberSize(header.producer_id.value()) + NumberSize(header.producer_epoch) +
-                NumberSize(header.first_sequence) + NumberSize(record_count_) +
-                NumberSize(static_cast<uint64_t>(max_timestamp_ms_));
-  if (options_.encoding == BatchEncoding::kPacked) size += 5 + 1 + VarintSize(records_bytes());
-  return size;
-}
-
 Bytes RecordBatchBuilder::Finish(const Header& header) && {
   CHECK(!empty());
   CHECK_LT(header.first_sequence, kRecordSequenceModulus);
-  const size_t header_size = HeaderSize(header);
-  CHECK_LE(header_size, kHeaderBytesMax);
-  const size_t begin = kHeaderBytesMax - header_size;
-  const size_t end = end_;
-  WireWriter out(buffer_.data() + begin);
-  out.Number(1, header.producer_id.value());
-  out.Number(2, header.producer_epoch);
-  out.Number(3, header.first_sequence);
-  out.Number(4, record_count_);
-  out.Number(5, static_cast<uint64_t>(max_timestamp_ms_));
-  if (options_.encoding == BatchEncoding::kPacked) {
-    const std::string_view packed(buffer_.data() + kHeaderBytesMax, records_bytes());
-    out.Byte(WireTag(7, WireType::kFixed32));
-    out.Fixed32(PackedChecksum(packed, header.destination));
-    out.Byte(WireTag(15, WireType::kLengthDelimited));
-    out.Varint(packed.size());
+  RecordBatchView batch{.producer_id = header.producer_id,
+                        .producer_epoch = header.producer_epoch,
+                        .first_sequence = header.first_sequence,
+                        .record_count = record_count_,
+                        .max_timestamp_ms = max_timestamp_ms_,
+                        .is_packed = options_.encoding == BatchEncoding::kPacked,
+                        .records = {buffer_.data() + kHeaderBytesMax, records_bytes()}};
+  const Bytes compressed = batch.is_packed ? CompressRecords(header, batch.records) : Bytes();
+  if (!compressed.empty()) {
+    batch.compression = header.compression;
+    batch.uncompressed_size = static_cast<uint32_t>(records_bytes());
+    batch.records = compressed.view();
   }
+  if (batch.is_packed) batch.checksum = PackedChecksum(batch.records, header.destination);
+  const size_t header_size = BatchHeaderSize(batch);
+  CHECK_LE(header_size, kHeaderBytesMax);
+  if (!compressed.empty()) {
+    // Into memory of its own size: the records' is larger, and a batch may wait for long.
+    Buffer smaller = Buffer::Allocate(header_size + compressed.size());
+    WireWriter out(smaller.data());
+    WriteBatchHeader(batch, &out);
+    out.Raw(compressed.view());
+    return std::move(smaller).Freeze();
+  }
+  const size_t begin = kHeaderBytesMax - header_size;
+  WireWriter out(buffer_.data() + begin);
+  WriteBatchHeader(batch, &out);
   CHECK_EQ(out.position(), buffer_.data() + kHeaderBytesMax);
+  const size_t end = end_;
   return std::move(buffer_).Freeze(end).Slice(begin, end - begin);
 }
 

@@ -1,6 +1,6 @@
 // Writes a record batch as a producer sends it: records are appended straight into the batch's own
 // buffer, without an allocation a record, and the header is put in front at the end, when count,
-// sequence and checksum are known.
+// sequence and checksum are known. Compression takes place there too.
 //
 // One owner; any one thread.
 //
@@ -48,6 +48,8 @@ class RecordBatchBuilder {
     uint32_t producer_epoch = 0;
     uint32_t first_sequence = 0;
     TopicPartition destination;
+    // Of packed records. Where it would not make them smaller they are left as they are.
+    BatchCompression compression = BatchCompression::kUnspecified;
   };
   // What stands before the records at most: every header field at its longest.
   static constexpr size_t kHeaderBytesMax = 64;
@@ -66,7 +68,6 @@ class RecordBatchBuilder {
 
  private:
   void Reserve(size_t more);
-  size_t HeaderSize(const Header& header) const;
 
   Options options_;
   Buffer buffer_;

@@ -128,12 +128,16 @@ TEST(RecordBatch, Parse_RefusesWrongTimestamp_ByName) {
               HasSubstr("record 1: timestamp_ms"));
 }
 
-TEST(RecordBatch, Parse_RefusesCompression_ByItsNumber) {
+TEST(RecordBatch, Parse_RefusesWhatCompressionAndSizeSayWrong) {
   EXPECT_THAT(
-      ComplaintOf(Packed(), [](auto& b) { b.set_compression(static_cast<v1::Compression>(5)); }),
-      HasSubstr("compression 5 is not supported by this version"));
+      ComplaintOf(Packed(), [](auto& b) { b.set_compression(static_cast<v1::Compression>(6)); }),
+      HasSubstr("compression 6 is not supported by this version"));
+  EXPECT_THAT(ComplaintOf(Packed(), [](auto& b) { b.set_compression(v1::COMPRESSION_ZSTD); }),
+              HasSubstr("uncompressed_size is 0"));
   EXPECT_THAT(ComplaintOf(Packed(), [](auto& b) { b.set_uncompressed_size(10); }),
-              HasSubstr("uncompressed_size"));
+              HasSubstr("packed is not compressed"));
+  EXPECT_THAT(ComplaintOf(Typed(), [](auto& b) { b.set_compression(v1::COMPRESSION_ZSTD); }),
+              HasSubstr("compression stands beside records"));
   EXPECT_EQ(ComplaintOf(Packed(), [](auto& b) { b.set_compression(v1::COMPRESSION_NONE); }), "");
 }
 

@@ -1,0 +1,160 @@
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "millrace/v1/record.pb.h"
+#include "proto/record/record_batch.h"
+#include "proto/record/record_batch_builder.h"
+
+namespace millrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
+constexpr uint32_t kRecords = 50;
+
+Bytes Built(BatchCompression compression, std::string_view value = "a value, again and again") {
+  RecordBatchBuilder builder({});
+  for (uint32_t i = 0; i < kRecords; ++i) {
+    CHECK(builder.TryAppend({.key = std::to_string(i), .value = value, .timestamp_ms = 100 + i}));
+  }
+  return std::move(builder).Finish({.producer_id = ProducerId(5),
+                                    .producer_epoch = 1,
+                                    .first_sequence = 9,
+                                    .destination = kHome,
+                                    .compression = compression});
+}
+
+// As a client of another make would send it: `packed` holds `records`, told as they are.
+v1::RecordBatch Foreign(const std::string& records) {
+  v1::RecordBatch batch;
+  const Result<Bytes> packed = Compress(BatchCompression::kZstd, records);
+  CHECK(packed.ok());
+  batch.set_packed(packed->data(), packed->size());
+  batch.set_compression(v1::COMPRESSION_ZSTD);
+  batch.set_uncompressed_size(static_cast<uint32_t>(records.size()));
+  batch.set_record_count(2);
+  return batch;
+}
+
+std::string TwoRecords() {
+  v1::Records records;
+  records.add_records()->set_value("one");
+  records.add_records()->set_value("two");
+  return records.SerializeAsString();
+}
+
+std::string Complaint(v1::RecordBatch batch) {
+  batch.set_checksum(PackedChecksum(batch.packed(), kHome));
+  const Result<RecordBatchView> view = ParseRecordBatch(batch.SerializeAsString(), kHome);
+  if (view.ok()) return "";
+  EXPECT_EQ(view.status().reason(), Reason::kCorruptBatch);
+  return std::string(view.status().message());
+}
+
+TEST(CompressedBatch, Builder_MakesWhatTheParserTakes_InEveryCompression) {
+  const Bytes plain = Built(BatchCompression::kUnspecified);
+  for (const BatchCompression compression : kBatchCompressions) {
+    const Bytes bytes = Built(compression);
+    const Result<RecordBatchView> batch = ParseRecordBatch(bytes.view(), kHome);
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    EXPECT_EQ(batch->record_count, kRecords);
+    EXPECT_EQ(batch->max_timestamp_ms, 149);
+    EXPECT_EQ(batch->first_sequence, 9u);
+    if (!IsCompressed(compression)) continue;
+    EXPECT_EQ(batch->compression, compression);
+    EXPECT_LT(bytes.size(), plain.size());
+  }
+}
+
+TEST(CompressedBatch, Builder_WritesWhatLibprotobufReads) {
+  const Bytes bytes = Built(BatchCompression::kLz4);
+  v1::RecordBatch batch;
+  ASSERT_TRUE(batch.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+  EXPECT_EQ(batch.compression(), v1::COMPRESSION_LZ4);
+  EXPECT_EQ(batch.SerializeAsString(), bytes.view());
+  const Result<Bytes> packed =
+      Decompress(BatchCompression::kLz4, batch.packed(), batch.uncompressed_size());
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  v1::Records records;
+  ASSERT_TRUE(records.ParseFromArray(packed->data(), static_cast<int>(packed->size())));
+  EXPECT_EQ(records.records_size(), static_cast<int>(kRecords));
+}
+
+TEST(CompressedBatch, Builder_LeavesRecordsAsTheyAre_WhereCompressionGainsNothing) {
+  RecordBatchBuilder builder({});
+  ASSERT_TRUE(builder.TryAppend({.value = "q"}));
+  const Bytes bytes =
+      std::move(builder).Finish({.destination = kHome, .compression = BatchCompression::kGzip});
+  const Result<RecordBatchView> batch = ParseRecordBatch(bytes.view(), kHome);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_FALSE(IsCompressed(batch->compression));
+  EXPECT_EQ(batch->uncompressed_size, 0u);
+}
+
+TEST(CompressedBatch, Open_GivesTheRecords_OfEveryCompression) {
+  for (const BatchCompression compression : kBatchCompressions) {
+    const Bytes bytes = Built(compression);
+    Result<OpenedBatch> made = OpenRecordBatch(bytes.view());
+    ASSERT_TRUE(made.ok()) << made.status();
+    const OpenedBatch opened = std::move(*made);
+    RecordIterator records(opened.view);
+    RecordView record;
+    for (uint32_t i = 0; i < kRecords; ++i) {
+      ASSERT_TRUE(records.Next(&record));
+      EXPECT_EQ(record.key, std::to_string(i));
+    }
+    EXPECT_FALSE(records.Next(&record));
+    EXPECT_TRUE(records.status().ok()) << records.status();
+  }
+}
+
+TEST(CompressedBatch, Iterator_SaysSo_WhenItWasNotOpened) {
+  const Bytes bytes = Built(BatchCompression::kZstd);
+  const Result<RecordBatchView> batch = ParseRecordBatch(bytes.view(), kHome);
+  ASSERT_TRUE(batch.ok());
+  RecordIterator records(*batch);
+  RecordView record;
+  EXPECT_FALSE(records.Next(&record));
+  EXPECT_THAT(records.status().message(), HasSubstr("compressed"));
+}
+
+TEST(CompressedBatch, Parse_ChecksCountTimestampAndStructure_Within) {
+  EXPECT_EQ(Complaint(Foreign(TwoRecords())), "");
+  v1::RecordBatch batch = Foreign(TwoRecords());
+  batch.set_record_count(3);
+  EXPECT_THAT(Complaint(batch), HasSubstr("record_count is 3, but there are 2"));
+  batch = Foreign(TwoRecords());
+  batch.set_max_timestamp_ms(4);
+  EXPECT_THAT(Complaint(batch), HasSubstr("max_timestamp_ms is 4"));
+  EXPECT_THAT(Complaint(Foreign(TwoRecords() + "x")), HasSubstr("record 2"));
+  EXPECT_THAT(Complaint(Foreign(std::string("\x0a\x04\x0a\x09zz", 6))), HasSubstr("record 0"));
+}
+
+TEST(CompressedBatch, Parse_RefusesABatchWithinABatch) {
+  const Bytes inner = Built(BatchCompression::kZstd);
+  EXPECT_THAT(Complaint(Foreign(std::string(inner.view()))), HasSubstr("record 0"));
+}
+
+TEST(CompressedBatch, Parse_RefusesALieAboutTheSize) {
+  v1::RecordBatch batch = Foreign(TwoRecords());
+  batch.set_uncompressed_size(11);
+  EXPECT_THAT(Complaint(batch), HasSubstr("uncompressed_size"));
+  batch.set_uncompressed_size(kUncompressedBytesMax + 1);
+  EXPECT_THAT(Complaint(batch), HasSubstr("uncompressed_size is 4194305, not 1 to 4194304"));
+  batch.set_uncompressed_size(0);
+  EXPECT_THAT(Complaint(batch), HasSubstr("uncompressed_size is 0"));
+}
+
+TEST(CompressedBatch, Parse_RefusesAWrongChecksum_BeforeItDecompresses) {
+  v1::RecordBatch batch = Foreign("no records at all");
+  batch.set_checksum(1);
+  EXPECT_THAT(ParseRecordBatch(batch.SerializeAsString(), kHome).status().message(),
+              HasSubstr("checksum does not match"));
+}
+
+}  // namespace
+}  // namespace millrace
