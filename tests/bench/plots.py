@@ -8,9 +8,10 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.ticker  # noqa: E402
 
 import workloads as table  # noqa: E402
-from report import Figures  # noqa: E402
+from report import Figures, number  # noqa: E402
 
 COLOURS = dict(zip((one.name for one in table.CONTESTANTS),
                    ("#0b6e4f", "#c44536", "#e8998d", "#7d1d3f", "#b07d9b", "#3066be", "#8fb8ed", "#444444")))
@@ -18,23 +19,32 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "millrace", 
                             "axes.spines.top": False, "axes.spines.right": False})
 
 
-def bars(axes, figures, groups, field, scale=1.0):
-    """A group of bars for each (workload's name, label); whiskers from minimum to maximum."""
+def marks(axes, figures, groups, field, is_log):
+    """The median of each contestant for each (workload's name, label), with a whisker from minimum to maximum.
+
+    Bars on a linear axis; dots on a logarithmic one, where the length of a bar would mean nothing.
+    """
     used = []
+    slots = max((len(figures.contestants(workload)) for workload, _ in groups), default=1)
+    width = 0.85 / slots
     for position, (workload, _) in enumerate(groups):
-        contestants = figures.contestants(workload)
-        width = 0.8 / max(1, len(contestants))
+        contestants = [one for one in figures.contestants(workload) if figures.values(one.name, workload, field)]
         for i, one in enumerate(contestants):
-            values = [value * scale for value in figures.values(one.name, workload, field)]
-            if not values:
-                continue
-            middle = figures.median(one.name, workload, field) * scale
-            at = position - 0.4 + width * (i + 0.5)
-            axes.bar(at, middle, width * 0.95, color=COLOURS[one.name])
-            axes.errorbar(at, middle, [[middle - values[0]], [values[-1] - middle]], color="black", linewidth=0.7)
+            values = figures.values(one.name, workload, field)
+            middle = figures.median(one.name, workload, field)
+            at = position + width * (i + 0.5 - len(contestants) / 2)
+            if is_log:
+                axes.plot(at, middle, "o", markersize=6, color=COLOURS[one.name])
+            else:
+                axes.bar(at, middle, width * 0.95, color=COLOURS[one.name])
+            axes.errorbar(at, middle, [[middle - values[0]], [values[-1] - middle]], linewidth=0.8,
+                          color=COLOURS[one.name] if is_log else "black")
+            axes.annotate(number(middle), (at, values[-1]), xytext=(0, 4), textcoords="offset points", ha="center",
+                          fontsize=6)
             used.append(one)
     axes.set_xticks(range(len(groups)), [label for _, label in groups])
-    return [one for one in table.CONTESTANTS if one in used]
+    axes.set_xlim(-0.55, max(1, len(groups)) - 0.45)
+    return used
 
 
 def legend(figure, contestants):
@@ -53,15 +63,18 @@ def groups_of(prefix, *kinds):
 
 
 def panels(figures, path, rows):
-    """One plot under the other; rows of (title, groups, field, scale, is_log)."""
+    """One plot under the other; rows of (title, groups, field, is_log)."""
     figure, all_axes = plt.subplots(len(rows), 1, figsize=(9, 2.6 * len(rows) + 0.7), layout="constrained")
     used = []
     for axes, (title, groups, field, is_log) in zip(all_axes, rows):
         present = [group for group in groups if figures.contestants(group[0])]
-        used += bars(axes, figures, present, field)
-        axes.set_title(title, loc="left")
         if is_log:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+            axes.margins(y=0.25)
+        used += marks(axes, figures, present, field, is_log)
+        axes.set_title(title, loc="left")
         axes.grid(axis="y", linewidth=0.3)
     legend(figure, [one for one in table.CONTESTANTS if one in used])
     save(figure, path)

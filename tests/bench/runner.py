@@ -138,12 +138,14 @@ class Turn:
     def throughput(self, driver, topic, workload):
         contestant = driver.contestant
         records = workload.records(contestant.share)
+        if not self.is_quick:
+            run_client(driver.produce(topic, workload, workload.touches(contestant.share)))
         costs = Costs(self.server)
         said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
         fields = costs.since(flattened(said), said)
         self.report(contestant, workload.name, fields)
-        if workload.kind != "produce" or contestant.driver == "raw":
-            return
+        if workload.kind != "produce" or contestant.driver == "raw" or contestant.is_flushing:
+            return  # nothing to read, or what its other contestant reads
         costs = Costs(self.server)
         said = driver.consumed(run_client(driver.consume(topic, workload, records)), workload)
         said.pop("latency_ms", None)
