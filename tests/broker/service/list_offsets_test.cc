@@ -1,5 +1,6 @@
 // Offsets by timestamp, asked of any broker, also after the leader has died.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "raft/runtime/random.h"
 #include "tests/broker/service/service_rig.h"
 
 namespace millrace::broker {
@@ -54,6 +56,41 @@ TEST(ListOffsets, AnyBroker_FindsTheFirstRecordOfATime_InsideItsBatch_AlsoAfterT
   rig.LeaderOf("t", 0);
   for (size_t broker = 0; broker < 3; ++broker) {
     if (broker != leader) ExpectOffsets(rig, broker);
+  }
+}
+
+TEST(ListOffsets, ALogThatMemoryDoesNotHold_AnswersAsALookAtEveryRecord_AlsoAfterARestart) {
+  ServiceRig rig(3, 1);  // with a tail and segments of 256 KiB
+  rig.CreateTopic("t", 1);
+  Random random(3);
+  std::vector<int64_t> times;
+  v1::PublishRequest request;
+  request.set_topic("t");
+  for (int batch = 0; batch < 150; ++batch) {
+    request.clear_records();
+    for (int i = 0; i < 10; ++i) {
+      times.push_back(static_cast<int64_t>(1000 + times.size() / 4 + random.Below(100)));
+      v1::Record& record = *request.add_records();
+      record.set_timestamp_ms(times.back());
+      record.set_value(std::string(1000, 'x'));
+    }
+    const auto response =
+        rig.Call<v1::PublishResponse>(0, "/millrace.v1.ProducerService/Publish", request);
+    ASSERT_TRUE(response.ok() && !response->results(0).has_error());
+  }
+  for (const bool is_restarted : {false, true}) {
+    if (is_restarted) {
+      rig.world.RunFor(std::chrono::seconds(5));
+      rig.cluster.Kill(0, /*power_loss=*/true);
+      rig.cluster.Start(0);
+      ASSERT_TRUE(rig.world.RunUntil([&] { return rig.cluster.is_serving(0); }, kRigTimeMax));
+      rig.LeaderOf("t", 0);
+    }
+    for (int64_t time = 990; time < 1490; time += 3) {
+      const auto first =
+          std::find_if(times.begin(), times.end(), [time](int64_t at) { return at >= time; });
+      ASSERT_EQ(OffsetAt(rig, 0, time), first - times.begin()) << "time=" << time;
+    }
   }
 }
 
