@@ -18,8 +18,8 @@ using raft::core::Entry;
 Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
   const Bytes payload = FramePayloadOf(entry.frame, header);
-  ASSIGN_OR_RETURN(const RecordBatchView batch, ParseRecordBatchHeader(payload.view()));
-  RecordIterator records(batch);
+  ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(payload.view()));
+  RecordIterator records(batch.view);
   RecordView record;
   while (records.Next(&record)) {
     const bool has_timestamp = record.timestamp_ms != 0;

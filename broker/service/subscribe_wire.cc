@@ -75,9 +75,9 @@ Status RecordMessages::Add(const FetchedBatchView& batch, Offset from, Offset to
     return DataLoss("the batch at offset " + std::to_string(batch.base_offset.value()) +
                     " cannot be read: " + std::string(status.message()));
   };
-  const Result<RecordBatchView> view = ParseRecordBatchHeader(batch.batch);
-  if (!view.ok()) return unreadable(view.status());
-  RecordIterator records(*view);
+  const Result<OpenedBatch> opened = OpenRecordBatch(batch.batch);
+  if (!opened.ok()) return unreadable(opened.status());
+  RecordIterator records(opened->view);
   RecordView record;
   Offset offset = batch.base_offset;
   for (; records.Next(&record); ++offset) {

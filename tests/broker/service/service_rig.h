@@ -17,6 +17,7 @@
 #include "client/cpp/connector.h"
 #include "millrace/v1/admin_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
+#include "millrace/v1/producer_service.pb.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/sim_connector.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -78,6 +79,13 @@ class ServiceRig {
     for (uint32_t partition = 0; partition < partitions; ++partition) LeaderOf(name, partition);
   }
 
+  TopicId TopicIdOf(const std::string& topic) {
+    return TopicId(Describe(0, topic).value().topics(0).topic_id());
+  }
+
+  // Sends a serialized RecordBatch on a Produce stream of its own, and waits for its result.
+  v1::ProduceResult Produce(size_t broker, const std::string& topic, Bytes batch);
+
   // The leader of the partition, by its place in the cluster, once all who live agree on it.
   size_t LeaderOf(const std::string& topic, uint32_t partition) {
     for (int attempt = 0; attempt < 1000; ++attempt) {
@@ -102,15 +110,44 @@ class ServiceRig {
   sim::SimConnector connector;
 
  private:
-  uint32_t AskLeader(size_t broker, const std::string& topic, uint32_t partition) {
+  Result<v1::DescribeTopicsResponse> Describe(size_t broker, const std::string& topic) {
     v1::DescribeTopicsRequest request;
     request.add_names(topic);
-    const auto told = Call<v1::DescribeTopicsResponse>(
-        broker, "/millrace.v1.MetadataService/DescribeTopics", request);
+    return Call<v1::DescribeTopicsResponse>(broker, "/millrace.v1.MetadataService/DescribeTopics",
+                                            request);
+  }
+
+  uint32_t AskLeader(size_t broker, const std::string& topic, uint32_t partition) {
+    const auto told = Describe(broker, topic);
     if (!told.ok()) return 0;
     const uint32_t leader = told->topics(0).partitions(static_cast<int>(partition)).leader_id();
     return leader != 0 && cluster.is_serving(leader - 1) ? leader : 0;
   }
 };
+
+inline v1::ProduceResult ServiceRig::Produce(size_t broker, const std::string& topic, Bytes batch) {
+  struct Results final : client::RpcStreamHandler {
+    void OnMessage(Bytes message) override {
+      v1::ProduceResponse response;
+      CHECK(response.ParseFromArray(message.data(), static_cast<int>(message.size())));
+      for (const v1::ProduceResult& one : response.results()) result = one;
+    }
+    void OnClosed(const Status& status) override { LOG(FATAL) << status; }
+    std::optional<v1::ProduceResult> result;
+  };
+  Results results;
+  const auto stream = connector.OpenStream(cluster.addresses()[broker],
+                                           "/millrace.v1.ProducerService/Produce", &results);
+  v1::ProduceRequest init;
+  init.mutable_init()->set_client_id("rig");
+  stream->Write({Bytes::Own(init.SerializeAsString())});
+  v1::ProduceRequest request;
+  v1::ProduceBatch& sent = *request.add_batches();
+  sent.set_topic(topic);
+  CHECK(sent.mutable_batch()->ParseFromArray(batch.data(), static_cast<int>(batch.size())));
+  stream->Write({Bytes::Own(request.SerializeAsString())});
+  CHECK(world.RunUntil([&] { return results.result.has_value(); }, kRigTimeMax));
+  return *results.result;
+}
 
 }  // namespace millrace::broker

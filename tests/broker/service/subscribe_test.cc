@@ -11,6 +11,7 @@
 
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "proto/record/record_batch_builder.h"
 #include "tests/broker/service/service_rig.h"
 
 namespace millrace::broker {
@@ -196,6 +197,35 @@ TEST(Subscribe, WhatIsWrong_EndsTheCall_AndIsNamed) {
       EXPECT_EQ(status.reason(), Reason::kOffsetOutOfRange) << status;
       EXPECT_EQ(status.metadata().size(), 2u) << status;
     }
+  }
+}
+
+TEST(Subscribe, ACompressedBatch_ComesAsSingleRecords_AndIsFoundByTimeInside) {
+  ServiceRig rig(7);
+  rig.CreateTopic("t", 1);
+  const TopicId topic = rig.TopicIdOf("t");
+  int64_t offset = 0;
+  for (const BatchCompression compression : kBatchCompressions) {
+    RecordBatchBuilder builder({});
+    for (int i = 0; i < 50; ++i) {
+      const std::string value = "0." + std::to_string(offset + i);
+      builder.TryAppend({.value = value, .timestamp_ms = 1000 + offset + i});
+    }
+    Bytes batch = std::move(builder).Finish(
+        {.destination = {topic, PartitionId(0)}, .compression = compression});
+    const v1::ProduceResult result = rig.Produce(1, "t", std::move(batch));
+    ASSERT_FALSE(result.has_error()) << result.error().message();
+    EXPECT_EQ(result.base_offset(), offset);
+    offset += 50;
+  }
+  v1::SubscribeRequest request = Request("t");
+  request.set_stop_at_end(true);
+  for (const int64_t from : {int64_t{0}, int64_t{17}, int64_t{130}, int64_t{249}}) {
+    request.mutable_position()->set_timestamp_ms(1000 + from);
+    Subscription call(rig, 2, request);
+    ASSERT_TRUE(rig.world.RunUntil([&] { return call.status.has_value(); }, seconds(10)));
+    EXPECT_TRUE(call.HasEndedWell()) << *call.status;
+    EXPECT_EQ(call.received[0], Expected(0, static_cast<int>(from), static_cast<int>(offset)));
   }
 }
 
