@@ -47,10 +47,10 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("1k-p1", "produce", 1024, 1, megabytes=400),
-    Workload("1k-p16", "produce", 1024, 16, megabytes=400),
-    Workload("100b-p1", "produce", 100, 1, megabytes=160),
-    Workload("100b-p16", "produce", 100, 16, megabytes=160),
+    Workload("1k-p1", "produce", 1024, 1, megabytes=800),
+    Workload("1k-p16", "produce", 1024, 16, megabytes=800),
+    Workload("100b-p1", "produce", 100, 1, megabytes=240),
+    Workload("100b-p16", "produce", 100, 16, megabytes=240),
     Workload("1k-p1000", "produce", 1024, 1000, megabytes=100),
     Workload("100b-p1000", "produce", 100, 1000, megabytes=50),
     Workload("fanout", "fanout", 1024, 1, megabytes=200),
@@ -91,13 +91,13 @@ _FEW_STREAMS = ("1k-p1", "1k-p16", "100b-p1", "100b-p16", "fanout", "rate-1000",
 CONTESTANTS = (
     Contestant("millrace", "Millrace", "millrace", "millrace"),
     Contestant("kafka", "Kafka, franz-go", "kafka", "kafka"),
-    Contestant("kafka-java", "Kafka, its own tools", "kafka", "kafka-tools", share=0.5, workloads=_TOOLS),
-    Contestant("kafka-fsync", "Kafka flushing each append, franz-go", "kafka", "kafka", is_flushing=True, share=0.4,
+    Contestant("kafka-java", "Kafka, its own tools", "kafka", "kafka-tools", share=0.25, workloads=_TOOLS),
+    Contestant("kafka-fsync", "Kafka flushing each append, franz-go", "kafka", "kafka", is_flushing=True, share=0.25,
                workloads=_FEW),
     Contestant("kafka-fsync-java", "Kafka flushing each append, its own tools", "kafka", "kafka-tools",
-               is_flushing=True, share=0.3, workloads=_TOOLS[:2]),
-    Contestant("nats", "NATS JetStream", "nats", "nats", share=0.25, workloads=_FEW_STREAMS),
-    Contestant("nats-fsync", "NATS JetStream, sync always", "nats-fsync", "nats", share=0.2,
+               is_flushing=True, share=0.2, workloads=_TOOLS[:2]),
+    Contestant("nats", "NATS JetStream", "nats", "nats", share=0.15, workloads=_FEW_STREAMS),
+    Contestant("nats-fsync", "NATS JetStream, sync always", "nats-fsync", "nats", share=0.15,
                workloads=_FEW + ("gap",)),
     Contestant("raw", "raw sockets, O_DIRECT, fdatasync", "raw", "raw", workloads=("1k-p1", "rate-1000")),
 )

@@ -16,6 +16,7 @@ const (
 	replicas       = 3
 	batchBytes     = 512 << 10 // what Millrace's client fills at most
 	requestSeconds = 20
+	unknownRetries = 100 // a broker may hear later than others of a topic that was made a moment ago
 )
 
 type kafka struct{ options }
@@ -152,7 +153,7 @@ func (k *kafka) producer() (producer, error) {
 		kgo.DefaultProduceTopic(k.topic), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(batchBytes),
 		kgo.MaxBufferedBytes(memory), kgo.MaxBufferedRecords(memory/k.recordSize+1), kgo.ProducerLinger(k.linger),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
+		kgo.UnknownTopicRetries(unknownRetries), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 	)
 	if err != nil {
 		return nil, err
