@@ -14,6 +14,7 @@ import (
 
 const (
 	createAtOnce  = 8
+	ownWindow     = 64                     // above ours, so that the client's own limit, which fails a publish, is never met
 	answerTimeout = 250 * time.Millisecond // of a publish that is repeated
 	fetchAhead    = 10000                  // records, of all streams together
 )
@@ -32,7 +33,7 @@ func (n *natsSystem) connect() (*nats.Conn, jetstream.JetStream, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	js, err := jetstream.New(c, jetstream.WithPublishAsyncMaxPending(n.pending+1))
+	js, err := jetstream.New(c, jetstream.WithPublishAsyncMaxPending(n.pending+ownWindow))
 	return c, js, err
 }
 
