@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS_MAX = 20
-sys.path.insert(0, str(ROOT / "proto"))
+sys.path[:0] = [str(ROOT / "proto"), str(ROOT / "deploy")]
 
 
 def free_ports(count):
