@@ -9,28 +9,59 @@
 
 namespace millrace::client {
 
-uint32_t Consumer::Assign(const TopicPartition& partition, const StartAt& start) {
+uint32_t Consumer::Assign(const TopicPartition& partition, const StartAt& start,
+                          std::optional<Offset> stop_at) {
+  const auto handle = static_cast<uint32_t>(partitions_.size());
   Partition& added = partitions_.emplace_back();
   added.name = partition;
-  added.start = start;
-  if (start.kind == StartAt::kOffset) added.next_offset = start.offset;
-  return static_cast<uint32_t>(partitions_.size() - 1);
+  added.stop_at = stop_at;
+  Seek(handle, start);
+  return handle;
+}
+
+void Consumer::Seek(uint32_t handle, const StartAt& start) {
+  Partition& partition = partitions_[handle];
+  if (partition.mode == Mode::kReading) StopReading(handle, true);
+  DropQueued(handle);
+  partition.mode = Mode::kIdle;
+  partition.retry.Clear();
+  partition.start = start;
+  partition.next_offset.reset();
+  if (start.kind == StartAt::kOffset) partition.next_offset = start.offset;
+  if (partition.next_offset && partition.stop_at && *partition.next_offset >= *partition.stop_at) {
+    return End(handle, {.is_end = true});
+  }
+  Settle(handle);
+}
+
+void Consumer::Pause(uint32_t handle) {
+  Partition& partition = partitions_[handle];
+  if (std::exchange(partition.is_paused, true) || partition.mode == Mode::kEnded) return;
+  if (partition.mode == Mode::kReading) StopReading(handle, true);
+  const std::optional<Offset> dropped = DropQueued(handle);
+  if (dropped) partition.next_offset = dropped;
+  partition.mode = Mode::kIdle;
+  Settle(handle);
+}
+
+void Consumer::Resume(uint32_t handle) {
+  partitions_[handle].is_paused = false;
+  Settle(handle);
 }
 
 void Consumer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
   Partition& partition = partitions_[handle];
   if (leader.broker == BrokerId() || leader.epoch < partition.leader.epoch) return;
   const bool has_moved = leader.broker != partition.leader.broker;
-  if (has_moved && leader.epoch > partition.leader.epoch) partition.retry_at = {};
+  if (has_moved && leader.epoch > partition.leader.epoch) partition.retry.Hurry();
+  if (has_moved && partition.mode == Mode::kReading) StopReading(handle, true);
   partition.leader = leader;
-  if (!has_moved || partition.mode != Mode::kReading) return;
-  removals_[partition.reading_at].push_back(partition.fetch_id);
-  handles_.erase(partition.fetch_id);
-  partition.mode = Mode::kIdle;
+  Settle(handle);
 }
 
 Status Consumer::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
   ASSIGN_OR_RETURN(std::vector<FetchedPartitionView> partitions, ParseFetchResponse(message));
+  brokers_[broker].retry.Clear();
   for (FetchedPartitionView& view : partitions) OnPartition(broker, std::move(view), now);
   return {};
 }
@@ -43,26 +74,31 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
   const uint32_t handle = found->second;
   Partition& partition = partitions_[handle];
   if (!view.error.ok()) return OnFailure(handle, view.error, now);
-  partition.failures = 0;
+  partition.retry.Clear();
+  Settle(handle);
   if (!partition.next_offset && view.batches.empty()) partition.next_offset = view.next_offset;
   uint64_t credit_bytes = view.credit_bytes;
   for (const FetchedBatchView& batch : view.batches) {
     FetchedChunk chunk{.partition = partition.name, .high_watermark = view.high_watermark};
     const Status taken = TakeBatch(&partition, batch, &chunk);
-    if (!taken.ok()) return End(&partition, taken);
+    if (!taken.ok()) return End(handle, {.status = taken});
     if (chunk.batch.empty()) continue;
     // The message's bytes live as long as any of its batches: the last to go gives them back.
     const bool is_last = &batch == &view.batches.back();
     const uint64_t bytes = is_last ? credit_bytes : std::min(credit_bytes, chunk.batch.size());
     credit_bytes -= bytes;
-    queue_.push_back({.chunk = std::move(chunk), .broker = broker, .credit_bytes = bytes});
+    queue_.push_back(
+        {.chunk = std::move(chunk), .handle = handle, .broker = broker, .credit_bytes = bytes});
     from.queued_bytes += bytes;
     queued_bytes_ += bytes;
   }
+  const bool is_done =
+      partition.stop_at && partition.next_offset && *partition.next_offset >= *partition.stop_at;
+  if (is_done) End(handle, {.is_end = true, .high_watermark = view.high_watermark});
 }
 
-// Fills `chunk` from a batch that is next in order; leaves it empty if all its records were read
-// before.
+// Fills `chunk` from a batch that is next in order; leaves it empty if none of its records is
+// wanted.
 Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
                            FetchedChunk* chunk) {
   const Offset end = batch.base_offset + batch.record_count;
@@ -78,91 +114,108 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
     return DataLoss("the batch at offset " + std::to_string(batch.base_offset.value()) +
                     " does not match its checksum");
   }
-  if (end <= next) return {};
+  const bool is_past_stop = partition->stop_at && next >= *partition->stop_at;
+  if (end <= next || is_past_stop) return {};
   chunk->batch = batch.batch;
   chunk->base_offset = batch.base_offset;
   chunk->first_wanted = next;
+  chunk->end_wanted = partition->stop_at ? std::min(end, *partition->stop_at) : end;
   chunk->record_count = batch.record_count;
   chunk->append_time_ms = batch.append_time_ms;
   partition->next_offset = end;
   return {};
 }
 
-bool Consumer::IsRetriable(const Partition& partition, const Status& error,
-                           MonotonicTime now) const {
-  switch (error.code()) {
-    case Code::kUnavailable:
-    case Code::kResourceExhausted:
-    case Code::kDeadlineExceeded:
-    case Code::kCancelled:
-      return true;
-    case Code::kNotFound:
-      return error.reason() != Reason::kTopicDeleted &&
-             now - partition.failing_since < options_.unknown_topic_grace;
-    case Code::kOk:
-    case Code::kUnknown:
-    case Code::kInvalidArgument:
-    case Code::kAlreadyExists:
-    case Code::kPermissionDenied:
-    case Code::kFailedPrecondition:
-    case Code::kAborted:
-    case Code::kOutOfRange:
-    case Code::kUnimplemented:
-    case Code::kInternal:
-    case Code::kDataLoss:
-    case Code::kUnauthenticated:
-      return false;
-  }
-  return false;
-}
-
 void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {
   Partition& partition = partitions_[handle];
-  if (partition.failures++ == 0) partition.failing_since = now;
-  if (!IsRetriable(partition, error, now)) return End(&partition, error);
-  handles_.erase(partition.fetch_id);
-  partition.mode = Mode::kIdle;
-  partition.retry_at = now + BackoffDelay(options_.backoff, partition.failures, random_);
-  if (error.retry_after_ms()) {
-    partition.retry_at =
-        std::max(partition.retry_at, now + std::chrono::milliseconds(*error.retry_after_ms()));
+  partition.retry.Fail(error, now, options_.backoff, random_);
+  if (!MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace)) {
+    return End(handle, {.status = error});
   }
+  if (partition.mode == Mode::kReading) StopReading(handle, false);
   const std::optional<LeaderHint> hint = LeaderHintOf(error);
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});
+  Settle(handle);
 }
 
 void Consumer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  brokers_[broker].granted_bytes = 0;
+  const Status error = Unavailable("the stream to the broker ended");
+  Broker& closed = brokers_[broker];
+  closed.granted_bytes = 0;
+  closed.retry.Fail(error, now, options_.backoff, random_);
   removals_.erase(broker);
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     const Partition& partition = partitions_[handle];
     if (partition.mode != Mode::kReading || partition.reading_at != broker) continue;
-    OnFailure(handle, Unavailable("the stream to the broker ended"), now);
+    OnFailure(handle, error, now);
   }
 }
 
 void Consumer::FailAll(const Status& status) {
-  for (Partition& partition : partitions_) {
-    if (partition.mode != Mode::kEnded) End(&partition, status);
+  for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
+    if (partitions_[handle].mode != Mode::kEnded) End(handle, {.status = status});
   }
 }
 
-void Consumer::End(Partition* partition, const Status& error) {
-  if (partition->mode == Mode::kReading) {
-    handles_.erase(partition->fetch_id);
-    removals_[partition->reading_at].push_back(partition->fetch_id);
-  }
-  partition->mode = Mode::kEnded;
-  queue_.push_back({.chunk = {.partition = partition->name, .status = error}, .broker = {}});
+void Consumer::End(uint32_t handle, FetchedChunk last) {
+  Partition& partition = partitions_[handle];
+  if (partition.mode == Mode::kReading) StopReading(handle, true);
+  partition.mode = Mode::kEnded;
+  partition.retry.Clear();
+  last.partition = partition.name;
+  queue_.push_back({.chunk = std::move(last), .handle = handle, .broker = {}});
+  Settle(handle);
 }
 
 std::optional<FetchedChunk> Consumer::Next() {
   if (queue_.empty()) return std::nullopt;
   Queued queued = std::move(queue_.front());
   queue_.pop_front();
+  GiveBack(queued);
+  return std::move(queued.chunk);
+}
+
+void Consumer::GiveBack(const Queued& queued) {
   if (queued.broker != BrokerId()) brokers_[queued.broker].queued_bytes -= queued.credit_bytes;
   queued_bytes_ -= queued.credit_bytes;
-  return std::move(queued.chunk);
+}
+
+// Forgets what was fetched and not taken; where it began, if there was something.
+std::optional<Offset> Consumer::DropQueued(uint32_t handle) {
+  std::optional<Offset> first;
+  std::erase_if(queue_, [&](const Queued& queued) {
+    if (queued.handle != handle) return false;
+    if (!first && !queued.chunk.batch.empty()) first = queued.chunk.first_wanted;
+    GiveBack(queued);
+    return true;
+  });
+  return first;
+}
+
+void Consumer::StopReading(uint32_t handle, bool tells_broker) {
+  Partition& partition = partitions_[handle];
+  CHECK(partition.mode == Mode::kReading);
+  handles_.erase(partition.fetch_id);
+  --brokers_[partition.reading_at].reading;
+  if (tells_broker) removals_[partition.reading_at].push_back(partition.fetch_id);
+  partition.mode = Mode::kIdle;
+}
+
+// Brings what is kept about the partition as a whole up to date.
+void Consumer::Settle(uint32_t handle) {
+  const Partition& partition = partitions_[handle];
+  const bool is_wanted = partition.mode != Mode::kEnded && !partition.is_paused;
+  const bool has_leader = partition.leader.broker != BrokerId();
+  if (is_wanted && partition.mode == Mode::kIdle) {
+    idle_.insert(handle);
+  } else {
+    idle_.erase(handle);
+  }
+  if (is_wanted && (!has_leader || partition.retry.failures() > 0)) {
+    troubled_.insert(handle);
+  } else {
+    troubled_.erase(handle);
+  }
 }
 
 // In steps of a quarter at least, so that a grant is not a message of its own for every batch.
@@ -173,52 +226,52 @@ uint64_t Consumer::CreditToGrant(const Broker& broker) const {
   return free > 0 && free * 4 >= limit ? static_cast<uint64_t>(free) : 0;
 }
 
-void Consumer::AddTo(v1::FetchRequest* request, uint32_t handle) {
+void Consumer::StartReading(uint32_t handle, v1::FetchRequest* request) {
   Partition& partition = partitions_[handle];
   partition.fetch_id = next_fetch_id_++;
   partition.mode = Mode::kReading;
   partition.reading_at = partition.leader.broker;
+  ++brokers_[partition.reading_at].reading;
   handles_[partition.fetch_id] = handle;
+  Settle(handle);
   v1::FetchPartition& added = *request->add_add();
   added.set_fetch_id(partition.fetch_id);
   added.set_topic_id(partition.name.topic.value());
   added.set_partition(partition.name.partition.value());
+  v1::Position& position = *added.mutable_position();
   if (partition.next_offset) {
-    added.mutable_position()->set_offset(partition.next_offset->value());
+    position.set_offset(partition.next_offset->value());
   } else if (partition.start.kind == StartAt::kLatest) {
-    added.mutable_position()->set_latest(true);
+    position.set_latest(true);
+  } else if (partition.start.kind == StartAt::kTimestamp) {
+    position.set_timestamp_ms(partition.start.timestamp_ms);
   } else {
-    added.mutable_position()->set_earliest(true);
+    position.set_earliest(true);
   }
 }
 
 void Consumer::Poll(MonotonicTime now, ConsumerOutput* output) {
   output->wake_at.reset();
-  output->wants_metadata = false;
+  output->wants_metadata = !troubled_.empty();
   std::map<BrokerId, v1::FetchRequest> requests;
   for (auto& [broker, fetch_ids] : removals_) {
     for (uint32_t fetch_id : fetch_ids) requests[broker].add_remove(fetch_id);
   }
   removals_.clear();
-  for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
+  const std::vector<uint32_t> idle(idle_.begin(), idle_.end());
+  for (const uint32_t handle : idle) {
     const Partition& partition = partitions_[handle];
-    if (partition.mode == Mode::kEnded) continue;
-    const bool has_leader = partition.leader.broker != BrokerId();
-    if (!has_leader || partition.failures > 0) output->wants_metadata = true;
-    if (partition.mode != Mode::kIdle || !has_leader) continue;
-    if (partition.retry_at > now) {
-      const MonotonicTime at = partition.retry_at;
+    if (partition.leader.broker == BrokerId()) continue;
+    const Broker& broker = brokers_[partition.leader.broker];
+    const MonotonicTime at = std::max(partition.retry.at(), broker.retry.at());
+    if (at > now) {
       output->wake_at = output->wake_at ? std::min(*output->wake_at, at) : at;
       continue;
     }
-    AddTo(&requests[partition.leader.broker], handle);
-    brokers_.try_emplace(partition.leader.broker);
+    StartReading(handle, &requests[partition.leader.broker]);
   }
   for (auto& [broker, state] : brokers_) {
-    const bool is_read = std::any_of(partitions_.begin(), partitions_.end(), [&](const auto& p) {
-      return p.mode == Mode::kReading && p.reading_at == broker;
-    });
-    const uint64_t credit = is_read ? CreditToGrant(state) : 0;
+    const uint64_t credit = state.reading > 0 ? CreditToGrant(state) : 0;
     if (credit == 0) continue;
     requests[broker].set_credit_bytes(credit);
     state.granted_bytes += static_cast<int64_t>(credit);

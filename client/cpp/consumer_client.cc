@@ -1,6 +1,5 @@
 #include "client/cpp/consumer_client.h"
 
-#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -9,59 +8,52 @@ namespace millrace::client {
 
 ConsumerClient::ConsumerClient(Client& client, std::string topic, const ConsumerOptions& options,
                                std::function<void()> on_ready)
-    : client_(client),
-      topic_(std::move(topic)),
-      options_(options),
+    : TopicDriver(client, std::move(topic), options.unknown_topic_grace),
       on_ready_(std::move(on_ready)),
       consumer_(options, client.ForkRandom()) {}
 
-ConsumerClient::~ConsumerClient() {
-  *is_alive_ = false;
-  client_.executor().Cancel(timer_);
-  client_.Unwatch(watch_);
-}
-
 void ConsumerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
-  client_.OpenTopic(topic_, timeout,
-                    [this, done = std::move(done), alive = is_alive_](Status status) mutable {
-                      if (!*alive) return;
-                      if (status.ok()) OnOpened();
-                      done(std::move(status));
-                    });
+  FindTopic(timeout, [this, done = std::move(done)](Status status) mutable {
+    if (status.ok()) {
+      v1::FetchRequest first;
+      first.mutable_init()->set_client_id(client().options().client_id);
+      Start("/millrace.v1.ConsumerService/Fetch", first);
+    }
+    done(std::move(status));
+  });
 }
 
-void ConsumerClient::OnOpened() {
-  const TopicDetails* topic = client_.metadata().FindTopic(topic_);
-  CHECK(topic != nullptr) << topic_;
-  topic_id_ = topic->id;
-  partition_count_ = topic->partition_count;
-  v1::FetchRequest first;
-  first.mutable_init()->set_client_id(client_.options().client_id);
-  streams_ = std::make_unique<StreamPool>(
-      client_.connector(), "/millrace.v1.ConsumerService/Fetch",
-      Bytes::Own(first.SerializeAsString()),
-      [this](BrokerId broker, const Bytes& message) { OnMessage(broker, message); },
-      [this](BrokerId broker, const Status&) {
-        consumer_.OnStreamClosed(broker, client_.clock().Now());
-        PostPump();
-      });
-  watch_ = client_.Watch(topic_, [this](const Status& status) { OnMetadata(status); });
-}
-
-Status ConsumerClient::Assign(PartitionId partition, const StartAt& start) {
-  CHECK(streams_ != nullptr) << "Assign before Open";
-  CHECK(std::find(assigned_.begin(), assigned_.end(), partition) == assigned_.end()) << partition;
-  if (partition.value() >= partition_count_) {
-    return NotFound(
-        "topic \"" + topic_ + "\" has no partition " + std::to_string(partition.value()),
-        Reason::kUnknownPartition);
-  }
-  const TopicPartition name{topic_id_, partition};
-  const uint32_t handle = consumer_.Assign(name, start);
-  assigned_.push_back(partition);
-  consumer_.OnLeader(handle, client_.metadata().LeaderOf(name));
+Status ConsumerClient::Assign(PartitionId partition, const StartAt& start,
+                              std::optional<Offset> stop_at) {
+  CHECK(is_started()) << "Assign before Open";
+  CHECK(!IsAssigned(partition)) << partition;
+  if (partition.value() >= partition_count()) return NoSuchPartition(partition);
+  const uint32_t handle = consumer_.Assign({topic_id(), partition}, start, stop_at);
+  handles_[partition] = handle;
+  consumer_.OnLeader(handle, LeaderOf(partition));
   PostPump();
   return {};
+}
+
+uint32_t ConsumerClient::HandleOf(PartitionId partition) const {
+  const auto found = handles_.find(partition);
+  CHECK(found != handles_.end()) << "partition " << partition << " is not assigned";
+  return found->second;
+}
+
+void ConsumerClient::Seek(PartitionId partition, const StartAt& start) {
+  consumer_.Seek(HandleOf(partition), start);
+  PostPump();
+}
+
+void ConsumerClient::Pause(PartitionId partition) {
+  consumer_.Pause(HandleOf(partition));
+  PostPump();
+}
+
+void ConsumerClient::Resume(PartitionId partition) {
+  consumer_.Resume(HandleOf(partition));
+  PostPump();
 }
 
 std::optional<FetchedChunk> ConsumerClient::Next() {
@@ -74,60 +66,29 @@ std::optional<FetchedChunk> ConsumerClient::Next() {
   return chunk;
 }
 
-void ConsumerClient::OnMessage(BrokerId broker, const Bytes& message) {
-  const MonotonicTime now = client_.clock().Now();
-  if (!consumer_.OnMessage(broker, message, now).ok()) {
-    streams_->Close(broker);
-    consumer_.OnStreamClosed(broker, now);
-  }
-  PostPump();
+Status ConsumerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
+  return consumer_.OnMessage(broker, message, now);
 }
 
-// Takes over what the cache says now; `status` is that of the refresh.
-void ConsumerClient::OnMetadata(const Status& status) {
-  const MonotonicTime now = client_.clock().Now();
-  const TopicDetails* topic = client_.metadata().FindTopic(topic_);
-  const bool is_gone = status.code() == Code::kNotFound || topic == nullptr;
-  if (!is_gone) topic_missing_since_.reset();
-  if (is_gone && !topic_missing_since_) topic_missing_since_ = now;
-  if (is_gone && now - *topic_missing_since_ >= options_.unknown_topic_grace) {
-    consumer_.FailAll(status.ok() ? NotFound("topic \"" + topic_ + "\" is gone") : status);
-  } else if (!is_gone && topic->id != topic_id_) {
-    consumer_.FailAll(
-        NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
-  }
-  for (uint32_t handle = 0; handle < assigned_.size(); ++handle) {
-    consumer_.OnLeader(handle, client_.metadata().LeaderOf({topic_id_, assigned_[handle]}));
-  }
-  PostPump();
+void ConsumerClient::OnStreamClosed(BrokerId broker, MonotonicTime now) {
+  consumer_.OnStreamClosed(broker, now);
 }
 
-void ConsumerClient::PostPump() {
-  if (is_pump_posted_) return;
-  is_pump_posted_ = true;
-  client_.executor().Post([this, alive = is_alive_] {
-    if (!*alive) return;
-    is_pump_posted_ = false;
-    Pump();
-  });
+void ConsumerClient::OnLeaders() {
+  for (const auto& [partition, handle] : handles_) {
+    consumer_.OnLeader(handle, LeaderOf(partition));
+  }
 }
 
-void ConsumerClient::Pump() {
-  const MonotonicTime now = client_.clock().Now();
+void ConsumerClient::OnTopicLost(const Status& status) { consumer_.FailAll(status); }
+
+void ConsumerClient::Pump(MonotonicTime now) {
   ConsumerOutput output;
   consumer_.Poll(now, &output);
   for (ConsumerOutput::Message& message : output.messages) {
-    streams_->Send(message.to, client_.metadata().AddressOf(message.to),
-                   {std::move(message.bytes)});
+    TopicDriver::Send(message.to, {std::move(message.bytes)});
   }
-  if (output.wants_metadata) client_.RefreshMetadata();
-  client_.executor().Cancel(timer_);
-  timer_ = {};
-  if (output.wake_at) {
-    timer_ = client_.executor().RunAfter(*output.wake_at - now, [this, alive = is_alive_] {
-      if (*alive) Pump();
-    });
-  }
+  PlanNext(now, output.wants_metadata, output.wake_at);
   if (is_drained_ && consumer_.has_queued()) {
     is_drained_ = false;
     if (on_ready_) on_ready_();  // last, for it may destroy this

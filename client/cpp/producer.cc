@@ -15,24 +15,37 @@ namespace {
 // predecessor.
 constexpr uint32_t kSequenceGapFailuresMax = 5;
 
-// ProduceRequest.batches with everything of ProduceBatch but the batch's own bytes.
-Bytes MessagePrefix(const TopicPartition& to, uint64_t batch_id, size_t batch_size) {
-  constexpr unsigned kBatches = 2;
-  constexpr unsigned kBatch = 15;
-  char inner[48];
-  WireWriter head(inner);
-  head.Number(2, to.topic.value());
-  head.Number(3, to.partition.value());
-  head.Number(4, batch_id);
-  head.Byte(WireTag(kBatch, WireType::kLengthDelimited));
-  head.Varint(batch_size);
-  const auto inner_size = static_cast<size_t>(head.position() - inner);
-  char outer[64];
-  WireWriter out(outer);
-  out.Byte(WireTag(kBatches, WireType::kLengthDelimited));
-  out.Varint(inner_size + batch_size);
-  out.Raw({inner, inner_size});
-  return Bytes::CopyOf({outer, static_cast<size_t>(out.position() - outer)});
+// Whether a batch that was refused with `error` is certainly not stored.
+bool IsRefusal(const Status& error) {
+  return error.code() == Code::kResourceExhausted || error.reason() == Reason::kUnknownProducer ||
+         error.reason() == Reason::kSequenceGap;
+}
+
+// Whether no new epoch would help the partition.
+bool IsFinal(const Status& error) {
+  return error.code() == Code::kNotFound || error.code() == Code::kPermissionDenied ||
+         error.code() == Code::kUnauthenticated || error.reason() == Reason::kProducerFenced;
+}
+
+// The batch with the header that `view` says.
+Bytes WithHeader(const RecordBatchView& view) {
+  Buffer buffer = Buffer::Allocate(RecordBatchBuilder::kHeaderBytesMax + view.records.size());
+  WireWriter out(buffer.data());
+  out.Number(1, view.producer_id.value());
+  out.Number(2, view.producer_epoch);
+  out.Number(3, view.first_sequence);
+  out.Number(4, view.record_count);
+  out.Number(5, static_cast<uint64_t>(view.max_timestamp_ms));
+  out.Number(6, static_cast<uint32_t>(view.compression));
+  if (view.is_packed) {
+    out.Byte(WireTag(7, WireType::kFixed32));
+    out.Fixed32(view.checksum);
+    out.Byte(WireTag(15, WireType::kLengthDelimited));
+    out.Varint(view.records.size());
+  }
+  out.Raw(view.records);
+  const auto size = static_cast<size_t>(out.position() - buffer.data());
+  return std::move(buffer).Freeze(size);
 }
 
 }  // namespace
@@ -49,7 +62,9 @@ Producer::Producer(const ProducerOptions& options, const ProducerIdentity& ident
 }
 
 uint32_t Producer::AddPartition(const TopicPartition& partition) {
-  partitions_.emplace_back().name = partition;
+  Partition& added = partitions_.emplace_back();
+  added.name = partition;
+  added.epoch = identity_.epoch;
   return static_cast<uint32_t>(partitions_.size() - 1);
 }
 
@@ -79,6 +94,7 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   }
   unanswered_bytes_ += size;
   ++unanswered_records_;
+  MarkReady(handle);
   return {};
 }
 
@@ -90,7 +106,7 @@ void Producer::Seal(Partition* partition) {
   batch.created_at = partition->opened_at;
   partition->bytes_hint = batch.records_bytes + RecordBatchBuilder::kHeaderBytesMax;
   batch.bytes = std::move(open).Finish({.producer_id = identity_.id,
-                                        .producer_epoch = identity_.epoch,
+                                        .producer_epoch = partition->epoch,
                                         .first_sequence = partition->next_sequence,
                                         .destination = partition->name});
   partition->open.reset();
@@ -98,54 +114,11 @@ void Producer::Seal(Partition* partition) {
       (partition->next_sequence + batch.record_count) % kRecordSequenceModulus;
 }
 
-bool Producer::CanTransmit(const Partition& partition, MonotonicTime now) const {
-  if (partition.leader.broker == BrokerId() || now < partition.retry_at) return false;
-  if (partition.in_flight >= inflight_batches_max_) return false;
-  auto broker = brokers_.find(partition.leader.broker);
-  if (broker == brokers_.end() || broker->second.inflight_bytes == 0) return true;
-  const uint64_t limit = broker->second.inflight_bytes_max;
-  return broker->second.inflight_bytes + options_.batch_bytes_max <= limit;
-}
-
-// Whether the records collected so far should wait no longer.
-bool Producer::IsDue(const Partition& partition, MonotonicTime now) const {
-  return is_flushing_ || partition.in_flight == 0 || now - partition.opened_at >= options_.linger;
-}
-
-bool Producer::TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* output) {
-  Partition& partition = partitions_[handle];
-  if (!CanTransmit(partition, now)) return false;
-  if (partition.in_flight == partition.batches.size()) {
-    if (!partition.open || !IsDue(partition, now)) return false;
-    Seal(&partition);
+void Producer::Flush(MonotonicTime now) {
+  flushed_until_ = now;
+  for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
+    if (partitions_[handle].open) MarkReady(handle);
   }
-  Transmit(handle, &partition.batches[partition.in_flight], output);
-  ++partition.in_flight;
-  return true;
-}
-
-void Producer::Transmit(uint32_t handle, Batch* batch, ProducerOutput* output) {
-  const Partition& partition = partitions_[handle];
-  const BrokerId to = partition.leader.broker;
-  batch->attempt = next_attempt_++;
-  attempts_[batch->attempt] = {.broker = to, .bytes = batch->bytes.size(), .partition = handle};
-  auto [found, is_new] = brokers_.try_emplace(to);
-  Broker& broker = found->second;
-  if (is_new) broker.inflight_bytes_max = options_.inflight_bytes_max;
-  broker.inflight_bytes += batch->bytes.size();
-  if (broker.pieces_bytes + batch->bytes.size() > options_.message_bytes_max) {
-    FlushMessage(to, &broker, output);
-  }
-  broker.pieces.push_back(MessagePrefix(partition.name, batch->attempt, batch->bytes.size()));
-  broker.pieces.push_back(batch->bytes);
-  broker.pieces_bytes += batch->bytes.size();
-}
-
-void Producer::FlushMessage(BrokerId to, Broker* broker, ProducerOutput* output) {
-  if (broker->pieces.empty()) return;
-  output->messages.push_back({.to = to, .pieces = std::move(broker->pieces)});
-  broker->pieces.clear();
-  broker->pieces_bytes = 0;
 }
 
 void Producer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
@@ -154,25 +127,62 @@ void Producer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
   if (leader.broker != partition.leader.broker) {
     // What is in flight elsewhere is sent again: the sequences tell the new leader what it has
     // already.
-    Rewind(&partition);
+    Rewind(&partition, true);
     // At once, but not if brokers that name each other in one epoch would have us run in circles.
-    if (leader.epoch > partition.leader.epoch) partition.retry_at = {};
+    if (leader.epoch > partition.leader.epoch) partition.retry.Hurry();
+    MarkReady(handle);
   }
   partition.leader = leader;
+}
+
+// The records that wait get new sequences: none of them was ever stored under the old ones, or they
+// were not sent yet.
+void Producer::OnEpoch(uint32_t epoch) {
+  identity_.epoch = std::max(identity_.epoch, epoch);
+  for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
+    Partition& partition = partitions_[handle];
+    if (!partition.needs_epoch || partition.epoch >= identity_.epoch) continue;
+    Renumber(&partition);
+    MarkReady(handle);
+  }
+}
+
+void Producer::Renumber(Partition* partition) {
+  CHECK_EQ(partition->in_flight, 0u);
+  partition->needs_epoch = false;
+  --epoch_waiters_;
+  partition->epoch = identity_.epoch;
+  partition->next_sequence = 0;
+  for (Batch& batch : partition->batches) {
+    CHECK(!batch.is_in_doubt);
+    Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view());
+    CHECK(view.ok()) << "a batch of our own: " << view.status();
+    view->producer_epoch = partition->epoch;
+    view->first_sequence = partition->next_sequence;
+    batch.bytes = WithHeader(*view);
+    partition->next_sequence =
+        (partition->next_sequence + batch.record_count) % kRecordSequenceModulus;
+  }
 }
 
 void Producer::OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max) {
   uint64_t limit = options_.inflight_bytes_max;
   if (inflight_bytes_max != 0) limit = std::min(limit, inflight_bytes_max);
-  brokers_[broker].inflight_bytes_max = limit;
+  Broker& found = BrokerOf(broker);
+  found.inflight_bytes_max = limit;
+  found.retry.Clear();
+  Unblock(&found);
 }
 
-void Producer::Rewind(Partition* partition) {
+// Nothing of the partition is on its way any more; with `is_in_doubt`, without anyone knowing what
+// became of it.
+void Producer::Rewind(Partition* partition, bool is_in_doubt) {
   for (size_t i = 0; i < partition->in_flight; ++i) {
     Batch& batch = partition->batches[i];
     auto attempt = attempts_.find(batch.attempt);
     if (attempt != attempts_.end()) attempt->second.partition.reset();
     batch.attempt = 0;
+    batch.is_in_doubt |= is_in_doubt;
   }
   partition->in_flight = 0;
 }
@@ -182,9 +192,12 @@ void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, Monoto
   if (found == attempts_.end() || found->second.broker != broker) return;
   const Attempt attempt = found->second;
   attempts_.erase(found);
-  brokers_[broker].inflight_bytes -= attempt.bytes;
+  Broker& from = BrokerOf(broker);
+  from.inflight_bytes -= attempt.bytes;
+  Unblock(&from);
   if (!attempt.partition) return;
   Partition& partition = partitions_[*attempt.partition];
+  MarkReady(*attempt.partition);
   CHECK_GT(partition.in_flight, 0u);
   if (partition.batches.front().attempt != result.batch_id()) {
     // Results come in order per partition; a broker that skips one is asked for all again.
@@ -192,62 +205,50 @@ void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, Monoto
   }
   const Status error = result.has_error() ? FromError(result.error()) : Status::Ok();
   if (error.ok() || error.reason() == Reason::kDuplicateSequence) {
-    partition.failures = 0;
-    partition.last_failure = Status::Ok();
+    partition.retry.Clear();
     --partition.in_flight;
-    return Answer(&partition, Status::Ok(), Offset(error.ok() ? result.base_offset() : -1));
+    return Answer(&partition, Status::Ok(), Offset(error.ok() ? result.base_offset() : -1),
+                  result.append_time_ms());
   }
   OnFailure(*attempt.partition, error, now);
 }
 
-bool Producer::IsRetriable(const Partition& partition, const Status& error,
-                           MonotonicTime now) const {
+bool Producer::MayRetry(const Partition& partition, const Status& error, MonotonicTime now) const {
   if (error.reason() == Reason::kSequenceGap) {
-    return partition.failures <= kSequenceGapFailuresMax;
+    return partition.retry.failures() <= kSequenceGapFailuresMax;
   }
-  switch (error.code()) {
-    case Code::kUnavailable:
-    case Code::kResourceExhausted:
-    case Code::kDeadlineExceeded:
-    case Code::kCancelled:
-      return true;
-    case Code::kNotFound:
-      return error.reason() != Reason::kTopicDeleted &&
-             now - partition.batches.front().created_at < options_.unknown_topic_grace;
-    case Code::kOk:
-    case Code::kUnknown:
-    case Code::kInvalidArgument:
-    case Code::kAlreadyExists:
-    case Code::kPermissionDenied:
-    case Code::kFailedPrecondition:
-    case Code::kAborted:
-    case Code::kOutOfRange:
-    case Code::kUnimplemented:
-    case Code::kInternal:
-    case Code::kDataLoss:
-    case Code::kUnauthenticated:
-      return false;
+  if (error.reason() == Reason::kUnknownProducer) {
+    // The brokers have forgotten the producer. What may be stored can't be sent under a new epoch:
+    // it would be stored twice.
+    return std::none_of(partition.batches.begin(), partition.batches.end(),
+                        [](const Batch& batch) { return batch.is_in_doubt; });
   }
-  return false;
+  return MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace);
 }
 
 void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {
   Partition& partition = partitions_[handle];
-  ++partition.failures;
-  if (!IsRetriable(partition, error, now)) return End(&partition, error);
-  partition.last_failure = error;
-  Rewind(&partition);
-  partition.retry_at = now + BackoffDelay(options_.backoff, partition.failures, random_);
-  if (error.retry_after_ms()) {
-    partition.retry_at =
-        std::max(partition.retry_at, now + std::chrono::milliseconds(*error.retry_after_ms()));
+  MarkReady(handle);
+  partition.retry.Fail(error, now, options_.backoff, random_);
+  if (!MayRetry(partition, error, now)) {
+    return IsFinal(error) ? End(handle, error) : Fail(&partition, error);
+  }
+  // What follows a batch that is not stored is refused too, for the gap that it leaves.
+  Rewind(&partition, !IsRefusal(error));
+  if (error.reason() == Reason::kUnknownProducer && !partition.needs_epoch) {
+    partition.needs_epoch = true;
+    ++epoch_waiters_;
   }
   const std::optional<LeaderHint> hint = LeaderHintOf(error);
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});
 }
 
 void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  brokers_.erase(broker);
+  const Status error = Unavailable("the stream to the broker ended");
+  Broker& closed = BrokerOf(broker);
+  closed.inflight_bytes = 0;
+  closed.retry.Fail(error, now, options_.backoff, random_);
+  Unblock(&closed);
   std::vector<uint32_t> interrupted;
   for (auto attempt = attempts_.begin(); attempt != attempts_.end();) {
     if (attempt->second.broker != broker) {
@@ -259,110 +260,52 @@ void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
   }
   std::sort(interrupted.begin(), interrupted.end());
   interrupted.erase(std::unique(interrupted.begin(), interrupted.end()), interrupted.end());
-  for (uint32_t handle : interrupted) {
-    OnFailure(handle, Unavailable("the stream to the broker ended"), now);
-  }
+  for (uint32_t handle : interrupted) OnFailure(handle, error, now);
 }
 
 void Producer::FailAll(const Status& status) {
-  for (Partition& partition : partitions_) {
-    if (partition.error.ok()) End(&partition, status);
+  for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
+    if (partitions_[handle].error.ok()) End(handle, status);
   }
 }
 
-void Producer::End(Partition* partition, const Status& error) {
+// Reports every record that is unanswered. What comes later must not be mistaken for it.
+void Producer::Fail(Partition* partition, const Status& error) {
   CHECK(!error.ok());
-  Rewind(partition);
-  partition->error = error;
-  if (partition->open) Seal(partition);
-  while (!partition->batches.empty()) Answer(partition, error, Offset(-1));
+  Rewind(partition, true);
+  if (!partition->batches.empty() && !std::exchange(partition->needs_epoch, true)) {
+    ++epoch_waiters_;
+  }
+  if (partition->open) {
+    const uint32_t unused = partition->next_sequence;
+    Seal(partition);
+    partition->next_sequence = unused;
+  }
+  while (!partition->batches.empty()) Answer(partition, error, Offset(-1), 0);
+  partition->retry.Clear();
+}
+
+void Producer::End(uint32_t handle, const Status& error) {
+  Partition& partition = partitions_[handle];
+  Fail(&partition, error);
+  partition.error = error;
+  if (std::exchange(partition.needs_epoch, false)) --epoch_waiters_;
+  MarkReady(handle);
 }
 
 // Reports the oldest batch and forgets it.
-void Producer::Answer(Partition* partition, Status status, Offset base_offset) {
+void Producer::Answer(Partition* partition, Status status, Offset base_offset,
+                      int64_t append_time_ms) {
   const Batch& batch = partition->batches.front();
   reports_.push_back({.partition = partition->name,
                       .status = std::move(status),
                       .base_offset = base_offset,
                       .record_count = batch.record_count,
-                      .bytes = batch.records_bytes});
+                      .bytes = batch.records_bytes,
+                      .append_time_ms = append_time_ms});
   unanswered_records_ -= batch.record_count;
   unanswered_bytes_ -= batch.records_bytes;
   partition->batches.pop_front();
-}
-
-void Producer::Expire(Partition* partition, MonotonicTime now) {
-  if (partition->batches.empty() && !partition->open) return;
-  const MonotonicTime oldest =
-      partition->batches.empty() ? partition->opened_at : partition->batches.front().created_at;
-  if (now - oldest < options_.delivery_timeout) return;
-  std::string message =
-      "no answer within the delivery timeout; whether the records are stored is not known";
-  // Without it nobody could tell a full disk from a lost majority.
-  if (!partition->last_failure.ok()) {
-    message += "; the last attempt ended with " + partition->last_failure.ToString();
-  }
-  End(partition, DeadlineExceeded(std::move(message)));
-}
-
-void Producer::PlanWake(const Partition& partition, MonotonicTime now,
-                        ProducerOutput* output) const {
-  if (partition.batches.empty() && !partition.open) return;
-  const MonotonicTime oldest =
-      partition.batches.empty() ? partition.opened_at : partition.batches.front().created_at;
-  MonotonicTime at = oldest + options_.delivery_timeout;
-  if (partition.retry_at > now) at = std::min(at, partition.retry_at);
-  const MonotonicTime lingered = partition.opened_at + options_.linger;
-  if (partition.open && lingered > now) at = std::min(at, lingered);
-  output->wake_at = output->wake_at ? std::min(*output->wake_at, at) : at;
-}
-
-void Producer::Poll(MonotonicTime now, ProducerOutput* output) {
-  output->wake_at.reset();
-  output->wants_metadata = false;
-  for (Partition& partition : partitions_) Expire(&partition, now);
-  const auto count = static_cast<uint32_t>(partitions_.size());
-  for (bool has_progress = count > 0; has_progress;) {
-    has_progress = false;
-    for (uint32_t i = 0; i < count; ++i) {
-      has_progress |= TransmitOne((first_served_ + i) % count, now, output);
-    }
-  }
-  if (count > 0) first_served_ = (first_served_ + 1) % count;
-  for (auto& [id, broker] : brokers_) FlushMessage(id, &broker, output);
-  for (const Partition& partition : partitions_) {
-    const bool has_work = !partition.batches.empty() || partition.open;
-    if (has_work && (partition.leader.broker == BrokerId() || partition.failures > 0)) {
-      output->wants_metadata = true;
-    }
-    PlanWake(partition, now, output);
-  }
-  if (unanswered_records_ == 0) is_flushing_ = false;
-  for (DeliveryReport& report : reports_) output->reports.push_back(std::move(report));
-  reports_.clear();
-}
-
-void Producer::CheckInvariants() const {
-  uint64_t records = 0;
-  size_t bytes = 0;
-  for (const Partition& partition : partitions_) {
-    CHECK_LE(partition.in_flight, partition.batches.size());
-    for (size_t i = 0; i < partition.batches.size(); ++i) {
-      const Batch& batch = partition.batches[i];
-      CHECK_EQ(batch.attempt != 0, i < partition.in_flight);
-      records += batch.record_count;
-      bytes += batch.records_bytes;
-    }
-    if (partition.open) {
-      records += partition.open->record_count();
-      bytes += partition.open->records_bytes();
-    }
-  }
-  CHECK_EQ(records, unanswered_records_);
-  CHECK_EQ(bytes, unanswered_bytes_);
-  std::map<BrokerId, uint64_t> inflight;
-  for (const auto& [id, attempt] : attempts_) inflight[attempt.broker] += attempt.bytes;
-  for (const auto& [id, broker] : brokers_) CHECK_EQ(broker.inflight_bytes, inflight[id]);
 }
 
 }  // namespace millrace::client

@@ -9,8 +9,14 @@
 // Adaptive batching: a partition with nothing in flight sends at once; one that waits for answers
 // collects until a batch is full, `linger` has passed or the answers are there.
 //
-// A batch that is refused for good (or whose fate is unknown after `delivery_timeout`) ends its
-// partition: its later records would leave a gap in the sequence, so they fail with the same error.
+// A batch that is refused for good (or whose fate is unknown after `delivery_timeout`) fails with
+// all that wait behind it in its partition, so that nothing overtakes it. What is sent later counts
+// its sequences anew, under a new epoch of the producer id: once a record of that is stored,
+// nothing of the old epoch can follow. A partition whose topic is gone, or whose producer is
+// fenced, takes no more.
+//
+// Work is kept in lists of what is ready, so that a call costs as much as what it does, not as much
+// as there are partitions.
 //
 //   uint32_t handle = producer.AddPartition({topic, partition});
 //   if (producer.HasRoom(size)) RETURN_IF_ERROR(producer.Send(handle, record, now));
@@ -23,10 +29,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <utility>
 #include <vector>
 
-#include "client/cpp/backoff.h"
 #include "client/cpp/metadata.h"
+#include "client/cpp/retry.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
@@ -75,6 +83,8 @@ struct DeliveryReport {
   Offset base_offset{-1};
   uint32_t record_count = 0;
   size_t bytes = 0;
+  // When the leader stored it; 0 if it is not known to be stored.
+  int64_t append_time_ms = 0;
 };
 
 struct ProducerOutput {
@@ -86,6 +96,8 @@ struct ProducerOutput {
   std::vector<DeliveryReport> reports;
   // A leader is unknown or does not answer as one.
   bool wants_metadata = false;
+  // A partition waits for an epoch above this one: OnEpoch.
+  std::optional<uint32_t> wants_epoch_after;
   // When to call Poll again if nothing else happens.
   std::optional<MonotonicTime> wake_at;
 };
@@ -101,22 +113,24 @@ class Producer {
     return unanswered_bytes_ + bytes <= options_.memory_bytes_max;
   }
   // RESOURCE_EXHAUSTED without room, unless nothing is unanswered; INVALID_ARGUMENT
-  // (BATCH_TOO_LARGE); the partition's error if it has ended.
+  // (BATCH_TOO_LARGE); the partition's error if it takes no more.
   Status Send(uint32_t handle, const NewRecord& record, MonotonicTime now);
-  // Sends what is collected without lingering, until everything is answered.
-  void Flush() { is_flushing_ = true; }
+  // What was sent so far lingers no longer.
+  void Flush(MonotonicTime now);
   uint64_t unanswered_records() const { return unanswered_records_; }
   size_t unanswered_bytes() const { return unanswered_bytes_; }
 
   // Leaders as metadata says; an older epoch than the known one is ignored.
   void OnLeader(uint32_t handle, const LeaderInfo& leader);
+  // The producer id has this epoch now.
+  void OnEpoch(uint32_t epoch);
   void OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max);
   void OnResult(BrokerId broker, const v1::ProduceResult& result, MonotonicTime now);
   void OnStreamClosed(BrokerId broker, MonotonicTime now);
   // Ends every partition with `status`; reports follow.
   void FailAll(const Status& status);
 
-  // Everything that is due. Appends to `output`, and sets its wake_at and wants_metadata.
+  // Everything that is due. Appends to `output`, and sets all of it but messages and reports.
   void Poll(MonotonicTime now, ProducerOutput* output);
 
   void CheckInvariants() const;
@@ -128,6 +142,8 @@ class Producer {
     size_t records_bytes = 0;
     MonotonicTime created_at{};
     uint64_t attempt = 0;  // 0: not in flight
+    // Some attempt may have stored it: its answer was lost or did not say.
+    bool is_in_doubt = false;
   };
   struct Partition {
     TopicPartition name;
@@ -137,11 +153,15 @@ class Producer {
     std::deque<Batch> batches;  // oldest first; the first `in_flight` of them are on their way
     size_t in_flight = 0;
     size_t bytes_hint = 1024;  // what the last batch took
+    uint32_t epoch = 0;        // of the producer id, under which its sequences count
     uint32_t next_sequence = 0;
-    uint32_t failures = 0;
-    MonotonicTime retry_at{};
-    Status last_failure;  // why the oldest batch was sent again, if it was
-    Status error;         // not ok: the partition has ended
+    bool needs_epoch = false;  // a newer one, before anything more is sent
+    RetryState retry;
+    Status error;  // not ok: the partition takes no more
+    bool is_ready = false;
+    bool is_blocked = false;
+    bool is_troubled = false;
+    std::optional<MonotonicTime> timer;
   };
   // A batch on its way. One that was sent again since is nobody's, but takes room in its stream's
   // window.
@@ -155,35 +175,52 @@ class Producer {
     uint64_t inflight_bytes_max = 0;
     std::vector<Bytes> pieces;
     size_t pieces_bytes = 0;
+    RetryState retry;
+    std::deque<uint32_t> blocked;  // partitions that wait for room in its window
   };
 
-  bool CanTransmit(const Partition& partition, MonotonicTime now) const;
-  bool IsDue(const Partition& partition, MonotonicTime now) const;
+  // producer.cc
   void Seal(Partition* partition);
+  void Rewind(Partition* partition, bool is_in_doubt);
+  void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
+  bool MayRetry(const Partition& partition, const Status& error, MonotonicTime now) const;
+  void Renumber(Partition* partition);
+  void Fail(Partition* partition, const Status& error);
+  void End(uint32_t handle, const Status& error);
+  void Answer(Partition* partition, Status status, Offset base_offset, int64_t append_time_ms);
+
+  // producer_transmit.cc
+  Broker& BrokerOf(BrokerId id);
+  void MarkReady(uint32_t handle);
+  void Unblock(Broker* broker);
+  void Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output);
+  void Expire(Partition* partition, MonotonicTime now);
+  bool CanTransmit(uint32_t handle, MonotonicTime now);
+  bool IsDue(const Partition& partition, MonotonicTime now) const;
   bool TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* output);
   void Transmit(uint32_t handle, Batch* batch, ProducerOutput* output);
   void FlushMessage(BrokerId to, Broker* broker, ProducerOutput* output);
-  void Rewind(Partition* partition);
-  void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
-  bool IsRetriable(const Partition& partition, const Status& error, MonotonicTime now) const;
-  void End(Partition* partition, const Status& error);
-  void Answer(Partition* partition, Status status, Offset base_offset);
-  void Expire(Partition* partition, MonotonicTime now);
-  void PlanWake(const Partition& partition, MonotonicTime now, ProducerOutput* output) const;
+  std::optional<MonotonicTime> WakeTime(const Partition& partition, MonotonicTime now) const;
+  void Settle(uint32_t handle, MonotonicTime now);
 
   const ProducerOptions options_;
   Random random_;
-  const ProducerIdentity identity_;
+  ProducerIdentity identity_;
   uint32_t inflight_batches_max_;
-  bool is_flushing_ = false;
+  MonotonicTime flushed_until_ = MonotonicTime::min();
   std::deque<Partition> partitions_;
-  uint32_t first_served_ = 0;
   std::map<BrokerId, Broker> brokers_;
   std::map<uint64_t, Attempt> attempts_;
   uint64_t next_attempt_ = 1;
   uint64_t unanswered_records_ = 0;
   size_t unanswered_bytes_ = 0;
   std::vector<DeliveryReport> reports_;
+  // Partitions to look at in the next Poll, in turn; when to look at others; how many have work and
+  // no leader that takes it, and how many wait for an epoch.
+  std::deque<uint32_t> ready_;
+  std::set<std::pair<MonotonicTime, uint32_t>> timers_;
+  uint32_t troubled_count_ = 0;
+  uint32_t epoch_waiters_ = 0;
 };
 
 }  // namespace millrace::client

@@ -5,158 +5,139 @@
 #include <glog/logging.h>
 
 namespace millrace::client {
+namespace {
+
+constexpr char kProduce[] = "/millrace.v1.ProducerService/Produce";
+constexpr Duration kEpochTimeout = std::chrono::seconds(10);
+
+}  // namespace
 
 ProducerClient::ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
                                Callbacks callbacks)
-    : client_(client),
-      topic_(std::move(topic)),
+    : TopicDriver(client, std::move(topic), options.unknown_topic_grace),
       options_(options),
       callbacks_(std::move(callbacks)) {}
 
-ProducerClient::~ProducerClient() {
-  *is_alive_ = false;
-  client_.executor().Cancel(timer_);
-  client_.Unwatch(watch_);
-}
-
 void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
-  client_.OpenTopic(
-      topic_, timeout,
-      [this, timeout, done = std::move(done), alive = is_alive_](Status status) mutable {
-        if (!*alive) return;
-        if (!status.ok()) return done(std::move(status));
-        client_.InitProducer({}, timeout,
-                             [this, done = std::move(done),
-                              alive](Result<v1::InitProducerResponse> response) mutable {
-                               if (!*alive) return;
-                               if (response.ok()) OnOpened(*response);
-                               done(response.status());
-                             });
-      });
+  FindTopic(timeout, [this, timeout, done = std::move(done)](Status status) mutable {
+    if (!status.ok()) return done(std::move(status));
+    client().InitProducer({}, timeout,
+                          [this, done = std::move(done),
+                           alive = is_alive()](Result<v1::InitProducerResponse> response) mutable {
+                            if (!*alive) return;
+                            if (response.ok()) OnOpened(*response);
+                            done(response.status());
+                          });
+  });
 }
 
 void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
-  const TopicDetails* topic = client_.metadata().FindTopic(topic_);
-  CHECK(topic != nullptr) << topic_;
-  topic_id_ = topic->id;
-  partition_count_ = topic->partition_count;
-  CHECK_GT(partition_count_, 0u) << topic_;
+  CHECK_GT(partition_count(), 0u) << topic();
+  producer_id_ = ProducerId(response.producer_id());
   producer_ = std::make_unique<Producer>(
       options_,
-      ProducerIdentity{.id = ProducerId(response.producer_id()),
+      ProducerIdentity{.id = producer_id_,
                        .epoch = response.producer_epoch(),
                        .inflight_batches_max = response.inflight_batches_max()},
-      client_.ForkRandom());
-  partitioner_.emplace(partition_count_, client_.ForkRandom());
-  for (uint32_t i = 0; i < partition_count_; ++i) {
-    CHECK_EQ(producer_->AddPartition({topic_id_, PartitionId(i)}), i);
+      client().ForkRandom());
+  tracker_.emplace(partition_count());
+  partitioner_.emplace(partition_count(), client().ForkRandom());
+  for (uint32_t i = 0; i < partition_count(); ++i) {
+    CHECK_EQ(producer_->AddPartition({topic_id(), PartitionId(i)}), i);
   }
   v1::ProduceRequest first;
-  first.mutable_init()->set_client_id(client_.options().client_id);
-  streams_ = std::make_unique<StreamPool>(
-      client_.connector(), "/millrace.v1.ProducerService/Produce",
-      Bytes::Own(first.SerializeAsString()),
-      [this](BrokerId broker, const Bytes& message) { OnMessage(broker, message); },
-      [this](BrokerId broker, const Status&) {
-        producer_->OnStreamClosed(broker, client_.clock().Now());
-        PostPump();
-      });
-  watch_ = client_.Watch(topic_, [this](const Status& status) { OnMetadata(status); });
-  OnMetadata(Status::Ok());
+  first.mutable_init()->set_client_id(client().options().client_id);
+  Start(kProduce, first);
+  OnLeaders();
 }
 
 Result<PartitionId> ProducerClient::Send(const NewRecord& record,
-                                         std::optional<PartitionId> partition) {
+                                         std::optional<PartitionId> partition,
+                                         DeliveryCallback on_delivery) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = partitioner_->Pick(record.key, EncodedRecordSize(record));
-  if (partition->value() >= partition_count_) {
-    return NotFound(
-        "topic \"" + topic_ + "\" has no partition " + std::to_string(partition->value()),
-        Reason::kUnknownPartition);
-  }
-  RETURN_IF_ERROR(producer_->Send(partition->value(), record, client_.clock().Now()));
+  if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
+  RETURN_IF_ERROR(producer_->Send(partition->value(), record, client().clock().Now()));
+  tracker_->Sent(*partition, std::move(on_delivery));
   was_full_ = was_full_ || !has_room();
   PostPump();
   return *partition;
 }
 
 void ProducerClient::Flush(MoveFunction<void()> done) {
-  CHECK(!flushed_);
-  flushed_ = std::move(done);
-  producer_->Flush();
+  flushes_.push_back({.sent = tracker_->sent(), .done = std::move(done)});
+  producer_->Flush(client().clock().Now());
   PostPump();
 }
 
-void ProducerClient::OnMessage(BrokerId broker, const Bytes& message) {
+void ProducerClient::Abandon(const Status& status) {
+  if (producer_ == nullptr) return;
+  producer_->FailAll(status);
+  Pump(client().clock().Now());
+}
+
+Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
   v1::ProduceResponse response;
   if (!response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
-    streams_->Close(broker);
-    producer_->OnStreamClosed(broker, client_.clock().Now());
-    return PostPump();
+    return Internal("the broker's message is not a ProduceResponse");
   }
-  const MonotonicTime now = client_.clock().Now();
   if (response.has_init()) {
     producer_->OnStreamInit(broker, response.init().inflight_bytes_max());
   }
   for (const v1::ProduceResult& result : response.results()) {
     producer_->OnResult(broker, result, now);
   }
-  Pump();
+  return {};
 }
 
-// Takes over what the cache says now; `status` is that of the refresh.
-void ProducerClient::OnMetadata(const Status& status) {
-  const MonotonicTime now = client_.clock().Now();
-  const TopicDetails* topic = client_.metadata().FindTopic(topic_);
-  const bool is_gone = status.code() == Code::kNotFound || topic == nullptr;
-  if (!is_gone) topic_missing_since_.reset();
-  if (is_gone && !topic_missing_since_) topic_missing_since_ = now;
-  if (is_gone && now - *topic_missing_since_ >= options_.unknown_topic_grace) {
-    producer_->FailAll(status.ok() ? NotFound("topic \"" + topic_ + "\" is gone") : status);
-  } else if (!is_gone && topic->id != topic_id_) {
-    producer_->FailAll(
-        NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
+void ProducerClient::OnStreamClosed(BrokerId broker, MonotonicTime now) {
+  producer_->OnStreamClosed(broker, now);
+}
+
+void ProducerClient::OnLeaders() {
+  for (uint32_t i = 0; i < partition_count(); ++i) {
+    producer_->OnLeader(i, LeaderOf(PartitionId(i)));
   }
-  for (uint32_t i = 0; i < partition_count_; ++i) {
-    producer_->OnLeader(i, client_.metadata().LeaderOf({topic_id_, PartitionId(i)}));
-  }
-  PostPump();
 }
 
-// All that one turn of the executor brings is sent together.
-void ProducerClient::PostPump() {
-  if (is_pump_posted_) return;
-  is_pump_posted_ = true;
-  client_.executor().Post([this, alive = is_alive_] {
-    if (!*alive) return;
-    is_pump_posted_ = false;
-    Pump();
-  });
+void ProducerClient::OnTopicLost(const Status& status) { producer_->FailAll(status); }
+
+void ProducerClient::AskEpoch(uint32_t current) {
+  if (std::exchange(is_asking_epoch_, true)) return;
+  v1::InitProducerRequest request;
+  request.set_producer_id(producer_id_.value());
+  request.set_producer_epoch(current);
+  client().InitProducer(
+      request, kEpochTimeout,
+      [this, alive = is_alive()](const Result<v1::InitProducerResponse>& response) {
+        if (!*alive) return;
+        is_asking_epoch_ = false;
+        if (response.ok()) {
+          producer_->OnEpoch(response->producer_epoch());
+        } else if (!MayHeal(response.status(), Duration(0), Duration(0))) {
+          producer_->FailAll(response.status());
+        }
+        PostPump();  // asks again if an epoch is still wanted
+      });
 }
 
-void ProducerClient::Pump() {
-  const MonotonicTime now = client_.clock().Now();
+void ProducerClient::Pump(MonotonicTime now) {
   ProducerOutput output;
   producer_->Poll(now, &output);
   for (ProducerOutput::Message& message : output.messages) {
-    streams_->Send(message.to, client_.metadata().AddressOf(message.to), std::move(message.pieces));
+    TopicDriver::Send(message.to, std::move(message.pieces));
   }
-  if (output.wants_metadata) client_.RefreshMetadata();
-  client_.executor().Cancel(timer_);
-  timer_ = {};
-  if (output.wake_at) {
-    timer_ = client_.executor().RunAfter(*output.wake_at - now, [this, alive = is_alive_] {
-      if (*alive) Pump();
-    });
-  }
-  Deliver(std::move(output.reports));
+  if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
+  PlanNext(now, output.wants_metadata, output.wake_at);
+  Deliver(output.reports);
 }
 
 // Last in Pump, for the callbacks may destroy this.
-void ProducerClient::Deliver(std::vector<DeliveryReport> reports) {
-  const std::shared_ptr<bool> alive = is_alive_;
+void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
+  const std::shared_ptr<bool> alive = is_alive();
   for (const DeliveryReport& report : reports) {
-    if (callbacks_.on_report) callbacks_.on_report(report);
+    tracker_->Answer(report, *alive);
+    if (*alive && callbacks_.on_report) callbacks_.on_report(report);
     if (!*alive) return;
   }
   if (was_full_ && has_room()) {
@@ -164,9 +145,15 @@ void ProducerClient::Deliver(std::vector<DeliveryReport> reports) {
     if (callbacks_.on_room) callbacks_.on_room();
     if (!*alive) return;
   }
-  if (flushed_ && producer_->unanswered_records() == 0) {
-    MoveFunction<void()> flushed = std::move(flushed_);
-    flushed();
+  EndFlushes();
+}
+
+void ProducerClient::EndFlushes() {
+  const std::shared_ptr<bool> alive = is_alive();
+  while (*alive && !flushes_.empty() && tracker_->HasAnswered(flushes_.front().sent)) {
+    MoveFunction<void()> done = std::move(flushes_.front().done);
+    flushes_.pop_front();
+    done();
   }
 }
 

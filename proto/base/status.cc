@@ -168,4 +168,6 @@ Status DataLoss(std::string message, Reason reason) {
 }
 Status Unimplemented(std::string message) { return {Code::kUnimplemented, std::move(message)}; }
 
+void internal::DieOfMisuse(std::string_view what) { LOG(FATAL) << what; }
+
 }  // namespace millrace

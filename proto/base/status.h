@@ -1,120 +1,22 @@
-// Errors as values. A Status is ok or a canonical code with a reason and a message that names the
-// thing; a Result<T> is a T or such a Status. No exception crosses a module.
+// Status and Result as all of Millrace's own code uses them: the public types
+// (proto/millrace/status.h), a maker per code, and what passes an error on in one line. No
+// exception crosses a module.
 //
-// ok is one null pointer, so passing it costs nothing. Values; any thread.
+// Values; any thread.
 //
 //   Result<File> file = Open(path);
 //   if (!file.ok()) return file.status().With("open journal");
 //   RETURN_IF_ERROR(file->Write(block));
 #pragma once
 
-#include <memory>
-#include <optional>
-#include <ostream>
 #include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <glog/logging.h>
 
+#include "millrace/status.h"
+
 namespace millrace {
-
-// The canonical codes, with the numbers of google.rpc.Code.
-enum class Code : int {
-  kOk = 0,
-  kCancelled = 1,
-  kUnknown = 2,
-  kInvalidArgument = 3,
-  kDeadlineExceeded = 4,
-  kNotFound = 5,
-  kAlreadyExists = 6,
-  kPermissionDenied = 7,
-  kResourceExhausted = 8,
-  kFailedPrecondition = 9,
-  kAborted = 10,
-  kOutOfRange = 11,
-  kUnimplemented = 12,
-  kInternal = 13,
-  kUnavailable = 14,
-  kDataLoss = 15,
-  kUnauthenticated = 16,
-};
-
-// "INVALID_ARGUMENT" and so on.
-std::string_view CodeName(Code code);
-
-// What a program can act on, finer than the code; travels as ErrorInfo.reason, e.g. "NOT_LEADER".
-enum class Reason : int {
-  kNone = 0,
-  kNotLeader,         // ask `leader` (metadata leader_id, leader_address, leader_epoch)
-  kOffsetOutOfRange,  // metadata log_start_offset, end_offset
-  kUnknownTopic,
-  kUnknownPartition,
-  kTopicDeleted,
-  kSequenceGap,        // the batch's first sequence is past the next expected one
-  kDuplicateSequence,  // an old duplicate whose offset is no longer known; it is stored
-  kUnknownProducer,    // a sequence other than 0 of a producer without state: take a new epoch
-  kProducerFenced,     // a newer epoch of the producer id exists
-  kCorruptBatch,
-  kBatchTooLarge,
-  kThrottled,  // over budget; retry after RetryInfo
-  kDiskFull,
-  kReplicaSilent,  // the replica's state is in doubt; it neither votes nor serves
-  kClusterMismatch,
-  kNotInitialized,
-};
-
-std::string_view ReasonName(Reason reason);
-
-class [[nodiscard]] Status {
- public:
-  Status() = default;
-  Status(Code code, std::string message, Reason reason = Reason::kNone);
-  Status(const Status& other);
-  Status& operator=(const Status& other);
-  Status(Status&&) = default;
-  Status& operator=(Status&&) = default;
-
-  static Status Ok() { return {}; }
-
-  bool ok() const { return rep_ == nullptr; }
-  Code code() const { return rep_ ? rep_->code : Code::kOk; }
-  Reason reason() const { return rep_ ? rep_->reason : Reason::kNone; }
-  std::string_view message() const { return rep_ ? std::string_view(rep_->message) : ""; }
-
-  // Details for programs, as ordered key and value pairs; empty on ok.
-  using Metadata = std::vector<std::pair<std::string, std::string>>;
-  const Metadata& metadata() const;
-  Status& AddMetadata(std::string key, std::string value) &;
-  Status AddMetadata(std::string key, std::string value) &&;
-
-  // Milliseconds after which a retry makes sense; absent where no retry helps or any time will do.
-  std::optional<int64_t> retry_after_ms() const;
-  Status RetryAfterMs(int64_t ms) &&;
-
-  // The same error with "context: " before its message. Ok stays ok.
-  Status With(std::string_view context) const;
-
-  // "NOT_FOUND: topic \"x\" does not exist"; "OK".
-  std::string ToString() const;
-
-  bool operator==(const Status& other) const {
-    return code() == other.code() && reason() == other.reason() && message() == other.message();
-  }
-
- private:
-  struct Rep {
-    Code code;
-    Reason reason;
-    std::string message;
-    Metadata metadata;
-    std::optional<int64_t> retry_after_ms;
-  };
-  std::unique_ptr<Rep> rep_;
-};
-
-std::ostream& operator<<(std::ostream& out, const Status& status);
 
 Status InvalidArgument(std::string message, Reason reason = Reason::kNone);
 Status NotFound(std::string message, Reason reason = Reason::kNone);
@@ -128,42 +30,6 @@ Status DeadlineExceeded(std::string message);
 Status Internal(std::string message);
 Status DataLoss(std::string message, Reason reason = Reason::kNone);
 Status Unimplemented(std::string message);
-
-// A T, or the Status that says why there is none.
-template <typename T>
-class [[nodiscard]] Result {
- public:
-  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
-    CHECK(!status_.ok()) << "a Result made from an ok Status has no value";
-  }
-
-  bool ok() const { return value_.has_value(); }
-  const Status& status() const { return status_; }
-
-  // Pre: ok().
-  T& value() & {
-    CHECK(ok()) << status_;
-    return *value_;
-  }
-  const T& value() const& {
-    CHECK(ok()) << status_;
-    return *value_;
-  }
-  T value() && {
-    CHECK(ok()) << status_;
-    return std::move(*value_);
-  }
-  T& operator*() & { return value(); }
-  const T& operator*() const& { return value(); }
-  T operator*() && { return std::move(*this).value(); }
-  T* operator->() { return &value(); }
-  const T* operator->() const { return &value(); }
-
- private:
-  Status status_;
-  std::optional<T> value_;
-};
 
 }  // namespace millrace
 

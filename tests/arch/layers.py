@@ -5,8 +5,9 @@ To widen the layer table takes an ADR in docs/adr.
 """
 
 # proto <- raft <- storage <- broker;  client -> proto, raft/runtime. A folder may include itself, and these.
-# Generated headers count as the folders millrace/v1 and millrace/internal/v1.
-_BASE = {"proto/base"}
+# Generated headers count as the folders millrace/v1 and millrace/internal/v1, public ones as millrace: they are
+# included as they are where the library is installed. (proto/millrace alone is on proto's include path.)
+_BASE = {"proto/base", "millrace"}
 _RUNTIME = _BASE | {"raft/runtime"}
 _RAFT = _RUNTIME | {"proto/frame", "raft/core", "raft/ports"}
 _STORAGE = _RAFT | {"raft/codec", "storage/file", "millrace/internal/v1"}
@@ -15,7 +16,8 @@ _CONTROLLER = _RAFT | _PUBLIC | {"raft/host", "broker/config", "millrace/interna
 _PARTITION = _CONTROLLER | {"proto/record", "broker/controller"}
 
 LAYERS = {
-    "proto/base": set(),
+    "proto/millrace": set(),
+    "proto/base": {"millrace"},
     "proto/frame": _BASE,
     "proto/record": _BASE,
     "raft/runtime": _BASE,

@@ -36,8 +36,8 @@ class ConsumerTest : public ::testing::Test {
  protected:
   ConsumerTest() : consumer_({.credit_bytes = 1000}, Random(1)) {}
 
-  void Assign(const StartAt& start) {
-    handle_ = consumer_.Assign(kPartition, start);
+  void Assign(const StartAt& start, std::optional<Offset> stop_at = {}) {
+    handle_ = consumer_.Assign(kPartition, start, stop_at);
     consumer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(1)});
   }
   // What Poll asks of `broker`; empty if nothing.
@@ -169,6 +169,95 @@ TEST_F(ConsumerTest, NotLeader_IsTriedAgain_OutOfRangeIsNot) {
   EXPECT_EQ(consumer_.Next()->status.reason(), Reason::kOffsetOutOfRange);
   now_ += 2s;
   EXPECT_EQ(Polled().add_size(), 0);
+}
+
+TEST_F(ConsumerTest, StartAtATime_AsksForIt_AndSkipsWhatIsOlderInTheFirstBatch) {
+  Assign(StartAt::Time(1700));
+  const v1::FetchRequest request = Polled();
+  EXPECT_EQ(request.add(0).position().timestamp_ms(), 1700);
+  v1::FetchedPartition positioned;
+  positioned.set_fetch_id(request.add(0).fetch_id());
+  positioned.set_next_offset(3);
+  Answer(kOne, positioned);
+  AnswerBatches(request.add(0).fetch_id(), {Batch(0, 5)});
+  EXPECT_EQ(consumer_.Next()->first_wanted, Offset(3));
+}
+
+TEST_F(ConsumerTest, StopAt_CutsTheLastBatch_AndSaysSo) {
+  Assign(StartAt::Earliest(), Offset(3));
+  AnswerBatches(Polled().add(0).fetch_id(), {Batch(0, 2), Batch(2, 5), Batch(7, 1)});
+  EXPECT_EQ(consumer_.Next()->end_wanted, Offset(2));
+  EXPECT_EQ(consumer_.Next()->end_wanted, Offset(3));
+  const auto end = consumer_.Next();
+  EXPECT_TRUE(end->is_end);
+  EXPECT_TRUE(end->status.ok());
+  EXPECT_FALSE(consumer_.Next().has_value());
+  EXPECT_EQ(Polled().remove_size(), 1);
+}
+
+TEST_F(ConsumerTest, StopAt_EndsAtOnce_WhereNothingIsToBeRead) {
+  Assign(StartAt::At(Offset(3)), Offset(3));
+  EXPECT_TRUE(consumer_.Next()->is_end);
+  EXPECT_EQ(Polled().add_size(), 0);
+}
+
+TEST_F(ConsumerTest, StopAt_Ends_WhenTheBrokerSaysThatThePartitionIsEmpty) {
+  Assign(StartAt::Earliest(), Offset(9));
+  v1::FetchedPartition positioned;
+  positioned.set_fetch_id(Polled().add(0).fetch_id());
+  positioned.set_next_offset(9);
+  Answer(kOne, positioned);
+  EXPECT_TRUE(consumer_.Next()->is_end);
+}
+
+TEST_F(ConsumerTest, Pause_GivesNothingOut_AndResumeGoesOnWithWhatWasNotTaken) {
+  Assign(StartAt::Earliest());
+  const uint32_t id = Polled().add(0).fetch_id();
+  AnswerBatches(id, {Batch(0, 2), Batch(2, 2)});
+  EXPECT_EQ(consumer_.Next()->base_offset, Offset(0));
+  consumer_.Pause(handle_);
+  EXPECT_FALSE(consumer_.Next().has_value());
+  EXPECT_EQ(consumer_.queued_bytes(), 0u);
+  const v1::FetchRequest paused = Polled();
+  EXPECT_EQ(paused.remove_size(), 1);
+  EXPECT_EQ(paused.add_size(), 0);
+  AnswerBatches(id, {Batch(4, 2)});
+  EXPECT_FALSE(consumer_.Next().has_value()) << "it was on its way";
+  consumer_.Resume(handle_);
+  const v1::FetchRequest resumed = Polled();
+  ASSERT_EQ(resumed.add_size(), 1);
+  EXPECT_EQ(resumed.add(0).position().offset(), 2);
+}
+
+TEST_F(ConsumerTest, Pause_LeavesTheOtherPartitionsAlone) {
+  Assign(StartAt::Earliest());
+  const uint32_t other = consumer_.Assign({TopicId(9), PartitionId(1)}, StartAt::Earliest());
+  consumer_.OnLeader(other, {.broker = kOne, .epoch = Term(1)});
+  const v1::FetchRequest request = Polled();
+  ASSERT_EQ(request.add_size(), 2);
+  consumer_.Pause(handle_);
+  AnswerBatches(request.add(1).fetch_id(), {Batch(0, 2)});
+  const auto chunk = consumer_.Next();
+  ASSERT_TRUE(chunk.has_value());
+  EXPECT_EQ(chunk->partition.partition, PartitionId(1));
+}
+
+TEST_F(ConsumerTest, Seek_ReadsFromElsewhere_AndForgetsWhatWasFetched) {
+  Assign(StartAt::Earliest());
+  AnswerBatches(Polled().add(0).fetch_id(), {Batch(0, 4)});
+  consumer_.Seek(handle_, StartAt::At(Offset(100)));
+  EXPECT_FALSE(consumer_.Next().has_value());
+  const v1::FetchRequest request = Polled();
+  EXPECT_EQ(request.remove_size(), 1);
+  EXPECT_EQ(request.add(0).position().offset(), 100);
+}
+
+TEST_F(ConsumerTest, Seek_RevivesAPartition_ThatHasEnded) {
+  Assign(StartAt::At(Offset(7)));
+  AnswerError(Polled().add(0).fetch_id(), Code::kOutOfRange, Reason::kOffsetOutOfRange);
+  EXPECT_FALSE(consumer_.Next()->status.ok());
+  consumer_.Seek(handle_, StartAt::Earliest());
+  EXPECT_TRUE(Polled().add(0).position().earliest());
 }
 
 TEST_F(ConsumerTest, Garbage_IsAnError) {

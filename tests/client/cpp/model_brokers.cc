@@ -70,17 +70,10 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   const Result<RecordBatchView> view =
       ParseRecordBatch(bytes, {TopicId(batch.topic_id()), PartitionId(batch.partition())});
   CHECK(view.ok()) << view.status();
-  for (const Stored& stored : partition.batches) {
-    if (stored.first_sequence != view->first_sequence) continue;
-    ++duplicates_seen_;
-    result.set_is_duplicate(true);
-    result.set_base_offset(stored.base_offset);
-    return result;
-  }
-  if (view->first_sequence != partition.next_sequence) {
-    SetError(OutOfRange("sequence gap", Reason::kSequenceGap), &result);
-    return result;
-  }
+  bool is_stored = false;
+  const Status refused = CheckSequence(*view, &partition, &is_stored, &result);
+  if (!refused.ok()) SetError(refused, &result);
+  if (!refused.ok() || is_stored) return result;
   result.set_base_offset(static_cast<int64_t>(partition.log.size()));
   partition.batches.push_back(
       {.first_sequence = view->first_sequence, .base_offset = result.base_offset()});
@@ -90,6 +83,30 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   RecordView record;
   while (records.Next(&record)) partition.log.emplace_back(record.value.value());
   return result;
+}
+
+Status ModelBrokers::CheckSequence(const RecordBatchView& batch, Partition* partition,
+                                   bool* is_stored, v1::ProduceResult* result) {
+  if (partition->is_known && batch.producer_epoch < partition->epoch) {
+    return Aborted("an older epoch", Reason::kProducerFenced);
+  }
+  if (!partition->is_known || batch.producer_epoch > partition->epoch) {
+    if (batch.first_sequence != 0) return OutOfRange("no state", Reason::kUnknownProducer);
+    partition->is_known = true;
+    partition->epoch = batch.producer_epoch;
+    partition->next_sequence = 0;
+    partition->batches.clear();
+  }
+  for (const Stored& stored : partition->batches) {
+    if (stored.first_sequence != batch.first_sequence) continue;
+    ++duplicates_seen_;
+    *is_stored = true;
+    result->set_is_duplicate(true);
+    result->set_base_offset(stored.base_offset);
+    return {};
+  }
+  if (batch.first_sequence == partition->next_sequence) return {};
+  return OutOfRange("sequence gap", Reason::kSequenceGap);
 }
 
 std::optional<v1::ProduceResult> ModelBrokers::TakeAnswer(BrokerId broker) {
@@ -103,6 +120,15 @@ std::optional<v1::ProduceResult> ModelBrokers::TakeAnswer(BrokerId broker) {
 void ModelBrokers::BreakStream(BrokerId broker) {
   inbox_.at(broker).clear();
   answers_.at(broker).clear();
+}
+
+void ModelBrokers::ForgetProducer(uint32_t partition) {
+  for (const auto& [broker, inbox] : inbox_) {
+    for (const v1::ProduceBatch& batch : inbox) {
+      if (batch.partition() == partition) return;
+    }
+  }
+  partitions_[partition].is_known = false;
 }
 
 void ModelBrokers::SetLeader(uint32_t partition, BrokerId leader) {

@@ -21,6 +21,7 @@
 #include "client/cpp/producer.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/ids.h"
+#include "proto/record/record_batch.h"
 
 namespace millrace::client {
 
@@ -38,6 +39,9 @@ class ModelBrokers {
   // What was not handled and what was not taken is lost.
   void BreakStream(BrokerId broker);
   void SetLeader(uint32_t partition, BrokerId leader);
+  // What a partition knows of its producer is gone, as after its expiry. That takes longer than any
+  // message is under way: while one is, nothing happens.
+  void ForgetProducer(uint32_t partition);
 
   LeaderInfo leader(uint32_t partition) const { return partitions_[partition].leader; }
   // The values that the partition holds, by offset.
@@ -53,12 +57,17 @@ class ModelBrokers {
   };
   struct Partition {
     LeaderInfo leader;
+    bool is_known = false;
+    uint32_t epoch = 0;
     uint32_t next_sequence = 0;
     std::deque<Stored> batches;
     std::vector<std::string> log;
   };
 
   v1::ProduceResult Append(BrokerId broker, const v1::ProduceBatch& batch);
+  // Ok if the batch is next, or with `is_stored` and its result if it is stored already.
+  Status CheckSequence(const RecordBatchView& batch, Partition* partition, bool* is_stored,
+                       v1::ProduceResult* result);
 
   std::vector<Partition> partitions_;
   std::map<BrokerId, std::deque<v1::ProduceBatch>> inbox_;

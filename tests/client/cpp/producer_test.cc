@@ -96,7 +96,7 @@ TEST_F(ProducerTest, Poll_SendsWhatWasCollected_WhenTheAnswerComes) {
 }
 
 TEST_F(ProducerTest, Poll_KeepsNoMoreBatchesInFlight_ThanTheBrokerRemembers) {
-  producer_.Flush();
+  producer_.Flush(now_);
   size_t sent = 0;
   for (int i = 0; i < 10; ++i) {
     Send("x");
@@ -120,7 +120,7 @@ TEST_F(ProducerTest, StreamClosed_SendsAgain_WithTheSameSequencesAndNewIds) {
 }
 
 TEST_F(ProducerTest, NewLeader_GetsEverythingUnanswered_AtOnceAndInOrder) {
-  producer_.Flush();
+  producer_.Flush(now_);
   Send("a");
   Polled();
   Send("b");
@@ -151,16 +151,94 @@ TEST_F(ProducerTest, LateAnswerToAnEarlierAttempt_IsIgnored) {
   EXPECT_EQ(producer_.unanswered_records(), 1u);
 }
 
-TEST_F(ProducerTest, RefusedForGood_EndsThePartition_AndReportsEveryRecord) {
+TEST_F(ProducerTest, RefusedForGood_FailsAllThatWaits_AndLaterRecordsTakeANewEpoch) {
   Send("a");
   const auto first = Polled();
   Send("b");
   Refuse(first[0].second, Code::kInvalidArgument);
-  Polled();
+  EXPECT_TRUE(Polled().empty());
   ASSERT_EQ(output_.reports.size(), 2u);
   EXPECT_EQ(output_.reports[1].status.code(), Code::kInvalidArgument);
   EXPECT_EQ(producer_.unanswered_records(), 0u);
-  EXPECT_FALSE(producer_.Send(handle_, {.value = "c"}, now_).ok());
+  Send("c");
+  EXPECT_TRUE(Polled().empty()) << "before the epoch is there";
+  EXPECT_EQ(output_.wants_epoch_after, 0u);
+  producer_.OnEpoch(1);
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].second.batch().producer_epoch(), 1u);
+  EXPECT_EQ(batches[0].second.batch().first_sequence(), 0u);
+  EXPECT_FALSE(output_.wants_epoch_after.has_value());
+}
+
+TEST_F(ProducerTest, TopicDeleted_EndsThePartition) {
+  Send("a");
+  Refuse(Polled().at(0).second, Code::kNotFound, Reason::kTopicDeleted);
+  EXPECT_TRUE(Polled().empty());
+  EXPECT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(producer_.Send(handle_, {.value = "b"}, now_).reason(), Reason::kTopicDeleted);
+  EXPECT_FALSE(output_.wants_epoch_after.has_value());
+}
+
+TEST_F(ProducerTest, UnknownProducer_SendsAgainUnderANewEpoch_WhenNothingIsInDoubt) {
+  Send("a");
+  Acknowledge(Polled().at(0).second, 0);
+  producer_.Flush(now_);
+  Send("b");
+  const auto refused = Polled();
+  Send("c");
+  Polled();
+  Refuse(refused.at(0).second, Code::kOutOfRange, Reason::kUnknownProducer);
+  EXPECT_TRUE(Polled().empty());
+  EXPECT_TRUE(output_.reports.empty()) << "no record is lost";
+  EXPECT_EQ(output_.wants_epoch_after, 0u);
+  producer_.OnEpoch(1);
+  now_ += 2s;
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 2u);
+  for (uint32_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(batches[i].second.batch().producer_epoch(), 1u);
+    EXPECT_EQ(batches[i].second.batch().first_sequence(), i);
+    const std::string bytes = batches[i].second.batch().SerializeAsString();
+    const auto view = ParseRecordBatch(bytes, {ModelBrokers::kTopic, PartitionId(0)});
+    EXPECT_TRUE(view.ok()) << view.status();
+  }
+}
+
+TEST_F(ProducerTest, UnknownProducer_FailsTheRecords_WhenOneOfThemMayBeStored) {
+  Send("a");
+  Acknowledge(Polled().at(0).second, 0);
+  Send("b");
+  Polled();
+  producer_.OnStreamClosed(kOne, now_);
+  now_ += 2s;
+  Refuse(Polled().at(0).second, Code::kOutOfRange, Reason::kUnknownProducer);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.reason(), Reason::kUnknownProducer);
+}
+
+TEST_F(ProducerTest, RetryInfo_IsWaitedFor) {
+  Send("a");
+  v1::ProduceResult result;
+  result.set_batch_id(Polled().at(0).second.batch_id());
+  result.mutable_error()->set_code(static_cast<int>(Code::kResourceExhausted));
+  result.mutable_error()->mutable_retry()->mutable_retry_delay()->set_seconds(30);
+  producer_.OnResult(kOne, result, now_);
+  now_ += 29s;
+  EXPECT_TRUE(Polled().empty());
+  now_ += 1s;
+  EXPECT_EQ(Polled().size(), 1u);
+}
+
+TEST_F(ProducerTest, ClosedStream_IsNotOpenedAgainAtOnce_ForAPartitionThatHadNothingOnIt) {
+  producer_.OnStreamClosed(kOne, now_);
+  Send("a");
+  EXPECT_TRUE(Polled().empty());
+  ASSERT_TRUE(output_.wake_at.has_value());
+  EXPECT_LT(*output_.wake_at, now_ + 1s);
+  now_ = *output_.wake_at;
+  EXPECT_EQ(Polled().size(), 1u);
 }
 
 TEST_F(ProducerTest, UnknownTopic_IsTriedAgain_ForAWhileOnly) {
@@ -189,6 +267,36 @@ TEST_F(ProducerTest, Send_RefusesARecord_ThatNoBrokerWouldTake) {
   const std::string huge(2 << 20, 'x');
   const Status sent = producer_.Send(handle_, {.value = huge}, now_);
   EXPECT_EQ(sent.reason(), Reason::kBatchTooLarge);
+}
+
+TEST_F(ProducerTest, Flush_SendsWhatWasCollectedBefore_AndLetsLaterRecordsLinger) {
+  Send("a");
+  Polled();
+  Send("b");
+  producer_.Flush(now_);
+  EXPECT_EQ(Polled().size(), 1u);
+  now_ += 1ms;
+  Send("c");
+  EXPECT_TRUE(Polled().empty());
+}
+
+TEST_F(ProducerTest, Poll_ServesPartitionsInTurn_WhenTheStreamsWindowIsSmall) {
+  producer_.OnStreamInit(kOne, 1);
+  const uint32_t other = producer_.AddPartition({ModelBrokers::kTopic, PartitionId(1)});
+  producer_.OnLeader(other, {.broker = kOne, .epoch = Term(1)});
+  Send("a");
+  auto batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  ASSERT_TRUE(producer_.Send(other, {.value = "x"}, now_).ok());
+  producer_.Flush(now_);
+  Send("b");
+  EXPECT_TRUE(Polled().empty()) << "one at a time fits";
+  Acknowledge(batches[0].second, 0);
+  batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].second.partition(), 1u);
+  Acknowledge(batches[0].second, 0);
+  EXPECT_EQ(Polled().at(0).second.partition(), 0u);
 }
 
 class SmallProducerTest : public ProducerTest {

@@ -1,0 +1,61 @@
+// Turns the producer's report per batch into one report per record: each record that was sent with
+// a callback gets it called exactly once, in order per partition.
+//
+// Owned by ProducerClient; on the client's executor. Pure.
+//
+//   tracker.Sent(partition, on_delivery);      // in the order of Producer::Send
+//   tracker.Answer(report);                    // calls back
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <vector>
+
+#include "client/cpp/producer.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+
+namespace millrace::client {
+
+// What became of one record.
+struct RecordDelivery {
+  Status status;
+  PartitionId partition;
+  // -1 with an error, and for a record that was stored too long ago to know where.
+  Offset offset{-1};
+  // When the leader stored it; 0 if it is not known to be stored.
+  int64_t append_time_ms = 0;
+};
+using DeliveryCallback = std::function<void(const RecordDelivery&)>;
+
+class DeliveryTracker {
+ public:
+  explicit DeliveryTracker(uint32_t partition_count) : partitions_(partition_count) {}
+
+  // A record was taken; `on_delivery` may be empty.
+  void Sent(PartitionId partition, DeliveryCallback on_delivery);
+
+  // Calls back for the report's records, which are the oldest of their partition. Stops if a
+  // callback makes `is_alive` false: then this is gone.
+  void Answer(const DeliveryReport& report, const bool& is_alive);
+
+  // How many records of each partition were sent and answered so far; a flush waits for the one to
+  // reach what the other was.
+  std::vector<uint64_t> sent() const;
+  bool HasAnswered(const std::vector<uint64_t>& sent) const;
+
+ private:
+  struct Waiting {
+    uint64_t number = 0;
+    DeliveryCallback on_delivery;
+  };
+  struct Partition {
+    uint64_t sent = 0;
+    uint64_t answered = 0;
+    std::deque<Waiting> waiting;
+  };
+  std::vector<Partition> partitions_;
+};
+
+}  // namespace millrace::client

@@ -1,0 +1,103 @@
+#include "client/cpp/topic_driver.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::client {
+
+TopicDriver::TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace)
+    : client_(client), topic_(std::move(topic)), unknown_topic_grace_(unknown_topic_grace) {}
+
+TopicDriver::~TopicDriver() {
+  *is_alive_ = false;
+  client_.executor().Cancel(timer_);
+  client_.Unwatch(watch_);
+}
+
+void TopicDriver::FindTopic(Duration timeout, MoveFunction<void(Status)> done) {
+  client_.OpenTopic(topic_, timeout,
+                    [this, done = std::move(done), alive = is_alive_](Status status) mutable {
+                      if (!*alive) return;
+                      if (!status.ok()) return done(std::move(status));
+                      const TopicDetails* found = client_.metadata().FindTopic(topic_);
+                      CHECK(found != nullptr) << topic_;
+                      topic_id_ = found->id;
+                      partition_count_ = found->partition_count;
+                      done(Status::Ok());
+                    });
+}
+
+void TopicDriver::Start(const std::string& method,
+                        const google::protobuf::MessageLite& first_message) {
+  CHECK(topic_id_ != TopicId()) << "Start before FindTopic";
+  CHECK(!is_started());
+  streams_ = std::make_unique<StreamPool>(
+      client_.connector(), method, Bytes::Own(first_message.SerializeAsString()),
+      [this](BrokerId broker, const Bytes& message) {
+        const MonotonicTime now = client_.clock().Now();
+        if (!OnMessage(broker, message, now).ok()) {
+          streams_->Close(broker);
+          OnStreamClosed(broker, now);
+        }
+        PostPump();
+      },
+      [this](BrokerId broker, const Status&) {
+        OnStreamClosed(broker, client_.clock().Now());
+        PostPump();
+      });
+  watch_ = client_.Watch(topic_, [this](const Status& status) { OnMetadata(status); });
+}
+
+// Takes over what the cache says now; `status` is that of the refresh.
+void TopicDriver::OnMetadata(const Status& status) {
+  const MonotonicTime now = client_.clock().Now();
+  const TopicDetails* found = client_.metadata().FindTopic(topic_);
+  const bool is_gone = status.code() == Code::kNotFound || found == nullptr;
+  if (!is_gone) topic_missing_since_.reset();
+  if (is_gone && !topic_missing_since_) topic_missing_since_ = now;
+  if (is_gone && now - *topic_missing_since_ >= unknown_topic_grace_) {
+    OnTopicLost(status.ok() ? NotFound("topic \"" + topic_ + "\" is gone") : status);
+  } else if (!is_gone && found->id != topic_id_) {
+    OnTopicLost(
+        NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
+  }
+  OnLeaders();
+  PostPump();
+}
+
+void TopicDriver::PostPump() {
+  if (is_pump_posted_) return;
+  is_pump_posted_ = true;
+  client_.executor().Post([this, alive = is_alive_] {
+    if (!*alive) return;
+    is_pump_posted_ = false;
+    Pump(client_.clock().Now());
+  });
+}
+
+void TopicDriver::Send(BrokerId broker, std::vector<Bytes> pieces) {
+  streams_->Send(broker, client_.metadata().AddressOf(broker), std::move(pieces));
+}
+
+void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
+                           std::optional<MonotonicTime> wake_at) {
+  if (wants_metadata) client_.RefreshMetadata();
+  client_.executor().Cancel(timer_);
+  timer_ = {};
+  if (!wake_at) return;
+  timer_ = client_.executor().RunAfter(*wake_at - now, [this, alive = is_alive_] {
+    if (*alive) Pump(client_.clock().Now());
+  });
+}
+
+LeaderInfo TopicDriver::LeaderOf(PartitionId partition) const {
+  return client_.metadata().LeaderOf({topic_id_, partition});
+}
+
+Status TopicDriver::NoSuchPartition(PartitionId partition) const {
+  return NotFound("topic \"" + topic_ + "\" has no partition " + std::to_string(partition.value()),
+                  Reason::kUnknownPartition);
+}
+
+}  // namespace millrace::client

@@ -1,0 +1,83 @@
+// What the drivers of producer and consumer have in common: one topic, found once and watched from
+// then on, a stream per broker, and a pump that runs the state machine after whatever happened, all
+// of one turn together, and again when the machine wants it.
+//
+// The base of ProducerClient and ConsumerClient; on the client's executor.
+//
+//   class ConsumerClient : private TopicDriver { void Pump(MonotonicTime now) override; ... };
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "client/cpp/client.h"
+#include "client/cpp/metadata.h"
+#include "client/cpp/stream_pool.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/runtime/executor.h"
+
+namespace millrace::client {
+
+class TopicDriver {
+ public:
+  TopicDriver(const TopicDriver&) = delete;
+  TopicDriver& operator=(const TopicDriver&) = delete;
+
+ protected:
+  TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace);
+  virtual ~TopicDriver();
+
+  // Fetches the topic's metadata; then topic_id() and partition_count() are known.
+  void FindTopic(Duration timeout, MoveFunction<void(Status)> done);
+  // Streams of `method` begin with `first_message`. From now on the topic is watched.
+  // Pre: FindTopic succeeded.
+  void Start(const std::string& method, const google::protobuf::MessageLite& first_message);
+  bool is_started() const { return streams_ != nullptr; }
+
+  // Pump, soon.
+  void PostPump();
+  // For Pump, with what the state machine put out.
+  void Send(BrokerId broker, std::vector<Bytes> pieces);
+  void PlanNext(MonotonicTime now, bool wants_metadata, std::optional<MonotonicTime> wake_at);
+
+  LeaderInfo LeaderOf(PartitionId partition) const;
+  Status NoSuchPartition(PartitionId partition) const;
+
+  Client& client() { return client_; }
+  const std::string& topic() const { return topic_; }
+  TopicId topic_id() const { return topic_id_; }
+  uint32_t partition_count() const { return partition_count_; }
+  // False once this is destroyed: guards callbacks that outlive it; shared with those alone.
+  const std::shared_ptr<bool>& is_alive() const { return is_alive_; }
+
+ private:
+  // An error closes the stream; OnStreamClosed follows.
+  virtual Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) = 0;
+  virtual void OnStreamClosed(BrokerId broker, MonotonicTime now) = 0;
+  // Leaders may have changed: LeaderOf.
+  virtual void OnLeaders() = 0;
+  // The topic is no more.
+  virtual void OnTopicLost(const Status& status) = 0;
+  // Runs the state machine; the last thing that a turn does, so that its callbacks may destroy
+  // this.
+  virtual void Pump(MonotonicTime now) = 0;
+
+  void OnMetadata(const Status& status);
+
+  Client& client_;
+  const std::string topic_;
+  const Duration unknown_topic_grace_;
+  TopicId topic_id_;
+  uint32_t partition_count_ = 0;
+  std::unique_ptr<StreamPool> streams_;
+  uint64_t watch_ = 0;
+  std::optional<MonotonicTime> topic_missing_since_;
+  bool is_pump_posted_ = false;
+  TimerId timer_;
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::client
