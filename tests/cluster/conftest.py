@@ -1,8 +1,14 @@
-"""Fixtures of tests/cluster: the binary, a folder per test that is kept when the test fails, clusters."""
+"""Fixtures of tests/cluster: the binary, a folder per test that is kept when the test fails, clusters.
+
+A faulty cluster is one whose disks and network obey the test: `cluster.disks[id]` (power_disk.py) and
+`cluster.network` (network.py).
+"""
+import contextlib
 import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
 
 import pytest
@@ -11,6 +17,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "deploy"))
 
 from local_cluster import LocalCluster, default_binary  # noqa: E402
+from network import Network  # noqa: E402
+from power_disk import PowerDisk  # noqa: E402
+from privileged import NotPermitted  # noqa: E402
+
+DISK_BYTES = 256 << 20
 
 
 def pytest_addoption(parser):
@@ -76,6 +87,41 @@ def make_cluster(binary, folder):
     yield make
     for cluster in clusters:
         cluster.stop_all()
+
+
+@pytest.fixture()
+def make_faulty_cluster(make_cluster, folder):
+    """Makes clusters with the topic `events`; brokers end with the test, then their disks and network."""
+    with contextlib.ExitStack() as stack:
+        def make(count=3, has_disks=False, has_network=False, flags=(), **options):
+            cluster = make_cluster(count=count, flags=[*flags, *(["--insecure"] if has_network else [])], **options)
+            cluster.disks = {}
+            cluster.network = None
+            try:
+                if has_network:
+                    cluster.network = Network(count)
+                    stack.callback(cluster.network.close)
+                    cluster.network.adopt(cluster)
+                for broker_id, broker in cluster.brokers.items() if has_disks else ():
+                    cluster.disks[broker_id] = PowerDisk(folder / f"disk-{broker_id}", DISK_BYTES)
+                    stack.callback(cluster.disks[broker_id].close)
+                    broker.data_dir = cluster.disks[broker_id].path / "data"
+            except NotPermitted as error:
+                pytest.skip(f"not permitted here: {error}")
+            stack.callback(end_at_once, cluster)
+            cluster.start_all()
+            cluster.run("topic", "create", "events", "--partitions", "4", "--replicas", str(count))
+            return cluster
+
+        yield make
+
+
+def end_at_once(cluster):
+    """Whatever state the test left it in: a stalled disk would keep its broker from dying."""
+    for disk in cluster.disks.values():
+        disk.resume()
+    for broker in cluster.brokers.values():
+        broker.end(signal.SIGKILL)
 
 
 @pytest.fixture()

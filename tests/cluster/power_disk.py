@@ -14,22 +14,14 @@ import os
 import struct
 import subprocess
 
+from privileged import NotPermitted, run
+
 _FS_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
 _FIFREEZE = 0xC0045877
 _FITHAW = 0xC0045878
 _BLOCK_BYTES = 4096
 _OUTER_EXTRA_BYTES = 64 << 20
-
-
-class NotPermitted(Exception):
-    """Loop devices cannot be mounted here."""
-
-
-def _run(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NotPermitted(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
 
 
 def _ioctl(path, request, argument):
@@ -47,17 +39,15 @@ class PowerDisk:
         self.inner_image = self.outer / "inner.img"
         self.path = folder / "disk"
         self._is_frozen = False
-        if os.geteuid() != 0:
-            raise NotPermitted("only root may mount a loop device")
         self._unmount()  # a run that was killed may have left it
         for mount_point in (self.outer, self.path):
             mount_point.mkdir(parents=True, exist_ok=True)
         try:
             self._make(self.outer_image, size_bytes + _OUTER_EXTRA_BYTES)
-            _run("mount", "-o", "loop", self.outer_image, self.outer)
+            run("mount", "-o", "loop", self.outer_image, self.outer)
             self._make(self.inner_image, size_bytes)
-            _run("sync", "-f", self.outer)
-            _run("mount", "-o", "loop", self.inner_image, self.path)
+            run("sync", "-f", self.outer)
+            run("mount", "-o", "loop", self.inner_image, self.path)
         except (NotPermitted, OSError) as error:
             self.close()
             raise NotPermitted(str(error)) from error
@@ -67,7 +57,7 @@ class PowerDisk:
         with open(image, "wb") as file:
             file.truncate(size_bytes)
         # Without -b it would be 1 KiB blocks for an image this small, and nobody's real disk is like that.
-        _run("mkfs.ext4", "-q", "-F", "-b", _BLOCK_BYTES, "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        run("mkfs.ext4", "-q", "-F", "-b", _BLOCK_BYTES, "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
 
     def cut_power(self):
         # The cache goes first: shutting the inner file system down writes to its disk, and that would flush it.
@@ -75,11 +65,11 @@ class PowerDisk:
             _ioctl(mount_point, _FS_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
 
     def restore_power(self):
-        """Pre: nobody has a file open there."""
-        _run("umount", self.path)
-        _run("umount", self.outer)
-        _run("mount", "-o", "loop", self.outer_image, self.outer)
-        _run("mount", "-o", "loop", self.inner_image, self.path)
+        """Pre: nobody has a file open there, and it does not stall."""
+        run("umount", self.path)
+        run("umount", self.outer)
+        run("mount", "-o", "loop", self.outer_image, self.outer)
+        run("mount", "-o", "loop", self.inner_image, self.path)
 
     def stall(self):
         """Every write waits until resume()."""

@@ -1,32 +1,7 @@
 """Brokers that cannot reach each other: a connected majority goes on, nothing is lost, and all is well after healing."""
-import contextlib
 import time
 
-import pytest
-
 from history import HistoryLoad, epochs, hold
-from network import Network, NotPermitted
-
-
-@pytest.fixture()
-def networked(make_cluster):
-    """Makes clusters whose brokers are on a Network; both end with the test, brokers first."""
-    with contextlib.ExitStack() as stack:
-        def make(count):
-            try:
-                network = Network(count)
-            except NotPermitted as error:
-                pytest.skip(f"network namespaces cannot be made here: {error}")
-            stack.callback(network.close)
-            # No TLS between brokers yet; the network is the test's own.
-            cluster = make_cluster(count=count, flags=["--insecure"])
-            network.adopt(cluster)
-            stack.callback(cluster.stop_all)
-            cluster.start_all()
-            cluster.run("topic", "create", "events", "--partitions", "4", "--replicas", str(count))
-            return cluster, network
-
-        yield make
 
 
 def ring(broker_ids, first, count):
@@ -70,8 +45,9 @@ ROUNDS_LONG = 10
 CUT_SECONDS = 2
 
 
-def test_a_connected_majority_goes_on_whatever_is_cut(networked, folder, is_long):
-    cluster, network = networked(3)
+def test_a_connected_majority_goes_on_whatever_is_cut(make_faulty_cluster, folder, is_long):
+    cluster = make_faulty_cluster(3, has_network=True)
+    network = cluster.network
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         for fault in THREE_BROKER_FAULTS * (ROUNDS_LONG if is_long else ROUNDS):
@@ -91,9 +67,10 @@ def test_a_connected_majority_goes_on_whatever_is_cut(networked, folder, is_long
     load.verify()
 
 
-def test_leader_that_reaches_one_broker_alone_does_not_hold_up_the_others(networked, folder):
+def test_leader_that_reaches_one_broker_alone_does_not_hold_up_the_others(make_faulty_cluster, folder):
     """Five brokers; the leader reaches only the bridge, which everyone reaches: the four others must elect."""
-    cluster, network = networked(5)
+    cluster = make_faulty_cluster(5, has_network=True)
+    network = cluster.network
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         leader, _, *cut_off = ring(cluster.brokers, cluster.busiest_leader("events"), 5)
@@ -112,8 +89,9 @@ def test_leader_that_reaches_one_broker_alone_does_not_hold_up_the_others(networ
     load.verify()
 
 
-def test_no_majority_acknowledges_nothing_and_goes_on_after_healing(networked, folder):
-    cluster, network = networked(3)
+def test_no_majority_acknowledges_nothing_and_goes_on_after_healing(make_faulty_cluster, folder):
+    cluster = make_faulty_cluster(3, has_network=True)
+    network = cluster.network
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         for broker_id in cluster.brokers:

@@ -1,15 +1,10 @@
 """Power loss for real: brokers on disks that lose what was not flushed; everything acknowledged is there afterwards."""
 import contextlib
 import itertools
-import signal
-
-import pytest
 
 from history import HistoryLoad
 from local_cluster import ClusterError
-from power_disk import NotPermitted, PowerDisk
 
-DISK_BYTES = 256 << 20
 # Small files, so that the rounds meet recycled journal files, segment rolls and checkpoints.
 FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--segment-bytes", "256KiB"]
 ROUNDS = 14
@@ -17,36 +12,6 @@ ROUNDS_LONG = 140
 RECORDS_BETWEEN = 200  # in each partition
 # Whose power goes, in turn: every broker alone, every pair, all.
 VICTIMS = [victims for count in (1, 3, 2) for victims in itertools.combinations((1, 2, 3), count)]
-
-
-@pytest.fixture()
-def power_cluster(make_cluster, folder):
-    """Makes clusters of three, each broker on a PowerDisk of its own; both end with the test, brokers first."""
-    with contextlib.ExitStack() as stack:
-        def make(**options):
-            cluster = make_cluster(flags=FLAGS, **options)
-            cluster.disks = {}
-            for broker_id, broker in cluster.brokers.items():
-                try:
-                    disk = PowerDisk(folder / f"disk-{broker_id}", DISK_BYTES)
-                except NotPermitted as error:
-                    pytest.skip(f"loop devices cannot be mounted here: {error}")
-                stack.callback(disk.close)
-                broker.data_dir = disk.path / "data"
-                cluster.disks[broker_id] = disk
-            stack.callback(end_all, cluster)
-            cluster.start_all()
-            cluster.run("topic", "create", "events", "--partitions", "4", "--replicas", "3")
-            return cluster
-
-        yield make
-
-
-def end_all(cluster):
-    for disk in cluster.disks.values():
-        disk.resume()
-    for broker in cluster.brokers.values():
-        broker.end(signal.SIGKILL)
 
 
 def lose_power(cluster, victims):
@@ -58,8 +23,8 @@ def lose_power(cluster, victims):
         cluster.disks[broker_id].restore_power()
 
 
-def test_everything_acknowledged_survives_power_loss(power_cluster, folder, is_long):
-    cluster = power_cluster()
+def test_everything_acknowledged_survives_power_loss(make_faulty_cluster, folder, is_long):
+    cluster = make_faulty_cluster(has_disks=True, flags=FLAGS)
     with HistoryLoad(cluster, "events", folder) as load:
         load.wait_progress()
         for victims in itertools.islice(itertools.cycle(VICTIMS), ROUNDS_LONG if is_long else ROUNDS):
@@ -73,9 +38,9 @@ def test_everything_acknowledged_survives_power_loss(power_cluster, folder, is_l
     load.verify()
 
 
-def test_broker_that_acknowledges_before_fsync_is_caught(power_cluster, folder, debug_binary, monkeypatch):
+def test_broker_that_acknowledges_before_fsync_is_caught(make_faulty_cluster, folder, debug_binary, monkeypatch):
     """Who tests the test: with the broken variant of the test build, what was acknowledged must turn out lost."""
-    cluster = power_cluster(binary=debug_binary)
+    cluster = make_faulty_cluster(has_disks=True, flags=FLAGS, binary=debug_binary)
     cluster.stop_all()
     # Only now, or the journal's very first file would be gone, which every start refuses.
     monkeypatch.setenv("MILLRACE_MUTANT", "ack_before_fsync")
