@@ -12,6 +12,8 @@ import uuid
 import pytest
 
 from conftest import ROOT
+from packed import gzip_batch
+from test_python import produce
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
@@ -110,15 +112,21 @@ def test_a_program_of_the_proto_alone_writes_and_reads(program):
     assert run("subscribe", topic) == expected
 
 
-def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program, binary, server):
+def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program, binary, server, api, channel):
     name, run = program
     topic = f"{name}-{uuid.uuid4().hex[:8]}"
     run("write", topic, "2")
     subprocess.run([binary, "produce", topic, "--bootstrap", server.address, "--key-separator", "="],
                    input="".join(f"cli=packed-{n}\n" for n in range(2, 1000)), text=True, check=True,
                    capture_output=True, timeout=30)
-    assert run("subscribe", topic) == [f"{n} {name} value-{n}" for n in range(2)] + [
-        f"{n} cli packed-{n}" for n in range(2, 1000)]
+    described = api.MetadataServiceStub(channel).DescribeTopics(api.DescribeTopicsRequest(names=[topic]), timeout=10)
+    records = [api.Record(key=b"gzip", value=f"compressed-{n}".encode()) for n in range(1000, 2000)]
+    batch = gzip_batch(api, described.topics[0].topic_id, 0, records)
+    [result] = produce(api, channel, api.ProduceBatch(topic=topic, batch=batch))
+    assert (result.base_offset, result.HasField("error")) == (1000, False), result
+    expected = [f"{n} {name} value-{n}" for n in range(2)] + [f"{n} cli packed-{n}" for n in range(2, 1000)] + [
+        f"{n} gzip compressed-{n}" for n in range(1000, 2000)]
+    assert run("subscribe", topic) == expected
 
 
 def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
