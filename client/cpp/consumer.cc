@@ -250,6 +250,14 @@ void Consumer::StartReading(uint32_t handle, v1::FetchRequest* request) {
   }
 }
 
+std::vector<BrokerId> Consumer::Awaited() const {
+  std::vector<BrokerId> awaited;
+  for (const auto& [id, broker] : brokers_) {
+    if (broker.reading > 0) awaited.push_back(id);
+  }
+  return awaited;
+}
+
 void Consumer::Poll(MonotonicTime now, ConsumerOutput* output) {
   output->wake_at.reset();
   output->wants_metadata = !troubled_.empty();

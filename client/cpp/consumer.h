@@ -108,6 +108,9 @@ class Consumer {
   // What was fetched, in order per partition.
   std::optional<FetchedChunk> Next();
 
+  // Brokers that partitions are read from.
+  std::vector<BrokerId> Awaited() const;
+
   // Everything that is due. Appends to `output`, and sets its wake_at and wants_metadata.
   void Poll(MonotonicTime now, ConsumerOutput* output);
 

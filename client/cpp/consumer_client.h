@@ -47,6 +47,7 @@ class ConsumerClient : private TopicDriver {
  private:
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
   void OnStreamClosed(BrokerId broker, MonotonicTime now) override;
+  std::vector<BrokerId> Awaited() const override { return consumer_.Awaited(); }
   void OnLeaders() override;
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;

@@ -130,6 +130,9 @@ class Producer {
   // Ends every partition with `status`; reports follow.
   void FailAll(const Status& status);
 
+  // Brokers that have batches to answer.
+  std::vector<BrokerId> Awaited() const;
+
   // Everything that is due. Appends to `output`, and sets all of it but messages and reports.
   void Poll(MonotonicTime now, ProducerOutput* output);
 

@@ -158,6 +158,14 @@ void Producer::Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output)
   Settle(handle, now);
 }
 
+std::vector<BrokerId> Producer::Awaited() const {
+  std::vector<BrokerId> awaited;
+  for (const auto& [id, broker] : brokers_) {
+    if (broker.inflight_bytes > 0) awaited.push_back(id);
+  }
+  return awaited;
+}
+
 void Producer::Poll(MonotonicTime now, ProducerOutput* output) {
   while (!timers_.empty() && timers_.begin()->first <= now) {
     const uint32_t handle = timers_.begin()->second;

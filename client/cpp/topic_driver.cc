@@ -1,10 +1,18 @@
 #include "client/cpp/topic_driver.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
 
 namespace millrace::client {
+namespace {
+
+// More than an election takes, so that the answer is likely to be news.
+constexpr Duration kSilenceMin = std::chrono::seconds(1);
+constexpr Duration kSilenceMax = std::chrono::seconds(30);
+
+}  // namespace
 
 TopicDriver::TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace)
     : client_(client), topic_(std::move(topic)), unknown_topic_grace_(unknown_topic_grace) {}
@@ -36,6 +44,7 @@ void TopicDriver::Start(const std::string& method,
       client_.connector(), method, Bytes::Own(first_message.SerializeAsString()),
       [this](BrokerId broker, const Bytes& message) {
         const MonotonicTime now = client_.clock().Now();
+        silences_.erase(broker);
         if (!OnMessage(broker, message, now).ok()) {
           streams_->Close(broker);
           OnStreamClosed(broker, now);
@@ -83,12 +92,35 @@ void TopicDriver::Send(BrokerId broker, std::vector<Bytes> pieces) {
 void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
                            std::optional<MonotonicTime> wake_at) {
   if (wants_metadata) client_.RefreshMetadata();
+  const std::optional<MonotonicTime> listen_until = WatchSilence(now);
+  if (listen_until) wake_at = std::min(*listen_until, wake_at.value_or(*listen_until));
   client_.executor().Cancel(timer_);
   timer_ = {};
   if (!wake_at) return;
   timer_ = client_.executor().RunAfter(*wake_at - now, [this, alive = is_alive_] {
     if (*alive) Pump(client_.clock().Now());
   });
+}
+
+// When to look again, if anybody is awaited.
+std::optional<MonotonicTime> TopicDriver::WatchSilence(MonotonicTime now) {
+  std::map<BrokerId, Silence> awaited;
+  std::optional<MonotonicTime> look_at;
+  for (const BrokerId broker : Awaited()) {
+    const auto known = silences_.find(broker);
+    Silence silence{.since = now, .patience = kSilenceMin};
+    if (known != silences_.end()) silence = known->second;
+    if (now - silence.since >= silence.patience) {
+      client_.RefreshMetadata();
+      silence.patience = std::min(silence.patience * 2, kSilenceMax);
+      silence.since = now;
+    }
+    awaited[broker] = silence;
+    const MonotonicTime ends_at = silence.since + silence.patience;
+    look_at = std::min(ends_at, look_at.value_or(ends_at));
+  }
+  silences_ = std::move(awaited);
+  return look_at;
 }
 
 LeaderInfo TopicDriver::LeaderOf(PartitionId partition) const {

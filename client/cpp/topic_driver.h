@@ -2,15 +2,22 @@
 // then on, a stream per broker, and a pump that runs the state machine after whatever happened, all
 // of one turn together, and again when the machine wants it.
 //
+// A broker that is stopped or cut off keeps its connections: it only says nothing. So when one
+// whose answer is awaited has been silent for a second, the others are asked who leads now, and
+// again after ever longer pauses, for a reader at the end of a quiet partition hears nothing
+// either.
+//
 // The base of ProducerClient and ConsumerClient; on the client's executor.
 //
 //   class ConsumerClient : private TopicDriver { void Pump(MonotonicTime now) override; ... };
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/cpp/client.h"
 #include "client/cpp/metadata.h"
@@ -57,6 +64,8 @@ class TopicDriver {
   // An error closes the stream; OnStreamClosed follows.
   virtual Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) = 0;
   virtual void OnStreamClosed(BrokerId broker, MonotonicTime now) = 0;
+  // Brokers that owe an answer, or are being read from.
+  virtual std::vector<BrokerId> Awaited() const = 0;
   // Leaders may have changed: LeaderOf.
   virtual void OnLeaders() = 0;
   // The topic is no more.
@@ -65,7 +74,14 @@ class TopicDriver {
   // this.
   virtual void Pump(MonotonicTime now) = 0;
 
+  // An awaited broker, since it was last heard or became awaited.
+  struct Silence {
+    MonotonicTime since{};
+    Duration patience{};
+  };
+
   void OnMetadata(const Status& status);
+  std::optional<MonotonicTime> WatchSilence(MonotonicTime now);
 
   Client& client_;
   const std::string topic_;
@@ -75,6 +91,7 @@ class TopicDriver {
   std::unique_ptr<StreamPool> streams_;
   uint64_t watch_ = 0;
   std::optional<MonotonicTime> topic_missing_since_;
+  std::map<BrokerId, Silence> silences_;
   bool is_pump_posted_ = false;
   TimerId timer_;
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);

@@ -6,8 +6,8 @@ from history import HistoryLoad, epochs, hold
 
 # How long a leader is stopped: too short to be noticed, about an election timeout or three, and far beyond.
 PAUSE_SECONDS = (0.1, 1, 5, 30)
-# From here on clients must have noticed, by their keepalive, and gone on with the others while it lasts.
-NOTICED_SECONDS = 30
+# From here on clients, too, must have noticed, and gone on with the others while it lasts.
+NOTICED_SECONDS = 5
 STALL_SECONDS = 8
 
 
