@@ -2,6 +2,7 @@
 // around a Broker; and the command line, of which `server` is this file's and the rest
 // client/cli's.
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
+#include <malloc.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +48,20 @@ broker::config::Texts Environment() {
   return texts;
 }
 
+// Past this, and past half of what is in use, memory that malloc keeps is given back.
+constexpr size_t kFreeBytesKept = size_t{64} << 20;
+constexpr Duration kGiveBackInterval = std::chrono::seconds(3);
+
+// malloc keeps what a burst of clients has freed; without this a broker stays as large as it ever
+// was.
+void GiveBackMemoryRegularly(Executor& executor) {
+  executor.RunAfter(kGiveBackInterval, [&executor] {
+    const struct mallinfo2 info = mallinfo2();
+    if (info.fordblks > std::max(kFreeBytesKept, info.uordblks / 2)) malloc_trim(0);
+    GiveBackMemoryRegularly(executor);
+  });
+}
+
 broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   broker::BrokerOptions options;
   options.broker = config.broker_id;
@@ -65,6 +81,8 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.journal.live_files_max =
       static_cast<uint32_t>(config.journal_bytes_max / config.journal_file_bytes);
   options.log_store.segment_size_bytes = config.segment_bytes;
+  options.log_store.free_bytes_min = config.free_bytes_min;
+  options.client_memory_bytes_max = config.client_memory_bytes_max;
   return options;
 }
 
@@ -123,6 +141,7 @@ Status Server::Start() {
     broker_->Start([&started](Status status) { started.set_value(std::move(status)); });
   });
   RETURN_IF_ERROR(started.get_future().get());
+  segments_.RunAndWait([this] { GiveBackMemoryRegularly(segments_.executor()); });
   Status status;
   shard_.RunAndWait([this, &status] {
     edge_ = std::make_unique<broker::edge::GrpcEdge>(
@@ -130,8 +149,13 @@ Status Server::Start() {
             .listen = config_.listen,
             .message_bytes_max = config_.message_bytes_max,
             .streams_per_connection_max = config_.streams_per_connection_max,
-            .memory_bytes_max = config_.edge_memory_bytes_max},
-        shard_.executor(), clock_, broker_->node().registry());
+            .streams_max = config_.streams_max,
+            .memory_bytes_max = config_.edge_memory_bytes_max,
+            .keepalive_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
+                config_.client_keepalive_interval)},
+        shard_.executor(), clock_,
+        broker::edge::GrpcEdge::Broker{.registry = broker_->node().registry(),
+                                       .memory = broker_->node().client_memory()});
     status = edge_->Start().status();
     if (!status.ok()) return;
     broker_->node().OnceReady([this] {

@@ -45,7 +45,11 @@ struct ServerConfig {
   uint64_t uncommitted_bytes_max = 0;
   uint64_t message_bytes_max = 0;
   uint64_t streams_per_connection_max = 0;
+  uint64_t streams_max = 0;
   uint64_t edge_memory_bytes_max = 0;
+  uint64_t client_memory_bytes_max = 0;
+  Duration client_keepalive_interval{};
+  uint64_t free_bytes_min = 0;
 };
 
 }  // namespace millrace::broker::config

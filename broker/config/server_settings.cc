@@ -127,9 +127,26 @@ std::vector<ServerSetting> TuningRows() {
       {"streams_per_connection_max", Kind::kCount, "N", "10000", Between(1, 1'000'000),
        ReadNumber<&ServerConfig::streams_per_connection_max>,
        "Calls and streams that one client connection may have open; further ones wait."},
+      {"streams_max", Kind::kCount, "N", "20000", Between(1, 10'000'000),
+       ReadNumber<&ServerConfig::streams_max>,
+       "Calls and streams that all clients together may have open; further ones are refused with "
+       "RESOURCE_EXHAUSTED. An idle one takes 16 KiB of memory."},
       {"edge_memory_bytes_max", Kind::kBytes, "SIZE", "256MiB", Between(16 * kMiB, 64 * kGiB),
        ReadNumber<&ServerConfig::edge_memory_bytes_max>,
-       "Memory for client connections' buffers, under which gRPC slows its readers down."},
+       "Memory for the buffers of client connections, unfinished messages among them; past it, "
+       "connections that hold much are closed."},
+      {"client_memory_bytes_max", Kind::kBytes, "SIZE", "256MiB", Between(16 * kMiB, 64 * kGiB),
+       ReadNumber<&ServerConfig::client_memory_bytes_max>,
+       "Memory for batches on their way from clients (a quarter) and to them (half), and for what "
+       "Fetch streams read (a quarter). Each stream may hold an eighth of what is free."},
+      {"client_keepalive_interval", Kind::kMilliseconds, "TIME", "30s", Between(1000, 3'600'000),
+       ReadDuration<&ServerConfig::client_keepalive_interval>,
+       "A client connection that was silent for so long is asked for a sign of life, and closed "
+       "when none comes within ten seconds."},
+      {"free_bytes_min", Kind::kBytes, "SIZE", "64MiB", Between(kMiB, 1024 * kGiB),
+       ReadNumber<&ServerConfig::free_bytes_min>,
+       "Free space of the data directory's file system below which produce is refused with "
+       "RESOURCE_EXHAUSTED (DISK_FULL), while reads go on."},
   };
 }
 

@@ -83,8 +83,8 @@ void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
 // grpc::Server goes before the services that it knows.
 class GrpcEdge::Server {
  public:
-  Server(const Options& options, Executor& shard, const Clock& clock, ServiceRegistry& registry)
-      : options_(options), shard_(shard), clock_(clock), registry_(registry) {}
+  Server(const Options& options, Executor& shard, const Clock& clock, const Broker& broker)
+      : options_(options), shard_(shard), clock_(clock), broker_(broker) {}
 
   Result<Endpoint> Start();
   void SetServing(bool is_serving);
@@ -93,15 +93,17 @@ class GrpcEdge::Server {
 
  private:
   void AwaitClients();
+  void CutStalledRegularly();
 
   Options options_;
   Executor& shard_;
   const Clock& clock_;
-  ServiceRegistry& registry_;
+  Broker broker_;
   std::vector<std::unique_ptr<RawService>> services_;
   std::unique_ptr<CompletionLoop> loop_;
   std::unique_ptr<RpcTable> table_;
   std::unique_ptr<grpc::Server> server_;
+  TimerId stall_timer_;
 };
 
 Result<Endpoint> GrpcEdge::Server::Start() {
@@ -142,7 +144,9 @@ void GrpcEdge::Server::AwaitClients() {
   table_ = std::make_unique<RpcTable>(
       RpcTable::Environment{.queue = loop_->queue(),
                             .clock = clock_,
-                            .registry = registry_,
+                            .registry = broker_.registry,
+                            .memory = broker_.memory,
+                            .streams_max = options_.streams_max,
                             .write_high_bytes = options_.write_high_bytes,
                             .write_low_bytes = options_.write_low_bytes});
   for (const auto& service : services_) {
@@ -151,6 +155,14 @@ void GrpcEdge::Server::AwaitClients() {
     }
   }
   loop_->Start();
+  CutStalledRegularly();
+}
+
+void GrpcEdge::Server::CutStalledRegularly() {
+  stall_timer_ = shard_.RunAfter(options_.stall_time_max / 10, [this] {
+    table_->CutStalled(options_.stall_time_max);
+    CutStalledRegularly();
+  });
 }
 
 void GrpcEdge::Server::SetServing(bool is_serving) {
@@ -165,6 +177,7 @@ void GrpcEdge::Server::Stop() {
   if (server_ == nullptr) return;
   CHECK(shard_.IsOwnerThread());
   SetServing(false);
+  shard_.Cancel(stall_timer_);
   table_->Abort(Unavailable("the broker is stopping"));
   if (!loop_->PumpUntil([this] { return table_->is_idle(); }, options_.stop_time_max)) {
     LOG(WARNING) << "cutting off clients that did not take their last message count="
@@ -181,8 +194,8 @@ void GrpcEdge::Server::Stop() {
 }
 
 GrpcEdge::GrpcEdge(const Options& options, Executor& shard, const Clock& clock,
-                   ServiceRegistry& registry)
-    : server_(std::make_unique<Server>(options, shard, clock, registry)) {}
+                   const Broker& broker)
+    : server_(std::make_unique<Server>(options, shard, clock, broker)) {}
 
 GrpcEdge::~GrpcEdge() { Stop(); }
 

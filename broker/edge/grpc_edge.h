@@ -5,7 +5,8 @@
 // Owned by main.cc; used on the shard's thread, or by whoever wires while the shard does not run.
 // Knows no message and decides nothing: what a request means is the services' affair.
 //
-//   GrpcEdge edge({.listen = config.listen}, shard, clock, node.registry());
+//   GrpcEdge edge({.listen = config.listen}, shard, clock,
+//                 {.registry = node.registry(), .memory = node.client_memory()});
 //   Result<Endpoint> bound = edge.Start();
 //   node.OnceReady([&] { edge.SetServing(true); });
 //   ...
@@ -17,6 +18,7 @@
 #include <memory>
 
 #include "broker/service/call.h"
+#include "broker/service/client_memory.h"
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
@@ -31,7 +33,9 @@ class GrpcEdge {
     // Largest message received; a call with a larger one ends with RESOURCE_EXHAUSTED.
     uint64_t message_bytes_max = 4 << 20;
     uint64_t streams_per_connection_max = 10'000;
-    // Buffers of all connections together.
+    // Of all connections together; further ones are refused. An idle one takes 16 KiB.
+    uint64_t streams_max = 20'000;
+    // gRPC's own buffers, of all connections together.
     uint64_t memory_bytes_max = 256 << 20;
     // A stream's handler that wrote more than `high` hears OnWritable below `low`.
     uint64_t write_high_bytes = 1 << 20;
@@ -41,11 +45,19 @@ class GrpcEdge {
     // A connection that has been silent this long is asked, and closed without an answer.
     std::chrono::milliseconds keepalive_interval = std::chrono::seconds(30);
     std::chrono::milliseconds keepalive_answer_max = std::chrono::seconds(10);
+    // A client that took no byte for so long is cut off, if others wait for the memory it holds.
+    std::chrono::milliseconds stall_time_max = std::chrono::seconds(2);
     // How long Stop waits for clients to take their last message before it cuts them off.
     std::chrono::milliseconds stop_time_max = std::chrono::milliseconds(500);
   };
 
-  GrpcEdge(const Options& options, Executor& shard, const Clock& clock, ServiceRegistry& registry);
+  // What services have besides: where they find calls, and what clients may make them hold.
+  struct Broker {
+    ServiceRegistry& registry;
+    ClientMemory& memory;
+  };
+
+  GrpcEdge(const Options& options, Executor& shard, const Clock& clock, const Broker& broker);
   // Stops.
   ~GrpcEdge();
   GrpcEdge(const GrpcEdge&) = delete;

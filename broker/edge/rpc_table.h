@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include <grpcpp/server_builder.h>
 
 #include "broker/edge/raw_service.h"
 #include "broker/service/call.h"
+#include "broker/service/client_memory.h"
 #include "raft/runtime/clock.h"
 
 namespace millrace::broker::edge {
@@ -27,6 +29,14 @@ class Rpc {
   // Ends it with `status` as soon as gRPC allows, leaving out what is queued. Pre: a client has
   // come.
   virtual void Abort(const Status& status) = 0;
+  // When the write under way began, with what is queued behind it; none if none is under way.
+  struct Stall {
+    MonotonicTime since;
+    uint64_t bytes;
+  };
+  virtual std::optional<Stall> stall() const { return std::nullopt; }
+  // Ends it at once, though the client takes no byte; whatever is held for it is given back.
+  virtual void Cut([[maybe_unused]] const Status& status) {}
 };
 
 class RpcTable {
@@ -35,6 +45,9 @@ class RpcTable {
     grpc::ServerCompletionQueue* queue;
     const Clock& clock;
     ServiceRegistry& registry;
+    ClientMemory& memory;
+    // Calls and streams open at once; further ones are refused.
+    uint64_t streams_max;
     // Marks for StreamHandler::OnWritable.
     uint64_t write_high_bytes;
     uint64_t write_low_bytes;
@@ -49,6 +62,12 @@ class RpcTable {
   // Ends all that are open and waits for no others.
   void Abort(const Status& status);
   bool is_aborted() const { return is_aborted_; }
+  // RESOURCE_EXHAUSTED if more are open than may be, UNAVAILABLE once aborted. For Rpcs that have
+  // arrived.
+  Status Admit() const;
+  // Where others wait for memory: cuts clients that took nothing for `stall_time_max`, or less if
+  // many wait; those that hold most first, and no more than there are waiters.
+  void CutStalled(Duration stall_time_max);
 
   // For Rpcs: a client has come; then nothing remains (destroys the Rpc).
   void OnArrived(uint64_t id, const MethodRef& method);

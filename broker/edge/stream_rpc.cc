@@ -1,14 +1,22 @@
 #include "broker/edge/stream_rpc.h"
 
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
+#include <grpc/grpc.h>
 
 #include "broker/edge/byte_transfer.h"
 #include "broker/edge/caller.h"
 #include "broker/edge/status_map.h"
 
 namespace millrace::broker::edge {
+namespace {
+
+// What a queued message costs beside its bytes: gRPC's buffer and its slices.
+constexpr uint64_t kQueuedBytes = 512;
+
+}  // namespace
 
 // The service's side of a StreamRpc.
 class EdgeStream final : public Stream {
@@ -63,7 +71,8 @@ void StreamRpc::OnArrived(bool ok) {
 }
 
 void StreamRpc::Open() {
-  if (table_->is_aborted()) return Finish(Unavailable("the broker is stopping"));
+  const Status admitted = table_->Admit();
+  if (!admitted.ok()) return Finish(admitted);
   StreamFactory* factory = table_->environment().registry.FindStream(method_.path());
   if (factory == nullptr) {
     return Finish(Unimplemented("this version does not serve " + method_.path()));
@@ -112,7 +121,10 @@ void StreamRpc::Write(std::vector<Bytes> pieces) {
   if (is_over() || is_write_broken_) return;
   uint64_t bytes = 0;
   for (const Bytes& piece : pieces) bytes += piece.size();
-  queue_.push_back({Scatter(std::move(pieces)), bytes});
+  queue_.push_back(
+      {.message = Scatter(std::move(pieces)),
+       .bytes = bytes,
+       .memory = MemoryHold(table_->environment().memory.outgoing, bytes + kQueuedBytes)});
   pending_bytes_ += bytes;
   if (pending_bytes_ > table_->environment().write_high_bytes) was_above_high_mark_ = true;
   MaybeWrite();
@@ -121,9 +133,11 @@ void StreamRpc::Write(std::vector<Bytes> pieces) {
 void StreamRpc::MaybeWrite() {
   if (is_done_ || is_write_under_way_ || is_write_broken_) return;
   if (!queue_.empty()) {
-    const Queued next = std::move(queue_.front());
+    Queued next = std::move(queue_.front());
     queue_.pop_front();
     written_bytes_ = next.bytes;
+    written_memory_ = std::move(next.memory);
+    write_began_ = table_->environment().clock.Now();
     is_write_under_way_ = true;
     ++under_way_;
     // With more to come, gRPC may send it all in one go.
@@ -140,20 +154,22 @@ void StreamRpc::MaybeWrite() {
 void StreamRpc::OnWritten(bool ok) {
   is_write_under_way_ = false;
   pending_bytes_ -= std::exchange(written_bytes_, 0);
+  const MemoryHold written = std::move(written_memory_);
   if (!ok) {
     is_write_broken_ = true;
     DropQueue();
   }
   MaybeWrite();
   const bool is_below_low_mark = pending_bytes_ < table_->environment().write_low_bytes;
-  if (is_below_low_mark && std::exchange(was_above_high_mark_, false) && !is_over()) {
-    handler_->OnWritable();
-  }
+  const bool is_writable = (is_below_low_mark && was_above_high_mark_) || pending_bytes_ == 0;
+  if (is_below_low_mark) was_above_high_mark_ = false;
+  if (is_writable && !is_over()) handler_->OnWritable();
   Settle();
 }
 
 void StreamRpc::DropQueue() {
-  queue_.clear();
+  // Its memory goes last: whoever waits for that may write to this stream.
+  const std::deque<Queued> dropped = std::exchange(queue_, {});
   pending_bytes_ = written_bytes_;
 }
 
@@ -166,6 +182,20 @@ void StreamRpc::Finish(const Status& status) {
 void StreamRpc::Abort(const Status& status) {
   DropQueue();
   Finish(status);
+}
+
+std::optional<Rpc::Stall> StreamRpc::stall() const {
+  if (!is_write_under_way_ || is_done_) return std::nullopt;
+  return Stall{.since = write_began_, .bytes = pending_bytes_};
+}
+
+void StreamRpc::Cut(const Status& status) {
+  DropQueue();
+  Finish(status);
+  // A status behind the write under way would wait for ever; this one goes past it, without
+  // details.
+  grpc_call_cancel_with_status(context_.c_call(), static_cast<grpc_status_code>(status.code()),
+                               std::string(status.message()).c_str(), nullptr);
 }
 
 void StreamRpc::OnFinished(bool) { Settle(); }

@@ -34,6 +34,8 @@ class StreamRpc final : public Rpc {
   // Waits for a client. Once.
   void Request();
   void Abort(const Status& status) override;
+  std::optional<Stall> stall() const override;
+  void Cut(const Status& status) override;
 
   // For EdgeStream; broker/service/call.h says what each does.
   void Write(std::vector<Bytes> pieces);
@@ -65,6 +67,7 @@ class StreamRpc final : public Rpc {
   struct Queued {
     grpc::ByteBuffer message;
     uint64_t bytes;
+    MemoryHold memory;
   };
 
   RpcTable* table_;
@@ -94,7 +97,10 @@ class StreamRpc final : public Rpc {
   // Writing.
   std::deque<Queued> queue_;
   uint64_t pending_bytes_ = 0;
-  uint64_t written_bytes_ = 0;  // of the write under way
+  // Of the write under way.
+  uint64_t written_bytes_ = 0;
+  MemoryHold written_memory_;
+  MonotonicTime write_began_;
   bool is_write_under_way_ = false;
   bool is_write_broken_ = false;
   bool was_above_high_mark_ = false;

@@ -73,8 +73,17 @@ void UnaryRpc::OnArrived(bool ok) {
 }
 
 void UnaryRpc::Dispatch() {
-  if (table_->is_aborted()) return Fail(Unavailable("the broker is stopping"));
+  const Status admitted = table_->Admit();
+  if (!admitted.ok()) return Fail(admitted);
   const RpcTable::Environment& environment = table_->environment();
+  MemoryBudget& memory = environment.memory.incoming;
+  if (memory.free() < request_.size()) {
+    return Fail(ResourceExhausted("this broker holds as many unanswered calls as its memory for "
+                                  "clients allows",
+                                  Reason::kThrottled)
+                    .RetryAfterMs(100));
+  }
+  memory_ = MemoryHold(memory, request_.size());
   CallHandler* handler = environment.registry.FindCall(method_.path());
   if (handler == nullptr) {
     return Fail(Unimplemented("this version does not serve " + method_.path()));

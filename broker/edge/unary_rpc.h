@@ -55,6 +55,7 @@ class UnaryRpc final : public Rpc {
   RawUnary writer_{&context_};
   grpc::ByteBuffer request_buffer_;
   Bytes request_;
+  MemoryHold memory_;  // of the request, which the service may keep until it answers
   // The service's; null before it is handed out, and once it is answered or gone.
   EdgeCall* call_ = nullptr;
 };

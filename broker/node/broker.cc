@@ -88,6 +88,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   NodeOptions options{.cluster_name = options_.cluster_name,
                       .client_address = options_.client_address,
                       .members = {},
+                      .client_memory_bytes_max = options_.client_memory_bytes_max,
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);
   node_ = std::make_unique<Node>(options,

@@ -30,6 +30,7 @@ struct BrokerOptions {
   Endpoint internal_listen;
   // Every controller's internal address, this broker's included.
   std::map<BrokerId, Endpoint> controllers;
+  uint64_t client_memory_bytes_max = uint64_t{256} << 20;
   raft::HostOptions host;
   storage::LogStoreOptions log_store;
 };

@@ -40,6 +40,8 @@ struct NodeOptions {
   std::string client_address;
   // The controllers' ids, this broker's included.
   std::vector<BrokerId> members;
+  // What clients may make this broker hold.
+  uint64_t client_memory_bytes_max = uint64_t{256} << 20;
   // `self` is filled in from the identity.
   raft::HostOptions host;
 };
@@ -70,6 +72,7 @@ class Node final : public raft::TransportHandler {
   bool is_ready() const { return is_ready_; }
 
   ServiceRegistry& registry() { return registry_; }
+  ClientMemory& client_memory() { return client_memory_; }
   raft::Host& host() { return host_; }
   const Controller& controller() const { return controller_; }
   const PartitionSet& partitions() const { return partitions_; }
@@ -104,6 +107,8 @@ class Node final : public raft::TransportHandler {
   Forwarder forwarder_;
   PartitionSet partitions_;
   Bootstrap bootstrap_;
+  // Before whatever may hold some of it.
+  ClientMemory client_memory_;
   ServiceContext context_;
   MetadataService metadata_service_;
   ProducerService producer_service_;

@@ -54,7 +54,7 @@ class StreamHandler {
   virtual void OnMessage(Bytes message) = 0;
   // The client will send no more; answers may still follow.
   virtual void OnHalfClose() = 0;
-  // pending_bytes() fell below the low mark after it had been above the high one.
+  // pending_bytes() fell below the low mark after it had been above the high one, or to nothing.
   virtual void OnWritable() = 0;
   // The client is gone or Finish() completed; nothing follows.
   virtual void OnClosed() = 0;

@@ -13,6 +13,7 @@
 #include "broker/metadata/forwarder.h"
 #include "broker/metadata/leader_table.h"
 #include "broker/partition/partition_set.h"
+#include "broker/service/client_memory.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "raft/host/host.h"
 #include "raft/runtime/clock.h"
@@ -39,6 +40,7 @@ struct ServiceContext {
   LeaderTable& leaders;
   PartitionSet& partitions;
   Forwarder& forwarder;
+  ClientMemory& memory;
   Voter self;
   std::string cluster_name;
   std::string client_address;

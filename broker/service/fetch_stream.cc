@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include <glog/logging.h>
@@ -20,8 +22,13 @@ constexpr size_t kClientIdBytesMax = 249;
 constexpr size_t kPartitionsMax = 10000;
 // Of one partition in one message; leaves room for headers under the client's 4 MiB.
 constexpr uint64_t kReadBytesMax = 1 << 20;
-// Written to the stream and not yet taken by the transport, past which no reads begin.
+// Read for the stream or written to it and not yet taken by the transport, past which no reads
+// begin, however much memory is free.
 constexpr uint64_t kPendingBytesMax = 2 << 20;
+// A read asks for no less, however little memory is free: a batch passes whole, anyway.
+constexpr uint64_t kReadBytesMin = 64 << 10;
+// What a partition being read costs this broker: the session, its waiter, a read's state.
+constexpr uint64_t kSessionBytes = 512;
 // How long a read waits at the end of a partition; then it is asked again. Nobody's thread waits.
 constexpr Duration kReadWait = std::chrono::seconds(5);
 
@@ -29,14 +36,21 @@ class FetchStream final : public StreamHandler {
  public:
   FetchStream(ServiceContext& context, ConsumerService& service, std::shared_ptr<Stream> stream)
       : context_(&context), service_(&service), stream_(std::move(stream)) {}
-  ~FetchStream() override { *is_alive_ = false; }
+  ~FetchStream() override {
+    *is_alive_ = false;
+    if (memory_waiter_.has_value()) context_->memory.outgoing.CancelWait(*memory_waiter_);
+  }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
     is_closed_ = true;
     stream_->Finish(Status::Ok());
   }
-  void OnWritable() override { Pump(); }
+  void OnWritable() override {
+    if (stream_->pending_bytes() == 0) has_read_all_ = has_been_sent_batches_;
+    stream_->SetReading(true);
+    Pump();
+  }
   void OnClosed() override { is_closed_ = true; }
 
  private:
@@ -44,9 +58,11 @@ class FetchStream final : public StreamHandler {
     RaftGroupId group;
     Offset next_offset;
     bool is_positioned = false;
-    bool is_busy = false;  // a read is under way, or waits at the leader
+    // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
+    Offset high_watermark;
     // Tells an answer to this session from one to an earlier session of the same fetch_id.
     uint64_t generation = 0;
+    MemoryHold memory;
   };
 
   void Refuse(const Status& status) {
@@ -55,10 +71,14 @@ class FetchStream final : public StreamHandler {
   }
   bool Initialize(const v1::FetchRequest& request);
   void Add(const v1::FetchPartition& partition);
+  void Remove(uint32_t fetch_id);
+  bool HasRoomForSession() const;
   void FindPosition(uint32_t fetch_id, const v1::Position& position);
   void OnOffsets(uint32_t fetch_id, const v1::Position& position,
                  const Result<PartitionOffsets>& offsets);
   void Pump();
+  // Whether this stream may hold more; if not, Pump comes again once it may.
+  bool MayRead();
   void StartRead(uint32_t fetch_id, Session& session);
   void OnRead(uint32_t fetch_id, Result<RemoteRead> read);
   void Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offset next,
@@ -74,6 +94,13 @@ class FetchStream final : public StreamHandler {
   bool is_closed_ = false;
   int64_t credit_bytes_ = 0;
   std::map<uint32_t, Session> sessions_;
+  // Those that are positioned and of which no read is under way or waits at the leader.
+  std::set<uint32_t> ready_;
+  uint64_t reading_bytes_ = 0;  // reserved for reads under way
+  // Whether the client has taken records before: what is scarce goes to those first.
+  bool has_been_sent_batches_ = false;
+  bool has_read_all_ = false;
+  std::optional<MemoryBudget::WaiterId> memory_waiter_;
   uint32_t last_served_ = 0;
   uint64_t next_generation_ = 1;
   // Guards completions that outlive the stream; shared with those alone.
@@ -96,8 +123,10 @@ void FetchStream::OnMessage(Bytes message) {
   const int64_t room = INT64_MAX / 2 - std::max<int64_t>(credit_bytes_, 0);
   credit_bytes_ += std::min(
       static_cast<int64_t>(std::min<uint64_t>(request.credit_bytes(), INT64_MAX / 2)), room);
-  for (const uint32_t fetch_id : request.remove()) sessions_.erase(fetch_id);
+  for (const uint32_t fetch_id : request.remove()) Remove(fetch_id);
   for (const v1::FetchPartition& partition : request.add()) Add(partition);
+  // Answers to `add` pile up, too, at a client that does not read them.
+  if (stream_->pending_bytes() >= kPendingBytesMax) stream_->SetReading(false);
   Pump();
 }
 
@@ -119,9 +148,15 @@ bool FetchStream::Initialize(const v1::FetchRequest& request) {
 
 void FetchStream::Add(const v1::FetchPartition& partition) {
   const uint32_t fetch_id = partition.fetch_id();
-  sessions_.erase(fetch_id);
+  Remove(fetch_id);
   if (sessions_.size() >= kPartitionsMax) {
     return Fail(fetch_id, ResourceExhausted("a Fetch stream reads at most 10000 partitions"));
+  }
+  if (!HasRoomForSession()) {
+    return Fail(fetch_id, ResourceExhausted("Fetch streams read as many partitions of this broker "
+                                            "as its memory allows",
+                                            Reason::kThrottled)
+                              .RetryAfterMs(1000));
   }
   const Result<const PartitionInfo*> info =
       context_->FindPartition({.topic = partition.topic(),
@@ -132,9 +167,21 @@ void FetchStream::Add(const v1::FetchPartition& partition) {
     return Fail(fetch_id, InvalidArgument("FetchPartition.position is not set"));
   }
   Session& session = sessions_[fetch_id];
+  session.memory = MemoryHold(context_->memory.sessions, kSessionBytes);
   session.group = (*info)->group;
   session.generation = next_generation_++;
   FindPosition(fetch_id, partition.position());
+}
+
+void FetchStream::Remove(uint32_t fetch_id) {
+  sessions_.erase(fetch_id);
+  ready_.erase(fetch_id);
+}
+
+bool FetchStream::HasRoomForSession() const {
+  const MemoryBudget& memory = context_->memory.sessions;
+  const uint64_t held = sessions_.size() * kSessionBytes;
+  return held == 0 ? memory.free() >= kSessionBytes : held < memory.Allowance();
 }
 
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
@@ -153,7 +200,8 @@ void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
   if (!offsets.ok()) return Fail(fetch_id, offsets.status());
   Session& session = sessions_[fetch_id];
   session.next_offset = StartOf(position, *offsets);
-  session.is_positioned = true;
+  session.high_watermark = offsets->high_watermark;
+  ready_.insert(fetch_id);
   Send(fetch_id, *offsets, session.next_offset, {});
 }
 
@@ -164,38 +212,54 @@ FetchStream::Session* FetchStream::Current(uint32_t fetch_id, uint64_t generatio
   return &found->second;
 }
 
-// Begins reads while there is credit, each time with the partition after the one served last.
+// Begins reads while there is credit and memory, each time with the partition after the one served
+// last.
 void FetchStream::Pump() {
-  if (is_closed_ || sessions_.empty()) return;
-  auto at = sessions_.upper_bound(last_served_);
-  for (size_t seen = sessions_.size(); seen > 0; --seen) {
-    if (credit_bytes_ <= 0 || stream_->pending_bytes() >= kPendingBytesMax) return;
-    if (at == sessions_.end()) at = sessions_.begin();
-    const uint32_t fetch_id = at->first;
-    Session& session = at->second;
-    ++at;
-    if (!session.is_positioned || session.is_busy) continue;
-    last_served_ = fetch_id;
-    StartRead(fetch_id, session);
-    // A read may have failed at once and removed its session.
-    at = sessions_.upper_bound(fetch_id);
-    if (is_closed_ || sessions_.empty()) return;
+  // No more than are ready now: what is in memory is ready again at once.
+  for (size_t left = ready_.size(); left > 0; --left) {
+    if (is_closed_ || ready_.empty() || credit_bytes_ <= 0 || !MayRead()) return;
+    auto at = ready_.upper_bound(last_served_);
+    if (at == ready_.end()) at = ready_.begin();
+    last_served_ = *at;
+    ready_.erase(at);
+    StartRead(last_served_, sessions_.at(last_served_));
   }
 }
 
+bool FetchStream::MayRead() {
+  MemoryBudget& memory = context_->memory.outgoing;
+  // Then OnWritable or the end of a read calls Pump.
+  const uint64_t held = stream_->pending_bytes() + reading_bytes_;
+  if (held > 0) return held < std::min(kPendingBytesMax, memory.Allowance());
+  // Clients that never read anything cannot take the last quarter.
+  const uint64_t needed = kReadBytesMax + (has_read_all_ ? 0 : memory.bytes_max() / 4);
+  if (memory.free() >= needed) return true;
+  if (!memory_waiter_.has_value()) {
+    memory_waiter_ = memory.Wait(needed, [this, alive = is_alive_] {
+      if (!*alive) return;
+      memory_waiter_.reset();
+      Pump();
+    });
+  }
+  return false;
+}
+
 void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
-  session.is_busy = true;
+  MemoryBudget& memory = context_->memory.outgoing;
   const ReadRequest request{
       .offset = session.next_offset,
-      .bytes_max = std::min<uint64_t>(static_cast<uint64_t>(credit_bytes_), kReadBytesMax)};
+      .bytes_max = std::min({static_cast<uint64_t>(credit_bytes_), kReadBytesMax,
+                             std::max(memory.Allowance(), kReadBytesMin)})};
+  const bool is_behind = session.next_offset < session.high_watermark;
+  MemoryHold reserved(memory, is_behind ? kReadBytesMax : 0);
+  reading_bytes_ += reserved.bytes();
   service_->Read(session.group, request, kReadWait,
-                 [this, fetch_id, generation = session.generation,
-                  alive = is_alive_](Result<RemoteRead> read) {
+                 [this, fetch_id, generation = session.generation, alive = is_alive_,
+                  reserved = std::move(reserved)](Result<RemoteRead> read) mutable {
                    if (!*alive) return;
-                   Session* current = Current(fetch_id, generation);
-                   if (current == nullptr) return;
-                   current->is_busy = false;
-                   OnRead(fetch_id, std::move(read));
+                   reading_bytes_ -= reserved.bytes();
+                   if (Current(fetch_id, generation) != nullptr) OnRead(fetch_id, std::move(read));
+                   reserved.Release();
                    // Not from within this read: a partition in memory would recurse.
                    context_->executor.Post([this, alive] {
                      if (*alive) Pump();
@@ -205,7 +269,13 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
 
 void FetchStream::OnRead(uint32_t fetch_id, Result<RemoteRead> read) {
   if (!read.ok()) return Fail(fetch_id, read.status());
-  sessions_[fetch_id].next_offset = read->next_offset;
+  Session& session = sessions_.at(fetch_id);
+  session.high_watermark = read->offsets.high_watermark;
+  ready_.insert(fetch_id);
+  // Others, who waited for records at the same time, were first: this is read again when its turn
+  // comes.
+  if (credit_bytes_ <= 0 || stream_->pending_bytes() >= kPendingBytesMax) return;
+  session.next_offset = read->next_offset;
   if (!read->batches.empty()) {
     Send(fetch_id, read->offsets, read->next_offset, std::move(read->batches));
   }
@@ -220,6 +290,7 @@ void FetchStream::Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offse
   head.set_leader_epoch(offsets.leader_epoch.value());
   head.set_next_offset(next.value());
   credit_bytes_ -= static_cast<int64_t>(TotalSize(batches));
+  if (!batches.empty()) has_been_sent_batches_ = true;
   stream_->Write(EncodeFetchResponse(head, std::move(batches)));
 }
 
@@ -228,7 +299,7 @@ void FetchStream::Fail(uint32_t fetch_id, const Status& status) {
   auto found = sessions_.find(fetch_id);
   if (found != sessions_.end()) {
     error = context_->WithLeader(status, found->second.group);
-    sessions_.erase(found);
+    Remove(fetch_id);
   }
   v1::FetchedPartition head;
   head.set_fetch_id(fetch_id);

@@ -1,5 +1,6 @@
 #include "broker/service/producer_service.h"
 
+#include <optional>
 #include <utility>
 
 #include <glog/logging.h>
@@ -14,6 +15,10 @@ using internal::v1::PartitionProduceReply;
 using internal::v1::PartitionProduceRequest;
 
 constexpr size_t kClientIdBytesMax = 249;
+// Results that the client does not take, past which its stream is not read.
+constexpr uint64_t kPendingBytesMax = 1 << 20;
+// What an unanswered batch costs beside its bytes.
+constexpr uint64_t kSlotBytes = 512;
 
 // One Produce stream. Results wait in a queue per partition, so that an error found at once does
 // not overtake the answer to a batch sent before it.
@@ -21,7 +26,10 @@ class ProduceStream final : public StreamHandler {
  public:
   ProduceStream(ServiceContext& context, ProducerService& service, std::shared_ptr<Stream> stream)
       : context_(&context), service_(&service), stream_(std::move(stream)) {}
-  ~ProduceStream() override { *is_alive_ = false; }
+  ~ProduceStream() override {
+    *is_alive_ = false;
+    if (memory_waiter_.has_value()) context_->memory.incoming.CancelWait(*memory_waiter_);
+  }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
@@ -34,7 +42,7 @@ class ProduceStream final : public StreamHandler {
  private:
   struct Slot {
     v1::ProduceResult result;
-    uint64_t bytes = 0;
+    MemoryHold memory;
     bool is_done = false;
   };
   using PartitionKey = std::pair<std::string, std::pair<uint64_t, uint32_t>>;
@@ -46,6 +54,7 @@ class ProduceStream final : public StreamHandler {
   void PostFlush();
   void Flush();
   void UpdateReading();
+  bool HasRoom();
   void FinishIfDone();
   void Refuse(const Status& status) {
     is_closed_ = true;
@@ -62,6 +71,7 @@ class ProduceStream final : public StreamHandler {
   bool is_flush_posted_ = false;
   uint64_t inflight_bytes_ = 0;
   uint64_t inflight_batches_ = 0;
+  std::optional<MemoryBudget::WaiterId> memory_waiter_;
   // Shared with the completions of the batches in them.
   std::map<PartitionKey, std::deque<std::shared_ptr<Slot>>> queues_;
   v1::ProduceResponse ready_;
@@ -102,10 +112,19 @@ void ProduceStream::Take(ProduceBatchView batch) {
   const PartitionKey key{batch.topic, {batch.topic_id.value(), batch.partition.value()}};
   auto slot = std::make_shared<Slot>();
   slot->result.set_batch_id(batch.batch_id);
-  slot->bytes = batch.batch.size();
-  inflight_bytes_ += slot->bytes;
+  MemoryBudget& memory = context_->memory.incoming;
+  const bool has_room = memory.free() >= batch.batch.size() + kSlotBytes;
+  slot->memory = MemoryHold(memory, kSlotBytes + (has_room ? batch.batch.size() : 0));
+  inflight_bytes_ += slot->memory.bytes();
   ++inflight_batches_;
   queues_[key].push_back(slot);
+  if (!has_room) {
+    return Complete(key, slot,
+                    ResourceExhausted("this broker holds as many unanswered batches as its memory "
+                                      "for clients allows",
+                                      Reason::kThrottled)
+                        .RetryAfterMs(100));
+  }
   const Result<const PartitionInfo*> partition = context_->FindPartition(
       {.topic = batch.topic, .topic_id = batch.topic_id, .partition = batch.partition});
   if (!partition.ok()) return Complete(key, slot, partition.status());
@@ -133,7 +152,8 @@ void ProduceStream::Complete(const PartitionKey& key, const std::shared_ptr<Slot
   CHECK(queue != queues_.end());
   while (!queue->second.empty() && queue->second.front()->is_done) {
     Slot& done = *queue->second.front();
-    inflight_bytes_ -= done.bytes;
+    inflight_bytes_ -= done.memory.bytes();
+    done.memory.Release();
     --inflight_batches_;
     *ready_.add_results() = std::move(done.result);
     queue->second.pop_front();
@@ -163,11 +183,28 @@ void ProduceStream::Flush() {
 
 void ProduceStream::UpdateReading() {
   if (is_closed_) return;
-  const bool should_read = inflight_bytes_ < ProducerService::kInflightBytesMax &&
-                           stream_->pending_bytes() < ProducerService::kInflightBytesMax;
+  const bool should_read = stream_->pending_bytes() < kPendingBytesMax && HasRoom();
   if (should_read == is_reading_) return;
   is_reading_ = should_read;
   stream_->SetReading(should_read);
+}
+
+// Whether more may be in flight; if not, UpdateReading comes again once it may.
+bool ProduceStream::HasRoom() {
+  MemoryBudget& memory = context_->memory.incoming;
+  // Then this stream's own answers make room.
+  if (inflight_bytes_ > 0) {
+    return inflight_bytes_ < std::min(ProducerService::kInflightBytesMax, memory.Allowance());
+  }
+  if (memory.Allowance() > 0) return true;
+  if (!memory_waiter_.has_value()) {
+    memory_waiter_ = memory.Wait(memory.bytes_max() / 8, [this, alive = is_alive_] {
+      if (!*alive) return;
+      memory_waiter_.reset();
+      UpdateReading();
+    });
+  }
+  return false;
 }
 
 void ProduceStream::FinishIfDone() {

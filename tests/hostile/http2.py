@@ -64,6 +64,8 @@ class Http2:
         self.is_closed = False
         self.goaway = None
         self.pongs = 0
+        self.initial_window = 65_535
+        self.windows = {}  # by stream, 0 for the connection: what may be sent beyond the initial window
         self.has_settings = False
         self.send(PREFACE)
         self.send_frame(SettingsFrame(0, settings=settings or {}))
@@ -122,6 +124,20 @@ class Http2:
             self.send_frame(DataFrame(stream, piece))
         self.send_frame(DataFrame(stream, pieces[-1], flags=["END_STREAM"] if end else []))
 
+    def room(self, stream):
+        """Bytes that flow control allows on the stream at this moment."""
+        return min(65_535 + self.windows.get(0, 0), self.initial_window + self.windows.get(stream, 0))
+
+    def fill(self, stream, payload):
+        """Sends as much of the payload as flow control allows now; how much that was."""
+        self.wait(lambda: True)
+        size = min(self.room(stream), len(payload))
+        if size > 0:
+            self.data(stream, payload[:size])
+            for number in (0, stream):
+                self.windows[number] = self.windows.get(number, 0) - size
+        return max(size, 0)
+
     def reset(self, stream, error_code=8):
         self.send_frame(RstStreamFrame(stream, error_code=error_code))
 
@@ -167,7 +183,10 @@ class Http2:
             self.goaway = frame.error_code
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.has_settings = True
+            self.initial_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self.initial_window)
             self.send_frame(SettingsFrame(0, flags=["ACK"]))
+        elif isinstance(frame, WindowUpdateFrame):
+            self.windows[frame.stream_id] = self.windows.get(frame.stream_id, 0) + frame.window_increment
         elif isinstance(frame, PingFrame):
             self.pongs += frame.opaque_data == PROBE
         if "END_STREAM" in getattr(frame, "flags", ()):

@@ -82,12 +82,16 @@ class EdgeHarness {
 
   GrpcEdge::Options& options() { return options_; }
   ServiceRegistry& registry() { return registry_; }
+  // On the shard, once started.
+  ClientMemory& memory() { return memory_; }
   GrpcEdge& edge() { return *edge_; }
   const Endpoint& endpoint() const { return endpoint_; }
 
   void Start() {
     OnShard([this] {
-      edge_ = std::make_unique<GrpcEdge>(options_, shard_.executor(), clock_, registry_);
+      edge_ =
+          std::make_unique<GrpcEdge>(options_, shard_.executor(), clock_,
+                                     GrpcEdge::Broker{.registry = registry_, .memory = memory_});
       const Result<Endpoint> bound = edge_->Start();
       CHECK(bound.ok()) << bound.status();
       endpoint_ = *bound;
@@ -143,6 +147,7 @@ class EdgeHarness {
   LoopThread shard_{"shard"};
   RealClock clock_;
   ServiceRegistry registry_;
+  ClientMemory memory_{uint64_t{16} << 20};
   GrpcEdge::Options options_;
   std::unique_ptr<GrpcEdge> edge_;
   Endpoint endpoint_;

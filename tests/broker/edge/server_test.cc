@@ -74,7 +74,9 @@ class ServerTest : public ::testing::Test {
     shard.RunAndWait([&] {
       RealClock clock;
       ServiceRegistry registry;
-      GrpcEdge edge({.listen = listen}, shard.executor(), clock, registry);
+      ClientMemory memory(uint64_t{16} << 20);
+      GrpcEdge edge({.listen = listen}, shard.executor(), clock,
+                    {.registry = registry, .memory = memory});
       bound = edge.Start();
     });
     return bound;

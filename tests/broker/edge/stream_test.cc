@@ -175,8 +175,61 @@ TEST_F(StreamTest, PendingBytes_TellsOfAClientThatDoesNotRead_AndOnWritableWhenI
     EXPECT_EQ(probe->writable_count, 0);
   });
   for (int i = 0; i < kCount; ++i) ASSERT_EQ(stream.Read()->size(), 1u << 20);
-  ASSERT_TRUE(harness_.WaitUntil([&] { return probe->writable_count == 1; }));
-  EXPECT_TRUE(harness_.WaitUntil([&] { return probe->stream->pending_bytes() == 0; }));
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe->stream->pending_bytes() == 0; }));
+  EXPECT_TRUE(harness_.WaitUntil([&] { return probe->writable_count == 1; }));
+}
+
+TEST_F(StreamTest, WhatIsWritten_IsCountedUntilTheTransportHasIt) {
+  const auto probe = Serve(false);
+  ClientStream stream(channel_, kStreamMethod);
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe->stream != nullptr; }));
+  harness_.OnShard([&] {
+    for (int i = 0; i < 8; ++i) probe->stream->Write({Bytes::Own(std::string(1 << 20, 'x'))});
+    EXPECT_GE(harness_.memory().outgoing.used(), 7u << 20);
+  });
+  for (int i = 0; i < 8; ++i) ASSERT_EQ(stream.Read()->size(), 1u << 20);
+  EXPECT_TRUE(harness_.WaitUntil([&] { return harness_.memory().outgoing.used() == 0; }));
+}
+
+TEST_F(StreamTest, AClientThatDoesNotRead_IsCutOff_OnceOthersWaitForItsMemory) {
+  harness_.options().stall_time_max = std::chrono::milliseconds(20);
+  const auto probe = Serve(false);
+  ClientStream stream(channel_, kStreamMethod);
+  ASSERT_TRUE(harness_.WaitUntil([&] { return probe->stream != nullptr; }));
+  harness_.OnShard([&] {
+    for (int i = 0; i < 8; ++i) probe->stream->Write({Bytes::Own(std::string(1 << 20, 'x'))});
+  });
+  bool is_woken = false;
+  harness_.OnShard([&] {
+    EXPECT_EQ(probe->closed_count, 0) << "nobody waited yet";
+    harness_.memory().outgoing.Wait(4 << 20, [&] { is_woken = true; });
+  });
+  ASSERT_TRUE(harness_.WaitUntil([&] { return is_woken; }));
+  EXPECT_TRUE(harness_.WaitUntil([&] { return probe->closed_count == 1; }));
+  while (stream.Read().has_value()) {
+  }
+  EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(harness_.WaitUntil([&] { return harness_.memory().outgoing.used() == 0; }));
+}
+
+TEST_F(StreamTest, OneStreamTooMany_IsRefused_WithATimeToRetry) {
+  harness_.options().streams_max = 2;
+  Serve(true);
+  std::vector<std::unique_ptr<ClientStream>> streams;
+  for (int i = 0; i < 2; ++i) {
+    streams.push_back(std::make_unique<ClientStream>(channel_, kStreamMethod));
+    ASSERT_TRUE(streams.back()->Write("open"));
+    ASSERT_EQ(streams.back()->Read(), "open");
+  }
+  ClientStream third(channel_, kStreamMethod);
+  const grpc::Status refused = third.Finish();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(refused.error_details().find("google.rpc.RetryInfo"), std::string::npos);
+  streams.pop_back();
+  EXPECT_TRUE(harness_.WaitUntil([&] { return harness_.edge().open_count() == 1; }));
+  ClientStream next(channel_, kStreamMethod);
+  ASSERT_TRUE(next.Write("room"));
+  EXPECT_EQ(next.Read(), "room");
 }
 
 TEST_F(StreamTest, AThousandStreamsOnOneConnection_AreServedAtOnce) {

@@ -57,6 +57,21 @@ TEST_F(UnaryTest, AnError_CarriesCodeMessageAndDetails) {
   EXPECT_THAT(details, HasSubstr("type.googleapis.com/google.rpc.RetryInfo"));
 }
 
+TEST_F(UnaryTest, ACall_IsRefused_WithATimeToRetry_WhenUnansweredOnesFillTheMemory) {
+  std::vector<std::shared_ptr<Call>> calls;
+  Serve([&](std::shared_ptr<Call> call) { calls.push_back(std::move(call)); });
+  auto first = std::async(std::launch::async, [&] {
+    return harness_.CallUnary(kUnaryMethod, std::string(3 << 20, 'x'));
+  });
+  ASSERT_TRUE(harness_.WaitUntil([&] { return calls.size() == 1; }));
+  const Reply second = harness_.CallUnary(kUnaryMethod, std::string(3 << 20, 'x'));
+  EXPECT_EQ(second.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(second.status.error_details(), HasSubstr("google.rpc.RetryInfo"));
+  harness_.OnShard([&] { calls[0]->Reply(Bytes::CopyOf("a")); });
+  EXPECT_EQ(first.get().body, "a");
+  EXPECT_TRUE(harness_.WaitUntil([&] { return harness_.memory().incoming.used() == 0; }));
+}
+
 TEST_F(UnaryTest, AMethodThatIsNotRegistered_IsUnimplemented) {
   ServeEcho();
   for (const char* method : {"/millrace.v1.AdminService/CreateTopic",

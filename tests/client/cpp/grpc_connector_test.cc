@@ -75,7 +75,8 @@ class GrpcConnectorTest : public ::testing::Test {
     shard_.RunAndWait([this] {
       edge_ = std::make_unique<broker::edge::GrpcEdge>(
           broker::edge::GrpcEdge::Options{.listen = {"127.0.0.1", 0}, .message_bytes_max = 8 << 20},
-          shard_.executor(), clock_, registry_);
+          shard_.executor(), clock_,
+          broker::edge::GrpcEdge::Broker{.registry = registry_, .memory = memory_});
       const Result<Endpoint> bound = edge_->Start();
       CHECK(bound.ok()) << bound.status();
       address_ = bound->ToString();
@@ -110,6 +111,7 @@ class GrpcConnectorTest : public ::testing::Test {
   LoopThread shard_;
   RealClock clock_;
   broker::ServiceRegistry registry_;
+  broker::ClientMemory memory_{uint64_t{64} << 20};
   std::unique_ptr<broker::edge::GrpcEdge> edge_;
   std::string address_;
   std::vector<std::shared_ptr<broker::Call>> unanswered_;
