@@ -45,7 +45,7 @@ def test_broker_that_acknowledges_before_fsync_is_caught(make_faulty_cluster, fo
     # Only now, or the journal's very first file would be gone, which every start refuses.
     monkeypatch.setenv("MILLRACE_MUTANT", "ack_before_fsync")
     cluster.start_all()
-    with HistoryLoad(cluster, "events", folder, drain_seconds=10) as load:
+    with HistoryLoad(cluster, "events", folder, drain_seconds=5) as load:
         load.wait_progress()
         lose_power(cluster, cluster.brokers)
         for broker_id in cluster.brokers:
