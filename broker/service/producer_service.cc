@@ -297,9 +297,13 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   }
   if (request.producer_id() == 0) return GiveProducerId(std::move(call));
   if (request.producer_id() >= context_->image().next_producer_id().value()) {
-    return call->Fail(
-        NotFound("producer_id " + std::to_string(request.producer_id()) + " was never given",
-                 Reason::kUnknownProducer));
+    const std::string name = "producer_id " + std::to_string(request.producer_id());
+    // Another broker may have given it, and this one's image lag behind: only the controller is
+    // sure.
+    if (!context_->controller.leadership().is_ready) {
+      return call->Fail(Unavailable(name + " is not known to this broker yet; ask another"));
+    }
+    return call->Fail(NotFound(name + " was never given", Reason::kUnknownProducer));
   }
   v1::InitProducerResponse response;
   response.set_producer_id(request.producer_id());
