@@ -1,0 +1,427 @@
+"""Clients that take more than their share: memory stays under what the settings allow, others go on, refusals say when to
+try again.
+
+How much slower the others get is printed and asserted nowhere: no test here passes or fails on time.
+"""
+import contextlib
+import os
+import signal
+import statistics
+import threading
+import time
+
+import grpc
+import pytest
+
+from cases_fetch import INT64_MAX
+from cases_produce import batch_bytes, field, record, varint
+from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
+from http2 import Http2, message, wait_closed
+from local_cluster import LocalCluster, wait_until
+
+IS_LONG = bool(os.environ.get("MILLRACE_LONG"))
+PRODUCE = "/millrace.v1.ProducerService/Produce"
+FETCH = "/millrace.v1.ConsumerService/Fetch"
+INIT = b"\x0a\x00"
+EDGE_MIB, CLIENT_MIB, JOURNAL_MIB = 128, 64, 64
+FLAGS = ["--tail-bytes-max", "8MiB", "--edge-memory-bytes-max", f"{EDGE_MIB}MiB",
+         "--client-memory-bytes-max", f"{CLIENT_MIB}MiB", "--journal-bytes-max", f"{JOURNAL_MIB}MiB",
+         "--journal-file-bytes", "8MiB"]
+# Above what the settings bound: gRPC's state of a connection, what malloc holds on to.
+MARGIN_BYTES = 96 * MIB
+RETRY_INFO = b"google.rpc.RetryInfo"
+
+
+def made_topic(target, name, **fields):
+    api = target.api
+    with target.channel() as channel:
+        request = api.CreateTopicRequest(name=name, **fields)
+        return api.AdminServiceStub(channel).CreateTopic(request, timeout=SECONDS_MAX).topic
+
+
+@contextlib.contextmanager
+def single_broker(api, binary, request, *flags):
+    cluster = start_broker(ROOT / "build" / "hostile" / request.node.name, binary, *flags)
+    try:
+        target = Target(cluster.brokers[1], api)
+        made_topic(target, target.topic, partition_count=4)
+        for _ in range(20):
+            target.good_request()
+        yield target
+    finally:
+        cluster.stop_all()
+
+
+@pytest.fixture()
+def target(api, binary, request):
+    """A broker of its own with little memory for clients."""
+    with single_broker(api, binary, request, *FLAGS) as found:
+        yield found
+
+
+class Peak:
+    """The most memory that the broker held, looked at a hundred times a second."""
+
+    def __init__(self, target):
+        self.target = target
+        self.bytes = self.before = target.rss()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self._stop.set()
+        self._thread.join()
+        print(f"memory: before {self.before >> 20} MiB, peak {self.bytes >> 20} MiB")
+
+    def _watch(self):
+        while not self._stop.wait(0.01):
+            self.bytes = max(self.bytes, self.target.rss())
+
+    def assert_bounded(self, extra=0):
+        allowed = self.before + (EDGE_MIB + CLIENT_MIB + JOURNAL_MIB) * MIB + MARGIN_BYTES + extra
+        assert self.bytes <= allowed, f"{self.bytes >> 20} MiB were held, {allowed >> 20} are allowed"
+
+
+class Neighbour:
+    """A client that does nothing wrong: one record after the other on one stream, each answered before the next.
+
+    Where `may_reconnect`, gRPC may run out of its own memory, and then closes connections whoever is to blame: this
+    client begins again, as any does, and how often is printed.
+    """
+
+    def __init__(self, target, may_reconnect=False):
+        self.target = target
+        self.may_reconnect = may_reconnect
+        self.reconnects = 0
+        self.latencies = []
+        self.errors = []
+        self._stop = threading.Event()
+        self._turn = threading.Semaphore(1)
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        wait_until(lambda: len(self.latencies) >= 100, "the neighbour's first hundred records")
+        self.alone = self._p99(self.latencies)
+        self.alone_count = len(self.latencies)
+        return self
+
+    def __exit__(self, *unused):
+        self._stop.set()
+        self._turn.release()
+        self._thread.join()
+        if self.reconnects:
+            print(f"neighbour: began again {self.reconnects} times")
+        during = self.latencies[self.alone_count:]
+        if during:
+            print(f"neighbour: p99 alone {self.alone * 1e3:.1f} ms, beside the attack {self._p99(during) * 1e3:.1f} ms, "
+                  f"{len(during)} records")
+
+    @staticmethod
+    def _p99(values):
+        return statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0.0
+
+    def _requests(self, turn):
+        yield self.target.api.ProduceRequest(init=self.target.api.ProduceInit(client_id="neighbour"))
+        while not self._stop.is_set():
+            turn.acquire()
+            if self._stop.is_set():
+                return
+            self._sent = time.monotonic()
+            yield self.target.api.ProduceRequest(batches=[self.target.batch(partition=3)])
+
+    def _run(self):
+        while not self._stop.is_set() and not self.errors:
+            self._turn = threading.Semaphore(1)
+            with self.target.channel() as channel:
+                try:
+                    self._take(self.target.api.ProducerServiceStub(channel).Produce(self._requests(self._turn)))
+                except grpc.RpcError as error:
+                    if self.may_reconnect:
+                        self.reconnects += 1
+                    elif not self._stop.is_set():
+                        self.errors.append(error)
+
+    def _take(self, answers):
+        for answer in answers:
+            for result in answer.results:
+                self.latencies.append(time.monotonic() - self._sent)
+                if result.HasField("error") and not result.error.HasField("retry"):
+                    self.errors.append(result.error)
+                self._turn.release()
+
+    def assert_served(self, records=20):
+        """It is served now, not only before."""
+        wanted = len(self.latencies) + records
+        wait_until(lambda: len(self.latencies) >= wanted or self.errors, "the neighbour's next records")
+        assert not self.errors, self.errors
+
+
+def store(target, count, value_bytes=1_000_000, topic=None):
+    """So many batches of one large record, over all four partitions."""
+    api = target.api
+    batch = api.RecordBatch(records=[api.Record(value=bytes(value_bytes))])
+
+    def requests():
+        yield api.ProduceRequest(init=api.ProduceInit())
+        for i in range(count):
+            yield api.ProduceRequest(batches=[api.ProduceBatch(topic=topic or target.topic, partition=i % 4, batch=batch)])
+
+    with target.channel() as channel:
+        answers = api.ProducerServiceStub(channel).Produce(requests(), timeout=60)
+        return [result for answer in answers for result in answer.results]
+
+
+def fetch_all(connection, partition):
+    """A Fetch of everything with all the credit there is, of which no byte will be read."""
+    stream = connection.call(FETCH)
+    add = field(2, field(2, b"events") + b"\x20" + varint(partition) + b"\x2a\x02\x10\x01")
+    connection.fill(stream, message(INIT + add + b"\x20" + varint(INT64_MAX)))
+    return stream
+
+
+@contextlib.contextmanager
+def connections(target, count):
+    held = [Http2(target.address) for _ in range(count)]
+    try:
+        yield held
+    finally:
+        for one in held:
+            one.socket.close()
+
+
+def details_of(error):
+    return dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+
+
+def test_consumers_that_never_read(target):
+    assert all(not result.HasField("error") for result in store(target, 100))
+    with Peak(target) as peak, Neighbour(target) as neighbour:
+        with connections(target, 1000 if IS_LONG else 300) as held:
+            for i, one in enumerate(held):
+                fetch_all(one, i % 4)
+            neighbour.assert_served(200)
+            target.good_request()
+        target.good_request()
+    peak.assert_bounded()
+
+
+def test_one_consumer_of_many_streams_that_never_reads(target):
+    store(target, 60)
+    with Peak(target) as peak, Neighbour(target) as neighbour:
+        with Http2(target.address, settings={4: 0}) as one:
+            for i in range(2000):
+                fetch_all(one, i % 4)
+            neighbour.assert_served(200)
+            target.good_request()
+    peak.assert_bounded()
+
+
+def test_producers_that_never_stop_and_never_read(target):
+    blob = message(field(2, field(1, b"absent") + field(15, record(b"x")))) * 1000
+    with Peak(target) as peak, Neighbour(target) as neighbour:
+        held = [Http2(target.address, settings={4: 0}) for _ in range(20)]
+        streams = [(one, one.call(PRODUCE)) for one in held]
+        for one, stream in streams:
+            one.fill(stream, message(INIT))
+        taken = 0
+        for _ in range(200):
+            took = sum(one.fill(stream, blob) for one, stream in streams if one.room(stream) >= len(blob))
+            taken += took
+        neighbour.assert_served(200)
+        print(f"{taken >> 20} MiB of batches were taken")
+        for one in held:
+            one.socket.close()
+    peak.assert_bounded()
+
+
+def test_a_thousand_connections_with_the_largest_message_on_each(target):
+    unfinished = message(bytes(4 << 20))[:-10]
+    with Peak(target) as peak, Neighbour(target, may_reconnect=True) as neighbour:
+        with connections(target, 1000) as held:
+            sent = {one: 0 for one in held}
+            streams = {one: one.call(PRODUCE) for one in held}
+            for _ in range(20):
+                for one in held:
+                    if not one.is_closed:
+                        sent[one] += one.fill(streams[one], unfinished[sent[one]:])
+            print(f"{sum(sent.values()) >> 20} MiB sent, {target.open_files()} files open")
+            neighbour.assert_served(200)
+    # gRPC's own state of a connection.
+    peak.assert_bounded(extra=1000 * 64 * 1024)
+    target.good_request()
+
+
+def test_messages_far_over_the_limit(target):
+    codes = []
+
+    def send():
+        with target.channel(("grpc.max_send_message_length", -1)) as channel:
+            try:
+                channel.unary_unary("/millrace.v1.MetadataService/GetServerInfo")(bytes(200 * MIB), timeout=60)
+            except grpc.RpcError as error:
+                codes.append(error.code())
+
+    with Peak(target) as peak, Neighbour(target, may_reconnect=True) as neighbour:
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        neighbour.assert_served(50)
+    assert len(codes) == 4 and set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}, codes
+    peak.assert_bounded()
+
+
+def test_ten_thousand_idle_streams_and_one_too_many(api, binary, request):
+    with single_broker(api, binary, request, *FLAGS, "--streams-max", "10000") as target:
+        with Peak(target) as peak, Neighbour(target) as neighbour, connections(target, 2) as held:
+            for one in held:
+                for _ in range(4_990):
+                    fetch_latest = field(2, field(2, b"events") + b"\x2a\x02\x18\x01")
+                    one.data(one.call(FETCH), message(INIT + fetch_latest + b"\x20\x40"))
+                one.connection_outcome()
+            target.good_request()
+            refused = []
+
+            def is_full():
+                stream = held[0].call(PRODUCE)
+                held[0].data(stream, message(INIT))
+                with target.channel() as channel:
+                    try:
+                        api.MetadataServiceStub(channel).GetServerInfo(api.GetServerInfoRequest(), timeout=SECONDS_MAX)
+                    except grpc.RpcError as error:
+                        refused.append(error)
+                return refused
+
+            wait_until(is_full, "the ten thousandth stream is open")
+            assert refused[0].code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert RETRY_INFO in details_of(refused[0])
+            neighbour.assert_served(200)
+        # An idle stream takes 16 KiB.
+        peak.assert_bounded(extra=10_000 * 16 * 1024)
+        wait_until(lambda: not target.good_request(), "streams are free again")
+
+
+def test_partitions_of_fetch_streams_are_refused_past_the_memory_for_them(target):
+    """64 MiB for clients: 16 for what Fetch streams read, 512 bytes each."""
+    api = target.api
+    adds = [api.FetchPartition(fetch_id=i, topic=target.topic, position=api.Position(latest=True)) for i in range(10_000)]
+    first = api.FetchRequest(init=api.FetchInit(), add=adds).SerializeToString()
+    errors = []
+    with Peak(target) as peak, contextlib.ExitStack() as held:
+        for _ in range(12):
+            channel = held.enter_context(target.channel())
+            stop = threading.Event()
+            held.callback(stop.set)
+
+            def requests(stop=stop):
+                yield first
+                stop.wait()
+
+            call = channel.stream_stream(FETCH, response_deserializer=api.FetchResponse.FromString)
+            answers = call(requests(), timeout=60)
+            seen = 0
+            for answer in answers:
+                seen += len(answer.partitions)
+                errors += [found.error for found in answer.partitions if found.HasField("error")]
+                if seen >= 10_000:
+                    break
+        assert errors, "no partition was refused"
+        assert {error.code for error in errors} == {grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
+        assert all(error.HasField("retry") for error in errors)
+    peak.assert_bounded()
+    target.good_request()
+
+
+def test_overload_and_back_to_normal(target):
+    """Producers that send as fast as they can, far more than the broker can store; then silence."""
+    api = target.api
+    deadline = time.monotonic() + (60 if IS_LONG else 15)
+    results, refusals = [0], []
+    one = api.ProduceRequest(batches=[target.batch(value=bytes(200_000), partition=i) for i in range(4)])
+    lock = threading.Lock()
+
+    def flood():
+        def requests():
+            yield api.ProduceRequest(init=api.ProduceInit())
+            while time.monotonic() < deadline:
+                yield one
+
+        with target.channel() as channel:
+            for answer in api.ProducerServiceStub(channel).Produce(requests(), timeout=180):
+                with lock:
+                    results[0] += len(answer.results)
+                    refusals.extend(result.error for result in answer.results if result.HasField("error"))
+
+    with Peak(target) as peak, Neighbour(target, may_reconnect=True) as neighbour:
+        threads = [threading.Thread(target=flood) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(f"{results[0]} batches answered, {len(refusals)} refused")
+        neighbour.assert_served(200)
+    assert results[0] > 0
+    assert all(error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0] and error.HasField("retry")
+               for error in refusals), refusals[:3]
+    peak.assert_bounded()
+    target.good_request()
+    left = target.wait_rss_below(peak.before + MARGIN_BYTES, seconds_max=30)
+    assert left <= peak.before + MARGIN_BYTES, f"{left >> 20} MiB are held long after"
+
+
+def test_one_blocked_partition_among_many_on_one_stream(api, binary, request):
+    """Two of three brokers stand still: what needs them is refused or waits, what does not goes on, on one stream."""
+    cluster = LocalCluster(binary, ROOT / "build" / "hostile" / request.node.name, count=3)
+    try:
+        cluster.start_all()
+        cluster.run("topic", "create", "wide", "--partitions", "12", "--replicas", "3")
+        cluster.run("topic", "create", "narrow", "--partitions", "12", "--replicas", "1")
+        mine = cluster.busiest_leader("wide")
+        target = Target(cluster.brokers[mine], api)
+        wide = next(row["partition"] for row in cluster.partitions("wide") if row["leader_id"] == mine)
+        narrow = [row["partition"] for row in cluster.partitions("narrow") if row["leader_id"] == mine]
+        assert narrow, "this broker leads none of twelve partitions"
+        others = [broker for number, broker in cluster.brokers.items() if number != mine]
+
+        def requests():
+            yield api.ProduceRequest(init=api.ProduceInit())
+            for broker in others:
+                broker.process.send_signal(signal.SIGSTOP)
+            record_batch = api.RecordBatch(records=[api.Record(value=bytes(1000))])
+            for i in range(2000):
+                yield api.ProduceRequest(batches=[
+                    api.ProduceBatch(topic="wide", partition=wide, batch_id=2 * i, batch=record_batch),
+                    api.ProduceBatch(topic="narrow", partition=narrow[i % len(narrow)], batch_id=2 * i + 1,
+                                     batch=record_batch)])
+
+        stored, refused = 0, []
+        with target.channel() as channel:
+            for answer in api.ProducerServiceStub(channel).Produce(requests(), timeout=60):
+                for result in answer.results:
+                    if result.batch_id % 2 == 1:
+                        assert not result.HasField("error"), result
+                        stored += 1
+                    elif result.HasField("error"):
+                        refused.append(result.error.code)
+        assert stored == 2000
+        assert set(refused) <= {grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
+        assert refused, "a partition without a majority stored records"
+    finally:
+        for broker in cluster.brokers.values():
+            if broker.is_running():
+                broker.process.send_signal(signal.SIGCONT)
+        cluster.stop_all()
+
+
+def test_a_connection_that_is_dead_is_closed(api, binary, request):
+    """It answers no ping; the broker gives it up ten seconds after it asked."""
+    with single_broker(api, binary, request, "--client-keepalive-interval", "1s") as target:
+        with Http2(target.address) as dead:
+            assert wait_closed(dead.socket, 30) == "closed"
+        target.good_request()
