@@ -2,26 +2,26 @@
 
 #include <algorithm>
 
-#include <glog/logging.h>
-
 namespace millrace::client::cli {
 
-void Acknowledged::Add(const DeliveryReport& report) {
-  CHECK(report.status.ok()) << report.status;
-  Range& range = ranges_[report.partition.partition];
-  range.records += report.record_count;
-  records_ += report.record_count;
-  const int64_t first = report.base_offset.value();
-  if (first < 0) return;  // stored, too long ago to know where
-  const int64_t last = first + report.record_count - 1;
-  range.first = range.first < 0 ? first : std::min(range.first, first);
-  range.last = std::max(range.last, last);
+void Acknowledged::Add(const Delivery& delivery) {
+  if (!delivery.status.ok()) {
+    if (!has_failed_) first_error_ = delivery.status;
+    has_failed_ = true;
+    return;
+  }
+  Range& range = ranges_[delivery.partition];
+  ++range.records;
+  ++records_;
+  if (delivery.offset < 0) return;  // stored, too long ago to know where
+  range.first = range.first < 0 ? delivery.offset : std::min(range.first, delivery.offset);
+  range.last = std::max(range.last, delivery.offset);
 }
 
 Json Acknowledged::ToJson(const std::string& topic) const {
-  Json json{{"topic", topic}, {"records", records_}, {"partitions", Json::array()}};
+  Json json{{"topic", topic}, {"records", records()}, {"partitions", Json::array()}};
   for (const auto& [partition, range] : ranges_) {
-    json["partitions"].push_back({{"partition", partition.value()},
+    json["partitions"].push_back({{"partition", partition},
                                   {"records", range.records},
                                   {"first_offset", range.first},
                                   {"last_offset", range.last}});
@@ -32,7 +32,7 @@ Json Acknowledged::ToJson(const std::string& topic) const {
 Table Acknowledged::ToTable() const {
   Table table({"PARTITION", "RECORDS", "FIRST", "LAST"});
   for (const auto& [partition, range] : ranges_) {
-    table.Add({std::to_string(partition.value()), std::to_string(range.records),
+    table.Add({std::to_string(partition), std::to_string(range.records),
                std::to_string(range.first), std::to_string(range.last)});
   }
   return table;

@@ -1,24 +1,28 @@
 // What was acknowledged of what a command produced, and where: per partition the number of records
-// and the first and last offset.
+// and the first and last offset; and the first failure.
 //
-// One owner; any thread.
+// Add is called on the client's thread. Meanwhile records() and has_failed() may be asked from
+// another; the rest once nothing is added any more.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <string>
 
 #include "client/cli/output.h"
-#include "client/cpp/producer.h"
+#include "millrace/record.h"
 
 namespace millrace::client::cli {
 
 class Acknowledged {
  public:
-  // Counts a report without an error.
-  void Add(const DeliveryReport& report);
+  void Add(const Delivery& delivery);
   uint64_t records() const { return records_; }
+  bool has_failed() const { return has_failed_; }
 
+  // Ok if nothing failed.
+  const Status& first_error() const { return first_error_; }
   Json ToJson(const std::string& topic) const;
   Table ToTable() const;
 
@@ -28,8 +32,10 @@ class Acknowledged {
     int64_t first = -1;  // -1: not known
     int64_t last = -1;
   };
-  std::map<PartitionId, Range> ranges_;
-  uint64_t records_ = 0;
+  std::map<uint32_t, Range> ranges_;
+  std::atomic<uint64_t> records_{0};
+  std::atomic<bool> has_failed_{false};
+  Status first_error_;
 };
 
 }  // namespace millrace::client::cli

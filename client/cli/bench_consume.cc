@@ -2,48 +2,49 @@
 #include <memory>
 
 #include "client/cli/bench_command.h"
+#include "client/cli/connection.h"
 #include "client/cli/progress.h"
-#include "client/cli/reader.h"
-#include "client/cli/session.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kPollTimeout{100};
+
+Status Read(const BenchOptions& options, Consumer& consumer, const RealClock& clock,
+            BenchResult* result) {
+  Progress progress("bench " + options.topic, options.records);
+  while (result->records < options.records) {
+    ASSIGN_OR_RETURN(const Records records, consumer.Poll(kPollTimeout));
+    const int64_t now_ms = clock.WallMs();
+    for (const ConsumedRecord& record : records) {
+      if (result->records == options.records) break;
+      ++result->records;
+      result->bytes += record.value.value_or("").size();
+      result->latency.Record(std::chrono::milliseconds(now_ms - record.timestamp_ms));
+    }
+    progress.Update(result->records, result->records, clock.Now());
+  }
+  progress.Finish();
+  return {};
+}
+
+}  // namespace
 
 int BenchConsume(const BenchOptions& options) {
-  Session session(options.common);
-  const Status ready = session.Init();
-  if (!ready.ok()) return Fail(ready);
-  Progress progress("bench " + options.topic, options.records);
-  BenchResult result;
-  MonotonicTime started_at{};
-  int64_t now_ms = 0;
-  double cpu_before = 0;
-  const auto finish = [&](const Status& status) {
-    if (!status.ok()) return session.EndWith(status);
-    progress.Finish();
-    result.elapsed = session.clock().Now() - started_at;
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    const RealClock clock;
+    BenchResult result;
+    const MonotonicTime started_at = clock.Now();
+    const double cpu_before = CpuSeconds();
+    ASSIGN_OR_RETURN(
+        const std::unique_ptr<Consumer> consumer,
+        client.OpenConsumer(options.topic, {.open_timeout = options.common.timeout_ms()}));
+    RETURN_IF_ERROR(Read(options, *consumer, clock, &result));
+    result.elapsed = clock.Now() - started_at;
     result.cpu_seconds = CpuSeconds() - cpu_before;
     PrintBench(result, options.common.is_json());
-    session.End(0);
-  };
-  Reader reader(
-      session,
-      {.topic = options.topic,
-       .partition = {},
-       .start = StartAt::Earliest(),
-       .count = options.records,
-       .until_end = false,
-       .timeout = options.common.timeout()},
-      [&](const ReadRecord& read) {
-        if (result.records % 64 == 0) now_ms = session.clock().WallMs();
-        ++result.records;
-        result.bytes += read.record.value.value_or("").size();
-        result.latency.Record(std::chrono::milliseconds(now_ms - read.timestamp_ms));
-      },
-      [&] { progress.Update(result.records, result.records, session.clock().Now()); }, finish);
-  return session.Run([&] {
-    started_at = session.clock().Now();
-    cpu_before = CpuSeconds();
-    reader.Start();
+    return {};
   });
 }
 

@@ -7,6 +7,7 @@
 #include "client/cli/bench_command.h"
 #include "client/cli/cluster_command.h"
 #include "client/cli/common_options.h"
+#include "client/cli/completion_command.h"
 #include "client/cli/consume_command.h"
 #include "client/cli/output.h"
 #include "client/cli/produce_command.h"
@@ -38,6 +39,7 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddConsumeCommand(app, bootstrap, chosen);
   AddClusterCommand(app, bootstrap, chosen);
   AddBenchCommand(app, bootstrap, chosen);
+  AddCompletionCommand(app, chosen);
 }
 
 int Run(int argc, char** argv, const AddCommands& add_commands) {

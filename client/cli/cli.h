@@ -25,7 +25,8 @@ using AddCommands = std::function<void(CLI::App& app, Command* chosen)>;
 // A failure is one line on stderr.
 int Run(int argc, char** argv, const AddCommands& add_commands = {});
 
-// Adds topic, produce, consume, cluster and bench. `bootstrap` is where brokers are unless
+// Adds topic, produce, consume, cluster, bench and completion. `bootstrap` is where brokers are
+// unless
 // --bootstrap says otherwise.
 void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* chosen);
 

@@ -4,54 +4,51 @@
 #include <memory>
 
 #include "client/cli/common_options.h"
+#include "client/cli/connection.h"
 #include "client/cli/output.h"
-#include "client/cli/session.h"
 
 namespace millrace::client::cli {
 namespace {
 
-void PrintCluster(const v1::DescribeClusterResponse& cluster) {
+void PrintCluster(const ClusterDescription& cluster) {
   std::printf("cluster %s  uuid %s  controller %u  topics %u  partitions %u\n",
-              cluster.cluster_name().c_str(), cluster.cluster_uuid().c_str(),
-              cluster.controller_id(), cluster.topic_count(), cluster.partition_count());
+              cluster.name.c_str(), cluster.uuid.c_str(), cluster.controller_id,
+              cluster.topic_count, cluster.partition_count);
   Table table({"BROKER", "ADDRESS", "ALIVE", "LEADS", "HOLDS"});
-  for (const v1::Broker& broker : cluster.brokers()) {
-    table.Add({std::to_string(broker.broker_id()), broker.address(),
-               broker.is_alive() ? "yes" : "no", std::to_string(broker.leader_count()),
-               std::to_string(broker.replica_count())});
+  for (const BrokerDescription& broker : cluster.brokers) {
+    table.Add({std::to_string(broker.broker_id), broker.address, broker.is_alive ? "yes" : "no",
+               std::to_string(broker.leader_count), std::to_string(broker.replica_count)});
   }
   table.Print();
 }
 
-Json ClusterToJson(const v1::DescribeClusterResponse& cluster) {
-  Json json{
-      {"cluster_name", cluster.cluster_name()},       {"cluster_uuid", cluster.cluster_uuid()},
-      {"controller_id", cluster.controller_id()},     {"topic_count", cluster.topic_count()},
-      {"partition_count", cluster.partition_count()}, {"brokers", Json::array()}};
-  for (const v1::Broker& broker : cluster.brokers()) {
-    json["brokers"].push_back({{"broker_id", broker.broker_id()},
-                               {"address", broker.address()},
-                               {"is_alive", broker.is_alive()},
-                               {"leader_count", broker.leader_count()},
-                               {"replica_count", broker.replica_count()}});
+Json ClusterToJson(const ClusterDescription& cluster) {
+  Json json{{"cluster_name", cluster.name},
+            {"cluster_uuid", cluster.uuid},
+            {"controller_id", cluster.controller_id},
+            {"topic_count", cluster.topic_count},
+            {"partition_count", cluster.partition_count},
+            {"brokers", Json::array()}};
+  for (const BrokerDescription& broker : cluster.brokers) {
+    json["brokers"].push_back({{"broker_id", broker.broker_id},
+                               {"address", broker.address},
+                               {"is_alive", broker.is_alive},
+                               {"leader_count", broker.leader_count},
+                               {"replica_count", broker.replica_count}});
   }
   return json;
 }
 
 int Describe(const CommonOptions& options) {
-  return RunOnce(options, [&](Session& session) {
-    session.client().DescribeCluster(options.timeout(),
-                                     [&](Result<v1::DescribeClusterResponse> response) {
-                                       if (!response.ok()) {
-                                         return session.EndWith(response.status());
-                                       }
-                                       if (options.is_json()) {
-                                         PrintJson(ClusterToJson(*response));
-                                       } else {
-                                         PrintCluster(*response);
-                                       }
-                                       session.End(0);
-                                     });
+  return RunConnected(options, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const ClusterDescription cluster,
+                     client.admin().DescribeCluster(options.timeout_ms()));
+    if (options.is_json()) {
+      PrintJson(ClusterToJson(cluster));
+    } else {
+      PrintCluster(cluster);
+    }
+    return {};
   });
 }
 

@@ -17,6 +17,7 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_seconds, "Seconds to wait for the cluster")
       ->check(CLI::PositiveNumber)
+      ->each([options](const std::string&) { options->has_timeout = true; })
       ->capture_default_str();
 }
 

@@ -3,6 +3,8 @@
 // On main's thread.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,9 +21,15 @@ struct CommonOptions {
   std::string bootstrap;
   std::string output;
   double timeout_seconds = 30;
+  bool has_timeout = false;  // it was given
 
   bool is_json() const { return output == "json"; }
   Duration timeout() const { return Duration(static_cast<int64_t>(timeout_seconds * 1e6)); }
+  // The same, at least one.
+  std::chrono::milliseconds timeout_ms() const {
+    return std::max(std::chrono::ceil<std::chrono::milliseconds>(timeout()),
+                    std::chrono::milliseconds(1));
+  }
 };
 
 // Adds --bootstrap, --timeout and -o with the `formats`, of which the first is the default.

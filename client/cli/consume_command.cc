@@ -1,18 +1,21 @@
 #include "client/cli/consume_command.h"
 
-#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "client/cli/common_options.h"
+#include "client/cli/connection.h"
 #include "client/cli/output.h"
-#include "client/cli/reader.h"
-#include "client/cli/session.h"
+#include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
 namespace {
+
+// How soon an interrupt is noticed.
+constexpr std::chrono::milliseconds kPollTimeout{100};
 
 struct ConsumeOptions {
   CommonOptions common;
@@ -29,15 +32,15 @@ class LineWriter {
  public:
   explicit LineWriter(const ConsumeOptions& options) : options_(options) {}
 
-  void Write(const ReadRecord& read) {
+  void Write(const ConsumedRecord& record) {
     if (options_.common.is_json()) {
-      WriteJson(read);
+      WriteJson(record);
     } else {
       if (options_.common.output == "key-value") {
-        lines_ += read.record.key.value_or("");
+        lines_ += record.key.value_or("");
         lines_ += options_.key_separator;
       }
-      lines_ += read.record.value.value_or("");
+      lines_ += record.value.value_or("");
     }
     lines_ += '\n';
     if (lines_.size() >= kFlushBytes) Flush();
@@ -55,17 +58,15 @@ class LineWriter {
  private:
   static constexpr size_t kFlushBytes = 64 << 10;
 
-  void WriteJson(const ReadRecord& read) {
-    Json json{{"partition", read.partition.value()},
-              {"offset", read.offset.value()},
-              {"timestamp_ms", read.timestamp_ms}};
-    SetBytes(&json, "key", read.record.key);
-    SetBytes(&json, "value", read.record.value);
-    if (read.record.header_count > 0) {
+  void WriteJson(const ConsumedRecord& record) {
+    Json json{{"partition", record.partition},
+              {"offset", record.offset},
+              {"timestamp_ms", record.timestamp_ms}};
+    SetBytes(&json, "key", record.key);
+    SetBytes(&json, "value", record.value);
+    if (!record.headers.empty()) {
       Json& headers = json["headers"] = Json::array();
-      HeaderIterator iterator(read.record);
-      HeaderView header;
-      while (iterator.Next(&header)) {
+      for (const Header& header : record.headers) {
         Json row{{"key", std::string(header.key)}};
         SetBytes(&row, "value", header.value);
         headers.push_back(std::move(row));
@@ -79,45 +80,43 @@ class LineWriter {
   Status status_;
 };
 
+// Prints records until the plan is fulfilled or someone interrupts.
+Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writer) {
+  uint64_t printed = 0;
+  while (!IsInterrupted() && !consumer.at_end()) {
+    ASSIGN_OR_RETURN(const Records records, consumer.Poll(kPollTimeout));
+    for (const ConsumedRecord& record : records) {
+      writer->Write(record);
+      if (++printed == options.count) return {};
+    }
+    writer->Flush();
+    RETURN_IF_ERROR(writer->status());
+  }
+  return {};
+}
+
 int Consume(const ConsumeOptions& options) {
-  const Result<StartAt> start = ParseStart(options.from);
-  if (!start.ok()) return Fail(start.status());
-  Session session(options.common);
-  const Status ready = session.Init();
-  if (!ready.ok()) return Fail(ready);
-  LineWriter writer(options);
-  Reader reader(
-      session,
-      {.topic = options.topic,
-       .partition = options.partition,
-       .start = *start,
-       .count = options.count,
-       .until_end = options.until_end,
-       .timeout = options.common.timeout()},
-      [&](const ReadRecord& read) { writer.Write(read); },
-      [&] {
-        writer.Flush();
-        if (!writer.status().ok()) session.EndWith(writer.status());
-      },
-      [&](const Status& status) {
-        if (!status.ok()) return session.EndWith(status);
-        session.End(0);
-      });
-  return session.Run([&] { reader.Start(); }, [&] { reader.Stop(); });
+  const Result<Position> start = ParsePosition(options.from);
+  if (!start.ok()) {
+    return Fail(InvalidArgument("--from " + std::string(start.status().message())));
+  }
+  CatchSignals();
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ConsumerOptions consumer_options{.start = *start,
+                                     .stop_at_end = options.until_end,
+                                     .open_timeout = options.common.timeout_ms()};
+    if (options.partition) consumer_options.partitions = {*options.partition};
+    ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
+                     client.OpenConsumer(options.topic, consumer_options));
+    LineWriter writer(options);
+    const Status printed = Print(options, *consumer, &writer);
+    writer.Flush();
+    RETURN_IF_ERROR(printed);
+    return writer.status();
+  });
 }
 
 }  // namespace
-
-Result<StartAt> ParseStart(const std::string& text) {
-  if (text == "earliest") return StartAt::Earliest();
-  if (text == "latest") return StartAt::Latest();
-  int64_t offset = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), offset);
-  if (error != std::errc() || end != text.data() + text.size() || offset < 0) {
-    return InvalidArgument("--from " + text + " is not earliest, latest or an offset");
-  }
-  return StartAt::At(Offset(offset));
-}
 
 void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
   auto options = std::make_shared<ConsumeOptions>();
@@ -125,7 +124,9 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   CLI::App* consume = app.add_subcommand("consume", "Print records");
   consume->add_option("TOPIC", options->topic, "The topic")->required();
   consume->add_option("--partition", options->partition, "One partition; all if not given");
-  consume->add_option("--from", options->from, "earliest, latest or an offset")
+  consume
+      ->add_option("--from", options->from,
+                   "earliest, latest, an offset, an RFC 3339 time, or @MILLISECONDS since 1970")
       ->capture_default_str();
   consume->add_option("--count", options->count, "Stop after so many records");
   consume->add_flag("--until-end", options->until_end,

@@ -67,6 +67,11 @@ LineSource::Outcome LineSource::Fill() {
   return kLine;
 }
 
+void LineSource::Wait(std::chrono::milliseconds timeout) const {
+  pollfd wait{.fd = fd_, .events = POLLIN, .revents = 0};
+  poll(&wait, 1, static_cast<int>(timeout.count()));
+}
+
 LineSource::Outcome LineSource::Next(std::string_view* line) {
   while (true) {
     const size_t end = buffer_.find('\n', scanned_);

@@ -8,6 +8,7 @@
 //   ... }
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,6 +31,8 @@ class LineSource {
   // longer than kLineBytesMax fails; error() says why.
   Outcome Next(std::string_view* line);
   const Status& error() const { return error_; }
+  // Waits until there may be something to read, up to `timeout`.
+  void Wait(std::chrono::milliseconds timeout) const;
 
   // 0 if it is no regular file.
   uint64_t total_bytes() const { return total_bytes_; }

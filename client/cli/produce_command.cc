@@ -1,25 +1,27 @@
 #include "client/cli/produce_command.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "client/cli/acknowledged.h"
 #include "client/cli/common_options.h"
+#include "client/cli/connection.h"
 #include "client/cli/line_source.h"
 #include "client/cli/progress.h"
 #include "client/cli/record_key.h"
-#include "client/cli/session.h"
-#include "client/cpp/producer_client.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
 namespace {
 
-// When stdin has nothing, it is asked again so much later.
-constexpr Duration kInputInterval = std::chrono::milliseconds(5);
-// Lines sent before the loop gets its turn.
-constexpr int kLinesPerTurn = 1000;
+// How soon an interrupt, a failure or progress is noticed while there is nothing else to do.
+constexpr std::chrono::milliseconds kLookInterval{100};
+// Lines sent before the same is looked at.
+constexpr int kLinesPerLook = 1000;
 
 struct ProduceOptions {
   CommonOptions common;
@@ -27,108 +29,30 @@ struct ProduceOptions {
   std::string file;
   KeyRule key;
   std::optional<uint32_t> partition;
+  std::string compression = "none";
 };
 
 // Reads lines, sends them, and reports what became of them.
 class Loader {
  public:
-  Loader(Session& session, const ProduceOptions& options, LineSource lines)
-      : session_(session),
-        options_(options),
+  Loader(const ProduceOptions& options, LineSource lines)
+      : options_(options),
         lines_(std::move(lines)),
-        progress_(options.topic, lines_.total_bytes()),
-        producer_(session.client(), options.topic, {},
-                  {.on_report = [this](const DeliveryReport& report) { OnReport(report); },
+        progress_(options.topic, lines_.total_bytes()) {}
 
-                   .on_room =
-                       [this] {
-                         if (!is_feed_planned_) Feed();
-                       }}) {}
-
-  void Start() {
-    producer_.Open(options_.common.timeout(), [this](const Status& status) {
-      if (!status.ok()) return session_.EndWith(status);
-      Feed();
-    });
-  }
-
-  // Sends no more, and ends once everything that was sent is answered.
-  void Stop() {
-    is_input_done_ = true;
-    if (!is_flushing_) Flush();
-  }
-
- private:
-  void Feed() {
-    for (int i = 0; i < kLinesPerTurn; ++i) {
-      if (is_input_done_ || !producer_.has_room()) return;
-      std::string_view line;
-      switch (lines_.Next(&line)) {
-        case LineSource::kLine: {
-          ++line_number_;
-          const Status sent = SendLine(line);
-          if (!sent.ok()) return Abort(sent.With("line " + std::to_string(line_number_)));
-          break;
-        }
-        case LineSource::kNothingYet:
-          return FeedAfter(kInputInterval);
-        case LineSource::kEnd:
-          return Stop();
-        case LineSource::kFailed:
-          return Abort(lines_.error());
-      }
+  // The first error, if there was one, once everything that was sent is answered.
+  Status Run(Producer* producer) {
+    const Status fed = Feed(producer);
+    while (producer->unanswered_records() > 0 && !acknowledged_.has_failed()) {
+      const Status flushed = producer->Flush(kLookInterval);
+      Look();
+      if (flushed.ok()) break;
     }
-    FeedAfter(Duration(0));
+    return fed;
   }
 
-  void FeedAfter(Duration delay) {
-    is_feed_planned_ = true;
-    const auto feed = [this] {
-      is_feed_planned_ = false;
-      Feed();
-    };
-    if (delay == Duration(0)) {
-      session_.loop().Post(feed);
-    } else {
-      session_.loop().RunAfter(delay, feed);
-    }
-  }
-
-  Status SendLine(std::string_view line) {
-    ASSIGN_OR_RETURN(const LineRecord record, ParseLine(line, options_.key));
-    NewRecord fields;
-    if (record.key) fields.key = *record.key;
-    fields.value = record.value;
-    fields.timestamp_ms = session_.clock().WallMs();
-    std::optional<PartitionId> partition;
-    if (options_.partition) partition = PartitionId(*options_.partition);
-    return producer_.Send(fields, partition).status();
-  }
-
-  void OnReport(const DeliveryReport& report) {
-    if (report.status.ok()) {
-      acknowledged_.Add(report);
-    } else if (first_error_.ok()) {
-      first_error_ = report.status;
-      is_input_done_ = true;
-      session_.loop().Post([this] { Finish(); });
-    }
-    progress_.Update(lines_.bytes_read(), acknowledged_.records(), session_.clock().Now());
-  }
-
-  // The input is at fault: what was sent before is awaited, then the error stands.
-  void Abort(const Status& error) {
-    if (first_error_.ok()) first_error_ = error;
-    Stop();
-  }
-
-  void Flush() {
-    is_flushing_ = true;
-    producer_.Flush([this] { Finish(); });
-  }
-
-  void Finish() {
-    if (session_.has_ended()) return;
+  // After the producer is gone: no report is under way.
+  Status Finish(const Status& run) {
     progress_.Finish();
     if (options_.common.is_json()) {
       PrintJson(acknowledged_.ToJson(options_.topic));
@@ -138,35 +62,84 @@ class Loader {
       acknowledged_.ToTable().Print();
     }
     std::fflush(stdout);
-    if (!first_error_.ok()) return session_.EndWith(first_error_);
-    session_.End(0);
+    return run.ok() ? acknowledged_.first_error() : run;
   }
 
-  Session& session_;
+ private:
+  Status Feed(Producer* producer) {
+    for (int until_look = 0;; --until_look) {
+      if (until_look <= 0) {
+        if (IsInterrupted() || acknowledged_.has_failed()) return {};
+        Look();
+        until_look = kLinesPerLook;
+      }
+      std::string_view line;
+      switch (lines_.Next(&line)) {
+        case LineSource::kLine: {
+          ++line_number_;
+          const Status sent = SendLine(line, producer);
+          if (!sent.ok()) return sent.With("line " + std::to_string(line_number_));
+          break;
+        }
+        case LineSource::kNothingYet:
+          lines_.Wait(kLookInterval);
+          until_look = 0;
+          break;
+        case LineSource::kEnd:
+          return {};
+        case LineSource::kFailed:
+          return lines_.error();
+      }
+    }
+  }
+
+  Status SendLine(std::string_view line, Producer* producer) {
+    ASSIGN_OR_RETURN(const LineRecord parsed, ParseLine(line, options_.key));
+    Record record{
+        .value = parsed.value, .timestamp_ms = clock_.WallMs(), .partition = options_.partition};
+    if (parsed.key) record.key = *parsed.key;
+    return producer->Send(record,
+                          [this](const Delivery& delivery) { acknowledged_.Add(delivery); });
+  }
+
+  void Look() { progress_.Update(lines_.bytes_read(), acknowledged_.records(), clock_.Now()); }
+
   const ProduceOptions& options_;
+  const RealClock clock_;
   LineSource lines_;
   Progress progress_;
-  ProducerClient producer_;
   Acknowledged acknowledged_;
   uint64_t line_number_ = 0;
-  Status first_error_;
-  bool is_feed_planned_ = false;
-  bool is_input_done_ = false;
-  bool is_flushing_ = false;
 };
+
+ProducerOptions ToProducerOptions(const ProduceOptions& options, Compression compression) {
+  ProducerOptions producer;
+  producer.compression = compression;
+  producer.open_timeout = options.common.timeout_ms();
+  // Who asks for less than the usual patience gets it; records are not given up sooner by default.
+  if (options.common.has_timeout) {
+    producer.delivery_timeout = options.common.timeout_ms();
+    producer.send_timeout = options.common.timeout_ms();
+  } else {
+    producer.send_timeout = producer.delivery_timeout;
+  }
+  return producer;
+}
 
 int Produce(const ProduceOptions& options) {
   Result<LineSource> lines = LineSource::Open(options.file);
   if (!lines.ok()) return Fail(lines.status());
-  Session session(options.common);
-  const Status ready = session.Init();
-  if (!ready.ok()) return Fail(ready);
-  Loader loader(session, options, std::move(lines).value());
-  bool is_stopping = false;
-  return session.Run([&] { loader.Start(); },
-                     [&] {
-                       if (!std::exchange(is_stopping, true)) loader.Stop();
-                     });
+  const Result<Compression> compression = ParseCompression(options.compression);
+  if (!compression.ok()) return Fail(compression.status().With("--compression"));
+  CatchSignals();
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(std::unique_ptr<Producer> producer,
+                     client.OpenProducer(options.topic, ToProducerOptions(options, *compression)));
+    Loader loader(options, std::move(lines).value());
+    const Status run = loader.Run(producer.get());
+    producer.reset();
+    return loader.Finish(run);
+  });
 }
 
 }  // namespace
@@ -184,6 +157,9 @@ void AddProduceCommand(CLI::App& app, const std::string& bootstrap, Command* cho
                    "A line is a JSON object, and this field of it the key")
       ->excludes(separator);
   produce->add_option("--partition", options->partition, "Where all records go, whatever the key");
+  produce->add_option("--compression", options->compression, "none, gzip, snappy, lz4 or zstd")
+      ->check(CLI::IsMember({"none", "gzip", "snappy", "lz4", "zstd"}))
+      ->capture_default_str();
   AddCommonOptions(produce, {"table", "json"}, &options->common);
   Choose(produce, options, chosen, &Produce);
 }

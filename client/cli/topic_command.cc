@@ -3,11 +3,13 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "client/cli/common_options.h"
-#include "client/cli/session.h"
+#include "client/cli/connection.h"
+#include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -18,147 +20,174 @@ struct TopicOptions {
   uint32_t partition_count = 0;
   uint32_t replication_factor = 0;
   std::vector<std::string> settings;
+  std::string at;
 };
 
-// "key=value" pairs into a request; INVALID_ARGUMENT naming the one that is none.
-Status ParseSettings(const std::vector<std::string>& settings, v1::CreateTopicRequest* request) {
+using Ranges = std::vector<OffsetRange>;
+
+// "key=value" pairs; INVALID_ARGUMENT naming the one that is none.
+Result<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> parsed;
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0) {
       return InvalidArgument("--set " + setting + " is not KEY=VALUE");
     }
-    (*request->mutable_settings())[setting.substr(0, equals)] = setting.substr(equals + 1);
+    parsed[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
-  return {};
+  return parsed;
 }
 
 int Create(const TopicOptions& options) {
-  v1::CreateTopicRequest request;
-  request.set_name(options.name);
-  request.set_partition_count(options.partition_count);
-  request.set_replication_factor(options.replication_factor);
-  const Status settings = ParseSettings(options.settings, &request);
-  if (!settings.ok()) return Fail(settings);
-  return RunOnce(options.common, [&](Session& session) {
-    session.client().CreateTopic(
-        request, options.common.timeout(), [&](Result<v1::CreateTopicResponse> response) {
-          if (!response.ok()) return session.EndWith(response.status());
-          const v1::Topic& topic = response->topic();
-          if (options.common.is_json()) {
-            PrintJson(TopicToJson(topic, nullptr));
-          } else {
-            std::printf("created topic %s: %d partitions, %u replicas\n", topic.name().c_str(),
-                        topic.partitions_size(), topic.replication_factor());
-          }
-          session.End(0);
-        });
+  const auto settings = ParseSettings(options.settings);
+  if (!settings.ok()) return Fail(settings.status());
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const TopicDescription topic,
+                     client.admin().CreateTopic({.name = options.name,
+                                                 .partition_count = options.partition_count,
+                                                 .replication_factor = options.replication_factor,
+                                                 .settings = *settings},
+                                                options.common.timeout_ms()));
+    if (options.common.is_json()) {
+      PrintJson(TopicToJson(topic, {}));
+    } else {
+      std::printf("created topic %s: %zu partitions, %u replicas\n", topic.name.c_str(),
+                  topic.partitions.size(), topic.replication_factor);
+    }
+    return {};
   });
 }
 
 int Delete(const TopicOptions& options) {
-  v1::DeleteTopicRequest request;
-  request.set_name(options.name);
-  return RunOnce(options.common, [&](Session& session) {
-    session.client().DeleteTopic(
-        request, options.common.timeout(), [&](Result<v1::DeleteTopicResponse> response) {
-          if (!response.ok()) return session.EndWith(response.status());
-          if (options.common.is_json()) {
-            PrintJson({{"name", options.name}, {"topic_id", response->topic_id()}});
-          } else {
-            std::printf("deleted topic %s\n", options.name.c_str());
-          }
-          session.End(0);
-        });
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const uint64_t id,
+                     client.admin().DeleteTopic(options.name, options.common.timeout_ms()));
+    if (options.common.is_json()) {
+      PrintJson({{"name", options.name}, {"topic_id", id}});
+    } else {
+      std::printf("deleted topic %s\n", options.name.c_str());
+    }
+    return {};
   });
 }
 
-void PrintTopics(const v1::DescribeTopicsResponse& response, bool is_json) {
+void PrintTopics(const std::vector<TopicDescription>& topics, bool is_json) {
   if (is_json) {
-    Json topics = Json::array();
-    for (const v1::Topic& topic : response.topics()) topics.push_back(TopicToJson(topic, nullptr));
-    return PrintJson({{"topics", std::move(topics)}});
+    Json json = Json::array();
+    for (const TopicDescription& topic : topics) json.push_back(TopicToJson(topic, {}));
+    return PrintJson({{"topics", std::move(json)}});
   }
   Table table({"TOPIC", "PARTITIONS", "REPLICAS", "ID"});
-  for (const v1::Topic& topic : response.topics()) {
-    table.Add({topic.name(), std::to_string(topic.partitions_size()),
-               std::to_string(topic.replication_factor()), std::to_string(topic.topic_id())});
+  for (const TopicDescription& topic : topics) {
+    table.Add({topic.name, std::to_string(topic.partitions.size()),
+               std::to_string(topic.replication_factor), std::to_string(topic.topic_id)});
   }
   table.Print();
 }
 
 int List(const TopicOptions& options) {
-  return RunOnce(options.common, [&](Session& session) {
-    session.client().DescribeTopics({}, options.common.timeout(),
-                                    [&](Result<v1::DescribeTopicsResponse> response) {
-                                      if (!response.ok()) {
-                                        return session.EndWith(response.status());
-                                      }
-                                      PrintTopics(*response, options.common.is_json());
-                                      session.End(0);
-                                    });
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const std::vector<TopicDescription> topics,
+                     client.admin().ListTopics(options.common.timeout_ms()));
+    PrintTopics(topics, options.common.is_json());
+    return {};
   });
 }
 
-const v1::PartitionOffsets* FindOffsets(const v1::ListOffsetsResponse* offsets,
-                                        uint32_t partition) {
-  if (offsets == nullptr) return nullptr;
-  for (const v1::PartitionOffsets& found : offsets->partitions()) {
-    if (found.partition() == partition && !found.has_error()) return &found;
+const OffsetRange* FindOffsets(const Ranges& offsets, uint32_t partition) {
+  for (const OffsetRange& found : offsets) {
+    if (found.partition == partition && found.status.ok()) return &found;
   }
   return nullptr;
 }
 
-std::string JoinIds(const google::protobuf::RepeatedField<uint32_t>& ids) {
+std::string JoinIds(const std::vector<uint32_t>& ids) {
   std::string text;
   for (const uint32_t id : ids) text += (text.empty() ? "" : ",") + std::to_string(id);
   return text;
 }
 
-void PrintTopic(const v1::Topic& topic, const v1::ListOffsetsResponse* offsets) {
-  std::printf("topic %s  id %llu  replicas %u\n", topic.name().c_str(),
-              static_cast<unsigned long long>(topic.topic_id()), topic.replication_factor());
-  const std::map<std::string, std::string> settings(topic.settings().begin(),
-                                                    topic.settings().end());
-  for (const auto& [key, value] : settings) std::printf("%s = %s\n", key.c_str(), value.c_str());
+void PrintTopic(const TopicDescription& topic, const Ranges& offsets) {
+  std::printf("topic %s  id %llu  replicas %u\n", topic.name.c_str(),
+              static_cast<unsigned long long>(topic.topic_id), topic.replication_factor);
+  for (const auto& [key, value] : topic.settings) {
+    std::printf("%s = %s\n", key.c_str(), value.c_str());
+  }
   Table table({"PARTITION", "LEADER", "EPOCH", "REPLICAS", "START", "END"});
-  for (const v1::Partition& partition : topic.partitions()) {
-    const v1::PartitionOffsets* at = FindOffsets(offsets, partition.partition());
-    table.Add({std::to_string(partition.partition()),
-               partition.leader_id() == 0 ? "none" : std::to_string(partition.leader_id()),
-               std::to_string(partition.leader_epoch()), JoinIds(partition.replica_ids()),
-               at == nullptr ? "-" : std::to_string(at->log_start_offset()),
-               at == nullptr ? "-" : std::to_string(at->high_watermark())});
+  for (const PartitionDescription& partition : topic.partitions) {
+    const OffsetRange* at = FindOffsets(offsets, partition.partition);
+    table.Add({std::to_string(partition.partition),
+               partition.leader_id == 0 ? "none" : std::to_string(partition.leader_id),
+               std::to_string(partition.leader_epoch), JoinIds(partition.replica_ids),
+               at == nullptr ? "-" : std::to_string(at->start),
+               at == nullptr ? "-" : std::to_string(at->end)});
   }
   table.Print();
 }
 
-void DescribeWithOffsets(Session& session, const TopicOptions& options, const v1::Topic& topic) {
-  v1::ListOffsetsRequest request;
-  request.set_topic(options.name);
-  session.client().ListOffsets(
-      request, options.common.timeout(), [&, topic](Result<v1::ListOffsetsResponse> response) {
-        const v1::ListOffsetsResponse* offsets = response.ok() ? &*response : nullptr;
-        if (options.common.is_json()) {
-          PrintJson(TopicToJson(topic, offsets));
-        } else {
-          PrintTopic(topic, offsets);
-        }
-        session.End(0);
-      });
+int Describe(const TopicOptions& options) {
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const TopicDescription topic,
+                     client.admin().DescribeTopic(options.name, options.common.timeout_ms()));
+    const Result<Ranges> offsets =
+        client.admin().ListOffsets(options.name, {}, options.common.timeout_ms());
+    // The topic is there, if not all of its leaders.
+    const Ranges known = offsets.ok() ? *offsets : Ranges();
+    if (options.common.is_json()) {
+      PrintJson(TopicToJson(topic, known));
+    } else {
+      PrintTopic(topic, known);
+    }
+    return {};
+  });
 }
 
-int Describe(const TopicOptions& options) {
-  v1::DescribeTopicsRequest request;
-  request.add_names(options.name);
-  return RunOnce(options.common, [&](Session& session) {
-    session.client().DescribeTopics(
-        request, options.common.timeout(), [&](Result<v1::DescribeTopicsResponse> response) {
-          if (!response.ok()) return session.EndWith(response.status());
-          if (response->topics().empty()) {
-            return session.EndWith(Internal("the broker's answer has no topic"));
-          }
-          DescribeWithOffsets(session, options, response->topics(0));
-        });
+void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
+  if (options.common.is_json()) {
+    Json json{{"name", options.name}, {"partitions", Json::array()}};
+    for (const OffsetRange& range : offsets) {
+      Json row{{"partition", range.partition}};
+      if (range.status.ok()) {
+        row["log_start_offset"] = range.start;
+        row["high_watermark"] = range.end;
+        if (range.at_timestamp) row["timestamp_offset"] = *range.at_timestamp;
+      } else {
+        row["error"] = range.status.ToString();
+      }
+      json["partitions"].push_back(std::move(row));
+    }
+    return PrintJson(json);
+  }
+  Table table(options.at.empty() ? std::vector<std::string>{"PARTITION", "START", "END"}
+                                 : std::vector<std::string>{"PARTITION", "START", "END", "AT"});
+  for (const OffsetRange& range : offsets) {
+    const bool ok = range.status.ok();
+    std::vector<std::string> row{std::to_string(range.partition),
+                                 ok ? std::to_string(range.start) : "-",
+                                 ok ? std::to_string(range.end) : "-"};
+    if (!options.at.empty()) {
+      row.push_back(range.at_timestamp ? std::to_string(*range.at_timestamp) : "-");
+    }
+    table.Add(std::move(row));
+  }
+  table.Print();
+}
+
+int Offsets(const TopicOptions& options) {
+  std::optional<int64_t> at;
+  if (!options.at.empty()) {
+    const Result<int64_t> time = ParseTime(options.at);
+    if (!time.ok()) return Fail(InvalidArgument("--at " + std::string(time.status().message())));
+    at = *time;
+  }
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const Ranges offsets,
+                     client.admin().ListOffsets(options.name, at, options.common.timeout_ms()));
+    PrintOffsets(options, offsets);
+    for (const OffsetRange& range : offsets) {
+      RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
+    }
+    return {};
   });
 }
 
@@ -172,24 +201,22 @@ CLI::App* AddAction(CLI::App* topic, const char* name, const char* help,
 
 }  // namespace
 
-Json TopicToJson(const v1::Topic& topic, const v1::ListOffsetsResponse* offsets) {
-  Json json{{"name", topic.name()},
-            {"topic_id", topic.topic_id()},
-            {"replication_factor", topic.replication_factor()}};
+Json TopicToJson(const TopicDescription& topic, const std::vector<OffsetRange>& offsets) {
+  Json json{{"name", topic.name},
+            {"topic_id", topic.topic_id},
+            {"replication_factor", topic.replication_factor}};
   json["settings"] = Json::object();
-  const std::map<std::string, std::string> settings(topic.settings().begin(),
-                                                    topic.settings().end());
-  for (const auto& [key, value] : settings) json["settings"][key] = value;
+  for (const auto& [key, value] : topic.settings) json["settings"][key] = value;
   json["partitions"] = Json::array();
-  for (const v1::Partition& partition : topic.partitions()) {
-    Json row{{"partition", partition.partition()},
-             {"leader_id", partition.leader_id()},
-             {"leader_epoch", partition.leader_epoch()},
+  for (const PartitionDescription& partition : topic.partitions) {
+    Json row{{"partition", partition.partition},
+             {"leader_id", partition.leader_id},
+             {"leader_epoch", partition.leader_epoch},
              {"replica_ids", Json::array()}};
-    for (const uint32_t id : partition.replica_ids()) row["replica_ids"].push_back(id);
-    if (const v1::PartitionOffsets* at = FindOffsets(offsets, partition.partition())) {
-      row["log_start_offset"] = at->log_start_offset();
-      row["high_watermark"] = at->high_watermark();
+    for (const uint32_t id : partition.replica_ids) row["replica_ids"].push_back(id);
+    if (const OffsetRange* at = FindOffsets(offsets, partition.partition)) {
+      row["log_start_offset"] = at->start;
+      row["high_watermark"] = at->end;
     }
     json["partitions"].push_back(std::move(row));
   }
@@ -217,6 +244,13 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   auto describe_options = make();
   Choose(AddAction(topic, "describe", "Show a topic's partitions", describe_options, true),
          describe_options, chosen, &Describe);
+  auto offsets_options = make();
+  CLI::App* offsets = AddAction(topic, "offsets", "Show where each partition begins and ends",
+                                offsets_options, true);
+  offsets->add_option("--at", offsets_options->at,
+                      "Also the first offset that is not older than this RFC 3339 time or "
+                      "@MILLISECONDS since 1970");
+  Choose(offsets, offsets_options, chosen, &Offsets);
   auto delete_options = make();
   Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, true),
          delete_options, chosen, &Delete);

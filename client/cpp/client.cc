@@ -5,6 +5,9 @@
 
 #include <glog/logging.h>
 
+#include "client/cpp/error.h"
+#include "client/cpp/retry.h"
+
 namespace millrace::client {
 namespace {
 
@@ -13,6 +16,17 @@ constexpr Duration kRefreshRowEnds = std::chrono::seconds(2);
 constexpr Duration kRefreshTimeout = std::chrono::seconds(5);
 // How long OpenTopic believes that a broker has only not heard of the topic yet.
 constexpr Duration kNewTopicGrace = std::chrono::milliseconds(300);
+
+// How soon leaders that were away are asked again for their offsets.
+constexpr Duration kOffsetsRetry = std::chrono::milliseconds(50);
+
+Status FirstError(const v1::ListOffsetsResponse& response) {
+  for (const v1::PartitionOffsets& offsets : response.partitions()) {
+    if (!offsets.has_error()) continue;
+    return FromError(offsets.error()).With("partition " + std::to_string(offsets.partition()));
+  }
+  return {};
+}
 
 Bytes Serialize(const google::protobuf::MessageLite& message) {
   return Bytes::Own(message.SerializeAsString());
@@ -76,7 +90,10 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
     return call->done(std::move(result));
   }
   ++next_address_;
-  const Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
+  Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
+  if (const std::optional<int64_t> after = result.status().retry_after_ms()) {
+    delay = std::max<Duration>(delay, std::chrono::milliseconds(*after));
+  }
   if (clock().Now() + delay >= call->deadline) return call->done(std::move(result));
   executor().RunAfter(delay, [this, call = std::move(call), alive = is_alive_]() mutable {
     if (*alive) Try(std::move(call));
@@ -117,6 +134,31 @@ void Client::DescribeTopics(const v1::DescribeTopicsRequest& request, Duration t
 void Client::DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done) {
   Invoke<v1::DescribeClusterResponse>("/millrace.v1.MetadataService/DescribeCluster",
                                       v1::DescribeClusterRequest(), timeout, std::move(done));
+}
+
+void Client::GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done) {
+  Invoke<v1::GetServerInfoResponse>("/millrace.v1.MetadataService/GetServerInfo",
+                                    v1::GetServerInfoRequest(), timeout, std::move(done));
+}
+
+void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
+                            ResponseDone<v1::ListOffsetsResponse> done) {
+  const MonotonicTime deadline = clock().Now() + timeout;
+  ListOffsets(request, timeout,
+              [this, request, deadline, done = std::move(done),
+               alive = is_alive_](Result<v1::ListOffsetsResponse> response) mutable {
+                if (!*alive || !response.ok()) return done(std::move(response));
+                const Status error = FirstError(*response);
+                if (error.ok()) return done(std::move(response));
+                const Duration left = deadline - clock().Now() - kOffsetsRetry;
+                if (!MayHeal(error, Duration(0), Duration(0)) || left <= Duration(0)) {
+                  return done(error);
+                }
+                executor().RunAfter(kOffsetsRetry,
+                                    [this, request, left, done = std::move(done), alive]() mutable {
+                                      if (*alive) ListAllOffsets(request, left, std::move(done));
+                                    });
+              });
 }
 
 void Client::ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,

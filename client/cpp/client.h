@@ -67,9 +67,14 @@ class Client {
                    ResponseDone<v1::DeleteTopicResponse> done);
   void DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                       ResponseDone<v1::DescribeTopicsResponse> done);
+  void GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done);
   void DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done);
   void ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                    ResponseDone<v1::ListOffsetsResponse> done);
+  // The same, asked again until every partition has answered: the first error that does not heal
+  // within `timeout` is the answer for all.
+  void ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
+                      ResponseDone<v1::ListOffsetsResponse> done);
   void InitProducer(const v1::InitProducerRequest& request, Duration timeout,
                     ResponseDone<v1::InitProducerResponse> done);
 

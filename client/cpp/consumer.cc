@@ -28,7 +28,8 @@ void Consumer::Seek(uint32_t handle, const StartAt& start) {
   partition.start = start;
   partition.next_offset.reset();
   if (start.kind == StartAt::kOffset) partition.next_offset = start.offset;
-  if (partition.next_offset && partition.stop_at && *partition.next_offset >= *partition.stop_at) {
+  // Beyond it, the broker has its say first: there may be no such offset.
+  if (partition.next_offset && partition.next_offset == partition.stop_at) {
     return End(handle, {.is_end = true});
   }
   Settle(handle);
@@ -36,11 +37,16 @@ void Consumer::Seek(uint32_t handle, const StartAt& start) {
 
 void Consumer::Pause(uint32_t handle) {
   Partition& partition = partitions_[handle];
-  if (std::exchange(partition.is_paused, true) || partition.mode == Mode::kEnded) return;
+  if (std::exchange(partition.is_paused, true)) return;
   if (partition.mode == Mode::kReading) StopReading(handle, true);
-  const std::optional<Offset> dropped = DropQueued(handle);
-  if (dropped) partition.next_offset = dropped;
-  partition.mode = Mode::kIdle;
+  const bool has_queued = std::any_of(queue_.begin(), queue_.end(), [&](const Queued& queued) {
+    return queued.handle == handle && !queued.chunk.batch.empty();
+  });
+  if (has_queued) {
+    // An end or an error behind it is met again.
+    partition.next_offset = DropQueued(handle);
+    partition.mode = Mode::kIdle;
+  }
   Settle(handle);
 }
 
@@ -92,8 +98,11 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
     from.queued_bytes += bytes;
     queued_bytes_ += bytes;
   }
-  const bool is_done =
-      partition.stop_at && partition.next_offset && *partition.next_offset >= *partition.stop_at;
+  // An offset past it may not exist at all: then an error follows, and that is the answer.
+  const bool is_in_question = partition.start.kind == StartAt::kOffset && partition.stop_at &&
+                              partition.start.offset > *partition.stop_at && view.batches.empty();
+  const bool is_done = partition.stop_at && partition.next_offset && !is_in_question &&
+                       *partition.next_offset >= *partition.stop_at;
   if (is_done) End(handle, {.is_end = true, .high_watermark = view.high_watermark});
 }
 

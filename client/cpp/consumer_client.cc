@@ -4,6 +4,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/record/compression.h"
+
 namespace millrace::client {
 
 ConsumerClient::ConsumerClient(Client& client, std::string topic, const ConsumerOptions& options,
@@ -17,6 +19,9 @@ void ConsumerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
     if (status.ok()) {
       v1::FetchRequest first;
       first.mutable_init()->set_client_id(client().options().client_id);
+      for (const BatchCompression known : kBatchCompressions) {
+        first.mutable_init()->add_accepted_compressions(static_cast<v1::Compression>(known));
+      }
       Start("/millrace.v1.ConsumerService/Fetch", first);
     }
     done(std::move(status));

@@ -19,14 +19,14 @@ void DeliveryTracker::Answer(const DeliveryReport& report, const bool& is_alive)
   from.answered += report.record_count;
   CHECK_LE(from.answered, from.sent);
   const uint64_t end = from.answered;
-  RecordDelivery delivery{.status = report.status,
-                          .partition = report.partition.partition,
-                          .append_time_ms = report.append_time_ms};
+  Delivery delivery{.status = report.status,
+                    .partition = report.partition.partition.value(),
+                    .append_time_ms = report.append_time_ms};
   while (is_alive && !from.waiting.empty() && from.waiting.front().number < end) {
     const Waiting waiting = std::move(from.waiting.front());
     from.waiting.pop_front();
     if (report.base_offset >= Offset(0)) {
-      delivery.offset = report.base_offset + static_cast<int64_t>(waiting.number - first);
+      delivery.offset = report.base_offset.value() + static_cast<int64_t>(waiting.number - first);
     }
     waiting.on_delivery(delivery);
   }

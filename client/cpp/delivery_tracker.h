@@ -9,25 +9,14 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <vector>
 
 #include "client/cpp/producer.h"
+#include "millrace/record.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 
 namespace millrace::client {
-
-// What became of one record.
-struct RecordDelivery {
-  Status status;
-  PartitionId partition;
-  // -1 with an error, and for a record that was stored too long ago to know where.
-  Offset offset{-1};
-  // When the leader stored it; 0 if it is not known to be stored.
-  int64_t append_time_ms = 0;
-};
-using DeliveryCallback = std::function<void(const RecordDelivery&)>;
 
 class DeliveryTracker {
  public:

@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/record/batch_header.h"
 #include "proto/record/wire.h"
 
 namespace millrace::client {
@@ -29,23 +30,12 @@ bool IsFinal(const Status& error) {
 
 // The batch with the header that `view` says.
 Bytes WithHeader(const RecordBatchView& view) {
-  Buffer buffer = Buffer::Allocate(RecordBatchBuilder::kHeaderBytesMax + view.records.size());
+  Buffer buffer = Buffer::Allocate(BatchHeaderSize(view) + view.records.size());
   WireWriter out(buffer.data());
-  out.Number(1, view.producer_id.value());
-  out.Number(2, view.producer_epoch);
-  out.Number(3, view.first_sequence);
-  out.Number(4, view.record_count);
-  out.Number(5, static_cast<uint64_t>(view.max_timestamp_ms));
-  out.Number(6, static_cast<uint32_t>(view.compression));
-  if (view.is_packed) {
-    out.Byte(WireTag(7, WireType::kFixed32));
-    out.Fixed32(view.checksum);
-    out.Byte(WireTag(15, WireType::kLengthDelimited));
-    out.Varint(view.records.size());
-  }
+  WriteBatchHeader(view, &out);
   out.Raw(view.records);
-  const auto size = static_cast<size_t>(out.position() - buffer.data());
-  return std::move(buffer).Freeze(size);
+  CHECK_EQ(out.position(), buffer.data() + buffer.size());
+  return std::move(buffer).Freeze();
 }
 
 }  // namespace
@@ -108,7 +98,8 @@ void Producer::Seal(Partition* partition) {
   batch.bytes = std::move(open).Finish({.producer_id = identity_.id,
                                         .producer_epoch = partition->epoch,
                                         .first_sequence = partition->next_sequence,
-                                        .destination = partition->name});
+                                        .destination = partition->name,
+                                        .compression = options_.compression});
   partition->open.reset();
   partition->next_sequence =
       (partition->next_sequence + batch.record_count) % kRecordSequenceModulus;

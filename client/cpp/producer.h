@@ -65,6 +65,8 @@ struct ProducerOptions {
   Duration unknown_topic_grace = std::chrono::seconds(2);
   BackoffOptions backoff;
   BatchEncoding encoding = BatchEncoding::kPacked;
+  // Of each batch, when it is sealed.
+  BatchCompression compression = BatchCompression::kNone;
 };
 
 // From InitProducer.

@@ -53,7 +53,7 @@ void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
 
 Result<PartitionId> ProducerClient::Send(const NewRecord& record,
                                          std::optional<PartitionId> partition,
-                                         DeliveryCallback on_delivery) {
+                                         DeliveryCallback&& on_delivery) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = partitioner_->Pick(record.key, EncodedRecordSize(record));
   if (partition->value() >= partition_count()) return NoSuchPartition(*partition);

@@ -46,9 +46,10 @@ class ProducerClient : private TopicDriver {
   // Whether the next record will be taken.
   bool has_room() const { return producer_->HasRoom(options_.record_bytes_max); }
   // The partition that the record goes to: the one that is given, or by key. Errors as
-  // Producer::Send. `on_delivery` is called once for this record if it was taken.
+  // Producer::Send. `on_delivery` is called once for this record if it was taken, and left alone if
+  // not.
   Result<PartitionId> Send(const NewRecord& record, std::optional<PartitionId> partition = {},
-                           DeliveryCallback on_delivery = {});
+                           DeliveryCallback&& on_delivery = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);
   // Reports everything that is unanswered with `status`, now. Nothing can be sent any more.

@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "client/cli/common_options.h"
-#include "client/cli/consume_command.h"
+#include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -87,11 +87,43 @@ TEST(ParseBootstrap, TakesSeveralAddresses) {
   EXPECT_FALSE(ParseBootstrap("a").ok());
 }
 
-TEST(ParseStart, TakesNamesAndOffsets) {
-  EXPECT_EQ(ParseStart("latest")->kind, StartAt::kLatest);
-  EXPECT_EQ(ParseStart("17")->offset, Offset(17));
-  EXPECT_FALSE(ParseStart("-1").ok());
-  EXPECT_FALSE(ParseStart("17x").ok());
+TEST(ParsePosition, TakesNamesOffsetsAndTimes) {
+  EXPECT_EQ(ParsePosition("earliest")->kind(), Position::Kind::kEarliest);
+  EXPECT_EQ(ParsePosition("latest")->kind(), Position::Kind::kLatest);
+  EXPECT_EQ(ParsePosition("17")->kind(), Position::Kind::kOffset);
+  EXPECT_EQ(ParsePosition("17")->value(), 17);
+  EXPECT_EQ(ParsePosition("@1700000000123")->kind(), Position::Kind::kTime);
+  EXPECT_EQ(ParsePosition("@1700000000123")->value(), 1700000000123);
+  EXPECT_EQ(ParsePosition("2023-11-14T22:13:20Z")->value(), 1700000000000);
+}
+
+TEST(ParsePosition, RefusesTheRest_ByName) {
+  for (const char* text : {"", "-1", "17x", "@", "@-1", "@1.5", "yesterday", "2023-11-14"}) {
+    const Result<Position> parsed = ParsePosition(text);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(text));
+  }
+}
+
+TEST(ParseRfc3339, KnowsZonesFractionsAndTheCalendar) {
+  EXPECT_EQ(ParseRfc3339("1970-01-01T00:00:00Z").value(), 0);
+  EXPECT_EQ(ParseRfc3339("1970-01-01t00:00:00.25z").value(), 250);
+  EXPECT_EQ(ParseRfc3339("1970-01-01 00:00:01.0019+00:00").value(), 1001);
+  EXPECT_EQ(ParseRfc3339("2023-11-15T03:43:20+05:30").value(), 1700000000000);
+  EXPECT_EQ(ParseRfc3339("2023-11-14T14:13:20-08:00").value(), 1700000000000);
+  EXPECT_EQ(ParseRfc3339("2024-02-29T00:00:00Z").value(), 1709164800000);
+  EXPECT_EQ(ParseRfc3339("2016-12-31T23:59:60Z").value(), 1483228800000);
+}
+
+TEST(ParseRfc3339, RefusesWhatIsNoTime) {
+  for (const char* text :
+       {"2023-02-29T00:00:00Z", "2023-13-01T00:00:00Z", "2023-01-01T24:00:00Z",
+        "2023-01-01T00:60:00Z", "2023-01-01T00:00:61Z", "2023-01-01T00:00:00",
+        "2023-01-01T00:00:00.Z", "2023-01-01T00:00Z", "2023-01-01T00:00:00+24:00",
+        "2023-01-01T00:00:00+0100", "2023-01-01T00:00:00Zx", "1969-12-31T23:59:59Z",
+        "23-01-01T00:00:00Z", "2023-1-01T00:00:00Z"}) {
+    EXPECT_FALSE(ParseRfc3339(text).ok()) << text;
+  }
 }
 
 }  // namespace

@@ -87,13 +87,22 @@ TEST(BenchToJson, HasTheFieldsThatProgramsRead) {
 
 TEST(Acknowledged, TellsWhereEachPartitionsRecordsAre) {
   Acknowledged acknowledged;
-  const TopicPartition partition{TopicId(1), PartitionId(2)};
-  acknowledged.Add({.partition = partition, .base_offset = Offset(10), .record_count = 5});
-  acknowledged.Add({.partition = partition, .base_offset = Offset(15), .record_count = 1});
-  acknowledged.Add({.partition = partition, .base_offset = Offset(-1), .record_count = 1});
+  for (int64_t offset = 10; offset < 16; ++offset) {
+    acknowledged.Add({.status = {}, .partition = 2, .offset = offset});
+  }
+  acknowledged.Add({.status = {}, .partition = 2, .offset = -1});
+  EXPECT_FALSE(acknowledged.has_failed());
   EXPECT_EQ(acknowledged.ToJson("t").dump(),
             R"({"topic":"t","records":7,"partitions":[)"
             R"({"partition":2,"records":7,"first_offset":10,"last_offset":15}]})");
+}
+
+TEST(Acknowledged, KeepsTheFirstError) {
+  Acknowledged acknowledged;
+  acknowledged.Add({.status = InvalidArgument("first"), .partition = 0});
+  acknowledged.Add({.status = InvalidArgument("second"), .partition = 0});
+  EXPECT_EQ(acknowledged.records(), 0u);
+  EXPECT_EQ(acknowledged.first_error().message(), "first");
 }
 
 }  // namespace

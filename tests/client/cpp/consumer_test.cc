@@ -210,6 +210,31 @@ TEST_F(ConsumerTest, StopAt_Ends_WhenTheBrokerSaysThatThePartitionIsEmpty) {
   EXPECT_TRUE(consumer_.Next()->is_end);
 }
 
+TEST_F(ConsumerTest, StartPastTheStop_IsForTheBrokerToRefuse) {
+  Assign(StartAt::At(Offset(99)), Offset(3));
+  const uint32_t id = Polled().add(0).fetch_id();
+  v1::FetchedPartition positioned;
+  positioned.set_fetch_id(id);
+  positioned.set_next_offset(99);
+  Answer(kOne, positioned);
+  EXPECT_FALSE(consumer_.Next().has_value());
+  AnswerError(id, Code::kOutOfRange, Reason::kOffsetOutOfRange);
+  EXPECT_EQ(consumer_.Next()->status.reason(), Reason::kOffsetOutOfRange);
+}
+
+TEST_F(ConsumerTest, Pause_OfAPartitionThatHasEnded_KeepsWhatWasNotTaken_AndItsEnd) {
+  Assign(StartAt::Earliest(), Offset(2));
+  AnswerBatches(Polled().add(0).fetch_id(), {Batch(0, 2)});
+  consumer_.Pause(handle_);
+  EXPECT_FALSE(consumer_.Next().has_value());
+  consumer_.Resume(handle_);
+  const v1::FetchRequest request = Polled();
+  ASSERT_EQ(request.add_size(), 1);
+  AnswerBatches(request.add(0).fetch_id(), {Batch(0, 2)});
+  EXPECT_EQ(consumer_.Next()->end_wanted, Offset(2));
+  EXPECT_TRUE(consumer_.Next()->is_end);
+}
+
 TEST_F(ConsumerTest, Pause_GivesNothingOut_AndResumeGoesOnWithWhatWasNotTaken) {
   Assign(StartAt::Earliest());
   const uint32_t id = Polled().add(0).fetch_id();

@@ -144,10 +144,9 @@ class OrderRun {
     if (!producer_.Send(partition, {.value = value}, now_).ok()) return;
     sent_[partition].push_back(value);
     const size_t number = sent_[partition].size() - 1;
-    tracker_.Sent(PartitionId(partition),
-                  [this, partition, number](const RecordDelivery& delivery) {
-                    OnDelivery(partition, number, delivery);
-                  });
+    tracker_.Sent(PartitionId(partition), [this, partition, number](const Delivery& delivery) {
+      OnDelivery(partition, number, delivery);
+    });
   }
   void RefreshMetadata() {
     for (uint32_t i = 0; i < kPartitions; ++i) producer_.OnLeader(i, brokers_.leader(i));
@@ -171,16 +170,16 @@ class OrderRun {
       producer_.OnEpoch(*output.wants_epoch_after + 1);
     }
   }
-  void OnDelivery(uint32_t partition, size_t number, const RecordDelivery& delivery) {
-    ASSERT_EQ(delivery.partition, PartitionId(partition));
+  void OnDelivery(uint32_t partition, size_t number, const Delivery& delivery) {
+    ASSERT_EQ(delivery.partition, partition);
     ASSERT_EQ(number, outcome_[partition].size()) << "reported out of order, or twice";
-    outcome_[partition].push_back(delivery.offset.value());
+    outcome_[partition].push_back(delivery.offset);
     if (loses_) {
       failed_records_ += delivery.status.ok() ? 0 : 1;
       return;
     }
     ASSERT_TRUE(delivery.status.ok()) << delivery.status;
-    ASSERT_EQ(delivery.offset, Offset(static_cast<int64_t>(number)));
+    ASSERT_EQ(delivery.offset, static_cast<int64_t>(number));
     ASSERT_LT(number, brokers_.log(partition).size()) << "acknowledged before it was stored";
   }
 

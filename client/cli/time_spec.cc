@@ -1,0 +1,135 @@
+#include "client/cli/time_spec.h"
+
+#include <charconv>
+#include <chrono>
+#include <optional>
+#include <string>
+
+namespace millrace::client::cli {
+namespace {
+
+Status NotATime(std::string_view text) {
+  return InvalidArgument(std::string(text) +
+                         " is no RFC 3339 time (2026-11-21T08:00:00Z) and no @MILLISECONDS");
+}
+
+// The whole text as a number of at least 0.
+std::optional<int64_t> ParseNumber(std::string_view text) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+// Takes a text apart from its front; once something is not as expected, all that follows fails.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : rest_(text) {}
+
+  // So many digits.
+  int Digits(size_t count) {
+    if (rest_.size() < count) return Fail();
+    int number = 0;
+    for (size_t i = 0; i < count; ++i) {
+      if (rest_[i] < '0' || rest_[i] > '9') return Fail();
+      number = number * 10 + (rest_[i] - '0');
+    }
+    rest_.remove_prefix(count);
+    return number;
+  }
+  // One of these characters.
+  char OneOf(std::string_view characters) {
+    if (rest_.empty() || characters.find(rest_.front()) == std::string_view::npos) {
+      Fail();
+      return '\0';
+    }
+    const char taken = rest_.front();
+    rest_.remove_prefix(1);
+    return taken;
+  }
+  bool NextIs(char character) const { return !rest_.empty() && rest_.front() == character; }
+  // Any number of digits, at least one, as thousandths.
+  int Fraction() {
+    int milliseconds = 0;
+    int weight = 100;
+    const size_t before = rest_.size();
+    while (!rest_.empty() && rest_.front() >= '0' && rest_.front() <= '9') {
+      milliseconds += weight * (rest_.front() - '0');
+      weight /= 10;
+      rest_.remove_prefix(1);
+    }
+    return rest_.size() == before ? Fail() : milliseconds;
+  }
+  bool is_ok() const { return is_ok_; }
+  bool is_at_end() const { return rest_.empty(); }
+
+ private:
+  int Fail() {
+    is_ok_ = false;
+    rest_ = {};
+    return 0;
+  }
+  std::string_view rest_;
+  bool is_ok_ = true;
+};
+
+}  // namespace
+
+Result<int64_t> ParseRfc3339(std::string_view text) {
+  using namespace std::chrono;
+  Scanner in(text);
+  const int y = in.Digits(4);
+  in.OneOf("-");
+  const int m = in.Digits(2);
+  in.OneOf("-");
+  const int d = in.Digits(2);
+  in.OneOf("Tt ");
+  const int hour = in.Digits(2);
+  in.OneOf(":");
+  const int minute = in.Digits(2);
+  in.OneOf(":");
+  const int second = in.Digits(2);  // 60 is a leap second, the same as the next minute's 0
+  int fraction_ms = 0;
+  if (in.NextIs('.')) {
+    in.OneOf(".");
+    fraction_ms = in.Fraction();
+  }
+  const char zone = in.OneOf("Zz+-");
+  minutes east{0};
+  if (zone == '+' || zone == '-') {
+    east = hours(in.Digits(2));
+    in.OneOf(":");
+    const int east_minutes = in.Digits(2);
+    if (east > 23h || east_minutes > 59) return NotATime(text);
+    east += minutes(east_minutes);
+    if (zone == '-') east = -east;
+  }
+  const year_month_day date{year(y), month(static_cast<unsigned>(m)),
+                            day(static_cast<unsigned>(d))};
+  const bool is_right =
+      in.is_ok() && in.is_at_end() && date.ok() && hour <= 23 && minute <= 59 && second <= 60;
+  if (!is_right) return NotATime(text);
+  const milliseconds since = sys_days(date).time_since_epoch() + hours(hour) + minutes(minute) +
+                             seconds(second) + milliseconds(fraction_ms) - east;
+  if (since.count() < 0) return InvalidArgument(std::string(text) + " is before 1970");
+  return since.count();
+}
+
+Result<int64_t> ParseTime(std::string_view text) {
+  if (!text.starts_with('@')) return ParseRfc3339(text);
+  const std::optional<int64_t> milliseconds = ParseNumber(text.substr(1));
+  if (!milliseconds) return NotATime(text);
+  return *milliseconds;
+}
+
+Result<Position> ParsePosition(std::string_view text) {
+  if (text == "earliest") return Position::Earliest();
+  if (text == "latest") return Position::Latest();
+  if (const std::optional<int64_t> offset = ParseNumber(text)) return Position::At(*offset);
+  const Result<int64_t> time = ParseTime(text);
+  if (time.ok()) return Position::Time(*time);
+  return InvalidArgument(std::string(text) +
+                         " is not earliest, latest, an offset, an RFC 3339 time or @MILLISECONDS");
+}
+
+}  // namespace millrace::client::cli

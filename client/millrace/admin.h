@@ -1,0 +1,120 @@
+// What exists in a cluster, and changing it. Every call waits for the answer, asking one broker
+// after the other with back-off until one has it or the time is up: then UNAVAILABLE or
+// DEADLINE_EXCEEDED, and a change may or may not have been made.
+//
+// Client::admin() has it. Any thread, several at once.
+//
+//   auto topic = client->admin().CreateTopic({.name = "flights", .partition_count = 16});
+//   auto offsets = client->admin().ListOffsets("flights");
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "millrace/status.h"
+
+namespace millrace {
+
+namespace internal {
+class Runtime;
+}  // namespace internal
+
+struct TopicSpec {
+  std::string name;
+  uint32_t partition_count = 0;     // 1 to 10,000; 0: the brokers' default
+  uint32_t replication_factor = 0;  // 1, 3 or 5; 0: 3, or 1 in a cluster of fewer brokers
+  std::map<std::string, std::string> settings;
+};
+
+struct PartitionDescription {
+  uint32_t partition = 0;
+  uint32_t leader_id = 0;     // 0: none known at the moment
+  uint64_t leader_epoch = 0;  // grows with every election
+  std::vector<uint32_t> replica_ids;
+};
+
+struct TopicDescription {
+  std::string name;
+  uint64_t topic_id = 0;  // never used again, also not for a topic of the same name
+  uint32_t replication_factor = 0;
+  std::map<std::string, std::string> settings;  // those that differ from the defaults
+  std::vector<PartitionDescription> partitions;
+};
+
+struct BrokerDescription {
+  uint32_t broker_id = 0;
+  std::string address;    // HOST:PORT for clients
+  bool is_alive = false;  // as the broker that answered sees it
+  uint32_t leader_count = 0;
+  uint32_t replica_count = 0;
+};
+
+struct ClusterDescription {
+  std::string name;
+  std::string uuid;
+  uint32_t controller_id = 0;  // 0: none known
+  std::vector<BrokerDescription> brokers;
+  uint32_t topic_count = 0;
+  uint32_t partition_count = 0;
+};
+
+struct OffsetRange {
+  uint32_t partition = 0;
+  // Why there is nothing else, for this partition.
+  Status status;
+  int64_t start = 0;  // of the first record
+  int64_t end = 0;    // one past the last committed record
+  // With a timestamp asked for: the first record that is not older, or `end`.
+  std::optional<int64_t> at_timestamp;
+  uint64_t leader_epoch = 0;
+};
+
+struct ServerInfo {
+  std::string version;  // semantic version of the broker that answered
+  uint32_t broker_id = 0;
+  std::string cluster_name;
+  std::string cluster_uuid;
+  uint32_t batch_bytes_max = 0;    // a batch that a topic takes by default
+  uint32_t message_bytes_max = 0;  // a message on any stream
+};
+
+class Admin {
+ public:
+  static constexpr std::chrono::milliseconds kTimeout{30'000};
+
+  ~Admin();
+  Admin(const Admin&) = delete;
+  Admin& operator=(const Admin&) = delete;
+
+  // Answers when every partition has a leader. ALREADY_EXISTS; INVALID_ARGUMENT naming the field.
+  Result<TopicDescription> CreateTopic(const TopicSpec& topic,
+                                       std::chrono::milliseconds timeout = kTimeout);
+  // Its id. NOT_FOUND. The name may be used again at once.
+  Result<uint64_t> DeleteTopic(const std::string& name,
+                               std::chrono::milliseconds timeout = kTimeout);
+  // By name.
+  Result<std::vector<TopicDescription>> ListTopics(std::chrono::milliseconds timeout = kTimeout);
+  // NOT_FOUND.
+  Result<TopicDescription> DescribeTopic(const std::string& name,
+                                         std::chrono::milliseconds timeout = kTimeout);
+  Result<ClusterDescription> DescribeCluster(std::chrono::milliseconds timeout = kTimeout);
+  // Of every partition, in order; with `timestamp_ms` (since 1970 UTC) also where that begins.
+  Result<std::vector<OffsetRange>> ListOffsets(const std::string& topic,
+                                               std::optional<int64_t> timestamp_ms = {},
+                                               std::chrono::milliseconds timeout = kTimeout);
+  Result<ServerInfo> GetServerInfo(std::chrono::milliseconds timeout = kTimeout);
+
+ private:
+  friend class Client;
+  explicit Admin(std::shared_ptr<internal::Runtime> runtime);
+
+  // Shared with the client and all that was made from it.
+  std::shared_ptr<internal::Runtime> runtime_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,191 @@
+#include "client/millrace/producer_core.h"
+
+#include <future>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "client/millrace/compression_names.h"
+
+namespace millrace::internal {
+namespace {
+
+constexpr size_t kBatchBytesMin = size_t{1} << 10;
+constexpr size_t kBatchBytesMax = size_t{1023} << 10;
+
+Status Validate(const ProducerOptions& options) {
+  if (options.batch_bytes_max < kBatchBytesMin || options.batch_bytes_max > kBatchBytesMax) {
+    return InvalidArgument("batch_bytes_max is not between 1 KiB and 1,023 KiB");
+  }
+  if (options.memory_bytes_max < 2 * options.batch_bytes_max) {
+    return InvalidArgument("memory_bytes_max is less than twice batch_bytes_max");
+  }
+  if (options.linger.count() < 0) return InvalidArgument("linger is negative");
+  if (options.send_timeout.count() < 0) return InvalidArgument("send_timeout is negative");
+  if (options.delivery_timeout.count() < 1 || options.open_timeout.count() < 1) {
+    return InvalidArgument("a timeout is less than a millisecond");
+  }
+  return {};
+}
+
+client::ProducerOptions CoreOptions(const ProducerOptions& options) {
+  client::ProducerOptions core;
+  core.batch_bytes_max = options.batch_bytes_max;
+  core.record_bytes_max = options.batch_bytes_max;
+  core.linger = options.linger;
+  // What is counted here is never more than what ProducerCore counts.
+  core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes_max;
+  core.delivery_timeout = options.delivery_timeout;
+  core.compression = ToBatchCompression(options.compression);
+  return core;
+}
+
+std::vector<HeaderView> ViewsOf(const Record& record) {
+  std::vector<HeaderView> views;
+  views.reserve(record.headers.size());
+  for (const Header& header : record.headers) {
+    views.push_back({.key = header.key, .value = header.value});
+  }
+  return views;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime> runtime,
+                                                         const std::string& topic,
+                                                         const ProducerOptions& options) {
+  RETURN_IF_ERROR(Validate(options));
+  std::unique_ptr<ProducerCore> core(new ProducerCore(std::move(runtime), topic, options));
+  RETURN_IF_ERROR(core->runtime_
+                      ->Await<Done>([&](client::ResponseDone<Done> done) {
+                        core->producer_->Open(
+                            options.open_timeout, [done = std::move(done)](Status status) mutable {
+                              done(status.ok() ? Result<Done>(Done()) : std::move(status));
+                            });
+                      })
+                      .status());
+  core->partition_count_ = core->producer_->partition_count();
+  return core;
+}
+
+ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                           const ProducerOptions& options)
+    : runtime_(std::move(runtime)), topic_(topic), options_(options) {
+  runtime_->RunAndWait([this] {
+    producer_ = std::make_unique<client::ProducerClient>(
+        runtime_->client(), topic_, CoreOptions(options_),
+        client::ProducerClient::Callbacks{.on_report =
+                                              [this](const client::DeliveryReport& report) {
+                                                Release(report.record_count, report.bytes);
+                                              },
+                                          .on_room = {}});
+  });
+}
+
+ProducerCore::~ProducerCore() {
+  CHECK(!runtime_->IsLoopThread()) << "a millrace::Producer was destroyed in a callback";
+  runtime_->RunAndWait([this] {
+    if (partition_count_ > 0) {
+      Drain();
+      producer_->Abandon(Status(Code::kCancelled, "the producer was destroyed before the answer"));
+    }
+    *is_alive_ = false;
+    producer_.reset();
+  });
+}
+
+Status ProducerCore::Check(const Record& record, size_t size) const {
+  if (size > options_.batch_bytes_max) {
+    return InvalidArgument("the record takes " + std::to_string(size) +
+                               " bytes, more than batch_bytes_max, " +
+                               std::to_string(options_.batch_bytes_max),
+                           Reason::kBatchTooLarge);
+  }
+  if (record.timestamp_ms < 0) return InvalidArgument("timestamp_ms is negative");
+  if (record.partition && *record.partition >= partition_count_) {
+    return NotFound(
+        "topic \"" + topic_ + "\" has no partition " + std::to_string(*record.partition),
+        Reason::kUnknownPartition);
+  }
+  return {};
+}
+
+Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback on_delivery) {
+  const std::vector<HeaderView> headers = ViewsOf(record);
+  const NewRecord view{.key = record.key,
+                       .value = record.value,
+                       .headers = headers,
+                       .timestamp_ms = record.timestamp_ms};
+  const size_t size = EncodedRecordSize(view);
+  RETURN_IF_ERROR(Check(record, size));
+  {
+    std::unique_lock<std::mutex> lock(mu_);
+    RETURN_IF_ERROR(WaitForRoom(size, may_wait, &lock));
+    waiting_.Push(view, record.partition, size, std::move(on_delivery));
+    ++unanswered_records_;
+    unanswered_bytes_ += size;
+    if (std::exchange(is_drain_posted_, true)) return {};
+  }
+  runtime_->Post([this, alive = is_alive_] {
+    if (*alive) Drain();
+  });
+  return {};
+}
+
+Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
+  const auto has_room = [&] { return unanswered_bytes_ + size <= options_.memory_bytes_max; };
+  if (has_room()) return {};
+  // The client's thread would wait for itself.
+  const bool waits = may_wait && !runtime_->IsLoopThread();
+  if (waits && room_.wait_for(*lock, options_.send_timeout, has_room)) return {};
+  return ResourceExhausted("the producer's memory is full of " +
+                           std::to_string(unanswered_records_) + " unanswered records");
+}
+
+void ProducerCore::Release(uint64_t records, size_t bytes) {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    CHECK_GE(unanswered_records_, records);
+    CHECK_GE(unanswered_bytes_, bytes);
+    unanswered_records_ -= records;
+    unanswered_bytes_ -= bytes;
+  }
+  room_.notify_all();
+}
+
+void ProducerCore::Drain() {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    is_drain_posted_ = false;
+    std::swap(waiting_, draining_);
+  }
+  draining_.TakeAll([this](const NewRecord& record, std::optional<PartitionId> partition,
+                           size_t size, DeliveryCallback on_delivery) {
+    const Result<PartitionId> sent = producer_->Send(record, partition, std::move(on_delivery));
+    if (sent.ok()) return;
+    const PartitionId meant = partition.value_or(PartitionId(0));
+    if (on_delivery) on_delivery({.status = sent.status(), .partition = meant.value()});
+    Release(1, size);
+  });
+}
+
+Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
+  if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
+  const auto flushed = std::make_shared<std::promise<void>>();  // shared with the flush's end
+  std::future<void> result = flushed->get_future();
+  runtime_->Post([this, flushed, alive = is_alive_] {
+    if (!*alive) return;
+    Drain();
+    producer_->Flush([flushed] { flushed->set_value(); });
+  });
+  if (result.wait_for(timeout) == std::future_status::ready) return {};
+  return DeadlineExceeded(std::to_string(unanswered_records()) + " records are not answered yet");
+}
+
+uint64_t ProducerCore::unanswered_records() const {
+  const std::lock_guard<std::mutex> lock(mu_);
+  return unanswered_records_;
+}
+
+}  // namespace millrace::internal

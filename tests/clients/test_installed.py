@@ -1,0 +1,74 @@
+"""The client library as another project meets it: installed, found by find_package, built and run; and its headers."""
+import os
+import pathlib
+import re
+import subprocess
+import uuid
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+STEP_SECONDS_MAX = 120
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          timeout=STEP_SECONDS_MAX, check=False, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def prefix(binary, tmp_path_factory):
+    """Where the library is installed, without the server."""
+    build = pathlib.Path(binary).resolve().parents[1]
+    if "MILLRACE_SANITIZE:STRING=\n" not in (build / "CMakeCache.txt").read_text():
+        pytest.skip("the build is instrumented, another project's is not")
+    prefix = tmp_path_factory.mktemp("prefix")
+    run("cmake", "--install", build, "--prefix", prefix, "--component", "client")
+    return prefix
+
+
+def test_another_project_finds_builds_and_uses_the_library(prefix, server, binary, tmp_path):
+    run("cmake", "-G", "Ninja", "-S", HERE / "find_package", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", tmp_path)
+    printed = run(tmp_path / "tiny", server.address, f"tiny-{uuid.uuid4().hex[:8]}").splitlines()
+    version = run(binary, "--version").strip()
+    assert printed == [f"version {version} last 2", "0 one", "1 two", "2 three"]
+
+
+def test_another_minor_version_is_not_found(prefix, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.24)\nproject(other LANGUAGES CXX)\n"
+        "find_package(Millrace 0.1 QUIET)\n"
+        "if(Millrace_FOUND)\n  message(FATAL_ERROR \"0.1 was found\")\nendif()\n")
+    run("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+
+
+def public_headers(prefix):
+    headers = sorted((prefix / "include/millrace").glob("*.h"))
+    assert len(headers) >= 7, headers
+    return headers
+
+
+def test_public_headers_compile_alone(prefix):
+    compiler = os.environ.get("CXX", "c++")
+    for header in public_headers(prefix):
+        source = f'#include "millrace/{header.name}"\nint main() {{ return 0; }}\n'
+        run(compiler, "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-nostdinc++",
+            *standard_includes(compiler), "-I", prefix / "include", "-x", "c++", "-", input=source)
+
+
+def standard_includes(compiler):
+    """The standard library's folders alone, so that nothing else that is installed here can help."""
+    probe = subprocess.run([compiler, "-E", "-v", "-x", "c++", "-"], input="", capture_output=True, text=True, check=True)
+    listed = probe.stderr.split("search starts here:")[-1].split("End of search list")[0].split()
+    return [part for folder in listed if "c++" in folder for part in ("-isystem", folder)]
+
+
+def test_public_headers_show_no_third_party(prefix):
+    for header in public_headers(prefix):
+        included = re.findall(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', header.read_text(), re.MULTILINE)
+        strange = [name for name in included if "/" in name and not name.startswith("millrace/")]
+        assert not strange, f"{header.name} includes {strange}"
+        assert not re.search(r"\b(?:grpc|google|v1)::", header.read_text()), header.name
