@@ -308,7 +308,8 @@ def stage_cluster(tally, options):
            "tests/clients")
     # In the environment that run.sh has just made.
     pytest(tally, "hostile", [BUILD / "clients-venv/bin/python", "-m", "pytest", "-q", "-p",
-                              "no:cacheprovider", "tests/hostile"], "tests/hostile")
+                              "no:cacheprovider", "tests/hostile",
+                              *(["--long"] if options.long else [])], "tests/hostile")
 
 
 def stage_bench(tally, options):

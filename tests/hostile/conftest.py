@@ -115,6 +115,15 @@ def start_broker(folder, binary, *flags):
     return cluster
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="more clients, a minute of overload")
+
+
+@pytest.fixture()
+def is_long(request):
+    return request.config.getoption("--long")
+
+
 @pytest.fixture(scope="session")
 def api():
     return load_api()

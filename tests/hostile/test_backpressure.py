@@ -4,7 +4,7 @@ try again.
 How much slower the others get is printed and asserted nowhere: no test here passes or fails on time.
 """
 import contextlib
-import os
+import shutil
 import signal
 import statistics
 import threading
@@ -19,7 +19,6 @@ from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
 from http2 import Http2, message, wait_closed
 from local_cluster import LocalCluster, wait_until
 
-IS_LONG = bool(os.environ.get("MILLRACE_LONG"))
 PRODUCE = "/millrace.v1.ProducerService/Produce"
 FETCH = "/millrace.v1.ConsumerService/Fetch"
 INIT = b"\x0a\x00"
@@ -198,10 +197,10 @@ def details_of(error):
     return dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
 
 
-def test_consumers_that_never_read(target):
+def test_consumers_that_never_read(target, is_long):
     assert all(not result.HasField("error") for result in store(target, 100))
     with Peak(target) as peak, Neighbour(target) as neighbour:
-        with connections(target, 1000 if IS_LONG else 300) as held:
+        with connections(target, 1000 if is_long else 300) as held:
             for i, one in enumerate(held):
                 fetch_all(one, i % 4)
             neighbour.assert_served(200)
@@ -338,10 +337,10 @@ def test_partitions_of_fetch_streams_are_refused_past_the_memory_for_them(target
     target.good_request()
 
 
-def test_overload_and_back_to_normal(target):
+def test_overload_and_back_to_normal(target, is_long):
     """Producers that send as fast as they can, far more than the broker can store; then silence."""
     api = target.api
-    deadline = time.monotonic() + (60 if IS_LONG else 15)
+    deadline = time.monotonic() + (60 if is_long else 15)
     results, refusals = [0], []
     one = api.ProduceRequest(batches=[target.batch(value=bytes(200_000), partition=i) for i in range(4)])
     lock = threading.Lock()
@@ -377,7 +376,9 @@ def test_overload_and_back_to_normal(target):
 
 def test_one_blocked_partition_among_many_on_one_stream(api, binary, request):
     """Two of three brokers stand still: what needs them is refused or waits, what does not goes on, on one stream."""
-    cluster = LocalCluster(binary, ROOT / "build" / "hostile" / request.node.name, count=3)
+    folder = ROOT / "build" / "hostile" / request.node.name
+    shutil.rmtree(folder, ignore_errors=True)
+    cluster = LocalCluster(binary, folder, count=3)
     try:
         cluster.start_all()
         cluster.run("topic", "create", "wide", "--partitions", "12", "--replicas", "3")
