@@ -80,6 +80,7 @@ void Controller::Apply(const raft::core::Entry& entry) {
     }
   }
   while (!pending_.empty() && pending_.front().index <= entry.index) {
+    CHECK_EQ(leadership_.term, entry.term) << "index=" << entry.index;
     std::vector<Done> waiting = std::move(pending_.front().waiting);
     pending_.pop_front();
     for (Done& done : waiting) done(Status::Ok());

@@ -327,6 +327,7 @@ void Partition::Apply(const Entry& entry) {
   }
   while (!pending_.empty() && pending_.front().index <= entry.index) {
     CHECK_EQ(pending_.front().index, entry.index) << "group=" << group_;
+    CHECK_EQ(leadership_.term, entry.term) << "group=" << group_ << " index=" << entry.index;
     Pending committed = std::move(pending_.front());
     pending_.pop_front();
     for (ProduceDone& done : committed.waiting) {

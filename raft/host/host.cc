@@ -303,6 +303,9 @@ void Host::Drain(Replica& replica, std::vector<GroupWrite>* writes) {
       auto barrier = replica.barriers().find(read.request_id);
       if (barrier != replica.barriers().end()) barrier->second.index = read.index;
     }
+    // A lost leadership first: what another leader committed in the place of this one's proposals
+    // must not be taken for them. Then again, for a new leader is ready once its no-op is applied.
+    replica.UpdateLeadership();
     replica.ApplyCommitted(environment_.log_store);
     replica.UpdateLeadership();
     replica.CompleteBarriers();
