@@ -62,9 +62,10 @@ Status Controller::Restore(Bytes state) {
 Bytes Controller::Snapshot() const { return {}; }
 
 void Controller::Apply(const raft::core::Entry& entry) {
+  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+  CHECK(header.ok()) << header.status();
+  last_append_time_ms_ = header->append_time_ms;
   if (entry.type == raft::core::EntryType::kCommand) {
-    const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-    CHECK(header.ok()) << header.status();
     CHECK(header->type == FrameType::kControllerCommand) << "index=" << entry.index;
     ControllerRecords records;
     const Bytes payload = FramePayloadOf(entry.frame, *header);

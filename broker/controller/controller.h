@@ -54,6 +54,7 @@ class Controller final : public raft::StateMachine {
   void Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
   Offset next_offset() const override { return Offset(); }
+  int64_t last_append_time_ms() const override { return last_append_time_ms_; }
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:
@@ -67,6 +68,7 @@ class Controller final : public raft::StateMachine {
   Listener listener_;
   MoveFunction<void(const raft::Leadership&)> leadership_listener_;
   Image image_;
+  int64_t last_append_time_ms_ = 0;
   // Applied plus in flight; only while ready to lead.
   std::optional<Image> speculative_;
   std::deque<Pending> pending_;

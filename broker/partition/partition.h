@@ -115,6 +115,7 @@ class Partition final : public raft::StateMachine {
   void Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
   Offset next_offset() const override { return next_offset_; }
+  int64_t last_append_time_ms() const override { return last_append_time_ms_; }
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:

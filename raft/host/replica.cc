@@ -34,7 +34,7 @@ Offset Replica::next_offset() const {
 
 int64_t Replica::last_append_time_ms() const {
   const core::Log& log = core_->log();
-  if (log.prefix().index == log.last_index()) return applied_append_time_ms_;
+  if (log.prefix().index == log.last_index()) return machine_->last_append_time_ms();
   return HeaderOf(log.At(log.last_index())).append_time_ms;
 }
 
@@ -62,7 +62,6 @@ void Replica::Apply(const core::Entry& entry) {
   applied_ = entry.index;
   applied_term_ = entry.term;
   machine_->Apply(entry);
-  applied_append_time_ms_ = HeaderOf(entry).append_time_ms;
 }
 
 void Replica::ApplyCommitted(LogStore& store) {

@@ -73,7 +73,6 @@ class Replica {
   LogIndex applied_;
   Term applied_term_;
   LogIndex handed_over_;
-  int64_t applied_append_time_ms_ = 0;
   Leadership leadership_;
   Status health_;
   std::map<uint64_t, Barrier> barriers_;

@@ -32,6 +32,9 @@ class StateMachine {
   virtual Bytes Snapshot() const = 0;
   // The offset of the record after everything applied; 0 where a state machine has no offsets.
   virtual Offset next_offset() const = 0;
+  // The append time of the last entry applied, a restored state's included: none may follow that
+  // is older.
+  virtual int64_t last_append_time_ms() const = 0;
   // Role, term, leader or readiness changed. When leadership is lost, the fate of what was proposed
   // and not yet applied is unknown: it may be cut, or committed by another leader.
   virtual void OnLeadership(const Leadership& leadership) = 0;
