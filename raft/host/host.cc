@@ -228,6 +228,21 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message mes
   MarkDirty(*replica);
 }
 
+void Host::ReportDamage(RaftGroupId group, const Status& why) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->has_joined()) return;
+  if (replica->core().configuration().Members().size() > 1) replica->Fail(why);
+}
+
+void Host::StopLeading() {
+  if (!std::exchange(may_lead_, false)) return;
+  for (auto& [group, replica] : replicas_) {
+    if (!replica->has_joined()) continue;
+    replica->core().StopLeading();
+    MarkDirty(*replica);
+  }
+}
+
 void Host::OnPeerDisconnected(BrokerId peer) {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined()) continue;
@@ -334,6 +349,9 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
         LOG_IF(WARNING, !entries.ok())
             << "cannot read entries for a follower group=" << group
             << " index=" << wanted.first_index << " why=" << entries.status();
+        if (entries.status().code() == Code::kDataLoss) {
+          return ReportDamage(waiting->group(), entries.status());
+        }
         waiting->core().OnEntriesRead(
             wanted.peer, wanted.first_index,
             entries.ok() ? std::move(*entries) : std::vector<core::Entry>());

@@ -90,6 +90,14 @@ class Host {
   uint64_t tail_bytes() const;
   size_t replica_count() const { return replicas_.size(); }
 
+  // What the group's log holds here cannot be read back, for good. Where others hold it too, this
+  // replica falls silent, and one of them leads.
+  void ReportDamage(RaftGroupId group, const Status& why);
+
+  // From now on the replicas here vote and store, but do not lead: this broker lacks what serving
+  // clients takes.
+  void StopLeading();
+
   // From the Transport.
   void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message);
   void OnPeerDisconnected(BrokerId peer);
