@@ -154,12 +154,21 @@ void Node::StartGroups() {
   }
   if (!has_controller && !environment_.log_store.MayCreate(kControllerGroup)) {
     LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
+    host_.StopLeading();
   } else if (!has_controller) {
     raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
     record.configuration.voters = bootstrap_.controllers();
     host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);
   }
+  CheckController();
   ReportRegularly();
+}
+
+// Without the controller's log this broker does not learn what topics there are: its replicas go on
+// to vote and to store, and leave it to others to lead.
+void Node::CheckController() {
+  const raft::Replica* controller = host_.Find(kControllerGroup);
+  if (controller != nullptr && !controller->health().ok()) host_.StopLeading();
 }
 
 void Node::OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {
@@ -197,7 +206,9 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
   }
   if (group == kControllerGroup) {
     environment_.executor.Post([this, alive = is_alive_] {
-      if (*alive) CheckReady();
+      if (!*alive) return;
+      CheckController();
+      CheckReady();
     });
   }
 }

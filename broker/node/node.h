@@ -90,6 +90,7 @@ class Node final : public raft::TransportHandler {
   void OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted);
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   void Register();
+  void CheckController();
   void CheckReady();
   void CheckReadySoon();
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);

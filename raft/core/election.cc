@@ -87,9 +87,14 @@ void Raft::StepDown() {
   if (is_leader()) BecomeFollower(term(), Voter{});
 }
 
+void Raft::StopLeading() {
+  may_lead_ = false;
+  if (!std::holds_alternative<Follower>(role_)) BecomeFollower(term(), Voter{});
+}
+
 void Raft::StartPreVote() {
   ResetElectionTimer();
-  if (!configuration().IsVoter(options_.self)) return;
+  if (!may_lead_ || !configuration().IsVoter(options_.self)) return;
   Candidate candidate;
   candidate.votes[options_.self] = true;
   role_ = std::move(candidate);

@@ -143,6 +143,8 @@ class Raft {
   void OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries);
   // Gives up leadership for a reason of the host's (a stalled disk).
   void StepDown();
+  // From now on it votes and stores, but neither leads nor campaigns.
+  void StopLeading();
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index) { log_.TrimTo(index); }
@@ -309,6 +311,7 @@ class Raft {
   bool is_leadership_changed_ = false;
   bool is_commit_changed_ = false;
   bool wants_no_op_ = false;
+  bool may_lead_ = true;
   Status fault_;
 };
 

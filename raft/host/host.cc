@@ -82,6 +82,7 @@ void Host::Replay(RaftGroupId group) {
   core::InitialState initial = std::move(*replica->joining);
   replica->joining.reset();
   replica->Join(CoreOptions(), std::move(initial));
+  if (!may_lead_) replica->core().StopLeading();
   const core::Configuration& configuration = replica->core().configuration();
   if (configuration.Members().size() == 1 && configuration.IsVoter(options_.self)) {
     replica->core().Campaign();

@@ -135,6 +135,7 @@ class Host {
   std::vector<RaftGroupId> dirty_;
   bool is_flush_posted_ = false;
   std::deque<OutstandingWrite> outstanding_writes_;
+  bool may_lead_ = true;
   TimerId tick_timer_;
   // Guards callbacks that outlive the host; shared with those callbacks alone.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
