@@ -143,7 +143,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
     case SequenceCheck::kNew:
       return true;
     case SequenceCheck::kRefused:
-      (*done)(check.error);
+      RefuseOnceConfirmed(check.error, std::move(*done));
       return false;
     case SequenceCheck::kOldDuplicate:
     case SequenceCheck::kDuplicate: {
@@ -161,6 +161,17 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
       return false;
   }
   return false;
+}
+
+// A producer takes a refusal for the last word. One who no longer leads, and does not know it yet,
+// may lack what the producer was acknowledged elsewhere, and must not speak it.
+void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
+  environment_.host.ReadBarrier(group_, [this, error, term = leadership_.term, alive = is_alive_,
+                                         done = std::move(done)](Status status) mutable {
+    if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+    if (status.ok() && leadership_.term != term) status = environment_.host.NotLeader(group_);
+    done(status.ok() ? error : status);
+  });
 }
 
 PartitionOffsets Partition::offsets_now() const {

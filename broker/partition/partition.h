@@ -132,6 +132,7 @@ class Partition final : public raft::StateMachine {
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
+  void RefuseOnceConfirmed(const Status& error, ProduceDone done);
   ReadOutcome TailOutcome(const ReadRequest& request) const;
   LogIndex FindInTail(Offset offset) const;
   bool TailHolds(Offset offset) const;
