@@ -50,26 +50,36 @@ void SimCluster::Start(size_t index) {
   options.log_store.journal.file_bytes = options_.journal_file_bytes;
   options.log_store.segment_size_bytes = options_.segment_bytes;
   options.log_store.write_bytes = 64 << 10;
+  options.log_store.free_bytes_min = options_.free_bytes_min;
   one.broker = std::make_unique<broker::Broker>(
-      options, broker::Broker::Environment{.shard = executor,
-                                           .clock = one.process->clock(),
-                                           .network = one.process->network(),
-                                           .journal_executor = executor,
-                                           .journal_files = *one.journal_files,
-                                           .segment_executor = executor,
-                                           .segment_files = *one.segment_files,
-                                           .random_seed = random_.Next(),
-                                           .on_fatal = [this, index](const Status& status) {
-                                             fatal_ = status.With(host(index));
-                                           }});
+      options, broker::Broker::Environment{
+                   .shard = executor,
+                   .clock = one.process->clock(),
+                   .network = one.process->network(),
+                   .journal_executor = executor,
+                   .journal_files = *one.journal_files,
+                   .segment_executor = executor,
+                   .segment_files = *one.segment_files,
+                   .random_seed = random_.Next(),
+                   .on_fatal = [this, index](const Status& status) { Die(index, status); }});
   one.broker->Start([this, index](Status started) {
     OneBroker& broker = *brokers_[index];
-    if (!started.ok()) {
-      fatal_ = started.With(broker.name);
-      return;
-    }
+    if (!started.ok()) return Die(index, started);
     broker.is_serving = true;
     edge_.Serve(Address(index), *broker.process, broker.broker->node().registry());
+  });
+}
+
+// As the process's exit does: nothing of it runs any more, and its objects go once it returned.
+void SimCluster::Die(size_t index, const Status& why) {
+  OneBroker& one = *brokers_[index];
+  fatal_ = why.With(one.name);
+  if (!one.process->is_alive()) return;
+  one.process->Kill();
+  world_->After(Duration(0), [this, index, why] {
+    if (!is_up(index)) return;
+    Kill(index, /*power_loss=*/false);
+    if (on_death_) on_death_(index, why);
   });
 }
 
@@ -122,7 +132,7 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
 
 void SimCluster::CheckInvariants() const {
   for (const auto& one : brokers_) {
-    if (one->broker != nullptr && one->is_serving) one->broker->node().host().CheckInvariants();
+    if (one->is_serving && one->process->is_alive()) one->broker->node().host().CheckInvariants();
   }
 }
 

@@ -10,6 +10,8 @@
 //   cluster.Start(1);
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +29,7 @@ struct ClusterOptions {
   uint64_t journal_file_bytes = 1 << 20;
   uint64_t segment_bytes = 256 << 10;
   uint64_t tail_bytes_max = 256 << 10;
+  uint64_t free_bytes_min = 8 << 20;
 };
 
 class SimCluster {
@@ -35,8 +38,13 @@ class SimCluster {
   ~SimCluster();
 
   size_t size() const { return brokers_.size(); }
+  const ClusterOptions& options() const { return options_; }
   void Start(size_t broker);
   void StartAll();
+  // Told when a broker ended by itself: its disk failed, or it could not start.
+  void SetDeathListener(std::function<void(size_t, const Status&)> listener) {
+    on_death_ = std::move(listener);
+  }
   // The process dies; with `power_loss` what its disk had not synced may go too.
   void Kill(size_t broker, bool power_loss);
   bool is_up(size_t broker) const { return brokers_[broker]->broker != nullptr; }
@@ -44,7 +52,7 @@ class SimCluster {
   bool is_serving(size_t broker) const { return brokers_[broker]->is_serving; }
   broker::Node& node(size_t broker) { return brokers_[broker]->broker->node(); }
   SimDisk& disk(size_t broker) { return brokers_[broker]->disk; }
-  std::string host(size_t broker) const { return brokers_[broker]->name; }
+  const std::string& host(size_t broker) const { return brokers_[broker]->name; }
   std::vector<std::string> addresses() const;
   SimEdge& edge() { return edge_; }
   SimProcess& process(size_t broker) { return *brokers_[broker]->process; }
@@ -56,6 +64,8 @@ class SimCluster {
   void CheckInvariants() const;
 
  private:
+  void Die(size_t broker, const Status& why);
+
   struct OneBroker {
     std::string name;
     SimProcess* process = nullptr;
@@ -72,6 +82,7 @@ class SimCluster {
   Random random_;
   SimEdge edge_;
   std::vector<std::unique_ptr<OneBroker>> brokers_;
+  std::function<void(size_t, const Status&)> on_death_;
   Status fatal_;
 };
 

@@ -42,7 +42,7 @@ void History::Sent(uint32_t partition, ValueId value) {
 void History::Acknowledged(uint32_t partition, ValueId value, Offset offset) {
   ++acknowledged_;
   Log& log = logs_[partition];
-  log.acknowledged[value] = true;
+  log.acknowledged.insert(value);
   if (offset < Offset(0)) return;
   log.sent[value] = offset;
   Place(partition, offset, value);
@@ -69,6 +69,7 @@ void History::Read(uint32_t partition, Offset offset, const std::string& value) 
     return Report("phantom: " + At(partition, offset) + " holds \"" + value.substr(0, 40) +
                   "\", which nobody sent there");
   }
+  logs_[partition].read.insert(*id);
   Place(partition, offset, *id);
 }
 
@@ -93,6 +94,8 @@ void History::SawUndurable(const std::string& what) {
   Report("acknowledged, but not durable on a majority: " + what);
 }
 
+void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
+
 void History::CheckComplete() {
   for (const auto& [partition, log] : logs_) {
     Offset expected(0);
@@ -112,8 +115,8 @@ void History::CheckComplete() {
       }
       before->second = value.number;
     }
-    for (const auto& [value, was_acknowledged] : log.acknowledged) {
-      if (!log.where.contains(value)) {
+    for (const ValueId& value : log.acknowledged) {
+      if (!log.read.contains(value)) {
         Report("lost write: " + value.Text() + " of partition " + std::to_string(partition) +
                " was acknowledged");
       }

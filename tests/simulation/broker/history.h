@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,10 @@ class History {
   void SawHighWatermark(uint32_t partition, uint64_t reader, Offset high_watermark);
   void SawLeader(RaftGroupId group, Term term, BrokerId leader);
   void SawUndurable(const std::string& what);
+  // A phase did not come to its end in time, or something failed that must not.
+  void SawStuck(const std::string& what);
+  // The partition's topic is deleted: what was in it need not be read.
+  void Deleted(uint32_t partition) { logs_.erase(partition); }
   // After healing: everything must have been read from the first offset to the last.
   void CheckComplete();
 
@@ -50,7 +55,8 @@ class History {
     std::map<Offset, ValueId> at;
     std::map<ValueId, Offset> where;
     std::map<ValueId, std::optional<Offset>> sent;  // with the acknowledged offset
-    std::map<ValueId, bool> acknowledged;
+    std::set<ValueId> acknowledged;
+    std::set<ValueId> read;
   };
   void Report(const std::string& anomaly);
   void Place(uint32_t partition, Offset offset, const ValueId& value);

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 
 #include <glog/logging.h>
 
 #include "tests/simulation/broker/cluster.h"
+#include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/history.h"
+#include "tests/simulation/broker/nemesis.h"
+#include "tests/simulation/broker/topic_churn.h"
 #include "tests/simulation/broker/workload.h"
 
 namespace millrace::sim {
@@ -18,84 +21,93 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr uint32_t kPartitions = 3;
-constexpr size_t kProducers = 2;
+constexpr uint32_t kProducers = 2;
+// Many election timeouts (0.3 to 0.6 s) and the client's own time-outs and pauses.
+constexpr Duration kRecoveryMax = seconds(30);
+constexpr Duration kCatchUpMax = seconds(60);
 
 class Run {
  public:
   explicit Run(const RunOptions& options)
       : options_(options),
+        swarm_(Swarm::Draw(options.seed, options.brokers, options.without)),
         world_(options.seed),
-        random_(world_.Fork()),
-        check_random_(world_.Fork()),
-        cluster_(world_, {.brokers = options.brokers}) {
-    result_.seed = options.seed;
-  }
+        random_(StreamOf(options.seed, "run")),
+        check_random_(StreamOf(options.seed, "checks")),
+        cluster_(world_, {.brokers = swarm_.brokers}),
+        nemesis_(world_, cluster_, swarm_, options.seed,
+                 {.before_loss = [this] { durability_.Check(); },
+                  .on_damage = [this](size_t broker) { durability_.SetDamaged(broker); },
+                  .clients = {"producer0", "producer1", "reader"},
+                  .note = [this](const std::string& text) { Note(text); }}),
+        durability_(cluster_, history_),
+        churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()) {}
   RunResult Go();
 
  private:
-  // Which faults this seed has (swarm testing): a run with few kinds goes deeper than one with all.
-  struct Swarm {
-    bool kills = false;
-    bool power_loss = false;
-    bool crash_at_operation = false;
-    bool partitions = false;
-    bool one_way = false;
-    bool breaks = false;
-    bool slow_links = false;
-    uint64_t pace_ms = 500;
-  };
-  void DrawSwarm();
   bool Begin();
-  void Chaos();
-  void OneFault();
-  void KillSome(size_t broker);
-  void RestartLater(size_t broker);
-  void PartitionSome();
-  void Heal();
-  void Finish();
+  bool CreateTopic();
+  void Locate();
+  void StartClients();
   void Watch();
-  void CheckAcknowledged();
   void Observe();
-  bool AreReplicasEqual() const;
-  bool Serves(size_t broker) const { return cluster_.is_serving(broker); }
+
+  void HealMajority();
+  bool HasMajorityWithout(const std::set<size_t>& down) const;
+  void TakeDown(size_t broker);
+  void DemandProgress();
+
+  void Finish();
+  void RestartSilent();
+  void ReadBack();
+  bool AreReplicasEqual();
+  bool IsEqualTo(size_t broker, const broker::Image& image) const;
+  std::vector<Offset> Ends(const std::string& topic) const;
+  bool IsHealthy(size_t broker) const {
+    return cluster_.is_serving(broker) && cluster_.process(broker).is_alive();
+  }
+  bool RunUntil(const std::function<bool()>& is_done, Duration limit, const std::string& what);
   void Note(const std::string& text) const {
-    if (options_.is_verbose) {
-      LOG(INFO) << "t=" << world_.elapsed().count() / 1000 << "ms " << text;
-    }
+    LOG_IF(INFO, options_.is_verbose) << "t=" << world_.elapsed().count() / 1000 << "ms " << text;
   }
 
   const RunOptions options_;
+  const Swarm swarm_;
   SimWorld world_;
   Random random_;
   Random check_random_;
-  SimCluster cluster_;
+  mutable SimCluster cluster_;  // its brokers are asked, not changed
   History history_;
+  Nemesis nemesis_;
+  DurabilityCheck durability_;
+  TopicChurn churn_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
-  Swarm swarm_;
-  std::set<size_t> restarting_;
-  std::vector<Acknowledgement> unchecked_;
-  std::map<uint32_t, RaftGroupId> groups_;
+  std::map<uint32_t, PartitionReplicas> partitions_;
   std::map<RaftGroupId, Term> terms_;
+  // What each producer's next value was when a healthy majority was there; and who acknowledged
+  // one since.
+  std::vector<uint64_t> fresh_from_;
+  std::set<uint32_t> progressed_;
   bool is_over_ = false;
   RunResult result_;
 };
 
-void Run::DrawSwarm() {
-  swarm_.kills = random_.OneIn(2);
-  swarm_.power_loss = random_.OneIn(2);
-  swarm_.crash_at_operation = random_.OneIn(2);
-  swarm_.partitions = random_.OneIn(2);
-  swarm_.one_way = random_.OneIn(2);
-  swarm_.breaks = random_.OneIn(3);
-  swarm_.slow_links = random_.OneIn(3);
-  swarm_.pace_ms = random_.Between(200, 2000);
-  if (options_.brokers == 1) swarm_.partitions = false;
-  if (!swarm_.kills && !swarm_.crash_at_operation && !swarm_.partitions) swarm_.kills = true;
+bool Run::RunUntil(const std::function<bool()>& is_done, Duration limit, const std::string& what) {
+  if (world_.RunUntil(is_done, limit)) return true;
+  history_.SawStuck(what + "; the last broker that ended said: " + cluster_.fatal().ToString());
+  return false;
 }
 
 bool Run::Begin() {
   cluster_.StartAll();
+  if (!CreateTopic()) return false;
+  Locate();
+  StartClients();
+  return true;
+}
+
+bool Run::CreateTopic() {
   SimProcess& admin = world_.AddProcess("admin");
   SimConnector connector(cluster_.edge(), admin);
   client::Client client({admin.executor(), admin.clock(), connector, admin.Fork()},
@@ -103,44 +115,55 @@ bool Run::Begin() {
   v1::CreateTopicRequest request;
   request.set_name("t");
   request.set_partition_count(kPartitions);
-  request.set_replication_factor(static_cast<uint32_t>(options_.brokers));
+  request.set_replication_factor(swarm_.replication_factor);
   std::optional<Result<v1::CreateTopicResponse>> created;
   client.CreateTopic(request, seconds(20),
                      [&](Result<v1::CreateTopicResponse> response) { created = response; });
-  if (!world_.RunUntil([&] { return created.has_value(); }, seconds(40)) || !created->ok()) {
-    result_.anomalies.push_back(
-        "no progress: the topic was not created: " +
-        (created.has_value() ? created->status().ToString() : cluster_.fatal().ToString()));
-    return false;
-  }
+  const auto is_created = [&] { return created.has_value() && created->ok(); };
+  return RunUntil(is_created, seconds(40), "the topic was not created");
+}
+
+void Run::Locate() {
   for (const auto& partition : cluster_.node(0).controller().image().FindTopic("t")->partitions) {
-    groups_[partition.partition.value()] = partition.group;
+    PartitionReplicas& replicas = partitions_[partition.partition.value()];
+    replicas.group = partition.group;
+    for (const Voter& voter : partition.replicas) {
+      replicas.brokers.push_back(voter.broker.value() - 1);
+    }
+    durability_.SetReplicas(partition.partition.value(), replicas);
   }
-  for (size_t i = 0; i < kProducers; ++i) {
+}
+
+void Run::StartClients() {
+  for (uint32_t i = 0; i < kProducers; ++i) {
     producers_.push_back(std::make_unique<SimProducer>(
-        world_, cluster_.edge(), cluster_.addresses(), static_cast<uint32_t>(i), history_,
+        world_, cluster_.edge(), cluster_.addresses(), SimProducerOptions{.number = i}, history_,
         [this](const Acknowledgement& ack) {
-          unchecked_.push_back(ack);
-          // Reading three disks is dear: at this very instant for some, soon for the others.
-          if (check_random_.OneIn(300)) CheckAcknowledged();
+          durability_.Acknowledged(ack);
+          // Reading all disks is dear: at this very instant for some, soon for the others.
+          if (check_random_.OneIn(300)) durability_.Check();
+          const bool is_fresh =
+              !fresh_from_.empty() && ack.value.number >= fresh_from_[ack.value.producer];
+          if (is_fresh) progressed_.insert(ack.partition);
         }));
   }
-  consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(), "reader",
-                                            kPartitions, history_);
-  return true;
+  consumer_ = std::make_unique<SimConsumer>(
+      world_, cluster_.edge(), cluster_.addresses(),
+      SimConsumerOptions{.name = "reader", .partitions = kPartitions}, history_);
+  if (swarm_.Has(FaultClass::kTopics)) churn_.Start();
 }
 
 // Looks at the cluster now and then, as long as the run lasts.
 void Run::Watch() {
   if (is_over_) return;
   Observe();
-  CheckAcknowledged();
+  durability_.Check();
   world_.After(milliseconds(250), [this] { Watch(); });
 }
 
 void Run::Observe() {
   for (size_t i = 0; i < cluster_.size(); ++i) {
-    if (!Serves(i)) continue;
+    if (!IsHealthy(i)) continue;
     const auto see = [&](RaftGroupId group, const raft::Leadership& leadership) {
       if (!leadership.is_leader) return;
       history_.SawLeader(group, leadership.term, BrokerId(static_cast<uint32_t>(i + 1)));
@@ -156,160 +179,180 @@ void Run::Observe() {
   cluster_.CheckInvariants();
 }
 
-// Every acknowledgement against the durable images, before anything may take them away.
-void Run::CheckAcknowledged() {
-  if (unchecked_.empty()) return;
-  std::vector<std::map<RaftGroupId, Offset>> ends;
-  for (size_t i = 0; i < cluster_.size(); ++i) ends.push_back(cluster_.DurableEnds(i));
-  for (const Acknowledgement& ack : unchecked_) {
-    const RaftGroupId group = groups_[ack.partition];
-    const auto durable = std::count_if(ends.begin(), ends.end(), [&](auto& broker) {
-      auto end = broker.find(group);
-      return end != broker.end() && end->second > ack.offset;
-    });
-    if (static_cast<size_t>(durable) <= cluster_.size() / 2) {
-      history_.SawUndurable(ack.value.Text() + " at offset " + std::to_string(ack.offset.value()) +
-                            " of partition " + std::to_string(ack.partition));
-    }
-  }
-  unchecked_.clear();
-}
+// Phase two ---------------------------------------------------------------------------------------
 
-void Run::KillSome(size_t broker) {
-  // Fewer than half may be down for lack of power at once; a plain kill may take any.
-  const bool power_loss = swarm_.power_loss && random_.OneIn(2);
-  CheckAcknowledged();
-  Note("kill " + cluster_.host(broker) + (power_loss ? " with power loss" : ""));
-  ++result_.kills;
-  result_.power_losses += power_loss ? 1 : 0;
-  cluster_.Kill(broker, power_loss);
-  RestartLater(broker);
-}
-
-void Run::RestartLater(size_t broker) {
-  restarting_.insert(broker);
-  world_.After(milliseconds(random_.Between(10, 3000)), [this, broker] {
-    if (restarting_.erase(broker) == 0) return;
-    Note("start " + cluster_.host(broker));
-    cluster_.Start(broker);
+bool Run::HasMajorityWithout(const std::set<size_t>& down) const {
+  if (down.size() * 2 >= cluster_.size()) return false;
+  return std::all_of(partitions_.begin(), partitions_.end(), [&](const auto& partition) {
+    const std::vector<size_t>& replicas = partition.second.brokers;
+    const auto lost = std::count_if(replicas.begin(), replicas.end(),
+                                    [&](size_t broker) { return down.contains(broker); });
+    return static_cast<size_t>(lost) * 2 < replicas.size();
   });
 }
 
-void Run::PartitionSome() {
-  const size_t a = random_.Below(cluster_.size());
-  const size_t b = (a + 1 + random_.Below(cluster_.size() - 1)) % cluster_.size();
-  const bool one_way = swarm_.one_way && random_.OneIn(2);
-  ++result_.partitions;
-  Note("partition " + cluster_.host(a) + (one_way ? " -> " : " <-> ") + cluster_.host(b));
-  world_.Partition(cluster_.host(a), cluster_.host(b), one_way);
-  if (random_.OneIn(2)) {
-    // Alone against all.
-    for (size_t i = 0; i < cluster_.size(); ++i) {
-      if (i != a) world_.Partition(cluster_.host(a), cluster_.host(i), one_way);
-    }
-  }
-  world_.After(milliseconds(random_.Between(100, 4000)), [this] { world_.HealAll(); });
-}
-
-void Run::OneFault() {
-  const size_t broker = random_.Below(cluster_.size());
-  switch (random_.Below(4)) {
+void Run::TakeDown(size_t broker) {
+  switch (random_.Below(3)) {
     case 0:
-      if (swarm_.kills && cluster_.is_up(broker)) KillSome(broker);
+      if (cluster_.is_up(broker)) nemesis_.Kill(broker, random_.OneIn(2));
       return;
     case 1:
-      if (!swarm_.crash_at_operation || !Serves(broker)) return;
-      cluster_.disk(broker).CrashAtOperation(random_.Between(1, 60), [this, broker] {
-        // In the middle of an operation of that broker: its objects go once it has returned.
-        cluster_.process(broker).Kill();
-        world_.After(Duration(0), [this, broker] {
-          if (cluster_.is_up(broker)) KillSome(broker);
-        });
-      });
-      return;
-    case 2:
-      if (swarm_.partitions && cluster_.size() > 1) PartitionSome();
+      for (size_t i = 0; i < cluster_.size(); ++i) {
+        if (i != broker) world_.Partition(cluster_.host(broker), cluster_.host(i));
+      }
       return;
     default:
-      if (!swarm_.breaks || cluster_.size() < 2) return;
-      world_.BreakConnections(cluster_.host(broker), cluster_.host((broker + 1) % cluster_.size()));
+      cluster_.process(broker).Pause();
   }
 }
 
-void Run::Chaos() {
-  if (is_over_ || world_.elapsed() > options_.chaos) return;
-  OneFault();
-  world_.After(milliseconds(random_.Between(1, swarm_.pace_ms)), [this] { Chaos(); });
-}
-
-void Run::Heal() {
-  Note("heal");
-  world_.HealAll();
+void Run::HealMajority() {
+  nemesis_.Stop();
+  nemesis_.Heal();
+  std::vector<size_t> order;
+  std::set<size_t> down;
   for (size_t i = 0; i < cluster_.size(); ++i) {
-    cluster_.disk(i).ForgetCrash();
-    if (!cluster_.is_up(i)) {
-      restarting_.erase(i);
-      cluster_.Start(i);
-    }
+    order.insert(order.begin() + static_cast<std::ptrdiff_t>(random_.Below(i + 1)), i);
+    if (nemesis_.is_damaged(i)) down.insert(i);
+  }
+  world_.RunFor(milliseconds(2));  // those that were down are on their way up
+  for (const size_t broker : order) {
+    std::set<size_t> more = down;
+    if (!more.insert(broker).second || !HasMajorityWithout(more)) continue;
+    down = more;
+    Note("down for the second phase: " + cluster_.host(broker));
+    TakeDown(broker);
   }
 }
 
-bool Run::AreReplicasEqual() const {
-  for (const auto& [partition, group] : groups_) {
-    for (size_t i = 0; i < cluster_.size(); ++i) {
-      if (!cluster_.is_serving(i)) return false;
-      auto& node = const_cast<SimCluster&>(cluster_).node(i);
-      const broker::Partition* replica = node.partitions().Find(group);
-      const broker::Partition* first =
-          const_cast<SimCluster&>(cluster_).node(0).partitions().Find(group);
-      if (replica == nullptr || first == nullptr) return false;
-      if (replica->high_watermark() != first->high_watermark()) return false;
-      if (replica->Snapshot().view() != first->Snapshot().view()) return false;
+void Run::DemandProgress() {
+  for (const auto& producer : producers_) fresh_from_.push_back(producer->next_value());
+  const Duration began = world_.elapsed();
+  RunUntil([this] { return progressed_.size() == kPartitions; }, kRecoveryMax,
+           "a healthy majority did not acknowledge");
+  result_.recovery = world_.elapsed() - began;
+}
+
+// Phase three -------------------------------------------------------------------------------------
+
+// A replica that met a read error at its start is silent until the next.
+void Run::RestartSilent() {
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!IsHealthy(i) || nemesis_.is_damaged(i)) continue;
+    const auto& all = cluster_.node(i).partitions().all();
+    const bool is_any_silent = std::any_of(all.begin(), all.end(), [&](const auto& partition) {
+      const raft::Replica* replica = cluster_.node(i).host().Find(partition.first);
+      return replica == nullptr || !replica->health().ok();
+    });
+    if (!is_any_silent) continue;
+    nemesis_.Kill(i, /*power_loss=*/false);
+    cluster_.Start(i);
+  }
+}
+
+bool Run::IsEqualTo(size_t index, const broker::Image& image) const {
+  auto& node = cluster_.node(index);
+  if (node.controller().image().topics().size() != image.topics().size()) return false;
+  size_t expected = 0;
+  for (const auto& [id, topic] : image.topics()) {
+    for (const broker::PartitionInfo& partition : topic.partitions) {
+      const auto is_here = [&](const Voter& voter) { return voter.broker.value() == index + 1; };
+      if (std::none_of(partition.replicas.begin(), partition.replicas.end(), is_here)) continue;
+      ++expected;
+      const broker::Partition* ours = node.partitions().Find(partition.group);
+      if (ours == nullptr) return false;
+      for (const Voter& voter : partition.replicas) {
+        const size_t other = voter.broker.value() - 1;
+        if (other == index || nemesis_.is_damaged(other)) continue;
+        const broker::Partition* theirs = cluster_.node(other).partitions().Find(partition.group);
+        if (theirs == nullptr || theirs->high_watermark() != ours->high_watermark() ||
+            theirs->Snapshot().view() != ours->Snapshot().view()) {
+          return false;
+        }
+      }
     }
+  }
+  return node.partitions().all().size() == expected;
+}
+
+bool Run::AreReplicasEqual() {
+  const broker::Image* image = nullptr;
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (nemesis_.is_damaged(i)) continue;
+    if (!IsHealthy(i)) return false;
+    if (image == nullptr) image = &cluster_.node(i).controller().image();
+  }
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!nemesis_.is_damaged(i) && !IsEqualTo(i, *image)) return false;
   }
   return true;
 }
 
+std::vector<Offset> Run::Ends(const std::string& name) const {
+  std::vector<Offset> ends;
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!IsHealthy(i)) continue;
+    const broker::TopicInfo* topic = cluster_.node(i).controller().image().FindTopic(name);
+    if (topic == nullptr) continue;
+    ends.resize(topic->partitions.size());
+    for (const broker::PartitionInfo& info : topic->partitions) {
+      const broker::Partition* partition = cluster_.node(i).partitions().Find(info.group);
+      Offset& end = ends[info.partition.value()];
+      if (partition != nullptr) end = std::max(end, partition->high_watermark());
+    }
+  }
+  return ends;
+}
+
+void Run::ReadBack() {
+  const std::vector<Offset> ends = Ends("t");
+  SimConsumer last(world_, cluster_.edge(), cluster_.addresses(),
+                   SimConsumerOptions{.name = "last", .partitions = kPartitions}, history_);
+  RunUntil([&] { return last.HasReached(ends); }, kCatchUpMax, "the records were not read back");
+  if (!last.error().ok()) history_.SawStuck("a reader failed: " + last.error().ToString());
+  if (!churn_.is_there()) return;
+  const std::vector<Offset> churned = Ends(TopicChurn::topic());
+  churn_.ReadBack();
+  RunUntil([&] { return churn_.HasRead(churned); }, kCatchUpMax,
+           "the records of the topic made anew were not read back");
+}
+
 void Run::Finish() {
+  nemesis_.Heal();
+  RestartSilent();
   size_t flushed = 0;
   for (auto& producer : producers_) producer->StopAndFlush([&flushed] { ++flushed; });
-  if (!world_.RunUntil([&] { return flushed == producers_.size(); }, seconds(60))) {
-    history_.SawUndurable("no progress: producers were not answered after everything healed; " +
-                          cluster_.fatal().ToString());
-  }
-  CheckAcknowledged();
-  if (!world_.RunUntil([this] { return AreReplicasEqual(); }, seconds(30))) {
-    history_.SawUndurable("no progress: the replicas did not become equal");
-  }
-  std::vector<Offset> ends;
-  for (uint32_t i = 0; i < kPartitions; ++i) {
-    const broker::Partition* partition = cluster_.node(0).partitions().Find(groups_[i]);
-    ends.push_back(partition == nullptr ? Offset(0) : partition->high_watermark());
-  }
-  SimConsumer last(world_, cluster_.edge(), cluster_.addresses(), "last", kPartitions, history_);
-  if (!world_.RunUntil([&] { return last.HasReached(ends); }, seconds(60))) {
-    history_.SawUndurable("no progress: the records could not be read back");
-  }
+  churn_.Stop([&flushed] { ++flushed; });
+  RunUntil([&] { return flushed == producers_.size() + 1; }, kCatchUpMax,
+           "producers were not answered after everything healed");
+  durability_.Check();
+  RestartSilent();
+  RunUntil([this] { return AreReplicasEqual(); }, kCatchUpMax, "the replicas did not become equal");
+  ReadBack();
   if (!consumer_->error().ok()) {
-    history_.SawUndurable("the reader failed: " + consumer_->error().ToString());
+    history_.SawStuck("the reader failed: " + consumer_->error().ToString());
   }
   history_.CheckComplete();
 }
 
 RunResult Run::Go() {
-  DrawSwarm();
+  result_.swarm = swarm_.ToString();
   if (Begin()) {
     Watch();
-    Chaos();
+    nemesis_.Start();
     world_.RunFor(options_.chaos);
-    Heal();
+    HealMajority();
+    DemandProgress();
     Finish();
-    is_over_ = true;
   }
-  for (const std::string& anomaly : history_.anomalies()) result_.anomalies.push_back(anomaly);
+  is_over_ = true;
+  result_.anomalies = history_.anomalies();
   result_.trace_hash = world_.trace_hash();
   result_.acknowledged = history_.acknowledged();
   result_.reads = history_.reads();
+  result_.kills = nemesis_.counts().kills;
+  result_.power_losses = nemesis_.counts().power_losses;
+  result_.partitions = nemesis_.counts().partitions;
   result_.simulated = world_.elapsed();
   // Clients go before the edge that they talk through.
   producers_.clear();
@@ -319,8 +362,10 @@ RunResult Run::Go() {
 
 }  // namespace
 
-std::string RunResult::Rerun(const std::string& mutant) const {
+std::string RunOptions::Rerun(const std::string& mutant) const {
   std::string command = "simulate_broker --seed=" + std::to_string(seed);
+  if (brokers != 0) command += " --brokers=" + std::to_string(brokers);
+  for (const FaultClass fault : without) command += " --without=" + std::string(NameOf(fault));
   if (!mutant.empty()) command += " --mutant=" + mutant;
   return command;
 }

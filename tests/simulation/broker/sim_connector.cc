@@ -87,6 +87,33 @@ void CloseAtClient(const StatePtr& state, Duration delay, const Status& status) 
   });
 }
 
+// The client took `bytes` of what the server wrote.
+void Taken(StreamState& state, uint64_t bytes) {
+  state.pending_bytes -= bytes;
+  if (state.pending_bytes < kLowBytes && std::exchange(state.was_high, false) &&
+      state.server_handler) {
+    state.server_handler->OnWritable();
+  }
+}
+
+// As gRPC's client does: a broker that does not answer for so long is given up.
+constexpr Duration kKeepaliveTime = std::chrono::seconds(10);
+constexpr Duration kKeepaliveTimeout = std::chrono::seconds(5);
+
+void KeepAlive(const StatePtr& state) {
+  state->world->After(kKeepaliveTime, [state] {
+    if (state->client_handler == nullptr || !*state->is_server_up) return;
+    auto is_answered = std::make_shared<bool>(false);
+    RunAtServer(state, Duration(1), [state, is_answered] {
+      RunAtClient(state, Duration(1), [is_answered] { *is_answered = true; });
+    });
+    state->world->After(kKeepaliveTimeout, [state, is_answered] {
+      if (*is_answered) return KeepAlive(state);
+      CloseAtClient(state, Duration(1), Unavailable("keepalive: no answer"));
+    });
+  });
+}
+
 class SimServerStream final : public broker::Stream {
  public:
   SimServerStream(StatePtr state, Random random) : state_(std::move(state)), random_(random) {}
@@ -96,15 +123,12 @@ class SimServerStream final : public broker::Stream {
     const Bytes message = Join(pieces);
     state_->pending_bytes += message.size();
     if (state_->pending_bytes > kHighBytes) state_->was_high = true;
-    RunAtClient(state_, Delay(),
-                [state = state_, message] { state->client_handler->OnMessage(message); });
-    // The transport takes it whether or not the client is still there.
-    RunAtServer(state_, Delay(), [state = state_, size = message.size()] {
-      state->pending_bytes -= size;
-      if (state->pending_bytes < kLowBytes && std::exchange(state->was_high, false) &&
-          state->server_handler) {
-        state->server_handler->OnWritable();
-      }
+    // What a client does not take stays pending: a slow receiver is felt.
+    const Duration there = Delay();
+    const Duration back = Delay();
+    RunAtClient(state_, there, [state = state_, message, back] {
+      RunAtServer(state, back, [state, size = message.size()] { Taken(*state, size); });
+      state->client_handler->OnMessage(message);
     });
   }
   uint64_t pending_bytes() const override { return state_->pending_bytes; }
@@ -203,7 +227,8 @@ void SimConnector::Call(client::RpcRequest request, client::RpcDone done) {
     });
   };
   SimWorld& world = *edge_->world_;
-  world.After(request.timeout, [answer] { answer(DeadlineExceeded("no answer in time")); });
+  world.After(std::max(request.timeout, Duration(0)),
+              [answer] { answer(DeadlineExceeded("no answer in time")); });
   SimEdge::Server* server = edge_->Find(request.address);
   if (server == nullptr) {
     world.After(edge_->Delay(), [answer] { answer(Unavailable("connection refused")); });
@@ -259,6 +284,7 @@ std::unique_ptr<client::RpcStream> SimConnector::OpenStream(const std::string& a
   RunAtServer(state, edge_->Delay(), [state, factory, random = edge_->random_.Fork()] {
     state->server_handler = (*factory)(std::make_shared<SimServerStream>(state, random));
   });
+  KeepAlive(state);
   return std::make_unique<SimClientStream>(state, edge_->random_.Fork());
 }
 

@@ -30,26 +30,17 @@ void ExpectClean(const RunOptions& options) {
   const RunResult result = RunSeed(options);
   std::string found;
   for (const std::string& anomaly : result.anomalies) found += anomaly + "\n";
-  EXPECT_TRUE(result.anomalies.empty())
-      << found << "rerun: " << result.Rerun() << " --brokers=" << options.brokers;
-  EXPECT_GT(result.acknowledged, 0u) << "rerun: " << result.Rerun();
+  EXPECT_TRUE(result.anomalies.empty()) << found << result.swarm << "\nrerun: " << options.Rerun();
+  EXPECT_GT(result.acknowledged, 0u) << "rerun: " << options.Rerun();
 }
 
-TEST_F(SimulationTest, ThreeBrokers_KeepEveryPromise_UnderRandomFaults) {
-  for (uint64_t seed = 1; seed <= SeedCount(20); ++seed) {
-    ExpectClean({.seed = seed, .brokers = 3});
-  }
-}
-
-TEST_F(SimulationTest, OneBroker_KeepsEveryPromise_UnderCrashes) {
-  for (uint64_t seed = 1; seed <= SeedCount(20); ++seed) {
-    ExpectClean({.seed = seed, .brokers = 1});
-  }
+TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise) {
+  for (uint64_t seed = 1; seed <= SeedCount(150); ++seed) ExpectClean({.seed = seed});
 }
 
 TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {
-  for (uint64_t seed = 101; seed <= 103; ++seed) {
-    const RunOptions options{.seed = seed, .chaos = std::chrono::seconds(8)};
+  for (uint64_t seed = 1001; seed <= 1020; ++seed) {
+    const RunOptions options{.seed = seed, .chaos = std::chrono::seconds(3)};
     EXPECT_EQ(RunSeed(options).trace_hash, RunSeed(options).trace_hash) << "seed=" << seed;
   }
 }

@@ -15,17 +15,18 @@ using std::chrono::seconds;
 }  // namespace
 
 SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
-                         uint32_t number, History& history,
+                         const SimProducerOptions& options, History& history,
                          std::function<void(const Acknowledgement&)> on_acknowledged)
-    : process_(world.AddProcess("producer" + std::to_string(number))),
+    : process_(world.AddProcess("producer" + std::to_string(options.number))),
       random_(process_.Fork()),
       connector_(edge, process_),
       client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
               {.bootstrap = std::move(addresses)}),
-      number_(number),
+      options_(options),
       history_(history),
       on_acknowledged_(std::move(on_acknowledged)),
-      producer_(client_, "t", {.batch_bytes_max = 4 << 10, .delivery_timeout = seconds(600)},
+      producer_(client_, options.topic,
+                {.batch_bytes_max = 4 << 10, .delivery_timeout = options.delivery_timeout},
                 {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
                  .on_room = [] {}}) {
   Open();
@@ -46,14 +47,14 @@ void SimProducer::SendSome() {
   }
   const uint64_t count = random_.Between(1, 12);
   for (uint64_t i = 0; i < count && producer_.has_room(); ++i) {
-    const ValueId value{.producer = number_, .number = next_value_++};
+    const ValueId value{.producer = options_.number, .number = next_value_++};
     const PartitionId partition(static_cast<uint32_t>(random_.Below(producer_.partition_count())));
     std::string text = value.Text() + " ";
     text.append(random_.Below(400), 'x');
-    history_.Sent(partition.value(), value);
-    unanswered_[partition.value()].push_back(value);
+    history_.Sent(options_.history_base + partition.value(), value);
     const Result<PartitionId> sent = producer_.Send({.value = text}, partition);
-    CHECK(sent.ok()) << sent.status();
+    CHECK(sent.ok() || options_.may_fail) << sent.status();
+    if (sent.ok()) unanswered_[partition.value()].push_back(value);
   }
   process_.executor().RunAfter(milliseconds(random_.Between(1, 60)), [this] { SendSome(); });
 }
@@ -66,13 +67,14 @@ void SimProducer::OnReport(const client::DeliveryReport& report) {
     const ValueId value = values.front();
     values.pop_front();
     if (!report.status.ok()) {
+      if (options_.may_fail) continue;
       // Nothing in a run may make a record undeliverable for good.
-      history_.SawUndurable("a record was refused: " + report.status.ToString());
+      history_.SawStuck("a record was refused: " + report.status.ToString());
       continue;
     }
     const bool is_known = report.base_offset >= Offset(0);
     const Offset offset = is_known ? report.base_offset + static_cast<int64_t>(i) : Offset(-1);
-    history_.Acknowledged(partition, value, offset);
+    history_.Acknowledged(options_.history_base + partition, value, offset);
     if (is_known) on_acknowledged_({.partition = partition, .value = value, .offset = offset});
   }
 }
@@ -83,15 +85,16 @@ void SimProducer::StopAndFlush(MoveFunction<void()> done) {
 }
 
 SimConsumer::SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
-                         const std::string& name, uint32_t partitions, History& history)
-    : process_(world.AddProcess(name)),
+                         const SimConsumerOptions& options, History& history)
+    : process_(world.AddProcess(options.name)),
       connector_(edge, process_),
       client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
               {.bootstrap = std::move(addresses)}),
+      options_(options),
       history_(history),
       reader_(process_.Fork().Next()),
-      consumer_(client_, "t", {}, [this] { TakeAll(); }),
-      next_(partitions, Offset(0)) {
+      consumer_(client_, options.topic, {}, [this] { TakeAll(); }),
+      next_(options.partitions, Offset(0)) {
   Open();
 }
 
@@ -115,7 +118,7 @@ void SimConsumer::Take(const client::FetchedChunk& chunk) {
     error_ = chunk.status;
     return;
   }
-  history_.SawHighWatermark(partition, reader_, chunk.high_watermark);
+  history_.SawHighWatermark(options_.history_base + partition, reader_, chunk.high_watermark);
   const Result<RecordBatchView> batch = ParseRecordBatch(chunk.batch.view(), chunk.partition);
   if (!batch.ok()) {
     error_ = batch.status();
@@ -126,7 +129,8 @@ void SimConsumer::Take(const client::FetchedChunk& chunk) {
   Offset offset = chunk.base_offset;
   for (; records.Next(&record); ++offset) {
     if (offset < chunk.first_wanted) continue;
-    history_.Read(partition, offset, std::string(record.value.value_or("")));
+    history_.Read(options_.history_base + partition, offset,
+                  std::string(record.value.value_or("")));
     next_[partition] = offset + 1;
   }
 }

@@ -25,11 +25,25 @@ struct Acknowledgement {
   Offset offset;
 };
 
+struct SimProducerOptions {
+  std::string topic = "t";
+  uint32_t number = 0;
+  // What partition 0 is called in the history; the others follow.
+  uint32_t history_base = 0;
+  Duration delivery_timeout = std::chrono::seconds(600);
+  // The topic may go: records may be refused for good.
+  bool may_fail = false;
+};
+
 // Sends numbered values to all partitions in turn, at a varying pace.
 class SimProducer {
  public:
-  SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses, uint32_t number,
-              History& history, std::function<void(const Acknowledgement&)> on_acknowledged);
+  SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+              const SimProducerOptions& options, History& history,
+              std::function<void(const Acknowledgement&)> on_acknowledged);
+  // What was sent from now on has at least this number.
+  uint64_t next_value() const { return next_value_; }
+  SimProcess& process() { return process_; }
 
   // Sends no more; `done` once everything is answered.
   void StopAndFlush(MoveFunction<void()> done);
@@ -43,7 +57,7 @@ class SimProducer {
   Random random_;
   SimConnector connector_;
   client::Client client_;
-  const uint32_t number_;
+  const SimProducerOptions options_;
   History& history_;
   std::function<void(const Acknowledgement&)> on_acknowledged_;
   client::ProducerClient producer_;
@@ -54,11 +68,18 @@ class SimProducer {
   MoveFunction<void()> done_;
 };
 
+struct SimConsumerOptions {
+  std::string topic = "t";
+  std::string name;  // of its process
+  uint32_t partitions = 0;
+  uint32_t history_base = 0;
+};
+
 // Reads all partitions from the first record on.
 class SimConsumer {
  public:
   SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
-              const std::string& name, uint32_t partitions, History& history);
+              const SimConsumerOptions& options, History& history);
 
   bool HasReached(const std::vector<Offset>& ends) const;
   const Status& error() const { return error_; }
@@ -71,6 +92,7 @@ class SimConsumer {
   SimProcess& process_;
   SimConnector connector_;
   client::Client client_;
+  const SimConsumerOptions options_;
   History& history_;
   const uint64_t reader_;
   client::ConsumerClient consumer_;

@@ -123,9 +123,44 @@ void SimDisk::FailOperation(uint64_t count, Status error) {
   fail_with_ = std::move(error);
 }
 
+void SimDisk::FailCall(uint64_t count, Status error) {
+  CHECK_GT(count, 0U);
+  CHECK(!error.ok());
+  fail_call_at_ = calls_ + count;
+  fail_call_with_ = std::move(error);
+}
+
+void SimDisk::FailNext(Kind kind, std::string prefix, Status error) {
+  CHECK(!error.ok());
+  traps_.push_back({.kind = kind, .prefix = std::move(prefix), .error = std::move(error)});
+}
+
 void SimDisk::FailNextSync(std::string prefix) {
-  fail_sync_prefix_ = std::move(prefix);
-  has_fail_sync_ = true;
+  const Status error = DataLoss("sync " + prefix + ": Input/output error");
+  FailNext(Kind::kSync, std::move(prefix), error);
+}
+
+void SimDisk::ForgetFaults() {
+  fail_at_ = 0;
+  fail_call_at_ = 0;
+  traps_.clear();
+}
+
+bool SimDisk::IsTrapped(Kind kind, const std::string& path, Status* error) {
+  if (++calls_ == fail_call_at_) {
+    fail_call_at_ = 0;
+    *error = fail_call_with_;
+    ++faults_given_;
+    return true;
+  }
+  for (auto at = traps_.begin(); at != traps_.end(); ++at) {
+    if (at->kind != kind || !path.starts_with(at->prefix)) continue;
+    *error = at->error.With(path);
+    traps_.erase(at);
+    ++faults_given_;
+    return true;
+  }
+  return false;
 }
 
 void SimDisk::Resume() {
@@ -141,17 +176,14 @@ SimDisk::Verdict SimDisk::Begin(Random& random, const std::string& path, bool is
     crash_at_ = 0;
     return random.OneIn(2) ? Verdict::kCrashBefore : Verdict::kCrashAfter;
   }
+  const Kind kind = is_sync ? Kind::kSync : Kind::kChange;
   if (operations_ == fail_at_) {
     fail_at_ = 0;
     *error = fail_with_;
+    ++faults_given_;
     return Verdict::kFail;
   }
-  if (is_sync && has_fail_sync_ && path.starts_with(fail_sync_prefix_)) {
-    has_fail_sync_ = false;
-    *error = DataLoss("sync " + path + ": Input/output error");
-    return Verdict::kFail;
-  }
-  return Verdict::kProceed;
+  return IsTrapped(kind, path, error) ? Verdict::kFail : Verdict::kProceed;
 }
 
 void SimDisk::Crash() {

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "proto/base/status.h"
+#include "raft/runtime/executor.h"
 #include "raft/runtime/random.h"
 
 namespace millrace::sim {
@@ -55,11 +56,21 @@ class SimDisk {
 
   // Faults -------------------------------------------------------------------------------------
 
+  enum class Kind { kRead, kChange, kSync };
   // The `count`-th operation from now fails with `error`; a write then wrote any part of its bytes,
   // and a sync has dropped what was dirty.
   void FailOperation(uint64_t count, Status error);
-  // The next sync of a file whose path begins with `prefix` fails.
+  // The `count`-th call of any kind from now, reads and listings too, fails.
+  void FailCall(uint64_t count, Status error);
+  uint64_t calls() const { return calls_; }
+  // The next call of that kind on a path that begins with `prefix` fails.
+  void FailNext(Kind kind, std::string prefix, Status error);
   void FailNextSync(std::string prefix);
+  // Faults that were planned and have not happened will not.
+  void ForgetFaults();
+  uint64_t faults_given() const { return faults_given_; }
+  // Every call takes longer by a time drawn from these.
+  void SetSlowness(Duration low, Duration high) { slow_min_ = low, slow_max_ = high; }
   // Operations wait until Resume.
   void Stall() { is_stalled_ = true; }
   void Resume();
@@ -121,6 +132,8 @@ class SimDisk {
   // What an operation is told when it begins.
   enum class Verdict { kProceed, kFail, kCrashBefore, kCrashAfter };
   Verdict Begin(Random& random, const std::string& path, bool is_sync, Status* error);
+  // Counts a call, and says whether it is one that fails.
+  bool IsTrapped(Kind kind, const std::string& path, Status* error);
   void Crash();
 
   void Write(Node& node, uint64_t offset, std::string_view bytes);
@@ -145,8 +158,18 @@ class SimDisk {
   std::function<void()> on_crash_;
   uint64_t fail_at_ = 0;
   Status fail_with_;
-  std::string fail_sync_prefix_;
-  bool has_fail_sync_ = false;
+  uint64_t calls_ = 0;
+  uint64_t fail_call_at_ = 0;
+  Status fail_call_with_;
+  struct Trap {
+    Kind kind;
+    std::string prefix;
+    Status error;
+  };
+  std::vector<Trap> traps_;
+  uint64_t faults_given_ = 0;
+  Duration slow_min_{0};
+  Duration slow_max_{0};
   bool is_stalled_ = false;
   std::vector<std::function<void()>> waiting_;  // for Resume
 };

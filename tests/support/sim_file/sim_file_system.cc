@@ -47,6 +47,7 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
     };
     Duration delay = draw(options.delay_min, options.delay_max);
     if (is_sync) delay += draw(options.sync_delay_min, options.sync_delay_max);
+    if (disk.slow_max_ > Duration(0)) delay += draw(disk.slow_min_, disk.slow_max_);
     return delay;
   }
 
@@ -127,6 +128,10 @@ class SimFile final : public File {
       CHECK_EQ(size % 4096, 0U) << state_->path;
     }
     Enqueue(false, [state = state_.get(), offset, size, done = std::move(done)]() mutable {
+      Status error;
+      if (state->core->disk.IsTrapped(SimDisk::Kind::kRead, state->path, &error)) {
+        return done(error);
+      }
       const SimDisk::Node& node = *state->node;
       const bool sees_cache = state->caching == Caching::kPageCache && node.cache.has_value();
       const std::string& content = sees_cache ? *node.cache : node.current;
@@ -239,6 +244,8 @@ void SimFileSystem::Open(const std::string& path, OpenMode mode, Caching caching
     const auto found = disk.current_.files.find(path);
     const bool is_there = found != disk.current_.files.end();
     if (mode != OpenMode::kCreate) {
+      Status error;
+      if (disk.IsTrapped(SimDisk::Kind::kRead, path, &error)) return done(error);
       if (!is_there) return done(NotFound("open " + path + ": No such file or directory"));
       return done(
           std::unique_ptr<File>(std::make_unique<SimFile>(core, path, found->second, caching)));
@@ -262,6 +269,8 @@ void SimFileSystem::Open(const std::string& path, OpenMode mode, Caching caching
 
 void SimFileSystem::List(const std::string& directory, ListDone done) {
   core_->Later(false, [core = core_, directory, done = std::move(done)]() mutable {
+    Status error;
+    if (core->disk.IsTrapped(SimDisk::Kind::kRead, directory, &error)) return done(error);
     const SimDisk::Names& names = core->disk.current_;
     if (!names.directories.contains(directory)) {
       return done(NotFound("list " + directory + ": No such file or directory"));
@@ -342,8 +351,11 @@ void SimFileSystem::SyncDirectory(const std::string& directory, StatusDone done)
 }
 
 void SimFileSystem::FreeBytes(MoveFunction<void(Result<uint64_t>)> done) {
-  core_->Later(false,
-               [core = core_, done = std::move(done)]() mutable { done(core->disk.FreeBytes()); });
+  core_->Later(false, [core = core_, done = std::move(done)]() mutable {
+    Status error;
+    if (core->disk.IsTrapped(SimDisk::Kind::kRead, "", &error)) return done(error);
+    done(core->disk.FreeBytes());
+  });
 }
 
 }  // namespace millrace::sim

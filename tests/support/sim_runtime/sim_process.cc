@@ -25,7 +25,12 @@ void SimExecutor::ScheduleTurn() {
 
 TimerId SimExecutor::RunAfter(Duration delay, Task task) {
   CHECK(IsOwnerThread()) << process_->name_ << ": a timer set by another process";
-  return Plan(delay, std::move(task));
+  const int64_t rate = SimClock::kMillion + process_->clock_.drift_ppm_;
+  // What is due after longer than any run never is.
+  const int64_t asked = std::min(delay, Duration(std::chrono::hours(24 * 365))).count();
+  const int64_t whole = asked / rate * SimClock::kMillion;
+  const int64_t rest = asked % rate * SimClock::kMillion / rate;
+  return Plan(Duration(whole + rest), std::move(task));
 }
 
 TimerId SimExecutor::Plan(Duration delay, Task task) {
@@ -70,10 +75,22 @@ void SimExecutor::Clear() {
   has_turn_ = false;
 }
 
-MonotonicTime SimClock::Now() const { return origin_ + world_->elapsed(); }
+Duration SimClock::Elapsed() const {
+  const int64_t since = (world_->elapsed() - drift_from_).count();
+  return elapsed_then_ + Duration(since + since * drift_ppm_ / kMillion);
+}
+
+void SimClock::SetDrift(int64_t parts_per_million) {
+  CHECK_GT(parts_per_million, -kMillion);
+  elapsed_then_ = Elapsed();
+  drift_from_ = world_->elapsed();
+  drift_ppm_ = parts_per_million;
+}
+
+MonotonicTime SimClock::Now() const { return origin_ + Elapsed(); }
 
 int64_t SimClock::WallMs() const {
-  return wall_origin_ms_ + wall_offset_ms_ + world_->elapsed().count() / 1000;
+  return wall_origin_ms_ + wall_offset_ms_ + Elapsed().count() / 1000;
 }
 
 Result<std::unique_ptr<Listener>> SimNetwork::Listen(const Endpoint& endpoint,
@@ -117,8 +134,11 @@ void SimProcess::Pause() { is_paused_ = is_alive_; }
 void SimProcess::Resume() {
   if (!is_paused_) return;
   is_paused_ = false;
+  // In the order in which they fell due: a connection made meanwhile is there before its bytes.
+  Duration at = world_->now_;
   for (const uint64_t id : std::exchange(deferred_, {})) {
-    world_->Schedule(world_->now_, this, life_, id);
+    world_->Schedule(at, this, life_, id);
+    at += Duration(1);
   }
 }
 

@@ -64,7 +64,16 @@ class SimClock final : public Clock {
 
  private:
   friend class SimProcess;
+  friend class SimExecutor;
+  static constexpr int64_t kMillion = 1'000'000;
+  // The process's own idea of how much time has passed.
+  Duration Elapsed() const;
+  void SetDrift(int64_t parts_per_million);
+
   const SimWorld* world_;
+  Duration drift_from_{0};  // when the drift last changed, and what had passed for it by then
+  Duration elapsed_then_{0};
+  int64_t drift_ppm_ = 0;
   Duration
       origin_;  // drawn a process, so that no one compares two processes' readings and gets away
   int64_t wall_origin_ms_;
@@ -111,6 +120,8 @@ class SimProcess {
   void Resume();
   // Moves the wall clock, forth or back, from now on.
   void SetWallOffset(int64_t milliseconds) { clock_.wall_offset_ms_ = milliseconds; }
+  // Its clocks and timers run so many parts in a million too fast, or too slow, from now on.
+  void SetDrift(int64_t parts_per_million) { clock_.SetDrift(parts_per_million); }
 
  private:
   friend class SimExecutor;

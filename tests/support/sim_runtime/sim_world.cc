@@ -97,6 +97,7 @@ void SimWorld::Run(const Event& event) {
 }
 
 void SimWorld::After(Duration delay, Task task) {
+  CHECK_GE(delay.count(), 0) << "planned for a time that has passed";
   const uint64_t id = next_task_++;
   tasks_.emplace(id, std::move(task));
   Schedule(now_ + delay, nullptr, 0, id);

@@ -1,0 +1,324 @@
+#include "tests/simulation/broker/nemesis.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::sim {
+namespace {
+
+using std::chrono::milliseconds;
+
+Status InputOutputError() { return DataLoss("Input/output error"); }
+
+}  // namespace
+
+Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint64_t seed,
+                 Environment environment)
+    : world_(world),
+      cluster_(cluster),
+      swarm_(swarm),
+      environment_(std::move(environment)),
+      restarts_(StreamOf(seed, "restarts")) {
+  const std::pair<FaultClass, Fault> faults[] = {
+      {FaultClass::kKills, &Nemesis::KillOne},
+      {FaultClass::kPowerLoss, &Nemesis::CutPower},
+      {FaultClass::kCrashInside, &Nemesis::CrashInside},
+      {FaultClass::kPartitions, &Nemesis::Partition},
+      {FaultClass::kBridges, &Nemesis::Bridge},
+      {FaultClass::kResets, &Nemesis::Reset},
+      {FaultClass::kSlowLinks, &Nemesis::SlowLink},
+      {FaultClass::kSlowDisks, &Nemesis::SlowDisk},
+      {FaultClass::kStalls, &Nemesis::Stall},
+      {FaultClass::kFullDisks, &Nemesis::FillDisk},
+      {FaultClass::kJournalErrors, &Nemesis::FailJournal},
+      {FaultClass::kReadErrors, &Nemesis::FailRead},
+      {FaultClass::kBadDisk, &Nemesis::DamageDisk},
+      {FaultClass::kPauses, &Nemesis::Pause},
+      {FaultClass::kSlowClients, &Nemesis::PauseClient},
+      {FaultClass::kClocks, &Nemesis::ShiftClock}};
+  for (const auto& [fault, strike] : faults) {
+    if (!swarm_.Has(fault)) continue;
+    Class& added = classes_.emplace_back(
+        Class{.fault = fault, .strike = strike, .random = StreamOf(seed, NameOf(fault)).Fork()});
+    added.pace_ms = added.random.Between(200, 4000);
+  }
+  cluster_.SetDeathListener([this](size_t broker, const Status& why) { OnDeath(broker, why); });
+}
+
+void Nemesis::Start() {
+  is_on_ = true;
+  for (size_t at = 0; at < classes_.size(); ++at) Arm(at);
+}
+
+void Nemesis::Arm(size_t at) {
+  Class& fault = classes_[at];
+  world_.After(milliseconds(fault.random.Between(1, 2 * fault.pace_ms)), [this, at] {
+    if (!is_on_) return;
+    ++counts_.faults;
+    (this->*classes_[at].strike)(classes_[at].random);
+    Arm(at);
+  });
+}
+
+Duration Nemesis::Span(Random& random, uint64_t low_ms, uint64_t high_ms) {
+  const uint64_t high = random.OneIn(5) ? high_ms : std::max(low_ms, high_ms / 10);
+  return milliseconds(random.Between(low_ms, high));
+}
+
+void Nemesis::Later(Duration delay, std::function<void()> end) {
+  world_.After(delay, [this, round = round_, end = std::move(end)] {
+    if (round == round_) end();
+  });
+}
+
+void Nemesis::Heal() {
+  ++round_;
+  Note("heal");
+  world_.HealAll();
+  for (const std::string& client : environment_.clients) world_.process(client).Resume();
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    SimDisk& disk = cluster_.disk(i);
+    disk.ForgetCrash();
+    disk.ForgetFaults();
+    disk.SetSlowness(Duration(0), Duration(0));
+    disk.SetCapacity(UINT64_MAX);
+    disk.Resume();
+    cluster_.process(i).SetDrift(0);
+    cluster_.process(i).Resume();
+    for (size_t j = 0; j < i; ++j) world_.SetLink(cluster_.host(i), cluster_.host(j), {});
+    if (!cluster_.is_up(i)) RestartLater(i, Duration(1));
+  }
+}
+
+void Nemesis::OnDeath(size_t broker, const Status& why) {
+  Note(cluster_.host(broker) + " ended by itself: " + why.ToString());
+  RestartLater(broker, milliseconds(restarts_.Between(10, 1000)));
+}
+
+void Nemesis::RestartLater(size_t broker, Duration delay) {
+  if (!restarting_.insert(broker).second) return;
+  world_.After(delay, [this, broker] {
+    restarting_.erase(broker);
+    if (cluster_.is_up(broker)) return;
+    Note("start " + cluster_.host(broker));
+    cluster_.Start(broker);
+  });
+}
+
+void Nemesis::Kill(size_t broker, bool power_loss) {
+  environment_.before_loss();
+  Note("kill " + cluster_.host(broker) + (power_loss ? " with power loss" : ""));
+  ++counts_.kills;
+  counts_.power_losses += power_loss ? 1 : 0;
+  cluster_.Kill(broker, power_loss);
+}
+
+void Nemesis::KillOne(Random& random) {
+  const size_t broker = Anyone(random);
+  const Duration down = Span(random, 10, 5000);
+  if (!cluster_.is_up(broker)) return;
+  Kill(broker, /*power_loss=*/false);
+  RestartLater(broker, down);
+}
+
+void Nemesis::CutPower(Random& random) {
+  const bool is_all = random.OneIn(3);
+  const size_t one = Anyone(random);
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    const Duration down = Span(random, 10, 5000);
+    if ((!is_all && i != one) || !cluster_.is_up(i)) continue;
+    Kill(i, /*power_loss=*/true);
+    RestartLater(i, down);
+  }
+}
+
+void Nemesis::CrashInside(Random& random) {
+  const size_t broker = Anyone(random);
+  const uint64_t operation = random.Between(1, 60);
+  const bool power_loss = random.OneIn(2);
+  const Duration down = Span(random, 10, 3000);
+  if (!cluster_.is_up(broker)) return;
+  cluster_.disk(broker).CrashAtOperation(operation, [this, broker, power_loss, down] {
+    // In the middle of an operation of that broker: its objects go once it has returned.
+    cluster_.process(broker).Kill();
+    world_.After(Duration(0), [this, broker, power_loss, down] {
+      if (!cluster_.is_up(broker)) return;
+      Kill(broker, power_loss);
+      RestartLater(broker, down);
+    });
+  });
+}
+
+void Nemesis::Partition(Random& random) {
+  const size_t a = Anyone(random);
+  const size_t b = (a + 1 + random.Below(cluster_.size() - 1)) % cluster_.size();
+  const bool one_way = random.OneIn(3);
+  const bool is_deaf = random.OneIn(2);
+  const bool is_alone = random.OneIn(2);
+  ++counts_.partitions;
+  Note("partition " + cluster_.host(a) + (one_way ? " -> " : " <-> ") + cluster_.host(b) +
+       (is_alone ? " and all" : ""));
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (i == a || (!is_alone && i != b)) continue;
+    const std::string& from = cluster_.host(one_way && is_deaf ? i : a);
+    const std::string& to = cluster_.host(one_way && is_deaf ? a : i);
+    world_.Partition(from, to, one_way);
+  }
+  Later(Span(random, 100, 10'000), [this] { world_.HealAll(); });
+}
+
+void Nemesis::Bridge(Random& random) {
+  const size_t bridge = Anyone(random);
+  const uint64_t sides = random.Next();
+  ++counts_.partitions;
+  Note("bridge at " + cluster_.host(bridge));
+  for (size_t a = 0; a < cluster_.size(); ++a) {
+    for (size_t b = 0; b < a; ++b) {
+      const bool is_apart = (sides >> a & 1) != (sides >> b & 1);
+      if (a != bridge && b != bridge && is_apart) {
+        world_.Partition(cluster_.host(a), cluster_.host(b));
+      }
+    }
+  }
+  Later(Span(random, 100, 10'000), [this] { world_.HealAll(); });
+}
+
+void Nemesis::Reset(Random& random) {
+  const size_t broker = Anyone(random);
+  const size_t other = (broker + 1) % cluster_.size();
+  world_.BreakConnections(cluster_.host(broker), cluster_.host(other));
+}
+
+void Nemesis::SlowLink(Random& random) {
+  const std::string a = cluster_.host(Anyone(random));
+  const std::string b = cluster_.host(Anyone(random));
+  LinkOptions slow{.delay_min = milliseconds(1)};
+  slow.delay_max = milliseconds(random.Between(2, 200));
+  slow.bytes_per_second = random.Between(50'000, 5'000'000);
+  const Duration span = Span(random, 100, 10'000);
+  if (a == b) return;
+  world_.SetLink(a, b, slow);
+  Later(span, [this, a, b] { world_.SetLink(a, b, {}); });
+}
+
+void Nemesis::SlowDisk(Random& random) {
+  const size_t broker = Anyone(random);
+  const auto high = milliseconds(random.Between(2, 200));
+  Note("slow disk at " + cluster_.host(broker));
+  cluster_.disk(broker).SetSlowness(milliseconds(1), high);
+  Later(Span(random, 200, 10'000),
+        [this, broker] { cluster_.disk(broker).SetSlowness(Duration(0), Duration(0)); });
+}
+
+void Nemesis::Stall(Random& random) {
+  const size_t broker = Anyone(random);
+  Note("stall at " + cluster_.host(broker));
+  cluster_.disk(broker).Stall();
+  Later(Span(random, 10, 30'000), [this, broker] { cluster_.disk(broker).Resume(); });
+}
+
+void Nemesis::FillDisk(Random& random) {
+  const size_t broker = Anyone(random);
+  const Duration span = Span(random, 200, 10'000);
+  SimDisk& disk = cluster_.disk(broker);
+  Note("full disk at " + cluster_.host(broker));
+  // Under the threshold of admission, with room for what others' leaders still send.
+  disk.SetCapacity(UINT64_MAX);
+  disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + cluster_.options().free_bytes_min - 1);
+  Later(span, [this, broker] { cluster_.disk(broker).SetCapacity(UINT64_MAX); });
+}
+
+void Nemesis::FailJournal(Random& random) {
+  const size_t broker = Anyone(random);
+  const bool is_sync = random.OneIn(2);
+  const std::string prefix = random.OneIn(8) ? "SUPERBLOCK" : "journal/";
+  cluster_.disk(broker).FailNext(is_sync ? SimDisk::Kind::kSync : SimDisk::Kind::kChange, prefix,
+                                 InputOutputError());
+}
+
+void Nemesis::FailRead(Random& random) {
+  // What a disk cannot read any more is lost for good, as far as the product can tell.
+  const size_t broker = swarm_.bad_disk;
+  const std::string prefix = random.OneIn(3) ? "journal/" : "groups/";
+  MarkDamaged(broker);
+  cluster_.disk(broker).FailNext(SimDisk::Kind::kRead, prefix, InputOutputError());
+}
+
+void Nemesis::DamageDisk(Random& random) {
+  const size_t broker = swarm_.bad_disk;
+  SimDisk& disk = cluster_.disk(broker);
+  const uint64_t kind = random.Below(4);
+  const Duration span = Span(random, 100, 5000);
+  MarkDamaged(broker);
+  if (kind == 0) {
+    Note("no room at " + cluster_.host(broker));
+    disk.SetCapacity(UINT64_MAX);
+    disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + random.Below(64 << 10));
+    Later(span, [this, broker] { cluster_.disk(broker).SetCapacity(UINT64_MAX); });
+  } else if (kind == 1) {
+    Note("segments fail at " + cluster_.host(broker));
+    disk.FailNext(random.OneIn(2) ? SimDisk::Kind::kSync : SimDisk::Kind::kChange, "groups/",
+                  InputOutputError());
+  } else if (cluster_.is_up(broker)) {
+    Kill(broker, random.OneIn(2));
+    Rot(random, broker);
+    RestartLater(broker, span);
+  }
+}
+
+void Nemesis::MarkDamaged(size_t broker) {
+  environment_.before_loss();
+  environment_.on_damage(broker);
+  damaged_.insert(broker);
+}
+
+void Nemesis::Rot(Random& random, size_t broker) {
+  SimDisk& disk = cluster_.disk(broker);
+  std::vector<std::string> paths = disk.DurablePaths();
+  if (paths.empty()) return;
+  for (uint64_t left = random.Between(1, 4); left > 0; --left) {
+    const std::string& path = paths[random.Below(paths.size())];
+    const uint64_t size = disk.Content(path).value_or("").size();
+    const uint64_t at = random.Next();
+    const uint64_t how = random.Below(8);
+    if (size == 0) continue;
+    Note("rot in " + path + " at " + cluster_.host(broker));
+    if (how == 0) {
+      disk.TruncateFile(path, at % size);
+    } else if (how <= 2) {
+      disk.Overwrite(path, at % size, std::string(std::min<uint64_t>(512, size - at % size), '\0'));
+    } else {
+      disk.FlipBit(path, at % size, static_cast<unsigned>(how));
+    }
+  }
+}
+
+void Nemesis::Pause(Random& random) {
+  const size_t broker = Anyone(random);
+  const Duration span = Span(random, 10, 30'000);
+  if (!cluster_.is_up(broker)) return;
+  Note("pause " + cluster_.host(broker));
+  cluster_.process(broker).Pause();
+  Later(span, [this, broker] { cluster_.process(broker).Resume(); });
+}
+
+void Nemesis::PauseClient(Random& random) {
+  const std::string& name = environment_.clients[random.Below(environment_.clients.size())];
+  world_.process(name).Pause();
+  Later(Span(random, 10, 10'000), [this, name] { world_.process(name).Resume(); });
+}
+
+void Nemesis::ShiftClock(Random& random) {
+  SimProcess& process = cluster_.process(Anyone(random));
+  const int64_t offset_ms = static_cast<int64_t>(random.Below(7'200'000)) - 3'600'000;
+  const int64_t drift_ppm = static_cast<int64_t>(random.Below(400'000)) - 200'000;
+  if (random.OneIn(2)) {
+    process.SetWallOffset(offset_ms);
+  } else {
+    process.SetDrift(drift_ppm);
+  }
+}
+
+}  // namespace millrace::sim

@@ -1,0 +1,73 @@
+#include "tests/simulation/broker/swarm.h"
+
+#include <algorithm>
+
+namespace millrace::sim {
+namespace {
+
+// Three most often: it is the smallest cluster in which everything can go wrong.
+size_t DrawBrokers(Random& random) {
+  constexpr size_t kSizes[] = {1, 2, 3, 3, 3, 3, 3, 4, 5, 5};
+  return kSizes[random.Below(std::size(kSizes))];
+}
+
+bool NeedsOthers(FaultClass fault) {
+  return fault == FaultClass::kPartitions || fault == FaultClass::kBridges ||
+         fault == FaultClass::kResets || fault == FaultClass::kSlowLinks;
+}
+
+}  // namespace
+
+std::string_view NameOf(FaultClass fault) {
+  for (const auto& [known, name] : kFaultClasses) {
+    if (known == fault) return name;
+  }
+  return "";
+}
+
+std::optional<FaultClass> FaultClassNamed(std::string_view name) {
+  for (const auto& [fault, known] : kFaultClasses) {
+    if (known == name) return fault;
+  }
+  return std::nullopt;
+}
+
+Random StreamOf(uint64_t seed, std::string_view concern) {
+  uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : concern) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return Random(seed * 0x9E3779B97F4A7C15 ^ hash);
+}
+
+Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& without) {
+  Swarm swarm;
+  Random shape = StreamOf(seed, "shape");
+  const size_t drawn = DrawBrokers(shape);
+  swarm.brokers = brokers == 0 ? drawn : brokers;
+  const uint32_t factor_max = swarm.brokers >= 5 ? 5 : swarm.brokers >= 3 ? 3 : 1;
+  const bool is_smaller = shape.OneIn(4);
+  swarm.replication_factor = is_smaller && factor_max > 1 ? factor_max - 2 : factor_max;
+  swarm.bad_disk = shape.Below(swarm.brokers);
+  for (const auto& [fault, name] : kFaultClasses) {
+    const bool is_on = StreamOf(seed, name).OneIn(3);
+    if (!is_on || without.contains(fault)) continue;
+    if (NeedsOthers(fault) && swarm.brokers == 1) continue;
+    if (fault == FaultClass::kBridges && swarm.brokers < 3) continue;
+    // Where a group has one replica, damage to it is loss.
+    const bool is_damage = fault == FaultClass::kBadDisk || fault == FaultClass::kReadErrors;
+    if (is_damage && swarm.replication_factor < 3) continue;
+    swarm.on.insert(fault);
+  }
+  if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {
+    swarm.on.insert(FaultClass::kKills);
+  }
+  return swarm;
+}
+
+std::string Swarm::ToString() const {
+  std::string text = "brokers=" + std::to_string(brokers) +
+                     " replication_factor=" + std::to_string(replication_factor);
+  for (const FaultClass fault : on) text += " " + std::string(NameOf(fault));
+  return text;
+}
+
+}  // namespace millrace::sim

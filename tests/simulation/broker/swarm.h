@@ -1,0 +1,80 @@
+// What one seed is made of: how many brokers, and which classes of faults happen, how often and how
+// strongly. Each class is on for about a third of the seeds, so that some seeds dwell on few faults
+// (swarm testing). Every concern draws from a stream of its own: switching a class off leaves the
+// plans of the others as they were, which is what makes a failure shrink.
+//
+// A value; any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "raft/runtime/random.h"
+
+namespace millrace::sim {
+
+enum class FaultClass {
+  kKills,          // a process dies; its page cache lives
+  kPowerLoss,      // of one broker or of all: what was not synced is lost, kept or torn
+  kCrashInside,    // a process dies in the middle of a disk operation
+  kPartitions,     // a pair, or one against all, both ways or one way
+  kBridges,        // two groups that see each other only through one broker
+  kResets,         // connections break, in mid-frame too
+  kSlowLinks,      // delay and little bandwidth between two brokers
+  kSlowDisks,      // every call takes 1 ms to 200 ms longer
+  kStalls,         // a disk stands still for 10 ms to 30 s
+  kFullDisks,      // a disk has no room to spare, and is freed again
+  kJournalErrors,  // EIO on write (a part is written) and fsync of the journal: the process ends
+  kReadErrors,     // one broker's: EIO on a read
+  kBadDisk,        // one broker's: EIO on its segments, no room at all, rot, truncation
+  kPauses,         // a broker stands still for 10 ms to 30 s
+  kSlowClients,    // producers and consumers stand still
+  kClocks,         // wall clocks jump, clocks and timers drift by up to a fifth
+  kTopics,         // a topic is created, written, deleted and created again
+};
+
+inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
+    {FaultClass::kKills, "kills"},
+    {FaultClass::kPowerLoss, "power_loss"},
+    {FaultClass::kCrashInside, "crash_inside"},
+    {FaultClass::kPartitions, "partitions"},
+    {FaultClass::kBridges, "bridges"},
+    {FaultClass::kResets, "resets"},
+    {FaultClass::kSlowLinks, "slow_links"},
+    {FaultClass::kSlowDisks, "slow_disks"},
+    {FaultClass::kStalls, "stalls"},
+    {FaultClass::kFullDisks, "full_disks"},
+    {FaultClass::kJournalErrors, "journal_errors"},
+    {FaultClass::kReadErrors, "read_errors"},
+    {FaultClass::kBadDisk, "bad_disk"},
+    {FaultClass::kPauses, "pauses"},
+    {FaultClass::kSlowClients, "slow_clients"},
+    {FaultClass::kClocks, "clocks"},
+    {FaultClass::kTopics, "topics"},
+};
+std::string_view NameOf(FaultClass fault);
+std::optional<FaultClass> FaultClassNamed(std::string_view name);
+
+// The stream of chance of one concern of one seed.
+Random StreamOf(uint64_t seed, std::string_view concern);
+
+struct Swarm {
+  size_t brokers = 3;
+  uint32_t replication_factor = 3;
+  std::set<FaultClass> on;
+  // The one whose disk may be damaged for good.
+  size_t bad_disk = 0;
+
+  bool Has(FaultClass fault) const { return on.contains(fault); }
+  // `brokers` 0: as the seed says.
+  static Swarm Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& without);
+  // "brokers=3 kills stalls ...".
+  std::string ToString() const;
+};
+
+}  // namespace millrace::sim
