@@ -1,14 +1,20 @@
 #include "tests/simulation/broker/history.h"
 
 #include <charconv>
+#include <utility>
+
+#include "tests/checker/checker.h"
 
 namespace millrace::sim {
 namespace {
 
 constexpr size_t kAnomaliesMax = 20;
+// Readers are processes of their own, beside the producers.
+constexpr uint64_t kReaders = uint64_t{1} << 63;
 
-std::string At(uint32_t partition, Offset offset) {
-  return "partition " + std::to_string(partition) + " offset " + std::to_string(offset.value());
+checker::Value ValueOf(ValueId id) {
+  constexpr unsigned kNumberBits = 40;
+  return (uint64_t{id.producer} << kNumberBits) | id.number;
 }
 
 }  // namespace
@@ -31,55 +37,43 @@ std::optional<ValueId> ValueId::Parse(std::string_view text) {
   return id;
 }
 
+// Everything happens on one thread: the order of the calls is the time.
+void History::Add(checker::Op op) {
+  op.time_ns = static_cast<int64_t>(ops_.size());
+  ops_.push_back(std::move(op));
+}
+
 void History::Report(const std::string& anomaly) {
   if (anomalies_.size() < kAnomaliesMax) anomalies_.push_back(anomaly);
 }
 
 void History::Sent(uint32_t partition, ValueId value) {
-  logs_[partition].sent.emplace(value, std::nullopt);
+  Add({.process = value.producer,
+       .sends = {{.key = checker::Key(partition), .value = ValueOf(value), .offset = {}}}});
 }
 
 void History::Acknowledged(uint32_t partition, ValueId value, Offset offset) {
   ++acknowledged_;
-  Log& log = logs_[partition];
-  log.acknowledged.insert(value);
-  if (offset < Offset(0)) return;
-  log.sent[value] = offset;
-  Place(partition, offset, value);
+  checker::Send send{.key = checker::Key(partition), .value = ValueOf(value), .offset = {}};
+  if (offset >= Offset(0)) send.offset = offset;
+  Add({.type = checker::OpType::kOk, .process = value.producer, .sends = {send}});
 }
 
-void History::Place(uint32_t partition, Offset offset, const ValueId& value) {
-  Log& log = logs_[partition];
-  const auto [at, is_new] = log.at.emplace(offset, value);
-  if (!is_new && at->second != value) {
-    Report("offset divergence: " + At(partition, offset) + " holds " + at->second.Text() + " and " +
-           value.Text());
-  }
-  const auto [where, is_first] = log.where.emplace(value, offset);
-  if (!is_first && where->second != offset) {
-    Report("duplicate: " + value.Text() + " is at " + At(partition, where->second) + " and at " +
-           At(partition, offset));
-  }
-}
-
-void History::Read(uint32_t partition, Offset offset, const std::string& value) {
+void History::Read(uint32_t partition, uint64_t reader, Offset offset, std::string_view value) {
   ++reads_;
-  const std::optional<ValueId> id = ValueId::Parse(value);
-  if (!id.has_value() || !logs_[partition].sent.contains(*id)) {
-    return Report("phantom: " + At(partition, offset) + " holds \"" + value.substr(0, 40) +
-                  "\", which nobody sent there");
-  }
-  logs_[partition].read.insert(*id);
-  Place(partition, offset, *id);
+  checker::Read read{.key = checker::Key(partition), .offset = offset, .value = {}};
+  if (const std::optional<ValueId> id = ValueId::Parse(value)) read.value = ValueOf(*id);
+  Add({.type = checker::OpType::kOk,
+       .kind = checker::OpKind::kPoll,
+       .process = reader | kReaders,
+       .reads = {read}});
 }
 
 void History::SawHighWatermark(uint32_t partition, uint64_t reader, Offset high_watermark) {
-  Offset& known = high_watermarks_[{partition, reader}];
-  if (high_watermark < known) {
-    Report("high watermark going back: partition " + std::to_string(partition) + " from " +
-           std::to_string(known.value()) + " to " + std::to_string(high_watermark.value()));
-  }
-  known = std::max(known, high_watermark);
+  Add({.type = checker::OpType::kOk,
+       .kind = checker::OpKind::kPoll,
+       .process = reader | kReaders,
+       .high_watermarks = {{.key = checker::Key(partition), .offset = high_watermark}}});
 }
 
 void History::SawLeader(RaftGroupId group, Term term, BrokerId leader) {
@@ -97,29 +91,17 @@ void History::SawUndurable(const std::string& what) {
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 
 void History::CheckComplete() {
-  for (const auto& [partition, log] : logs_) {
-    Offset expected(0);
-    for (const auto& [offset, value] : log.at) {
-      if (offset != expected) {
-        Report("lost write: " + At(partition, expected) + " was never read");
-        break;
-      }
-      ++expected;
-    }
-    std::map<uint32_t, uint64_t> last;
-    for (const auto& [offset, value] : log.at) {
-      auto [before, is_first] = last.emplace(value.producer, value.number);
-      if (!is_first && value.number <= before->second) {
-        Report("reordering: " + value.Text() + " at " + At(partition, offset) + " follows p" +
-               std::to_string(value.producer) + "-" + std::to_string(before->second));
-      }
-      before->second = value.number;
-    }
-    for (const ValueId& value : log.acknowledged) {
-      if (!log.read.contains(value)) {
-        Report("lost write: " + value.Text() + " of partition " + std::to_string(partition) +
-               " was acknowledged");
-      }
+  const auto is_deleted = [this](const auto& item) { return deleted_.contains(item.key); };
+  for (checker::Op& op : ops_) {
+    std::erase_if(op.sends, is_deleted);
+    std::erase_if(op.reads, is_deleted);
+    std::erase_if(op.high_watermarks, is_deleted);
+  }
+  const Result<checker::Verdict> verdict = checker::Check(ops_);
+  if (!verdict.ok()) return Report("no history: " + verdict.status().ToString());
+  for (const auto& [anomaly, finding] : verdict->findings) {
+    for (const std::string& example : finding.examples) {
+      Report(std::string(checker::AnomalyName(anomaly)) + ": " + example);
     }
   }
 }

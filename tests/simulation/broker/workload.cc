@@ -129,8 +129,7 @@ void SimConsumer::Take(const client::FetchedChunk& chunk) {
   Offset offset = chunk.base_offset;
   for (; records.Next(&record); ++offset) {
     if (offset < chunk.first_wanted) continue;
-    history_.Read(options_.history_base + partition, offset,
-                  std::string(record.value.value_or("")));
+    history_.Read(options_.history_base + partition, reader_, offset, record.value.value_or(""));
     next_[partition] = offset + 1;
   }
 }
