@@ -65,6 +65,7 @@ Result<std::unique_ptr<ConsumerCore>> ConsumerCore::Open(std::shared_ptr<Runtime
                                                          const std::string& topic,
                                                          const ConsumerOptions& options) {
   RETURN_IF_ERROR(Validate(options));
+  if (runtime->IsLoopThread()) return Runtime::WouldBlock();
   std::unique_ptr<ConsumerCore> core(new ConsumerCore(std::move(runtime), topic, options));
   RETURN_IF_ERROR(core->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {

@@ -56,6 +56,7 @@ Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime
                                                          const std::string& topic,
                                                          const ProducerOptions& options) {
   RETURN_IF_ERROR(Validate(options));
+  if (runtime->IsLoopThread()) return Runtime::WouldBlock();
   std::unique_ptr<ProducerCore> core(new ProducerCore(std::move(runtime), topic, options));
   RETURN_IF_ERROR(core->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-HERE = pathlib.Path(__file__).resolve().parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEP_SECONDS_MAX = 120
 
 
@@ -29,12 +29,21 @@ def prefix(binary, tmp_path_factory):
     return prefix
 
 
-def test_another_project_finds_builds_and_uses_the_library(prefix, server, binary, tmp_path):
-    run("cmake", "-G", "Ninja", "-S", HERE / "find_package", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
-    run("cmake", "--build", tmp_path)
-    printed = run(tmp_path / "tiny", server.address, f"tiny-{uuid.uuid4().hex[:8]}").splitlines()
+def manual(language):
+    """The one block of docs/client.md in this language."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/client.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1, language
+    return blocks[0]
+
+
+def test_the_manuals_project_finds_builds_and_uses_the_library(prefix, server, binary, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(manual("cmake"))
+    (tmp_path / "main.cc").write_text(manual("cpp"))
+    run("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", tmp_path / "build")
+    printed = run(tmp_path / "build/hello", server.address, f"hello-{uuid.uuid4().hex[:8]}").splitlines()
     version = run(binary, "--version").strip()
-    assert printed == [f"version {version} last 2", "0 one", "1 two", "2 three"]
+    assert printed == ["0 one", "1 two", "2 three", f"by Millrace {version}"]
 
 
 def test_another_minor_version_is_not_found(prefix, tmp_path):

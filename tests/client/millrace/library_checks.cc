@@ -1,0 +1,357 @@
+// The public library against a real broker, which tests/clients/test_library.py starts: its address
+// is MILLRACE_BOOTSTRAP, its process MILLRACE_SERVER_PID, which some tests stop and let go on.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <future>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include "millrace/client.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+#define ASSERT_OK(expression)                            \
+  do {                                                   \
+    const millrace::Status assert_ok = (expression);     \
+    ASSERT_TRUE(assert_ok.ok()) << assert_ok.ToString(); \
+  } while (false)
+
+// A broker whose process stands still for as long as this lives.
+class StoppedBroker {
+ public:
+  StoppedBroker() : process_(std::atoi(std::getenv("MILLRACE_SERVER_PID"))) {
+    EXPECT_GT(process_, 1);
+    kill(process_, SIGSTOP);
+  }
+  ~StoppedBroker() { kill(process_, SIGCONT); }
+
+ private:
+  const pid_t process_;
+};
+
+class LibraryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto client = millrace::Client::Connect({.bootstrap = std::getenv("MILLRACE_BOOTSTRAP")});
+    ASSERT_OK(client.status());
+    client_ = std::move(client).value();
+    topic_ = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    for (char& c : topic_) c = std::isalnum(c) ? c : '-';
+    topic_ = topic_.substr(0, 200);
+    ASSERT_OK(client_->admin().CreateTopic({.name = topic_, .partition_count = 3}).status());
+  }
+
+  std::unique_ptr<millrace::Producer> OpenProducer(const millrace::ProducerOptions& options = {}) {
+    auto producer = client_->OpenProducer(topic_, options);
+    EXPECT_TRUE(producer.ok()) << producer.status();
+    return std::move(producer).value();
+  }
+  std::unique_ptr<millrace::Consumer> OpenConsumer(const millrace::ConsumerOptions& options) {
+    auto consumer = client_->OpenConsumer(topic_, options);
+    EXPECT_TRUE(consumer.ok()) << consumer.status();
+    return std::move(consumer).value();
+  }
+  // "0", "1", ... into partition 0, at offsets of the same number.
+  void Fill(int count, int64_t timestamp_ms = 0) {
+    auto producer = OpenProducer();
+    for (int i = 0; i < count; ++i) {
+      const std::string value = std::to_string(i);
+      const int64_t at = timestamp_ms == 0 ? 0 : timestamp_ms + i;
+      ASSERT_OK(producer->Send({.value = value, .timestamp_ms = at, .partition = 0}));
+    }
+    ASSERT_OK(producer->Flush(20s));
+  }
+  // The values of the next records, at least one; none if none comes.
+  std::vector<std::string> PollValues(millrace::Consumer& consumer,
+                                      std::chrono::milliseconds timeout = 10s) {
+    const auto records = consumer.Poll(timeout);
+    EXPECT_TRUE(records.ok()) << records.status();
+    std::vector<std::string> values;
+    if (!records.ok()) return values;
+    for (const millrace::ConsumedRecord& record : *records) values.emplace_back(*record.value);
+    return values;
+  }
+
+  std::unique_ptr<millrace::Client> client_;
+  std::string topic_;
+};
+
+class CompressedTest : public LibraryTest,
+                       public ::testing::WithParamInterface<millrace::Compression> {};
+
+TEST_P(CompressedTest, EveryRecordIsReportedOnce_AndReadOnceInOrder_WhicheverThreadSentIt) {
+  constexpr int kThreads = 4;
+  constexpr int kRecords = 3000;
+  auto producer = OpenProducer(
+      {.compression = GetParam(), .batch_bytes_max = 16 << 10, .memory_bytes_max = 64 << 10});
+  std::vector<std::atomic<int>> reports(kThreads * kRecords);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRecords; ++i) {
+        const std::string value = std::to_string(t) + " " + std::to_string(i) + " some more text";
+        const millrace::Status sent = producer->Send(
+            {.value = value}, [&reports, n = t * kRecords + i](const millrace::Delivery& delivery) {
+              EXPECT_TRUE(delivery.status.ok()) << delivery.status;
+              EXPECT_GE(delivery.offset, 0);
+              ++reports[n];
+            });
+        EXPECT_TRUE(sent.ok()) << sent;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ASSERT_OK(producer->Flush(60s));
+  for (const std::atomic<int>& count : reports) ASSERT_EQ(count, 1);
+  EXPECT_EQ(producer->unanswered_records(), 0u);
+
+  auto consumer = OpenConsumer({.stop_at_end = true});
+  std::map<std::pair<uint32_t, int>, int> last;  // by partition and thread
+  int read = 0;
+  while (!consumer->at_end()) {
+    const auto records = consumer->Poll(10s);
+    ASSERT_OK(records.status());
+    for (const millrace::ConsumedRecord& record : *records) {
+      int thread = -1;
+      int number = -1;
+      ASSERT_EQ(std::sscanf(std::string(*record.value).c_str(), "%d %d", &thread, &number), 2);
+      const auto [before, is_first] = last.try_emplace({record.partition, thread}, -1);
+      ASSERT_LT(before->second, number) << "out of order in partition " << record.partition;
+      before->second = number;
+      ++read;
+    }
+  }
+  EXPECT_EQ(read, kThreads * kRecords);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CompressedTest,
+                         ::testing::Values(millrace::Compression::kNone,
+                                           millrace::Compression::kGzip,
+                                           millrace::Compression::kSnappy,
+                                           millrace::Compression::kLz4,
+                                           millrace::Compression::kZstd));
+
+TEST_F(LibraryTest, KeysHeadersAndNulls_ComeBackAsTheyWere) {
+  auto producer = OpenProducer({.compression = millrace::Compression::kZstd});
+  const std::array<millrace::Header, 3> headers = {
+      {{.key = "a", .value = "1"}, {.key = "a", .value = ""}, {.key = "b", .value = {}}}};
+  ASSERT_OK(producer->Send({.key = "", .headers = headers, .timestamp_ms = 1234, .partition = 0}));
+  ASSERT_OK(producer->Send({.value = "", .partition = 0}));
+  ASSERT_OK(producer->Flush(20s));
+  auto consumer = OpenConsumer({.partitions = {{0}}, .stop_at_end = true});
+  std::vector<millrace::Records> polled;
+  std::vector<millrace::ConsumedRecord> records;
+  while (!consumer->at_end()) {
+    auto some = consumer->Poll(10s);
+    ASSERT_OK(some.status());
+    polled.push_back(std::move(some).value());
+    records.insert(records.end(), polled.back().begin(), polled.back().end());
+  }
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].key, "");
+  EXPECT_FALSE(records[0].value.has_value());
+  EXPECT_EQ(records[0].timestamp_ms, 1234);
+  ASSERT_EQ(records[0].headers.size(), 3u);
+  EXPECT_EQ(records[0].headers[0].value, "1");
+  EXPECT_EQ(records[0].headers[1].value, "");
+  EXPECT_FALSE(records[0].headers[2].value.has_value());
+  EXPECT_FALSE(records[1].key.has_value());
+  EXPECT_EQ(records[1].value, "");
+  EXPECT_EQ(records[1].timestamp_ms, records[1].append_time_ms);
+}
+
+TEST_F(LibraryTest, Memory_IsBounded_AndAFlushHasADeadline_WhileTheBrokerStandsStill) {
+  auto producer = OpenProducer(
+      {.batch_bytes_max = 1 << 10, .memory_bytes_max = 4 << 10, .send_timeout = 200ms});
+  const std::string value(500, 'x');
+  std::atomic<int> delivered = 0;
+  const auto count = [&](const millrace::Delivery& delivery) {
+    EXPECT_TRUE(delivery.status.ok()) << delivery.status;
+    ++delivered;
+  };
+  int taken = 0;
+  {
+    const StoppedBroker stopped;
+    while (taken < 100 && producer->TrySend({.value = value}, count).ok()) ++taken;
+    EXPECT_EQ(taken, 8) << "4 KiB of 507 bytes each";
+    EXPECT_EQ(producer->Send({.value = value}, count).code(), millrace::Code::kResourceExhausted);
+    EXPECT_EQ(producer->unanswered_records(), 8u);
+    EXPECT_EQ(producer->Flush(100ms).code(), millrace::Code::kDeadlineExceeded);
+    EXPECT_EQ(delivered, 0);
+  }
+  ASSERT_OK(producer->Flush(60s));
+  EXPECT_EQ(delivered, taken);
+  ASSERT_OK(producer->TrySend({.value = value}, count));
+  ASSERT_OK(producer->Flush(60s));
+}
+
+TEST_F(LibraryTest, Send_WaitsForRoom) {
+  auto producer =
+      OpenProducer({.batch_bytes_max = 1 << 10, .memory_bytes_max = 2 << 10, .send_timeout = 60s});
+  const std::string value(500, 'x');
+  for (int i = 0; i < 500; ++i) ASSERT_OK(producer->Send({.value = value}));
+  ASSERT_OK(producer->Flush(60s));
+}
+
+TEST_F(LibraryTest, DestroyedProducer_ReportsWhatIsUnanswered_AndOutlivesItsClient) {
+  auto producer = OpenProducer();
+  const StoppedBroker stopped;
+  int cancelled = 0;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_OK(producer->Send({.value = "x"}, [&](const millrace::Delivery& delivery) {
+      cancelled += delivery.status.code() == millrace::Code::kCancelled ? 1 : 0;
+    }));
+  }
+  client_.reset();
+  producer.reset();
+  EXPECT_EQ(cancelled, 10);
+}
+
+TEST_F(LibraryTest, ACallThatWaits_FailsInACallback) {
+  auto producer = OpenProducer();
+  std::promise<std::vector<millrace::Status>> told;
+  ASSERT_OK(producer->Send({.value = "x"}, [&](const millrace::Delivery&) {
+    told.set_value({producer->Flush(1s), client_->admin().ListTopics().status(),
+                    client_->OpenConsumer(topic_).status(),
+                    producer->Send({.value = "from a callback"})});
+  }));
+  const std::vector<millrace::Status> statuses = told.get_future().get();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(statuses[i].code(), millrace::Code::kFailedPrecondition) << i;
+  }
+  EXPECT_TRUE(statuses[3].ok()) << statuses[3];
+  ASSERT_OK(producer->Flush(20s));
+}
+
+TEST_F(LibraryTest, Send_RefusesWhatNoBrokerWouldTake) {
+  auto producer = OpenProducer({.batch_bytes_max = 1 << 10});
+  const std::string large(1 << 10, 'x');
+  EXPECT_EQ(producer->Send({.value = large}).reason(), millrace::Reason::kBatchTooLarge);
+  EXPECT_EQ(producer->Send({.value = "x", .partition = 3}).reason(),
+            millrace::Reason::kUnknownPartition);
+  EXPECT_EQ(producer->Send({.value = "x", .timestamp_ms = -1}).code(),
+            millrace::Code::kInvalidArgument);
+  EXPECT_EQ(producer->unanswered_records(), 0u);
+}
+
+TEST_F(LibraryTest, RefusedByTheBroker_FailsThoseRecordsAlone) {
+  auto producer = OpenProducer();
+  std::promise<millrace::Status> refused;
+  const int64_t far_future_ms = 4'000'000'000'000;
+  ASSERT_OK(producer->Send(
+      {.value = "x", .timestamp_ms = far_future_ms, .partition = 0},
+      [&](const millrace::Delivery& delivery) { refused.set_value(delivery.status); }));
+  EXPECT_EQ(refused.get_future().get().code(), millrace::Code::kInvalidArgument);
+  std::promise<millrace::Delivery> stored;
+  ASSERT_OK(producer->Send({.value = "y", .partition = 0}, [&](const millrace::Delivery& delivery) {
+    stored.set_value(delivery);
+  }));
+  const millrace::Delivery delivery = stored.get_future().get();
+  EXPECT_TRUE(delivery.status.ok()) << delivery.status;
+  EXPECT_EQ(delivery.offset, 0);
+}
+
+TEST_F(LibraryTest, Seek_GoesToOffsetsTimesAndEnds) {
+  Fill(100, 1'000'000);
+  auto consumer = OpenConsumer({.partitions = {{0}}, .start = millrace::Position::At(90)});
+  EXPECT_EQ(consumer->position(0), 90);
+  EXPECT_EQ(PollValues(*consumer).front(), "90");
+  EXPECT_GT(*consumer->position(0), 90);
+  ASSERT_OK(consumer->Seek(0, millrace::Position::Time(1'000'037)));
+  EXPECT_EQ(PollValues(*consumer).front(), "37");
+  ASSERT_OK(consumer->Seek(0, millrace::Position::Earliest()));
+  EXPECT_EQ(PollValues(*consumer).front(), "0");
+  ASSERT_OK(consumer->Seek(0, millrace::Position::Latest()));
+  EXPECT_TRUE(PollValues(*consumer, 300ms).empty());
+  EXPECT_EQ(consumer->Seek(1, millrace::Position::Earliest()).code(), millrace::Code::kNotFound);
+}
+
+TEST_F(LibraryTest, Pause_HoldsAPartitionBack_AndResumeGoesOnWhereItWas) {
+  Fill(10);
+  auto consumer = OpenConsumer({});
+  ASSERT_OK(consumer->Pause(0));
+  EXPECT_TRUE(PollValues(*consumer, 300ms).empty());
+  ASSERT_OK(consumer->Resume(0));
+  size_t read = 0;
+  while (read < 10) {
+    for (const std::string& value : PollValues(*consumer)) ASSERT_EQ(value, std::to_string(read++));
+  }
+  ASSERT_OK(consumer->Pause(0));
+  Fill(3);
+  EXPECT_TRUE(PollValues(*consumer, 300ms).empty());
+  ASSERT_OK(consumer->Resume(0));
+  EXPECT_EQ(PollValues(*consumer).front(), "0");
+  EXPECT_GT(*consumer->position(0), 10);
+}
+
+TEST_F(LibraryTest, Poll_TellsOnePartitionsError_AndSeekReadsItAgain) {
+  Fill(5);
+  auto consumer = OpenConsumer({.partitions = {{0}}, .start = millrace::Position::At(1000)});
+  const auto failed = consumer->Poll(10s);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_EQ(failed.status().reason(), millrace::Reason::kOffsetOutOfRange);
+  EXPECT_THAT(std::string(failed.status().message()), HasSubstr("partition 0"));
+  ASSERT_OK(consumer->Seek(0, millrace::Position::At(3)));
+  EXPECT_EQ(PollValues(*consumer).front(), "3");
+}
+
+TEST_F(LibraryTest, StopAtEnd_OfAnEmptyTopic_IsAtTheEnd) {
+  auto consumer = OpenConsumer({.stop_at_end = true});
+  while (!consumer->at_end()) ASSERT_TRUE(PollValues(*consumer).empty());
+}
+
+TEST_F(LibraryTest, Prefetch_SmallerThanTheTopic_ReadsAllOfIt) {
+  auto producer = OpenProducer();
+  const std::string value(1000, 'x');
+  for (int i = 0; i < 3000; ++i) ASSERT_OK(producer->Send({.value = value}));
+  ASSERT_OK(producer->Flush(60s));
+  auto consumer = OpenConsumer({.stop_at_end = true, .prefetch_bytes = 64 << 10});
+  size_t read = 0;
+  while (!consumer->at_end()) read += PollValues(*consumer).size();
+  EXPECT_EQ(read, 3000u);
+}
+
+TEST_F(LibraryTest, Assign_AddsAPartitionOnce) {
+  auto consumer = OpenConsumer({.partitions = std::vector<uint32_t>()});
+  ASSERT_OK(consumer->Assign(0, millrace::Position::Earliest()));
+  EXPECT_EQ(consumer->Assign(0, millrace::Position::Earliest()).code(),
+            millrace::Code::kAlreadyExists);
+  EXPECT_EQ(consumer->Assign(3, millrace::Position::Earliest()).code(), millrace::Code::kNotFound);
+}
+
+TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
+  Fill(7, 5000);
+  const auto topic = client_->admin().DescribeTopic(topic_);
+  ASSERT_OK(topic.status());
+  EXPECT_EQ(topic->partitions.size(), 3u);
+  const auto offsets = client_->admin().ListOffsets(topic_, 5004);
+  ASSERT_OK(offsets.status());
+  ASSERT_EQ(offsets->size(), 3u);
+  EXPECT_EQ((*offsets)[0].end, 7);
+  EXPECT_EQ((*offsets)[0].at_timestamp, 4);
+  const auto cluster = client_->admin().DescribeCluster();
+  ASSERT_OK(cluster.status());
+  EXPECT_EQ(cluster->brokers.size(), 1u);
+  const auto info = client_->admin().GetServerInfo();
+  ASSERT_OK(info.status());
+  EXPECT_GT(info->batch_bytes_max, 0u);
+  ASSERT_OK(client_->admin().DeleteTopic(topic_).status());
+  EXPECT_EQ(client_->admin().DescribeTopic(topic_).status().code(), millrace::Code::kNotFound);
+  EXPECT_EQ(client_->OpenProducer(topic_).status().code(), millrace::Code::kNotFound);
+}
+
+}  // namespace
