@@ -275,7 +275,7 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
     auto* out = response->mutable_partitions(static_cast<int>(i));
     out->set_partition(number);
     Offsets(group, timestamp_ms,
-            [this, call, response, missing, out, group = group](Result<PartitionOffsets> offsets) {
+            [this, call, response, missing, out, group](Result<PartitionOffsets> offsets) {
               if (offsets.ok()) {
                 out->set_log_start_offset(offsets->log_start.value());
                 out->set_high_watermark(offsets->high_watermark.value());

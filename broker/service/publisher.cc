@@ -39,8 +39,9 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
       const RaftGroupId group = topic.partitions[partition.value()].group;
       publisher_->service_->Produce(
           group, std::move(batch),
-          [self = shared_from_this(), partition = partition,
-           group](Result<ProduceOutcome> outcome) { self->OnProduced(partition, group, outcome); });
+          [self = shared_from_this(), partition, group](Result<ProduceOutcome> outcome) {
+            self->OnProduced(partition, group, outcome);
+          });
     }
   }
 

@@ -177,9 +177,8 @@ void Client::OpenTopic(const std::string& topic, Duration timeout,
                        MoveFunction<void(Status)> done) {
   v1::DescribeTopicsRequest request;
   request.add_names(topic);
-  const MonotonicTime started = clock().Now();
   DescribeTopics(request, timeout,
-                 [this, topic, timeout, started, done = std::move(done),
+                 [this, topic, timeout, done = std::move(done),
                   alive = is_alive_](Result<v1::DescribeTopicsResponse> response) mutable {
                    if (!*alive) return;
                    if (response.ok()) {

@@ -64,7 +64,7 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
     if (!is_open) return;
     if (!disk.is_stalled_) return task();
     auto held = std::make_shared<Task>(std::move(task));
-    disk.waiting_.push_back([self = shared_from_this(), held, life = disk.operations_] {
+    disk.waiting_.push_back([self = shared_from_this(), held] {
       if (!self->is_open) return;
       self->executor.Post([self, held]() mutable { self->RunUnlessStalled(std::move(*held)); });
     });
