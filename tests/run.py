@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,8 @@ ASAN_CORE_SEEDS = 100
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
               "tests_storage_logstore", "tests_storage_segment"]
 LONG_SECONDS = 600
+FUZZ_SECONDS = 30
+FUZZ_SECONDS_LONG = 600
 TEST_SECONDS_MAX = 900
 NOT_COMPARABLE = 2  # count.py's exit code under another compiler
 
@@ -269,6 +272,32 @@ def stage_debug(tally, options):
             check_program(tally, f"long {level} simulation", [BUILD / f"debug/bin/simulate_{level}", *seeds])
 
 
+def stage_fuzz(tally, options):
+    """Each fuzz target, from its corpus on; what crashes one is kept in build/test-results/fuzz."""
+    if not configure(tally, "fuzz") or not build(tally, "fuzz", ["fuzz_targets"]):
+        return
+    kept = RESULTS / "fuzz"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    seconds = FUZZ_SECONDS_LONG if options.long else FUZZ_SECONDS
+    targets = sorted(path.name.removesuffix("_fuzz") for path in (BUILD / "fuzz" / "bin").glob("*_fuzz"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, done in zip(targets, pool.map(lambda name: fuzz(name, seconds, kept), targets)):
+            found = sorted(kept.glob(f"{name}-*"))
+            again = f"build/fuzz/bin/{name}_fuzz {shown(found[:1])}"
+            tally.add(done.returncode == 0, f"fuzz/{name}", again, done.stdout)
+            runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
+            print(f"  {name}: {runs.group(1) if runs else '?'} inputs", flush=True)
+
+
+def fuzz(name, seconds, kept):
+    grown = BUILD / "fuzz-corpus" / name
+    grown.mkdir(parents=True, exist_ok=True)
+    return run([BUILD / "fuzz" / "bin" / f"{name}_fuzz", f"-max_total_time={seconds}", "-timeout=20", "-seed=1",
+                "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-verbosity=0",
+                f"-artifact_prefix={kept}/{name}-", grown, ROOT / "tests" / "fuzz" / "corpus" / name])
+
+
 def stage_asan(tally, options):
     """Units and scenarios under address and undefined-behaviour sanitizers; a short core simulation."""
     del options
@@ -322,7 +351,8 @@ def stage_bench(tally, options):
 
 STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
           "instructions": stage_instructions,
-          "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan, "cluster": stage_cluster,
+          "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan,
+          "fuzz": stage_fuzz, "cluster": stage_cluster,
           "bench": stage_bench}
 
 

@@ -1,0 +1,37 @@
+// Text that people and clients write: names of topics, values of settings. What is taken as a
+// number is written back as the same number, and a name that is taken can be no path.
+#include <map>
+#include <string>
+
+#include "broker/config/topic_settings.h"
+#include "broker/config/value.h"
+#include "broker/controller/decide.h"
+#include "storage/segment/format.h"
+#include "tests/fuzz/fuzz.h"
+
+using namespace millrace;          // NOLINT: one file, one target
+using namespace millrace::broker;  // NOLINT
+
+FUZZ_TARGET(FuzzedDataProvider& input) {
+  const auto kind = static_cast<config::Kind>(input.ConsumeIntegralInRange<int>(
+      static_cast<int>(config::Kind::kCount), static_cast<int>(config::Kind::kMilliseconds)));
+  const std::string key = input.ConsumeRandomLengthString(40);
+  const std::string text = input.ConsumeRemainingBytesAsString();
+  const Result<uint64_t> number = config::ParseNumber(kind, text, {});
+  if (number.ok()) {
+    const Result<uint64_t> again =
+        config::ParseNumber(kind, config::FormatNumber(kind, *number), {});
+    CHECK(again.ok()) << again.status();
+    CHECK_EQ(*again, *number);
+  }
+  const std::map<std::string, std::string> settings{{key, text}};
+  if (config::ValidateTopicSettings(settings).ok()) config::TopicSettings taken(settings);
+  if (ValidateTopicName(text).ok()) {
+    CHECK(!text.empty() && text.size() <= kTopicNameBytesMax);
+    CHECK(text.find('/') == std::string::npos);
+    CHECK(text != "." && text != "..");
+  }
+  if (const auto first = storage::ParseSegmentName(text)) {
+    CHECK(storage::SegmentPath(RaftGroupId(1), *first) == "groups/1/" + text);
+  }
+}
