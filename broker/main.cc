@@ -83,6 +83,7 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.segment_size_bytes = config.segment_bytes;
   options.log_store.free_bytes_min = config.free_bytes_min;
   options.client_memory_bytes_max = config.client_memory_bytes_max;
+  options.message_bytes_max = config.message_bytes_max;
   return options;
 }
 
@@ -94,6 +95,7 @@ class Server {
         shard_("shard"),
         journal_("journal"),
         segments_("segments"),
+        batches_("batches"),
         network_(shard_.loop()),
         journal_files_(journal_.executor(), config.data_dir),
         segment_files_(segments_.executor(), config.data_dir) {}
@@ -112,6 +114,7 @@ class Server {
   LoopThread shard_;
   LoopThread journal_;
   LoopThread segments_;
+  LoopThread batches_;
   TcpNetwork network_;
   storage::RealFileSystem journal_files_;
   storage::RealFileSystem segment_files_;
@@ -131,6 +134,7 @@ Status Server::Start() {
                                     .journal_files = journal_files_,
                                     .segment_executor = segments_.executor(),
                                     .segment_files = segment_files_,
+                                    .batch_executor = batches_.executor(),
                                     .random_seed = EntropySeed(),
                                     .on_fatal = [](const Status& status) {
                                       // Fail-stop: nothing more may be promised or written.
@@ -196,6 +200,7 @@ Status Server::Run(const sigset_t& signals) {
   if (status.ok()) status = WaitForEnd(signals);
   Stop();
   shard_.Stop();
+  batches_.Stop();
   segments_.Stop();
   journal_.Stop();
   return status;

@@ -28,8 +28,8 @@ std::string KnownKeys() {
 const std::vector<TopicSetting>& TopicSettingTable() {
   static const std::vector<TopicSetting> kTable{
       {"batch_bytes_max", Kind::kBytes, kBatchBytes, &TopicSettings::batch_bytes_max,
-       "Largest serialized RecordBatch that the topic takes. A larger one is refused with "
-       "BATCH_TOO_LARGE."},
+       "Largest RecordBatch that the topic takes, serialized and before compression. A larger one "
+       "is refused with BATCH_TOO_LARGE."},
   };
   return kTable;
 }

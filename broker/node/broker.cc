@@ -89,12 +89,14 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                       .client_address = options_.client_address,
                       .members = {},
                       .client_memory_bytes_max = options_.client_memory_bytes_max,
+                      .message_bytes_max = options_.message_bytes_max,
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);
-  node_ = std::make_unique<Node>(options,
-                                 Node::Environment{environment_.shard, environment_.clock,
-                                                   *transport_, *log_store_, *identity_},
-                                 std::move(opened.replicas), random_.Fork());
+  node_ = std::make_unique<Node>(
+      options,
+      Node::Environment{environment_.shard, environment_.clock, *transport_, *log_store_,
+                        *identity_, environment_.batch_executor},
+      std::move(opened.replicas), random_.Fork());
   if (Status status = transport_->Start(*node_); !status.ok()) return started_(status);
   node_->Start([this](const Status& status) { Fatal(status); });
   started_(Status::Ok());

@@ -33,6 +33,7 @@ struct BrokerOptions {
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;
   raft::HostOptions host;
   storage::LogStoreOptions log_store;
+  uint64_t message_bytes_max = 4 << 20;
 };
 
 class Broker {
@@ -45,6 +46,7 @@ class Broker {
     storage::FileSystem& journal_files;  // bound to journal_executor
     Executor& segment_executor;
     storage::FileSystem& segment_files;  // bound to segment_executor
+    Executor& batch_executor;            // checks and rewrites compressed batches
     uint64_t random_seed = 1;
     // This broker can't go on. Called on the shard, at most once; it may destroy the broker later,
     // but not within.

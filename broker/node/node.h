@@ -21,6 +21,7 @@
 #include "broker/metadata/forwarder.h"
 #include "broker/metadata/leader_table.h"
 #include "broker/node/identity.h"
+#include "broker/partition/batch_worker.h"
 #include "broker/partition/partition_set.h"
 #include "broker/service/admin_service.h"
 #include "broker/service/call.h"
@@ -42,6 +43,8 @@ struct NodeOptions {
   std::vector<BrokerId> members;
   // What clients may make this broker hold.
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;
+  // What clients are told that a message may have.
+  uint64_t message_bytes_max = 4 << 20;
   // `self` is filled in from the identity.
   raft::HostOptions host;
 };
@@ -54,6 +57,8 @@ class Node final : public raft::TransportHandler {
     raft::Transport& transport;
     raft::LogStore& log_store;
     Identity& identity;
+    // Where compressed batches are checked and rewritten (broker/partition/batch_worker.h).
+    Executor& batch_executor;
   };
   using OnFatal = MoveFunction<void(Status)>;
 
@@ -106,6 +111,7 @@ class Node final : public raft::TransportHandler {
   Controller controller_;
   LeaderTable leaders_;
   Forwarder forwarder_;
+  BatchWorker batches_;
   PartitionSet partitions_;
   Bootstrap bootstrap_;
   // Before whatever may hold some of it.

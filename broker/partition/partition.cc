@@ -17,8 +17,6 @@ namespace {
 
 using raft::core::Entry;
 
-// A record may claim to be at most this much younger than the leader's clock.
-constexpr int64_t kFutureTimestampMsMax = 24 * 3600 * 1000;
 // Producers that were silent for so long, by append time, are forgotten.
 constexpr int64_t kProducerExpiryMs = int64_t{7} * 24 * 3600 * 1000;
 constexpr uint64_t kExpiryEveryEntries = 1024;
@@ -37,6 +35,11 @@ Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {
                     Reason::kOffsetOutOfRange)
       .AddMetadata("log_start_offset", std::to_string(offsets.log_start.value()))
       .AddMetadata("end_offset", std::to_string(offsets.high_watermark.value()));
+}
+
+uint16_t FlagsOf(const RecordBatchView& batch) {
+  if (!batch.is_packed) return 0;
+  return IsCompressed(batch.compression) ? kFramePacked | kFrameCompressed : kFramePacked;
 }
 
 // Keeps the record batches of `entries` within the request's bytes.
@@ -58,40 +61,6 @@ void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bo
 Partition::Partition(RaftGroupId group, TopicPartition name, const Environment& environment)
     : group_(group), name_(name), environment_(environment) {}
 
-void Partition::Produce(Bytes batch, ProduceDone done) {
-  if (!leadership_.is_ready) {
-    done(environment_.host.NotLeader(group_));
-    return;
-  }
-  if (batch.size() > batch_bytes_max_) {
-    done(InvalidArgument("batch of " + std::to_string(batch.size()) + " bytes is larger than " +
-                             std::to_string(batch_bytes_max_),
-                         Reason::kBatchTooLarge));
-    return;
-  }
-  const Result<RecordBatchView> view = ParseRecordBatch(batch.view(), name_);
-  if (!view.ok()) {
-    done(view.status());
-    return;
-  }
-  const int64_t now_ms = environment_.clock.WallMs();
-  if (view->max_timestamp_ms > now_ms + kFutureTimestampMsMax) {
-    done(InvalidArgument("record timestamp " + std::to_string(view->max_timestamp_ms) +
-                         " is more than a day ahead of the broker's clock"));
-    return;
-  }
-  if (environment_.store.disk_full()) {
-    done(ResourceExhausted("the broker's disk is full", Reason::kDiskFull).RetryAfterMs(1000));
-    return;
-  }
-  const ProducerId producer = view->producer_id;
-  if (producer != ProducerId() &&
-      !Admit(producers_.Check(producer, view->producer_epoch, view->first_sequence), &done)) {
-    return;
-  }
-  Append(*view, batch, now_ms, std::move(done));
-}
-
 // Frames the batch, proposes it, and keeps `done` for its commit.
 void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms,
                        ProduceDone done) {
@@ -99,7 +68,7 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   CHECK(replica != nullptr) << "group=" << group_;
   const uint32_t crc = Crc32c(batch.view());
   FrameHeader draft{.type = FrameType::kRecordBatch,
-                    .flags = static_cast<uint16_t>(view.is_packed ? kFramePacked : 0),
+                    .flags = FlagsOf(view),
                     .payload_size = static_cast<uint32_t>(batch.size()),
                     .base_offset = replica->next_offset(),
                     .offset_span = view.record_count,

@@ -19,6 +19,7 @@
 #include <optional>
 #include <vector>
 
+#include "broker/partition/batch_worker.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/time_index.h"
 #include "proto/base/bytes.h"
@@ -74,8 +75,9 @@ class Partition final : public raft::StateMachine {
     raft::Host& host;
     raft::LogStore& store;
     const Clock& clock;
+    BatchWorker& batches;  // outlives the partition
   };
-  // Serialized bytes of one batch unless the topic says otherwise.
+  // Bytes of one batch, serialized and before compression, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
 
   Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
@@ -129,6 +131,9 @@ class Partition final : public raft::StateMachine {
     Task wake;
   };
 
+  void CheckOffThread(Bytes batch, const RecordBatchView& view, ProduceDone done);
+  // Of a batch whose bytes are all right.
+  void TakeChecked(const RecordBatchView& view, const Bytes& batch, ProduceDone done);
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
@@ -155,6 +160,7 @@ class Partition final : public raft::StateMachine {
   raft::Leadership leadership_;
   MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
+  uint64_t batches_in_check_ = 0;  // at environment_.batches, not appended yet
   std::map<uint64_t, Waiter> waiters_;
   uint64_t next_waiter_ = 1;
   // Guards callbacks that outlive the partition; shared with those callbacks alone.

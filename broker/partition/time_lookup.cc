@@ -14,6 +14,11 @@ namespace {
 
 using raft::core::Entry;
 
+bool HoldsCompressed(const Entry& entry) {
+  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+  return header.ok() && (header->flags & kFrameCompressed) != 0;
+}
+
 // The first record of the entry that is not older than `timestamp_ms`.
 Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
@@ -39,17 +44,22 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
                               OffsetsDone done) {
   const raft::core::Log& log = environment_.host.Find(group_)->core().log();
   const LogIndex tail_begin = log.prefix().index + 1;
-  auto answer = [timestamp_ms, offsets,
+  auto answer = [this, alive = is_alive_, timestamp_ms, offsets,
                  done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
+    if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     if (!entry.ok()) return done(entry.status());
-    PartitionOffsets found = offsets;
-    found.timestamp_offset = offsets.high_watermark;
-    if (entry->has_value()) {
-      const Result<Offset> offset = FirstRecordSince(**entry, timestamp_ms);
+    auto answer_with = [offsets, done = std::move(done)](const Result<Offset>& offset) mutable {
       if (!offset.ok()) return done(offset.status());
+      PartitionOffsets found = offsets;
       found.timestamp_offset = *offset;
-    }
-    done(found);
+      done(found);
+    };
+    if (!entry->has_value()) return answer_with(offsets.high_watermark);
+    if (!HoldsCompressed(**entry)) return answer_with(FirstRecordSince(**entry, timestamp_ms));
+    environment_.batches.Run<Result<Offset>>(
+        {.kind = BatchWorker::Kind::kFetched},
+        [entry = **entry, timestamp_ms] { return FirstRecordSince(entry, timestamp_ms); },
+        std::move(answer_with));
   };
   std::optional<Entry> in_tail = FindInTail(timestamp_ms, tail_begin);
   if (tail_begin == log.first_index()) return answer(std::move(in_tail));

@@ -25,8 +25,12 @@ using RemoteReadDone = MoveFunction<void(Result<RemoteRead>)>;
 class LongPoll : public std::enable_shared_from_this<LongPoll> {
  public:
   LongPoll(ServiceContext& context, RaftGroupId group, const ReadRequest& request,
-           RemoteReadDone done)
-      : context_(&context), group_(group), request_(request), done_(std::move(done)) {}
+           AcceptedForms accepted, RemoteReadDone done)
+      : context_(&context),
+        group_(group),
+        request_(request),
+        accepted_(accepted),
+        done_(std::move(done)) {}
 
   void Start(Duration wait) {
     wait_ = wait;
@@ -48,9 +52,23 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
     const bool must_wait = outcome->entries.empty() && wait_ > Duration::zero() &&
                            partition != nullptr && request_.offset >= partition->high_watermark();
     if (must_wait) return WaitAtEnd(*partition);
+    if (!accepted_.TakesAllOf(outcome->entries)) return Rewrite(std::move(*outcome));
     done_(RemoteRead{.offsets = outcome->offsets,
                      .next_offset = outcome->next_offset,
                      .batches = EncodeBatches(outcome->entries)});
+  }
+
+  void Rewrite(ReadOutcome outcome) {
+    context_->batches.Run<Result<RewrittenBatches>>(
+        {.kind = BatchWorker::Kind::kFetched},
+        [entries = std::move(outcome.entries), accepted = accepted_,
+         bytes_max = request_.bytes_max] { return RewriteBatches(entries, accepted, bytes_max); },
+        [self = shared_from_this(), offsets = outcome.offsets](Result<RewrittenBatches> rewritten) {
+          if (!rewritten.ok()) return self->done_(rewritten.status());
+          self->done_(RemoteRead{.offsets = offsets,
+                                 .next_offset = rewritten->next_offset,
+                                 .batches = std::move(rewritten->pieces)});
+        });
   }
 
   void WaitAtEnd(Partition& partition) {
@@ -70,6 +88,7 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
   ServiceContext* context_;
   const RaftGroupId group_;
   const ReadRequest request_;
+  const AcceptedForms accepted_;
   RemoteReadDone done_;
   Duration wait_{};
   TimerId timer_;
@@ -148,10 +167,10 @@ void ConsumerService::Register(ServiceRegistry* registry) {
   });
 }
 
-void ConsumerService::Read(RaftGroupId group, const ReadRequest& request, Duration wait,
-                           RemoteReadDone done) {
+void ConsumerService::Read(RaftGroupId group, const ReadRequest& request, AcceptedForms accepted,
+                           Duration wait, RemoteReadDone done) {
   if (context_->LedHere(group) != nullptr) {
-    std::make_shared<LongPoll>(*context_, group, request, std::move(done))->Start(wait);
+    std::make_shared<LongPoll>(*context_, group, request, accepted, std::move(done))->Start(wait);
     return;
   }
   const BrokerId leader = context_->LeaderOf(group);
@@ -162,6 +181,7 @@ void ConsumerService::Read(RaftGroupId group, const ReadRequest& request, Durati
   wire.set_group_id(group.value());
   wire.set_offset(request.offset.value());
   wire.set_bytes_max(static_cast<uint32_t>(request.bytes_max));
+  wire.set_accepted_mask(accepted.mask());
   wire.set_wait_ms(
       static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
   context_->forwarder.Forward({.to = leader,
@@ -182,7 +202,8 @@ void ConsumerService::ServeRead(Bytes body, ForwardDone done) {
   const RaftGroupId group(wire.group_id());
   if (context_->LedHere(group) == nullptr) return done(context_->NotLeader(group));
   const ReadRequest request{.offset = Offset(wire.offset()), .bytes_max = wire.bytes_max()};
-  Read(group, request, std::chrono::milliseconds(wire.wait_ms()),
+  Read(group, request, AcceptedForms::FromMask(wire.accepted_mask()),
+       std::chrono::milliseconds(wire.wait_ms()),
        [done = std::move(done)](Result<RemoteRead> read) mutable {
          if (!read.ok()) return done(read.status());
          PartitionReadReply reply;

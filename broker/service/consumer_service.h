@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "broker/service/batch_rewrite.h"
 #include "broker/service/call.h"
 #include "broker/service/context.h"
 #include "millrace/v1/consumer_service.pb.h"
@@ -31,7 +32,8 @@ class ConsumerService {
   void Register(ServiceRegistry* registry);
 
   // Reads committed batches from `offset` on, waiting up to `wait` for the first if there is none.
-  void Read(RaftGroupId group, const ReadRequest& request, Duration wait,
+  // What is not accepted is rewritten by the leader; then bytes_max is of what is sent.
+  void Read(RaftGroupId group, const ReadRequest& request, AcceptedForms accepted, Duration wait,
             MoveFunction<void(Result<RemoteRead>)> done);
   // The offsets after a read barrier at the leader; see Partition::Offsets.
   void Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms, OffsetsDone done);

@@ -12,6 +12,7 @@
 #include "broker/controller/controller.h"
 #include "broker/metadata/forwarder.h"
 #include "broker/metadata/leader_table.h"
+#include "broker/partition/batch_worker.h"
 #include "broker/partition/partition_set.h"
 #include "broker/service/client_memory.h"
 #include "millrace/v1/metadata_service.pb.h"
@@ -41,10 +42,13 @@ struct ServiceContext {
   PartitionSet& partitions;
   Forwarder& forwarder;
   ClientMemory& memory;
+  BatchWorker& batches;
   Voter self;
   std::string cluster_name;
   std::string client_address;
   size_t cluster_size = 1;
+  // Largest message that this broker takes, bytes.
+  uint64_t message_bytes_max = 0;
   // Once the bootstrap is done; 0 before.
   std::function<uint64_t()> cluster_uuid;
   // Whether this broker's image is new enough to say that something does not exist.

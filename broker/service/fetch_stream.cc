@@ -90,6 +90,7 @@ class FetchStream final : public StreamHandler {
   ServiceContext* context_;
   ConsumerService* service_;
   std::shared_ptr<Stream> stream_;
+  AcceptedForms accepted_ = AcceptedForms::TypedOnly();
   bool is_initialized_ = false;
   bool is_closed_ = false;
   int64_t credit_bytes_ = 0;
@@ -140,6 +141,9 @@ bool FetchStream::Initialize(const v1::FetchRequest& request) {
     return false;
   }
   is_initialized_ = true;
+  for (const int number : request.init().accepted_compressions()) {
+    if (v1::Compression_IsValid(number)) accepted_.Add(static_cast<BatchCompression>(number));
+  }
   v1::FetchResponse response;
   response.mutable_init()->set_broker_id(context_->self.broker.value());
   stream_->Write({Bytes::Own(response.SerializeAsString())});
@@ -253,7 +257,7 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
   const bool is_behind = session.next_offset < session.high_watermark;
   MemoryHold reserved(memory, is_behind ? kReadBytesMax : 0);
   reading_bytes_ += reserved.bytes();
-  service_->Read(session.group, request, kReadWait,
+  service_->Read(session.group, request, accepted_, kReadWait,
                  [this, fetch_id, generation = session.generation, alive = is_alive_,
                   reserved = std::move(reserved)](Result<RemoteRead> read) mutable {
                    if (!*alive) return;

@@ -6,8 +6,6 @@
 #include <glog/logging.h>
 #include <google/protobuf/wire_format_lite.h>
 
-#include "proto/frame/frame.h"
-
 namespace millrace::broker {
 namespace {
 
@@ -34,25 +32,30 @@ uint64_t TotalSize(const std::vector<Bytes>& pieces) {
   return size;
 }
 
+void EncodeBatch(const FrameHeader& header, Bytes payload, uint32_t checksum,
+                 std::vector<Bytes>* pieces) {
+  v1::FetchedBatch head;
+  head.set_base_offset(header.base_offset.value());
+  head.set_append_time_ms(header.append_time_ms);
+  head.set_leader_epoch(header.term.value());
+  head.set_record_count(header.record_count);
+  head.set_batch_checksum(checksum);
+  std::string inner = head.SerializeAsString();
+  AppendLengthDelimited(&inner, v1::FetchedBatch::kBatchFieldNumber, payload.size());
+  std::string prefix;
+  AppendLengthDelimited(&prefix, v1::FetchedPartition::kBatchesFieldNumber,
+                        inner.size() + payload.size());
+  pieces->push_back(Bytes::Own(prefix + inner));
+  pieces->push_back(std::move(payload));
+}
+
 std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries) {
   std::vector<Bytes> pieces;
   pieces.reserve(entries.size() * 2);
   for (const raft::core::Entry& entry : entries) {
     const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
     CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-    v1::FetchedBatch head;
-    head.set_base_offset(header->base_offset.value());
-    head.set_append_time_ms(header->append_time_ms);
-    head.set_leader_epoch(header->term.value());
-    head.set_record_count(header->record_count);
-    head.set_batch_checksum(header->payload_crc);
-    std::string inner = head.SerializeAsString();
-    AppendLengthDelimited(&inner, v1::FetchedBatch::kBatchFieldNumber, header->payload_size);
-    std::string prefix;
-    AppendLengthDelimited(&prefix, v1::FetchedPartition::kBatchesFieldNumber,
-                          inner.size() + header->payload_size);
-    pieces.push_back(Bytes::Own(prefix + inner));
-    pieces.push_back(FramePayloadOf(entry.frame, *header));
+    EncodeBatch(*header, FramePayloadOf(entry.frame, *header), header->payload_crc, &pieces);
   }
   return pieces;
 }

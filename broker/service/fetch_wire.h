@@ -9,6 +9,7 @@
 
 #include "millrace/v1/consumer_service.pb.h"
 #include "proto/base/bytes.h"
+#include "proto/frame/frame.h"
 #include "raft/core/entry.h"
 
 namespace millrace::broker {
@@ -16,6 +17,11 @@ namespace millrace::broker {
 // `entries` as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one
 // after the other.
 std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries);
+
+// Appends one such batch: `payload`, a serialized RecordBatch with that CRC32C, under what the
+// frame says.
+void EncodeBatch(const FrameHeader& header, Bytes payload, uint32_t checksum,
+                 std::vector<Bytes>* pieces);
 
 // A FetchResponse with one partition: the fields of `head` (without batches), then `batches`.
 std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "broker/config/topic_settings.h"
 #include "broker/partition/partition.h"
 #include "broker/service/request_limits.h"
 #include "millrace/v1/metadata_service.pb.h"
@@ -33,10 +34,12 @@ void MetadataService::GetServerInfo(Call& call) const {
   response.set_broker_id(context_->self.broker.value());
   response.set_cluster_name(context_->cluster_name);
   response.set_cluster_uuid(ClusterUuidText());
-  response.set_batch_bytes_max(Partition::kBatchBytesMaxDefault);
-  response.set_message_bytes_max(kMessageBytesMax);
+  response.set_batch_bytes_max(config::TopicSettings().batch_bytes_max);
+  response.set_message_bytes_max(static_cast<uint32_t>(context_->message_bytes_max));
   response.set_producer_inflight_batches_max(kProducerBatchesKept);
-  response.add_compressions(v1::COMPRESSION_NONE);
+  for (const BatchCompression compression : kBatchCompressions) {
+    response.add_compressions(static_cast<v1::Compression>(compression));
+  }
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 

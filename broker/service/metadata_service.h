@@ -13,9 +13,6 @@ namespace millrace::broker {
 
 class MetadataService {
  public:
-  // Largest message on a stream, bytes: under the 4 MiB that gRPC clients take by default.
-  static constexpr uint32_t kMessageBytesMax = 4 << 20;
-
   explicit MetadataService(ServiceContext& context) : context_(&context) {}
   void Register(ServiceRegistry* registry);
 

@@ -190,7 +190,8 @@ void SubscribeStream::Read(size_t number) {
   Session& session = sessions_[number];
   if (session.next < session.high_watermark) session.reserved_bytes = kReadBytesMax;
   reserved_bytes_ += session.reserved_bytes;
-  service_->Read(session.group, {.offset = session.next, .bytes_max = kReadBytesMax}, kReadWait,
+  service_->Read(session.group, {.offset = session.next, .bytes_max = kReadBytesMax},
+                 AcceptedForms::Uncompressed(), kReadWait,
                  [this, number, alive = is_alive_](const Result<RemoteRead>& read) {
                    if (*alive && !is_over_) OnRead(number, read);
                  });

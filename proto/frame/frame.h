@@ -42,6 +42,7 @@ enum FrameFlags : uint16_t {
   kFrameTransactional = 2,  // reserved
   kFrameCompacted = 4,      // reserved
   kFramePacked = 8,         // the batch's `packed` encoding rather than typed `records`
+  kFrameCompressed = 16,    // and that is compressed
 };
 
 // The header's fields, decoded. Field order here is for the reader; FrameLayout in frame.cc has the

@@ -204,17 +204,6 @@ Status CheckPayloadFields(const RecordBatchView& batch, bool has_checksum) {
   return {};
 }
 
-// The batch with its records ready to be iterated over.
-Result<OpenedBatch> Open(const RecordBatchView& batch) {
-  OpenedBatch opened{.view = batch, .decompressed = {}};
-  if (!IsCompressed(batch.compression)) return opened;
-  ASSIGN_OR_RETURN(opened.decompressed,
-                   Decompress(batch.compression, batch.records, batch.uncompressed_size));
-  opened.view.records = opened.decompressed.view();
-  opened.view.compression = BatchCompression::kNone;
-  return opened;
-}
-
 // Iterates over all records; their count and largest timestamp, and whether any has none.
 Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms,
                     bool* has_untimed_records) {
@@ -278,14 +267,24 @@ Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition 
 
 Result<OpenedBatch> OpenRecordBatch(std::string_view bytes) {
   ASSIGN_OR_RETURN(const RecordBatchView batch, ParseRecordBatchHeader(bytes));
-  return Open(batch);
+  return OpenRecordBatch(batch);
+}
+
+Result<OpenedBatch> OpenRecordBatch(const RecordBatchView& batch) {
+  OpenedBatch opened{.view = batch, .decompressed = {}};
+  if (!IsCompressed(batch.compression)) return opened;
+  ASSIGN_OR_RETURN(opened.decompressed,
+                   Decompress(batch.compression, batch.records, batch.uncompressed_size));
+  opened.view.records = opened.decompressed.view();
+  opened.view.compression = BatchCompression::kNone;
+  return opened;
 }
 
 Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination) {
   if (batch->is_packed && batch->checksum != PackedChecksum(batch->records, destination)) {
     return Corrupt("checksum does not match packed, topic id and partition");
   }
-  ASSIGN_OR_RETURN(const OpenedBatch opened, Open(*batch));
+  ASSIGN_OR_RETURN(const OpenedBatch opened, OpenRecordBatch(*batch));
   uint32_t count = 0;
   int64_t max_timestamp_ms = 0;
   RETURN_IF_ERROR(

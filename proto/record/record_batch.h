@@ -83,6 +83,7 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes);
 // The header, and the records ready to be iterated over, decompressed if need be. For a reader who
 // has verified the whole batch's checksum. `bytes` outlives the result.
 Result<OpenedBatch> OpenRecordBatch(std::string_view bytes);
+Result<OpenedBatch> OpenRecordBatch(const RecordBatchView& batch);
 
 // CRC32C of `packed`, continued over topic id and partition, so that a misrouted batch is refused.
 uint32_t PackedChecksum(std::string_view packed, TopicPartition destination);

@@ -58,7 +58,8 @@ Status LoadReader::Take(const client::FetchedChunk& chunk, std::vector<Read>* re
   if (!chunk.status.ok()) return chunk.status;
   ASSIGN_OR_RETURN(const RecordBatchView batch,
                    ParseRecordBatch(chunk.batch.view(), chunk.partition));
-  RecordIterator records(batch);
+  ASSIGN_OR_RETURN(const OpenedBatch opened, OpenRecordBatch(batch));
+  RecordIterator records(opened.view);
   RecordView record;
   const Key key = chunk.partition.partition;
   for (Offset offset = chunk.base_offset; records.Next(&record); ++offset) {

@@ -7,6 +7,7 @@
 #include "millrace/v1/record.pb.h"
 #include "proto/record/record_batch.h"
 #include "proto/record/record_batch_builder.h"
+#include "proto/record/unpack.h"
 
 namespace millrace {
 namespace {
@@ -154,6 +155,39 @@ TEST(CompressedBatch, Parse_RefusesAWrongChecksum_BeforeItDecompresses) {
   batch.set_checksum(1);
   EXPECT_THAT(ParseRecordBatch(batch.SerializeAsString(), kHome).status().message(),
               HasSubstr("checksum does not match"));
+}
+
+TEST(CompressedBatch, Unpack_MakesTheSameBatch_WithTypedRecords) {
+  for (const BatchCompression compression : kBatchCompressions) {
+    const Bytes bytes = Built(compression);
+    const Result<RecordBatchView> view = ParseRecordBatchHeader(bytes.view());
+    ASSERT_TRUE(view.ok()) << view.status();
+    const Result<Bytes> unpacked = UnpackRecordBatch(*view);
+    ASSERT_TRUE(unpacked.ok()) << unpacked.status();
+    EXPECT_EQ(unpacked->size(), UnpackedSize(*view));
+    v1::RecordBatch typed;
+    ASSERT_TRUE(typed.ParseFromArray(unpacked->data(), static_cast<int>(unpacked->size())));
+    EXPECT_EQ(typed.producer_id(), 5u);
+    EXPECT_EQ(typed.first_sequence(), 9u);
+    EXPECT_EQ(typed.max_timestamp_ms(), 149);
+    EXPECT_FALSE(typed.has_packed() || typed.has_checksum());
+    EXPECT_EQ(typed.compression(), v1::COMPRESSION_UNSPECIFIED);
+    ASSERT_EQ(typed.records_size(), static_cast<int>(kRecords));
+    EXPECT_EQ(typed.records(49).key(), "49");
+    EXPECT_EQ(typed.SerializeAsString(), unpacked->view());
+    EXPECT_TRUE(ParseRecordBatch(unpacked->view(), kHome).ok());
+  }
+}
+
+TEST(CompressedBatch, Unpack_RefusesWhatHoldsNoRecords) {
+  const std::string bytes = Foreign("no records at all").SerializeAsString();
+  EXPECT_FALSE(ParseRecordBatchHeader(bytes).ok());  // without a checksum
+  v1::RecordBatch batch = Foreign("no records at all");
+  batch.set_checksum(1);
+  const std::string sealed = batch.SerializeAsString();
+  const Result<RecordBatchView> view = ParseRecordBatchHeader(sealed);
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(UnpackRecordBatch(*view).status().reason(), Reason::kCorruptBatch);
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ void SimCluster::Start(size_t index) {
                    .journal_files = *one.journal_files,
                    .segment_executor = executor,
                    .segment_files = *one.segment_files,
+                   .batch_executor = executor,
                    .random_seed = random_.Next(),
                    .on_fatal = [this, index](const Status& status) { Die(index, status); }});
   one.broker->Start([this, index](Status started) {

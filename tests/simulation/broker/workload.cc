@@ -1,5 +1,6 @@
 #include "tests/simulation/broker/workload.h"
 
+#include <iterator>
 #include <utility>
 
 #include <glog/logging.h>
@@ -26,7 +27,9 @@ SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string
       history_(history),
       on_acknowledged_(std::move(on_acknowledged)),
       producer_(client_, options.topic,
-                {.batch_bytes_max = 4 << 10, .delivery_timeout = options.delivery_timeout},
+                {.batch_bytes_max = 4 << 10,
+                 .delivery_timeout = options.delivery_timeout,
+                 .compression = kBatchCompressions[options.number % std::size(kBatchCompressions)]},
                 {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
                  .on_room = [] {}}) {
   Open();
@@ -124,7 +127,9 @@ void SimConsumer::Take(const client::FetchedChunk& chunk) {
     error_ = batch.status();
     return;
   }
-  RecordIterator records(*batch);
+  const Result<OpenedBatch> opened = OpenRecordBatch(*batch);
+  CHECK(opened.ok()) << opened.status();
+  RecordIterator records(opened->view);
   RecordView record;
   Offset offset = chunk.base_offset;
   for (; records.Next(&record); ++offset) {

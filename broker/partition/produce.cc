@@ -1,0 +1,83 @@
+// What a batch must pass before it is appended: its bytes are checked, here or off the shard's
+// thread, and then what the leader alone knows.
+
+#include <string>
+#include <utility>
+
+#include "broker/partition/partition.h"
+
+namespace millrace::broker {
+namespace {
+
+// A record may claim to be at most this much younger than the leader's clock.
+constexpr int64_t kFutureTimestampMsMax = 24 * 3600 * 1000;
+
+Status TooLarge(const std::string& what, uint32_t bytes_max) {
+  return InvalidArgument(what + " is larger than " + std::to_string(bytes_max),
+                         Reason::kBatchTooLarge);
+}
+
+}  // namespace
+
+void Partition::Produce(Bytes batch, ProduceDone done) {
+  if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
+  if (batch.size() > batch_bytes_max_) {
+    return done(TooLarge("batch of " + std::to_string(batch.size()) + " bytes", batch_bytes_max_));
+  }
+  Result<RecordBatchView> view = ParseRecordBatchHeader(batch.view());
+  if (!view.ok()) return done(view.status());
+  if (view->uncompressed_size > batch_bytes_max_) {
+    return done(TooLarge(
+        "batch of " + std::to_string(view->uncompressed_size) + " bytes before compression",
+        batch_bytes_max_));
+  }
+  // What comes behind a batch that is being checked must not overtake it.
+  if (IsCompressed(view->compression) || batches_in_check_ > 0) {
+    return CheckOffThread(std::move(batch), *view, std::move(done));
+  }
+  const Status checked = CheckRecordBatch(&*view, name_);
+  if (!checked.ok()) return done(checked);
+  TakeChecked(*view, batch, std::move(done));
+}
+
+void Partition::CheckOffThread(Bytes batch, const RecordBatchView& view, ProduceDone done) {
+  const uint64_t size = batch.size() + view.uncompressed_size;
+  if (const Status admitted = environment_.batches.Admit(size); !admitted.ok()) {
+    return done(admitted);
+  }
+  ++batches_in_check_;
+  environment_.batches.Run<Result<RecordBatchView>>(
+      {.kind = BatchWorker::Kind::kProduced, .bytes = size},
+      [batch, view = RecordBatchView(view), name = name_]() mutable -> Result<RecordBatchView> {
+        RETURN_IF_ERROR(CheckRecordBatch(&view, name));
+        return view;
+      },
+      [this, batch, alive = is_alive_,
+       done = std::move(done)](const Result<RecordBatchView>& checked) mutable {
+        if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        --batches_in_check_;
+        if (!checked.ok()) return done(checked.status());
+        if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
+        TakeChecked(*checked, batch, std::move(done));
+      });
+}
+
+void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, ProduceDone done) {
+  const int64_t now_ms = environment_.clock.WallMs();
+  if (view.max_timestamp_ms > now_ms + kFutureTimestampMsMax) {
+    return done(InvalidArgument("record timestamp " + std::to_string(view.max_timestamp_ms) +
+                                " is more than a day ahead of the broker's clock"));
+  }
+  if (environment_.store.disk_full()) {
+    return done(
+        ResourceExhausted("the broker's disk is full", Reason::kDiskFull).RetryAfterMs(1000));
+  }
+  const ProducerId producer = view.producer_id;
+  if (producer != ProducerId() &&
+      !Admit(producers_.Check(producer, view.producer_epoch, view.first_sequence), &done)) {
+    return;
+  }
+  Append(view, batch, now_ms, std::move(done));
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,58 @@
+// Which forms of a batch a reader takes, and the rewriting of those that it does not: with typed
+// records, which every generated client reads (design D5).
+//
+// Pure; any thread. Rewriting takes the time of decompression: not on a shard's thread.
+//
+//   AcceptedForms accepted = AcceptedForms::TypedOnly();
+//   if (!accepted.TakesAllOf(entries)) RewriteBatches(entries, accepted, bytes_max);
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "proto/frame/frame.h"
+#include "proto/record/compression.h"
+#include "raft/core/entry.h"
+
+namespace millrace::broker {
+
+// Typed records, which everybody takes, and `packed` under some compressions.
+class AcceptedForms {
+ public:
+  static constexpr AcceptedForms TypedOnly() { return AcceptedForms(0); }
+  // Also `packed` that is not compressed.
+  static constexpr AcceptedForms Uncompressed() {
+    return AcceptedForms(MaskOf(BatchCompression::kNone));
+  }
+  // As between brokers: bit n for compression n. Bits that this version does not know are dropped.
+  static AcceptedForms FromMask(uint64_t mask);
+  uint32_t mask() const { return mask_; }
+
+  void Add(BatchCompression compression);
+  bool Takes(BatchCompression compression) const;
+  // Whether nothing has to be rewritten, as far as the frames tell; if not, the batches tell more.
+  bool TakesAllOf(const std::vector<raft::core::Entry>& entries) const;
+
+ private:
+  constexpr explicit AcceptedForms(uint32_t mask) : mask_(mask) {}
+  static constexpr uint32_t MaskOf(BatchCompression compression) {
+    return uint32_t{1} << static_cast<uint32_t>(compression);
+  }
+  bool TakesFrame(const FrameHeader& header) const;
+
+  uint32_t mask_;
+};
+
+struct RewrittenBatches {
+  std::vector<Bytes> pieces;  // as EncodeBatches makes them
+  Offset next_offset;         // one past the last record in them
+};
+
+// The batches of `entries` in forms that are accepted, up to `bytes_max`; the first always passes.
+// DATA_LOSS if a batch is none. Pre: `entries` is not empty.
+Result<RewrittenBatches> RewriteBatches(const std::vector<raft::core::Entry>& entries,
+                                        AcceptedForms accepted, uint64_t bytes_max);
+
+}  // namespace millrace::broker
