@@ -79,6 +79,7 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
       {.first_sequence = view->first_sequence, .base_offset = result.base_offset()});
   if (partition.batches.size() > kBatchesKept) partition.batches.pop_front();
   partition.next_sequence = (partition.next_sequence + view->record_count) % kRecordSequenceModulus;
+  compressed_seen_ += IsCompressed(view->compression) ? 1 : 0;
   const Result<OpenedBatch> opened = OpenRecordBatch(*view);
   CHECK(opened.ok()) << opened.status();
   RecordIterator records(opened->view);

@@ -49,6 +49,7 @@ class ModelBrokers {
     return partitions_[partition].log;
   }
   uint64_t duplicates_seen() const { return duplicates_seen_; }
+  uint64_t compressed_seen() const { return compressed_seen_; }
 
  private:
   struct Stored {
@@ -73,6 +74,7 @@ class ModelBrokers {
   std::map<BrokerId, std::deque<v1::ProduceBatch>> inbox_;
   std::map<BrokerId, std::deque<v1::ProduceResult>> answers_;
   uint64_t duplicates_seen_ = 0;
+  uint64_t compressed_seen_ = 0;
 };
 
 }  // namespace millrace::client

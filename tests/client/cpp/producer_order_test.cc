@@ -29,7 +29,8 @@ class OrderRun {
                    .memory_bytes_max = 2000,
                    .inflight_bytes_max = 1000,
                    .inflight_batches_max = 1 + static_cast<uint32_t>(random_.Below(8)),
-                   .message_bytes_max = 200},
+                   .message_bytes_max = 200,
+                   .compression = kBatchCompressions[random_.Below(5)]},
                   {.id = ProducerId(1), .inflight_batches_max = 16}, random_.Fork()) {
     for (uint32_t i = 0; i < kPartitions; ++i) {
       producer_.AddPartition({ModelBrokers::kTopic, PartitionId(i)});
@@ -61,6 +62,7 @@ class OrderRun {
   }
   uint64_t failed_records() const { return failed_records_; }
   uint64_t duplicates_seen() const { return brokers_.duplicates_seen(); }
+  uint64_t compressed_seen() const { return brokers_.compressed_seen(); }
 
  private:
   BrokerId AnyBroker() { return BrokerId(static_cast<uint32_t>(random_.Between(1, kBrokers))); }
@@ -140,7 +142,8 @@ class OrderRun {
 
   void SendOne() {
     const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
-    const std::string value = std::to_string(sent_[partition].size());
+    // Long enough to be worth compressing.
+    const std::string value = std::to_string(sent_[partition].size()) + std::string(30, ' ');
     if (!producer_.Send(partition, {.value = value}, now_).ok()) return;
     sent_[partition].push_back(value);
     const size_t number = sent_[partition].size() - 1;
@@ -196,15 +199,18 @@ class OrderRun {
 
 TEST(ProducerOrder, EveryRecordIsStoredOnceAndInOrder_WhateverFails) {
   uint64_t duplicates = 0;
+  uint64_t compressed = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE("seed=" + std::to_string(seed));
     OrderRun run(seed);
     run.Play(3000);
     run.Check();
     duplicates += run.duplicates_seen();
+    compressed += run.compressed_seen();
     ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
   }
   EXPECT_GT(duplicates, 300u) << "too few lost answers for the test to mean anything";
+  EXPECT_GT(compressed, 1000u) << "nor without compressed batches";
 }
 
 TEST(ProducerOrder, NothingIsDoubledOrReordered_WhenBrokersRefuseForGoodOrForgetTheProducer) {

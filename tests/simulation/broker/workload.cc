@@ -29,6 +29,7 @@ SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string
       producer_(client_, options.topic,
                 {.batch_bytes_max = 4 << 10,
                  .delivery_timeout = options.delivery_timeout,
+                 // A codec for each, so that retries and leader changes meet them all.
                  .compression = kBatchCompressions[options.number % std::size(kBatchCompressions)]},
                 {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
                  .on_room = [] {}}) {
