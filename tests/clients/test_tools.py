@@ -116,16 +116,20 @@ def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program,
     name, run = program
     topic = f"{name}-{uuid.uuid4().hex[:8]}"
     run("write", topic, "2")
-    subprocess.run([binary, "produce", topic, "--bootstrap", server.address, "--key-separator", "="],
-                   input="".join(f"cli=packed-{n}\n" for n in range(2, 1000)), text=True, check=True,
-                   capture_output=True, timeout=30)
+    expected = [f"{n} {name} value-{n}" for n in range(2)]
+    for compression in ("none", "gzip", "snappy", "lz4", "zstd"):
+        lines = [f"{compression} packed-{n}" for n in range(500)]
+        subprocess.run([binary, "produce", topic, "--bootstrap", server.address, "--compression", compression,
+                        "--key-separator", " "], input="\n".join(lines), text=True, check=True,
+                       capture_output=True, timeout=30)
+        expected += [f"{len(expected) + n} {line}" for n, line in enumerate(lines)]
     described = api.MetadataServiceStub(channel).DescribeTopics(api.DescribeTopicsRequest(names=[topic]), timeout=10)
-    records = [api.Record(key=b"gzip", value=f"compressed-{n}".encode()) for n in range(1000, 2000)]
+    records = [api.Record(key=b"by-hand", value=f"compressed-{n}".encode()) for n in range(1000)]
     batch = gzip_batch(api, described.topics[0].topic_id, 0, records)
     [result] = produce(api, channel, api.ProduceBatch(topic=topic, batch=batch))
-    assert (result.base_offset, result.HasField("error")) == (1000, False), result
-    expected = [f"{n} {name} value-{n}" for n in range(2)] + [f"{n} cli packed-{n}" for n in range(2, 1000)] + [
-        f"{n} gzip compressed-{n}" for n in range(1000, 2000)]
+    assert (result.base_offset, result.HasField("error")) == (len(expected), False), result
+    expected += [f"{len(expected) + n} by-hand compressed-{n}" for n in range(1000)]
+    assert run("fetch", topic, str(len(expected))) == expected
     assert run("subscribe", topic) == expected
 
 

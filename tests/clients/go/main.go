@@ -24,7 +24,8 @@ import (
 
 const (
 	publishedAtOnce = 50
-	creditBytes     = 4096
+	// What an answer takes at most: so each one's credit can be given back without counting.
+	creditBytes = 1 << 20
 )
 
 func earliest() *pb.Position {
@@ -108,7 +109,7 @@ func show(offset int64, record *pb.Record) {
 	fmt.Printf("%d %s %s\n", offset, record.Key, record.Value)
 }
 
-// fetch shows `count` records from the beginning, giving back the credit that each answer used.
+// fetch shows `count` records from the beginning, giving credit for one more answer with each.
 func fetch(ctx context.Context, broker *grpc.ClientConn, topic string, count int) {
 	stream, err := pb.NewConsumerServiceClient(broker).Fetch(ctx)
 	if err != nil {

@@ -14,7 +14,8 @@ const loader = require('@grpc/proto-loader');
 
 const TIME_MAX_MS = 60000;
 const PUBLISHED_AT_ONCE = 50;
-const CREDIT_BYTES = 4096;
+// What an answer takes at most: so each one's credit can be given back without counting.
+const CREDIT_BYTES = 1 << 20;
 
 function load(folder) {
   const files = fs.readdirSync(path.join(folder, 'millrace', 'v1'))
@@ -108,7 +109,7 @@ function print(offset, record) {
   console.log(`${offset} ${record.key} ${record.value}`);
 }
 
-// Gives back the credit that each answer used.
+// Gives credit for one more answer with each.
 async function fetch(client, topic, count) {
   const stream = client.stream('ConsumerService', 'Fetch');
   stream.write({init: {client_id: 'node'}, credit_bytes: CREDIT_BYTES,
