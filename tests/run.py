@@ -238,7 +238,7 @@ def count_googletest(tally, preset, ran):
 def stage_release(tally, options):
     del options
     if configure(tally, "release"):
-        build(tally, "release", ["millrace"])
+        build(tally, "release", ["millrace", "millrace_client"])
 
 
 def stage_instructions(tally, options):

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS_MAX = 20
+STEP_SECONDS_MAX = 240
 sys.path[:0] = [str(ROOT / "proto"), str(ROOT / "deploy")]
 
 
@@ -48,6 +49,26 @@ def binary():
     if not path:
         pytest.exit("MILLRACE_BINARY is not set; use tests/clients/run.sh", 2)
     return path
+
+
+def run(*command, **options):
+    """A command that must succeed: what it printed."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          timeout=STEP_SECONDS_MAX, check=False, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def prefix(binary, tmp_path_factory):
+    """Where the C++ library of the binary's build is installed, without the server."""
+    build = pathlib.Path(binary).resolve().parents[1]
+    if "MILLRACE_SANITIZE:STRING=\n" not in (build / "CMakeCache.txt").read_text():
+        pytest.skip("the build is instrumented, another project's is not")
+    prefix = tmp_path_factory.mktemp("prefix")
+    run("cmake", "--build", build, "--target", "millrace_client")
+    run("cmake", "--install", build, "--prefix", prefix, "--component", "client")
+    return prefix
 
 
 @contextlib.contextmanager

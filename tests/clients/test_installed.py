@@ -1,32 +1,11 @@
 """The client library as another project meets it: installed, found by find_package, built and run; and its headers."""
 import os
-import pathlib
 import re
 import subprocess
 import uuid
 
-import pytest
+from conftest import ROOT, run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-STEP_SECONDS_MAX = 120
-
-
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
-                          timeout=STEP_SECONDS_MAX, check=False, **options)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def prefix(binary, tmp_path_factory):
-    """Where the library is installed, without the server."""
-    build = pathlib.Path(binary).resolve().parents[1]
-    if "MILLRACE_SANITIZE:STRING=\n" not in (build / "CMakeCache.txt").read_text():
-        pytest.skip("the build is instrumented, another project's is not")
-    prefix = tmp_path_factory.mktemp("prefix")
-    run("cmake", "--install", build, "--prefix", prefix, "--component", "client")
-    return prefix
 
 
 def manual(language):

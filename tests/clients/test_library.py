@@ -1,18 +1,25 @@
-"""The C++ library's public classes against a real broker of their own, which the tests also stop for a while."""
+"""The C++ library's public classes, as installed, against a real broker of their own, which the checks also stop."""
 import os
-import pathlib
-import subprocess
 
-from conftest import running_server
+from conftest import ROOT, run, running_server
 
-CHECKS_SECONDS_MAX = 120
+PROJECT = """
+cmake_minimum_required(VERSION 3.24)
+project(checks LANGUAGES CXX)
+find_package(Millrace REQUIRED)
+find_package(GTest REQUIRED)
+add_executable(library_checks library_checks.cc)
+target_link_libraries(library_checks PRIVATE Millrace::client GTest::gmock GTest::gtest_main)
+"""
 
 
-def test_the_library_keeps_its_contracts(binary, tmp_path):
-    checks = pathlib.Path(binary).parent / "library_checks"
+def test_the_library_keeps_its_contracts(prefix, binary, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "CMakeLists.txt").write_text(PROJECT)
+    (project / "library_checks.cc").write_text((ROOT / "tests/client/millrace/library_checks.cc").read_text())
+    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", project / "build")
     with running_server(binary, tmp_path) as server:
-        environment = {**os.environ, "MILLRACE_BOOTSTRAP": server.address,
-                       "MILLRACE_SERVER_PID": str(server.process.pid)}
-        done = subprocess.run([checks], env=environment, capture_output=True, text=True, timeout=CHECKS_SECONDS_MAX,
-                              check=False)
-        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+        run(project / "build/library_checks", env={**os.environ, "MILLRACE_BOOTSTRAP": server.address,
+                                                   "MILLRACE_SERVER_PID": str(server.process.pid)})
