@@ -176,7 +176,9 @@ void GroupReplay::OnDamage(const std::string& what) {
 std::string GroupReplay::Judge(RaftGroupId id, const Group& group) {
   const std::string because = group.doubt.empty() ? "" : " (" + group.doubt + ")";
   const std::string name = "group " + std::to_string(id.value());
-  if (group.ledger.fault) return *group.ledger.fault;
+  if (group.ledger.fault) {
+    return group.ledger.fault->empty() ? name + ": faulty, without a reason" : *group.ledger.fault;
+  }
   if (!group.is_known) return name + ": its hard state is not stated after what was lost" + because;
   LogIndex last = group.ledger.segment_end.index;
   uint32_t chain = group.ledger.segment_end.chain;

@@ -119,6 +119,31 @@ TEST_F(ReplayTest, SameBytes_GiveTheSameStateInAnyOrderOfFiles) {
   EXPECT_TRUE(replayed.damage.empty());
 }
 
+// A group that was called faulty without a word came back sound, with whatever entries it had left.
+TEST(Replay, GroupCalledFaultyWithoutAReason_IsInDoubtAllTheSame) {
+  constexpr uint64_t kUuid = 5;
+  constexpr uint64_t kFileBytes = 32 << 10;
+  constexpr RaftGroupId kGroup{7};
+  BlockWriter writer(
+      {.header =
+           {.flags = kHeadBlock, .uuid = kUuid, .file_sequence = 1, .oldest_file = 1, .lsn = 1},
+       .block_bytes = 256 << 10});
+  writer.Add(RecordType::kHead, 0, RaftGroupId(),
+             EncodeHead({.file_bytes = kFileBytes, .group_count = 1}));
+  writer.Add(RecordType::kReplica, 0, kGroup,
+             EncodeReplica({.group = kGroup, .partition = {}, .configuration = {}}));
+  writer.Add(RecordType::kHardState, 0, kGroup, EncodeHardState({}));
+  writer.Add(RecordType::kFaulty, 0, kGroup, "");
+  std::string file;
+  const BlockWriter::Blocks blocks = std::move(writer).Finish();
+  for (const Bytes& piece : blocks.pieces) file += piece.view();
+  file.resize(kFileBytes);
+  const Result<Replayed> replayed =
+      Replay(kUuid, kFileBytes, {{"1.journal", Bytes::Own(std::move(file))}});
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_NE(replayed->groups.at(kGroup).doubt, "");
+}
+
 TEST(Replay, Garbage_IsNoJournal) {
   Random random(5);
   for (int round = 0; round < 200; ++round) {
