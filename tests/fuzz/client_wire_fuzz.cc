@@ -1,7 +1,11 @@
 // What clients send and brokers answer, read by hand on both sides: held against libprotobuf.
 #include <string>
 
+#include <google/protobuf/stubs/logging.h>
+
 #include "broker/service/produce_wire.h"
+#include "broker/service/publish_wire.h"
+#include "broker/service/subscribe_wire.h"
 #include "client/cpp/fetch_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
@@ -44,14 +48,55 @@ void CheckFetchResponse(const std::string& bytes) {
   }
 }
 
+void CheckPublishRequest(const std::string& bytes) {
+  const Bytes message = Bytes::CopyOf(bytes);
+  const auto view = broker::ParsePublishRequest(message);
+  if (!view.ok()) return;
+  const Bytes batch = broker::EncodeTypedBatch(view->records);
+  v1::PublishRequest request;
+  v1::RecordBatch records;
+  if (!request.ParseFromString(bytes)) return;  // what is in a record is checked in the batch
+  CHECK_EQ(view->topic, request.topic());
+  CHECK_EQ(view->topic_id.value(), request.topic_id());
+  CHECK_EQ(view->records.size(), static_cast<size_t>(request.records_size()));
+  CHECK(records.ParseFromArray(batch.data(), static_cast<int>(batch.size())));
+  for (int i = 0; i < request.records_size(); ++i) {
+    CHECK_EQ(records.records(i).SerializeAsString(), request.records(i).SerializeAsString());
+  }
+}
+
+// What a broker sends on of another's answer, record by record.
+void CheckBatches(const std::string& bytes) {
+  const auto batches = broker::ParseBatches(bytes);
+  if (!batches.ok()) return;
+  for (const broker::FetchedBatchView& batch : *batches) {
+    uint64_t sent = 0;
+    broker::RecordMessages messages(PartitionId(1), [&sent](const Bytes& message) {
+      v1::SubscribeResponse response;
+      if (response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+        sent += static_cast<uint64_t>(response.records_size());
+      }
+    });
+    const Status added = messages.Add(batch, Offset(0), Offset(10));
+    messages.Flush();
+    if (added.ok()) CHECK_LE(sent, 10u);
+  }
+}
+
 }  // namespace
 
 FUZZ_TARGET(FuzzedDataProvider& input) {
-  const bool is_request = input.ConsumeBool();
+  static const google::protobuf::LogSilencer quiet;  // it logs every text that is not UTF-8
+  const auto kind = input.ConsumeIntegralInRange<int>(0, 3);
   const std::string bytes = input.ConsumeRemainingBytesAsString();
-  if (is_request) {
-    CheckProduceRequest(bytes);
-  } else {
-    CheckFetchResponse(bytes);
+  switch (kind) {
+    case 0:
+      return CheckFetchResponse(bytes);
+    case 1:
+      return CheckProduceRequest(bytes);
+    case 2:
+      return CheckPublishRequest(bytes);
+    default:
+      return CheckBatches(bytes);
   }
 }

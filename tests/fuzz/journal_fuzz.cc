@@ -16,7 +16,7 @@ using namespace millrace::storage::journal;  // NOLINT
 
 namespace {
 
-constexpr uint64_t kUuid = 7;
+constexpr uint64_t kUuid = 0x1122334455667788;  // that of the example in docs/formats.md
 constexpr uint64_t kFileBytes = 64 << 10;
 constexpr int kFilesMax = 3;
 constexpr int kRecordsMax = 12;

@@ -1,7 +1,7 @@
 // Three Raft cores whose messages, disks, ticks and crashes are played as the input says: any
 // order, loss, repetition, and at any instant. Messages go through the peers' wire format. After
-// every step the cores' invariants hold, no term has two leaders, and what is committed never
-// changes.
+// every step the cores' invariants hold, no term has two leaders, what is committed is durable on a
+// majority and never changes.
 #include <deque>
 #include <map>
 #include <memory>
@@ -208,11 +208,21 @@ class Trio {
         CHECK_EQ(known->second, i) << "two leaders in term " << raft.term();
       }
       for (LogIndex index(1); index <= raft.commit_index(); index = index + 1) {
-        const auto [known, is_new] = committed_.try_emplace(index, raft.log().At(index).chain);
-        CHECK_EQ(known->second, raft.log().At(index).chain)
-            << "what was committed at " << index << " has changed";
+        const uint32_t chain = raft.log().At(index).chain;
+        const auto [known, is_new] = committed_.try_emplace(index, chain);
+        CHECK_EQ(known->second, chain) << "what was committed at " << index << " has changed";
+        if (is_new) CHECK_GE(DurableCopies(index, chain), kVoters / 2 + 1) << "index=" << index;
       }
     }
+  }
+
+  size_t DurableCopies(LogIndex index, uint32_t chain) const {
+    size_t copies = 0;
+    for (const Node& node : nodes_) {
+      const uint64_t at = index.value() - 1;
+      if (at < node.entries.size() && node.entries[at].chain == chain) ++copies;
+    }
+    return copies;
   }
 
   Configuration configuration_;
