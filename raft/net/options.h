@@ -38,8 +38,9 @@ struct PeerTransportOptions {
   Duration keepalive_timeout = std::chrono::milliseconds(600);
   // Queued on one lane beyond which messages are dropped.
   size_t pending_bytes_max = size_t{64} << 20;
-  // Strangers that have not shown who they are.
-  size_t incoming_max = 256;
+  // Strangers that have not shown who they are. Four peers with three lanes each have room for a
+  // second attempt, and no flood of them takes the file descriptors that segments need.
+  size_t incoming_max = 32;
   // Sent in handshakes; other than kPeerFormatVersion in tests alone.
   uint32_t format_version = kPeerFormatVersion;
 };
