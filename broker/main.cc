@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +47,28 @@ broker::config::Texts Environment() {
     texts.emplace(pair.substr(0, equals), pair.substr(equals + 1));
   }
   return texts;
+}
+
+// Raises the limit of open files as far as it goes; the limit.
+uint64_t RaiseFileLimit() {
+  rlimit limit{};
+  CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  return limit.rlim_cur;
+}
+
+// Each connection takes two descriptors; the other half is for the broker's own files and peers,
+// which clients must never be able to take: a replica that cannot open its segment stops.
+uint64_t ConnectionsMax(const ServerConfig& config) {
+  const uint64_t files_max = RaiseFileLimit();
+  const uint64_t connections_max = std::min(config.connections_max, files_max / 4);
+  if (connections_max < config.connections_max) {
+    LOG(WARNING) << "fewer client connections than set, for want of open files connections_max="
+                 << connections_max << " files_max=" << files_max;
+  }
+  return connections_max;
 }
 
 // Past this, and past half of what is in use, memory that malloc keeps is given back.
@@ -153,6 +176,7 @@ Status Server::Start() {
             .listen = config_.listen,
             .message_bytes_max = config_.message_bytes_max,
             .streams_per_connection_max = config_.streams_per_connection_max,
+            .connections_max = ConnectionsMax(config_),
             .streams_max = config_.streams_max,
             .memory_bytes_max = config_.edge_memory_bytes_max,
             .keepalive_interval = std::chrono::duration_cast<std::chrono::milliseconds>(

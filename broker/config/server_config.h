@@ -45,6 +45,7 @@ struct ServerConfig {
   uint64_t uncommitted_bytes_max = 0;
   uint64_t message_bytes_max = 0;
   uint64_t streams_per_connection_max = 0;
+  uint64_t connections_max = 0;
   uint64_t streams_max = 0;
   uint64_t edge_memory_bytes_max = 0;
   uint64_t client_memory_bytes_max = 0;

@@ -127,6 +127,10 @@ std::vector<ServerSetting> TuningRows() {
       {"streams_per_connection_max", Kind::kCount, "N", "10000", Between(1, 1'000'000),
        ReadNumber<&ServerConfig::streams_per_connection_max>,
        "Calls and streams that one client connection may have open; further ones wait."},
+      {"connections_max", Kind::kCount, "N", "10000", Between(1, 1'000'000),
+       ReadNumber<&ServerConfig::connections_max>,
+       "Client connections at once; further ones are closed at once. At most a quarter of the "
+       "process's limit of open files, which is raised to what the system allows."},
       {"streams_max", Kind::kCount, "N", "20000", Between(1, 10'000'000),
        ReadNumber<&ServerConfig::streams_max>,
        "Calls and streams that all clients together may have open; further ones are refused with "

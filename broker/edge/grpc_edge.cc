@@ -13,7 +13,8 @@
 #include <grpcpp/resource_quota.h>
 
 #include "broker/edge/completion_loop.h"
-#include "broker/edge/listen_check.h"
+#include "broker/edge/connection_acceptor.h"
+#include "broker/edge/listen_sockets.h"
 #include "broker/edge/raw_service.h"
 #include "broker/edge/rpc_table.h"
 #include "millrace/v1/admin_service.pb.h"
@@ -63,8 +64,6 @@ void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
   builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
 
-  // Two servers that share a port would each get half of the clients.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               static_cast<int>(options.streams_per_connection_max));
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
@@ -102,14 +101,16 @@ class GrpcEdge::Server {
   std::vector<std::unique_ptr<RawService>> services_;
   std::unique_ptr<CompletionLoop> loop_;
   std::unique_ptr<RpcTable> table_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
   TimerId stall_timer_;
 };
 
 Result<Endpoint> GrpcEdge::Server::Start() {
   CHECK(services_.empty()) << "an edge is started twice";
   CHECK(shard_.IsOwnerThread());
-  RETURN_IF_ERROR(CheckListen(options_.listen));
+  ASSIGN_OR_RETURN(ListenSockets sockets, ListenSockets::Open(options_.listen));
   // One reference for the process's life: whoever gives back gRPC's last one waits, here on the
   // shard, for its idle poller, for up to ten seconds.
   static const bool is_grpc_held = [] {
@@ -125,19 +126,29 @@ Result<Endpoint> GrpcEdge::Server::Start() {
   Configure(options_, &builder);
   services_ = PublicServices();
   for (const auto& service : services_) builder.RegisterService(service.get());
-  int port = 0;
-  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port);
+  using FromOutside = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  connections_ = builder.experimental().AddExternalConnectionAcceptor(
+      FromOutside::FROM_FD, grpc::InsecureServerCredentials());
   loop_ = std::make_unique<CompletionLoop>(builder.AddCompletionQueue(), shard_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {
     loop_->Stop();
     loop_.reset();
-    return Unavailable("cannot listen on " + options_.listen.ToString());
+    return Unavailable("gRPC cannot serve " + options_.listen.ToString());
   }
   // gRPC begins with SERVING.
   SetServing(false);
   AwaitClients();
-  return Endpoint{options_.listen.host, static_cast<uint16_t>(port)};
+  const uint16_t port = sockets.port();
+  acceptor_ = std::make_unique<ConnectionAcceptor>(
+      std::move(sockets), options_.connections_max, [this](int listen_fd, int fd) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+        connection.listener_fd = listen_fd;
+        connection.fd = fd;
+        connections_->HandleNewConnection(&connection);
+      });
+  acceptor_->Start();
+  return Endpoint{options_.listen.host, port};
 }
 
 void GrpcEdge::Server::AwaitClients() {
@@ -178,6 +189,7 @@ void GrpcEdge::Server::Stop() {
   CHECK(shard_.IsOwnerThread());
   SetServing(false);
   shard_.Cancel(stall_timer_);
+  acceptor_->Stop();
   table_->Abort(Unavailable("the broker is stopping"));
   if (!loop_->PumpUntil([this] { return table_->is_idle(); }, options_.stop_time_max)) {
     LOG(WARNING) << "cutting off clients that did not take their last message count="
@@ -188,7 +200,9 @@ void GrpcEdge::Server::Stop() {
   constexpr auto kForEver = std::chrono::hours(1);
   CHECK(loop_->PumpUntil([this] { return table_->empty(); }, kForEver));
   loop_->Stop();
+  acceptor_.reset();
   server_.reset();
+  connections_.reset();
   table_.reset();
   loop_.reset();
 }

@@ -33,6 +33,8 @@ class GrpcEdge {
     // Largest message received; a call with a larger one ends with RESOURCE_EXHAUSTED.
     uint64_t message_bytes_max = 4 << 20;
     uint64_t streams_per_connection_max = 10'000;
+    // Further ones are closed at once. Each takes two file descriptors.
+    uint64_t connections_max = 1'000;
     // Of all connections together; further ones are refused. An idle one takes 16 KiB.
     uint64_t streams_max = 20'000;
     // gRPC's own buffers, of all connections together.

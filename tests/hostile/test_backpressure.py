@@ -4,6 +4,7 @@ try again.
 How much slower the others get is printed and asserted nowhere: no test here passes or fails on time.
 """
 import contextlib
+import re
 import shutil
 import signal
 import statistics
@@ -16,7 +17,7 @@ import pytest
 from cases_fetch import INT64_MAX
 from cases_produce import batch_bytes, field, record, varint
 from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
-from http2 import Http2, message, wait_closed
+from http2 import PREFACE, Http2, connect, message, wait_closed
 from local_cluster import LocalCluster, wait_until
 
 PRODUCE = "/millrace.v1.ProducerService/Produce"
@@ -40,7 +41,7 @@ def made_topic(target, name, **fields):
 
 @contextlib.contextmanager
 def single_broker(api, binary, request, *flags):
-    cluster = start_broker(ROOT / "build" / "hostile" / request.node.name, binary, *flags)
+    cluster = start_broker(ROOT / "build" / "hostile" / re.sub(r"[^a-z_]", "_", request.node.name), binary, *flags)
     try:
         target = Target(cluster.brokers[1], api)
         made_topic(target, target.topic, partition_count=4)
@@ -418,6 +419,34 @@ def test_one_blocked_partition_among_many_on_one_stream(api, binary, request):
             if broker.is_running():
                 broker.process.send_signal(signal.SIGCONT)
         cluster.stop_all()
+
+
+@pytest.mark.parametrize("port", ["clients", "peers"])
+def test_more_connections_than_the_process_may_have_files(api, binary, request, tmp_path, port):
+    """256 files for the broker, 400 connections: the broker's own files are never in want."""
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec {binary} "$@"\n')
+    limited.chmod(0o755)
+    with single_broker(api, limited, request) as target, Neighbour(target) as neighbour, target.channel() as mine:
+        api.MetadataServiceStub(mine).GetServerInfo(api.GetServerInfoRequest(), timeout=SECONDS_MAX)
+        address = target.address if port == "clients" else target.peer_address
+        held = []
+        try:
+            for _ in range(400):
+                with contextlib.suppress(OSError):  # it may be refused already
+                    one = connect(address)
+                    held.append(one)
+                    one.sendall(PREFACE if port == "clients" else b"\x20")
+            create = api.CreateTopicRequest(name="opened-meanwhile", partition_count=16)
+            api.AdminServiceStub(mine).CreateTopic(create, timeout=SECONDS_MAX)
+            neighbour.assert_served(100)
+            assert target.open_files() < 250
+        finally:
+            for one in held:
+                one.close()
+        wait_until(lambda: target.open_files() < 100, "connections are closed")
+        target.good_request()
+        assert "Too many open files" not in target.broker.log_text()
 
 
 def test_a_connection_that_is_dead_is_closed(api, binary, request):

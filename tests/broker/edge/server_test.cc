@@ -68,6 +68,14 @@ class ServerTest : public ::testing::Test {
     harness_.Start();
   }
   bool Serves() { return harness_.CallUnary(kUnaryMethod, "ping").body == "ping"; }
+  // Once the connections that left are noticed.
+  bool ServesSoon() {
+    const auto deadline = std::chrono::steady_clock::now() + kTestTimeMax;
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (Serves()) return true;
+    }
+    return false;
+  }
   Result<Endpoint> StartAnother(const Endpoint& listen) {
     Result<Endpoint> bound = Endpoint();
     LoopThread shard("other");
@@ -101,6 +109,31 @@ TEST_F(ServerTest, AnAddressOfAnotherMachine_IsRefused_NamingIt) {
   const Result<Endpoint> other = StartAnother({.host = "192.0.2.1", .port = 7440});
   ASSERT_FALSE(other.ok());
   EXPECT_THAT(std::string(other.status().message()), HasSubstr("192.0.2.1:7440"));
+}
+
+TEST_F(ServerTest, OneConnectionTooMany_IsClosedAtOnce_AndOthersAreServed) {
+  harness_.options().connections_max = 3;
+  Start();
+  const auto channel = harness_.Connect();
+  ClientStream stream(channel, kStreamMethod);
+  ASSERT_TRUE(stream.Write("mine"));
+  ASSERT_EQ(stream.Read(), "mine");
+  {
+    const TcpClient second(harness_.endpoint());
+    const TcpClient third(harness_.endpoint());
+    TcpClient fourth(harness_.endpoint());
+    EXPECT_TRUE(fourth.WaitForClose());
+    ASSERT_TRUE(stream.Write("still served"));
+    EXPECT_EQ(stream.Read(), "still served");
+  }
+  // Those that left make room.
+  EXPECT_TRUE(ServesSoon());
+}
+
+TEST_F(ServerTest, ConnectionsThatLeft_AreNotCounted) {
+  harness_.options().connections_max = 2;
+  Start();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(ServesSoon()) << i;
 }
 
 TEST_F(ServerTest, AStoppedPort_IsFreeAtOnce) {
