@@ -2,7 +2,7 @@
 """Counts the instructions of the hot paths under callgrind and holds them against the recorded baseline.
 
     tests/bench/instructions/count.py            # builds, counts, compares; exit code 1 if a path got worse
-    tests/bench/instructions/count.py --record   # writes the counts as the new baseline
+    tests/bench/instructions/count.py --record   # writes the counts as the new baseline, and the page's table
 
 The counts do not depend on the machine's speed or load, but on the compiler and the C library: with others than the
 baseline's nothing is compared (exit code 2). More than 2 % worse fails until a new baseline is committed, with its
@@ -19,6 +19,10 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BASELINE = pathlib.Path(__file__).with_name("baseline.json")
+SOURCE = pathlib.Path(__file__).with_name("hot_paths.cc")
+PAGE = ROOT / "docs" / "benchmarks.md"
+BEGIN = "<!-- counts of tests/bench/instructions/count.py: begin -->"
+END = "<!-- counts of tests/bench/instructions/count.py: end -->"
 BINARY = ROOT / "build" / "release" / "bin" / "hot_paths"
 TOLERANCE = 0.02
 # The C library picks its copies by what the processor can do; these are the ones that every x86-64 has.
@@ -51,10 +55,29 @@ def count():
         table = output_of(["callgrind_annotate", "--inclusive=yes", "--threshold=100", profile])
     counts = {name: int(number.replace(",", "")) for number, name in
               re.findall(r"^\s*([\d,]+) .*?:hot_(\w+)", table, re.MULTILINE)}
-    declared = set(re.findall(r"HOT_PATH\(hot_(\w+)\)", pathlib.Path(__file__).with_name("hot_paths.cc").read_text()))
-    if set(counts) != declared:
-        sys.exit(f"not counted: {sorted(declared ^ set(counts))}")
+    if set(counts) != set(declared()):
+        sys.exit(f"not counted: {sorted(set(declared()) ^ set(counts))}")
     return counts
+
+
+def declared():
+    """By each path's name: of how many operations it is made, and what one is."""
+    found = re.findall(r'HOT_PATH\(hot_(\w+),\s*(\d+),\s*"([^"]+)"\)', SOURCE.read_text())
+    return {name: (int(operations), what) for name, operations, what in found}
+
+
+def table(counts, paths):
+    """For docs/benchmarks.md."""
+    rows = [f"| {what} | {round(counts[name] / operations):,} |" for name, (operations, what) in paths.items()]
+    return "\n".join(["| one … | instructions |", "|---|---|", *rows])
+
+
+def write_page(counts, toolchain):
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    facts = f"{toolchain['compiler']}, {toolchain['library']}, {toolchain['machine']}."
+    PAGE.write_text(f"{before}{BEGIN}\n\n{facts}\n\n{table(counts, declared())}\n\n{END}{after}")
 
 
 def compare(baseline, counts):
@@ -80,7 +103,8 @@ def main():
     if options.record:
         BASELINE.write_text(json.dumps({"toolchain": toolchain(), "instructions": counts}, indent=2,
                                        sort_keys=True) + "\n")
-        print(f"wrote {BASELINE.relative_to(ROOT)}")
+        write_page(counts, toolchain())
+        print(f"wrote {BASELINE.relative_to(ROOT)} and the table in {PAGE.relative_to(ROOT)}")
         return 0
     baseline = json.loads(BASELINE.read_text())
     worse, changed = compare(baseline["instructions"], counts)
