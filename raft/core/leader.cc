@@ -11,6 +11,12 @@
 #include "raft/core/raft.h"
 
 namespace millrace::raft::core {
+namespace {
+
+// Of doublings of the election timeout, in waiting for an answer.
+constexpr uint32_t kLostWindowsMax = 7;
+
+}  // namespace
 
 void Raft::UpdateProgressMembers() {
   Leader& leader = std::get<Leader>(role_);
@@ -34,9 +40,12 @@ void Raft::TickLeader() {
   }
   for (auto& [voter, progress] : leader.progress) {
     if (progress.inflight.empty() || MILLRACE_MUTANT(kLostWindowIsNeverProbed)) continue;
-    // What was sent and never answered was lost, or its answer was.
-    if (++progress.ticks_without_answer >= options_.election_timeout_ticks) {
+    // What was sent and never answered was lost, or its answer was; or the way there is slow, and
+    // sending it again at the same pace would fill it with copies.
+    const uint32_t patience = options_.election_timeout_ticks << progress.lost_windows;
+    if (++progress.ticks_without_answer >= patience) {
       BecomeProbe(&progress);
+      progress.lost_windows = std::min(progress.lost_windows + 1, kLostWindowsMax);
     }
   }
   if (++leader.heartbeat_elapsed >= options_.heartbeat_ticks) {
@@ -88,6 +97,8 @@ void Raft::SendEntries(const Voter& to, Progress* progress) {
           {.peer = to, .first_index = progress->next, .bytes_max = options_.append_bytes_max});
       return;
     }
+    // Catching up goes by another lane, which the tail must not overtake: it would be refused.
+    if (!progress->inflight.empty() && progress->inflight.back().is_catching_up) return;
     SendAppend(to, progress,
                log_.Slice(progress->next, log_.last_index(), options_.append_bytes_max));
   }
@@ -102,7 +113,8 @@ void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> en
     progress->inflight_bytes = 0;
   }
   if (!entries.empty()) {
-    Progress::Sent sent{.last = entries.back().index};
+    Progress::Sent sent{.last = entries.back().index,
+                        .is_catching_up = entries.front().index <= log_.prefix().index};
     for (const Entry& entry : entries) sent.bytes += entry.size_bytes();
     if (progress->inflight.empty()) progress->ticks_without_answer = 0;
     progress->inflight_bytes += sent.bytes;
@@ -145,7 +157,10 @@ void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<En
 }
 
 void Raft::Acknowledge(Progress* progress, LogIndex index) {
-  if (index > progress->match) progress->match = index;
+  if (index > progress->match) {
+    progress->match = index;
+    progress->lost_windows -= std::min(progress->lost_windows, 1u);
+  }
   progress->next = std::max(progress->next, progress->match + 1);
   while (!progress->inflight.empty() && progress->inflight.front().last <= index) {
     progress->inflight_bytes -= progress->inflight.front().bytes;
@@ -189,7 +204,10 @@ void Raft::OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply) {
   Progress& progress = found->second;
   progress.silent_ticks = 0;
   progress.read_round = std::max(progress.read_round, reply.read_round);
-  if (progress.state == Progress::kProbe) progress.is_probe_sent = false;
+  // A probe with entries is under way until TickLeader gives it up.
+  if (progress.state == Progress::kProbe && progress.inflight.empty()) {
+    progress.is_probe_sent = false;
+  }
   if (progress.match < log_.last_index()) SendEntries(from, &progress);
   ConfirmReads();
 }

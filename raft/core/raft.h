@@ -180,6 +180,7 @@ class Raft {
     struct Sent {
       LogIndex last;
       uint64_t bytes = 0;
+      bool is_catching_up = false;  // began below the tail: it may travel more slowly than the tail
     };
     State state = kProbe;
     LogIndex match;  // durable there and equal to ours
@@ -190,6 +191,7 @@ class Raft {
     std::deque<Sent> inflight;
     uint64_t inflight_bytes = 0;
     uint32_t ticks_without_answer = 0;
+    uint32_t lost_windows = 0;  // each doubles the patience with the next; an answer halves it
     uint64_t read_round = 0;
   };
   struct Follower {};
