@@ -1,5 +1,6 @@
 """Files damaged behind a stopped broker's back: it boots and names them, and the cluster keeps every record."""
 import signal
+import struct
 
 import pytest
 
@@ -8,6 +9,7 @@ from local_cluster import wait_until
 
 NAME_SECONDS_MAX = 15
 ROWS = 20_000
+JOURNAL_MAGIC = b"MRLJ"
 # Small files, so that some thousand rows reach synced and sealed segments.
 SMALL_FILES = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "4MiB", "--segment-bytes", "64KiB"]
 
@@ -30,7 +32,15 @@ def size_of(path):
 
 
 def journal_files(broker):
-    return sorted((broker.data_dir / "journal").glob("*.journal"))
+    """Those that a start replays, oldest first. Names do not tell: files are recycled (docs/formats.md, "Journal")."""
+    heads = {}
+    for path in (broker.data_dir / "journal").glob("*.journal"):
+        with open(path, "rb") as file:
+            magic, sequence, oldest = struct.unpack("<4s20xQQ", file.read(40))
+        if magic == JOURNAL_MAGIC:
+            heads[sequence] = (path, oldest)
+    newest = max(heads)
+    return [path for sequence, (path, _) in sorted(heads.items()) if sequence >= heads[newest][1]]
 
 
 def segment_files(broker):
@@ -46,9 +56,10 @@ def written_bytes(path):
 
 def damage_journal_bit(broker):
     """In the first record after the head block, with other blocks behind it."""
-    newest = [path for path in journal_files(broker) if written_bytes(path) > 4 * 4096][-1]
-    flip_bit(newest, 4096 + 200)
-    return newest
+    oldest = journal_files(broker)[0]
+    assert written_bytes(oldest) > 4 * 4096
+    flip_bit(oldest, 4096 + 200)
+    return oldest
 
 
 def damage_journal_head(broker):
