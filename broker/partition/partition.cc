@@ -8,6 +8,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/checksum.h"
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 #include "proto/record/record_batch.h"
@@ -117,6 +118,10 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
     case SequenceCheck::kOldDuplicate:
     case SequenceCheck::kDuplicate: {
       const bool is_known = check.verdict == SequenceCheck::kDuplicate;
+      MILLRACE_SOMETIMES("a duplicate was answered");
+      MILLRACE_SOMETIMES_IF("a duplicate was answered after a leader change",
+                            is_known && environment_.host.Find(group_)->core().log().TermAt(
+                                            check.original.index) != leadership_.term);
       (*done)(ProduceOutcome{.base_offset = is_known ? check.original.base_offset : Offset(-1),
                              .append_time_ms = check.original.append_time_ms,
                              .is_duplicate = true,
@@ -124,6 +129,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
       return false;
     }
     case SequenceCheck::kInFlight:
+      MILLRACE_SOMETIMES("a duplicate waited for its original");
       for (Pending& pending : pending_) {
         if (pending.index == check.original.index) pending.waiting.push_back(std::move(*done));
       }
@@ -139,6 +145,7 @@ void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
                                          done = std::move(done)](Status status) mutable {
     if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
     if (status.ok() && leadership_.term != term) status = environment_.host.NotLeader(group_);
+    MILLRACE_SOMETIMES_IF("a refusal was withheld by who no longer led", !status.ok());
     done(status.ok() ? error : status);
   });
 }
@@ -217,13 +224,17 @@ ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
   ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};
   uint64_t bytes = 0;
   bool is_full = false;
-  for (LogIndex at = FindInTail(request.offset); at <= replica.applied() && !is_full; ++at) {
+  MILLRACE_SOMETIMES("a read was served from the tail");
+  const LogIndex end = MILLRACE_MUTANT(kFetchServesUncommitted) ? replica.core().log().last_index()
+                                                                : replica.applied();
+  for (LogIndex at = FindInTail(request.offset); at <= end && !is_full; ++at) {
     Collect(replica.core().log().At(at), request, &bytes, &is_full, &outcome);
   }
   return outcome;
 }
 
 void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
+  MILLRACE_SOMETIMES("a read was served from segments");
   environment_.store.ReadFromOffset(
       group_, request.offset, request.bytes_max,
       [this, request, alive = is_alive_,
@@ -279,7 +290,8 @@ Status Partition::Restore(Bytes state) {
   }
   next_offset_ = Offset(saved.next_offset());
   last_append_time_ms_ = saved.last_append_time_ms();
-  producers_.LoadFrom(saved);
+  MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
+  if (!MILLRACE_MUTANT(kProducersLostAtRestore)) producers_.LoadFrom(saved);
   return {};
 }
 
@@ -333,6 +345,7 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   if (leadership.is_leader && was_leading) return;
   producers_.DropInFlight();
   std::deque<Pending> lost = std::exchange(pending_, {});
+  MILLRACE_SOMETIMES_IF("a leader fell with proposals in flight", !lost.empty());
   const Status why = environment_.host.NotLeader(group_);
   for (Pending& pending : lost) {
     for (ProduceDone& done : pending.waiting) done(why);

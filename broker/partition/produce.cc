@@ -69,6 +69,7 @@ void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, Pro
                                 " is more than a day ahead of the broker's clock"));
   }
   if (environment_.store.disk_full()) {
+    MILLRACE_SOMETIMES("a full disk refused to produce");
     return done(
         ResourceExhausted("the broker's disk is full", Reason::kDiskFull).RetryAfterMs(1000));
   }

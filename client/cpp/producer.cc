@@ -6,6 +6,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "proto/record/batch_header.h"
 #include "proto/record/wire.h"
 
@@ -116,6 +118,7 @@ void Producer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
   Partition& partition = partitions_[handle];
   if (leader.broker == BrokerId() || leader.epoch < partition.leader.epoch) return;
   if (leader.broker != partition.leader.broker) {
+    MILLRACE_SOMETIMES_IF("a producer sent again to a new leader", partition.in_flight > 0);
     // What is in flight elsewhere is sent again: the sequences tell the new leader what it has
     // already.
     Rewind(&partition, true);
@@ -251,7 +254,14 @@ void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
   }
   std::sort(interrupted.begin(), interrupted.end());
   interrupted.erase(std::unique(interrupted.begin(), interrupted.end()), interrupted.end());
-  for (uint32_t handle : interrupted) OnFailure(handle, error, now);
+  for (uint32_t handle : interrupted) {
+    MILLRACE_SOMETIMES("a producer's stream broke with batches in flight");
+    if (MILLRACE_MUTANT(kClientTakesSentForStored)) {
+      --partitions_[handle].in_flight;
+      Answer(&partitions_[handle], Status::Ok(), Offset(-1), 0);
+    }
+    OnFailure(handle, error, now);
+  }
 }
 
 void Producer::FailAll(const Status& status) {

@@ -30,8 +30,15 @@ enum class Mutant {
   kSkipDirectorySync,             // a new file's directory entry is not synced
   kVoteIgnoresLog,                // a vote goes to a candidate whose log is behind (Raft §5.4.1)
   kLeaderKeepsTalkingWithoutQuorum,  // a leader that nobody answers does not fall silent
-  kLostWindowIsNeverProbed,  // a follower whose window was lost is not asked where it stands
-  kReadWithoutRound,         // a read is served without asking a quorum (thesis §6.4)
+  kLostWindowIsNeverProbed,    // a follower whose window was lost is not asked where it stands
+  kReadWithoutRound,           // a read is served without asking a quorum (thesis §6.4)
+  kVoteTwice,                  // a second candidate of a term gets a vote too (Raft §5.2)
+  kHeartbeatCommitsUnmatched,  // a heartbeat's commit index may pass what is known to match
+  kSkipsLogMatching,           // entries are taken whatever stands before them (Raft §5.3)
+  kFetchServesUncommitted,     // a reader is given what may yet be cut
+  kProducersLostAtRestore,     // a restored partition knows no producers
+  kRetriesFailedSync,          // after an error, fdatasync is asked again, and believed
+  kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
 };
 
 #if defined(MILLRACE_MUTANTS)
@@ -56,6 +63,13 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"leader_keeps_talking_without_quorum", Mutant::kLeaderKeepsTalkingWithoutQuorum},
     {"lost_window_is_never_probed", Mutant::kLostWindowIsNeverProbed},
     {"read_without_round", Mutant::kReadWithoutRound},
+    {"vote_twice", Mutant::kVoteTwice},
+    {"heartbeat_commits_unmatched", Mutant::kHeartbeatCommitsUnmatched},
+    {"skips_log_matching", Mutant::kSkipsLogMatching},
+    {"fetch_serves_uncommitted", Mutant::kFetchServesUncommitted},
+    {"producers_lost_at_restore", Mutant::kProducersLostAtRestore},
+    {"retries_failed_sync", Mutant::kRetriesFailedSync},
+    {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
 };
 
 // Turns the named variant on, for the process; false if there is none of that name.

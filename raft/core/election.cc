@@ -152,7 +152,7 @@ void Raft::OnVoteRequest(const Voter& from, const VoteRequest& request) {
     return;
   }
   if (request.term != term()) return;
-  const bool can_vote = hard_state_.vote == from ||
+  const bool can_vote = hard_state_.vote == from || MILLRACE_MUTANT(kVoteTwice) ||
                         (hard_state_.vote.broker == BrokerId() && leader_.broker == BrokerId());
   const bool granted = can_vote && IsUpToDate(request);
   const VoteReply reply{.term = term(), .is_pre_vote = false, .granted = granted};

@@ -33,7 +33,9 @@ void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
   election_elapsed_ = 0;
   if (!IsWellFormed(request)) return;
   const std::optional<Term> term_before = log_.TermAt(request.prev_index);
-  const bool matches = request.prev_index <= commit_index_ || term_before == request.prev_term;
+  const bool matches =
+      request.prev_index <= commit_index_ || term_before == request.prev_term ||
+      (MILLRACE_MUTANT(kSkipsLogMatching) && request.prev_index <= log_.last_index());
   if (!matches) return RefuseAppend(from, request);
   const LogIndex last_new = request.prev_index + request.entries.size();
   if (!TakeEntries(&request)) return;

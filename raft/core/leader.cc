@@ -73,7 +73,9 @@ void Raft::SendHeartbeats() {
 void Raft::SendHeartbeat(const Voter& to, const Progress& progress) {
   // min(match, commit): the follower may take it as it is.
   SendNow(to, Heartbeat{.term = term(),
-                        .commit_index = std::min(progress.match, commit_index_),
+                        .commit_index = MILLRACE_MUTANT(kHeartbeatCommitsUnmatched)
+                                            ? commit_index_
+                                            : std::min(progress.match, commit_index_),
                         .read_round = std::get<Leader>(role_).read_round});
 }
 

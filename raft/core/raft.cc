@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "raft/core/quorum.h"
 
@@ -156,6 +157,7 @@ void Raft::AppendToLog(Entry entry) {
 
 void Raft::TruncateLog(LogIndex from) {
   CHECK_GT(from, commit_index_);
+  MILLRACE_SOMETIMES_IF("two or more uncommitted entries were cut", from < log_.last_index());
   log_.TruncateFrom(from);
   while (configurations_.back().index >= from) configurations_.pop_back();
   std::erase_if(unwritten_, [from](const Entry& entry) { return entry.index >= from; });
@@ -184,6 +186,7 @@ void Raft::OnDurable(const DurablePoint& point) {
     }
   }
   // A report that was overtaken by one of a later truncation says nothing new of the log.
+  MILLRACE_SOMETIMES_IF("a write completed after a later truncation", point.epoch < epoch_);
   if (point.epoch < durable_epoch_ && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
     reached = LogIndex();
   }

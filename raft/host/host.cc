@@ -5,6 +5,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
+
 namespace millrace::raft {
 namespace {
 
@@ -99,6 +101,7 @@ void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entr
     return;
   }
   CHECK(!entries->empty()) << "group=" << group << " applied=" << replica->applied();
+  MILLRACE_SOMETIMES("a replica applied from its segments at start");
   for (const core::Entry& entry : *entries) {
     if (entry.index <= replica->joining->log.prefix().index) replica->Apply(entry);
   }
@@ -232,7 +235,9 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message mes
 void Host::ReportDamage(RaftGroupId group, const Status& why) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->has_joined()) return;
-  if (replica->core().configuration().Members().size() > 1) replica->Fail(why);
+  if (replica->core().configuration().Members().size() == 1) return;
+  MILLRACE_SOMETIMES("a replica that could not read its log fell silent");
+  replica->Fail(why);
 }
 
 void Host::StopLeading() {
@@ -273,6 +278,7 @@ void Host::WatchDisk() {
     if (replica->core().configuration().Members().size() == 1) continue;
     LOG(WARNING) << "the disk stalls, giving up leadership group=" << group
                  << " waited_us=" << waited.count();
+    MILLRACE_SOMETIMES("a stalled disk gave up a leadership");
     replica->core().StepDown();
     MarkDirty(*replica);
     return;  // One a tick: staggered.
@@ -340,6 +346,7 @@ void Host::SendMessages(Replica& replica, std::vector<core::OutgoingMessage> mes
 }
 
 void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
+  MILLRACE_SOMETIMES("a follower was caught up from segments");
   environment_.log_store.Read(
       replica.group(), wanted.first_index, std::min(wanted.bytes_max, kReadBytes),
       [this, group = replica.group(), wanted,

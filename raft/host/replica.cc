@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 
 namespace millrace::raft {
@@ -78,6 +79,7 @@ void Replica::ApplyCommitted(LogStore& store) {
   CHECK_EQ(handed.front().index, handed_over_ + 1) << "group=" << group();
   handed_over_ = handed.back().index;
   store.HandOver(group(), std::move(handed));
+  MILLRACE_SOMETIMES_IF("a segment was rolled", store.WantsRoll(group()));
   if (store.WantsRoll(group())) store.Roll(group(), applied_, machine_->Snapshot());
 }
 

@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 
 namespace millrace::storage::journal {
@@ -81,6 +82,7 @@ void FilePool::Serve() {
   }
   JournalFile file = std::move(*fits);
   free_.erase(fits);
+  MILLRACE_SOMETIMES("a journal file was used again");
   std::exchange(waiting_, {})(std::move(file));
 }
 

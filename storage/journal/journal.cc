@@ -258,7 +258,11 @@ void Journal::WriteBlocks(BlockWriter writer, Task synced) {
         if (!*alive) return;
         if (!status.ok()) return Fail(status);
         if (MILLRACE_MUTANT(kAckBeforeFsync)) return on_synced(Status::Ok());
-        file->Sync(std::move(on_synced));
+        if (!MILLRACE_MUTANT(kRetriesFailedSync)) return file->Sync(std::move(on_synced));
+        file->Sync([file, on_synced = std::move(on_synced)](const Status& first) mutable {
+          if (first.ok()) return on_synced(first);
+          file->Sync(std::move(on_synced));
+        });
       });
 }
 

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "storage/journal/file_scan.h"
 #include "storage/journal/group_replay.h"
@@ -120,6 +121,10 @@ void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_li
     }
     const bool was_durable =
         limit != kNoLimit || file.SaysDurable(std::max(expected_lsn_, uint64_t{1}));
+    MILLRACE_SOMETIMES_IF("a torn tail of the journal was cut",
+                          !was_durable && block == nullptr && position < file.image->bytes.size() &&
+                              file.image->bytes.view()[position] != '\0');
+    MILLRACE_SOMETIMES_IF("damage in the journal was found", was_durable);
     if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) break;
     const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
     // Where this file ended nobody knows: what is lost is counted in the file after it.

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 #include "storage/journal/journal.h"
@@ -28,6 +29,7 @@ bool Journal::HasRoom(uint64_t bytes) const {
 void Journal::Roll(uint64_t room_bytes) {
   CHECK(!is_busy_);
   is_busy_ = true;
+  MILLRACE_SOMETIMES("the journal began a new file");
   environment_.executor.Cancel(marker_timer_);
   if (MILLRACE_MUTANT(kRecycleBeforeCheckpoint) && live_.size() > 1) {
     const uint64_t oldest = ledger_.OldestPinned().value_or(live_.rbegin()->first);

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "storage/logstore/opener.h"
 
 namespace millrace::storage {
@@ -207,6 +208,7 @@ void JournalLogStore::SyncIdleGroups() {
 }
 
 void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
+  MILLRACE_SOMETIMES("the journal waited for segments");
   for (const RaftGroupId id : groups) {
     Group* group = Find(id);
     if (group != nullptr && group->handed_end > group->synced_end) SyncGroup(id, *group);
@@ -220,6 +222,7 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   if (std::exchange(group.is_faulty, true)) return;
   handed_bytes_ -= std::exchange(group.handed_bytes, 0);
   group.handed.clear();
+  MILLRACE_SOMETIMES("a replica's segments failed");
   LOG(ERROR) << "segments failed group=" << id << " why=" << status;
   Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}}, [] {});
   if (fault_listener_) fault_listener_(id, status);
@@ -288,6 +291,7 @@ void JournalLogStore::WatchDisk() {
                 << (is_full ? "the disk is nearly full, refusing to produce"
                             : "the disk has room again")
                 << " free_bytes=" << *free;
+            MILLRACE_SOMETIMES_IF("a full disk had room again", is_disk_full_ && !is_full);
             is_disk_full_ = is_full;
             disk_timer_ = environment_.shard.RunAfter(options_.free_bytes_interval, [this, alive] {
               if (*alive) WatchDisk();

@@ -1,9 +1,11 @@
 #include "tests/simulation/broker/cluster.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 #include "storage/journal/replay.h"
 #include "storage/superblock/superblock.h"
@@ -87,6 +89,10 @@ void SimCluster::Die(size_t index, const Status& why) {
 void SimCluster::Kill(size_t index, bool power_loss) {
   OneBroker& one = *brokers_[index];
   CHECK(one.broker != nullptr) << one.name;
+  MILLRACE_SOMETIMES_IF("a broker died while a journal file was made",
+                        std::ranges::any_of(one.disk.Paths(), [](const std::string& path) {
+                          return path.ends_with(".new");
+                        }));
   edge_.Forget(Address(index));
   one.is_serving = false;
   if (one.process->is_alive()) one.process->Kill();

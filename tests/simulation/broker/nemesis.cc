@@ -5,6 +5,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
+
 namespace millrace::sim {
 namespace {
 
@@ -93,6 +95,8 @@ void Nemesis::Heal() {
 }
 
 void Nemesis::OnDeath(size_t broker, const Status& why) {
+  MILLRACE_SOMETIMES_IF("an I/O error ended a broker",
+                        why.message().find("Input/output") != std::string::npos);
   Note(cluster_.host(broker) + " ended by itself: " + why.ToString());
   RestartLater(broker, milliseconds(restarts_.Between(10, 1000)));
 }
@@ -125,6 +129,7 @@ void Nemesis::KillOne(Random& random) {
 
 void Nemesis::CutPower(Random& random) {
   const bool is_all = random.OneIn(3);
+  MILLRACE_SOMETIMES_IF("all brokers lost power at once", is_all && cluster_.size() > 1);
   const size_t one = Anyone(random);
   for (size_t i = 0; i < cluster_.size(); ++i) {
     const Duration down = Span(random, 10, 5000);
@@ -135,6 +140,7 @@ void Nemesis::CutPower(Random& random) {
 }
 
 void Nemesis::CrashInside(Random& random) {
+  MILLRACE_SOMETIMES("a broker was to die inside a disk operation");
   const size_t broker = Anyone(random);
   const uint64_t operation = random.Between(1, 60);
   const bool power_loss = random.OneIn(2);
@@ -155,6 +161,7 @@ void Nemesis::Partition(Random& random) {
   const size_t a = Anyone(random);
   const size_t b = (a + 1 + random.Below(cluster_.size() - 1)) % cluster_.size();
   const bool one_way = random.OneIn(3);
+  MILLRACE_SOMETIMES_IF("a link was cut one way", one_way);
   const bool is_deaf = random.OneIn(2);
   const bool is_alone = random.OneIn(2);
   ++counts_.partitions;
@@ -170,6 +177,7 @@ void Nemesis::Partition(Random& random) {
 }
 
 void Nemesis::Bridge(Random& random) {
+  MILLRACE_SOMETIMES("two groups met only through a bridge");
   const size_t bridge = Anyone(random);
   const uint64_t sides = random.Next();
   ++counts_.partitions;
@@ -186,12 +194,14 @@ void Nemesis::Bridge(Random& random) {
 }
 
 void Nemesis::Reset(Random& random) {
+  MILLRACE_SOMETIMES("connections broke");
   const size_t broker = Anyone(random);
   const size_t other = (broker + 1) % cluster_.size();
   world_.BreakConnections(cluster_.host(broker), cluster_.host(other));
 }
 
 void Nemesis::SlowLink(Random& random) {
+  MILLRACE_SOMETIMES("a link was slow");
   const std::string a = cluster_.host(Anyone(random));
   const std::string b = cluster_.host(Anyone(random));
   LinkOptions slow{.delay_min = milliseconds(1)};
@@ -204,6 +214,7 @@ void Nemesis::SlowLink(Random& random) {
 }
 
 void Nemesis::SlowDisk(Random& random) {
+  MILLRACE_SOMETIMES("a disk was slow");
   const size_t broker = Anyone(random);
   const auto high = milliseconds(random.Between(2, 200));
   Note("slow disk at " + cluster_.host(broker));
@@ -213,6 +224,7 @@ void Nemesis::SlowDisk(Random& random) {
 }
 
 void Nemesis::Stall(Random& random) {
+  MILLRACE_SOMETIMES("a disk stalled");
   const size_t broker = Anyone(random);
   Note("stall at " + cluster_.host(broker));
   cluster_.disk(broker).Stall();
@@ -275,6 +287,7 @@ void Nemesis::MarkDamaged(size_t broker) {
 }
 
 void Nemesis::Rot(Random& random, size_t broker) {
+  MILLRACE_SOMETIMES("a file rotted");
   SimDisk& disk = cluster_.disk(broker);
   std::vector<std::string> paths = disk.DurablePaths();
   if (paths.empty()) return;
@@ -296,6 +309,7 @@ void Nemesis::Rot(Random& random, size_t broker) {
 }
 
 void Nemesis::Pause(Random& random) {
+  MILLRACE_SOMETIMES("a broker stood still");
   const size_t broker = Anyone(random);
   const Duration span = Span(random, 10, 30'000);
   if (!cluster_.is_up(broker)) return;
@@ -305,12 +319,14 @@ void Nemesis::Pause(Random& random) {
 }
 
 void Nemesis::PauseClient(Random& random) {
+  MILLRACE_SOMETIMES("a client stood still");
   const std::string& name = environment_.clients[random.Below(environment_.clients.size())];
   world_.process(name).Pause();
   Later(Span(random, 10, 10'000), [this, name] { world_.process(name).Resume(); });
 }
 
 void Nemesis::ShiftClock(Random& random) {
+  MILLRACE_SOMETIMES("a clock jumped or drifted");
   SimProcess& process = cluster_.process(Anyone(random));
   const int64_t offset_ms = static_cast<int64_t>(random.Below(7'200'000)) - 3'600'000;
   const int64_t drift_ppm = static_cast<int64_t>(random.Below(400'000)) - 200'000;

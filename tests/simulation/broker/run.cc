@@ -7,6 +7,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/history.h"
@@ -173,6 +174,8 @@ void Run::Observe() {
     };
     see(kControllerGroup, cluster_.node(i).controller().leadership());
     for (const auto& [group, partition] : cluster_.node(i).partitions().all()) {
+      const raft::Replica* replica = cluster_.node(i).host().Find(group);
+      MILLRACE_SOMETIMES_IF("a replica was silent", !replica->health().ok());
       see(group, partition->leadership());
     }
   }
@@ -231,6 +234,22 @@ void Run::DemandProgress() {
   RunUntil([this] { return progressed_.size() == kPartitions; }, kRecoveryMax,
            "a healthy majority did not acknowledge");
   result_.recovery = world_.elapsed() - began;
+  for (const auto& [partition, replicas] : partitions_) {
+    if (progressed_.contains(partition)) continue;
+    std::string seen = "partition " + std::to_string(partition) + " did not progress;";
+    for (const size_t broker : replicas.brokers) {
+      const raft::Replica* replica =
+          IsHealthy(broker) ? cluster_.node(broker).host().Find(replicas.group) : nullptr;
+      if (replica == nullptr || !replica->has_joined()) continue;
+      seen += " " + cluster_.host(broker) + ": term " +
+              std::to_string(replica->core().term().value()) + " leader " +
+              std::to_string(replica->core().leader().broker.value()) + " commit " +
+              std::to_string(replica->core().commit_index().value()) + " last " +
+              std::to_string(replica->core().log().last_index().value()) +
+              (replica->leadership().is_ready ? " ready" : "");
+    }
+    history_.SawStuck(seen);
+  }
 }
 
 // Phase three -------------------------------------------------------------------------------------

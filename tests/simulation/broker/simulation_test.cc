@@ -10,6 +10,8 @@
 
 #include "proto/base/mutants.h"
 #include "tests/simulation/broker/run.h"
+#include "tests/simulation/coverage.h"
+#include "tests/simulation/regressions.h"
 
 namespace millrace::sim {
 namespace {
@@ -34,8 +36,58 @@ void ExpectClean(const RunOptions& options) {
   EXPECT_GT(result.acknowledged, 0u) << "rerun: " << options.Rerun();
 }
 
-TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise) {
+TEST_F(SimulationTest, SeedsThatOnceFailed_StayClean) {
+  const std::vector<Regression> known = RegressionsOf("broker");
+  EXPECT_FALSE(known.empty());
+  for (const Regression& regression : known) ExpectClean({.seed = regression.seed});
+}
+
+// The states that seeds must bring about, or they say nothing of them.
+constexpr std::string_view kMustBeReached[] = {
+    "a broker died while a journal file was made",
+    "a broker stood still",
+    "a broker was to die inside a disk operation",
+    "a client stood still",
+    "a clock jumped or drifted",
+    "a disk stalled",
+    "a disk was slow",
+    "a duplicate waited for its original",
+    "a duplicate was answered",
+    "a duplicate was answered after a leader change",
+    "a file rotted",
+    "a follower was caught up from segments",
+    "a full disk had room again",
+    "a full disk refused to produce",
+    "a journal file was used again",
+    "a leader fell with proposals in flight",
+    "a link was cut one way",
+    "a link was slow",
+    "a partition was restored from a segment's footer",
+    "a producer sent again to a new leader",
+    "a producer's stream broke with batches in flight",
+    "a read was served from segments",
+    "a read was served from the tail",
+    "a replica applied from its segments at start",
+    "a replica that could not read its log fell silent",
+    "a replica was silent",
+    "a replica's segments failed",
+    "a segment was rolled",
+    "a stalled disk gave up a leadership",
+    "a topic came back under its old name",
+    "a torn tail of the journal was cut",
+    "a write completed after a later truncation",
+    "all brokers lost power at once",
+    "an I/O error ended a broker",
+    "connections broke",
+    "damage in the journal was found",
+    "the journal began a new file",
+    "two groups met only through a bridge",
+    "two or more uncommitted entries were cut",
+};
+
+TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise_AndReachEveryState) {
   for (uint64_t seed = 1; seed <= SeedCount(150); ++seed) ExpectClean({.seed = seed});
+  EXPECT_EQ(Unreached(kMustBeReached), "");
 }
 
 TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {
@@ -78,10 +130,12 @@ TEST_P(BrokenVariant, IsFound_WithinABoundedNumberOfSeeds) {
   FAIL() << NameOf(GetParam()) << " was not found by seeds 1 to " << kSeedsMax;
 }
 
-INSTANTIATE_TEST_SUITE_P(WholeBrokers, BrokenVariant,
-                         testing::Values(Mutant::kAckBeforeFsync,
-                                         Mutant::kSequencesLostOnLeaderChange),
-                         [](const auto& variant) { return std::string(NameOf(variant.param)); });
+INSTANTIATE_TEST_SUITE_P(
+    WholeBrokers, BrokenVariant,
+    testing::Values(Mutant::kAckBeforeFsync, Mutant::kSequencesLostOnLeaderChange,
+                    Mutant::kFetchServesUncommitted, Mutant::kProducersLostAtRestore,
+                    Mutant::kRetriesFailedSync, Mutant::kClientTakesSentForStored),
+    [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace
 }  // namespace millrace::sim

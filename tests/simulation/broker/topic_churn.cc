@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proto/base/coverage.h"
+
 namespace millrace::sim {
 namespace {
 
@@ -44,6 +46,7 @@ void TopicChurn::Create() {
 
 void TopicChurn::Write() {
   ++incarnation_;
+  MILLRACE_SOMETIMES_IF("a topic came back under its old name", incarnation_ > 1);
   producer_ = std::make_unique<SimProducer>(world_, cluster_.edge(), cluster_.addresses(),
                                             SimProducerOptions{.topic = topic(),
                                                                .number = HistoryBase(),

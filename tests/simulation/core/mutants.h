@@ -18,6 +18,9 @@ inline constexpr Mutant kCoreMutants[] = {
     Mutant::kLeaderKeepsTalkingWithoutQuorum,
     Mutant::kLostWindowIsNeverProbed,
     Mutant::kReadWithoutRound,
+    Mutant::kVoteTwice,
+    Mutant::kHeartbeatCommitsUnmatched,
+    Mutant::kSkipsLogMatching,
 };
 
 }  // namespace millrace::simulation::core

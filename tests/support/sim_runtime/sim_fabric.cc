@@ -59,6 +59,18 @@ void SimFabric::SetLink(const std::string& a, const std::string& b, const LinkOp
   CHECK(options.delay_min <= options.delay_max);
   CHECK_GT(options.bytes_per_second, 0u);
   links_[LinkKey(a, b)] = options;
+  // What waits in a slow link's queue now leaves at the new pace. (The arrivals planned before find
+  // less to deliver.)
+  for (auto& [id, stream] : streams_) {
+    if (!IsBetween(*stream, a, b)) continue;
+    for (size_t to = 0; to < 2; ++to) {
+      End& end = stream->ends[to];
+      end.last_arrival = world_->elapsed();
+      for (size_t at = end.arrivals_held; at < end.inbound.size(); ++at) {
+        PlanArrival(*stream, to, end.last_arrival + Duration(1));
+      }
+    }
+  }
 }
 
 void SimFabric::OnKilled(SimProcess& process) {
