@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/partition/partition.h"
+#include "proto/base/coverage.h"
 
 namespace millrace::broker {
 namespace {
