@@ -1,4 +1,5 @@
 """What is wrong on Produce streams, and in what is produced."""
+import gzip
 import struct
 
 from case import Case, http2, produce
@@ -7,6 +8,8 @@ from http2 import message
 PATH = "/millrace.v1.ProducerService/Produce"
 INIT = b"\x0a\x00"
 INT64_MAX = 2**63 - 1
+GZIP_BOMB_SIZE = 16 << 20
+GZIP_BOMB = gzip.compress(bytes(GZIP_BOMB_SIZE))
 
 
 def crc32c(data, crc=0):
@@ -142,6 +145,14 @@ CASES = [
     Case("zstd that unpacks to 4 GiB by its own word",
          produce(INIT, packed(compression=5, payload=bytes.fromhex("28b52ffde4") + struct.pack("<I", 2**32 - 1)
                               + bytes(40), uncompressed_size=2**32 - 1)), REFUSED),
+    Case("gzip bomb that says 100 bytes",
+         produce(INIT, packed(compression=2, payload=GZIP_BOMB, uncompressed_size=100)), REFUSED),
+    Case("gzip bomb that says its size",
+         produce(INIT, packed(compression=2, payload=GZIP_BOMB, uncompressed_size=GZIP_BOMB_SIZE)), REFUSED),
+    Case("gzip that is cut off",
+         produce(INIT, packed(compression=2, payload=GZIP_BOMB[:-9], uncompressed_size=1 << 20)), REFUSED),
+    Case("snappy that says 4 GiB",
+         produce(INIT, packed(compression=3, payload=b"\xff\xff\xff\xff\x0f\x00x", uncompressed_size=1 << 20)), REFUSED),
     Case("both encodings at once", produce(INIT, both_encodings), REFUSED),
     Case("offset delta that a producer sets",
          produce(INIT, lambda t: batch(records=[t.api.Record(value=b"x", offset_delta=9)])(t)),
