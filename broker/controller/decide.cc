@@ -66,7 +66,10 @@ Status ValidateTopicName(std::string_view name) {
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            size_t cluster_size) {
   RETURN_IF_ERROR(ValidateTopicName(request.name()));
-  if (image.FindTopic(request.name()) != nullptr) {
+  if (const TopicInfo* topic = image.FindTopic(request.name())) {
+    if (request.request_id() != 0 && request.request_id() == topic->request_id) {
+      return ControllerRecords();  // this very request made it, and its answer was lost
+    }
     return AlreadyExists("topic \"" + request.name() + "\" already exists");
   }
   const uint32_t partitions = request.partition_count() == 0 ? 1 : request.partition_count();
@@ -90,6 +93,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   created.set_topic_id(image.next_topic_id().value());
   created.set_name(request.name());
   *created.mutable_settings() = request.settings();
+  created.set_request_id(request.request_id());
   uint64_t group = image.next_group_id().value();
   for (uint32_t number = 0; number < partitions; ++number) {
     auto& partition = *created.add_partitions();

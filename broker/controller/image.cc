@@ -40,7 +40,8 @@ void Image::ApplyTopicCreated(const internal::v1::TopicCreated& created) {
   TopicInfo topic{.id = TopicId(created.topic_id()),
                   .name = created.name(),
                   .settings = {created.settings().begin(), created.settings().end()},
-                  .partitions = {}};
+                  .partitions = {},
+                  .request_id = created.request_id()};
   CHECK_GE(topic.id, next_topic_id_);
   CHECK(!topic_ids_.contains(topic.name)) << "topic=" << topic.name;
   next_topic_id_ = TopicId(topic.id.value() + 1);

@@ -34,6 +34,7 @@ struct TopicInfo {
   std::string name;
   std::map<std::string, std::string> settings;
   std::vector<PartitionInfo> partitions;  // by partition number, without gaps
+  uint64_t request_id = 0;                // that made it; 0: unknown
 };
 
 class Image {

@@ -115,7 +115,10 @@ void Client::Invoke(const char* method, const Request& request, Duration timeout
 
 void Client::CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
                          ResponseDone<v1::CreateTopicResponse> done) {
-  Invoke<v1::CreateTopicResponse>("/millrace.v1.AdminService/CreateTopic", request, timeout,
+  // So that a retry knows its own first try.
+  v1::CreateTopicRequest named = request;
+  if (named.request_id() == 0) named.set_request_id(environment_.random.Next());
+  Invoke<v1::CreateTopicResponse>("/millrace.v1.AdminService/CreateTopic", named, timeout,
                                   std::move(done));
 }
 

@@ -36,6 +36,26 @@ v1::CreateTopicRequest Topic(const std::string& name, uint32_t partitions, uint3
   return request;
 }
 
+TEST(DecideCreateTopic, TheSameRequestAgain_Succeeds_AnotherIsToldThatTheTopicExists) {
+  Image image = ImageWithBrokers(1);
+  v1::CreateTopicRequest request = Topic("t", 1, 1);
+  request.set_request_id(77);
+  ApplyAll(DecideCreateTopic(image, request, 1), &image);
+  const Decision again = DecideCreateTopic(image, request, 1);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->records().empty());
+  request.set_request_id(78);
+  EXPECT_EQ(DecideCreateTopic(image, request, 1).status().code(), Code::kAlreadyExists);
+  request.set_request_id(0);
+  EXPECT_EQ(DecideCreateTopic(image, request, 1).status().code(), Code::kAlreadyExists);
+}
+
+TEST(DecideCreateTopic, WithoutARequestId_NothingIsTheSameRequest) {
+  Image image = ImageWithBrokers(1);
+  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 1), 1), &image);
+  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 1), 1).status().code(), Code::kAlreadyExists);
+}
+
 TEST(TopicName, IsRefused_WhenItBreaksARule) {
   for (const std::string& name :
        {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a\nb"),
