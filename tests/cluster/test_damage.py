@@ -55,10 +55,10 @@ def written_bytes(path):
 
 
 def damage_journal_bit(broker):
-    """In the first record after the head block, with other blocks behind it."""
+    """In the header of the block after the head, with other blocks behind it."""
     oldest = journal_files(broker)[0]
     assert written_bytes(oldest) > 4 * 4096
-    flip_bit(oldest, 4096 + 200)
+    flip_bit(oldest, 4096 + 16)
     return oldest
 
 
