@@ -1,7 +1,7 @@
 // Three Raft cores whose messages, disks, ticks and crashes are played as the input says: any
 // order, loss, repetition, and at any instant. Messages go through the peers' wire format. After
 // every step the cores' invariants hold, no term has two leaders, what is committed is durable on a
-// majority and never changes.
+// quorum and never changes. Voters change, too.
 #include <deque>
 #include <map>
 #include <memory>
@@ -13,6 +13,7 @@
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
+#include "raft/core/quorum.h"
 #include "raft/core/raft.h"
 #include "raft/net/raft_codec.h"
 #include "tests/fuzz/fuzz.h"
@@ -27,14 +28,15 @@ constexpr size_t kVoters = 3;
 constexpr int kStepsMax = 600;
 constexpr size_t kMessagesMax = 64;
 
-Entry SealedEntry(const Raft& leader, FrameType type, uint32_t payload) {
+Entry SealedEntry(const Raft& leader, FrameType type, std::string_view payload) {
   FrameHeader header{.type = type,
-                     .payload_size = payload,
+                     .payload_size = static_cast<uint32_t>(payload.size()),
                      .group = kGroup,
                      .term = leader.term(),
                      .index = leader.log().last_index() + 1};
-  Buffer buffer = AllocateFrame(payload);
-  header.payload_crc = header.stored_crc = Crc32c({FramePayload(buffer), payload});
+  Buffer buffer = AllocateFrame(payload.size());
+  payload.copy(FramePayload(buffer), payload.size());
+  header.payload_crc = header.stored_crc = Crc32c(payload);
   header.chain = FrameChain(leader.log().last_chain(), header);
   Result<Entry> entry = raft::MakeEntry(header, SealFrame(header, std::move(buffer)));
   CHECK(entry.ok()) << entry.status();
@@ -91,6 +93,9 @@ class Trio {
       case 5:
         Propose(i, input.ConsumeIntegralInRange<uint32_t>(0, 3));
         break;
+      case 15:
+        Reconfigure(i, input.ConsumeIntegralInRange<uint32_t>(1, 7));
+        break;
       case 6:
       case 7:
         Sync(i);
@@ -135,8 +140,29 @@ class Trio {
   void Propose(size_t i, uint32_t payload) {
     Raft& raft = *nodes_[i].raft;
     if (!raft.is_leader() || !raft.has_committed_in_term()) return;
-    const Status status = raft.Propose(SealedEntry(raft, FrameType::kRecordBatch, payload));
+    const Status status =
+        raft.Propose(SealedEntry(raft, FrameType::kRecordBatch, std::string(payload, 'x')));
     CHECK(status.ok()) << status;
+  }
+
+  // The next step of a change of voters: into a joint configuration with those of `mask`, or out of
+  // the one that is.
+  void Reconfigure(size_t i, uint32_t mask) {
+    Raft& raft = *nodes_[i].raft;
+    if (!raft.is_leader() || !raft.has_committed_in_term()) return;
+    const Configuration& now = raft.configuration();
+    Configuration next;
+    if (now.is_joint()) {
+      next.voters = now.voters;
+    } else {
+      for (size_t voter = 0; voter < kVoters; ++voter) {
+        if ((mask >> voter & 1) != 0) next.voters.push_back(configuration_.voters[voter]);
+      }
+      next.outgoing = now.voters;
+    }
+    const Status status =
+        raft.Propose(SealedEntry(raft, FrameType::kConfiguration, raft::EncodeConfiguration(next)));
+    CHECK(status.ok() || status.code() == Code::kFailedPrecondition) << status;
   }
 
   void Sync(size_t i) {
@@ -193,7 +219,7 @@ class Trio {
         network_.push_back({configuration_.voters[i], std::move(message)});
       }
       if (ready.wants_no_op) {
-        const Status status = node.raft->Propose(SealedEntry(*node.raft, FrameType::kNoOp, 0));
+        const Status status = node.raft->Propose(SealedEntry(*node.raft, FrameType::kNoOp, ""));
         CHECK(status.ok()) << status;
       }
     }
@@ -211,18 +237,17 @@ class Trio {
         const uint32_t chain = raft.log().At(index).chain;
         const auto [known, is_new] = committed_.try_emplace(index, chain);
         CHECK_EQ(known->second, chain) << "what was committed at " << index << " has changed";
-        if (is_new) CHECK_GE(DurableCopies(index, chain), kVoters / 2 + 1) << "index=" << index;
+        if (is_new) CHECK(IsDurableOnQuorum(raft.configuration(), index, chain)) << index;
       }
     }
   }
 
-  size_t DurableCopies(LogIndex index, uint32_t chain) const {
-    size_t copies = 0;
-    for (const Node& node : nodes_) {
+  bool IsDurableOnQuorum(const Configuration& voters, LogIndex index, uint32_t chain) const {
+    return HasQuorum(voters, [&](const Voter& voter) {
+      const std::vector<Entry>& durable = nodes_[voter.broker.value() - 1].entries;
       const uint64_t at = index.value() - 1;
-      if (at < node.entries.size() && node.entries[at].chain == chain) ++copies;
-    }
-    return copies;
+      return at < durable.size() && durable[at].chain == chain;
+    });
   }
 
   Configuration configuration_;
