@@ -26,9 +26,15 @@ bool IsWellFormed(const AppendRequest& request) {
 
 }  // namespace
 
+// Some voter forgot that it had voted, or the message is forged: nobody can tell whose log is the
+// group's, so nothing more is promised here.
+void Raft::FailBesideAnotherLeader(const Voter& other) {
+  Fail(DataLoss("two leaders in term " + std::to_string(term().value()) + ": this broker and " +
+                std::to_string(other.broker.value())));
+}
+
 void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
-  CHECK(!is_leader()) << "two leaders in term " << term() << ": " << options_.self << " and "
-                      << from;
+  if (is_leader()) return FailBesideAnotherLeader(from);
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
   election_elapsed_ = 0;
   if (!IsWellFormed(request)) return;
@@ -98,8 +104,7 @@ bool Raft::TakeEntries(AppendRequest* request) {
 }
 
 void Raft::OnHeartbeat(const Voter& from, const Heartbeat& heartbeat) {
-  CHECK(!is_leader()) << "two leaders in term " << term() << ": " << options_.self << " and "
-                      << from;
+  if (is_leader()) return FailBesideAnotherLeader(from);
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
   election_elapsed_ = 0;
   SetCommitIndex(std::max(commit_index_, std::min(heartbeat.commit_index, log_.last_index())));

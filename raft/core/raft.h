@@ -111,7 +111,8 @@ struct Ready {
   // A new leader's no-op is due: the host seals one and proposes it before anything else.
   bool wants_no_op = false;
   // Set if the replica found that its log and the leader's diverged (same term and index, another
-  // chain), or that it would truncate below its commit index. The host stops the replica for good.
+  // chain), that it would truncate below its commit index, or that another leads its own term. The
+  // host stops the replica for good.
   Status fault;
 };
 
@@ -257,6 +258,7 @@ class Raft {
   void RefuseAppend(const Voter& from, const AppendRequest& request);
   bool TakeEntries(AppendRequest* request);
   void OnHeartbeat(const Voter& from, const Heartbeat& heartbeat);
+  void FailBesideAnotherLeader(const Voter& other);
 
   // leader.cc
   void TickLeader();
