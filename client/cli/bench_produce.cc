@@ -29,9 +29,10 @@ class Load {
  public:
   Load(Session& session, const BenchOptions& options, Bench& bench);
   void Open();
-  // Sends up to `count` records, as far as there is room; how many were sent. Their latency
+  // Sends up to `count` records now, as far as there is room; how many were sent. Their latency
   // counts from `since`.
-  Result<uint64_t> Send(uint64_t count, std::string_view value, MonotonicTime since);
+  Result<uint64_t> Send(uint64_t count, std::string_view value, MonotonicTime now,
+                        MonotonicTime since);
   void Flush();
 
  private:
@@ -95,8 +96,8 @@ class Bench {
   }
 
   // From when the latency of the next record counts.
-  MonotonicTime Since() const {
-    if (options_.rate == 0) return session_.clock().Now();
+  MonotonicTime Since(MonotonicTime now) const {
+    if (options_.rate == 0) return now;
     const double microseconds = static_cast<double>(sent_) / options_.rate * 1e6;
     return started_at_ + Duration(static_cast<int64_t>(microseconds));
   }
@@ -110,7 +111,9 @@ class Bench {
       uint64_t sent_round = 0;
       for (size_t i = 0; i < loads_.size() && budget > 0; ++i) {
         Load& load = *loads_[next_load_++ % loads_.size()];
-        const Result<uint64_t> sent = load.Send(std::min(budget, turn), value_, Since());
+        const MonotonicTime now = session_.clock().Now();
+        const Result<uint64_t> sent =
+            load.Send(std::min(budget, turn), value_, now, Since(now));
         if (!sent.ok()) return session_.EndWith(sent.status());
         budget -= *sent;
         sent_round += *sent;
@@ -186,10 +189,11 @@ void Load::Open() {
   });
 }
 
-Result<uint64_t> Load::Send(uint64_t count, std::string_view value, MonotonicTime since) {
+Result<uint64_t> Load::Send(uint64_t count, std::string_view value, MonotonicTime now,
+                            MonotonicTime since) {
   uint64_t sent = 0;
   for (; sent < count && producer_.has_room(); ++sent) {
-    ASSIGN_OR_RETURN(const PartitionId partition, producer_.Send({.value = value}));
+    ASSIGN_OR_RETURN(const PartitionId partition, producer_.Send({.value = value}, now));
     std::deque<Run>& runs = sent_[partition.value()];
     if (runs.empty() || runs.back().since != since) runs.push_back({.since = since});
     ++runs.back().count;

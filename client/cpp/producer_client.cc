@@ -51,13 +51,13 @@ void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
   OnLeaders();
 }
 
-Result<PartitionId> ProducerClient::Send(const NewRecord& record,
+Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime now,
                                          std::optional<PartitionId> partition,
                                          DeliveryCallback&& on_delivery) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = partitioner_->Pick(record.key, EncodedRecordSize(record));
   if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
-  RETURN_IF_ERROR(producer_->Send(partition->value(), record, client().clock().Now()));
+  RETURN_IF_ERROR(producer_->Send(partition->value(), record, now));
   tracker_->Sent(*partition, std::move(on_delivery));
   was_full_ = was_full_ || !has_room();
   PostPump();

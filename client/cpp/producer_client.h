@@ -6,7 +6,7 @@
 //
 //   ProducerClient producer(client, "flights", {}, {.on_report = ..., .on_room = ...});
 //   producer.Open([](Status status) { ... });
-//   Result<PartitionId> partition = producer.Send(record);   // after Open
+//   Result<PartitionId> partition = producer.Send(record, clock.Now());   // after Open
 //   producer.Flush([] { ... });                              // what was sent is answered
 #pragma once
 
@@ -47,8 +47,10 @@ class ProducerClient : private TopicDriver {
   bool has_room() const { return producer_->HasRoom(options_.record_bytes_max); }
   // The partition that the record goes to: the one that is given, or by key. Errors as
   // Producer::Send. `on_delivery` is called once for this record if it was taken, and left alone if
-  // not.
-  Result<PartitionId> Send(const NewRecord& record, std::optional<PartitionId> partition = {},
+  // not. `now` is the caller's, for reading the clock costs as much as taking a small record: many
+  // that are sent together share one.
+  Result<PartitionId> Send(const NewRecord& record, MonotonicTime now,
+                           std::optional<PartitionId> partition = {},
                            DeliveryCallback&& on_delivery = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);

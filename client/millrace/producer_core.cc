@@ -161,9 +161,11 @@ void ProducerCore::Drain() {
     is_drain_posted_ = false;
     std::swap(waiting_, draining_);
   }
-  draining_.TakeAll([this](const NewRecord& record, std::optional<PartitionId> partition,
-                           size_t size, DeliveryCallback on_delivery) {
-    const Result<PartitionId> sent = producer_->Send(record, partition, std::move(on_delivery));
+  const MonotonicTime now = runtime_->clock().Now();
+  draining_.TakeAll([this, now](const NewRecord& record, std::optional<PartitionId> partition,
+                                size_t size, DeliveryCallback on_delivery) {
+    const Result<PartitionId> sent =
+        producer_->Send(record, now, partition, std::move(on_delivery));
     if (sent.ok()) return;
     const PartitionId meant = partition.value_or(PartitionId(0));
     if (on_delivery) on_delivery({.status = sent.status(), .partition = meant.value()});

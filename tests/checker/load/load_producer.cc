@@ -80,10 +80,11 @@ void LoadProducer::SendSome(uint64_t count) {
   }
   if (sends.empty()) return;
   recorder_.Invoked(process_, sends);
+  const MonotonicTime now = client_.clock().Now();
   for (const Send& send : sends) {
     const std::string text =
         EncodePayload(send.key, send.value, random_.Below(options_.padding_bytes_max + 1));
-    const Result<PartitionId> sent = producer_->Send({.value = text}, send.key);
+    const Result<PartitionId> sent = producer_->Send({.value = text}, now, send.key);
     if (sent.ok()) {
       unanswered_[send.key.value()].push_back(send.value);
     } else {

@@ -104,7 +104,7 @@ TEST_F(SilentBrokerTest, ProducerSendsAgainToTheNewLeader_WhenTheOldOneSaysNothi
   bool is_open = false;
   producer.Open(seconds(1), [&](const Status& status) { is_open = status.ok(); });
   ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(1)));
-  ASSERT_TRUE(producer.Send({.value = "x"}).ok());
+  ASSERT_TRUE(producer.Send({.value = "x"}, process_.clock().Now()).ok());
   ASSERT_TRUE(world_.RunUntil([&] { return brokers_.messages("broker1") > 0; }, seconds(1)));
   brokers_.SetLeader(2);
   EXPECT_TRUE(world_.RunUntil([&] { return brokers_.messages("broker2") > 0; }, seconds(3)));
