@@ -1,9 +1,9 @@
 #include "tests/simulation/broker/run.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 
 #include <glog/logging.h>
 
@@ -101,6 +101,10 @@ bool Run::RunUntil(const std::function<bool()>& is_done, Duration limit, const s
 }
 
 bool Run::Begin() {
+  if (options_.fail_call > 0) {
+    nemesis_.MarkDamaged(0);
+    cluster_.disk(0).FailCall(options_.fail_call, DataLoss("Input/output error"));
+  }
   cluster_.StartAll();
   if (!CreateTopic()) return false;
   Locate();
@@ -117,15 +121,28 @@ bool Run::CreateTopic() {
   request.set_name("t");
   request.set_partition_count(kPartitions);
   request.set_replication_factor(swarm_.replication_factor);
-  std::optional<Result<v1::CreateTopicResponse>> created;
-  client.CreateTopic(request, seconds(20),
-                     [&](Result<v1::CreateTopicResponse> response) { created = response; });
-  const auto is_created = [&] { return created.has_value() && created->ok(); };
-  return RunUntil(is_created, seconds(40), "the topic was not created");
+  // A controller that dies may have created it: the second attempt then finds it there.
+  bool is_created = false;
+  std::function<void()> create = [&] {
+    client.CreateTopic(request, seconds(20), [&](const Result<v1::CreateTopicResponse>& reply) {
+      is_created = reply.ok() || reply.status().code() == Code::kAlreadyExists;
+      if (!is_created) admin.executor().RunAfter(milliseconds(100), [&] { create(); });
+    });
+  };
+  create();
+  const bool is_in_time =
+      RunUntil([&] { return is_created; }, seconds(40), "the topic was not created");
+  admin.Kill();
+  return is_in_time;
 }
 
 void Run::Locate() {
-  for (const auto& partition : cluster_.node(0).controller().image().FindTopic("t")->partitions) {
+  const broker::TopicInfo* topic = nullptr;
+  for (size_t i = 0; i < cluster_.size() && topic == nullptr; ++i) {
+    if (IsHealthy(i)) topic = cluster_.node(i).controller().image().FindTopic("t");
+  }
+  CHECK(topic != nullptr);
+  for (const auto& partition : topic->partitions) {
     PartitionReplicas& replicas = partitions_[partition.partition.value()];
     replicas.group = partition.group;
     for (const Voter& voter : partition.replicas) {
@@ -366,6 +383,7 @@ RunResult Run::Go() {
   }
   is_over_ = true;
   result_.anomalies = history_.anomalies();
+  result_.calls = cluster_.disk(0).calls();
   result_.trace_hash = world_.trace_hash();
   result_.acknowledged = history_.acknowledged();
   result_.reads = history_.reads();
@@ -385,6 +403,7 @@ std::string RunOptions::Rerun(const std::string& mutant) const {
   std::string command = "simulate_broker --seed=" + std::to_string(seed);
   if (brokers != 0) command += " --brokers=" + std::to_string(brokers);
   for (const FaultClass fault : without) command += " --without=" + std::string(NameOf(fault));
+  if (fail_call != 0) command += " --fail-call=" + std::to_string(fail_call);
   if (!mutant.empty()) command += " --mutant=" + mutant;
   return command;
 }

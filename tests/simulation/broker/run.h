@@ -27,6 +27,8 @@ struct RunOptions {
   Duration chaos = std::chrono::seconds(15);
   // Classes of faults that are left out, to shrink a failure.
   std::set<FaultClass> without;
+  // The n-th file-system call of the first broker, whatever it is, fails; 0 for none.
+  uint64_t fail_call = 0;
   // For the log of a single run.
   bool is_verbose = false;
 
@@ -43,6 +45,7 @@ struct RunResult {
   uint64_t power_losses = 0;
   uint64_t partitions = 0;
   uint64_t leader_changes = 0;
+  uint64_t calls = 0;  // of the first broker's file system
   // How long a healthy majority took to acknowledge again.
   Duration recovery{};
   Duration simulated{};

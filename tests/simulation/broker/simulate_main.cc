@@ -138,6 +138,8 @@ int main(int argc, char** argv) {
   app.add_option("--brokers", flags.brokers,
                  "Brokers in the cluster, 1 to 5; else as the seed says");
   app.add_option("--without", flags.without, "Leave a class of faults out; as often as wanted");
+  app.add_option("--fail-call", current.fail_call,
+                 "This file-system call of the first broker fails");
   app.add_option("--mutant", flags.mutant, "Turn a broken variant on");
   app.add_flag("--shrink", flags.shrinks,
                "Leave out every class that the seed's failure needs not");

@@ -90,6 +90,19 @@ TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise_AndReachEveryState) {
   EXPECT_EQ(Unreached(kMustBeReached), "");
 }
 
+// A short run without other faults, again and again: each time one call more succeeds before one
+// fails.
+TEST_F(SimulationTest, TheNthFileSystemCall_MayFail) {
+  RunOptions options{.seed = 3, .brokers = 3, .chaos = std::chrono::milliseconds(1500)};
+  for (const auto& [fault, name] : kFaultClasses) options.without.insert(fault);
+  const uint64_t calls = RunSeed(options).calls;
+  ASSERT_GT(calls, 300u);
+  for (uint64_t call = 1; call <= calls; ++call) {
+    options.fail_call = call;
+    ExpectClean(options);
+  }
+}
+
 TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {
   for (uint64_t seed = 1001; seed <= 1020; ++seed) {
     const RunOptions options{.seed = seed, .chaos = std::chrono::seconds(3)};
