@@ -73,15 +73,28 @@ class Target:
         return api.ProduceBatch(topic=self.topic, partition=partition, batch_id=batch_id,
                                 batch=api.RecordBatch(records=records, **fields))
 
-    def good_request(self):
-        """Stores one record over a new connection and reads it back."""
+    def store_one(self, channel):
+        """The result of a batch with one record."""
         api = self.api
+        messages = [api.ProduceRequest(init=api.ProduceInit(client_id="good")),
+                    api.ProduceRequest(batches=[self.batch()])]
+        answers = api.ProducerServiceStub(channel).Produce(iter(messages), timeout=SECONDS_MAX)
+        (result,) = [result for answer in answers for result in answer.results]
+        assert result.batch_id == 7, result
+        return result
+
+    def good_request(self, retries_for=0):
+        """Stores one record over a new connection and reads it back. Tries again when RetryInfo says, for so many
+        seconds."""
+        api = self.api
+        deadline = time.monotonic() + retries_for
         with self.channel() as channel:
-            messages = [api.ProduceRequest(init=api.ProduceInit(client_id="good")),
-                        api.ProduceRequest(batches=[self.batch()])]
-            answers = api.ProducerServiceStub(channel).Produce(iter(messages), timeout=SECONDS_MAX)
-            (result,) = [result for answer in answers for result in answer.results]
-            assert result.batch_id == 7 and not result.HasField("error"), result
+            result = self.store_one(channel)
+            while result.HasField("error") and result.error.HasField("retry") and time.monotonic() < deadline:
+                delay = result.error.retry.retry_delay
+                time.sleep(delay.seconds + delay.nanos / 1e9)
+                result = self.store_one(channel)
+            assert not result.HasField("error"), result
             add = api.FetchPartition(fetch_id=1, topic=self.topic,
                                      position=api.Position(offset=result.base_offset))
             held = iter([api.FetchRequest(init=api.FetchInit(), add=[add], credit_bytes=1 << 20)])

@@ -370,7 +370,7 @@ def test_overload_and_back_to_normal(target, is_long):
     assert all(error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0] and error.HasField("retry")
                for error in refusals), refusals[:3]
     peak.assert_bounded()
-    target.good_request()
+    target.good_request(retries_for=30)
     left = target.wait_rss_below(peak.before + MARGIN_BYTES, seconds_max=30)
     assert left <= peak.before + MARGIN_BYTES, f"{left >> 20} MiB are held long after"
 
