@@ -21,7 +21,8 @@ void DeliveryTracker::Answer(const DeliveryReport& report, const bool& is_alive)
   const uint64_t end = from.answered;
   Delivery delivery{.status = report.status,
                     .partition = report.partition.partition.value(),
-                    .append_time_ms = report.append_time_ms};
+                    .append_time_ms = report.append_time_ms,
+                    .may_be_stored = report.may_be_stored};
   while (is_alive && !from.waiting.empty() && from.waiting.front().number < end) {
     const Waiting waiting = std::move(from.waiting.front());
     from.waiting.pop_front();

@@ -18,10 +18,13 @@ namespace {
 // predecessor.
 constexpr uint32_t kSequenceGapFailuresMax = 5;
 
-// Whether a batch that was refused with `error` is certainly not stored.
+// Whether the attempt that a broker answered with `error` certainly stored nothing: these are said
+// before anything is appended.
 bool IsRefusal(const Status& error) {
-  return error.code() == Code::kResourceExhausted || error.reason() == Reason::kUnknownProducer ||
-         error.reason() == Reason::kSequenceGap;
+  return error.code() == Code::kResourceExhausted || error.code() == Code::kInvalidArgument ||
+         error.code() == Code::kFailedPrecondition || error.code() == Code::kOutOfRange ||
+         error.code() == Code::kPermissionDenied || error.code() == Code::kUnauthenticated ||
+         error.reason() == Reason::kProducerFenced;
 }
 
 // Whether no new epoch would help the partition.
@@ -225,7 +228,8 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   MarkReady(handle);
   partition.retry.Fail(error, now, options_.backoff, random_);
   if (!MayRetry(partition, error, now)) {
-    return IsFinal(error) ? End(handle, error) : Fail(&partition, error);
+    return IsFinal(error) ? End(handle, error, Cause::kAnswer)
+                          : Fail(&partition, error, Cause::kAnswer);
   }
   // What follows a batch that is not stored is refused too, for the gap that it leaves.
   Rewind(&partition, !IsRefusal(error));
@@ -266,14 +270,18 @@ void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
 
 void Producer::FailAll(const Status& status) {
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
-    if (partitions_[handle].error.ok()) End(handle, status);
+    if (partitions_[handle].error.ok()) End(handle, status, Cause::kOther);
   }
 }
 
 // Reports every record that is unanswered. What comes later must not be mistaken for it.
-void Producer::Fail(Partition* partition, const Status& error) {
+void Producer::Fail(Partition* partition, const Status& error, Cause cause) {
   CHECK(!error.ok());
-  Rewind(partition, true);
+  // What follows a refused batch is refused too, for the gap that it leaves; unless an earlier
+  // attempt left none.
+  const bool leaves_gap = cause == Cause::kAnswer && IsRefusal(error) &&
+                          !partition->batches.empty() && !partition->batches.front().is_in_doubt;
+  Rewind(partition, !leaves_gap);
   if (!partition->batches.empty() && !std::exchange(partition->needs_epoch, true)) {
     ++epoch_waiters_;
   }
@@ -286,9 +294,9 @@ void Producer::Fail(Partition* partition, const Status& error) {
   partition->retry.Clear();
 }
 
-void Producer::End(uint32_t handle, const Status& error) {
+void Producer::End(uint32_t handle, const Status& error, Cause cause) {
   Partition& partition = partitions_[handle];
-  Fail(&partition, error);
+  Fail(&partition, error, cause);
   partition.error = error;
   if (std::exchange(partition.needs_epoch, false)) --epoch_waiters_;
   MarkReady(handle);
@@ -298,12 +306,14 @@ void Producer::End(uint32_t handle, const Status& error) {
 void Producer::Answer(Partition* partition, Status status, Offset base_offset,
                       int64_t append_time_ms) {
   const Batch& batch = partition->batches.front();
+  const bool may_be_stored = !status.ok() && batch.is_in_doubt;
   reports_.push_back({.partition = partition->name,
                       .status = std::move(status),
                       .base_offset = base_offset,
                       .record_count = batch.record_count,
                       .bytes = batch.records_bytes,
-                      .append_time_ms = append_time_ms});
+                      .append_time_ms = append_time_ms,
+                      .may_be_stored = may_be_stored});
   unanswered_records_ -= batch.record_count;
   unanswered_bytes_ -= batch.records_bytes;
   partition->batches.pop_front();

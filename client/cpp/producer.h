@@ -87,6 +87,8 @@ struct DeliveryReport {
   size_t bytes = 0;
   // When the leader stored it; 0 if it is not known to be stored.
   int64_t append_time_ms = 0;
+  // With an error: some attempt may have stored it. If not, it is certainly not stored.
+  bool may_be_stored = false;
 };
 
 struct ProducerOutput {
@@ -190,8 +192,10 @@ class Producer {
   void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
   bool MayRetry(const Partition& partition, const Status& error, MonotonicTime now) const;
   void Renumber(Partition* partition);
-  void Fail(Partition* partition, const Status& error);
-  void End(uint32_t handle, const Status& error);
+  // Whether `error` is a broker's answer to the oldest batch, or comes from elsewhere.
+  enum class Cause : uint8_t { kAnswer, kOther };
+  void Fail(Partition* partition, const Status& error, Cause cause);
+  void End(uint32_t handle, const Status& error, Cause cause);
   void Answer(Partition* partition, Status status, Offset base_offset, int64_t append_time_ms);
 
   // producer_transmit.cc

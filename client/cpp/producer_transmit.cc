@@ -108,12 +108,11 @@ void Producer::Expire(Partition* partition, MonotonicTime now) {
   const MonotonicTime oldest =
       partition->batches.empty() ? partition->opened_at : partition->batches.front().created_at;
   if (now - oldest < options_.delivery_timeout) return;
-  std::string message =
-      "no answer within the delivery timeout; whether the records are stored is not known";
+  std::string message = "no answer within the delivery timeout";
   // Without it nobody could tell a full disk from a lost majority.
   const Status& last = partition->retry.last_error();
   if (!last.ok()) message += "; the last attempt ended with " + last.ToString();
-  Fail(partition, DeadlineExceeded(std::move(message)));
+  Fail(partition, DeadlineExceeded(std::move(message)), Cause::kOther);
 }
 
 std::optional<MonotonicTime> Producer::WakeTime(const Partition& partition,

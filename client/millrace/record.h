@@ -51,14 +51,16 @@ struct ConsumedRecord {
 
 // What became of a record that was sent.
 struct Delivery {
-  // Ok: fsynced on a majority of the partition's replicas. DEADLINE_EXCEEDED: not known, it may yet
-  // be stored. CANCELLED: the producer was destroyed before the answer, as unknown.
+  // Ok: fsynced on a majority of the partition's replicas. DEADLINE_EXCEEDED: no answer within
+  // delivery_timeout. CANCELLED: the producer was destroyed before the answer.
   Status status;
   uint32_t partition = 0;
   // -1 with an error, and where a retry found the record stored too long ago to know where.
   int64_t offset = -1;
   // When the leader stored it, milliseconds since 1970 UTC; 0 if that is not known.
   int64_t append_time_ms = 0;
+  // With an error: it was sent, and may be stored now or yet. If not, it certainly is not.
+  bool may_be_stored = false;
 };
 using DeliveryCallback = std::function<void(const Delivery&)>;
 

@@ -18,11 +18,6 @@ constexpr Duration kDeliveryTimeout = std::chrono::minutes(10);
 // What one tick may send of what it is behind with, after a stall.
 constexpr uint64_t kSendsPerTickMax = 200;
 
-// Whether a batch that was refused so is surely not stored. What was tried more than once, through
-// a broken stream, may be stored whatever the last answer was; only an argument that no try can
-// mend is certain.
-bool IsSurelyNotStored(const Status& status) { return status.code() == Code::kInvalidArgument; }
-
 }  // namespace
 
 LoadProducer::LoadProducer(client::Client& client, Recorder& recorder, Options options)
@@ -105,7 +100,7 @@ void LoadProducer::OnReport(const client::DeliveryReport& report) {
     sends.push_back(send);
   }
   if (report.status.ok()) return recorder_.Completed(process_, OpType::kOk, std::move(sends));
-  recorder_.Completed(process_, IsSurelyNotStored(report.status) ? OpType::kFail : OpType::kInfo,
+  recorder_.Completed(process_, report.may_be_stored ? OpType::kInfo : OpType::kFail,
                       std::move(sends));
   last_error_ = report.status;
   BeginAgain();

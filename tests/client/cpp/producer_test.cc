@@ -216,6 +216,45 @@ TEST_F(ProducerTest, UnknownProducer_FailsTheRecords_WhenOneOfThemMayBeStored) {
   Polled();
   ASSERT_EQ(output_.reports.size(), 1u);
   EXPECT_EQ(output_.reports[0].status.reason(), Reason::kUnknownProducer);
+  EXPECT_TRUE(output_.reports[0].may_be_stored);
+}
+
+TEST_F(ProducerTest, RefusedBatch_AndWhatFollowsIt_AreCertainlyNotStored) {
+  Send("a");
+  const auto first = Polled().at(0).second;
+  Send("b");
+  producer_.Flush(now_);
+  ASSERT_EQ(Polled().size(), 1u);
+  Refuse(first, Code::kInvalidArgument, Reason::kNone);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 2u);
+  EXPECT_FALSE(output_.reports[0].may_be_stored);
+  EXPECT_FALSE(output_.reports[1].may_be_stored);
+}
+
+TEST_F(ProducerTest, RefusedBatch_MayBeStored_IfAnEarlierAttemptHadNoAnswer) {
+  Send("a");
+  Polled();
+  Send("b");
+  producer_.Flush(now_);
+  Polled();
+  producer_.OnStreamClosed(kOne, now_);
+  now_ += 2s;
+  Refuse(Polled().at(0).second, Code::kInvalidArgument, Reason::kNone);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 2u);
+  EXPECT_TRUE(output_.reports[0].may_be_stored);
+  EXPECT_TRUE(output_.reports[1].may_be_stored);
+}
+
+TEST_F(ProducerTest, TimedOutRecord_IsCertainlyNotStored_IfItNeverLeft) {
+  producer_.OnStreamClosed(kOne, now_);
+  Send("a");
+  now_ += 200s;
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.code(), Code::kDeadlineExceeded);
+  EXPECT_FALSE(output_.reports[0].may_be_stored);
 }
 
 TEST_F(ProducerTest, RetryInfo_IsWaitedFor) {
