@@ -110,12 +110,17 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
 }
 
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request) {
+  if (image.DeletedBy(request.request_id()) != TopicId()) {
+    return ControllerRecords();  // this very request deleted it, and its answer was lost
+  }
   const TopicInfo* topic = image.FindTopic(request.name());
   if (topic == nullptr) {
     return NotFound("topic \"" + request.name() + "\" does not exist", Reason::kUnknownTopic);
   }
   ControllerRecords records;
-  records.add_records()->mutable_topic_deleted()->set_topic_id(topic->id.value());
+  auto& deleted = *records.add_records()->mutable_topic_deleted();
+  deleted.set_topic_id(topic->id.value());
+  deleted.set_request_id(request.request_id());
   return records;
 }
 

@@ -5,6 +5,12 @@
 #include <glog/logging.h>
 
 namespace millrace::broker {
+namespace {
+
+// Far more than are deleted while one client tries again.
+constexpr size_t kDeletionsRemembered = 1000;
+
+}  // namespace
 
 void Image::Apply(const internal::v1::ControllerRecord& record) {
   using Record = internal::v1::ControllerRecord;
@@ -20,13 +26,9 @@ void Image::Apply(const internal::v1::ControllerRecord& record) {
     case Record::kTopicCreated:
       ApplyTopicCreated(record.topic_created());
       return;
-    case Record::kTopicDeleted: {
-      auto found = topics_.find(TopicId(record.topic_deleted().topic_id()));
-      CHECK(found != topics_.end()) << "topic_id=" << record.topic_deleted().topic_id();
-      topic_ids_.erase(found->second.name);
-      topics_.erase(found);
+    case Record::kTopicDeleted:
+      ApplyTopicDeleted(record.topic_deleted());
       return;
-    }
     case Record::kProducerIdsAllocated:
       CHECK_GE(record.producer_ids_allocated().end(), next_producer_id_.value());
       next_producer_id_ = ProducerId(record.producer_ids_allocated().end());
@@ -34,6 +36,24 @@ void Image::Apply(const internal::v1::ControllerRecord& record) {
     case Record::RECORD_NOT_SET:
       LOG(FATAL) << "the controller's log holds a record that this version does not know";
   }
+}
+
+void Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
+  const TopicId id(deleted.topic_id());
+  auto found = topics_.find(id);
+  CHECK(found != topics_.end()) << "topic_id=" << id;
+  topic_ids_.erase(found->second.name);
+  topics_.erase(found);
+  if (deleted.request_id() == 0) return;
+  deletions_.push_back({.request_id = deleted.request_id(), .topic = id});
+  if (deletions_.size() > kDeletionsRemembered) deletions_.pop_front();
+}
+
+TopicId Image::DeletedBy(uint64_t request_id) const {
+  for (const Deletion& deletion : deletions_) {
+    if (deletion.request_id == request_id) return deletion.topic;
+  }
+  return TopicId();
 }
 
 void Image::ApplyTopicCreated(const internal::v1::TopicCreated& created) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <string_view>
@@ -49,17 +50,27 @@ class Image {
   const TopicInfo* FindTopic(TopicId id) const;
   const BrokerInfo* FindBroker(BrokerId id) const;
 
+  // The topic that this request deleted, if it is among the last 1,000 with a number; else 0.
+  TopicId DeletedBy(uint64_t request_id) const;
+
   TopicId next_topic_id() const { return next_topic_id_; }
   RaftGroupId next_group_id() const { return next_group_id_; }
   ProducerId next_producer_id() const { return next_producer_id_; }
   size_t partition_count() const;
 
  private:
+  struct Deletion {
+    uint64_t request_id = 0;
+    TopicId topic;
+  };
+
   void ApplyTopicCreated(const internal::v1::TopicCreated& created);
+  void ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
 
   std::map<BrokerId, BrokerInfo> brokers_;
   std::map<TopicId, TopicInfo> topics_;
   std::map<std::string, TopicId, std::less<>> topic_ids_;
+  std::deque<Deletion> deletions_;  // those with a request id, oldest first
   TopicId next_topic_id_{1};
   RaftGroupId next_group_id_{kControllerGroup.value() + 1};
   ProducerId next_producer_id_{1};

@@ -163,9 +163,10 @@ void AdminService::ServeDelete(const Bytes& body, ForwardDone done) {
   context_->controller.Execute(
       [request, response](const Image& image) {
         Decision decision = DecideDeleteTopic(image, *request);
-        if (decision.ok()) {
-          response->set_topic_id(decision->records(0).topic_deleted().topic_id());
-        }
+        if (!decision.ok()) return decision;
+        response->set_topic_id(decision->records().empty()
+                                   ? image.DeletedBy(request->request_id()).value()
+                                   : decision->records(0).topic_deleted().topic_id());
         return decision;
       },
       [response, done = std::move(done)](Status status) mutable {

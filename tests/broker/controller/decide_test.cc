@@ -96,6 +96,24 @@ TEST(CreateTopic, WaitsForBrokers_WhenTheClusterHasThemButFewRegistered) {
             Code::kUnavailable);
 }
 
+TEST(DeleteTopic, TriedAgain_Succeeds_AndLeavesTheNamesNextTopicAlone) {
+  Image image = ImageWithBrokers(3);
+  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  const TopicId first = image.FindTopic("t")->id;
+  v1::DeleteTopicRequest deletion;
+  deletion.set_name("t");
+  deletion.set_request_id(77);
+  ApplyAll(DecideDeleteTopic(image, deletion), &image);
+  EXPECT_EQ(image.DeletedBy(77), first);
+  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  const Decision again = DecideDeleteTopic(image, deletion);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->records().empty());
+  EXPECT_NE(image.FindTopic("t"), nullptr);
+  deletion.set_request_id(78);
+  EXPECT_EQ(DecideDeleteTopic(image, deletion)->records_size(), 1);
+}
+
 TEST(CreateTopic, IsRefused_WhenTheNameIsTaken_AndAllowedAgain_AfterDeletion) {
   Image image = ImageWithBrokers(3);
   ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
