@@ -28,6 +28,12 @@ Status FirstError(const v1::ListOffsetsResponse& response) {
   return {};
 }
 
+// Whether another broker, or the same one later, may do what this one did not.
+bool IsWorthAnotherTry(const Status& error) {
+  return error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded ||
+         (error.code() == Code::kResourceExhausted && error.retry_after_ms().has_value());
+}
+
 Bytes Serialize(const google::protobuf::MessageLite& message) {
   return Bytes::Own(message.SerializeAsString());
 }
@@ -85,10 +91,7 @@ void Client::Try(std::shared_ptr<PendingCall> call) {
 }
 
 void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
-  const Code code = result.status().code();
-  if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
-    return call->done(std::move(result));
-  }
+  if (!IsWorthAnotherTry(result.status())) return call->done(std::move(result));
   ++next_address_;
   Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
   if (const std::optional<int64_t> after = result.status().retry_after_ms()) {
@@ -124,7 +127,9 @@ void Client::CreateTopic(const v1::CreateTopicRequest& request, Duration timeout
 
 void Client::DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
                          ResponseDone<v1::DeleteTopicResponse> done) {
-  Invoke<v1::DeleteTopicResponse>("/millrace.v1.AdminService/DeleteTopic", request, timeout,
+  v1::DeleteTopicRequest named = request;
+  if (named.request_id() == 0) named.set_request_id(environment_.random.Next());
+  Invoke<v1::DeleteTopicResponse>("/millrace.v1.AdminService/DeleteTopic", named, timeout,
                                   std::move(done));
 }
 
@@ -207,8 +212,8 @@ uint64_t Client::Watch(const std::string& topic, std::function<void(const Status
 }
 
 void Client::RefreshMetadata() {
-  if (is_refreshing_ || watches_.empty()) return;
-  is_refreshing_ = true;
+  if (is_refresh_planned_ || refreshes_under_way_ > 0 || watches_.empty()) return;
+  is_refresh_planned_ = true;
   const MonotonicTime now = clock().Now();
   refreshes_in_row_ = now - last_refresh_ > kRefreshRowEnds ? 0 : refreshes_in_row_ + 1;
   Duration delay{0};
@@ -220,25 +225,33 @@ void Client::RefreshMetadata() {
   });
 }
 
+// Each topic by itself: one that is gone says nothing of the others.
 void Client::StartRefresh() {
+  is_refresh_planned_ = false;
   std::set<std::string> topics;
   for (const auto& [id, watch] : watches_) topics.insert(watch.topic);
-  v1::DescribeTopicsRequest request;
-  for (const std::string& topic : topics) request.add_names(topic);
   ++next_address_;  // whoever answered last may be the one who lags behind
-  DescribeTopics(request, kRefreshTimeout,
-                 [this, alive = is_alive_](Result<v1::DescribeTopicsResponse> response) {
-                   if (*alive) OnRefreshed(response);
-                 });
+  refreshes_under_way_ = topics.size();
+  for (const std::string& topic : topics) {
+    v1::DescribeTopicsRequest request;
+    request.add_names(topic);
+    DescribeTopics(request, kRefreshTimeout,
+                   [this, topic, alive = is_alive_](Result<v1::DescribeTopicsResponse> response) {
+                     if (*alive) OnRefreshed(topic, response);
+                   });
+  }
 }
 
-void Client::OnRefreshed(const Result<v1::DescribeTopicsResponse>& response) {
-  is_refreshing_ = false;
+void Client::OnRefreshed(const std::string& topic,
+                         const Result<v1::DescribeTopicsResponse>& response) {
+  --refreshes_under_way_;
   last_refresh_ = clock().Now();
   if (response.ok()) metadata_.Update(*response);
   // Listeners may end their watches or begin others.
   std::vector<uint64_t> ids;
-  for (const auto& [id, watch] : watches_) ids.push_back(id);
+  for (const auto& [id, watch] : watches_) {
+    if (watch.topic == topic) ids.push_back(id);
+  }
   for (uint64_t id : ids) {
     auto found = watches_.find(id);
     if (found == watches_.end()) continue;

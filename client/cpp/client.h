@@ -58,7 +58,8 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Calls `method` at one broker after the other, with back-off, until one gives an answer other
-  // than UNAVAILABLE or `timeout` has passed; then the last error.
+  // than UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
+  // error.
   void Call(const std::string& method, Bytes body, Duration timeout, RpcDone done);
 
   void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
@@ -82,7 +83,8 @@ class Client {
   void OpenTopic(const std::string& topic, Duration timeout, MoveFunction<void(Status)> done);
   // Asks for the watched topics' metadata soon, but not more often than back-off allows.
   void RefreshMetadata();
-  // Calls `listener` after every refresh of `topic`, with NOT_FOUND if it is gone; the watch's id.
+  // Calls `listener` after every refresh of `topic`, with its status: NOT_FOUND if the broker asked
+  // does not know this topic; the watch's id.
   uint64_t Watch(const std::string& topic, std::function<void(const Status&)> listener);
   void Unwatch(uint64_t watch) { watches_.erase(watch); }
 
@@ -104,7 +106,7 @@ class Client {
   void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);
   std::string PickAddress();
   void StartRefresh();
-  void OnRefreshed(const Result<v1::DescribeTopicsResponse>& response);
+  void OnRefreshed(const std::string& topic, const Result<v1::DescribeTopicsResponse>& response);
   template <typename Response, typename Request>
   void Invoke(const char* method, const Request& request, Duration timeout,
               ResponseDone<Response> done);
@@ -115,7 +117,8 @@ class Client {
   std::map<uint64_t, WatchedTopic> watches_;
   uint64_t next_watch_ = 1;
   uint32_t next_address_ = 0;
-  bool is_refreshing_ = false;
+  bool is_refresh_planned_ = false;
+  size_t refreshes_under_way_ = 0;  // a topic each
   uint32_t refreshes_in_row_ = 0;
   MonotonicTime last_refresh_{};
   // Guards callbacks that outlive the client; shared with those alone.

@@ -9,6 +9,8 @@ namespace {
 
 constexpr char kProduce[] = "/millrace.v1.ProducerService/Produce";
 constexpr Duration kEpochTimeout = std::chrono::seconds(10);
+// After a call that failed though it was tried again for all of that time, or cancelled.
+constexpr Duration kEpochRetry = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -111,14 +113,25 @@ void ProducerClient::AskEpoch(uint32_t current) {
       request, kEpochTimeout,
       [this, alive = is_alive()](const Result<v1::InitProducerResponse>& response) {
         if (!*alive) return;
-        is_asking_epoch_ = false;
+        if (!response.ok() && MayHeal(response.status(), Duration(0), Duration(0))) {
+          client().executor().RunAfter(kEpochRetry, [this, alive] {
+            if (*alive) OnEpochAsked();
+          });
+          return;
+        }
         if (response.ok()) {
           producer_->OnEpoch(response->producer_epoch());
-        } else if (!MayHeal(response.status(), Duration(0), Duration(0))) {
+        } else {
           producer_->FailAll(response.status());
         }
-        PostPump();  // asks again if an epoch is still wanted
+        OnEpochAsked();
       });
+}
+
+// Asks again if an epoch is still wanted.
+void ProducerClient::OnEpochAsked() {
+  is_asking_epoch_ = false;
+  PostPump();
 }
 
 void ProducerClient::Pump(MonotonicTime now) {

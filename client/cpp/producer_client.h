@@ -72,6 +72,7 @@ class ProducerClient : private TopicDriver {
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;
   void AskEpoch(uint32_t current);
+  void OnEpochAsked();
   void Deliver(const std::vector<DeliveryReport>& reports);
   void EndFlushes();
 

@@ -67,7 +67,7 @@ void TopicDriver::OnMetadata(const Status& status) {
   if (is_gone && !topic_missing_since_) topic_missing_since_ = now;
   if (is_gone && now - *topic_missing_since_ >= unknown_topic_grace_) {
     OnTopicLost(status.ok() ? NotFound("topic \"" + topic_ + "\" is gone") : status);
-  } else if (!is_gone && found->id != topic_id_) {
+  } else if (!is_gone && found->id > topic_id_) {  // a lower one: that broker lags behind
     OnTopicLost(
         NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
   }
