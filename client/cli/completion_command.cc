@@ -67,6 +67,15 @@ std::string FishCondition(const std::vector<std::string>& path, const CLI::App& 
   return condition;
 }
 
+// That an option takes a value, and which ones there are, in fish.
+std::string FishValue(const CLI::Option& option) {
+  if (option.get_items_expected_max() == 0) return "";
+  for (const auto& [name, words] : kValues) {
+    if (option.check_name(name)) return " -x -a '" + std::string(words) + "'";
+  }
+  return " -r";
+}
+
 void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std::string* script) {
   const std::string head = "complete -c millrace -n " + Quoted(FishCondition(path, app));
   for (const CLI::App* command : Subcommands(app)) {
@@ -78,7 +87,7 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
     *script += head;
     for (const std::string& name : option->get_snames()) *script += " -s " + name;
     for (const std::string& name : option->get_lnames()) *script += " -l " + name;
-    *script += " -d " + Quoted(option->get_description()) + "\n";
+    *script += FishValue(*option) + " -d " + Quoted(option->get_description()) + "\n";
   }
   if (app.get_name() == kCompletion) *script += head + " -f -a '" + kShells + "'\n";
   for (const CLI::App* command : Subcommands(app)) {
