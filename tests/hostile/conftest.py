@@ -129,7 +129,7 @@ def start_broker(folder, binary, *flags):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="more clients, a minute of overload")
+    parser.addoption("--long", action="store_true", help="more clients")
 
 
 @pytest.fixture()
