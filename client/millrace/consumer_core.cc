@@ -281,6 +281,7 @@ Status ConsumerCore::Seek(uint32_t partition, const Position& position) {
   runtime_->RunAndWait([&] {
     DropQueued(partition, false);
     consumer_->Seek(PartitionId(partition), ToStart(position));
+    Refill();  // the queue may be empty now: then no Poll would ask for more
   });
   parts_[partition] = {.position = KnownOffset(position), .is_finished = false};
   return {};
@@ -296,6 +297,7 @@ Status ConsumerCore::Pause(uint32_t partition) {
     const std::optional<Offset> first = DropQueued(partition, true);
     // An end or an error behind it is met again.
     if (first) consumer_->Seek(PartitionId(partition), client::StartAt::At(*first));
+    Refill();  // as in Seek
   });
   return {};
 }

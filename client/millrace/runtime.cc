@@ -2,12 +2,19 @@
 
 #include <glog/logging.h>
 
+#include "client/cpp/grpc_connector.h"
+
 namespace millrace::internal {
 
-Runtime::Runtime(client::ClientOptions options) : thread_("millrace") {
-  thread_.RunAndWait([this, options = std::move(options)]() mutable {
-    connector_ = std::make_unique<client::GrpcConnector>(thread_.executor(),
-                                                         client::GrpcConnector::Options());
+Runtime::Runtime(client::ClientOptions options)
+    : Runtime(std::move(options), [](Executor& executor) {
+        return std::make_unique<client::GrpcConnector>(executor, client::GrpcConnector::Options());
+      }) {}
+
+Runtime::Runtime(client::ClientOptions options, const MakeConnector& make_connector)
+    : thread_("millrace") {
+  thread_.RunAndWait([this, &make_connector, options = std::move(options)]() mutable {
+    connector_ = make_connector(thread_.executor());
     client_ = std::make_unique<client::Client>(
         client::Client::Environment{.executor = thread_.executor(),
                                     .clock = clock_,

@@ -1,5 +1,5 @@
-// What the public classes share: the client's thread with its run loop, the gRPC connector, and the
-// client that lives there, and how other threads call in. Not installed.
+// What the public classes share: the client's thread with its run loop, the connector and the
+// client that live there, and how other threads call in. Not installed.
 //
 // Shared by Client, Admin and every producer and consumer; the last of them ends the thread, which
 // must not be done on that thread itself.
@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "client/cpp/client.h"
-#include "client/cpp/grpc_connector.h"
+#include "client/cpp/connector.h"
 #include "proto/base/status.h"
 #include "raft/runtime/loop_thread.h"
 #include "raft/runtime/real_clock.h"
@@ -23,7 +23,11 @@ namespace millrace::internal {
 
 class Runtime {
  public:
+  // How the network is reached; called on the client's thread, with its executor.
+  using MakeConnector = std::function<std::unique_ptr<client::Connector>(Executor& executor)>;
+  // By gRPC.
   explicit Runtime(client::ClientOptions options);
+  Runtime(client::ClientOptions options, const MakeConnector& make_connector);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -56,7 +60,7 @@ class Runtime {
  private:
   RealClock clock_;
   mutable LoopThread thread_;
-  std::unique_ptr<client::GrpcConnector> connector_;
+  std::unique_ptr<client::Connector> connector_;
   std::unique_ptr<client::Client> client_;
 };
 

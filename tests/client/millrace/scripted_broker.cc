@@ -1,0 +1,216 @@
+#include "tests/client/millrace/scripted_broker.h"
+
+#include <chrono>
+
+#include <gtest/gtest.h>
+
+#include "millrace/v1/metadata_service.pb.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "proto/base/checksum.h"
+#include "proto/record/record_batch_builder.h"
+
+namespace millrace::internal {
+namespace {
+
+constexpr TopicId kTopic{9};
+constexpr std::chrono::seconds kPatience{20};
+
+}  // namespace
+
+Bytes BatchOf(const std::vector<std::string>& values, BatchCompression compression) {
+  RecordBatchBuilder builder({.records_bytes_max = SIZE_MAX});
+  for (const std::string& value : values) EXPECT_TRUE(builder.TryAppend({.value = value}));
+  return std::move(builder).Finish(
+      {.destination = {kTopic, PartitionId(0)}, .compression = compression});
+}
+
+struct ScriptedCluster::State {
+  explicit State(uint32_t partition_count) : partitions(partition_count) {}
+
+  mutable std::mutex mu;
+  std::condition_variable has_sent;
+  std::vector<std::vector<v1::FetchedBatch>> partitions;  // guarded by mu
+  uint64_t sent_bytes = 0;                                // guarded by mu
+  Duration delay{};                                       // guarded by mu
+  std::map<std::string, Duration> timeouts;               // by method; guarded by mu
+};
+
+// Sends what its credit allows, a batch a message.
+class ScriptedCluster::FetchStream final : public client::RpcStream {
+ public:
+  FetchStream(Executor& executor, std::shared_ptr<State> state, client::RpcStreamHandler* handler)
+      : executor_(executor), state_(std::move(state)), handler_(handler) {}
+  ~FetchStream() override { *is_alive_ = false; }
+
+  void Write(std::vector<Bytes> pieces) override {
+    std::string bytes;
+    for (const Bytes& piece : pieces) bytes += piece.view();
+    v1::FetchRequest request;
+    ASSERT_TRUE(request.ParseFromString(bytes));
+    for (const uint32_t id : request.remove()) readers_.erase(id);
+    for (const v1::FetchPartition& added : request.add()) {
+      readers_[added.fetch_id()] = {.partition = added.partition(),
+                                    .next_offset = added.position().offset()};
+    }
+    credit_ += static_cast<int64_t>(request.credit_bytes());
+    executor_.Post([this, alive = is_alive_] {
+      if (*alive) Serve();
+    });
+  }
+
+ private:
+  struct Reader {
+    uint32_t partition = 0;
+    int64_t next_offset = 0;
+  };
+
+  // The first partition that has something goes first, as long as it has.
+  void Serve() {
+    std::vector<v1::FetchResponse> responses;
+    {
+      const std::lock_guard<std::mutex> lock(state_->mu);
+      for (auto& [id, reader] : readers_) {
+        for (const v1::FetchedBatch& batch : state_->partitions[reader.partition]) {
+          const int64_t end = batch.base_offset() + batch.record_count();
+          if (end <= reader.next_offset) continue;
+          if (credit_ <= 0) break;
+          reader.next_offset = end;
+          v1::FetchedPartition& part = *responses.emplace_back().add_partitions();
+          part.set_fetch_id(id);
+          *part.add_batches() = batch;
+          credit_ -= static_cast<int64_t>(batch.ByteSizeLong());
+          state_->sent_bytes += batch.ByteSizeLong();
+        }
+      }
+    }
+    state_->has_sent.notify_all();
+    for (const v1::FetchResponse& response : responses) {
+      if (!*is_alive_) return;
+      handler_->OnMessage(Bytes::Own(response.SerializeAsString()));
+    }
+  }
+
+  Executor& executor_;
+  const std::shared_ptr<State> state_;  // shared with the cluster
+  client::RpcStreamHandler* const handler_;
+  std::map<uint32_t, Reader> readers_;  // by fetch_id
+  int64_t credit_ = 0;
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);  // shared with posted tasks
+};
+
+class ScriptedCluster::ProduceStream final : public client::RpcStream {
+ public:
+  void Write(std::vector<Bytes>) override {}
+};
+
+class ScriptedCluster::Broker final : public client::Connector {
+ public:
+  Broker(Executor& executor, std::shared_ptr<State> state)
+      : executor_(executor), state_(std::move(state)) {}
+
+  void Call(client::RpcRequest request, client::RpcDone done) override {
+    Duration delay{};
+    std::string answer;
+    {
+      const std::lock_guard<std::mutex> lock(state_->mu);
+      state_->timeouts[request.method] = request.timeout;
+      delay = state_->delay;
+      answer = Answer(request.method);
+    }
+    executor_.RunAfter(delay, [done = std::move(done), answer = std::move(answer)]() mutable {
+      done(Bytes::Own(std::move(answer)));
+    });
+  }
+
+  std::unique_ptr<client::RpcStream> OpenStream(const std::string&, const std::string& method,
+                                                client::RpcStreamHandler* handler) override {
+    if (!method.ends_with("/Fetch")) return std::make_unique<ProduceStream>();
+    return std::make_unique<FetchStream>(executor_, state_, handler);
+  }
+
+ private:
+  // With the state's mu held.
+  std::string Answer(const std::string& method) const {
+    if (method.ends_with("/InitProducer")) {
+      v1::InitProducerResponse response;
+      response.set_producer_id(7);
+      return response.SerializeAsString();
+    }
+    return method.ends_with("/ListOffsets") ? ListOffsets().SerializeAsString()
+                                            : Describe().SerializeAsString();
+  }
+
+  v1::ListOffsetsResponse ListOffsets() const {
+    v1::ListOffsetsResponse response;
+    for (uint32_t i = 0; i < state_->partitions.size(); ++i) {
+      const std::vector<v1::FetchedBatch>& batches = state_->partitions[i];
+      v1::PartitionOffsets& offsets = *response.add_partitions();
+      offsets.set_partition(i);
+      if (batches.empty()) continue;
+      offsets.set_high_watermark(batches.back().base_offset() + batches.back().record_count());
+    }
+    return response;
+  }
+
+  v1::DescribeTopicsResponse Describe() const {
+    v1::DescribeTopicsResponse response;
+    v1::Broker& broker = *response.add_brokers();
+    broker.set_broker_id(1);
+    broker.set_address("broker1:1");
+    v1::Topic& topic = *response.add_topics();
+    topic.set_name("t");
+    topic.set_topic_id(kTopic.value());
+    for (uint32_t i = 0; i < state_->partitions.size(); ++i) {
+      v1::Partition& partition = *topic.add_partitions();
+      partition.set_partition(i);
+      partition.set_leader_id(1);
+      partition.set_leader_epoch(1);
+    }
+    return response;
+  }
+
+  Executor& executor_;
+  const std::shared_ptr<State> state_;  // shared with the cluster
+};
+
+ScriptedCluster::ScriptedCluster(uint32_t partition_count)
+    : state_(std::make_shared<State>(partition_count)),
+      runtime_(std::make_shared<Runtime>(
+          client::ClientOptions{.bootstrap = {"broker1:1"}},
+          [this](Executor& executor) { return std::make_unique<Broker>(executor, state_); })) {}
+
+ScriptedCluster::~ScriptedCluster() = default;
+
+void ScriptedCluster::Store(uint32_t partition, const Bytes& batch, uint32_t record_count) {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  std::vector<v1::FetchedBatch>& batches = state_->partitions.at(partition);
+  const int64_t end =
+      batches.empty() ? 0 : batches.back().base_offset() + batches.back().record_count();
+  v1::FetchedBatch& added = batches.emplace_back();
+  added.set_base_offset(end);
+  added.set_record_count(record_count);
+  added.set_append_time_ms(1);
+  added.set_batch_checksum(Crc32c(batch.view()));
+  ASSERT_TRUE(added.mutable_batch()->ParseFromArray(batch.data(), static_cast<int>(batch.size())));
+}
+
+bool ScriptedCluster::WaitUntilSent(uint64_t bytes) {
+  std::unique_lock<std::mutex> lock(state_->mu);
+  return state_->has_sent.wait_for(lock, kPatience, [&] { return state_->sent_bytes >= bytes; });
+}
+
+void ScriptedCluster::DelayAnswers(Duration delay) {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  state_->delay = delay;
+}
+
+Duration ScriptedCluster::TimeoutOf(const std::string& method) const {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  for (const auto& [name, timeout] : state_->timeouts) {
+    if (name.ends_with(method)) return timeout;
+  }
+  ADD_FAILURE() << "nobody called " << method;
+  return {};
+}
+
+}  // namespace millrace::internal
