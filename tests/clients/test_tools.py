@@ -23,10 +23,14 @@ PACKAGE = "millrace.test/clients/gen/millrace/v1"
 
 
 def go(*arguments, **options):
-    """Runs go; what cannot be fetched or built with this machine's Go is a skip, with the reason."""
-    run = subprocess.run(["go", *arguments], capture_output=True, text=True, timeout=600, **options)
+    return subprocess.run(["go", *arguments], capture_output=True, text=True, timeout=600, **options)
+
+
+def go_fetch(*arguments, **options):
+    """What cannot be fetched, or not be built by this machine's Go, is not ours: a skip, with the reason."""
+    run = go(*arguments, **options)
     if run.returncode != 0:
-        pytest.skip(f"go {arguments[0]} {arguments[-1]}: {run.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"go {' '.join(arguments)}: {run.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +49,7 @@ def go_client(tools, tmp_path_factory):
     """The Go program, built from generated code."""
     folder, environment = tools
     for plugin in PLUGINS:
-        go("install", plugin, env=environment)
+        go_fetch("install", plugin, env=environment)
     source = tmp_path_factory.mktemp("go-source")
     for name in ("main.go", "go.mod", "go.sum"):
         shutil.copy(HERE / "go" / name, source)
@@ -56,7 +60,9 @@ def go_client(tools, tmp_path_factory):
                for key in (f"out={source}/gen", "opt=paths=source_relative",
                            *(f"opt=M{file}={PACKAGE}" for file in files))]
     subprocess.run(["protoc", "-I", ROOT / "proto", *options, *files], check=True, env=environment)
-    go("build", "-o", str(folder / "client"), ".", env=environment, cwd=source)
+    go_fetch("mod", "download", env=environment, cwd=source)
+    built = go("build", "-o", str(folder / "client"), ".", env=environment, cwd=source)
+    assert built.returncode == 0, built.stderr
     return [folder / "client"]
 
 
@@ -95,7 +101,7 @@ def program(request, server):
 @pytest.fixture(scope="session")
 def grpcurl(tools, server):
     folder, environment = tools
-    go("install", GRPCURL, env=environment)
+    go_fetch("install", GRPCURL, env=environment)
 
     def run(*arguments):
         return subprocess.run([folder / "grpcurl", "-plaintext", *arguments], capture_output=True,
