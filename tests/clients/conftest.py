@@ -72,14 +72,14 @@ def prefix(binary, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def running_server(binary, folder):
+def running_server(binary, folder, *flags):
     """A single broker with its data in `folder`: its address for clients, and its process."""
     client_port, internal_port = free_ports(2)
     address = f"127.0.0.1:{client_port}"
     with open(folder / "log", "ab") as log:
         process = subprocess.Popen(
             [binary, "server", "--data-dir", folder / "data", "--listen", address,
-             "--internal-listen", f"127.0.0.1:{internal_port}"], stdout=log, stderr=log)
+             "--internal-listen", f"127.0.0.1:{internal_port}", *flags], stdout=log, stderr=log)
         try:
             wait_until_serving(address, process)
             yield types.SimpleNamespace(address=address, process=process)

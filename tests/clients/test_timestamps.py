@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from conftest import running_server
+from local_cluster import wait_until
 from test_python import Fetch, batch_of, produce
 
 DAY_MS = 24 * 3600 * 1000
@@ -58,16 +59,26 @@ def fill(api, channel, address, binary, topic):
     return 1520
 
 
-def test_the_first_record_of_a_time_is_found_in_memory_and_in_segments(api, binary, tmp_path):
-    with running_server(binary, tmp_path) as server:
+def segment_bytes(folder):
+    """Of the partition that has most."""
+    return max((file.stat().st_size for file in (folder / "data" / "groups").glob("*/*.segment")), default=0)
+
+
+@pytest.mark.parametrize("where", ["memory", "segments"])
+def test_the_first_record_of_a_time_is_found(api, binary, tmp_path, where):
+    """Of 1 MiB for tails, each of sixteen partitions has 64 KiB: once segments have the rest, memory has it no more."""
+    flags = ["--tail-bytes-max", "1MiB"] if where == "segments" else []
+    with running_server(binary, tmp_path, *flags) as server:
         with grpc.insecure_channel(server.address) as channel:
-            api.AdminServiceStub(channel).CreateTopic(api.CreateTopicRequest(name="t"), timeout=30)
+            create = api.CreateTopicRequest(name="t", partition_count=16)
+            api.AdminServiceStub(channel).CreateTopic(create, timeout=30)
             count = fill(api, channel, server.address, binary, "t")
+            if where == "segments":
+                wait_until(lambda: segment_bytes(tmp_path) >= 450_000, "the records are in a segment")
             times = all_times(api, channel, "t", count)
             assert len(times) == count
             assert_as_naive(api, channel, "t", times)
-        time.sleep(2)  # an idle partition's entries leave memory for its segments
-    with running_server(binary, tmp_path) as server:
+    with running_server(binary, tmp_path, *flags) as server:
         with grpc.insecure_channel(server.address) as channel:
             wait_for_leader(api, channel, "t")
             assert_as_naive(api, channel, "t", times)
