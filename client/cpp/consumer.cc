@@ -160,6 +160,12 @@ void Consumer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
   }
 }
 
+void Consumer::Fail(uint32_t handle, const Status& status) {
+  CHECK(!status.ok());
+  DropQueued(handle);
+  End(handle, {.status = status});
+}
+
 void Consumer::FailAll(const Status& status) {
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     if (partitions_[handle].mode != Mode::kEnded) End(handle, {.status = status});

@@ -102,6 +102,8 @@ class Consumer {
   // A FetchResponse. One that cannot be read is an error; close the stream then.
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now);
   void OnStreamClosed(BrokerId broker, MonotonicTime now);
+  // Ends the partition with `status`: what was fetched and not taken is dropped.
+  void Fail(uint32_t handle, const Status& status);
   // Ends every partition with `status`.
   void FailAll(const Status& status);
 

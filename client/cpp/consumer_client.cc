@@ -61,6 +61,11 @@ void ConsumerClient::Resume(PartitionId partition) {
   PostPump();
 }
 
+void ConsumerClient::Fail(PartitionId partition, const Status& status) {
+  consumer_.Fail(HandleOf(partition), status);
+  PostPump();
+}
+
 std::optional<FetchedChunk> ConsumerClient::Next() {
   std::optional<FetchedChunk> chunk = consumer_.Next();
   if (chunk) {

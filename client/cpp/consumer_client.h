@@ -41,6 +41,7 @@ class ConsumerClient : private TopicDriver {
   void Seek(PartitionId partition, const StartAt& start);
   void Pause(PartitionId partition);
   void Resume(PartitionId partition);
+  void Fail(PartitionId partition, const Status& status);
   // What came in, in order per partition. Taking it lets the broker send more.
   std::optional<FetchedChunk> Next();
 

@@ -93,11 +93,12 @@ class Consumer {
   Consumer(const Consumer&) = delete;
   Consumer& operator=(const Consumer&) = delete;
 
-  // The records that are there, a MiB or so at most; waits for the first up to `timeout`, and is
-  // empty if none came. An error is that of one partition, which it names: OUT_OF_RANGE
-  // (OFFSET_OUT_OF_RANGE), NOT_FOUND (TOPIC_DELETED, UNKNOWN_TOPIC) or DATA_LOSS (a checksum that
-  // does not match, a gap). That partition is read no more until a Seek, the others go on. What may
-  // heal is tried again inside, and never an error here.
+  // The records that are there, a MiB or so at most after decompression, but for the batch that
+  // crosses it; waits for the first up to `timeout`, and is empty if none came. An error is that of
+  // one partition, which it names: OUT_OF_RANGE (OFFSET_OUT_OF_RANGE), NOT_FOUND (TOPIC_DELETED,
+  // UNKNOWN_TOPIC) or DATA_LOSS (a checksum that does not match, a gap, a batch that cannot be
+  // read). All that came before it was given out. That partition is read no more until a Seek, the
+  // others go on. What may heal is tried again inside, and never an error here.
   Result<Records> Poll(std::chrono::milliseconds timeout);
   // With stop_at_end: whether Poll has given everything, of partitions that have not failed.
   bool at_end() const;

@@ -12,7 +12,7 @@ namespace millrace::internal {
 namespace {
 
 constexpr size_t kPrefetchBytesMin = size_t{64} << 10;
-// What one Poll gives at most, but for the batch that crosses it.
+// What one Poll gives at most, uncompressed, but for the batch that crosses it.
 constexpr size_t kPollBytes = size_t{1} << 20;
 
 client::StartAt ToStart(const Position& position) {
@@ -173,21 +173,13 @@ void ConsumerCore::Refill() {
   if (has_more) ready_.notify_one();
 }
 
-std::deque<client::FetchedChunk> ConsumerCore::Take(std::chrono::milliseconds timeout) {
-  std::deque<client::FetchedChunk> taken;
+std::optional<client::FetchedChunk> ConsumerCore::Take(Duration timeout, bool may_be_error) {
   std::unique_lock<std::mutex> lock(mu_);
-  if (!ready_.wait_for(lock, timeout, [this] { return !queue_.empty(); })) return taken;
-  size_t bytes = 0;
-  while (!queue_.empty() && bytes < kPollBytes) {
-    // An error is told alone.
-    const bool is_error = !queue_.front().status.ok();
-    if (is_error && !taken.empty()) break;
-    bytes += queue_.front().batch.size();
-    taken.push_back(std::move(queue_.front()));
-    queue_.pop_front();
-    if (is_error) break;
-  }
-  queued_bytes_ -= bytes;
+  if (!ready_.wait_for(lock, timeout, [this] { return !queue_.empty(); })) return std::nullopt;
+  if (!may_be_error && !queue_.front().status.ok()) return std::nullopt;
+  std::optional<client::FetchedChunk> taken = std::move(queue_.front());
+  queue_.pop_front();
+  queued_bytes_ -= taken->batch.size();
   if (!is_refill_due_ || queued_bytes_ > options_.prefetch_bytes / 4) return taken;
   is_refill_due_ = false;
   lock.unlock();
@@ -200,40 +192,47 @@ std::deque<client::FetchedChunk> ConsumerCore::Take(std::chrono::milliseconds ti
 Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
   const MonotonicTime deadline = runtime_->clock().Now() + timeout;
-  while (true) {
-    const Duration left = std::max(deadline - runtime_->clock().Now(), Duration(0));
-    std::deque<client::FetchedChunk> chunks =
-        Take(std::chrono::ceil<std::chrono::milliseconds>(left));
-    if (chunks.empty()) return Records();
-    ASSIGN_OR_RETURN(Records records, Read(std::move(chunks)));
-    // What was taken may have been the end of a partition alone.
-    if (!records.empty() || at_end() || runtime_->clock().Now() >= deadline) return records;
-  }
-}
-
-Result<Records> ConsumerCore::Read(std::deque<client::FetchedChunk> chunks) {
   Records records;
-  for (const client::FetchedChunk& chunk : chunks) {
-    const uint32_t partition = chunk.partition.partition.value();
-    Part& part = parts_[partition];
-    const Status read = chunk.status.ok() ? Append(chunk, &records) : chunk.status;
-    if (!read.ok()) {
-      part.is_finished = true;
-      return read.With("partition " + std::to_string(partition));
+  size_t opened_bytes = 0;
+  bool has_ended = false;  // what was taken was the last
+  while (opened_bytes < kPollBytes) {
+    Duration left{0};
+    if (records.empty() && !has_ended) {
+      left = std::max(deadline - runtime_->clock().Now(), Duration(0));
     }
-    if (chunk.is_end) {
-      part.is_finished = true;
-    } else {
-      part.position = chunk.end_wanted.value();
-    }
+    // An error is told alone.
+    const std::optional<client::FetchedChunk> chunk = Take(left, records.empty());
+    if (!chunk) break;
+    RETURN_IF_ERROR(Read(*chunk, &records, &opened_bytes));
+    has_ended = at_end();
   }
   return records;
 }
 
-Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records) {
-  if (chunk.is_end) return {};
+Status ConsumerCore::Read(const client::FetchedChunk& chunk, Records* records,
+                          size_t* opened_bytes) {
+  const uint32_t partition = chunk.partition.partition.value();
+  Part& part = parts_[partition];
+  if (!chunk.status.ok() || chunk.is_end) {
+    part.is_finished = true;
+    return chunk.status.With("partition " + std::to_string(partition));
+  }
+  const size_t count = records->records_.size();
+  const Status read = Append(chunk, records, opened_bytes);
+  if (read.ok()) {
+    part.position = chunk.end_wanted.value();
+  } else {
+    records->records_.resize(count);
+    Fail(chunk, read);
+  }
+  return {};
+}
+
+Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records,
+                            size_t* opened_bytes) {
   const auto batch = std::make_shared<const Bytes>(chunk.batch);
   ASSIGN_OR_RETURN(OpenedBatch opened, OpenRecordBatch(batch->view()));
+  *opened_bytes += opened.view.records.size();
   records->owners_.push_back(batch);
   if (!opened.decompressed.empty()) {
     records->owners_.push_back(std::make_shared<const Bytes>(opened.decompressed));
@@ -241,9 +240,8 @@ Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records)
   RecordIterator iterator(opened.view);
   RecordView record;
   Offset offset = chunk.base_offset;
-  for (; iterator.Next(&record); ++offset) {
+  for (; offset < chunk.end_wanted && iterator.Next(&record); ++offset) {
     if (offset < chunk.first_wanted) continue;
-    if (offset >= chunk.end_wanted) break;
     ConsumedRecord& added = records->records_.emplace_back();
     added.partition = chunk.partition.partition.value();
     added.offset = offset.value();
@@ -253,7 +251,25 @@ Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records)
     added.value = record.value;
     if (record.header_count > 0) added.headers = AppendHeaders(record, records);
   }
-  return iterator.status();
+  RETURN_IF_ERROR(iterator.status());
+  if (offset < chunk.end_wanted) {
+    return DataLoss("it holds only " + std::to_string(iterator.records_read()) + " records");
+  }
+  return {};
+}
+
+// The error comes through the queue, like one that the broker tells.
+void ConsumerCore::Fail(const client::FetchedChunk& chunk, const Status& why) {
+  const Offset last = chunk.base_offset + (chunk.record_count - 1);
+  const Status lost =
+      DataLoss("the batch of offsets " + std::to_string(chunk.base_offset.value()) + " to " +
+               std::to_string(last.value()) + " cannot be read: " + std::string(why.message()));
+  const PartitionId partition = chunk.partition.partition;
+  runtime_->RunAndWait([&] {
+    DropQueued(partition.value(), false);
+    consumer_->Fail(partition, lost);
+    Refill();  // as in Seek
+  });
 }
 
 // On the client's thread.

@@ -59,10 +59,13 @@ class ConsumerCore {
   Status CheckNew(const std::vector<uint32_t>& partitions) const;
   Status CheckAssigned(uint32_t partition) const;
   Result<std::map<uint32_t, Offset>> FindEnds(const std::vector<uint32_t>& partitions);
-  // What is in the queue, a MiB or so; empty if nothing came in time.
-  std::deque<client::FetchedChunk> Take(std::chrono::milliseconds timeout);
-  Result<Records> Read(std::deque<client::FetchedChunk> chunks);
-  static Status Append(const client::FetchedChunk& chunk, Records* records);
+  // What is next in the queue; absent if nothing came in time, or it is an error and may not be.
+  std::optional<client::FetchedChunk> Take(Duration timeout, bool may_be_error);
+  // Adds the chunk's records, or is its error. A batch that cannot be read adds none.
+  Status Read(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
+  static Status Append(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
+  // The chunk's partition is read no more, because of this batch of it.
+  void Fail(const client::FetchedChunk& chunk, const Status& why);
   static std::span<const Header> AppendHeaders(const RecordView& record, Records* records);
 
   // On the client's thread.

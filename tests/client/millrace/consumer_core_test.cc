@@ -1,6 +1,8 @@
 #include "client/millrace/consumer_core.h"
 
 #include <chrono>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@ namespace millrace::internal {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::HasSubstr;
 
 constexpr size_t kPrefetchBytes = size_t{64} << 10;
 
@@ -57,6 +60,72 @@ TEST(ConsumerCore, Pause_LetsTheOtherPartitionsBeRead_WhenTheQueueWasFullOfIt) {
   const Records records = PollOk(consumer.get());
   ASSERT_FALSE(records.empty());
   EXPECT_EQ(records[0].partition, 1u);
+}
+
+// A packed batch whose records are no records, with every checksum right.
+Bytes BrokenBatch() {
+  v1::RecordBatch batch;
+  batch.set_record_count(3);
+  batch.set_checksum(0);
+  batch.set_packed("these are no records");
+  return Bytes::Own(batch.SerializeAsString());
+}
+
+TEST(ConsumerCore, Poll_IsBounded_HoweverWellTheRecordsWereCompressed) {
+  ScriptedCluster cluster(1);
+  const std::vector<std::string> values(100, std::string(10'000, 'x'));
+  const Bytes batch = BatchOf(values, BatchCompression::kZstd);
+  ASSERT_LT(batch.size(), 10'000u);
+  for (int i = 0; i < 50; ++i) cluster.Store(0, batch, 100);
+  const auto consumer = Open(cluster, {.stop_at_end = true});
+  ASSERT_TRUE(cluster.WaitUntilSent(50 * batch.size()));
+  size_t read = 0;
+  while (!consumer->at_end()) {
+    const Records records = PollOk(consumer.get());
+    EXPECT_LE(records.size(), 200u) << "two batches of a megabyte";
+    read += records.size();
+    EXPECT_EQ(consumer->position(0), read);
+  }
+  EXPECT_EQ(read, 5000u);
+}
+
+TEST(ConsumerCore, BatchThatCannotBeRead_EndsItsPartitionWithDataLoss_AndLosesNothingElse) {
+  ScriptedCluster cluster(2);
+  cluster.Store(0, BatchOf({"a", "b"}), 2);
+  cluster.Store(0, BrokenBatch(), 3);
+  cluster.Store(0, BatchOf({"f"}), 1);
+  cluster.Store(1, BatchOf({"A", "B"}), 2);
+  const auto consumer = Open(cluster);
+  std::map<uint32_t, std::string> values;
+  Status error;
+  while (error.ok()) {
+    const Result<Records> records = consumer->Poll(10s);
+    error = records.status();
+    ASSERT_TRUE(!error.ok() || !records->empty()) << "nothing came in time";
+    if (!records.ok()) break;
+    for (const ConsumedRecord& record : *records) values[record.partition] += *record.value;
+  }
+  EXPECT_EQ(values[0], "ab");
+  EXPECT_EQ(error.code(), Code::kDataLoss) << error;
+  EXPECT_THAT(std::string(error.message()), HasSubstr("partition 0: the batch of offsets 2 to 4"));
+  EXPECT_EQ(consumer->position(0), 2);
+  while (values[1].size() < 2) {
+    const Records records = PollOk(consumer.get());
+    ASSERT_FALSE(records.empty());
+    for (const ConsumedRecord& record : records) values[record.partition] += *record.value;
+  }
+  EXPECT_EQ(values[0], "ab") << "not on the other side of the gap";
+  EXPECT_EQ(values[1], "AB");
+  ASSERT_TRUE(consumer->Seek(0, Position::At(5)).ok());
+  EXPECT_EQ(PollOk(consumer.get())[0].value, "f");
+}
+
+TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsDataLoss) {
+  ScriptedCluster cluster(1);
+  cluster.Store(0, BatchOf({"a", "b"}), 3);
+  const auto consumer = Open(cluster);
+  const Result<Records> records = consumer->Poll(10s);
+  EXPECT_EQ(records.status().code(), Code::kDataLoss) << records.status();
 }
 
 }  // namespace
