@@ -1,96 +1,164 @@
 // `millrace bench produce`: some producers that share a load, each latency measured from handing a
-// record to its producer until its batch is acknowledged. At a given rate it is measured from when
+// record to its producer until its delivery is reported. At a given rate it is measured from when
 // the record was due, so that a wait of the load itself counts too.
 #include <algorithm>
-#include <deque>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "client/cli/bench_command.h"
+#include "client/cli/connection.h"
 #include "client/cli/progress.h"
-#include "client/cli/session.h"
-#include "client/cpp/producer_client.h"
+#include "raft/runtime/event_loop.h"
+#include "raft/runtime/random.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
 namespace {
 
-// Records sent before the loop gets its turn, and before the clock is read again.
+// Records sent before an interrupt or a failure is looked for, and before the clock is read again.
 constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kRecordsPerReading = 16;
 // At a given rate, what is due is sent so often.
 constexpr Duration kPaceInterval = std::chrono::microseconds(500);
+// How soon an interrupt or a failure is noticed while records wait for room or for answers.
+constexpr std::chrono::milliseconds kLookInterval{100};
 
-class Bench;
-
-// One producer and the times at which its unanswered records were sent.
-class Load {
+// What became of the records. Add comes on the client's thread; all but has_failed is for it alone
+// until the producers are gone.
+class Acknowledgements {
  public:
-  Load(Session& session, const BenchOptions& options, Bench& bench);
-  void Open();
-  // Sends up to `count` records now, as far as there is room; how many were sent. Their latency
-  // counts from `since`.
-  Result<uint64_t> Send(uint64_t count, std::string_view value, MonotonicTime now,
-                        MonotonicTime since);
-  void Flush();
+  explicit Acknowledgements(MonotonicTime begin) : last_at_(begin) {}
+
+  void Add(const Delivery& delivery, MonotonicTime since) {
+    if (!delivery.status.ok()) {
+      if (!has_failed_.exchange(true)) first_error_ = delivery.status;
+      return;
+    }
+    const MonotonicTime now = clock_.Now();
+    longest_gap_ = std::max(longest_gap_, now - std::exchange(last_at_, now));
+    latency_.Record(now - since);
+    ++records_;
+  }
+
+  bool has_failed() const { return has_failed_; }
+  const Status& first_error() const { return first_error_; }
+  uint64_t records() const { return records_; }
+  const Histogram& latency() const { return latency_; }
+  MonotonicTime last_at() const { return last_at_; }
+  Duration longest_gap() const { return longest_gap_; }
 
  private:
-  struct Run {
-    MonotonicTime since{};
-    uint64_t count = 0;
-  };
-  void OnReport(const DeliveryReport& report);
-
-  Session& session_;
-  Bench& bench_;
-  const Duration timeout_;
-  ProducerClient producer_;
-  std::vector<std::deque<Run>> sent_;  // by partition, oldest first
+  const RealClock clock_;
+  std::atomic<bool> has_failed_ = false;
+  Status first_error_;
+  uint64_t records_ = 0;
+  MonotonicTime last_at_;
+  Duration longest_gap_{0};
+  Histogram latency_;
 };
 
-class Bench {
+// Gives the records to the producers, in turns of an event loop, which is what can wait for the
+// time at which the next ones are due.
+class Load {
  public:
-  Bench(Session& session, const BenchOptions& options)
-      : session_(session), options_(options), progress_("bench " + options.topic, options.records) {
+  Load(const BenchOptions& options, std::vector<std::unique_ptr<Producer>> producers)
+      : options_(options),
+        started_at_(clock_.Now()),
+        acknowledgements_(started_at_),
+        progress_("bench " + options.topic, options.records),
+        producers_(std::move(producers)) {
     Random random(options.record_size);
     value_.resize(options.record_size);
     for (char& at : value_) at = static_cast<char>('!' + random.Below(90));
-    for (uint32_t i = 0; i < options.producers; ++i) {
-      loads_.push_back(std::make_unique<Load>(session, options, *this));
-    }
   }
 
-  void Start() {
-    for (auto& load : loads_) load->Open();
-  }
-  void OnOpened(const Status& status) {
-    if (!status.ok()) return session_.EndWith(status);
-    if (++opened_ < loads_.size()) return;
-    cpu_before_ = CpuSeconds();
-    started_at_ = session_.clock().Now();
-    acknowledged_at_ = started_at_;
-    Feed();
-  }
-  void OnRoom() {
-    if (!is_feed_planned_) Feed();
-  }
-  void OnAcknowledged(Duration latency, uint64_t count) { latency_.Record(latency, count); }
-  void OnBatch(const DeliveryReport& report) {
-    if (!report.status.ok()) return session_.EndWith(report.status);
-    acknowledged_ += report.record_count;
-    const MonotonicTime now = session_.clock().Now();
-    longest_gap_ = std::max(longest_gap_, now - std::exchange(acknowledged_at_, now));
-    progress_.Update(acknowledged_, acknowledged_, now);
-    if (acknowledged_ == options_.records) Finish(now);
+  // Returns once every record is answered, or one has failed.
+  Result<BenchResult> Run() {
+    const double cpu_before = CpuSeconds();
+    loop_.Post([this] { Feed(); });
+    loop_.Run();
+    if (error_.ok()) error_ = AwaitAnswers();
+    producers_.clear();
+    progress_.Finish();
+    RETURN_IF_ERROR(error_);
+    RETURN_IF_ERROR(acknowledgements_.first_error());
+    return BenchResult{.records = acknowledgements_.records(),
+                       .bytes = acknowledgements_.records() * options_.record_size,
+                       .elapsed = acknowledgements_.last_at() - started_at_,
+                       .cpu_seconds = CpuSeconds() - cpu_before,
+                       .latency = acknowledgements_.latency(),
+                       .longest_gap = acknowledgements_.longest_gap()};
   }
 
  private:
+  // Why not to go on; ok if nothing is in the way.
+  Status Look() {
+    if (IsInterrupted()) return Status(Code::kCancelled, "interrupted");
+    if (acknowledgements_.has_failed()) return Status(Code::kCancelled, "a record failed");
+    uint64_t unanswered = 0;
+    for (const auto& producer : producers_) unanswered += producer->unanswered_records();
+    progress_.Update(sent_ - unanswered, sent_ - unanswered, clock_.Now());
+    return {};
+  }
+
+  void Feed() {
+    Status fed = Look();
+    if (fed.ok()) fed = SendTurn();
+    if (!fed.ok() && !acknowledgements_.has_failed()) error_ = std::move(fed);
+    if (!error_.ok() || acknowledgements_.has_failed() || sent_ == options_.records) {
+      return loop_.Stop();
+    }
+    if (options_.rate == 0) return loop_.Post([this] { Feed(); });
+    loop_.RunAfter(kPaceInterval, [this] { Feed(); });
+  }
+
+  Status SendTurn() {
+    const uint64_t at_once = options_.rate == 0 ? kRecordsPerReading : 1;
+    MonotonicTime now = clock_.Now();
+    for (uint64_t left = std::min(Due(now), kRecordsPerTurn); left > 0;) {
+      const uint64_t count = std::min(left, at_once);
+      now = clock_.Now();
+      RETURN_IF_ERROR(SendSome(count, Since(now)));
+      left -= count;
+    }
+    return {};
+  }
+
+  // To the next producer; if it has no room, it has more to wait for than the others.
+  Status SendSome(uint64_t count, MonotonicTime since) {
+    Producer& producer = *producers_[next_producer_++ % producers_.size()];
+    for (uint64_t i = 0; i < count; ++i) {
+      Status sent = Send(&producer, since);
+      while (sent.code() == Code::kResourceExhausted) {
+        RETURN_IF_ERROR(Look());
+        sent = Send(&producer, since);
+      }
+      RETURN_IF_ERROR(sent);
+      ++sent_;
+    }
+    return {};
+  }
+
+  Status Send(Producer* producer, MonotonicTime since) {
+    return producer->Send({.value = value_}, [this, since](const Delivery& delivery) {
+      acknowledgements_.Add(delivery, since);
+    });
+  }
+
+  Status AwaitAnswers() {
+    for (const auto& producer : producers_) {
+      while (!producer->Flush(kLookInterval).ok()) RETURN_IF_ERROR(Look());
+    }
+    return {};
+  }
+
   // Records that are due and not sent.
-  uint64_t Due() const {
+  uint64_t Due(MonotonicTime now) const {
     if (options_.rate == 0) return options_.records - sent_;
-    const double elapsed =
-        static_cast<double>((session_.clock().Now() - started_at_).count()) / 1e6;
+    const double elapsed = static_cast<double>((now - started_at_).count()) / 1e6;
     const auto due = static_cast<uint64_t>(elapsed * options_.rate) + 1;
     return std::min(due, options_.records) - std::min(sent_, due);
   }
@@ -102,131 +170,39 @@ class Bench {
     return started_at_ + Duration(static_cast<int64_t>(microseconds));
   }
 
-  void Feed() {
-    if (session_.has_ended()) return;
-    const uint64_t turn = options_.rate == 0 ? kRecordsPerReading : 1;
-    uint64_t budget = std::min(Due(), kRecordsPerTurn);
-    uint64_t sent_now = 0;
-    while (budget > 0) {
-      uint64_t sent_round = 0;
-      for (size_t i = 0; i < loads_.size() && budget > 0; ++i) {
-        Load& load = *loads_[next_load_++ % loads_.size()];
-        const MonotonicTime now = session_.clock().Now();
-        const Result<uint64_t> sent =
-            load.Send(std::min(budget, turn), value_, now, Since(now));
-        if (!sent.ok()) return session_.EndWith(sent.status());
-        budget -= *sent;
-        sent_round += *sent;
-        sent_ += *sent;
-      }
-      sent_now += sent_round;
-      if (sent_round == 0) break;  // no room anywhere
-    }
-    if (sent_ == options_.records) {
-      for (auto& load : loads_) load->Flush();
-      return;
-    }
-    if (options_.rate > 0) return PlanFeed(kPaceInterval);
-    if (sent_now > 0) PlanFeed(Duration(0));  // else OnRoom goes on
-  }
-
-  void PlanFeed(Duration delay) {
-    is_feed_planned_ = true;
-    const auto feed = [this] {
-      is_feed_planned_ = false;
-      Feed();
-    };
-    if (delay == Duration(0)) {
-      session_.loop().Post(feed);
-    } else {
-      session_.loop().RunAfter(delay, feed);
-    }
-  }
-
-  void Finish(MonotonicTime now) {
-    progress_.Finish();
-    PrintBench({.records = acknowledged_,
-                .bytes = acknowledged_ * options_.record_size,
-                .elapsed = now - started_at_,
-                .cpu_seconds = CpuSeconds() - cpu_before_,
-                .latency = latency_,
-                .longest_gap = longest_gap_},
-               options_.common.is_json());
-    session_.End(0);
-  }
-
-  Session& session_;
   const BenchOptions& options_;
+  const RealClock clock_;
+  EventLoop loop_;
+  const MonotonicTime started_at_;
+  Acknowledgements acknowledgements_;
   Progress progress_;
+  std::vector<std::unique_ptr<Producer>> producers_;  // their reports go to acknowledgements_
   std::string value_;
-  std::vector<std::unique_ptr<Load>> loads_;
-  size_t opened_ = 0;
-  size_t next_load_ = 0;
-  bool is_feed_planned_ = false;
+  size_t next_producer_ = 0;
   uint64_t sent_ = 0;
-  uint64_t acknowledged_ = 0;
-  MonotonicTime started_at_{};
-  MonotonicTime acknowledged_at_{};
-  Duration longest_gap_{0};
-  double cpu_before_ = 0;
-  Histogram latency_;
+  Status error_;
 };
-
-Load::Load(Session& session, const BenchOptions& options, Bench& bench)
-    : session_(session),
-      bench_(bench),
-      timeout_(options.common.timeout()),
-      producer_(session.client(), options.topic,
-                {.linger = std::chrono::milliseconds(options.linger_ms),
-                 .memory_bytes_max = size_t{options.memory_mb} << 20},
-                {.on_report = [this](const DeliveryReport& report) { OnReport(report); },
-                 .on_room = [this] { bench_.OnRoom(); }}) {}
-
-void Load::Open() {
-  producer_.Open(timeout_, [this](const Status& status) {
-    if (status.ok()) sent_.resize(producer_.partition_count());
-    bench_.OnOpened(status);
-  });
-}
-
-Result<uint64_t> Load::Send(uint64_t count, std::string_view value, MonotonicTime now,
-                            MonotonicTime since) {
-  uint64_t sent = 0;
-  for (; sent < count && producer_.has_room(); ++sent) {
-    ASSIGN_OR_RETURN(const PartitionId partition, producer_.Send({.value = value}, now));
-    std::deque<Run>& runs = sent_[partition.value()];
-    if (runs.empty() || runs.back().since != since) runs.push_back({.since = since});
-    ++runs.back().count;
-  }
-  return sent;
-}
-
-void Load::Flush() {
-  producer_.Flush([] {});
-}
-
-void Load::OnReport(const DeliveryReport& report) {
-  const MonotonicTime now = session_.clock().Now();
-  std::deque<Run>& runs = sent_[report.partition.partition.value()];
-  for (uint64_t left = report.record_count; left > 0;) {
-    Run& run = runs.front();
-    const uint64_t count = std::min(left, run.count);
-    if (report.status.ok()) bench_.OnAcknowledged(now - run.since, count);
-    run.count -= count;
-    left -= count;
-    if (run.count == 0) runs.pop_front();
-  }
-  bench_.OnBatch(report);
-}
 
 }  // namespace
 
 int BenchProduce(const BenchOptions& options) {
-  Session session(options.common);
-  const Status ready = session.Init();
-  if (!ready.ok()) return Fail(ready);
-  Bench bench(session, options);
-  return session.Run([&] { bench.Start(); });
+  CatchSignals();
+  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ProducerOptions producer_options;
+    producer_options.linger = std::chrono::milliseconds(options.linger_ms);
+    producer_options.memory_bytes_max = size_t{options.memory_mb} << 20;
+    producer_options.send_timeout = kLookInterval;
+    producer_options.open_timeout = options.common.timeout_ms();
+    std::vector<std::unique_ptr<Producer>> producers;
+    for (uint32_t i = 0; i < options.producers; ++i) {
+      ASSIGN_OR_RETURN(producers.emplace_back(),
+                       client.OpenProducer(options.topic, producer_options));
+    }
+    Load load(options, std::move(producers));
+    ASSIGN_OR_RETURN(const BenchResult result, load.Run());
+    PrintBench(result, options.common.is_json());
+    return {};
+  });
 }
 
 }  // namespace millrace::client::cli
