@@ -57,7 +57,7 @@ Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime 
                                          std::optional<PartitionId> partition,
                                          DeliveryCallback&& on_delivery) {
   CHECK(producer_ != nullptr) << "Send before Open";
-  if (!partition) partition = partitioner_->Pick(record.key, EncodedRecordSize(record));
+  if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
   if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
   RETURN_IF_ERROR(producer_->Send(partition->value(), record, now));
   tracker_->Sent(*partition, std::move(on_delivery));
@@ -72,10 +72,12 @@ void ProducerClient::Flush(MoveFunction<void()> done) {
   PostPump();
 }
 
+void ProducerClient::Report() { Pump(client().clock().Now()); }
+
 void ProducerClient::Abandon(const Status& status) {
   if (producer_ == nullptr) return;
   producer_->FailAll(status);
-  Pump(client().clock().Now());
+  Report();
 }
 
 Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {

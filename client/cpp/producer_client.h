@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/cpp/delivery_tracker.h"
@@ -45,7 +46,11 @@ class ProducerClient : private TopicDriver {
   using TopicDriver::topic_id;
   // Whether the next record will be taken.
   bool has_room() const { return producer_->HasRoom(options_.record_bytes_max); }
-  // The partition that the record goes to: the one that is given, or by key. Errors as
+  // The partition for a record that names none: by its key, or in turn. `size` is its encoded one.
+  PartitionId Pick(std::optional<std::string_view> key, size_t size) {
+    return partitioner_->Pick(key, size);
+  }
+  // The partition that the record goes to: the one that is given, or Pick's. Errors as
   // Producer::Send. `on_delivery` is called once for this record if it was taken, and left alone if
   // not. `now` is the caller's, for reading the clock costs as much as taking a small record: many
   // that are sent together share one.
@@ -54,6 +59,9 @@ class ProducerClient : private TopicDriver {
                            DeliveryCallback&& on_delivery = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);
+  // Reports what is decided and not reported yet, now. So that a record that Send has just refused
+  // is not told of before those that were sent earlier: an end of its partition may wait for that.
+  void Report();
   // Reports everything that is unanswered with `status`, now. Nothing can be sent any more.
   void Abandon(const Status& status);
   uint64_t unanswered_records() const { return producer_ ? producer_->unanswered_records() : 0; }

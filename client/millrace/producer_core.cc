@@ -161,16 +161,28 @@ void ProducerCore::Drain() {
     is_drain_posted_ = false;
     std::swap(waiting_, draining_);
   }
+  struct Refused {
+    Delivery delivery;
+    DeliveryCallback on_delivery;
+    size_t size = 0;
+  };
+  std::vector<Refused> refused;
   const MonotonicTime now = runtime_->clock().Now();
-  draining_.TakeAll([this, now](const NewRecord& record, std::optional<PartitionId> partition,
-                                size_t size, DeliveryCallback on_delivery) {
-    const Result<PartitionId> sent =
-        producer_->Send(record, now, partition, std::move(on_delivery));
+  draining_.TakeAll([&](const NewRecord& record, std::optional<PartitionId> partition, size_t size,
+                        DeliveryCallback on_delivery) {
+    const PartitionId to = partition ? *partition : producer_->Pick(record.key, size);
+    const Result<PartitionId> sent = producer_->Send(record, now, to, std::move(on_delivery));
     if (sent.ok()) return;
-    const PartitionId meant = partition.value_or(PartitionId(0));
-    if (on_delivery) on_delivery({.status = sent.status(), .partition = meant.value()});
-    Release(1, size);
+    refused.push_back({.delivery = {.status = sent.status(), .partition = to.value()},
+                       .on_delivery = std::move(on_delivery),
+                       .size = size});
   });
+  if (refused.empty()) return;
+  producer_->Report();  // earlier records of the same partitions
+  for (const Refused& record : refused) {
+    if (record.on_delivery) record.on_delivery(record.delivery);
+    Release(1, record.size);
+  }
 }
 
 Status ProducerCore::Flush(std::chrono::milliseconds timeout) {

@@ -15,6 +15,12 @@ namespace {
 constexpr TopicId kTopic{9};
 constexpr std::chrono::seconds kPatience{20};
 
+std::string Join(const std::vector<Bytes>& pieces) {
+  std::string joined;
+  for (const Bytes& piece : pieces) joined += piece.view();
+  return joined;
+}
+
 }  // namespace
 
 Bytes BatchOf(const std::vector<std::string>& values, BatchCompression compression) {
@@ -28,11 +34,15 @@ struct ScriptedCluster::State {
   explicit State(uint32_t partition_count) : partitions(partition_count) {}
 
   mutable std::mutex mu;
-  std::condition_variable has_sent;
+  std::condition_variable has_changed;
   std::vector<std::vector<v1::FetchedBatch>> partitions;  // guarded by mu
   uint64_t sent_bytes = 0;                                // guarded by mu
+  uint64_t produced = 0;                                  // batches; guarded by mu
   Duration delay{};                                       // guarded by mu
   std::map<std::string, Duration> timeouts;               // by method; guarded by mu
+  // The client's thread's.
+  client::RpcStreamHandler* producer = nullptr;
+  std::vector<uint64_t> unanswered;  // batch_ids
 };
 
 // Sends what its credit allows, a batch a message.
@@ -43,10 +53,8 @@ class ScriptedCluster::FetchStream final : public client::RpcStream {
   ~FetchStream() override { *is_alive_ = false; }
 
   void Write(std::vector<Bytes> pieces) override {
-    std::string bytes;
-    for (const Bytes& piece : pieces) bytes += piece.view();
     v1::FetchRequest request;
-    ASSERT_TRUE(request.ParseFromString(bytes));
+    ASSERT_TRUE(request.ParseFromString(Join(pieces)));
     for (const uint32_t id : request.remove()) readers_.erase(id);
     for (const v1::FetchPartition& added : request.add()) {
       readers_[added.fetch_id()] = {.partition = added.partition(),
@@ -83,7 +91,7 @@ class ScriptedCluster::FetchStream final : public client::RpcStream {
         }
       }
     }
-    state_->has_sent.notify_all();
+    state_->has_changed.notify_all();
     for (const v1::FetchResponse& response : responses) {
       if (!*is_alive_) return;
       handler_->OnMessage(Bytes::Own(response.SerializeAsString()));
@@ -100,7 +108,25 @@ class ScriptedCluster::FetchStream final : public client::RpcStream {
 
 class ScriptedCluster::ProduceStream final : public client::RpcStream {
  public:
-  void Write(std::vector<Bytes>) override {}
+  ProduceStream(std::shared_ptr<State> state, client::RpcStreamHandler* handler)
+      : state_(std::move(state)) {
+    state_->producer = handler;
+  }
+  ~ProduceStream() override { state_->producer = nullptr; }
+
+  void Write(std::vector<Bytes> pieces) override {
+    v1::ProduceRequest request;
+    ASSERT_TRUE(request.ParseFromString(Join(pieces)));
+    const std::lock_guard<std::mutex> lock(state_->mu);
+    for (const v1::ProduceBatch& batch : request.batches()) {
+      state_->unanswered.push_back(batch.batch_id());
+      ++state_->produced;
+    }
+    state_->has_changed.notify_all();
+  }
+
+ private:
+  const std::shared_ptr<State> state_;  // shared with the cluster
 };
 
 class ScriptedCluster::Broker final : public client::Connector {
@@ -124,7 +150,7 @@ class ScriptedCluster::Broker final : public client::Connector {
 
   std::unique_ptr<client::RpcStream> OpenStream(const std::string&, const std::string& method,
                                                 client::RpcStreamHandler* handler) override {
-    if (!method.ends_with("/Fetch")) return std::make_unique<ProduceStream>();
+    if (!method.ends_with("/Fetch")) return std::make_unique<ProduceStream>(state_, handler);
     return std::make_unique<FetchStream>(executor_, state_, handler);
   }
 
@@ -196,7 +222,25 @@ void ScriptedCluster::Store(uint32_t partition, const Bytes& batch, uint32_t rec
 
 bool ScriptedCluster::WaitUntilSent(uint64_t bytes) {
   std::unique_lock<std::mutex> lock(state_->mu);
-  return state_->has_sent.wait_for(lock, kPatience, [&] { return state_->sent_bytes >= bytes; });
+  return state_->has_changed.wait_for(lock, kPatience, [&] { return state_->sent_bytes >= bytes; });
+}
+
+bool ScriptedCluster::WaitUntilProduced(uint64_t batches) {
+  std::unique_lock<std::mutex> lock(state_->mu);
+  return state_->has_changed.wait_for(lock, kPatience, [&] { return state_->produced >= batches; });
+}
+
+void ScriptedCluster::AnswerProduced(const Status& error) {
+  v1::ProduceResponse response;
+  for (const uint64_t id : std::exchange(state_->unanswered, {})) {
+    v1::ProduceResult& result = *response.add_results();
+    result.set_batch_id(id);
+    if (error.ok()) continue;
+    result.mutable_error()->set_code(static_cast<int>(error.code()));
+    result.mutable_error()->set_message(std::string(error.message()));
+    result.mutable_error()->mutable_info()->set_reason(std::string(ReasonName(error.reason())));
+  }
+  state_->producer->OnMessage(Bytes::Own(response.SerializeAsString()));
 }
 
 void ScriptedCluster::DelayAnswers(Duration delay) {

@@ -1,5 +1,5 @@
 // A broker in the test's own process, for the public library's cores: one topic "t" whose batches
-// the test makes, good and bad ones, and whose answers it can hold back or refuse.
+// the test makes, good and bad ones, and whose answers it gives when it likes.
 //
 // Made by the Runtime under test, which owns it and calls it on its thread; what a test calls, any
 // thread.
@@ -41,6 +41,10 @@ class ScriptedCluster {
   void Store(uint32_t partition, const Bytes& batch, uint32_t record_count);
   // Waits until so many bytes of batches were sent in all; false if that takes too long.
   bool WaitUntilSent(uint64_t bytes);
+  // Waits until so many batches were produced in all; false if that takes too long.
+  bool WaitUntilProduced(uint64_t batches);
+  // Answers what was produced: with `error`, or as stored at offset 0. On the client's thread.
+  void AnswerProduced(const Status& error);
   // From now on calls are answered so late.
   void DelayAnswers(Duration delay);
   // The timeout that the last call of a method whose name ends so was made with.

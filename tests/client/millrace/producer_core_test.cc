@@ -1,0 +1,53 @@
+#include "client/millrace/producer_core.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/client/millrace/scripted_broker.h"
+
+namespace millrace::internal {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+
+std::unique_ptr<ProducerCore> Open(const ScriptedCluster& cluster,
+                                   const ProducerOptions& options = {}) {
+  Result<std::unique_ptr<ProducerCore>> core = ProducerCore::Open(cluster.runtime(), "t", options);
+  EXPECT_TRUE(core.ok()) << core.status();
+  return std::move(core).value();
+}
+
+// The topic's end is known, but not yet told, when the second record is to be taken.
+TEST(ProducerCore, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused) {
+  ScriptedCluster cluster(4);
+  const auto producer = Open(cluster);
+  std::vector<std::pair<std::string, uint32_t>> told;  // value, partition
+  const auto send = [&](const std::string& value) {
+    return producer->Send(
+        {.key = "AA", .value = value}, false, [&, value](const Delivery& delivery) {
+          EXPECT_EQ(delivery.status.reason(), Reason::kTopicDeleted) << delivery.status;
+          told.emplace_back(value, delivery.partition);
+        });
+  };
+  ASSERT_TRUE(send("one").ok());
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.runtime()->RunAndWait([&] {
+    ASSERT_TRUE(send("two").ok());
+    cluster.AnswerProduced(NotFound("it is gone", Reason::kTopicDeleted));
+  });
+  ASSERT_TRUE(producer->Flush(10s).ok());
+  constexpr uint32_t kPartitionOfKey = 1;
+  EXPECT_THAT(told,
+              ElementsAre(std::pair("one", kPartitionOfKey), std::pair("two", kPartitionOfKey)));
+  EXPECT_EQ(producer->unanswered_records(), 0u);
+}
+
+}  // namespace
+}  // namespace millrace::internal
