@@ -1,10 +1,10 @@
 #include "broker/service/produce_wire.h"
 
-#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
 #include "broker/service/request_limits.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "proto/record/coded_input.h"
 
 namespace millrace::broker {
 namespace {
@@ -17,26 +17,11 @@ Status Malformed(const char* what) {
                          " cannot be read");
 }
 
-// The bytes of a length-delimited field, as a part of `whole`.
-bool ReadPart(CodedInputStream* in, const Bytes& whole, Bytes* part) {
-  uint32_t size = 0;
-  if (!in->ReadVarint32(&size)) return false;
-  const auto at = static_cast<size_t>(in->CurrentPosition());
-  if (size > whole.size() - at || !in->Skip(static_cast<int>(size))) return false;
-  *part = whole.Slice(at, size);
-  return true;
-}
-
-CodedInputStream Reader(const Bytes& bytes) {
-  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
-                          static_cast<int>(bytes.size()));
-}
-
 Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
   using Field = v1::ProduceBatch;
   ProduceBatchView batch;
   bool has_batch = false;
-  CodedInputStream in = Reader(bytes);
+  CodedInputStream in = CodedInput(bytes);
   while (const uint32_t tag = in.ReadTag()) {
     uint64_t number = 0;
     bool ok = true;
@@ -81,7 +66,7 @@ Result<ProduceRequestView> ParseProduceRequest(const Bytes& message) {
   using Field = v1::ProduceRequest;
   ProduceRequestView request;
   RETURN_IF_ERROR(CheckCount(message, {.number = Field::kBatchesFieldNumber, .name = "batches"}));
-  CodedInputStream in = Reader(message);
+  CodedInputStream in = CodedInput(message);
   while (const uint32_t tag = in.ReadTag()) {
     Bytes part;
     switch (tag) {

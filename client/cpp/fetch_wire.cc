@@ -2,11 +2,11 @@
 
 #include <utility>
 
-#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
 #include "client/cpp/error.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "proto/record/coded_input.h"
 
 namespace millrace::client {
 namespace {
@@ -26,24 +26,9 @@ constexpr uint32_t Fixed32(int field) {
 
 Status Malformed() { return InvalidArgument("the message is not a FetchResponse"); }
 
-// The bytes of a length-delimited field, as a part of `whole`.
-bool ReadPart(CodedInputStream* in, const Bytes& whole, Bytes* part) {
-  uint32_t size = 0;
-  if (!in->ReadVarint32(&size)) return false;
-  const auto at = static_cast<size_t>(in->CurrentPosition());
-  if (size > whole.size() - at || !in->Skip(static_cast<int>(size))) return false;
-  *part = whole.Slice(at, size);
-  return true;
-}
-
-CodedInputStream Reader(const Bytes& bytes) {
-  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
-                          static_cast<int>(bytes.size()));
-}
-
 bool ParseBatch(const Bytes& bytes, FetchedBatchView* batch) {
   using Field = v1::FetchedBatch;
-  CodedInputStream in = Reader(bytes);
+  CodedInputStream in = CodedInput(bytes);
   while (const uint32_t tag = in.ReadTag()) {
     uint64_t number = 0;
     bool ok = true;
@@ -119,7 +104,7 @@ bool ReadPartitionField(CodedInputStream* in, uint32_t tag, const Bytes& bytes,
 }
 
 bool ParsePartition(const Bytes& bytes, FetchedPartitionView* partition) {
-  CodedInputStream in = Reader(bytes);
+  CodedInputStream in = CodedInput(bytes);
   while (true) {
     const int begin = in.CurrentPosition();
     const uint32_t tag = in.ReadTag();
@@ -135,7 +120,7 @@ bool ParsePartition(const Bytes& bytes, FetchedPartitionView* partition) {
 
 Result<std::vector<FetchedPartitionView>> ParseFetchResponse(const Bytes& message) {
   std::vector<FetchedPartitionView> partitions;
-  CodedInputStream in = Reader(message);
+  CodedInputStream in = CodedInput(message);
   while (const uint32_t tag = in.ReadTag()) {
     Bytes part;
     if (tag == Delimited(v1::FetchResponse::kPartitionsFieldNumber)) {

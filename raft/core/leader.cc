@@ -131,6 +131,14 @@ void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> en
                             .entries = std::move(entries)});
 }
 
+// Null if this is no leader, or `peer` no member.
+Raft::Progress* Raft::ProgressOf(const Voter& peer) {
+  Leader* leader = leader_state();
+  if (leader == nullptr) return nullptr;
+  const auto found = leader->progress.find(peer);
+  return found == leader->progress.end() ? nullptr : &found->second;
+}
+
 void Raft::BecomeProbe(Progress* progress) {
   progress->state = Progress::kProbe;
   progress->next = progress->match + 1;
@@ -141,11 +149,9 @@ void Raft::BecomeProbe(Progress* progress) {
 }
 
 void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries) {
-  Leader* leader = leader_state();
-  if (leader == nullptr) return;
-  auto found = leader->progress.find(peer);
-  if (found == leader->progress.end() || !found->second.is_reading) return;
-  Progress& progress = found->second;
+  Progress* known = ProgressOf(peer);
+  if (known == nullptr || !known->is_reading) return;
+  Progress& progress = *known;
   progress.is_reading = false;
   const bool is_wanted = progress.next == first_index &&
                          !(progress.state == Progress::kProbe && progress.is_probe_sent);
@@ -172,11 +178,9 @@ void Raft::Acknowledge(Progress* progress, LogIndex index) {
 }
 
 void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
-  Leader* leader = leader_state();
-  if (leader == nullptr) return;
-  auto found = leader->progress.find(from);
-  if (found == leader->progress.end()) return;
-  Progress& progress = found->second;
+  Progress* known = ProgressOf(from);
+  if (known == nullptr) return;
+  Progress& progress = *known;
   progress.silent_ticks = 0;
   if (reply.success) {
     if (reply.index > log_.last_index()) return;
@@ -199,11 +203,9 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
 }
 
 void Raft::OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply) {
-  Leader* leader = leader_state();
-  if (leader == nullptr) return;
-  auto found = leader->progress.find(from);
-  if (found == leader->progress.end()) return;
-  Progress& progress = found->second;
+  Progress* known = ProgressOf(from);
+  if (known == nullptr) return;
+  Progress& progress = *known;
   progress.silent_ticks = 0;
   progress.read_round = std::max(progress.read_round, reply.read_round);
   // A probe with entries is under way until TickLeader gives it up.

@@ -267,6 +267,7 @@ class Raft {
   void SendHeartbeat(const Voter& to, const Progress& progress);
   void SendEntries(const Voter& to, Progress* progress);
   void SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries);
+  Progress* ProgressOf(const Voter& peer);
   void BecomeProbe(Progress* progress);
   void OnAppendReply(const Voter& from, const AppendReply& reply);
   void OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply);

@@ -18,6 +18,8 @@ READY_SECONDS_MAX = 20
 STEP_SECONDS_MAX = 240
 sys.path[:0] = [str(ROOT / "proto"), str(ROOT / "deploy")]
 
+from public_api import load_api  # noqa: E402
+
 
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -99,15 +101,7 @@ def server(binary, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def api():
-    """Messages and stubs of every public .proto file, under one name."""
-    names = {}
-    for service in ("admin", "metadata", "producer", "consumer"):
-        messages, stubs = grpc.protos_and_services(f"millrace/v1/{service}_service.proto")
-        names.update(vars(messages))
-        names.update(vars(stubs))
-    for other in ("record", "error"):
-        names.update(vars(grpc.protos(f"millrace/v1/{other}.proto")))
-    return types.SimpleNamespace(**names)
+    return load_api()
 
 
 @pytest.fixture()

@@ -4,30 +4,18 @@ import pathlib
 import shutil
 import sys
 import time
-import types
 
 import grpc
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "deploy"), str(ROOT / "proto")]
+sys.path[:0] = [str(ROOT / "deploy"), str(ROOT / "proto"), str(ROOT / "tests" / "clients")]
 
 from local_cluster import LocalCluster, default_binary  # noqa: E402
+from public_api import load_api  # noqa: E402
 
 MIB = 1 << 20
 SECONDS_MAX = 10
-
-
-def load_api():
-    """Messages and stubs of every public .proto file, under one name."""
-    names = {}
-    for service in ("admin", "metadata", "producer", "consumer"):
-        messages, stubs = grpc.protos_and_services(f"millrace/v1/{service}_service.proto")
-        names.update(vars(messages))
-        names.update(vars(stubs))
-    for other in ("record", "error"):
-        names.update(vars(grpc.protos(f"millrace/v1/{other}.proto")))
-    return types.SimpleNamespace(**names)
 
 
 @dataclasses.dataclass
