@@ -286,19 +286,26 @@ void JournalLogStore::WatchDisk() {
         files->FreeBytes([this, shard, alive](Result<uint64_t> free) {
           shard->Post([this, alive, free = std::move(free)] {
             if (!*alive) return;
-            const bool is_full = free.ok() && *free < options_.free_bytes_min;
-            LOG_IF(WARNING, is_full != is_disk_full_)
-                << (is_full ? "the disk is nearly full, refusing to produce"
-                            : "the disk has room again")
-                << " free_bytes=" << *free;
-            MILLRACE_SOMETIMES_IF("a full disk had room again", is_disk_full_ && !is_full);
-            is_disk_full_ = is_full;
+            OnFreeBytes(free);
             disk_timer_ = environment_.shard.RunAfter(options_.free_bytes_interval, [this, alive] {
               if (*alive) WatchDisk();
             });
           });
         });
       });
+}
+
+void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {
+  if (!free.ok()) {
+    LOG(WARNING) << "cannot tell how much room the disk has: " << free.status();
+    return;  // it is as full as it was
+  }
+  const bool is_full = *free < options_.free_bytes_min;
+  LOG_IF(WARNING, is_full != is_disk_full_)
+      << (is_full ? "the disk is nearly full, refusing to produce" : "the disk has room again")
+      << " free_bytes=" << *free;
+  MILLRACE_SOMETIMES_IF("a full disk had room again", is_disk_full_ && !is_full);
+  is_disk_full_ = is_full;
 }
 
 void JournalLogStore::Open(const LogStoreOptions& options, const Environment& environment,

@@ -115,6 +115,7 @@ class JournalLogStore final : public raft::LogStore {
   void SyncIdleGroups();
   void OnPinned(const std::vector<RaftGroupId>& groups);
   void WatchDisk();
+  void OnFreeBytes(const Result<uint64_t>& free);
   void SegmentFault(RaftGroupId id, const Status& status);
   // Runs `work` on the segment executor.
   template <typename Work>
