@@ -13,8 +13,9 @@
 namespace millrace::raft::core {
 namespace {
 
-// Of doublings of the election timeout, in waiting for an answer.
-constexpr uint32_t kLostWindowsMax = 7;
+// Of doublings of the election timeout, in waiting for an answer: 5 s by default. A follower whose
+// journal is full drops entries, and is not to wait much longer than that itself.
+constexpr uint32_t kLostWindowsMax = 4;
 
 }  // namespace
 
