@@ -39,6 +39,11 @@ void Raft::OnAppendRequest(const Voter& from, AppendRequest request) {
   election_elapsed_ = 0;
   if (!IsWellFormed(request)) return;
   const std::optional<Term> term_before = log_.TermAt(request.prev_index);
+  if (request.prev_index <= commit_index_ &&
+      term_before.value_or(request.prev_term) != request.prev_term) {
+    return Fail(DataLoss("the leader has another entry at the committed index " +
+                         std::to_string(request.prev_index.value())));
+  }
   const bool matches =
       request.prev_index <= commit_index_ || term_before == request.prev_term ||
       (MILLRACE_MUTANT(kSkipsLogMatching) && request.prev_index <= log_.last_index());

@@ -10,6 +10,13 @@
 #include "raft/core/quorum.h"
 
 namespace millrace::raft::core {
+namespace {
+
+// More elections than a group holds while one replica is away: a message so far ahead is no
+// replica's, and a few of them would leave no terms to elect in.
+constexpr uint64_t kTermJumpMax = uint64_t{1} << 32;
+
+}  // namespace
 
 Term TermOf(const Message& message) {
   return std::visit([](const auto& kind) { return kind.term; }, message);
@@ -56,6 +63,9 @@ bool Raft::has_committed_in_term() const { return log_.TermAt(commit_index_) == 
 void Raft::Step(const Voter& from, Message message) {
   if (!fault_.ok() || from == options_.self) return;
   const Term their_term = TermOf(message);
+  if (their_term.value() > term().value() && their_term.value() - term().value() > kTermJumpMax) {
+    return;
+  }
   if (their_term > term()) {
     StepNewerTerm(from, message);
   } else if (their_term < term()) {
