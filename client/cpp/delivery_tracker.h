@@ -20,6 +20,9 @@ namespace millrace::client {
 
 class DeliveryTracker {
  public:
+  // What a record with a callback takes, beside what that captures.
+  static constexpr size_t record_bytes() { return sizeof(Waiting); }
+
   explicit DeliveryTracker(uint32_t partition_count) : partitions_(partition_count) {}
 
   // A record was taken; `on_delivery` may be empty.

@@ -33,7 +33,8 @@ struct ProducerOptions {
   // How long a record waits for others to share its batch while an earlier one is on its way; one
   // that finds the partition idle never waits. 0 and up.
   std::chrono::milliseconds linger{5};
-  // Of records that are not answered; at least twice batch_bytes_max.
+  // Of records that are not answered, each its encoded size and 128 bytes for keeping track of it,
+  // but not what its callback captures; at least twice batch_bytes_max.
   size_t memory_bytes_max = size_t{32} << 20;
   // How long Send waits for room when that is full. 0 and up.
   std::chrono::milliseconds send_timeout{60'000};

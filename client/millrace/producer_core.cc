@@ -125,7 +125,7 @@ Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback 
     RETURN_IF_ERROR(WaitForRoom(size, may_wait, &lock));
     waiting_.Push(view, record.partition, size, std::move(on_delivery));
     ++unanswered_records_;
-    unanswered_bytes_ += size;
+    unanswered_bytes_ += MemoryOf(1, size);
     if (std::exchange(is_drain_posted_, true)) return {};
   }
   runtime_->Post([this, alive = is_alive_] {
@@ -135,7 +135,9 @@ Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback 
 }
 
 Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
-  const auto has_room = [&] { return unanswered_bytes_ + size <= options_.memory_bytes_max; };
+  const auto has_room = [&] {
+    return unanswered_bytes_ + MemoryOf(1, size) <= options_.memory_bytes_max;
+  };
   if (has_room()) return {};
   // The client's thread would wait for itself.
   const bool waits = may_wait && !runtime_->IsLoopThread();
@@ -148,9 +150,9 @@ void ProducerCore::Release(uint64_t records, size_t bytes) {
   {
     const std::lock_guard<std::mutex> lock(mu_);
     CHECK_GE(unanswered_records_, records);
-    CHECK_GE(unanswered_bytes_, bytes);
+    CHECK_GE(unanswered_bytes_, MemoryOf(records, bytes));
     unanswered_records_ -= records;
-    unanswered_bytes_ -= bytes;
+    unanswered_bytes_ -= MemoryOf(records, bytes);
   }
   room_.notify_all();
 }

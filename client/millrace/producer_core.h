@@ -1,6 +1,6 @@
-// What is behind the public Producer: a queue that many threads fill, bounded by the bytes of all
-// records that are not answered, and the ProducerClient that the client's thread drains it into.
-// Not installed.
+// What is behind the public Producer: a queue that many threads fill, bounded by the memory of
+// all records that are not answered, and the ProducerClient that the client's thread drains it
+// into. Not installed.
 //
 // Owned by Producer. Made and destroyed outside of the client's thread.
 //
@@ -25,6 +25,12 @@ namespace millrace::internal {
 
 class ProducerCore {
  public:
+  // What a record that is not answered takes beside its encoded bytes: its place in the queue, and
+  // then in the DeliveryTracker.
+  static constexpr size_t kRecordOverheadBytes = 128;
+  static_assert(RecordQueue::record_bytes() + client::DeliveryTracker::record_bytes() <=
+                kRecordOverheadBytes);
+
   static Result<std::unique_ptr<ProducerCore>> Open(std::shared_ptr<Runtime> runtime,
                                                     const std::string& topic,
                                                     const ProducerOptions& options);
@@ -42,6 +48,10 @@ class ProducerCore {
                const ProducerOptions& options);
 
   Status Check(const Record& record, size_t size) const;
+  // Of encoded records.
+  static size_t MemoryOf(uint64_t records, size_t bytes) {
+    return bytes + records * kRecordOverheadBytes;
+  }
   // With mu_ held through `lock`.
   Status WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock);
   void Release(uint64_t records, size_t bytes);

@@ -24,6 +24,9 @@ namespace millrace::internal {
 
 class RecordQueue {
  public:
+  // What a record takes beside its bytes.
+  static constexpr size_t record_bytes() { return sizeof(Item); }
+
   bool empty() const { return items_.empty(); }
 
   void Push(const NewRecord& record, std::optional<uint32_t> partition, size_t size,

@@ -49,5 +49,30 @@ TEST(ProducerCore, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused
   EXPECT_EQ(producer->unanswered_records(), 0u);
 }
 
+TEST(ProducerCore, SmallRecords_CountWithWhatKeepsTrackOfThem) {
+  ScriptedCluster cluster(1);
+  constexpr size_t kMemory = size_t{1} << 20;
+  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10, .memory_bytes_max = kMemory});
+  size_t taken = 0;
+  while (producer->Send({}, false, [](const Delivery&) {}).ok()) ++taken;
+  EXPECT_GT(taken, 0u);
+  EXPECT_LE(taken, kMemory / ProducerCore::kRecordOverheadBytes);
+}
+
+TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
+  ScriptedCluster cluster(1);
+  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10, .memory_bytes_max = 2 << 10});
+  size_t taken = 0;
+  while (producer->Send({.value = "x"}, false, {}).ok()) ++taken;
+  EXPECT_GT(taken, 0u);
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.runtime()->RunAndWait(
+      [&] { cluster.AnswerProduced(NotFound("", Reason::kTopicDeleted)); });
+  ASSERT_TRUE(producer->Flush(10s).ok());
+  EXPECT_EQ(producer->unanswered_records(), 0u);
+  for (size_t i = 0; i < taken; ++i) ASSERT_TRUE(producer->Send({.value = "x"}, false, {}).ok());
+  ASSERT_TRUE(producer->Flush(10s).ok());
+}
+
 }  // namespace
 }  // namespace millrace::internal
