@@ -50,7 +50,8 @@ Result<TopicDescription> Admin::CreateTopic(const TopicSpec& topic,
   for (const auto& [key, value] : topic.settings) (*request.mutable_settings())[key] = value;
   ASSIGN_OR_RETURN(const v1::CreateTopicResponse response,
                    runtime_->Await<v1::CreateTopicResponse>([&](auto done) {
-                     runtime_->client().CreateTopic(request, timeout, std::move(done));
+                     runtime_->client().CreateTopic(request, internal::Bounded(timeout),
+                                                    std::move(done));
                    }));
   return Describe(response.topic());
 }
@@ -60,7 +61,8 @@ Result<uint64_t> Admin::DeleteTopic(const std::string& name, std::chrono::millis
   request.set_name(name);
   ASSIGN_OR_RETURN(const v1::DeleteTopicResponse response,
                    runtime_->Await<v1::DeleteTopicResponse>([&](auto done) {
-                     runtime_->client().DeleteTopic(request, timeout, std::move(done));
+                     runtime_->client().DeleteTopic(request, internal::Bounded(timeout),
+                                                    std::move(done));
                    }));
   return response.topic_id();
 }
@@ -68,7 +70,8 @@ Result<uint64_t> Admin::DeleteTopic(const std::string& name, std::chrono::millis
 Result<std::vector<TopicDescription>> Admin::ListTopics(std::chrono::milliseconds timeout) {
   ASSIGN_OR_RETURN(const v1::DescribeTopicsResponse response,
                    runtime_->Await<v1::DescribeTopicsResponse>([&](auto done) {
-                     runtime_->client().DescribeTopics({}, timeout, std::move(done));
+                     runtime_->client().DescribeTopics({}, internal::Bounded(timeout),
+                                                       std::move(done));
                    }));
   std::vector<TopicDescription> topics;
   for (const v1::Topic& topic : response.topics()) topics.push_back(Describe(topic));
@@ -81,7 +84,8 @@ Result<TopicDescription> Admin::DescribeTopic(const std::string& name,
   request.add_names(name);
   ASSIGN_OR_RETURN(const v1::DescribeTopicsResponse response,
                    runtime_->Await<v1::DescribeTopicsResponse>([&](auto done) {
-                     runtime_->client().DescribeTopics(request, timeout, std::move(done));
+                     runtime_->client().DescribeTopics(request, internal::Bounded(timeout),
+                                                       std::move(done));
                    }));
   if (response.topics_size() != 1) return Internal("the broker's answer has not the one topic");
   return Describe(response.topics(0));
@@ -90,7 +94,8 @@ Result<TopicDescription> Admin::DescribeTopic(const std::string& name,
 Result<ClusterDescription> Admin::DescribeCluster(std::chrono::milliseconds timeout) {
   ASSIGN_OR_RETURN(const v1::DescribeClusterResponse response,
                    runtime_->Await<v1::DescribeClusterResponse>([&](auto done) {
-                     runtime_->client().DescribeCluster(timeout, std::move(done));
+                     runtime_->client().DescribeCluster(internal::Bounded(timeout),
+                                                        std::move(done));
                    }));
   ClusterDescription cluster{.name = response.cluster_name(),
                              .uuid = response.cluster_uuid(),
@@ -116,7 +121,8 @@ Result<std::vector<OffsetRange>> Admin::ListOffsets(const std::string& topic,
   if (timestamp_ms) request.set_timestamp_ms(*timestamp_ms);
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListOffsets(request, timeout, std::move(done));
+                     runtime_->client().ListOffsets(request, internal::Bounded(timeout),
+                                                    std::move(done));
                    }));
   std::vector<OffsetRange> ranges;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
@@ -128,7 +134,7 @@ Result<std::vector<OffsetRange>> Admin::ListOffsets(const std::string& topic,
 Result<ServerInfo> Admin::GetServerInfo(std::chrono::milliseconds timeout) {
   ASSIGN_OR_RETURN(const v1::GetServerInfoResponse response,
                    runtime_->Await<v1::GetServerInfoResponse>([&](auto done) {
-                     runtime_->client().GetServerInfo(timeout, std::move(done));
+                     runtime_->client().GetServerInfo(internal::Bounded(timeout), std::move(done));
                    }));
   return ServerInfo{.version = response.version(),
                     .broker_id = response.broker_id(),

@@ -6,6 +6,8 @@
 // wait fail there with FAILED_PRECONDITION. What was made from a client keeps what it needs alive:
 // the order of destruction does not matter, only that nothing is destroyed in a callback.
 //
+// A timeout may be milliseconds::max(): more than a year is a year.
+//
 // No exceptions: errors are Status values (millrace/status.h), retried inside where a retry may
 // help.
 //

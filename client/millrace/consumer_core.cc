@@ -70,7 +70,8 @@ Result<std::unique_ptr<ConsumerCore>> ConsumerCore::Open(std::shared_ptr<Runtime
   RETURN_IF_ERROR(core->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
                         core->consumer_->Open(
-                            options.open_timeout, [done = std::move(done)](Status status) mutable {
+                            Bounded(options.open_timeout),
+                            [done = std::move(done)](Status status) mutable {
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
@@ -125,7 +126,7 @@ Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(const std::vector<uint
   for (const uint32_t partition : partitions) request.add_partitions(partition);
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListAllOffsets(request, options_.open_timeout,
+                     runtime_->client().ListAllOffsets(request, Bounded(options_.open_timeout),
                                                        std::move(done));
                    }));
   std::map<uint32_t, Offset> ends;
@@ -191,7 +192,7 @@ std::optional<client::FetchedChunk> ConsumerCore::Take(Duration timeout, bool ma
 
 Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
-  const MonotonicTime deadline = runtime_->clock().Now() + timeout;
+  const MonotonicTime deadline = runtime_->clock().Now() + Bounded(timeout);
   Records records;
   size_t opened_bytes = 0;
   bool has_ended = false;  // what was taken was the last

@@ -33,10 +33,10 @@ client::ProducerOptions CoreOptions(const ProducerOptions& options) {
   client::ProducerOptions core;
   core.batch_bytes_max = options.batch_bytes_max;
   core.record_bytes_max = options.batch_bytes_max;
-  core.linger = options.linger;
+  core.linger = Bounded(options.linger);
   // What is counted here is never more than what ProducerCore counts.
   core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes_max;
-  core.delivery_timeout = options.delivery_timeout;
+  core.delivery_timeout = Bounded(options.delivery_timeout);
   core.compression = ToBatchCompression(options.compression);
   return core;
 }
@@ -61,7 +61,8 @@ Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime
   RETURN_IF_ERROR(core->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
                         core->producer_->Open(
-                            options.open_timeout, [done = std::move(done)](Status status) mutable {
+                            Bounded(options.open_timeout),
+                            [done = std::move(done)](Status status) mutable {
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
@@ -141,7 +142,7 @@ Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<st
   if (has_room()) return {};
   // The client's thread would wait for itself.
   const bool waits = may_wait && !runtime_->IsLoopThread();
-  if (waits && room_.wait_for(*lock, options_.send_timeout, has_room)) return {};
+  if (waits && room_.wait_for(*lock, Bounded(options_.send_timeout), has_room)) return {};
   return ResourceExhausted("the producer's memory is full of " +
                            std::to_string(unanswered_records_) + " unanswered records");
 }
@@ -196,7 +197,7 @@ Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
     Drain();
     producer_->Flush([flushed] { flushed->set_value(); });
   });
-  if (result.wait_for(timeout) == std::future_status::ready) return {};
+  if (result.wait_for(Bounded(timeout)) == std::future_status::ready) return {};
   return DeadlineExceeded(std::to_string(unanswered_records()) + " records are not answered yet");
 }
 

@@ -8,6 +8,8 @@
 //       [&](auto done) { runtime.client().GetServerInfo(timeout, std::move(done)); });
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <functional>
 #include <future>
 #include <memory>
@@ -66,5 +68,12 @@ class Runtime {
 
 // What operations without a value answer with in Await.
 struct Done {};
+
+// A timeout as a program gives it, which may be milliseconds::max() for "for ever": a year at most,
+// so that nothing overflows that is reckoned with it.
+inline Duration Bounded(std::chrono::milliseconds timeout) {
+  constexpr std::chrono::milliseconds kMax = std::chrono::hours(365 * 24);
+  return std::clamp(timeout, std::chrono::milliseconds(0), kMax);
+}
 
 }  // namespace millrace::internal

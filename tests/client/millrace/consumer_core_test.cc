@@ -128,5 +128,15 @@ TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsDataLoss) {
   EXPECT_EQ(records.status().code(), Code::kDataLoss) << records.status();
 }
 
+TEST(ConsumerCore, TimeoutsForEver_Wait) {
+  ScriptedCluster cluster(1);
+  constexpr auto kForEver = std::chrono::milliseconds::max();
+  const auto consumer = Open(cluster, {.open_timeout = kForEver});
+  cluster.Later(20ms, [&] { cluster.Store(0, BatchOf({"a"}), 1); });
+  const Result<Records> records = consumer->Poll(kForEver);
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ(records->size(), 1u);
+}
+
 }  // namespace
 }  // namespace millrace::internal

@@ -333,6 +333,21 @@ TEST_F(LibraryTest, Assign_AddsAPartitionOnce) {
   EXPECT_EQ(consumer->Assign(3, millrace::Position::Earliest()).code(), millrace::Code::kNotFound);
 }
 
+TEST_F(LibraryTest, ATimeoutForEver_IsOneThatDoesNotEnd) {
+  constexpr auto kForEver = std::chrono::milliseconds::max();
+  ASSERT_OK(millrace::Client::Connect(
+                {.bootstrap = std::getenv("MILLRACE_BOOTSTRAP"), .connect_timeout = kForEver})
+                .status());
+  ASSERT_OK(client_->admin()
+                .CreateTopic({.name = topic_ + "2", .partition_count = 1}, kForEver)
+                .status());
+  ASSERT_OK(client_->admin().ListOffsets(topic_ + "2", {}, kForEver).status());
+  ASSERT_OK(client_->admin().DeleteTopic(topic_ + "2", kForEver).status());
+  ASSERT_OK(client_->admin().ListTopics(kForEver).status());
+  ASSERT_OK(client_->admin().DescribeTopic(topic_, kForEver).status());
+  ASSERT_OK(client_->admin().DescribeCluster(kForEver).status());
+}
+
 TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
   Fill(7, 5000);
   const auto topic = client_->admin().DescribeTopic(topic_);

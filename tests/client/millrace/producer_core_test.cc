@@ -74,5 +74,23 @@ TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
   ASSERT_TRUE(producer->Flush(10s).ok());
 }
 
+TEST(ProducerCore, TimeoutsForEver_Wait) {
+  ScriptedCluster cluster(1);
+  constexpr auto kForEver = std::chrono::milliseconds::max();
+  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10,
+                                       .memory_bytes_max = 2 << 10,
+                                       .send_timeout = kForEver,
+                                       .delivery_timeout = kForEver,
+                                       .open_timeout = kForEver});
+  const auto check = [](const Delivery& delivery) { EXPECT_TRUE(delivery.status.ok()); };
+  while (producer->Send({.value = "x"}, false, check).ok()) continue;
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.Later(20ms, [&] { cluster.AnswerProduced({}); });
+  EXPECT_TRUE(producer->Send({.value = "x"}, true, check).ok()) << "there is room after a while";
+  ASSERT_TRUE(cluster.WaitUntilProduced(2));
+  cluster.AnswerAllFromNowOn();
+  EXPECT_TRUE(producer->Flush(kForEver).ok());
+}
+
 }  // namespace
 }  // namespace millrace::internal

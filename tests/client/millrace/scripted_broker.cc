@@ -43,14 +43,30 @@ struct ScriptedCluster::State {
   // The client's thread's.
   client::RpcStreamHandler* producer = nullptr;
   std::vector<uint64_t> unanswered;  // batch_ids
+  bool answers_at_once = false;
+  std::vector<FetchStream*> readers;
+
+  void Answer(const Status& error);
 };
 
 // Sends what its credit allows, a batch a message.
 class ScriptedCluster::FetchStream final : public client::RpcStream {
  public:
   FetchStream(Executor& executor, std::shared_ptr<State> state, client::RpcStreamHandler* handler)
-      : executor_(executor), state_(std::move(state)), handler_(handler) {}
-  ~FetchStream() override { *is_alive_ = false; }
+      : executor_(executor), state_(std::move(state)), handler_(handler) {
+    state_->readers.push_back(this);
+  }
+  ~FetchStream() override {
+    std::erase(state_->readers, this);
+    *is_alive_ = false;
+  }
+
+  // What there is goes out, soon.
+  void PostServe() {
+    executor_.Post([this, alive = is_alive_] {
+      if (*alive) Serve();
+    });
+  }
 
   void Write(std::vector<Bytes> pieces) override {
     v1::FetchRequest request;
@@ -61,9 +77,7 @@ class ScriptedCluster::FetchStream final : public client::RpcStream {
                                     .next_offset = added.position().offset()};
     }
     credit_ += static_cast<int64_t>(request.credit_bytes());
-    executor_.Post([this, alive = is_alive_] {
-      if (*alive) Serve();
-    });
+    PostServe();
   }
 
  private:
@@ -108,8 +122,8 @@ class ScriptedCluster::FetchStream final : public client::RpcStream {
 
 class ScriptedCluster::ProduceStream final : public client::RpcStream {
  public:
-  ProduceStream(std::shared_ptr<State> state, client::RpcStreamHandler* handler)
-      : state_(std::move(state)) {
+  ProduceStream(Executor& executor, std::shared_ptr<State> state, client::RpcStreamHandler* handler)
+      : executor_(executor), state_(std::move(state)) {
     state_->producer = handler;
   }
   ~ProduceStream() override { state_->producer = nullptr; }
@@ -117,15 +131,20 @@ class ScriptedCluster::ProduceStream final : public client::RpcStream {
   void Write(std::vector<Bytes> pieces) override {
     v1::ProduceRequest request;
     ASSERT_TRUE(request.ParseFromString(Join(pieces)));
-    const std::lock_guard<std::mutex> lock(state_->mu);
+    {
+      const std::lock_guard<std::mutex> lock(state_->mu);
+      state_->produced += static_cast<uint64_t>(request.batches_size());
+    }
     for (const v1::ProduceBatch& batch : request.batches()) {
       state_->unanswered.push_back(batch.batch_id());
-      ++state_->produced;
     }
     state_->has_changed.notify_all();
+    if (!state_->answers_at_once) return;
+    executor_.Post([state = state_] { state->Answer({}); });
   }
 
  private:
+  Executor& executor_;
   const std::shared_ptr<State> state_;  // shared with the cluster
 };
 
@@ -150,7 +169,8 @@ class ScriptedCluster::Broker final : public client::Connector {
 
   std::unique_ptr<client::RpcStream> OpenStream(const std::string&, const std::string& method,
                                                 client::RpcStreamHandler* handler) override {
-    if (!method.ends_with("/Fetch")) return std::make_unique<ProduceStream>(state_, handler);
+    if (!method.ends_with("/Fetch"))
+      return std::make_unique<ProduceStream>(executor_, state_, handler);
     return std::make_unique<FetchStream>(executor_, state_, handler);
   }
 
@@ -208,6 +228,13 @@ ScriptedCluster::ScriptedCluster(uint32_t partition_count)
 ScriptedCluster::~ScriptedCluster() = default;
 
 void ScriptedCluster::Store(uint32_t partition, const Bytes& batch, uint32_t record_count) {
+  Append(partition, batch, record_count);
+  runtime_->Post([state = state_] {
+    for (FetchStream* reader : state->readers) reader->PostServe();
+  });
+}
+
+void ScriptedCluster::Append(uint32_t partition, const Bytes& batch, uint32_t record_count) {
   const std::lock_guard<std::mutex> lock(state_->mu);
   std::vector<v1::FetchedBatch>& batches = state_->partitions.at(partition);
   const int64_t end =
@@ -230,9 +257,10 @@ bool ScriptedCluster::WaitUntilProduced(uint64_t batches) {
   return state_->has_changed.wait_for(lock, kPatience, [&] { return state_->produced >= batches; });
 }
 
-void ScriptedCluster::AnswerProduced(const Status& error) {
+void ScriptedCluster::State::Answer(const Status& error) {
+  if (producer == nullptr || unanswered.empty()) return;
   v1::ProduceResponse response;
-  for (const uint64_t id : std::exchange(state_->unanswered, {})) {
+  for (const uint64_t id : std::exchange(unanswered, {})) {
     v1::ProduceResult& result = *response.add_results();
     result.set_batch_id(id);
     if (error.ok()) continue;
@@ -240,7 +268,20 @@ void ScriptedCluster::AnswerProduced(const Status& error) {
     result.mutable_error()->set_message(std::string(error.message()));
     result.mutable_error()->mutable_info()->set_reason(std::string(ReasonName(error.reason())));
   }
-  state_->producer->OnMessage(Bytes::Own(response.SerializeAsString()));
+  producer->OnMessage(Bytes::Own(response.SerializeAsString()));
+}
+
+void ScriptedCluster::AnswerProduced(const Status& error) { state_->Answer(error); }
+
+void ScriptedCluster::AnswerAllFromNowOn() {
+  runtime_->RunAndWait([this] {
+    state_->answers_at_once = true;
+    state_->Answer({});
+  });
+}
+
+void ScriptedCluster::Later(Duration delay, Task task) {
+  runtime_->RunAndWait([&] { runtime_->client().executor().RunAfter(delay, std::move(task)); });
 }
 
 void ScriptedCluster::DelayAnswers(Duration delay) {

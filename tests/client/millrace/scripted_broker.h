@@ -37,7 +37,10 @@ class ScriptedCluster {
 
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
 
-  // The partition's next batch; readers who wait there do not hear of it.
+  // Runs `task` on the client's thread after that time.
+  void Later(Duration delay, Task task);
+
+  // The partition's next batch.
   void Store(uint32_t partition, const Bytes& batch, uint32_t record_count);
   // Waits until so many bytes of batches were sent in all; false if that takes too long.
   bool WaitUntilSent(uint64_t bytes);
@@ -45,6 +48,8 @@ class ScriptedCluster {
   bool WaitUntilProduced(uint64_t batches);
   // Answers what was produced: with `error`, or as stored at offset 0. On the client's thread.
   void AnswerProduced(const Status& error);
+  // From now on all is stored and answered as it comes.
+  void AnswerAllFromNowOn();
   // From now on calls are answered so late.
   void DelayAnswers(Duration delay);
   // The timeout that the last call of a method whose name ends so was made with.
@@ -55,6 +60,8 @@ class ScriptedCluster {
   class FetchStream;
   class ProduceStream;
   struct State;
+
+  void Append(uint32_t partition, const Bytes& batch, uint32_t record_count);
 
   const std::shared_ptr<State> state_;  // shared with the broker and its streams
   std::shared_ptr<Runtime> runtime_;    // shared with the cores
