@@ -1,5 +1,6 @@
 #include "client/cpp/producer_client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -21,9 +22,11 @@ ProducerClient::ProducerClient(Client& client, std::string topic, const Producer
       callbacks_(std::move(callbacks)) {}
 
 void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
-  FindTopic(timeout, [this, timeout, done = std::move(done)](Status status) mutable {
+  const MonotonicTime deadline = client().clock().Now() + timeout;
+  FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
     if (!status.ok()) return done(std::move(status));
-    client().InitProducer({}, timeout,
+    const Duration left = std::max(deadline - client().clock().Now(), Duration(0));
+    client().InitProducer({}, left,
                           [this, done = std::move(done),
                            alive = is_alive()](Result<v1::InitProducerResponse> response) mutable {
                             if (!*alive) return;

@@ -18,7 +18,7 @@ std::optional<int64_t> Consumer::position(uint32_t partition) const {
 }
 
 Status Consumer::Assign(uint32_t partition, const Position& start) {
-  return core_->Assign({partition}, start);
+  return core_->Assign(partition, start);
 }
 
 Status Consumer::Seek(uint32_t partition, const Position& position) {

@@ -67,6 +67,7 @@ Result<std::unique_ptr<ConsumerCore>> ConsumerCore::Open(std::shared_ptr<Runtime
   RETURN_IF_ERROR(Validate(options));
   if (runtime->IsLoopThread()) return Runtime::WouldBlock();
   std::unique_ptr<ConsumerCore> core(new ConsumerCore(std::move(runtime), topic, options));
+  const MonotonicTime deadline = core->OpenDeadline();
   RETURN_IF_ERROR(core->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
                         core->consumer_->Open(
@@ -79,7 +80,7 @@ Result<std::unique_ptr<ConsumerCore>> ConsumerCore::Open(std::shared_ptr<Runtime
   core->partition_count_ = core->consumer_->partition_count();
   std::vector<uint32_t> all(core->partition_count_);
   std::iota(all.begin(), all.end(), 0);
-  RETURN_IF_ERROR(core->Assign(options.partitions.value_or(all), options.start));
+  RETURN_IF_ERROR(core->AssignUntil(deadline, options.partitions.value_or(all), options.start));
   return core;
 }
 
@@ -120,14 +121,19 @@ Status ConsumerCore::CheckAssigned(uint32_t partition) const {
                   Reason::kUnknownPartition);
 }
 
-Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(const std::vector<uint32_t>& partitions) {
+MonotonicTime ConsumerCore::OpenDeadline() const {
+  return runtime_->clock().Now() + Bounded(options_.open_timeout);
+}
+
+Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(MonotonicTime deadline,
+                                                          const std::vector<uint32_t>& partitions) {
   v1::ListOffsetsRequest request;
   request.set_topic(topic_);
   for (const uint32_t partition : partitions) request.add_partitions(partition);
+  const Duration left = std::max(deadline - runtime_->clock().Now(), Duration(0));
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListAllOffsets(request, Bounded(options_.open_timeout),
-                                                       std::move(done));
+                     runtime_->client().ListAllOffsets(request, left, std::move(done));
                    }));
   std::map<uint32_t, Offset> ends;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
@@ -136,14 +142,19 @@ Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(const std::vector<uint
   return ends;
 }
 
-Status ConsumerCore::Assign(const std::vector<uint32_t>& partitions, const Position& start) {
+Status ConsumerCore::Assign(uint32_t partition, const Position& start) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
+  return AssignUntil(OpenDeadline(), {partition}, start);
+}
+
+Status ConsumerCore::AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
+                                 const Position& start) {
   RETURN_IF_ERROR(CheckPosition(start));
   RETURN_IF_ERROR(CheckNew(partitions));
   if (partitions.empty()) return {};  // ListOffsets takes none for all
   std::map<uint32_t, Offset> ends;
   if (options_.stop_at_end) {
-    ASSIGN_OR_RETURN(ends, FindEnds(partitions));
+    ASSIGN_OR_RETURN(ends, FindEnds(deadline, partitions));
   }
   for (const uint32_t partition : partitions) parts_[partition].position = KnownOffset(start);
   runtime_->RunAndWait([&] {

@@ -41,7 +41,7 @@ class ConsumerCore {
   Result<Records> Poll(std::chrono::milliseconds timeout);
   bool at_end() const;
   std::optional<int64_t> position(uint32_t partition) const;
-  Status Assign(const std::vector<uint32_t>& partitions, const Position& start);
+  Status Assign(uint32_t partition, const Position& start);
   Status Seek(uint32_t partition, const Position& position);
   Status Pause(uint32_t partition);
   Status Resume(uint32_t partition);
@@ -58,7 +58,12 @@ class ConsumerCore {
 
   Status CheckNew(const std::vector<uint32_t>& partitions) const;
   Status CheckAssigned(uint32_t partition) const;
-  Result<std::map<uint32_t, Offset>> FindEnds(const std::vector<uint32_t>& partitions);
+  // Of an open, or an assignment, that begins now.
+  MonotonicTime OpenDeadline() const;
+  Status AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
+                     const Position& start);
+  Result<std::map<uint32_t, Offset>> FindEnds(MonotonicTime deadline,
+                                              const std::vector<uint32_t>& partitions);
   // What is next in the queue; absent if nothing came in time, or it is an error and may not be.
   std::optional<client::FetchedChunk> Take(Duration timeout, bool may_be_error);
   // Adds the chunk's records, or is its error. A batch that cannot be read adds none.

@@ -138,5 +138,12 @@ TEST(ConsumerCore, TimeoutsForEver_Wait) {
   EXPECT_EQ(records->size(), 1u);
 }
 
+TEST(ConsumerCore, Open_TakesItsTimeoutOnce) {
+  ScriptedCluster cluster(1);
+  cluster.DelayAnswers(50ms);
+  Open(cluster, {.stop_at_end = true, .open_timeout = 1s});
+  EXPECT_LE(cluster.TimeoutOf("/ListOffsets"), 950ms);
+}
+
 }  // namespace
 }  // namespace millrace::internal

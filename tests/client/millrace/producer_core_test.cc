@@ -92,5 +92,12 @@ TEST(ProducerCore, TimeoutsForEver_Wait) {
   EXPECT_TRUE(producer->Flush(kForEver).ok());
 }
 
+TEST(ProducerCore, Open_TakesItsTimeoutOnce) {
+  ScriptedCluster cluster(1);
+  cluster.DelayAnswers(50ms);
+  Open(cluster, {.open_timeout = 1s});
+  EXPECT_LE(cluster.TimeoutOf("/InitProducer"), 950ms);
+}
+
 }  // namespace
 }  // namespace millrace::internal
