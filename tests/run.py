@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -113,6 +114,8 @@ def pytest(tally, name, prefix, folder):
     path.unlink(missing_ok=True)
     done = run([*prefix, f"--junitxml={path}"], env=dict(os.environ, MILLRACE_BINARY=str(RELEASE_BINARY)))
     add_junit(tally, path, folder, shown(prefix), done.stdout)
+    if done.returncode not in (0, 1):  # ended before its end, or nothing was there to run
+        tally.add(False, f"{name} (pytest's exit code {done.returncode})", shown(prefix), done.stdout)
 
 
 # Stages, in their order.
@@ -376,7 +379,10 @@ def main():
         if name in options.only:
             print(f"== {name}", flush=True)
             began = time.monotonic()
-            stage(tally, options)
+            try:
+                stage(tally, options)
+            except Exception:  # pylint: disable=broad-except
+                tally.add(False, name, f"tests/run.sh --only {name}", traceback.format_exc())
             tally.stage_seconds.append((name, time.monotonic() - began))
             print(f"== {name}: {tally.stage_seconds[-1][1]:.0f} s", flush=True)
     return report(tally)

@@ -22,6 +22,7 @@ DRAIN_SECONDS_MAX = 60
 PROGRESS_RECORDS = 50
 PROGRESS_SECONDS_MAX = 30
 STUCK_SECONDS = 1
+STAYS_STUCK_SECONDS = 5
 
 
 def tool(name):
@@ -102,7 +103,7 @@ class HistoryLoad:
                                f"{self.cluster.log_tails()}") from error
 
     def wait_stuck(self):
-        """Until nothing has been acknowledged for a second."""
+        """Until nothing has been acknowledged for a second; and then nothing is, for many election timeouts more."""
         last = [time.monotonic(), self.acknowledged()]
 
         def is_stuck():
@@ -112,6 +113,9 @@ class HistoryLoad:
             return time.monotonic() - last[0] > STUCK_SECONDS
 
         wait_until(is_stuck, "nothing more acknowledged")
+        stuck = self.acknowledged()
+        hold(time.monotonic(), STAYS_STUCK_SECONDS)
+        assert self.acknowledged() == stuck, "acknowledged without a majority"
 
     def check(self):
         """The checker's exit code and what it says."""
