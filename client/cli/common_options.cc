@@ -1,7 +1,5 @@
 #include "client/cli/common_options.h"
 
-#include "raft/runtime/network.h"
-
 namespace millrace::client::cli {
 
 void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
@@ -19,20 +17,6 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
       ->check(CLI::PositiveNumber)
       ->each([options](const std::string&) { options->has_timeout = true; })
       ->capture_default_str();
-}
-
-Result<std::vector<std::string>> ParseBootstrap(const std::string& text) {
-  std::vector<std::string> addresses;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    const Result<Endpoint> endpoint = ParseEndpoint(part);
-    if (!endpoint.ok()) return endpoint.status().With("--bootstrap");
-    addresses.push_back(endpoint->ToString());
-    begin = end + 1;
-  }
-  return addresses;
 }
 
 }  // namespace millrace::client::cli

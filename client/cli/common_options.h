@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,8 +14,6 @@
 #include <CLI/CLI.hpp>
 
 #include "client/cli/cli.h"
-#include "proto/base/status.h"
-#include "raft/runtime/clock.h"
 
 namespace millrace::client::cli {
 
@@ -24,20 +24,17 @@ struct CommonOptions {
   bool has_timeout = false;  // it was given
 
   bool is_json() const { return output == "json"; }
-  Duration timeout() const { return Duration(static_cast<int64_t>(timeout_seconds * 1e6)); }
-  // The same, at least one.
+  // Within what a clock can count: a millisecond to a year.
   std::chrono::milliseconds timeout_ms() const {
-    return std::max(std::chrono::ceil<std::chrono::milliseconds>(timeout()),
-                    std::chrono::milliseconds(1));
+    constexpr double kMax = 365.0 * 24 * 60 * 60 * 1000;
+    return std::chrono::milliseconds(
+        static_cast<int64_t>(std::clamp(std::ceil(timeout_seconds * 1000), 1.0, kMax)));
   }
 };
 
 // Adds --bootstrap, --timeout and -o with the `formats`, of which the first is the default.
 void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
                       CommonOptions* options);
-
-// "a:1,b:2" into its parts; parts without a port are an error by name.
-Result<std::vector<std::string>> ParseBootstrap(const std::string& text);
 
 // Makes the subcommand's callback choose `run` with the options as they are after parsing.
 template <typename Options>

@@ -14,7 +14,6 @@ void OnSignal(int) { signal_received = 1; }
 }  // namespace
 
 Result<std::unique_ptr<millrace::Client>> Connect(const CommonOptions& options) {
-  RETURN_IF_ERROR(ParseBootstrap(options.bootstrap).status());
   return millrace::Client::Connect(
       {.bootstrap = options.bootstrap, .connect_timeout = options.timeout_ms()});
 }

@@ -14,7 +14,6 @@
 namespace millrace::client::cli {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 struct Outcome {
@@ -50,7 +49,7 @@ TEST(Cli, WrongCommandLines_FailWithOneLine) {
 }
 
 TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
-  ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 1, "--bootstrap");
+  ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 1, "bootstrap: ");
   ExpectOneLine(RunCli({"topic", "create", "t", "--set", "x"}), 1, "--set x is not KEY=VALUE");
   ExpectOneLine(RunCli({"consume", "t", "--from", "sometime"}), 1, "--from sometime");
   ExpectOneLine(RunCli({"produce", "t", "/no/such/file"}), 1, "/no/such/file");
@@ -81,10 +80,10 @@ TEST(Cli, AddedCommands_AreRun) {
   EXPECT_EQ(outcome.exit_code, 42);
 }
 
-TEST(ParseBootstrap, TakesSeveralAddresses) {
-  EXPECT_THAT(ParseBootstrap("a:1,b:2").value(), ElementsAre("a:1", "b:2"));
-  EXPECT_FALSE(ParseBootstrap("a:1,").ok());
-  EXPECT_FALSE(ParseBootstrap("a").ok());
+TEST(CommonOptions, ATimeoutIsAYearAtMost_AndAMillisecondAtLeast) {
+  EXPECT_EQ(CommonOptions{.timeout_seconds = 1e300}.timeout_ms(), std::chrono::hours(365 * 24));
+  EXPECT_EQ(CommonOptions{.timeout_seconds = 1.5}.timeout_ms(), std::chrono::milliseconds(1500));
+  EXPECT_EQ(CommonOptions{.timeout_seconds = 1e-9}.timeout_ms(), std::chrono::milliseconds(1));
 }
 
 TEST(ParsePosition, TakesNamesOffsetsAndTimes) {

@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 
 TEST(Connect, SaysThatNobodyIsThere_AfterItsTimeout) {
   const Status status =
-      Client::Connect({.bootstrap = "127.0.0.1:1", .connect_timeout = 200ms}).status();
+      Client::Connect({.bootstrap = "127.0.0.1:1,127.0.0.1:2", .connect_timeout = 200ms}).status();
   EXPECT_TRUE(status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded)
       << status;
 }
@@ -25,6 +25,7 @@ TEST(Connect, RefusesBadOptions_ByName) {
     return std::string(status.message());
   };
   EXPECT_THAT(refusal({.bootstrap = ""}), HasSubstr("bootstrap"));
+  EXPECT_THAT(refusal({.bootstrap = "a"}), HasSubstr("bootstrap"));
   EXPECT_THAT(refusal({.bootstrap = "a:1,"}), HasSubstr("bootstrap"));
   EXPECT_THAT(refusal({.client_id = std::string(250, 'x')}), HasSubstr("client_id"));
   EXPECT_THAT(refusal({.connect_timeout = 0ms}), HasSubstr("connect_timeout"));
