@@ -206,17 +206,17 @@ Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
   const MonotonicTime deadline = runtime_->clock().Now() + Bounded(timeout);
   Records records;
   size_t opened_bytes = 0;
-  bool has_ended = false;  // what was taken was the last
+  bool has_taken = false;
   while (opened_bytes < kPollBytes) {
-    Duration left{0};
-    if (records.empty() && !has_ended) {
-      left = std::max(deadline - runtime_->clock().Now(), Duration(0));
-    }
     // An error is told alone.
-    const std::optional<client::FetchedChunk> chunk = Take(left, records.empty());
+    std::optional<client::FetchedChunk> chunk = Take(Duration(0), records.empty());
+    // What was taken may have been the end of a partition alone, or of the last.
+    if (!chunk && records.empty() && !(has_taken && at_end())) {
+      chunk = Take(std::max(deadline - runtime_->clock().Now(), Duration(0)), true);
+    }
     if (!chunk) break;
+    has_taken = true;
     RETURN_IF_ERROR(Read(*chunk, &records, &opened_bytes));
-    has_ended = at_end();
   }
   return records;
 }
@@ -319,7 +319,6 @@ Status ConsumerCore::Seek(uint32_t partition, const Position& position) {
 // fetched again by Resume.
 Status ConsumerCore::Pause(uint32_t partition) {
   RETURN_IF_ERROR(CheckAssigned(partition));
-  if (parts_[partition].is_finished) return {};
   runtime_->RunAndWait([&] {
     consumer_->Pause(PartitionId(partition));
     const std::optional<Offset> first = DropQueued(partition, true);

@@ -62,6 +62,22 @@ TEST(ConsumerCore, Pause_LetsTheOtherPartitionsBeRead_WhenTheQueueWasFullOfIt) {
   EXPECT_EQ(records[0].partition, 1u);
 }
 
+TEST(ConsumerCore, Pause_OfAPartitionAtItsEnd_HoldsAfterASeek) {
+  ScriptedCluster cluster(2);
+  cluster.Store(0, BatchOf({"a"}), 1);
+  const auto consumer = Open(cluster, {.partitions = {{0}}, .stop_at_end = true});
+  while (!consumer->at_end()) PollOk(consumer.get());
+  ASSERT_TRUE(consumer->Pause(0).ok());
+  ASSERT_TRUE(consumer->Seek(0, Position::At(0)).ok());
+  cluster.Store(1, BatchOf({"A"}), 1);
+  ASSERT_TRUE(consumer->Assign(1, Position::At(0)).ok());
+  EXPECT_EQ(PollOk(consumer.get())[0].value, "A") << "of the other partition";
+  ASSERT_TRUE(consumer->Resume(0).ok());
+  while (!consumer->at_end()) {
+    for (const ConsumedRecord& record : PollOk(consumer.get())) EXPECT_EQ(record.value, "a");
+  }
+}
+
 // A packed batch whose records are no records, with every checksum right.
 Bytes BrokenBatch() {
   v1::RecordBatch batch;
