@@ -15,6 +15,8 @@ READY_SECONDS_MAX = 90
 class Driver:
     """Base."""
 
+    is_exact = True  # does as many records as it is told, not whole messages
+
     def __init__(self, server, contestant):
         self.server = server
         self.contestant = contestant
@@ -165,6 +167,7 @@ class RawLimit(Driver):
     """At full speed in messages of 256 KiB, what a batching client would send; at a rate one by one."""
 
     MESSAGE_BYTES = 256 << 10
+    is_exact = False
 
     def create(self, topic, partitions):
         pass

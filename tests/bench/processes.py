@@ -111,7 +111,7 @@ def machine(folder):
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": int(memory) >> 20,
             "file_system": output_of("findmnt", "-n", "-o", "FSTYPE", "-T", str(folder)),
             "linux": platform.release(), "load_average": os.getloadavg()[0],
-            "commit": output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")}
+            "commit": output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty")}
 
 
 def check_room(folder):

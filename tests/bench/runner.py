@@ -23,6 +23,11 @@ def flattened(said, prefix=""):
     return fields
 
 
+def check_complete(driver, said, records):
+    if driver.is_exact and said["records"] < records:
+        raise BenchError(f"the client did {said['records']} of {records} records")
+
+
 class Costs:
     """CPU of the servers and of the clients between two moments."""
 
@@ -142,12 +147,14 @@ class Turn:
             run_client(driver.produce(topic, workload, workload.touches(contestant.share)))
         costs = Costs(self.server)
         said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
+        check_complete(driver, said, records)
         fields = costs.since(flattened(said), said)
         self.report(contestant, workload.name, fields)
         if workload.kind != "produce" or contestant.driver == "raw" or contestant.is_flushing:
             return  # nothing to read, or what its other contestant reads
         costs = Costs(self.server)
         said = driver.consumed(run_client(driver.consume(topic, workload, records)), workload)
+        check_complete(driver, said, records)
         said.pop("latency_ms", None)
         self.report(contestant, f"read-{workload.name}", costs.since(flattened(said)))
 
