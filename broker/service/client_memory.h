@@ -95,7 +95,7 @@ struct ClientMemory {
   MemoryBudget incoming;
   // What is read for clients or written to them and not yet taken by the transport.
   MemoryBudget outgoing;
-  // Partitions that Fetch streams have added.
+  // Partitions that streams read.
   MemoryBudget sessions;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "broker/service/error_reply.h"
 #include "broker/service/fetch_wire.h"
 #include "broker/service/request_limits.h"
+#include "broker/service/stream_memory.h"
 #include "millrace/v1/consumer_service.pb.h"
 
 namespace millrace::broker {
@@ -21,25 +21,20 @@ constexpr size_t kClientIdBytesMax = 249;
 // Partitions that one stream may read at once.
 constexpr size_t kPartitionsMax = 10000;
 // Of one partition in one message; leaves room for headers under the client's 4 MiB.
-constexpr uint64_t kReadBytesMax = 1 << 20;
-// Read for the stream or written to it and not yet taken by the transport, past which no reads
-// begin, however much memory is free.
-constexpr uint64_t kPendingBytesMax = 2 << 20;
+constexpr uint64_t kReadBytesMax = StreamMemory::kReadBytesMax;
 // A read asks for no less, however little memory is free: a batch passes whole, anyway.
 constexpr uint64_t kReadBytesMin = 64 << 10;
-// What a partition being read costs this broker: the session, its waiter, a read's state.
-constexpr uint64_t kSessionBytes = 512;
 // How long a read waits at the end of a partition; then it is asked again. Nobody's thread waits.
 constexpr Duration kReadWait = std::chrono::seconds(5);
 
 class FetchStream final : public StreamHandler {
  public:
   FetchStream(ServiceContext& context, ConsumerService& service, std::shared_ptr<Stream> stream)
-      : context_(&context), service_(&service), stream_(std::move(stream)) {}
-  ~FetchStream() override {
-    *is_alive_ = false;
-    if (memory_waiter_.has_value()) context_->memory.outgoing.CancelWait(*memory_waiter_);
-  }
+      : context_(&context),
+        service_(&service),
+        stream_(std::move(stream)),
+        memory_(context.memory.outgoing, stream_, [this] { Pump(); }) {}
+  ~FetchStream() override { *is_alive_ = false; }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
@@ -47,7 +42,7 @@ class FetchStream final : public StreamHandler {
     stream_->Finish(Status::Ok());
   }
   void OnWritable() override {
-    if (stream_->pending_bytes() == 0) has_read_all_ = has_been_sent_batches_;
+    memory_.OnWritable();
     stream_->SetReading(true);
     Pump();
   }
@@ -77,10 +72,8 @@ class FetchStream final : public StreamHandler {
   void OnOffsets(uint32_t fetch_id, const v1::Position& position,
                  const Result<PartitionOffsets>& offsets);
   void Pump();
-  // Whether this stream may hold more; if not, Pump comes again once it may.
-  bool MayRead();
   void StartRead(uint32_t fetch_id, Session& session);
-  void OnRead(uint32_t fetch_id, Result<RemoteRead> read);
+  void OnRead(uint32_t fetch_id, bool is_reserved, Result<RemoteRead> read);
   void Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offset next,
             std::vector<Bytes> batches);
   void Fail(uint32_t fetch_id, const Status& status);
@@ -97,11 +90,7 @@ class FetchStream final : public StreamHandler {
   std::map<uint32_t, Session> sessions_;
   // Those that are positioned and of which no read is under way or waits at the leader.
   std::set<uint32_t> ready_;
-  uint64_t reading_bytes_ = 0;  // reserved for reads under way
-  // Whether the client has taken records before: what is scarce goes to those first.
-  bool has_been_sent_batches_ = false;
-  bool has_read_all_ = false;
-  std::optional<MemoryBudget::WaiterId> memory_waiter_;
+  StreamMemory memory_;
   uint32_t last_served_ = 0;
   uint64_t next_generation_ = 1;
   // Guards completions that outlive the stream; shared with those alone.
@@ -127,7 +116,7 @@ void FetchStream::OnMessage(Bytes message) {
   for (const uint32_t fetch_id : request.remove()) Remove(fetch_id);
   for (const v1::FetchPartition& partition : request.add()) Add(partition);
   // Answers to `add` pile up, too, at a client that does not read them.
-  if (stream_->pending_bytes() >= kPendingBytesMax) stream_->SetReading(false);
+  if (stream_->pending_bytes() >= StreamMemory::kBytesMax) stream_->SetReading(false);
   Pump();
 }
 
@@ -171,7 +160,7 @@ void FetchStream::Add(const v1::FetchPartition& partition) {
     return Fail(fetch_id, InvalidArgument("FetchPartition.position is not set"));
   }
   Session& session = sessions_[fetch_id];
-  session.memory = MemoryHold(context_->memory.sessions, kSessionBytes);
+  session.memory = MemoryHold(context_->memory.sessions, kReadSessionBytes);
   session.group = (*info)->group;
   session.generation = next_generation_++;
   FindPosition(fetch_id, partition.position());
@@ -184,8 +173,8 @@ void FetchStream::Remove(uint32_t fetch_id) {
 
 bool FetchStream::HasRoomForSession() const {
   const MemoryBudget& memory = context_->memory.sessions;
-  const uint64_t held = sessions_.size() * kSessionBytes;
-  return held == 0 ? memory.free() >= kSessionBytes : held < memory.Allowance();
+  const uint64_t held = sessions_.size() * kReadSessionBytes;
+  return held == 0 ? memory.free() >= kReadSessionBytes : held < memory.Allowance();
 }
 
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
@@ -221,7 +210,8 @@ FetchStream::Session* FetchStream::Current(uint32_t fetch_id, uint64_t generatio
 void FetchStream::Pump() {
   // No more than are ready now: what is in memory is ready again at once.
   for (size_t left = ready_.size(); left > 0; --left) {
-    if (is_closed_ || ready_.empty() || credit_bytes_ <= 0 || !MayRead()) return;
+    if (is_closed_ || ready_.empty() || credit_bytes_ <= 0) return;
+    if (!memory_.MayHoldMore()) return;
     auto at = ready_.upper_bound(last_served_);
     if (at == ready_.end()) at = ready_.begin();
     last_served_ = *at;
@@ -230,39 +220,21 @@ void FetchStream::Pump() {
   }
 }
 
-bool FetchStream::MayRead() {
-  MemoryBudget& memory = context_->memory.outgoing;
-  // Then OnWritable or the end of a read calls Pump.
-  const uint64_t held = stream_->pending_bytes() + reading_bytes_;
-  if (held > 0) return held < std::min(kPendingBytesMax, memory.Allowance());
-  // Clients that never read anything cannot take the last quarter.
-  const uint64_t needed = kReadBytesMax + (has_read_all_ ? 0 : memory.bytes_max() / 4);
-  if (memory.free() >= needed) return true;
-  if (!memory_waiter_.has_value()) {
-    memory_waiter_ = memory.Wait(needed, [this, alive = is_alive_] {
-      if (!*alive) return;
-      memory_waiter_.reset();
-      Pump();
-    });
-  }
-  return false;
-}
-
 void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
   MemoryBudget& memory = context_->memory.outgoing;
   const ReadRequest request{
       .offset = session.next_offset,
       .bytes_max = std::min({static_cast<uint64_t>(credit_bytes_), kReadBytesMax,
                              std::max(memory.Allowance(), kReadBytesMin)})};
-  const bool is_behind = session.next_offset < session.high_watermark;
-  MemoryHold reserved(memory, is_behind ? kReadBytesMax : 0);
-  reading_bytes_ += reserved.bytes();
+  MemoryHold reserved = memory_.BeginRead(session.next_offset < session.high_watermark);
   service_->Read(session.group, request, accepted_, kReadWait,
                  [this, fetch_id, generation = session.generation, alive = is_alive_,
                   reserved = std::move(reserved)](Result<RemoteRead> read) mutable {
                    if (!*alive) return;
-                   reading_bytes_ -= reserved.bytes();
-                   if (Current(fetch_id, generation) != nullptr) OnRead(fetch_id, std::move(read));
+                   memory_.EndRead(reserved);
+                   if (Current(fetch_id, generation) != nullptr) {
+                     OnRead(fetch_id, reserved.bytes() > 0, std::move(read));
+                   }
                    reserved.Release();
                    // Not from within this read: a partition in memory would recurse.
                    context_->executor.Post([this, alive] {
@@ -271,14 +243,15 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
                  });
 }
 
-void FetchStream::OnRead(uint32_t fetch_id, Result<RemoteRead> read) {
+void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<RemoteRead> read) {
   if (!read.ok()) return Fail(fetch_id, read.status());
   Session& session = sessions_.at(fetch_id);
   session.high_watermark = read->offsets.high_watermark;
   ready_.insert(fetch_id);
-  // Others, who waited for records at the same time, were first: this is read again when its turn
-  // comes.
-  if (credit_bytes_ <= 0 || stream_->pending_bytes() >= kPendingBytesMax) return;
+  // Others, who waited for records at the same time, were first, in this stream or in others: this
+  // is read again when its turn comes.
+  if (credit_bytes_ <= 0 || stream_->pending_bytes() >= StreamMemory::kBytesMax) return;
+  if (!is_reserved && !read->batches.empty() && !memory_.MayHoldMore()) return;
   session.next_offset = read->next_offset;
   if (!read->batches.empty()) {
     Send(fetch_id, read->offsets, read->next_offset, std::move(read->batches));
@@ -294,7 +267,7 @@ void FetchStream::Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offse
   head.set_leader_epoch(offsets.leader_epoch.value());
   head.set_next_offset(next.value());
   credit_bytes_ -= static_cast<int64_t>(TotalSize(batches));
-  if (!batches.empty()) has_been_sent_batches_ = true;
+  if (!batches.empty()) memory_.OnSent();
   stream_->Write(EncodeFetchResponse(head, std::move(batches)));
 }
 

@@ -10,6 +10,7 @@
 
 #include "broker/service/consumer_service.h"
 #include "broker/service/request_limits.h"
+#include "broker/service/stream_memory.h"
 #include "broker/service/subscribe_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
 
@@ -18,9 +19,6 @@ namespace {
 
 // Of one partition at a time.
 constexpr uint64_t kReadBytesMax = 256 << 10;
-// Written to the stream and not yet taken by the transport, or being read for it, past which no
-// reads begin and what was read is dropped, to be read again.
-constexpr uint64_t kPendingBytesMax = 2 << 20;
 // How long a read waits at the end of a partition; then it is asked again.
 constexpr Duration kReadWait = std::chrono::seconds(5);
 // Between two looks for a partition's leader.
@@ -41,14 +39,20 @@ bool Passes(const Status& status) {
 class SubscribeStream final : public StreamHandler {
  public:
   SubscribeStream(ServiceContext& context, ConsumerService& service, std::shared_ptr<Stream> stream)
-      : context_(&context), service_(&service), stream_(std::move(stream)) {}
+      : context_(&context),
+        service_(&service),
+        stream_(std::move(stream)),
+        memory_(context.memory.outgoing, stream_, [this] { Pump(); }) {}
   ~SubscribeStream() override { *is_alive_ = false; }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
     if (sessions_.empty()) Finish(InvalidArgument("the call has no SubscribeRequest"));
   }
-  void OnWritable() override { Pump(); }
+  void OnWritable() override {
+    memory_.OnWritable();
+    Pump();
+  }
   void OnClosed() override { is_over_ = true; }
 
  private:
@@ -58,9 +62,9 @@ class SubscribeStream final : public StreamHandler {
     RaftGroupId group;
     bool is_located = false;
     Offset next;
-    Offset end;             // stop_at_end: where it is done
-    Offset high_watermark;  // as of the last answer
-    uint64_t reserved_bytes = 0;
+    Offset end;  // stop_at_end: where it is done
+    // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
+    Offset high_watermark;
   };
 
   Status Begin(const v1::SubscribeRequest& request);
@@ -70,12 +74,11 @@ class SubscribeStream final : public StreamHandler {
   void Locate(size_t number);
   void OnLocated(size_t number, const Result<PartitionOffsets>& offsets);
   void Read(size_t number);
-  void OnRead(size_t number, const Result<RemoteRead>& read);
+  void OnRead(size_t number, bool is_reserved, const Result<RemoteRead>& read);
   Status Deliver(Session& session, const RemoteRead& read);
   void OnError(size_t number, const Status& status);
   // The session's next operation may begin, unless it has come to its end.
   void Continue(size_t number);
-  bool IsFull() const { return stream_->pending_bytes() + reserved_bytes_ >= kPendingBytesMax; }
   void Finish(const Status& status) {
     if (!std::exchange(is_over_, true)) stream_->Finish(status);
   }
@@ -91,7 +94,8 @@ class SubscribeStream final : public StreamHandler {
   std::vector<Session> sessions_;
   std::deque<size_t> ready_;
   size_t done_count_ = 0;
-  uint64_t reserved_bytes_ = 0;  // for reads under way that will find something
+  MemoryHold sessions_memory_;
+  StreamMemory memory_;
   // Guards completions that outlive the stream; shared with those alone.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
 };
@@ -135,6 +139,14 @@ Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const
             {.topic = "", .topic_id = topic.id, .partition = PartitionId(*wanted.rbegin())})
         .status();
   }
+  const size_t count = wanted.empty() ? topic.partitions.size() : wanted.size();
+  MemoryBudget& memory = context_->memory.sessions;
+  if (count * kReadSessionBytes > memory.Allowance()) {
+    return ResourceExhausted("as many partitions of this broker are read as its memory allows",
+                             Reason::kThrottled)
+        .RetryAfterMs(1000);
+  }
+  sessions_memory_ = MemoryHold(memory, count * kReadSessionBytes);
   for (const PartitionInfo& info : topic.partitions) {
     if (!wanted.empty() && !wanted.contains(info.partition.value())) continue;
     Session& session = sessions_.emplace_back();
@@ -144,16 +156,14 @@ Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const
   return {};
 }
 
-// Begins what is ready, in turn, as long as the transport keeps up.
+// Begins what is ready, in turn, as long as there is memory and the transport keeps up.
 void SubscribeStream::Pump() {
-  while (!is_over_ && !ready_.empty() && !IsFull()) {
+  while (!is_over_ && !ready_.empty()) {
     const size_t number = ready_.front();
+    const bool is_located = sessions_[number].is_located;
+    if (is_located && !memory_.MayHoldMore()) return;
     ready_.pop_front();
-    if (sessions_[number].is_located) {
-      Read(number);
-    } else {
-      Locate(number);
-    }
+    is_located ? Read(number) : Locate(number);
   }
 }
 
@@ -188,21 +198,26 @@ void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& o
 
 void SubscribeStream::Read(size_t number) {
   Session& session = sessions_[number];
-  if (session.next < session.high_watermark) session.reserved_bytes = kReadBytesMax;
-  reserved_bytes_ += session.reserved_bytes;
+  MemoryHold reserved = memory_.BeginRead(session.next < session.high_watermark);
   service_->Read(session.group, {.offset = session.next, .bytes_max = kReadBytesMax},
                  AcceptedForms::Uncompressed(), kReadWait,
-                 [this, number, alive = is_alive_](const Result<RemoteRead>& read) {
-                   if (*alive && !is_over_) OnRead(number, read);
+                 [this, number, alive = is_alive_,
+                  reserved = std::move(reserved)](const Result<RemoteRead>& read) {
+                   if (!*alive) return;
+                   memory_.EndRead(reserved);
+                   if (!is_over_) OnRead(number, reserved.bytes() > 0, read);
                  });
 }
 
-void SubscribeStream::OnRead(size_t number, const Result<RemoteRead>& read) {
+void SubscribeStream::OnRead(size_t number, bool is_reserved, const Result<RemoteRead>& read) {
   Session& session = sessions_[number];
-  reserved_bytes_ -= std::exchange(session.reserved_bytes, 0);
   if (!read.ok()) return OnError(number, read.status());
   session.high_watermark = read->offsets.high_watermark;
-  if (const Status delivered = Deliver(session, *read); !delivered.ok()) return Finish(delivered);
+  // What others were faster to take memory for is read again.
+  if (!read->batches.empty() && (is_reserved || memory_.MayHoldMore())) {
+    const Status delivered = Deliver(session, *read);
+    if (!delivered.ok()) return Finish(delivered);
+  }
   Continue(number);
 }
 
@@ -211,15 +226,19 @@ Status SubscribeStream::Deliver(Session& session, const RemoteRead& read) {
   const std::string joined = Join(read.batches);
   ASSIGN_OR_RETURN(const std::vector<FetchedBatchView> batches, ParseBatches(joined));
   const Offset to = stops_at_end_ ? session.end : Offset(INT64_MAX);
-  RecordMessages messages(session.partition,
-                          [this](Bytes message) { stream_->Write({std::move(message)}); });
+  RecordMessages messages(session.partition, [this](Bytes message) {
+    stream_->Write({std::move(message)});
+    memory_.OnSent();
+    return memory_.HasRoom();
+  });
   for (const FetchedBatchView& batch : batches) {
-    if (stream_->pending_bytes() >= kPendingBytesMax) break;
-    if (const Status added = messages.Add(batch, session.next, to); !added.ok()) {
+    const Result<Offset> added = messages.Add(batch, session.next, to);
+    if (!added.ok()) {
       messages.Flush();
-      return added;
+      return added.status();
     }
-    session.next = std::max(session.next, batch.base_offset + batch.record_count);
+    session.next = std::max(session.next, *added);
+    if (!messages.has_room()) return {};
     if (&batch == &batches.back()) session.next = std::max(session.next, read.next_offset);
   }
   messages.Flush();

@@ -70,7 +70,7 @@ Result<std::vector<FetchedBatchView>> ParseBatches(std::string_view batches) {
   return views;
 }
 
-Status RecordMessages::Add(const FetchedBatchView& batch, Offset from, Offset to) {
+Result<Offset> RecordMessages::Add(const FetchedBatchView& batch, Offset from, Offset to) {
   const auto unreadable = [&batch](const Status& status) {
     return DataLoss("the batch at offset " + std::to_string(batch.base_offset.value()) +
                     " cannot be read: " + std::string(status.message()));
@@ -81,12 +81,14 @@ Status RecordMessages::Add(const FetchedBatchView& batch, Offset from, Offset to
   RecordView record;
   Offset offset = batch.base_offset;
   for (; records.Next(&record); ++offset) {
-    if (from <= offset && offset < to) AddRecord(offset, batch.append_time_ms, record.bytes);
+    if (offset < from || offset >= to) continue;
+    if (!AddRecord(offset, batch.append_time_ms, record.bytes)) return offset;
   }
-  return records.status().ok() ? Status::Ok() : unreadable(records.status());
+  if (!records.status().ok()) return unreadable(records.status());
+  return offset;
 }
 
-void RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::string_view record) {
+bool RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::string_view record) {
   using Field = v1::SubscribedRecord;
   std::array<char, 64> head;
   WireWriter fields(head.data());
@@ -103,14 +105,16 @@ void RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::strin
   const size_t size =
       static_cast<size_t>(prefix.position() - outer.data()) + before.size() + record.size();
   if (!message_.empty() && message_.size() + size > kMessageBytes) Flush();
+  if (!has_room_) return false;
   message_.append(outer.data(), static_cast<size_t>(prefix.position() - outer.data()));
   message_.append(before);
   message_.append(record);
+  return true;
 }
 
 void RecordMessages::Flush() {
   if (message_.empty()) return;
-  send_(Bytes::Own(std::exchange(message_, {})));
+  has_room_ = send_(Bytes::Own(std::exchange(message_, {})));
 }
 
 }  // namespace millrace::broker

@@ -3,7 +3,10 @@
 //
 // Pure; any thread.
 //
-//   RecordMessages messages(partition, [&stream](Bytes message) { stream.Write({message}); });
+//   RecordMessages messages(partition, [&stream](Bytes message) {
+//     stream.Write({message});
+//     return stream.pending_bytes() < kEnough;
+//   });
 //   ASSIGN_OR_RETURN(Offset next, messages.Add(batch, from, to));
 //   messages.Flush();
 #pragma once
@@ -35,19 +38,24 @@ class RecordMessages {
   // A message is sent once it is as large as this; a larger one has a single record.
   static constexpr size_t kMessageBytes = size_t{256} << 10;
 
-  RecordMessages(PartitionId partition, MoveFunction<void(Bytes)> send)
+  // `send` says whether there is room for another message.
+  RecordMessages(PartitionId partition, MoveFunction<bool(Bytes)> send)
       : partition_(partition), send_(std::move(send)) {}
 
-  // Adds the batch's records in [from, to). DATA_LOSS if they cannot be read.
-  Status Add(const FetchedBatchView& batch, Offset from, Offset to);
+  // Adds the batch's records in [from, to) as long as there is room: the offset of the first that
+  // is not added, or the batch's end. DATA_LOSS if they cannot be read.
+  Result<Offset> Add(const FetchedBatchView& batch, Offset from, Offset to);
   // Sends what is left.
   void Flush();
+  bool has_room() const { return has_room_; }
 
  private:
-  void AddRecord(Offset offset, int64_t append_time_ms, std::string_view record);
+  // False, and nothing added, if what was added before had to be sent and there is no more room.
+  bool AddRecord(Offset offset, int64_t append_time_ms, std::string_view record);
 
   const PartitionId partition_;
-  MoveFunction<void(Bytes)> send_;
+  MoveFunction<bool(Bytes)> send_;
+  bool has_room_ = true;
   std::string message_;  // a SubscribeResponse
 };
 

@@ -76,8 +76,9 @@ void CheckBatches(const std::string& bytes) {
       if (response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
         sent += static_cast<uint64_t>(response.records_size());
       }
+      return true;
     });
-    const Status added = messages.Add(batch, Offset(0), Offset(10));
+    const Result<Offset> added = messages.Add(batch, Offset(0), Offset(10));
     messages.Flush();
     if (added.ok()) CHECK_LE(sent, 10u);
   }

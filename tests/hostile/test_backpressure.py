@@ -4,6 +4,7 @@ try again.
 How much slower the others get is printed and asserted nowhere: no test here passes or fails on time.
 """
 import contextlib
+import gzip
 import re
 import shutil
 import signal
@@ -15,13 +16,15 @@ import grpc
 import pytest
 
 from cases_fetch import INT64_MAX
-from cases_produce import batch_bytes, field, record, varint
+from cases_produce import batch_bytes, field, packed, record, varint
 from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
 from http2 import PREFACE, Http2, connect, message, wait_closed
 from local_cluster import LocalCluster, wait_until
 
 PRODUCE = "/millrace.v1.ProducerService/Produce"
 FETCH = "/millrace.v1.ConsumerService/Fetch"
+SUBSCRIBE = "/millrace.v1.ConsumerService/Subscribe"
+EARLIEST, LATEST = b"\x10\x01", b"\x18\x01"  # a Position
 INIT = b"\x0a\x00"
 EDGE_MIB, CLIENT_MIB, JOURNAL_MIB = 128, 64, 64
 FLAGS = ["--tail-bytes-max", "8MiB", "--edge-memory-bytes-max", f"{EDGE_MIB}MiB",
@@ -48,7 +51,7 @@ def single_broker(api, binary, request, *flags):
     cluster = start_broker(ROOT / "build" / "hostile" / re.sub(r"[^a-z_]", "_", request.node.name), binary, *flags)
     try:
         target = Target(cluster.brokers[1], api)
-        made_topic(target, target.topic, partition_count=4)
+        target.topic_id = made_topic(target, target.topic, partition_count=4).topic_id
         for _ in range(20):
             target.good_request()
         yield target
@@ -193,12 +196,19 @@ def store(target, count, value_bytes=1_000_000, topic=None):
         return [result for answer in answers for result in answer.results]
 
 
-def fetch_all(connection, partition):
+def fetch_all(connection, partition, position=EARLIEST):
     """A Fetch of everything with all the credit there is, of which no byte will be read."""
     stream = connection.call(FETCH)
-    add = field(2, field(2, b"events") + b"\x20" + varint(partition) + b"\x2a\x02\x10\x01")
+    add = field(2, field(2, b"events") + b"\x20" + varint(partition) + field(5, position))
     connection.fill(stream, message(INIT + add + b"\x20" + varint(INT64_MAX)))
     return stream
+
+
+def compressed_batch(target, size):
+    """A batch of nearly nothing that unpacks to so much."""
+    body = target.api.Records(records=[target.api.Record(value=bytes(size))]).SerializeToString()
+    return packed(compression=target.api.COMPRESSION_GZIP, payload=gzip.compress(body),
+                  uncompressed_size=len(body))(target)
 
 
 @contextlib.contextmanager
@@ -224,6 +234,37 @@ def test_consumers_that_never_read(target, is_long):
             neighbour.assert_served(200)
             target.good_request()
         target.good_request()
+    peak.assert_bounded()
+
+
+def test_subscribers_that_never_read(target, is_long):
+    assert all(not result.HasField("error") for result in store(target, 100))
+    everything = message(field(1, b"events") + field(4, EARLIEST))
+    with Peak(target) as peak, Neighbour(target) as neighbour:
+        with connections(target, 1000 if is_long else 300) as held:
+            for one in held:
+                one.data(one.call(SUBSCRIBE), everything, end=True)
+            neighbour.assert_served(200)
+            target.good_request()
+        target.good_request()
+    peak.assert_bounded()
+
+
+def test_consumers_at_the_end_that_never_read(target, is_long):
+    """Each is sent its own unpacked copy of what comes."""
+    with Peak(target) as peak, Neighbour(target) as neighbour:
+        with connections(target, 1000 if is_long else 300) as held:
+            for one in held:
+                fetch_all(one, 0, LATEST)
+                one.connection_outcome()
+            api = target.api
+            with target.channel() as channel:
+                requests = [api.ProduceRequest(init=api.ProduceInit()), *[compressed_batch(target, 1_000_000)] * 4]
+                answers = api.ProducerServiceStub(channel).Produce(iter(requests), timeout=SECONDS_MAX)
+                results = [result for answer in answers for result in answer.results]
+                assert len(results) == 4 and not any(result.HasField("error") for result in results), results
+            neighbour.assert_served(200)
+            target.good_request()
     peak.assert_bounded()
 
 

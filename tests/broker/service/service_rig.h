@@ -28,16 +28,17 @@ inline constexpr Duration kRigTimeMax = std::chrono::seconds(60);
 
 class ServiceRig {
  public:
-  explicit ServiceRig(uint64_t seed, size_t brokers = 3)
+  explicit ServiceRig(uint64_t seed, size_t brokers = 3) : ServiceRig(seed, {.brokers = brokers}) {}
+  ServiceRig(uint64_t seed, const sim::ClusterOptions& options)
       : world(seed),
-        cluster(world, {.brokers = brokers}),
+        cluster(world, options),
         client(world.AddProcess("client")),
         connector(cluster.edge(), client) {
     FLAGS_minloglevel = google::GLOG_FATAL;
     cluster.StartAll();
     const bool is_up = world.RunUntil(
         [&] {
-          for (size_t i = 0; i < brokers; ++i) {
+          for (size_t i = 0; i < options.brokers; ++i) {
             if (!cluster.is_serving(i)) return false;
           }
           return true;

@@ -128,11 +128,14 @@ TEST(SubscribeWire, EachRecord_ComesWithItsPlaceAndTime) {
   v1::SubscribeResponse sent;
   RecordMessages messages(PartitionId(5), [&sent](const Bytes& message) {
     v1::SubscribeResponse one;
-    ASSERT_TRUE(one.ParseFromArray(message.data(), static_cast<int>(message.size())));
+    EXPECT_TRUE(one.ParseFromArray(message.data(), static_cast<int>(message.size())));
     sent.MergeFrom(one);
+    return true;
   });
   for (const FetchedBatchView& batch : *batches) {
-    ASSERT_TRUE(messages.Add(batch, Offset(11), Offset(15)).ok());
+    const Result<Offset> added = messages.Add(batch, Offset(11), Offset(15));
+    ASSERT_TRUE(added.ok()) << added.status();
+    EXPECT_EQ(*added, batch.base_offset + 2);
   }
   EXPECT_EQ(sent.records_size(), 0) << "small messages are sent on Flush";
   messages.Flush();
@@ -144,6 +147,28 @@ TEST(SubscribeWire, EachRecord_ComesWithItsPlaceAndTime) {
     EXPECT_EQ(sent.records(i).offset(), 11 + i);
     EXPECT_EQ(sent.records(i).append_time_ms(), 1'700'000'000'000 + (i + 1) / 2);
   }
+}
+
+TEST(SubscribeWire, WithoutRoom_TheRestOfABatchIsLeft_AndTakenUpWhereItStopped) {
+  v1::FetchedPartition part;
+  v1::FetchedBatch& fetched = *part.add_batches();
+  fetched.set_base_offset(10);
+  for (int i = 0; i < 10; ++i) {
+    fetched.mutable_batch()->add_records()->set_value(std::string(100'000, 'v'));
+  }
+  const std::string bytes = part.SerializeAsString();
+  const Result<std::vector<FetchedBatchView>> batches = ParseBatches(bytes);
+  ASSERT_TRUE(batches.ok()) << batches.status();
+  Offset next(11);
+  std::vector<int64_t> ends;
+  while (next < Offset(20)) {
+    RecordMessages messages(PartitionId(5), [](const Bytes&) { return false; });
+    const Result<Offset> added = messages.Add(batches->front(), next, Offset(100));
+    ASSERT_TRUE(added.ok()) << added.status();
+    next = *added;
+    ends.push_back(next.value());
+  }
+  EXPECT_EQ(ends, (std::vector<int64_t>{13, 15, 17, 19, 20}));
 }
 
 TEST(SubscribeWire, EveryTruncation_IsAnErrorOrAWholePrefix) {

@@ -48,6 +48,7 @@ void SimCluster::Start(size_t index) {
     options.controllers[BrokerId(static_cast<uint32_t>(i + 1))] = {.host = brokers_[i]->name,
                                                                    .port = 7441};
   }
+  options.client_memory_bytes_max = options_.client_memory_bytes_max;
   options.host.tail_bytes_max = options_.tail_bytes_max;
   options.log_store.journal.file_bytes = options_.journal_file_bytes;
   options.log_store.segment_size_bytes = options_.segment_bytes;
