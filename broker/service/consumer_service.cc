@@ -219,7 +219,7 @@ void ConsumerService::ServeRead(Bytes body, ForwardDone done) {
 }
 
 void ConsumerService::Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms,
-                              OffsetsDone done) {
+                              Duration time_max, OffsetsDone done) {
   if (Partition* partition = context_->LedHere(group)) {
     return partition->Offsets(timestamp_ms, std::move(done));
   }
@@ -233,7 +233,7 @@ void ConsumerService::Offsets(RaftGroupId group, std::optional<int64_t> timestam
   context_->forwarder.Forward({.to = leader,
                                .method = kForwardOffsets,
                                .body = Bytes::Own(wire.SerializeAsString()),
-                               .timeout = kForwardTimeout},
+                               .timeout = time_max},
                               [has_timestamp = timestamp_ms.has_value(),
                                done = std::move(done)](Result<Bytes> body) mutable {
                                 if (!body.ok()) return done(body.status());
@@ -288,6 +288,7 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
   }
   std::optional<int64_t> timestamp_ms;
   if (request.has_timestamp_ms()) timestamp_ms = request.timestamp_ms();
+  const Duration time_max = context_->TimeFor(*call, kForwardTimeout);
   auto response = std::make_shared<v1::ListOffsetsResponse>();
   auto missing = std::make_shared<size_t>(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) response->add_partitions();
@@ -295,7 +296,7 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
     const auto& [number, group] = wanted[i];
     auto* out = response->mutable_partitions(static_cast<int>(i));
     out->set_partition(number);
-    Offsets(group, timestamp_ms,
+    Offsets(group, timestamp_ms, time_max,
             [this, call, response, missing, out, group](Result<PartitionOffsets> offsets) {
               if (offsets.ok()) {
                 out->set_log_start_offset(offsets->log_start.value());

@@ -35,8 +35,10 @@ class ConsumerService {
   // What is not accepted is rewritten by the leader; then bytes_max is of what is sent.
   void Read(RaftGroupId group, const ReadRequest& request, AcceptedForms accepted, Duration wait,
             MoveFunction<void(Result<RemoteRead>)> done);
-  // The offsets after a read barrier at the leader; see Partition::Offsets.
-  void Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms, OffsetsDone done);
+  // The offsets after a read barrier at the leader; see Partition::Offsets. Another broker has
+  // `time_max` to answer.
+  void Offsets(RaftGroupId group, std::optional<int64_t> timestamp_ms, Duration time_max,
+               OffsetsDone done);
 
  private:
   void ListOffsets(std::shared_ptr<Call> call);

@@ -56,6 +56,11 @@ Status ServiceContext::WithLeader(Status status, RaftGroupId group) const {
   return named;
 }
 
+Duration ServiceContext::TimeFor(const Call& call, Duration time_max) const {
+  const Duration left = std::max(Duration::zero(), call.deadline() - clock.Now());
+  return std::min(time_max, left - left / 10);
+}
+
 void ServiceContext::AskController(std::string_view method, Bytes body, Duration timeout,
                                    ForwardDone done) {
   if (controller.is_ready()) {

@@ -14,6 +14,7 @@
 #include "broker/metadata/leader_table.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/partition_set.h"
+#include "broker/service/call.h"
 #include "broker/service/client_memory.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "raft/host/host.h"
@@ -22,7 +23,8 @@
 
 namespace millrace::broker {
 
-// How long a request that one broker passes to another may take, unless the client wants less.
+// How long a request that one broker passes to another may take, unless the client wants less
+// (ServiceContext::TimeFor).
 inline constexpr Duration kForwardTimeout = std::chrono::seconds(10);
 
 // One partition as a client names it.
@@ -69,6 +71,10 @@ struct ServiceContext {
   Status NotLeader(RaftGroupId group) const;
   // Adds leader_id and leader_address to a NOT_LEADER error that lacks them.
   Status WithLeader(Status status, RaftGroupId group) const;
+
+  // How long what is done for `call` may take, `time_max` at most: less than its client waits by a
+  // tenth, so that what others answered meanwhile still reaches it.
+  Duration TimeFor(const Call& call, Duration time_max) const;
 
   // Has the controller's leader, here or one hop away, serve `method`
   // (broker/metadata/forwarder.h).

@@ -179,7 +179,7 @@ bool FetchStream::HasRoomForSession() const {
 
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
   const Session& session = sessions_[fetch_id];
-  service_->Offsets(session.group, TimestampOf(position),
+  service_->Offsets(session.group, TimestampOf(position), kForwardTimeout,
                     [this, fetch_id, position, generation = session.generation,
                      alive = is_alive_](Result<PartitionOffsets> offsets) {
                       if (!*alive || Current(fetch_id, generation) == nullptr) return;

@@ -314,7 +314,7 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
 
 void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {
   if (next_producer_id_ == producer_ids_end_) {
-    return Refill([this, call](Status status) {
+    return Refill(context_->TimeFor(*call, kForwardTimeout), [this, call](Status status) {
       if (!status.ok()) return call->Fail(status);
       GiveProducerId(call);
     });
@@ -325,9 +325,9 @@ void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {
   call->Reply(Bytes::Own(response.SerializeAsString()));
 }
 
-void ProducerService::Refill(MoveFunction<void(Status)> done) {
+void ProducerService::Refill(Duration time_max, MoveFunction<void(Status)> done) {
   context_->AskController(
-      kForwardAllocateProducerIds, Bytes(), kForwardTimeout,
+      kForwardAllocateProducerIds, Bytes(), time_max,
       [this, done = std::move(done)](Result<Bytes> body) mutable {
         if (!body.ok()) return done(body.status());
         AllocateProducerIdsReply reply;

@@ -31,7 +31,7 @@ class ProducerService {
  private:
   void InitProducer(std::shared_ptr<Call> call);
   void GiveProducerId(std::shared_ptr<Call> call);
-  void Refill(MoveFunction<void(Status)> done);
+  void Refill(Duration time_max, MoveFunction<void(Status)> done);
   void ServeForwarded(Bytes body, ForwardDone done);
 
   ServiceContext* context_;

@@ -25,8 +25,7 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
     for (size_t i = 0; i < request.records.size(); ++i) response_.add_results();
     missing_ = groups_.size();
     const ServiceContext& context = *publisher_->context_;
-    const Duration time = std::min(call_->deadline() - context.clock.Now(), kTimeMax);
-    timer_ = context.executor.RunAfter(std::max(time, Duration::zero()),
+    timer_ = context.executor.RunAfter(context.TimeFor(*call_, kTimeMax),
                                        [self = shared_from_this()] { self->GiveUp(); });
     // An answer may come at once, and ends its group.
     std::vector<std::pair<PartitionId, Bytes>> batches;

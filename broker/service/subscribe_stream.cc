@@ -177,7 +177,7 @@ void SubscribeStream::PostPump() {
 }
 
 void SubscribeStream::Locate(size_t number) {
-  service_->Offsets(sessions_[number].group, TimestampOf(position_),
+  service_->Offsets(sessions_[number].group, TimestampOf(position_), kForwardTimeout,
                     [this, number, alive = is_alive_](const Result<PartitionOffsets>& offsets) {
                       if (*alive && !is_over_) OnLocated(number, offsets);
                     });

@@ -94,6 +94,27 @@ TEST(ListOffsets, ALogThatMemoryDoesNotHold_AnswersAsALookAtEveryRecord_AlsoAfte
   }
 }
 
+TEST(ListOffsets, ALeaderThatStandsStill_CostsItsPartitionsAlone_WithinTheCallsTime) {
+  ServiceRig rig(4);
+  rig.CreateTopic("t", 12);
+  const size_t stopped = rig.LeaderOf("t", 0);
+  const size_t asked = (stopped + 1) % 3;
+  std::vector<bool> is_led_there;
+  for (uint32_t i = 0; i < 12; ++i) is_led_there.push_back(rig.LeaderOf("t", i) == stopped);
+  ASSERT_TRUE(std::count(is_led_there.begin(), is_led_there.end(), false) > 0);
+  rig.cluster.process(stopped).Pause();
+  v1::ListOffsetsRequest request;
+  request.set_topic("t");
+  const auto response = rig.Call<v1::ListOffsetsResponse>(
+      asked, "/millrace.v1.ConsumerService/ListOffsets", request, kLessThanPeersKeepAlive);
+  ASSERT_TRUE(response.ok()) << response.status();
+  for (const auto& partition : response->partitions()) {
+    EXPECT_EQ(partition.has_error(), is_led_there[partition.partition()])
+        << partition.ShortDebugString();
+  }
+  rig.cluster.process(stopped).Resume();
+}
+
 TEST(ListOffsets, ARecordWithoutATimestamp_CountsWithItsAppendTime) {
   ServiceRig rig(2);
   rig.CreateTopic("t", 1);

@@ -158,11 +158,26 @@ TEST(Publish, APartitionWithoutAMajority_FailsItsRecords_WithinTheCallsTime) {
   const auto response =
       rig.Call<v1::PublishResponse>(leader, kPublish, request, std::chrono::seconds(3));
   EXPECT_LE(rig.world.elapsed() - begin, std::chrono::milliseconds(3100));
-  if (response.ok()) {
-    EXPECT_TRUE(response->results(0).has_error());
-  } else {
-    EXPECT_EQ(response.status().code(), Code::kDeadlineExceeded) << response.status();
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_TRUE(response->results(0).has_error());
+}
+
+TEST(Publish, ALeaderThatStandsStill_FailsItsRecordsAlone_WithinTheCallsTime) {
+  ServiceRig rig(7);
+  rig.CreateTopic("t", 6);
+  const size_t stopped = rig.LeaderOf("t", 0);
+  v1::PublishRequest request = Request("t");
+  std::map<uint32_t, bool> is_led_there;
+  for (int i = 0; i < 24; ++i) AddRecord(&request, "k" + std::to_string(i));
+  for (uint32_t i = 0; i < 6; ++i) is_led_there[i] = rig.LeaderOf("t", i) == stopped;
+  rig.cluster.process(stopped).Pause();
+  const auto response =
+      rig.Call<v1::PublishResponse>((stopped + 1) % 3, kPublish, request, kLessThanPeersKeepAlive);
+  ASSERT_TRUE(response.ok()) << response.status();
+  for (const v1::PublishResult& result : response->results()) {
+    EXPECT_EQ(result.has_error(), is_led_there[result.partition()]) << result.ShortDebugString();
   }
+  rig.cluster.process(stopped).Resume();
 }
 
 }  // namespace

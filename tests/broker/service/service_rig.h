@@ -25,6 +25,8 @@
 namespace millrace::broker {
 
 inline constexpr Duration kRigTimeMax = std::chrono::seconds(60);
+// For calls that end before a broker that stands still is given up by its peers.
+inline constexpr Duration kLessThanPeersKeepAlive = std::chrono::milliseconds(500);
 
 class ServiceRig {
  public:
