@@ -16,6 +16,11 @@ using internal::v1::LeaderReport;
 constexpr Duration kReportInterval = std::chrono::seconds(1);
 constexpr Duration kRegisterRetry = std::chrono::milliseconds(10);
 constexpr Duration kRegisterTimeout = std::chrono::seconds(2);
+// Lookups by time. One thread reads segments and one unpacks: more at a time would only wait there,
+// each with its entry.
+constexpr size_t kLookupsRunningMax = 4;
+// Half a KiB each; a call may ask for 10,000.
+constexpr size_t kLookupsWaitingMax = 50'000;
 
 raft::HostOptions WithSelf(raft::HostOptions options, Voter self) {
   options.self = self;
@@ -35,7 +40,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       controller_(host_, environment.clock),
       forwarder_(environment.executor, environment.transport),
       batches_(environment.executor, environment.batch_executor),
-      partitions_({host_, environment.log_store, environment.clock, batches_},
+      lookups_(kLookupsRunningMax, kLookupsWaitingMax),
+      partitions_({host_, environment.log_store, environment.clock, batches_, lookups_},
                   environment.identity.self()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),

@@ -112,6 +112,7 @@ class Node final : public raft::TransportHandler {
   LeaderTable leaders_;
   Forwarder forwarder_;
   BatchWorker batches_;
+  Turns lookups_;
   PartitionSet partitions_;
   Bootstrap bootstrap_;
   // Before whatever may hold some of it.

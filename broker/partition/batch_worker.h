@@ -31,7 +31,8 @@ class BatchWorker {
   enum class Kind { kProduced, kFetched };
   struct Load {
     Kind kind = Kind::kProduced;
-    // Of what was produced. A reader has one read at a time, which bounds what is fetched.
+    // Of what was produced. What is fetched is bounded by whoever reads: by memory that is reserved
+    // for each read (broker/service/stream_memory.h), by turns for lookups by time.
     uint64_t bytes = 0;
   };
 

@@ -163,7 +163,7 @@ void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
     if (!status.ok()) {
       done(std::move(status));
     } else if (timestamp_ms.has_value()) {
-      FindTimestamp(*timestamp_ms, offsets_now(), std::move(done));
+      AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
     } else {
       done(offsets_now());
     }

@@ -22,6 +22,7 @@
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/time_index.h"
+#include "broker/partition/turns.h"
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -75,7 +76,9 @@ class Partition final : public raft::StateMachine {
     raft::Host& host;
     raft::LogStore& store;
     const Clock& clock;
-    BatchWorker& batches;  // outlives the partition
+    BatchWorker& batches;  // this and the next outlive the partition
+    // For lookups by time, each of which holds an entry, as stored and unpacked.
+    Turns& lookups;
   };
   // Bytes of one batch, serialized and before compression, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
@@ -97,7 +100,7 @@ class Partition final : public raft::StateMachine {
   void Read(const ReadRequest& request, ReadDone done);
   // The offsets at this moment, after a read barrier. With a time, milliseconds since 1970, also
   // the first record that is not older: by its timestamp, or its batch's append time if it has
-  // none.
+  // none; RESOURCE_EXHAUSTED with RetryInfo if too many ask for times.
   void Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done);
 
   // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
@@ -144,6 +147,7 @@ class Partition final : public raft::StateMachine {
   void RefuseOutOfRange(Offset offset, ReadDone done);
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
+  void AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
   void FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
   std::optional<raft::core::Entry> FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const;
   void NoteTime(LogIndex index, const FrameHeader& header);

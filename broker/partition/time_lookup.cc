@@ -14,6 +14,8 @@ namespace {
 
 using raft::core::Entry;
 
+constexpr int64_t kRetryAfterMs = 100;
+
 bool HoldsCompressed(const Entry& entry) {
   const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
   return header.ok() && (header->flags & kFrameCompressed) != 0;
@@ -38,6 +40,28 @@ Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
 }
 
 }  // namespace
+
+void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done) {
+  if (!environment_.lookups.MayWait()) {
+    return done(
+        ResourceExhausted("too many lookups by time wait for their turn", Reason::kThrottled)
+            .RetryAfterMs(kRetryAfterMs));
+  }
+  environment_.lookups.Take([this, alive = is_alive_, timestamp_ms, offsets,
+                             done = std::move(done)](Turns::Turn turn) mutable {
+    if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    FindTimestamp(timestamp_ms, offsets,
+                  [offsets, turn = std::move(turn),
+                   done = std::move(done)](Result<PartitionOffsets> found) mutable {
+                    // What came while this waited for its turn is after the answer's end.
+                    if (found.ok() && *found->timestamp_offset > offsets.high_watermark) {
+                      found->timestamp_offset = offsets.high_watermark;
+                    }
+                    done(std::move(found));
+                    turn.End();
+                  });
+  });
+}
 
 // Looks at the tail first: it may shrink while segments are read, and what leaves it is in them.
 void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets,

@@ -5,6 +5,7 @@ How much slower the others get is printed and asserted nowhere: no test here pas
 """
 import contextlib
 import gzip
+import random
 import re
 import shutil
 import signal
@@ -204,11 +205,21 @@ def fetch_all(connection, partition, position=EARLIEST):
     return stream
 
 
-def compressed_batch(target, size):
-    """A batch of nearly nothing that unpacks to so much."""
-    body = target.api.Records(records=[target.api.Record(value=bytes(size))]).SerializeToString()
-    return packed(compression=target.api.COMPRESSION_GZIP, payload=gzip.compress(body),
-                  uncompressed_size=len(body))(target)
+def compressed_batch(target, value, timestamp_ms=0):
+    """One record."""
+    api = target.api
+    body = api.Records(records=[api.Record(value=value, timestamp_ms=timestamp_ms)]).SerializeToString()
+    return packed(compression=api.COMPRESSION_GZIP, payload=gzip.compress(body), uncompressed_size=len(body),
+                  max_timestamp_ms=timestamp_ms)(target)
+
+
+def store_requests(target, requests):
+    api = target.api
+    with target.channel() as channel:
+        sent = [api.ProduceRequest(init=api.ProduceInit()), *requests]
+        answers = api.ProducerServiceStub(channel).Produce(iter(sent), timeout=SECONDS_MAX)
+        results = [result for answer in answers for result in answer.results]
+    assert len(results) == len(requests) and not any(result.HasField("error") for result in results), results
 
 
 @contextlib.contextmanager
@@ -257,14 +268,24 @@ def test_consumers_at_the_end_that_never_read(target, is_long):
             for one in held:
                 fetch_all(one, 0, LATEST)
                 one.connection_outcome()
-            api = target.api
-            with target.channel() as channel:
-                requests = [api.ProduceRequest(init=api.ProduceInit()), *[compressed_batch(target, 1_000_000)] * 4]
-                answers = api.ProducerServiceStub(channel).Produce(iter(requests), timeout=SECONDS_MAX)
-                results = [result for answer in answers for result in answer.results]
-                assert len(results) == 4 and not any(result.HasField("error") for result in results), results
+            store_requests(target, [compressed_batch(target, bytes(1_000_000))] * 4)
             neighbour.assert_served(200)
             target.good_request()
+    peak.assert_bounded()
+
+
+def test_lookups_by_time_of_one_large_batch(target):
+    """A thousand in each of four calls; the batch is in a segment, which is read for every one of them."""
+    api = target.api
+    moment = int(time.time() * 1000) + 3600 * 1000
+    store_requests(target, [compressed_batch(target, random.Random(1).randbytes(500_000), moment)])
+    store(target, 40)
+    request = api.ListOffsetsRequest(topic=target.topic, partitions=[0] * 1000, timestamp_ms=moment)
+    with Peak(target) as peak, Neighbour(target) as neighbour, target.channel() as channel:
+        calls = [api.ConsumerServiceStub(channel).ListOffsets.future(request, timeout=60) for _ in range(4)]
+        found = {partition.timestamp_offset for call in calls for partition in call.result().partitions}
+        assert len(found) == 1 and 0 not in found, found
+        neighbour.assert_served()
     peak.assert_bounded()
 
 

@@ -1,0 +1,65 @@
+#include "broker/partition/turns.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace millrace::broker {
+namespace {
+
+class TurnsTest : public ::testing::Test {
+ protected:
+  void Take(char name) {
+    turns->Take([this, name](Turns::Turn turn) {
+      began += name;
+      running.push_back(std::move(turn));
+    });
+  }
+
+  std::optional<Turns> turns{std::in_place, 2, 3};
+  std::string began;
+  std::vector<Turns::Turn> running;
+};
+
+TEST_F(TurnsTest, NoMoreRunThanMay_AndTheOthersFollowInOrder) {
+  for (const char name : {'a', 'b', 'c', 'd'}) Take(name);
+  EXPECT_EQ(began, "ab");
+  running[1].End();
+  EXPECT_EQ(began, "abc");
+  running[1].End();
+  EXPECT_EQ(began, "abc") << "a turn ends once";
+  running.clear();
+  EXPECT_EQ(began, "abcd");
+}
+
+TEST_F(TurnsTest, OneMoreMayWait_UntilThereAreAsManyAsMay) {
+  for (const char name : {'a', 'b', 'c', 'd', 'e'}) {
+    EXPECT_TRUE(turns->MayWait()) << name;
+    Take(name);
+  }
+  EXPECT_FALSE(turns->MayWait());
+  running[0].End();
+  EXPECT_TRUE(turns->MayWait());
+}
+
+TEST_F(TurnsTest, ManyThatEndAtOnce_DoNotRecurse) {
+  Take('a');
+  Take('b');
+  int ended = 0;
+  for (int i = 0; i < 1'000'000; ++i) turns->Take([&ended](const Turns::Turn&) { ++ended; });
+  running.clear();
+  EXPECT_EQ(ended, 1'000'000);
+}
+
+TEST_F(TurnsTest, ATurnMayOutliveThem) {
+  for (const char name : {'a', 'b', 'c'}) Take(name);
+  turns.reset();
+  running.clear();
+  EXPECT_EQ(began, "ab");
+}
+
+}  // namespace
+}  // namespace millrace::broker
