@@ -82,11 +82,12 @@ void FilePool::Serve() {
   }
   JournalFile file = std::move(*fits);
   free_.erase(fits);
-  MILLRACE_SOMETIMES("a journal file was used again");
+  MILLRACE_SOMETIMES_IF("a journal file was used again", file.is_used);
   std::exchange(waiting_, {})(std::move(file));
 }
 
 void FilePool::Release(JournalFile file) {
+  file.is_used = true;
   if (free_.size() < kFreeFilesMax) {
     free_.push_back(std::move(file));
     return Serve();

@@ -23,6 +23,7 @@ struct JournalFile {
   // Shared with reads under way, which may outlive the file's use by the journal.
   std::shared_ptr<File> file;
   uint64_t bytes = 0;
+  bool is_used = false;  // something was once written to it
 };
 
 class FilePool {

@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "storage/journal/recovery.h"
 
@@ -70,6 +71,7 @@ Journal::Journal(const Options& options, Environment environment)
 }
 
 Journal::~Journal() {
+  MILLRACE_SOMETIMES_IF("a broker died while a journal file was recycled", is_recycling_);
   *alive_ = false;
   shared_->journal = nullptr;
 }

@@ -199,7 +199,8 @@ class Journal {
   bool is_copying_ = false;
   uint64_t copied_file_ = 0;  // the last file that was copied forward
   bool is_flush_scheduled_ = false;
-  bool is_busy_ = false;  // a commit, a head or a marker is being written
+  bool is_busy_ = false;       // a commit, a head or a marker is being written
+  bool is_recycling_ = false;  // a used file is given its head
   bool is_failed_ = false;
   bool is_stopping_ = false;
   Task stopped_;

@@ -47,6 +47,7 @@ void Journal::Roll(uint64_t room_bytes) {
 void Journal::WriteHead(JournalFile file) {
   const uint64_t sequence = next_file_++;
   const HeadRecord head{.file_bytes = file.bytes, .group_count = ledger_.groups().size()};
+  is_recycling_ = file.is_used;
   live_[sequence] = std::move(file);
   oldest_file_ = std::min(ledger_.OldestPinned().value_or(sequence), sequence);
   position_ = 0;
@@ -59,6 +60,7 @@ void Journal::WriteHead(JournalFile file) {
 // Now that a later checkpoint is durable, the files before the oldest one that it needs may be
 // written over.
 void Journal::OnHeadSynced() {
+  is_recycling_ = false;
   while (live_.begin()->first < oldest_file_) {
     JournalFile file = std::move(live_.begin()->second);
     live_.erase(live_.begin());

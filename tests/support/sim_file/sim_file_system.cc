@@ -7,6 +7,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
+
 namespace millrace::sim {
 
 using storage::Caching;
@@ -47,7 +49,9 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
     };
     Duration delay = draw(options.delay_min, options.delay_max);
     if (is_sync) delay += draw(options.sync_delay_min, options.sync_delay_max);
-    if (disk.slow_max_ > Duration(0)) delay += draw(disk.slow_min_, disk.slow_max_);
+    const bool is_slow = disk.slow_max_ > Duration(0);
+    MILLRACE_SOMETIMES_IF("a disk was slow", is_slow);
+    if (is_slow) delay += draw(disk.slow_min_, disk.slow_max_);
     return delay;
   }
 
@@ -63,6 +67,7 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
   void RunUnlessStalled(Task task) {
     if (!is_open) return;
     if (!disk.is_stalled_) return task();
+    MILLRACE_SOMETIMES("a disk stalled");
     auto held = std::make_shared<Task>(std::move(task));
     disk.waiting_.push_back([self = shared_from_this(), held] {
       if (!self->is_open) return;

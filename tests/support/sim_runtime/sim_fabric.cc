@@ -47,12 +47,15 @@ void SimFabric::HealAll() {
   }
 }
 
-void SimFabric::BreakConnections(const std::string& a, const std::string& b) {
+size_t SimFabric::BreakConnections(const std::string& a, const std::string& b) {
+  size_t broken = 0;
   for (auto& [id, stream] : streams_) {
     if (!IsBetween(*stream, a, b)) continue;
     ResetTowards(*stream, 0, "connection reset by the network");
     ResetTowards(*stream, 1, "connection reset by the network");
+    ++broken;
   }
+  return broken;
 }
 
 void SimFabric::SetLink(const std::string& a, const std::string& b, const LinkOptions& options) {

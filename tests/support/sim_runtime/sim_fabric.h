@@ -43,7 +43,7 @@ class SimFabric {
   void Partition(const std::string& from, const std::string& to);
   void Heal(const std::string& a, const std::string& b);
   void HealAll();
-  void BreakConnections(const std::string& a, const std::string& b);
+  size_t BreakConnections(const std::string& a, const std::string& b);
   void SetLink(const std::string& a, const std::string& b, const LinkOptions& options);
   // Stops its listeners, forgets its connects and resets its connections.
   void OnKilled(SimProcess& process);

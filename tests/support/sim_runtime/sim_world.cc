@@ -127,8 +127,8 @@ void SimWorld::Heal(const std::string& a, const std::string& b) { fabric_.Heal(a
 
 void SimWorld::HealAll() { fabric_.HealAll(); }
 
-void SimWorld::BreakConnections(const std::string& a, const std::string& b) {
-  fabric_.BreakConnections(a, b);
+size_t SimWorld::BreakConnections(const std::string& a, const std::string& b) {
+  return fabric_.BreakConnections(a, b);
 }
 
 void SimWorld::SetLink(const std::string& a, const std::string& b, const LinkOptions& options) {

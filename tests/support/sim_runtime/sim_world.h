@@ -72,7 +72,7 @@ class SimWorld {
   void Heal(const std::string& a, const std::string& b);
   void HealAll();
   // Resets every connection between the two, some of the bytes in flight lost, in mid-frame too.
-  void BreakConnections(const std::string& a, const std::string& b);
+  size_t BreakConnections(const std::string& a, const std::string& b);
   // Of the link between the two, both ways, from now on.
   void SetLink(const std::string& a, const std::string& b, const LinkOptions& options);
 
