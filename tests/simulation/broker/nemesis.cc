@@ -129,18 +129,19 @@ void Nemesis::KillOne(Random& random) {
 
 void Nemesis::CutPower(Random& random) {
   const bool is_all = random.OneIn(3);
-  MILLRACE_SOMETIMES_IF("all brokers lost power at once", is_all && cluster_.size() > 1);
   const size_t one = Anyone(random);
+  size_t lost = 0;
   for (size_t i = 0; i < cluster_.size(); ++i) {
     const Duration down = Span(random, 10, 5000);
     if ((!is_all && i != one) || !cluster_.is_up(i)) continue;
     Kill(i, /*power_loss=*/true);
     RestartLater(i, down);
+    ++lost;
   }
+  MILLRACE_SOMETIMES_IF("all brokers lost power at once", lost > 1 && lost == cluster_.size());
 }
 
 void Nemesis::CrashInside(Random& random) {
-  MILLRACE_SOMETIMES("a broker was to die inside a disk operation");
   const size_t broker = Anyone(random);
   const uint64_t operation = random.Between(1, 60);
   const bool power_loss = random.OneIn(2);
@@ -148,6 +149,7 @@ void Nemesis::CrashInside(Random& random) {
   if (!cluster_.is_up(broker)) return;
   cluster_.disk(broker).CrashAtOperation(operation, [this, broker, power_loss, down] {
     // In the middle of an operation of that broker: its objects go once it has returned.
+    MILLRACE_SOMETIMES("a broker died inside a disk operation");
     cluster_.process(broker).Kill();
     world_.After(Duration(0), [this, broker, power_loss, down] {
       if (!cluster_.is_up(broker)) return;
@@ -161,7 +163,6 @@ void Nemesis::Partition(Random& random) {
   const size_t a = Anyone(random);
   const size_t b = (a + 1 + random.Below(cluster_.size() - 1)) % cluster_.size();
   const bool one_way = random.OneIn(3);
-  MILLRACE_SOMETIMES_IF("a link was cut one way", one_way);
   const bool is_deaf = random.OneIn(2);
   const bool is_alone = random.OneIn(2);
   ++counts_.partitions;
@@ -171,13 +172,14 @@ void Nemesis::Partition(Random& random) {
     if (i == a || (!is_alone && i != b)) continue;
     const std::string& from = cluster_.host(one_way && is_deaf ? i : a);
     const std::string& to = cluster_.host(one_way && is_deaf ? a : i);
+    MILLRACE_SOMETIMES_IF("a link was cut one way",
+                          one_way && cluster_.is_up(a) && cluster_.is_up(i));
     world_.Partition(from, to, one_way);
   }
   Later(Span(random, 100, 10'000), [this] { world_.HealAll(); });
 }
 
 void Nemesis::Bridge(Random& random) {
-  MILLRACE_SOMETIMES("two groups met only through a bridge");
   const size_t bridge = Anyone(random);
   const uint64_t sides = random.Next();
   ++counts_.partitions;
@@ -185,23 +187,23 @@ void Nemesis::Bridge(Random& random) {
   for (size_t a = 0; a < cluster_.size(); ++a) {
     for (size_t b = 0; b < a; ++b) {
       const bool is_apart = (sides >> a & 1) != (sides >> b & 1);
-      if (a != bridge && b != bridge && is_apart) {
-        world_.Partition(cluster_.host(a), cluster_.host(b));
-      }
+      if (a == bridge || b == bridge || !is_apart) continue;
+      MILLRACE_SOMETIMES_IF("two groups met only through a bridge",
+                            cluster_.is_up(a) && cluster_.is_up(b) && cluster_.is_up(bridge));
+      world_.Partition(cluster_.host(a), cluster_.host(b));
     }
   }
   Later(Span(random, 100, 10'000), [this] { world_.HealAll(); });
 }
 
 void Nemesis::Reset(Random& random) {
-  MILLRACE_SOMETIMES("connections broke");
   const size_t broker = Anyone(random);
   const size_t other = (broker + 1) % cluster_.size();
-  world_.BreakConnections(cluster_.host(broker), cluster_.host(other));
+  const size_t broken = world_.BreakConnections(cluster_.host(broker), cluster_.host(other));
+  MILLRACE_SOMETIMES_IF("connections broke", broken > 0);
 }
 
 void Nemesis::SlowLink(Random& random) {
-  MILLRACE_SOMETIMES("a link was slow");
   const std::string a = cluster_.host(Anyone(random));
   const std::string b = cluster_.host(Anyone(random));
   LinkOptions slow{.delay_min = milliseconds(1)};
@@ -209,12 +211,12 @@ void Nemesis::SlowLink(Random& random) {
   slow.bytes_per_second = random.Between(50'000, 5'000'000);
   const Duration span = Span(random, 100, 10'000);
   if (a == b) return;
+  MILLRACE_SOMETIMES("a link was slow");
   world_.SetLink(a, b, slow);
   Later(span, [this, a, b] { world_.SetLink(a, b, {}); });
 }
 
 void Nemesis::SlowDisk(Random& random) {
-  MILLRACE_SOMETIMES("a disk was slow");
   const size_t broker = Anyone(random);
   const auto high = milliseconds(random.Between(2, 200));
   Note("slow disk at " + cluster_.host(broker));
@@ -224,7 +226,6 @@ void Nemesis::SlowDisk(Random& random) {
 }
 
 void Nemesis::Stall(Random& random) {
-  MILLRACE_SOMETIMES("a disk stalled");
   const size_t broker = Anyone(random);
   Note("stall at " + cluster_.host(broker));
   cluster_.disk(broker).Stall();
@@ -287,7 +288,6 @@ void Nemesis::MarkDamaged(size_t broker) {
 }
 
 void Nemesis::Rot(Random& random, size_t broker) {
-  MILLRACE_SOMETIMES("a file rotted");
   SimDisk& disk = cluster_.disk(broker);
   std::vector<std::string> paths = disk.DurablePaths();
   if (paths.empty()) return;
@@ -297,6 +297,7 @@ void Nemesis::Rot(Random& random, size_t broker) {
     const uint64_t at = random.Next();
     const uint64_t how = random.Below(8);
     if (size == 0) continue;
+    MILLRACE_SOMETIMES("a file rotted");
     Note("rot in " + path + " at " + cluster_.host(broker));
     if (how == 0) {
       disk.TruncateFile(path, at % size);
@@ -309,10 +310,10 @@ void Nemesis::Rot(Random& random, size_t broker) {
 }
 
 void Nemesis::Pause(Random& random) {
-  MILLRACE_SOMETIMES("a broker stood still");
   const size_t broker = Anyone(random);
   const Duration span = Span(random, 10, 30'000);
   if (!cluster_.is_up(broker)) return;
+  MILLRACE_SOMETIMES("a broker stood still");
   Note("pause " + cluster_.host(broker));
   cluster_.process(broker).Pause();
   Later(span, [this, broker] { cluster_.process(broker).Resume(); });
@@ -326,8 +327,9 @@ void Nemesis::PauseClient(Random& random) {
 }
 
 void Nemesis::ShiftClock(Random& random) {
-  MILLRACE_SOMETIMES("a clock jumped or drifted");
-  SimProcess& process = cluster_.process(Anyone(random));
+  const size_t broker = Anyone(random);
+  SimProcess& process = cluster_.process(broker);
+  MILLRACE_SOMETIMES_IF("a clock jumped or drifted", cluster_.is_up(broker));
   const int64_t offset_ms = static_cast<int64_t>(random.Below(7'200'000)) - 3'600'000;
   const int64_t drift_ppm = static_cast<int64_t>(random.Below(400'000)) - 200'000;
   if (random.OneIn(2)) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include <glog/logging.h>
 
@@ -62,6 +63,7 @@ class Run {
   void RestartSilent();
   void ReadBack();
   bool AreReplicasEqual();
+  bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
   bool IsEqualTo(size_t broker, const broker::Image& image) const;
   std::vector<Offset> Ends(const std::string& topic) const;
   bool IsHealthy(size_t broker) const {
@@ -286,6 +288,19 @@ void Run::RestartSilent() {
   }
 }
 
+// The same entries from the first to the last: the chain covers them all.
+bool Run::IsSameLog(RaftGroupId group, size_t a, size_t b) const {
+  const raft::Replica* ours = cluster_.node(a).host().Find(group);
+  const raft::Replica* theirs = cluster_.node(b).host().Find(group);
+  const auto is_there = [](const raft::Replica* one) {
+    return one != nullptr && one->has_joined();
+  };
+  if (!is_there(ours) || !is_there(theirs)) return false;
+  const auto& log = ours->core().log();
+  const auto& other = theirs->core().log();
+  return log.last_index() == other.last_index() && log.last_chain() == other.last_chain();
+}
+
 bool Run::IsEqualTo(size_t index, const broker::Image& image) const {
   auto& node = cluster_.node(index);
   if (node.controller().image().topics().size() != image.topics().size()) return false;
@@ -302,7 +317,8 @@ bool Run::IsEqualTo(size_t index, const broker::Image& image) const {
         if (other == index || nemesis_.is_damaged(other)) continue;
         const broker::Partition* theirs = cluster_.node(other).partitions().Find(partition.group);
         if (theirs == nullptr || theirs->high_watermark() != ours->high_watermark() ||
-            theirs->Snapshot().view() != ours->Snapshot().view()) {
+            theirs->Snapshot().view() != ours->Snapshot().view() ||
+            !IsSameLog(partition.group, index, other)) {
           return false;
         }
       }
@@ -312,14 +328,17 @@ bool Run::IsEqualTo(size_t index, const broker::Image& image) const {
 }
 
 bool Run::AreReplicasEqual() {
-  const broker::Image* image = nullptr;
+  std::optional<size_t> first;
   for (size_t i = 0; i < cluster_.size(); ++i) {
     if (nemesis_.is_damaged(i)) continue;
     if (!IsHealthy(i)) return false;
-    if (image == nullptr) image = &cluster_.node(i).controller().image();
+    if (!first.has_value()) first = i;
+    if (!IsSameLog(kControllerGroup, *first, i)) return false;
   }
+  if (!first.has_value()) return true;
+  const broker::Image& image = cluster_.node(*first).controller().image();
   for (size_t i = 0; i < cluster_.size(); ++i) {
-    if (!nemesis_.is_damaged(i) && !IsEqualTo(i, *image)) return false;
+    if (!nemesis_.is_damaged(i) && !IsEqualTo(i, image)) return false;
   }
   return true;
 }

@@ -44,9 +44,10 @@ TEST_F(SimulationTest, SeedsThatOnceFailed_StayClean) {
 
 // The states that seeds must bring about, or they say nothing of them.
 constexpr std::string_view kMustBeReached[] = {
+    "a broker died inside a disk operation",
     "a broker died while a journal file was made",
+    "a broker died while a journal file was recycled",
     "a broker stood still",
-    "a broker was to die inside a disk operation",
     "a client stood still",
     "a clock jumped or drifted",
     "a disk stalled",
@@ -70,6 +71,7 @@ constexpr std::string_view kMustBeReached[] = {
     "a replica applied from its segments at start",
     "a replica that could not read its log fell silent",
     "a replica was silent",
+    "a refusal was withheld by who no longer led",
     "a replica's segments failed",
     "a segment was rolled",
     "a stalled disk gave up a leadership",
@@ -81,6 +83,7 @@ constexpr std::string_view kMustBeReached[] = {
     "connections broke",
     "damage in the journal was found",
     "the journal began a new file",
+    "the journal waited for segments",
     "two groups met only through a bridge",
     "two or more uncommitted entries were cut",
 };
