@@ -57,9 +57,8 @@ Message AnyMessage(FuzzedDataProvider& input) {
                          .hint_index = LogIndex(Number(input)),
                          .hint_term = Term(Number(input))};
     case 3:
-      return Heartbeat{.term = term,
-                       .commit_index = LogIndex(Number(input)),
-                       .read_round = Number(input)};
+      return Heartbeat{
+          .term = term, .commit_index = LogIndex(Number(input)), .read_round = Number(input)};
     default:
       return HeartbeatReply{.term = term, .read_round = Number(input)};
   }
@@ -135,13 +134,12 @@ class Victim {
  private:
   void Boot() {
     writes_.clear();
-    raft_ = std::make_unique<Raft>(
-        Options{.self = configuration_.voters[0], .random_seed = 1},
-        InitialState{.hard_state = {},
-                     .log = Log(LogIndex(1), {}, {}, {}),
-                     .epoch = {},
-                     .commit_index = LogIndex(0),
-                     .configuration = configuration_});
+    raft_ = std::make_unique<Raft>(Options{.self = configuration_.voters[0], .random_seed = 1},
+                                   InitialState{.hard_state = {},
+                                                .log = Log(LogIndex(1), {}, {}, {}),
+                                                .epoch = {},
+                                                .commit_index = LogIndex(0),
+                                                .configuration = configuration_});
   }
 
   void Propose() {
@@ -150,8 +148,8 @@ class Victim {
   }
 
   void ProposeEntry(FrameType type) {
-    const Status status = raft_->Propose(SealedEntry(
-        type, raft_->term(), raft_->log().last_index() + 1, raft_->log().last_chain()));
+    const Status status = raft_->Propose(
+        SealedEntry(type, raft_->term(), raft_->log().last_index() + 1, raft_->log().last_chain()));
     CHECK(status.ok()) << status;
   }
 

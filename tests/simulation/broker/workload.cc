@@ -56,7 +56,8 @@ void SimProducer::SendSome() {
     std::string text = value.Text() + " ";
     text.append(random_.Below(400), 'x');
     history_.Sent(options_.history_base + partition.value(), value);
-    const Result<PartitionId> sent = producer_.Send({.value = text}, process_.clock().Now(), partition);
+    const Result<PartitionId> sent =
+        producer_.Send({.value = text}, process_.clock().Now(), partition);
     CHECK(sent.ok() || options_.may_fail) << sent.status();
     if (sent.ok()) unanswered_[partition.value()].push_back(value);
   }
