@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
@@ -270,9 +271,11 @@ def stage_debug(tally, options):
                 tally.add(False, f"debug/{name}", f"cmake --build --preset debug --target {name}")
     run_googletests(tally, "debug", built)
     if options.long:
-        for level in ("core", "broker"):
-            seeds = {"core": ["--seconds", LONG_SECONDS], "broker": ["--seeds", LONG_SECONDS // 2]}[level]
-            check_program(tally, f"long {level} simulation", [BUILD / f"debug/bin/simulate_{level}", *seeds])
+        first = int(os.environ.get("MILLRACE_FIRST_SEED") or random.SystemRandom().randrange(10**4, 10**9))
+        print(f"fresh seeds from {first} on; the same again: MILLRACE_FIRST_SEED={first}", flush=True)
+        for level, share in {"core": ["--seconds", LONG_SECONDS], "broker": ["--seeds", LONG_SECONDS // 2]}.items():
+            check_program(tally, f"long {level} simulation",
+                          [BUILD / f"debug/bin/simulate_{level}", "--first", first, *share])
 
 
 def stage_fuzz(tally, options):

@@ -297,6 +297,7 @@ void JournalLogStore::WatchDisk() {
 
 void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {
   if (!free.ok()) {
+    MILLRACE_SOMETIMES_IF("nobody could tell how full a full disk is", is_disk_full_);
     LOG(WARNING) << "cannot tell how much room the disk has: " << free.status();
     return;  // it is as full as it was
   }

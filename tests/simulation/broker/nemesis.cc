@@ -240,6 +240,8 @@ void Nemesis::FillDisk(Random& random) {
   // Under the threshold of admission, with room for what others' leaders still send.
   disk.SetCapacity(UINT64_MAX);
   disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + cluster_.options().free_bytes_min - 1);
+  Later(span / 2,
+        [&disk] { disk.FailNext(SimDisk::Kind::kRead, SimDisk::kRoom, InputOutputError()); });
   Later(span, [this, broker] { cluster_.disk(broker).SetCapacity(UINT64_MAX); });
 }
 

@@ -49,8 +49,6 @@ class Nemesis {
   // Ends all faults and starts every broker that is down. Damage stays.
   void Heal();
   void Kill(size_t broker, bool power_loss);
-  // Its disk is about to be damaged, in a way that may last.
-  void MarkDamaged(size_t broker);
   const Counts& counts() const { return counts_; }
   // Brokers whose data may be damaged for good, by a fault of this run.
   bool is_damaged(size_t broker) const { return damaged_.contains(broker); }
@@ -88,6 +86,8 @@ class Nemesis {
   void FailRead(Random& random);
   void DamageDisk(Random& random);
   void Rot(Random& random, size_t broker);
+  // Its disk is about to be damaged, in a way that may last.
+  void MarkDamaged(size_t broker);
   void Pause(Random& random);
   void PauseClient(Random& random);
   void ShiftClock(Random& random);

@@ -11,6 +11,7 @@
 #include "proto/base/coverage.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/durability.h"
+#include "tests/simulation/broker/equality.h"
 #include "tests/simulation/broker/history.h"
 #include "tests/simulation/broker/nemesis.h"
 #include "tests/simulation/broker/topic_churn.h"
@@ -39,15 +40,21 @@ class Run {
         cluster_(world_, {.brokers = swarm_.brokers}),
         nemesis_(world_, cluster_, swarm_, options.seed,
                  {.before_loss = [this] { durability_.Check(); },
-                  .on_damage = [this](size_t broker) { durability_.SetDamaged(broker); },
+                  .on_damage =
+                      [this](size_t broker) {
+                        durability_.SetDamaged(broker);
+                        equality_.SetDamaged(broker);
+                      },
                   .clients = {"producer0", "producer1", "reader"},
                   .note = [this](const std::string& text) { Note(text); }}),
         durability_(cluster_, history_),
+        equality_(cluster_),
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()) {}
   RunResult Go();
 
  private:
   bool Begin();
+  void PlanFailure(size_t broker);
   bool CreateTopic();
   void Locate();
   void StartClients();
@@ -62,9 +69,6 @@ class Run {
   void Finish();
   void RestartSilent();
   void ReadBack();
-  bool AreReplicasEqual();
-  bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
-  bool IsEqualTo(size_t broker, const broker::Image& image) const;
   std::vector<Offset> Ends(const std::string& topic) const;
   bool IsHealthy(size_t broker) const {
     return cluster_.is_serving(broker) && cluster_.process(broker).is_alive();
@@ -83,6 +87,7 @@ class Run {
   History history_;
   Nemesis nemesis_;
   DurabilityCheck durability_;
+  EqualityCheck equality_;
   TopicChurn churn_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
@@ -103,15 +108,38 @@ bool Run::RunUntil(const std::function<bool()>& is_done, Duration limit, const s
 }
 
 bool Run::Begin() {
-  if (options_.fail_call > 0) {
-    nemesis_.MarkDamaged(0);
-    cluster_.disk(0).FailCall(options_.fail_call, DataLoss("Input/output error"));
-  }
+  if (options_.fail_broker > 0) PlanFailure(options_.fail_broker - 1);
   cluster_.StartAll();
   if (!CreateTopic()) return false;
   Locate();
   StartClients();
   return true;
+}
+
+void Run::PlanFailure(size_t broker) {
+  CHECK_LT(broker, cluster_.size());
+  const auto on_fail = [this, broker](SimDisk::Kind kind, const std::string& path) {
+    using Kind = SimDisk::Kind;
+    const std::string what = kind == Kind::kRead   ? "read "
+                             : kind == Kind::kSync ? "sync "
+                                                   : "change ";
+    result_.failed_call = what + path;
+    Note(cluster_.host(broker) + " cannot " + result_.failed_call);
+    constexpr std::string_view kSegments = "groups/";
+    if (!path.starts_with(kSegments)) return;
+    // Failing segments stop their replica for good, and it may lose what it has. All others, this
+    // broker's too, must stay whole.
+    equality_.SetStopped(broker, RaftGroupId(std::stoull(path.substr(kSegments.size()))));
+    durability_.SetDamaged(broker);
+  };
+  if (options_.fail_call > 0) {
+    cluster_.disk(broker).FailCall(options_.fail_call, DataLoss("Input/output error"), on_fail);
+  }
+  world_.After(options_.chaos / 2, [this, broker] {
+    if (!cluster_.is_up(broker)) return;
+    nemesis_.Kill(broker, /*power_loss=*/false);
+    cluster_.Start(broker);
+  });
 }
 
 bool Run::CreateTopic() {
@@ -229,13 +257,14 @@ void Run::TakeDown(size_t broker) {
 }
 
 void Run::HealMajority() {
+  for (size_t i = 0; i < cluster_.size(); ++i) result_.calls.push_back(cluster_.disk(i).calls());
   nemesis_.Stop();
   nemesis_.Heal();
   std::vector<size_t> order;
   std::set<size_t> down;
   for (size_t i = 0; i < cluster_.size(); ++i) {
     order.insert(order.begin() + static_cast<std::ptrdiff_t>(random_.Below(i + 1)), i);
-    if (nemesis_.is_damaged(i)) down.insert(i);
+    if (nemesis_.is_damaged(i) || equality_.has_stopped(i)) down.insert(i);
   }
   world_.RunFor(milliseconds(2));  // those that were down are on their way up
   for (const size_t broker : order) {
@@ -278,69 +307,17 @@ void Run::RestartSilent() {
   for (size_t i = 0; i < cluster_.size(); ++i) {
     if (!IsHealthy(i) || nemesis_.is_damaged(i)) continue;
     const auto& all = cluster_.node(i).partitions().all();
-    const bool is_any_silent = std::any_of(all.begin(), all.end(), [&](const auto& partition) {
-      const raft::Replica* replica = cluster_.node(i).host().Find(partition.first);
+    const auto is_silent = [&](RaftGroupId group) {
+      const raft::Replica* replica = cluster_.node(i).host().Find(group);
       return replica == nullptr || !replica->health().ok();
-    });
+    };
+    const bool is_any_silent =
+        is_silent(kControllerGroup) ||
+        std::any_of(all.begin(), all.end(), [&](const auto& one) { return is_silent(one.first); });
     if (!is_any_silent) continue;
     nemesis_.Kill(i, /*power_loss=*/false);
     cluster_.Start(i);
   }
-}
-
-// The same entries from the first to the last: the chain covers them all.
-bool Run::IsSameLog(RaftGroupId group, size_t a, size_t b) const {
-  const raft::Replica* ours = cluster_.node(a).host().Find(group);
-  const raft::Replica* theirs = cluster_.node(b).host().Find(group);
-  const auto is_there = [](const raft::Replica* one) {
-    return one != nullptr && one->has_joined();
-  };
-  if (!is_there(ours) || !is_there(theirs)) return false;
-  const auto& log = ours->core().log();
-  const auto& other = theirs->core().log();
-  return log.last_index() == other.last_index() && log.last_chain() == other.last_chain();
-}
-
-bool Run::IsEqualTo(size_t index, const broker::Image& image) const {
-  auto& node = cluster_.node(index);
-  if (node.controller().image().topics().size() != image.topics().size()) return false;
-  size_t expected = 0;
-  for (const auto& [id, topic] : image.topics()) {
-    for (const broker::PartitionInfo& partition : topic.partitions) {
-      const auto is_here = [&](const Voter& voter) { return voter.broker.value() == index + 1; };
-      if (std::none_of(partition.replicas.begin(), partition.replicas.end(), is_here)) continue;
-      ++expected;
-      const broker::Partition* ours = node.partitions().Find(partition.group);
-      if (ours == nullptr) return false;
-      for (const Voter& voter : partition.replicas) {
-        const size_t other = voter.broker.value() - 1;
-        if (other == index || nemesis_.is_damaged(other)) continue;
-        const broker::Partition* theirs = cluster_.node(other).partitions().Find(partition.group);
-        if (theirs == nullptr || theirs->high_watermark() != ours->high_watermark() ||
-            theirs->Snapshot().view() != ours->Snapshot().view() ||
-            !IsSameLog(partition.group, index, other)) {
-          return false;
-        }
-      }
-    }
-  }
-  return node.partitions().all().size() == expected;
-}
-
-bool Run::AreReplicasEqual() {
-  std::optional<size_t> first;
-  for (size_t i = 0; i < cluster_.size(); ++i) {
-    if (nemesis_.is_damaged(i)) continue;
-    if (!IsHealthy(i)) return false;
-    if (!first.has_value()) first = i;
-    if (!IsSameLog(kControllerGroup, *first, i)) return false;
-  }
-  if (!first.has_value()) return true;
-  const broker::Image& image = cluster_.node(*first).controller().image();
-  for (size_t i = 0; i < cluster_.size(); ++i) {
-    if (!nemesis_.is_damaged(i) && !IsEqualTo(i, image)) return false;
-  }
-  return true;
 }
 
 std::vector<Offset> Run::Ends(const std::string& name) const {
@@ -382,7 +359,7 @@ void Run::Finish() {
            "producers were not answered after everything healed");
   durability_.Check();
   RestartSilent();
-  RunUntil([this] { return AreReplicasEqual(); }, kCatchUpMax, "the replicas did not become equal");
+  RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
   if (!consumer_->error().ok()) {
     history_.SawStuck("the reader failed: " + consumer_->error().ToString());
@@ -402,7 +379,6 @@ RunResult Run::Go() {
   }
   is_over_ = true;
   result_.anomalies = history_.anomalies();
-  result_.calls = cluster_.disk(0).calls();
   result_.trace_hash = world_.trace_hash();
   result_.acknowledged = history_.acknowledged();
   result_.reads = history_.reads();
@@ -417,15 +393,6 @@ RunResult Run::Go() {
 }
 
 }  // namespace
-
-std::string RunOptions::Rerun(const std::string& mutant) const {
-  std::string command = "simulate_broker --seed=" + std::to_string(seed);
-  if (brokers != 0) command += " --brokers=" + std::to_string(brokers);
-  for (const FaultClass fault : without) command += " --without=" + std::string(NameOf(fault));
-  if (fail_call != 0) command += " --fail-call=" + std::to_string(fail_call);
-  if (!mutant.empty()) command += " --mutant=" + mutant;
-  return command;
-}
 
 RunResult RunSeed(const RunOptions& options) { return Run(options).Go(); }
 

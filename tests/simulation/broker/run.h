@@ -11,30 +11,13 @@
 #pragma once
 
 #include <cstdint>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "raft/runtime/clock.h"
-#include "tests/simulation/broker/swarm.h"
+#include "tests/simulation/broker/run_options.h"
 
 namespace millrace::sim {
-
-struct RunOptions {
-  uint64_t seed = 1;
-  // 0: as the seed says.
-  size_t brokers = 0;
-  Duration chaos = std::chrono::seconds(15);
-  // Classes of faults that are left out, to shrink a failure.
-  std::set<FaultClass> without;
-  // The n-th file-system call of the first broker, whatever it is, fails; 0 for none.
-  uint64_t fail_call = 0;
-  // For the log of a single run.
-  bool is_verbose = false;
-
-  // The command that runs this again.
-  std::string Rerun(const std::string& mutant = "") const;
-};
 
 struct RunResult {
   std::vector<std::string> anomalies;
@@ -45,7 +28,8 @@ struct RunResult {
   uint64_t power_losses = 0;
   uint64_t partitions = 0;
   uint64_t leader_changes = 0;
-  uint64_t calls = 0;  // of the first broker's file system
+  std::vector<uint64_t> calls;  // of each broker's file system, until all faults were healed
+  std::string failed_call;      // "read journal/00000001.journal", if one was to fail and did
   // How long a healthy majority took to acknowledge again.
   Duration recovery{};
   Duration simulated{};

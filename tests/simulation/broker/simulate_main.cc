@@ -139,7 +139,12 @@ int main(int argc, char** argv) {
                  "Brokers in the cluster, 1 to 5; else as the seed says");
   app.add_option("--without", flags.without, "Leave a class of faults out; as often as wanted");
   app.add_option("--fail-call", current.fail_call,
-                 "This file-system call of the first broker fails");
+                 "This file-system call of the broker that --fail-broker names fails");
+  app.add_option("--fail-broker", current.fail_broker,
+                 "This broker is killed and started again in the midst of the chaos");
+  app.add_option_function<int64_t>(
+      "--chaos-ms", [](int64_t ms) { current.chaos = std::chrono::milliseconds(ms); },
+      "How long there are faults");
   app.add_option("--mutant", flags.mutant, "Turn a broken variant on");
   app.add_flag("--shrink", flags.shrinks,
                "Leave out every class that the seed's failure needs not");

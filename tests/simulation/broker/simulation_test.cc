@@ -1,6 +1,7 @@
 // Whole brokers under ordinary random seeds: the product must satisfy every rule, and each broken
 // variant that belongs to this level must be found.
 
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -16,11 +17,7 @@
 namespace millrace::sim {
 namespace {
 
-// MILLRACE_SIMULATION_SEEDS asks for more, as the long form of the tests does.
-uint64_t SeedCount(uint64_t usual) {
-  const char* text = std::getenv("MILLRACE_SIMULATION_SEEDS");
-  return text == nullptr ? usual : std::strtoull(text, nullptr, 10);
-}
+constexpr uint64_t kCleanSeeds = 150;  // the long form of the tests runs fresh ones beside
 
 class SimulationTest : public testing::Test {
  protected:
@@ -28,18 +25,36 @@ class SimulationTest : public testing::Test {
   void TearDown() override { active_mutant = Mutant::kNone; }
 };
 
-void ExpectClean(const RunOptions& options) {
+RunResult ExpectClean(const RunOptions& options) {
   const RunResult result = RunSeed(options);
   std::string found;
   for (const std::string& anomaly : result.anomalies) found += anomaly + "\n";
   EXPECT_TRUE(result.anomalies.empty()) << found << result.swarm << "\nrerun: " << options.Rerun();
   EXPECT_GT(result.acknowledged, 0u) << "rerun: " << options.Rerun();
+  return result;
 }
 
 TEST_F(SimulationTest, SeedsThatOnceFailed_StayClean) {
-  const std::vector<Regression> known = RegressionsOf("broker");
-  EXPECT_FALSE(known.empty());
-  for (const Regression& regression : known) ExpectClean({.seed = regression.seed});
+  const auto known = RegressionsOf("broker");
+  ASSERT_TRUE(known.ok()) << known.status();
+  for (const Regression& regression : *known) {
+    RunOptions options{.seed = regression.seed};
+    for (const std::string& flag : regression.flags) ASSERT_TRUE(options.SetFlag(flag)) << flag;
+    ExpectClean(options);
+  }
+}
+
+TEST_F(SimulationTest, TheFlagsOfARerun_AreReadBack) {
+  RunOptions options{.seed = 7};
+  for (const char* flag : {"--brokers=1", "--without=kills", "--fail-broker=2", "--fail-call=9"}) {
+    EXPECT_TRUE(options.SetFlag(flag)) << flag;
+  }
+  EXPECT_EQ(options.Rerun(),
+            "simulate_broker --seed=7 --brokers=1 --without=kills --fail-broker=2 --fail-call=9");
+  for (const char* flag :
+       {"--brokers", "--brokers=", "--brokers=x", "--without=rain", "--mutant=x"}) {
+    EXPECT_FALSE(options.SetFlag(flag)) << flag;
+  }
 }
 
 // The states that seeds must bring about, or they say nothing of them.
@@ -82,6 +97,7 @@ constexpr std::string_view kMustBeReached[] = {
     "an I/O error ended a broker",
     "connections broke",
     "damage in the journal was found",
+    "nobody could tell how full a full disk is",
     "the journal began a new file",
     "the journal waited for segments",
     "two groups met only through a bridge",
@@ -89,20 +105,23 @@ constexpr std::string_view kMustBeReached[] = {
 };
 
 TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise_AndReachEveryState) {
-  for (uint64_t seed = 1; seed <= SeedCount(150); ++seed) ExpectClean({.seed = seed});
+  for (uint64_t seed = 1; seed <= kCleanSeeds; ++seed) ExpectClean({.seed = seed});
   EXPECT_EQ(Unreached(kMustBeReached), "");
 }
 
-// A short run without other faults, again and again: each time one call more succeeds before one
-// fails.
+// A short run without other faults, in which one broker is started twice, again and again: each
+// time one call more of its file system succeeds before one fails. So for each of three brokers.
 TEST_F(SimulationTest, TheNthFileSystemCall_MayFail) {
-  RunOptions options{.seed = 3, .brokers = 3, .chaos = std::chrono::milliseconds(1500)};
+  RunOptions options{.seed = 3, .brokers = 3, .chaos = std::chrono::milliseconds(600)};
   for (const auto& [fault, name] : kFaultClasses) options.without.insert(fault);
-  const uint64_t calls = RunSeed(options).calls;
-  ASSERT_GT(calls, 300u);
-  for (uint64_t call = 1; call <= calls; ++call) {
-    options.fail_call = call;
-    ExpectClean(options);
+  for (options.fail_broker = 1; options.fail_broker <= options.brokers; ++options.fail_broker) {
+    options.fail_call = 0;
+    const uint64_t calls = RunSeed(options).calls.at(options.fail_broker - 1);
+    ASSERT_GT(calls, 200u);
+    for (uint64_t call = 1; call <= calls; ++call) {
+      options.fail_call = call;
+      EXPECT_NE(ExpectClean(options).failed_call, "") << "rerun: " << options.Rerun();
+    }
   }
 }
 

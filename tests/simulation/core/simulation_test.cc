@@ -12,6 +12,7 @@
 
 #include "tests/simulation/core/cluster.h"
 #include "tests/simulation/core/mutants.h"
+#include "tests/simulation/regressions.h"
 
 namespace millrace::simulation::core {
 namespace {
@@ -19,15 +20,25 @@ namespace {
 constexpr uint64_t kCleanSeeds = 3'000;
 constexpr uint64_t kSeedsToFindMutantMax = 500;
 
+void ExpectClean(uint64_t seed) {
+  const Outcome outcome = Simulate(seed);
+  ASSERT_TRUE(outcome.ok()) << outcome.anomaly.name << ": " << outcome.anomaly.details << "\n"
+                            << outcome.swarm.ToString() << "\nrerun: simulate_core --seed=" << seed;
+}
+
+TEST(SimulationTest, SeedsThatOnceFailed_StayClean) {
+  const auto known = sim::RegressionsOf("core");
+  ASSERT_TRUE(known.ok()) << known.status();
+  for (const sim::Regression& regression : *known) {
+    EXPECT_TRUE(regression.flags.empty()) << "a core seed has no flags: " << regression.flags[0];
+    ExpectClean(regression.seed);
+  }
+}
+
 TEST(SimulationTest, RandomSeeds_FindNoAnomaly) {
   std::cout << "seeds 1 to " << kCleanSeeds << " rerun: simulate_core --seeds=" << kCleanSeeds
             << "\n";
-  for (uint64_t seed = 1; seed <= kCleanSeeds; ++seed) {
-    const Outcome outcome = Simulate(seed);
-    ASSERT_TRUE(outcome.ok()) << outcome.anomaly.name << ": " << outcome.anomaly.details << "\n"
-                              << outcome.swarm.ToString()
-                              << "\nrerun: simulate_core --seed=" << seed;
-  }
+  for (uint64_t seed = 1; seed <= kCleanSeeds && !HasFatalFailure(); ++seed) ExpectClean(seed);
 }
 
 TEST(SimulationTest, SameSeed_GivesSameTrace) {

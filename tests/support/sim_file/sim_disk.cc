@@ -123,11 +123,12 @@ void SimDisk::FailOperation(uint64_t count, Status error) {
   fail_with_ = std::move(error);
 }
 
-void SimDisk::FailCall(uint64_t count, Status error) {
+void SimDisk::FailCall(uint64_t count, Status error, FaultGiven given) {
   CHECK_GT(count, 0U);
   CHECK(!error.ok());
   fail_call_at_ = calls_ + count;
   fail_call_with_ = std::move(error);
+  on_fail_call_ = std::move(given);
 }
 
 void SimDisk::FailNext(Kind kind, std::string prefix, Status error) {
@@ -151,6 +152,7 @@ bool SimDisk::IsTrapped(Kind kind, const std::string& path, Status* error) {
     fail_call_at_ = 0;
     *error = fail_call_with_;
     ++faults_given_;
+    if (on_fail_call_) on_fail_call_(kind, path);
     return true;
   }
   for (auto at = traps_.begin(); at != traps_.end(); ++at) {

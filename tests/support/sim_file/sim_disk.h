@@ -36,6 +36,8 @@ namespace millrace::sim {
 class SimDisk {
  public:
   static constexpr uint64_t kSectorBytes = 512;
+  // What FreeBytes is called where calls go by paths.
+  static constexpr const char* kRoom = "statvfs";
 
   SimDisk();
   SimDisk(const SimDisk&) = delete;
@@ -60,8 +62,10 @@ class SimDisk {
   // The `count`-th operation from now fails with `error`; a write then wrote any part of its bytes,
   // and a sync has dropped what was dirty.
   void FailOperation(uint64_t count, Status error);
-  // The `count`-th call of any kind from now, reads and listings too, fails.
-  void FailCall(uint64_t count, Status error);
+  // The `count`-th call of any kind from now, reads and listings too, fails. `given` is told which
+  // it was, before it has any effect.
+  using FaultGiven = std::function<void(Kind, const std::string& path)>;
+  void FailCall(uint64_t count, Status error, FaultGiven given = nullptr);
   uint64_t calls() const { return calls_; }
   // The next call of that kind on a path that begins with `prefix` fails.
   void FailNext(Kind kind, std::string prefix, Status error);
@@ -161,6 +165,7 @@ class SimDisk {
   uint64_t calls_ = 0;
   uint64_t fail_call_at_ = 0;
   Status fail_call_with_;
+  FaultGiven on_fail_call_;
   struct Trap {
     Kind kind;
     std::string prefix;

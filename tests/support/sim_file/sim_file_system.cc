@@ -358,7 +358,7 @@ void SimFileSystem::SyncDirectory(const std::string& directory, StatusDone done)
 void SimFileSystem::FreeBytes(MoveFunction<void(Result<uint64_t>)> done) {
   core_->Later(false, [core = core_, done = std::move(done)]() mutable {
     Status error;
-    if (core->disk.IsTrapped(SimDisk::Kind::kRead, "", &error)) return done(error);
+    if (core->disk.IsTrapped(SimDisk::Kind::kRead, SimDisk::kRoom, &error)) return done(error);
     done(core->disk.FreeBytes());
   });
 }

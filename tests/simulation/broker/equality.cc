@@ -1,0 +1,72 @@
+#include "tests/simulation/broker/equality.h"
+
+#include <algorithm>
+
+namespace millrace::sim {
+
+// Without its controller a broker does not know what it should have.
+bool EqualityCheck::IsExempt(size_t broker, RaftGroupId group) const {
+  if (damaged_.contains(broker)) return true;
+  return has_stopped(broker) && (stopped_->second == group || stopped_->second == kControllerGroup);
+}
+
+// The chain of the last entry covers all before it.
+bool EqualityCheck::IsSameLog(RaftGroupId group, size_t a, size_t b) const {
+  const raft::Replica* ours = cluster_.node(a).host().Find(group);
+  const raft::Replica* theirs = cluster_.node(b).host().Find(group);
+  const auto is_there = [](const raft::Replica* one) {
+    return one != nullptr && one->has_joined();
+  };
+  if (!is_there(ours) || !is_there(theirs)) return false;
+  const auto& log = ours->core().log();
+  const auto& other = theirs->core().log();
+  return log.last_index() == other.last_index() && log.last_chain() == other.last_chain();
+}
+
+bool EqualityCheck::IsSamePartition(const broker::PartitionInfo& partition, size_t a,
+                                    size_t b) const {
+  const broker::Partition* ours = cluster_.node(a).partitions().Find(partition.group);
+  const broker::Partition* theirs = cluster_.node(b).partitions().Find(partition.group);
+  return ours != nullptr && theirs != nullptr &&
+         ours->high_watermark() == theirs->high_watermark() &&
+         ours->Snapshot().view() == theirs->Snapshot().view() && IsSameLog(partition.group, a, b);
+}
+
+bool EqualityCheck::IsAsOthers(size_t index, const broker::Image& image) const {
+  auto& node = cluster_.node(index);
+  if (node.controller().image().topics().size() != image.topics().size()) return false;
+  size_t expected = 0;
+  for (const auto& [id, topic] : image.topics()) {
+    for (const broker::PartitionInfo& partition : topic.partitions) {
+      const auto is_here = [&](const Voter& voter) { return voter.broker.value() == index + 1; };
+      if (std::none_of(partition.replicas.begin(), partition.replicas.end(), is_here)) continue;
+      ++expected;
+      if (IsExempt(index, partition.group)) continue;
+      for (const Voter& voter : partition.replicas) {
+        const size_t other = voter.broker.value() - 1;
+        if (IsExempt(other, partition.group)) continue;
+        if (!IsSamePartition(partition, index, other)) return false;
+      }
+    }
+  }
+  return node.partitions().all().size() == expected;
+}
+
+bool EqualityCheck::Holds() const {
+  std::optional<size_t> first;
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (damaged_.contains(i)) continue;
+    if (!cluster_.is_serving(i) || !cluster_.process(i).is_alive()) return false;
+    if (IsExempt(i, kControllerGroup)) continue;
+    if (!first.has_value()) first = i;
+    if (!IsSameLog(kControllerGroup, *first, i)) return false;
+  }
+  if (!first.has_value()) return true;
+  const broker::Image& image = cluster_.node(*first).controller().image();
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!IsExempt(i, kControllerGroup) && !IsAsOthers(i, image)) return false;
+  }
+  return true;
+}
+
+}  // namespace millrace::sim
