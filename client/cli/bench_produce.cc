@@ -81,10 +81,11 @@ class Load {
     loop_.Post([this] { Feed(); });
     loop_.Run();
     if (error_.ok()) error_ = AwaitAnswers();
-    producers_.clear();
+    const bool has_failed = acknowledgements_.has_failed();
+    producers_.clear();  // what they report now failed for that alone
     progress_.Finish();
+    if (has_failed) return acknowledgements_.first_error();
     RETURN_IF_ERROR(error_);
-    RETURN_IF_ERROR(acknowledgements_.first_error());
     return BenchResult{.records = acknowledgements_.records(),
                        .bytes = acknowledgements_.records() * options_.record_size,
                        .elapsed = acknowledgements_.last_at() - started_at_,
