@@ -27,6 +27,7 @@ def marks(axes, figures, groups, field, is_log):
     used = []
     slots = max((len(figures.contestants(workload)) for workload, _ in groups), default=1)
     width = 0.85 / slots
+    is_crowded = slots * len(groups) > 20
     for position, (workload, _) in enumerate(groups):
         contestants = [one for one in figures.contestants(workload) if figures.values(one.name, workload, field)]
         for i, one in enumerate(contestants):
@@ -39,8 +40,8 @@ def marks(axes, figures, groups, field, is_log):
                 axes.bar(at, middle, width * 0.95, color=COLOURS[one.name])
             axes.errorbar(at, middle, [[middle - values[0]], [values[-1] - middle]], linewidth=0.8,
                           color=COLOURS[one.name] if is_log else "black")
-            axes.annotate(number(middle), (at, values[-1]), xytext=(0, 4), textcoords="offset points", ha="center",
-                          fontsize=6)
+            axes.annotate(number(middle), (at, values[-1]), xytext=(0, 6 if is_crowded else 4),
+                          textcoords="offset points", ha="center", fontsize=6, rotation=90 if is_crowded else 0)
             used.append(one)
     axes.set_xticks(range(len(groups)), [label for _, label in groups])
     axes.set_xlim(-0.55, max(1, len(groups)) - 0.45)
@@ -72,7 +73,7 @@ def panels(figures, path, rows):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-            axes.margins(y=0.25)
+            axes.margins(y=0.3)
         used += marks(axes, figures, present, field, is_log)
         axes.set_title(title, loc="left")
         axes.grid(axis="y", linewidth=0.3)
