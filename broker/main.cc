@@ -118,10 +118,11 @@ class Server {
         shard_("shard"),
         journal_("journal"),
         segments_("segments"),
+        syncs_("syncs"),
         batches_("batches"),
         network_(shard_.loop()),
         journal_files_(journal_.executor(), config.data_dir),
-        segment_files_(segments_.executor(), config.data_dir) {}
+        segment_files_(segments_.executor(), config.data_dir, syncs_.executor()) {}
 
   // Blocks until SIGTERM, SIGINT or an error that the broker can't survive.
   Status Run(const sigset_t& signals);
@@ -137,6 +138,7 @@ class Server {
   LoopThread shard_;
   LoopThread journal_;
   LoopThread segments_;
+  LoopThread syncs_;  // of segments
   LoopThread batches_;
   TcpNetwork network_;
   storage::RealFileSystem journal_files_;
@@ -225,6 +227,7 @@ Status Server::Run(const sigset_t& signals) {
   Stop();
   shard_.Stop();
   batches_.Stop();
+  syncs_.Stop();
   segments_.Stop();
   journal_.Stop();
   return status;

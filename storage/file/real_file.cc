@@ -54,12 +54,18 @@ void Consume(std::vector<iovec>& vectors, size_t* first, size_t count) {
 
 }  // namespace
 
-RealFile::RealFile(Executor& executor, std::string path, int fd, bool is_direct, uint64_t size)
-    : executor_(executor), path_(std::move(path)), fd_(fd), is_direct_(is_direct), size_(size) {
+RealFile::Descriptor::~Descriptor() { close(fd); }
+
+RealFile::RealFile(Executor& executor, const SyncRunner& syncs, std::string path, int fd,
+                   bool is_direct, uint64_t size)
+    : executor_(executor),
+      syncs_(syncs),
+      path_(std::move(path)),
+      descriptor_(std::make_shared<const Descriptor>(fd)),
+      is_direct_(is_direct),
+      size_(size) {
   CHECK_GE(fd, 0);
 }
-
-RealFile::~RealFile() { close(fd_); }
 
 void RealFile::Read(uint64_t offset, uint64_t size, ReadDone done) {
   executor_.Post([done = std::move(done), result = ReadNow(offset, size)]() mutable {
@@ -75,8 +81,8 @@ Result<Bytes> RealFile::ReadNow(uint64_t offset, uint64_t size) {
   Buffer buffer = Buffer::Allocate(size, is_direct_ ? kDirectAlignment : Buffer::kAlignment);
   uint64_t have = 0;
   while (have < size) {
-    const ssize_t count =
-        pread(fd_, buffer.data() + have, size - have, static_cast<off_t>(offset + have));
+    const ssize_t count = pread(descriptor_->fd, buffer.data() + have, size - have,
+                                static_cast<off_t>(offset + have));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return PosixError("read", path_, errno);
     have += static_cast<uint64_t>(count);
@@ -98,7 +104,8 @@ Status RealFile::WriteNow(uint64_t offset, const std::vector<Bytes>& pieces) {
   std::vector<iovec> vectors = VectorsOf(is_direct_ ? gathered : pieces);
   for (size_t first = 0; first < vectors.size();) {
     const int count = static_cast<int>(std::min(kPiecesPerCall, vectors.size() - first));
-    const ssize_t written = pwritev(fd_, &vectors[first], count, static_cast<off_t>(offset));
+    const ssize_t written =
+        pwritev(descriptor_->fd, &vectors[first], count, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return PosixError("write", path_, errno);
     offset += static_cast<uint64_t>(written);
@@ -109,13 +116,16 @@ Status RealFile::WriteNow(uint64_t offset, const std::vector<Bytes>& pieces) {
 }
 
 void RealFile::Sync(StatusDone done) {
-  const Status status = fdatasync(fd_) == 0 ? Status::Ok() : PosixError("sync", path_, errno);
-  executor_.Post([done = std::move(done), status]() mutable { done(status); });
+  syncs_.Run(
+      [descriptor = descriptor_, path = path_] {
+        return fdatasync(descriptor->fd) == 0 ? Status::Ok() : PosixError("sync", path, errno);
+      },
+      std::move(done));
 }
 
 void RealFile::Truncate(uint64_t size, StatusDone done) {
   Status status;
-  if (ftruncate(fd_, static_cast<off_t>(size)) == 0) {
+  if (ftruncate(descriptor_->fd, static_cast<off_t>(size)) == 0) {
     size_ = size;
   } else {
     status = PosixError("truncate", path_, errno);

@@ -32,8 +32,8 @@ int FlagsOf(OpenMode mode) {
   LOG(FATAL) << "no such mode";
 }
 
-Result<std::unique_ptr<File>> OpenNow(Executor& executor, const std::string& path, OpenMode mode,
-                                      Caching caching) {
+Result<std::unique_ptr<File>> OpenNow(Executor& executor, const SyncRunner& syncs,
+                                      const std::string& path, OpenMode mode, Caching caching) {
   const int flags = FlagsOf(mode);
   bool is_direct = caching == Caching::kDirect;
   int fd = open(path.c_str(), is_direct ? flags | O_DIRECT : flags, 0644);
@@ -49,7 +49,7 @@ Result<std::unique_ptr<File>> OpenNow(Executor& executor, const std::string& pat
     close(fd);
     return PosixError("stat", path, error);
   }
-  return std::unique_ptr<File>(std::make_unique<RealFile>(executor, path, fd, is_direct,
+  return std::unique_ptr<File>(std::make_unique<RealFile>(executor, syncs, path, fd, is_direct,
                                                           static_cast<uint64_t>(facts.st_size)));
 }
 
@@ -92,8 +92,8 @@ void PostOutcome(Executor& executor, Done done, Outcome outcome) {
 
 }  // namespace
 
-RealFileSystem::RealFileSystem(Executor& executor, std::string root)
-    : executor_(executor), root_(std::move(root)) {
+RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor)
+    : executor_(executor), syncs_(executor, sync_executor), root_(std::move(root)) {
   CHECK(!root_.empty());
 }
 
@@ -102,7 +102,8 @@ std::string RealFileSystem::FullPath(const std::string& path) const {
 }
 
 void RealFileSystem::Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) {
-  PostOutcome(executor_, std::move(done), OpenNow(executor_, FullPath(path), mode, caching));
+  PostOutcome(executor_, std::move(done),
+              OpenNow(executor_, syncs_, FullPath(path), mode, caching));
 }
 
 void RealFileSystem::List(const std::string& directory, ListDone done) {
@@ -131,7 +132,7 @@ void RealFileSystem::Remove(const std::string& path, StatusDone done) {
 }
 
 void RealFileSystem::SyncDirectory(const std::string& directory, StatusDone done) {
-  PostOutcome(executor_, std::move(done), SyncDirectoryNow(FullPath(directory)));
+  syncs_.Run([path = FullPath(directory)] { return SyncDirectoryNow(path); }, std::move(done));
 }
 
 void RealFileSystem::FreeBytes(MoveFunction<void(Result<uint64_t>)> done) {

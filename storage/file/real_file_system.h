@@ -1,6 +1,7 @@
 // Files of the operating system below one data directory. Each operation runs as a system call on
 // the calling thread, which belongs to a part of the broker that is there to wait for the disk
-// (journal, segment writer); its completion is posted to that thread's Executor.
+// (journal, segment writer); its completion is posted to that thread's Executor. Syncs may have a
+// thread of their own.
 //
 // One per Executor; several may share a directory, whose DirectoryLock the process holds. Never
 // retries a sync.
@@ -11,10 +12,12 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "raft/runtime/executor.h"
 #include "storage/file/file_system.h"
+#include "storage/file/sync_runner.h"
 
 namespace millrace::storage {
 
@@ -42,7 +45,11 @@ class DirectoryLock {
 class RealFileSystem final : public FileSystem {
  public:
   // Pre: `root` exists (DirectoryLock made it).
-  RealFileSystem(Executor& executor, std::string root);
+  RealFileSystem(Executor& executor, std::string root)
+      : RealFileSystem(executor, std::move(root), executor) {}
+  // Syncs run on `sync_executor`: other operations do not wait for them, not even those on the same
+  // file, and may complete before.
+  RealFileSystem(Executor& executor, std::string root, Executor& sync_executor);
 
   void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) override;
   void List(const std::string& directory, ListDone done) override;
@@ -56,6 +63,7 @@ class RealFileSystem final : public FileSystem {
   std::string FullPath(const std::string& path) const;
 
   Executor& executor_;
+  const SyncRunner syncs_;
   const std::string root_;
 };
 

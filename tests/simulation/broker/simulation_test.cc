@@ -153,7 +153,7 @@ bool IsFoundBySeed(uint64_t seed) {
 class BrokenVariant : public SimulationTest, public testing::WithParamInterface<Mutant> {};
 
 TEST_P(BrokenVariant, IsFound_WithinABoundedNumberOfSeeds) {
-  constexpr uint64_t kSeedsMax = 40;
+  constexpr uint64_t kSeedsMax = 200;
   GTEST_FLAG_SET(death_test_style, "fast");
   active_mutant = GetParam();
   for (uint64_t seed = 1; seed <= kSeedsMax; ++seed) {

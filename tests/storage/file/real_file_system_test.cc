@@ -87,6 +87,25 @@ TEST_F(RealFileSystemTest, CompletionsNeverRunInsideTheCall) {
   EXPECT_TRUE(is_done);
 }
 
+TEST_F(RealFileSystemTest, ReadsAndTheEndOfAFile_DoNotWaitForASyncOnAnotherThread) {
+  sim::SimProcess& syncs = world_.AddProcess("syncs");
+  files_ = std::make_unique<RealFileSystem>(process_.executor(), root_.string(), syncs.executor());
+  std::unique_ptr<File> file = Create("a");
+  ASSERT_TRUE(Write(*file, 0, {Bytes::CopyOf("content")}).ok());
+  syncs.Pause();
+  std::optional<Status> synced;
+  std::optional<Status> named;
+  file->Sync([&](Status status) { synced = std::move(status); });
+  files_->SyncDirectory("", [&](Status status) { named = std::move(status); });
+  EXPECT_EQ(Read(*file, 0, 100)->view(), "content");
+  file.reset();
+  world_.RunFor(std::chrono::seconds(1));
+  EXPECT_FALSE(synced.has_value() || named.has_value());
+  syncs.Resume();
+  EXPECT_TRUE(Wait(synced).ok());
+  EXPECT_TRUE(Wait(named).ok());
+}
+
 TEST_F(RealFileSystemTest, DirectReads_SeeWhatWasWrittenThroughThePageCache) {
   const std::unique_ptr<File> file = Create("a");
   const std::string content(10000, 'x');

@@ -16,6 +16,8 @@ namespace {
 std::string PlayLives(uint64_t seed) {
   JournalRig rig(seed);
   Random& random = rig.random();
+  // Small files come back often.
+  rig.options().file_bytes = random.OneIn(2) ? 64 << 10 : 16 << 10;
   const uint64_t lives = random.Between(2, 6);
   for (uint64_t life = 0; life < lives; ++life) {
     if (random.OneIn(4)) {

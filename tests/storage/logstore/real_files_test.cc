@@ -24,7 +24,8 @@ constexpr RaftGroupId kGroup{2};
 class Life {
  public:
   explicit Life(const std::string& root)
-      : journal_files_(journal_.executor(), root), segment_files_(segment_.executor(), root) {}
+      : journal_files_(journal_.executor(), root),
+        segment_files_(segment_.executor(), root, syncs_.executor()) {}
 
   std::vector<raft::RecoveredReplica> Open() {
     LogStoreOptions options;
@@ -61,6 +62,7 @@ class Life {
   void Stop() {
     Await([](JournalLogStore& store, Task done) { store.Stop(std::move(done)); });
     shard_.RunAndWait([this] { store_.reset(); });
+    syncs_.Stop();
     segment_.Stop();
     journal_.RunAndWait([] {});
     journal_.Stop();
@@ -71,6 +73,7 @@ class Life {
   LoopThread shard_{"shard"};
   LoopThread journal_{"journal"};
   LoopThread segment_{"segment"};
+  LoopThread syncs_{"syncs"};
   RealFileSystem journal_files_;
   RealFileSystem segment_files_;
   std::unique_ptr<JournalLogStore> store_;

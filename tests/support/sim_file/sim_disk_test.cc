@@ -147,6 +147,16 @@ TEST_F(SimDiskTest, FullDisk_RefusesToGrowFilesButNotToOverwrite) {
   EXPECT_TRUE(Write(*file, 0, "y").ok());
 }
 
+TEST_F(SimDiskTest, Reads_MayOvertakeASync) {
+  const std::unique_ptr<File> file = Open("a");
+  ASSERT_TRUE(Write(*file, 0, "content").ok());
+  std::optional<Status> synced;
+  file->Sync([&](Status status) { synced = std::move(status); });
+  EXPECT_EQ(Read(*file, 100), "content");
+  EXPECT_FALSE(synced.has_value());  // it takes longer than any read
+  EXPECT_TRUE(Sync(*file).ok());
+}
+
 TEST_F(SimDiskTest, Stall_HoldsOperationsUntilResume) {
   const auto file = Open("a");
   disk_.Stall();

@@ -114,7 +114,7 @@ struct SimFileSystem::Core : std::enable_shared_from_this<SimFileSystem::Core> {
   bool is_open = true;  // until the SimFileSystem is destroyed: then nothing of it happens any more
 };
 
-// One open file: its operations wait for each other.
+// One open file: its operations wait for each other, but not for its syncs.
 class SimFile final : public File {
  public:
   SimFile(std::shared_ptr<SimFileSystem::Core> core, std::string path, SimDisk::NodePtr node,
@@ -212,7 +212,7 @@ class SimFile final : public File {
     std::string path;
     SimDisk::NodePtr node;
     Caching caching = Caching::kPageCache;
-    std::deque<Operation> queue;  // the first is under way
+    std::deque<Operation> queue;  // the first is under way; no sync
   };
 
   void Enqueue(bool is_sync, Task task) {
@@ -221,14 +221,20 @@ class SimFile final : public File {
   }
 
   static void Begin(const std::shared_ptr<State>& state) {
-    state->core->Later(state->queue.front().is_sync, [state] {
+    while (!state->queue.empty() && state->queue.front().is_sync) {
+      Task sync = std::move(state->queue.front().task);
+      state->queue.pop_front();
+      state->core->Later(true, std::move(sync));
+    }
+    if (state->queue.empty()) return;
+    state->core->Later(false, [state] {
       // The next begins before this one completes, since its completion may end the process.
       Task task = std::move(state->queue.front().task);
       const auto core = state->core;
       core->executor.Post([state, core] {
         if (!core->is_open) return;
         state->queue.pop_front();
-        if (!state->queue.empty()) Begin(state);
+        Begin(state);
       });
       task();
     });

@@ -1,6 +1,6 @@
 // FileSystem over a SimDisk, for one simulated process: operations take a time drawn from the seed,
-// those of one file happen in order, those of different files in any. What has not happened when
-// the process dies never does.
+// those of one file happen in order, but that others may overtake a sync, those of different files
+// in any. What has not happened when the process dies never does.
 //
 // Owned by the process's code, like the real one; made anew when the process restarts. One thread.
 //
