@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import signal
-import statistics
 import threading
 import time
 
@@ -21,6 +20,7 @@ from cases_produce import batch_bytes, field, packed, record, varint
 from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
 from http2 import PREFACE, Http2, connect, message, wait_closed
 from local_cluster import LocalCluster, wait_until
+from neighbour import Neighbour
 
 PRODUCE = "/millrace.v1.ProducerService/Produce"
 FETCH = "/millrace.v1.ConsumerService/Fetch"
@@ -34,8 +34,6 @@ FLAGS = ["--tail-bytes-max", "8MiB", "--edge-memory-bytes-max", f"{EDGE_MIB}MiB"
 # Above what the settings bound: gRPC's state of a connection, what malloc holds on to.
 MARGIN_BYTES = 96 * MIB
 RETRY_INFO = b"google.rpc.RetryInfo"
-# A p99 that nobody would call slow, on a machine that does other things too.
-NORMAL_SECONDS = 0.005
 # More than a minute of overload fills on a fast disk.
 OVERLOAD_FREE_BYTES = 30 << 30
 
@@ -92,94 +90,6 @@ class Peak:
     def assert_bounded(self, extra=0):
         allowed = self.before + (EDGE_MIB + CLIENT_MIB + JOURNAL_MIB) * MIB + MARGIN_BYTES + extra
         assert self.bytes <= allowed, f"{self.bytes >> 20} MiB were held, {allowed >> 20} are allowed"
-
-
-class Neighbour:
-    """A client that does nothing wrong: one record after the other on one stream, each answered before the next.
-
-    Where `may_reconnect`, gRPC may run out of its own memory, and then closes connections whoever is to blame: this
-    client begins again, as any does, and how often is printed.
-    """
-
-    def __init__(self, target, may_reconnect=False):
-        self.target = target
-        self.may_reconnect = may_reconnect
-        self.reconnects = self.refused = 0
-        self.latencies = []
-        self.errors = []
-        self._stop = threading.Event()
-        self._turn = threading.Semaphore(1)
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        wait_until(lambda: len(self.latencies) >= 100, "the neighbour's first hundred records")
-        self.alone = self._p99(self.latencies)
-        self.alone_count = len(self.latencies)
-        return self
-
-    def __exit__(self, *unused):
-        self._stop.set()
-        self._turn.release()
-        self._thread.join()
-        if self.reconnects:
-            print(f"neighbour: began again {self.reconnects} times")
-        during = self.latencies[self.alone_count:]
-        if during:
-            print(f"neighbour: p99 alone {self.alone * 1e3:.1f} ms, beside the attack {self._p99(during) * 1e3:.1f} ms, "
-                  f"{len(during)} records")
-
-    @staticmethod
-    def _p99(values):
-        return statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0.0
-
-    def _requests(self, turn):
-        yield self.target.api.ProduceRequest(init=self.target.api.ProduceInit(client_id="neighbour"))
-        while not self._stop.is_set():
-            turn.acquire()
-            if self._stop.is_set():
-                return
-            self._sent = time.monotonic()
-            yield self.target.api.ProduceRequest(batches=[self.target.batch(partition=3)])
-
-    def _run(self):
-        while not self._stop.is_set() and not self.errors:
-            self._turn = threading.Semaphore(1)
-            with self.target.channel() as channel:
-                try:
-                    self._take(self.target.api.ProducerServiceStub(channel).Produce(self._requests(self._turn)))
-                except grpc.RpcError as error:
-                    if self.may_reconnect:
-                        self.reconnects += 1
-                    elif not self._stop.is_set():
-                        self.errors.append(error)
-
-    def _take(self, answers):
-        for answer in answers:
-            for result in answer.results:
-                self.latencies.append(time.monotonic() - self._sent)
-                self.refused += result.HasField("error")
-                if result.HasField("error") and not result.error.HasField("retry"):
-                    self.errors.append(result.error)
-                self._turn.release()
-
-    def assert_served(self, records=20):
-        """It is served now, not only before."""
-        wanted = len(self.latencies) + records
-        wait_until(lambda: len(self.latencies) >= wanted or self.errors, "the neighbour's next records")
-        assert not self.errors, self.errors
-
-    def assert_back_to_normal(self, records=200, seconds_max=30):
-        """Some records in a row are stored, and about as fast as when it was alone."""
-        wanted = max(2 * self.alone, NORMAL_SECONDS)
-
-        def is_normal():
-            begin, refused = len(self.latencies), self.refused
-            wait_until(lambda: len(self.latencies) >= begin + records or self.errors, "the neighbour's next records")
-            return self.errors or (self.refused == refused and self._p99(self.latencies[begin:]) <= wanted)
-
-        wait_until(is_normal, "normal service after the attack", seconds_max)
-        assert not self.errors, self.errors
 
 
 def store(target, count, value_bytes=1_000_000, topic=None):
@@ -383,7 +293,16 @@ def test_ten_thousand_idle_streams_and_one_too_many(api, binary, request):
             neighbour.assert_served(200)
         # An idle stream takes 16 KiB.
         peak.assert_bounded(extra=10_000 * 16 * 1024)
-        wait_until(lambda: not target.good_request(), "streams are free again")
+
+        def is_free():
+            try:
+                target.good_request()
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
+                return False
+            return True
+
+        wait_until(is_free, "streams are free again")
 
 
 def test_partitions_of_fetch_streams_are_refused_past_the_memory_for_them(target):
