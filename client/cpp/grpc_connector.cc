@@ -260,6 +260,8 @@ grpc::ChannelArguments ChannelOptions(const GrpcConnector::Options& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ms(options.keepalive_time));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, ms(options.keepalive_timeout));
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // What a connection's end leaves in doubt is this library's to send again, in order.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   return arguments;
 }
 

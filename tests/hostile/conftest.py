@@ -52,8 +52,9 @@ class Target:
         return len(list(pathlib.Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def channel(self, *options):
-        """A connection of its own."""
-        return grpc.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1), *options])
+        """A connection of its own. gRPC's own retries may lose a stream's messages, whose call hangs then."""
+        return grpc.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0),
+                                                    *options])
 
     def batch(self, value=b"good", partition=0, batch_id=7, **fields):
         api = self.api

@@ -24,7 +24,7 @@ from local_cluster import die_with_parent, wait_until
 
 # A p99 that nobody would call slow, on a machine that does other things too.
 NORMAL_SECONDS = 0.005
-# Then a call is given up: gRPC may have lost its connection without a word (docs/testing.md).
+# Then a call is given up.
 SILENT_SECONDS_MAX = 5
 AGAIN, FAILED, REFUSED = "again", "failed", "refused"
 
