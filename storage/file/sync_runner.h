@@ -1,7 +1,7 @@
 // Where the real files sync: on the thread that asks, which then waits for the disk, or on one that
 // is there for nothing else, so that the asking one reads and writes meanwhile (docs/adr/0003).
 //
-// On the thread of `executor`; it outlives what was asked for.
+// On the thread of `executor`. Both executors outlive what was asked for.
 #pragma once
 
 #include "proto/base/status.h"
