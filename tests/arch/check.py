@@ -15,7 +15,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import layers  # noqa: E402
 
 CODE = (".h", ".cc")
-TEXT = CODE + (".py", ".sh", ".md", ".txt", ".proto", ".json", ".yaml", ".yml", ".cmake", ".go", ".toml", ".cfg")
+TEXT = CODE + (".py", ".sh", ".md", ".txt", ".proto", ".json", ".yaml", ".yml", ".cmake", ".go", ".mod", ".sum", ".in", ".toml",
+               ".xml", ".cfg")
 HERE = "tests/arch/"
 REPORTED = 5
 

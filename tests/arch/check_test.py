@@ -106,7 +106,8 @@ class HabitsTest(unittest.TestCase):
 
     def test_machine_paths_and_registries_are_found(self):
         self.assertEqual(len(self.text_problems("cd /" + "work/main")), 1)
-        self.assertEqual(len(self.text_problems("curl https://" + "pypi.org/simple")), 1)
+        for address in ("pypi.org/simple", "maven.apache.org/POM/4.0.0", "repo1.maven.org/maven2"):
+            self.assertEqual(len(self.text_problems("curl http://" + address)), 1, address)
 
     def test_folder_with_code_needs_a_readme(self):
         self.assertEqual(len(list(check.check_readmes(["raft/core/a.cc"]))), 1)

@@ -45,8 +45,8 @@ LAYERS = {
     "client/cpp": _RUNTIME | _PUBLIC | {"proto/record"},
     # The public library: its headers, and what is between them and client/cpp.
     "client/millrace": _RUNTIME | _PUBLIC | {"proto/record", "client/cpp"},
-    # By the public headers; client/cpp for `bench produce` alone (client/cli/README.md).
-    "client/cli": _RUNTIME | {"proto/record", "client/millrace", "client/cpp"},
+    # On the public library alone.
+    "client/cli": _RUNTIME | {"proto/record", "client/millrace"},
 }
 
 # Folders at the top that hold code under these rules. Tests may include everything.
@@ -79,7 +79,8 @@ BANNED = (
 MACHINE_TEXT = (
     (r"(?<![\w.])/(?:work)/(?:main|shared)\b", "a path of one machine"),
     (r"/tmp/build-", "a path of one machine"),
-    (r"https?://(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org)",
+    (r"https?://(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org|"
+     r"(?:[\w-]+\.)*maven(?:\.apache)?\.org|deb\.debian\.org)",
      "the address of a package registry"),
 )
 
