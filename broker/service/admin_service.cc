@@ -11,10 +11,6 @@ namespace {
 // Where a call has no deadline of its own.
 constexpr Duration kDefaultDeadline = std::chrono::seconds(30);
 
-Duration TimeLeft(const Clock& clock, MonotonicTime deadline) {
-  return std::max(Duration::zero(), Duration(deadline - clock.Now()));
-}
-
 // Waits until a created topic is in this broker's image and each of its partitions has a leader.
 class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
  public:

@@ -57,7 +57,7 @@ Status ServiceContext::WithLeader(Status status, RaftGroupId group) const {
 }
 
 Duration ServiceContext::TimeFor(const Call& call, Duration time_max) const {
-  const Duration left = std::max(Duration::zero(), call.deadline() - clock.Now());
+  const Duration left = TimeLeft(clock, call.deadline());
   return std::min(time_max, left - left / 10);
 }
 

@@ -1,6 +1,5 @@
 #include "client/cpp/producer_client.h"
 
-#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -25,8 +24,7 @@ void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
   const MonotonicTime deadline = client().clock().Now() + timeout;
   FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
     if (!status.ok()) return done(std::move(status));
-    const Duration left = std::max(deadline - client().clock().Now(), Duration(0));
-    client().InitProducer({}, left,
+    client().InitProducer({}, TimeLeft(client().clock(), deadline),
                           [this, done = std::move(done),
                            alive = is_alive()](Result<v1::InitProducerResponse> response) mutable {
                             if (!*alive) return;

@@ -130,10 +130,10 @@ Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(MonotonicTime deadline
   v1::ListOffsetsRequest request;
   request.set_topic(topic_);
   for (const uint32_t partition : partitions) request.add_partitions(partition);
-  const Duration left = std::max(deadline - runtime_->clock().Now(), Duration(0));
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListAllOffsets(request, left, std::move(done));
+                     runtime_->client().ListAllOffsets(
+                         request, TimeLeft(runtime_->clock(), deadline), std::move(done));
                    }));
   std::map<uint32_t, Offset> ends;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
@@ -212,7 +212,7 @@ Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
     std::optional<client::FetchedChunk> chunk = Take(Duration(0), records.empty());
     // What was taken may have been the end of a partition alone, or of the last.
     if (!chunk && records.empty() && !(has_taken && at_end())) {
-      chunk = Take(std::max(deadline - runtime_->clock().Now(), Duration(0)), true);
+      chunk = Take(TimeLeft(runtime_->clock(), deadline), true);
     }
     if (!chunk) break;
     has_taken = true;

@@ -3,6 +3,7 @@
 //   MonotonicTime deadline = clock.Now() + std::chrono::milliseconds(300);
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -20,5 +21,10 @@ class Clock {
   // Milliseconds since 1970, may jump. Stamped by leaders into the log and used for nothing else.
   virtual int64_t WallMs() const = 0;
 };
+
+// Until `deadline`; zero once it has passed.
+inline Duration TimeLeft(const Clock& clock, MonotonicTime deadline) {
+  return std::max(deadline - clock.Now(), Duration(0));
+}
 
 }  // namespace millrace

@@ -188,7 +188,7 @@ std::optional<Duration> EventLoop::PrepareSleep() {
   if (!turn_end_.empty()) return Duration(0);
   std::optional<Duration> timeout;
   if (const std::optional<MonotonicTime> deadline = timers_.NextDeadline()) {
-    timeout = std::max(*deadline - clock_.Now(), Duration(0));
+    timeout = TimeLeft(clock_, *deadline);
   }
   const std::lock_guard lock(mu_);
   if (!posted_.empty() || is_stopping_) return Duration(0);

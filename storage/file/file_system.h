@@ -1,8 +1,8 @@
 // Files, injected and asynchronous: the only door to open, pread, pwrite, fdatasync and rename. The
 // real one runs an operation on the thread that asks (a journal or segment thread, whose business
 // it is to wait for the disk), a sync perhaps on another, and posts the completion to that thread's
-// Executor; the simulated one
-// delays, reorders, tears, fails and, at a crash, loses whatever was not synced.
+// Executor; the simulated one delays, reorders, tears, fails and, at a crash, loses whatever was
+// not synced.
 //
 // A FileSystem is bound to one Executor and is called on its thread only. Completions never run
 // inside the call. Operations on one File complete in the order they were asked for, but that
