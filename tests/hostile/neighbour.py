@@ -24,8 +24,6 @@ from local_cluster import die_with_parent, wait_until
 
 # A p99 that nobody would call slow, on a machine that does other things too.
 NORMAL_SECONDS = 0.005
-# Then a call is given up.
-SILENT_SECONDS_MAX = 5
 AGAIN, FAILED, REFUSED = "again", "failed", "refused"
 
 
@@ -109,16 +107,6 @@ def _p99(values):
     return statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0.0
 
 
-def watch(call, sent):
-    """Cancels the call when nothing is answered for too long."""
-    ended = threading.Event()
-    if not call.add_callback(ended.set):
-        return
-    while not ended.wait(1):
-        if time.monotonic() - sent[0] > SILENT_SECONDS_MAX:
-            call.cancel()
-
-
 def run(target, may_reconnect):
     """Until it is killed, or something fails."""
     def tell(*words):
@@ -132,10 +120,8 @@ def run(target, may_reconnect):
             yield target.api.ProduceRequest(batches=[target.batch(partition=3)])
 
     def produce(channel):
-        turn, sent = threading.Semaphore(1), [time.monotonic()]
-        call = target.api.ProducerServiceStub(channel).Produce(requests(turn, sent))
-        threading.Thread(target=watch, args=(call, sent), daemon=True).start()
-        for answer in call:
+        turn, sent = threading.Semaphore(1), [0.0]
+        for answer in target.api.ProducerServiceStub(channel).Produce(requests(turn, sent)):
             for result in answer.results:
                 tell(time.monotonic() - sent[0])
                 if result.HasField("error"):

@@ -5,6 +5,7 @@ How much slower the others get is printed and asserted nowhere: no test here pas
 """
 import contextlib
 import gzip
+import itertools
 import random
 import re
 import shutil
@@ -92,19 +93,20 @@ class Peak:
         assert self.bytes <= allowed, f"{self.bytes >> 20} MiB were held, {allowed >> 20} are allowed"
 
 
-def store(target, count, value_bytes=1_000_000, topic=None):
+def produce(target, requests, timeout):
+    """The results of what is sent on one stream."""
+    api = target.api
+    sent = itertools.chain([api.ProduceRequest(init=api.ProduceInit())], requests)
+    with target.channel() as channel:
+        answers = api.ProducerServiceStub(channel).Produce(sent, timeout=timeout)
+        return [result for answer in answers for result in answer.results]
+
+
+def store(target, count):
     """So many batches of one large record, over all four partitions."""
     api = target.api
-    batch = api.RecordBatch(records=[api.Record(value=bytes(value_bytes))])
-
-    def requests():
-        yield api.ProduceRequest(init=api.ProduceInit())
-        for i in range(count):
-            yield api.ProduceRequest(batches=[api.ProduceBatch(topic=topic or target.topic, partition=i % 4, batch=batch)])
-
-    with target.channel() as channel:
-        answers = api.ProducerServiceStub(channel).Produce(requests(), timeout=60)
-        return [result for answer in answers for result in answer.results]
+    value = bytes(1_000_000)
+    return produce(target, (api.ProduceRequest(batches=[target.batch(value, i % 4)]) for i in range(count)), timeout=60)
 
 
 def fetch_all(connection, partition, position=EARLIEST):
@@ -124,11 +126,7 @@ def compressed_batch(target, value, timestamp_ms=0):
 
 
 def store_requests(target, requests):
-    api = target.api
-    with target.channel() as channel:
-        sent = [api.ProduceRequest(init=api.ProduceInit()), *requests]
-        answers = api.ProducerServiceStub(channel).Produce(iter(sent), timeout=SECONDS_MAX)
-        results = [result for answer in answers for result in answer.results]
+    results = produce(target, requests, SECONDS_MAX)
     assert len(results) == len(requests) and not any(result.HasField("error") for result in results), results
 
 
