@@ -26,7 +26,9 @@ RESULTS = BUILD / "test-results"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 RELEASE_BINARY = BUILD / "release" / "bin" / "millrace"
 LABELS_IN_PROCESS = {"unit", "scenario", "simulation", "fuzz"}
-# Debian's gRPC is not instrumented, so what links it is no use under the sanitizers.
+# Units and scenarios run once, under the address sanitizer; all others in the debug build. Debian's gRPC is not
+# instrumented, so that what links it is one of the others.
+SANITIZED_LABELS = {"unit", "scenario"}
 NOT_SANITIZED = {"tests_broker_edge", "tests_client_cpp_grpc"}
 # What has threads, and which of its cases: the journal's own tests run on one simulated thread.
 TSAN_TESTS = {"tests_raft_runtime": "*", "tests_raft_net": "*", "tests_storage_file": "*",
@@ -36,7 +38,7 @@ ASAN_CORE_SEEDS = 100
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
               "tests_storage_logstore", "tests_storage_segment"]
 LONG_SECONDS = 600
-FUZZ_SECONDS = 30
+FUZZ_SECONDS = 15
 FUZZ_SECONDS_LONG = 600
 TEST_SECONDS_MAX = 900
 NOT_COMPARABLE = 2  # count.py's exit code under another compiler
@@ -211,6 +213,8 @@ def run_googletest(preset, name, command):
     report.unlink(missing_ok=True)
     began = time.monotonic()
     try:
+        if not pathlib.Path(command[0]).exists():
+            return GoogleTestRun(name, command, report, 127, "it was not built", 0)
         done = run([*command, f"--gtest_output=json:{report}"], timeout=TEST_SECONDS_MAX)
         code, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired:
@@ -237,6 +241,9 @@ def count_googletest(tally, preset, ran):
     if ran.code != 0 and tally.failed == failed_before:
         tally.add(False, f"{preset}/{ran.name} (exit code {ran.code})", again, ran.output)
     print(f"  {ran.name}: {len(cases)} cases, {ran.seconds:.1f} s", flush=True)
+    for line in ran.output.splitlines():
+        if line.startswith("seeds "):
+            print(f"    {line}", flush=True)
 
 
 def stage_release(tally, options):
@@ -257,19 +264,18 @@ def stage_instructions(tally, options):
         tally.add(done.returncode == 0, "instruction counts", shown(command))
 
 
+def is_sanitized(name, labels):
+    return bool(labels & SANITIZED_LABELS) and name not in NOT_SANITIZED
+
+
 def stage_debug(tally, options):
-    """Every test that runs in one process: units, scenarios, simulations."""
+    """Simulations, and the units that the sanitizers can't take; with --long all that runs in one process."""
     if not configure(tally, "debug"):
         return
-    build(tally, "debug")
-    built = []
-    for name, command, labels in registered_tests("debug"):
-        if labels & LABELS_IN_PROCESS:
-            if command and pathlib.Path(command[0]).exists():
-                built.append((name, command))
-            else:
-                tally.add(False, f"debug/{name}", f"cmake --build --preset debug --target {name}")
-    run_googletests(tally, "debug", built)
+    chosen = [name for name, _, labels in registered_tests("debug")
+              if labels & LABELS_IN_PROCESS and (options.long or not is_sanitized(name, labels))]
+    build(tally, "debug", chosen + ["simulate_core", "simulate_broker"])
+    run_googletests(tally, "debug", [(name, [BUILD / "debug" / "bin" / name]) for name in chosen])
     if options.long:
         first = int(os.environ.get("MILLRACE_FIRST_SEED") or random.SystemRandom().randrange(10**4, 10**9))
         print(f"fresh seeds from {first} on; the same again: MILLRACE_FIRST_SEED={first}", flush=True)
@@ -309,10 +315,9 @@ def stage_asan(tally, options):
     del options
     if not configure(tally, "asan"):
         return
-    chosen = [(name, command) for name, command, labels in registered_tests("asan")
-              if labels & {"unit", "scenario"} and name not in NOT_SANITIZED]
-    build(tally, "asan", [name for name, _ in chosen] + ["simulate_core"])
-    run_googletests(tally, "asan", [(name, [BUILD / "asan" / "bin" / name]) for name, _ in chosen])
+    chosen = [name for name, _, labels in registered_tests("asan") if is_sanitized(name, labels)]
+    build(tally, "asan", chosen + ["simulate_core"])
+    run_googletests(tally, "asan", [(name, [BUILD / "asan" / "bin" / name]) for name in chosen])
     check_program(tally, "asan/simulate_core",
                   [BUILD / "asan/bin/simulate_core", f"--seeds={ASAN_CORE_SEEDS}"])
 

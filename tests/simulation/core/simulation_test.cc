@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -13,11 +14,13 @@
 #include "tests/simulation/core/cluster.h"
 #include "tests/simulation/core/mutants.h"
 #include "tests/simulation/regressions.h"
+#include "tests/simulation/seed_budget.h"
 
 namespace millrace::simulation::core {
 namespace {
 
-constexpr uint64_t kCleanSeeds = 3'000;
+constexpr SeedBudget::Options kCleanSeeds{
+    .first = 1, .least = 600, .most = 3'000, .cpu_seconds = 60};
 constexpr uint64_t kSeedsToFindMutantMax = 500;
 
 void ExpectClean(uint64_t seed) {
@@ -36,9 +39,11 @@ TEST(SimulationTest, SeedsThatOnceFailed_StayClean) {
 }
 
 TEST(SimulationTest, RandomSeeds_FindNoAnomaly) {
-  std::cout << "seeds 1 to " << kCleanSeeds << " rerun: simulate_core --seeds=" << kCleanSeeds
-            << "\n";
-  for (uint64_t seed = 1; seed <= kCleanSeeds && !HasFatalFailure(); ++seed) ExpectClean(seed);
+  SeedBudget budget(kCleanSeeds);
+  while (const std::optional<uint64_t> seed = budget.Next()) {
+    ExpectClean(*seed);
+    if (HasFatalFailure()) return;
+  }
 }
 
 TEST(SimulationTest, SameSeed_GivesSameTrace) {
