@@ -345,6 +345,7 @@ void Node::OnPeerConnected(const raft::PeerIdentity& peer) {
   connected_[peer.voter.broker] = peer.boot_epoch;
   bootstrap_.OnPeerConnected(peer.voter);
   CarryOutBootstrap();
+  host_.OnPeerConnected(peer.voter);
   const std::vector<GroupLeader> led = LedGroups();
   if (!led.empty()) SendLeaderReport(peer.voter.broker, led);
 }

@@ -67,6 +67,15 @@ void Raft::Campaign() {
   StartPreVote();
 }
 
+void Raft::PeerConnected(const Voter& peer) {
+  if (!fault_.ok()) return;
+  if (Progress* progress = ProgressOf(peer)) return ProbeNow(peer, progress);
+  // Asked before there was a way to it, it would else be asked again after a timeout only.
+  const auto* candidate = std::get_if<Candidate>(&role_);
+  if (candidate == nullptr || candidate->votes.contains(peer)) return;
+  if (configuration().IsVoter(peer)) RequestVote(peer);
+}
+
 void Raft::PeerDisconnected(BrokerId peer, uint32_t delay_ticks) {
   if (!fault_.ok()) return;
   if (Leader* leader = leader_state()) {
@@ -118,19 +127,22 @@ void Raft::StartElection() {
 }
 
 void Raft::RequestVotes() {
+  for (const Voter& voter : Others()) {
+    if (configuration().IsVoter(voter)) RequestVote(voter);
+  }
+}
+
+void Raft::RequestVote(const Voter& voter) {
   const bool is_pre_vote = std::get<Candidate>(role_).is_pre_vote;
   const VoteRequest request{.term = is_pre_vote ? term() + 1 : term(),
                             .is_pre_vote = is_pre_vote,
                             .last_log_term = log_.last_term(),
                             .last_log_index = log_.last_index()};
-  for (const Voter& voter : Others()) {
-    if (!configuration().IsVoter(voter)) continue;
-    if (is_pre_vote || MILLRACE_MUTANT(kVoteNotPersisted)) {
-      SendNow(voter, request);
-    } else {
-      // The candidate's own vote goes with its request: it must not be cast twice.
-      SendWhenDurable(voter, request, LogIndex());
-    }
+  if (is_pre_vote || MILLRACE_MUTANT(kVoteNotPersisted)) {
+    SendNow(voter, request);
+  } else {
+    // The candidate's own vote goes with its request: it must not be cast twice.
+    SendWhenDurable(voter, request, LogIndex());
   }
 }
 
@@ -207,7 +219,6 @@ void Raft::BecomeLeader() {
     leader.uncommitted_bytes += log_.At(at).size_bytes();
   }
   UpdateProgressMembers();
-  SendHeartbeats();
 }
 
 }  // namespace millrace::raft::core

@@ -113,8 +113,7 @@ void Raft::OnHeartbeat(const Voter& from, const Heartbeat& heartbeat) {
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
   election_elapsed_ = 0;
   SetCommitIndex(std::max(commit_index_, std::min(heartbeat.commit_index, log_.last_index())));
-  SendWhenDurable(from, HeartbeatReply{.term = term(), .read_round = heartbeat.read_round},
-                  LogIndex());
+  SendWhenDurable(from, HeartbeatReply{.term = term(), .round = heartbeat.round}, LogIndex());
 }
 
 }  // namespace millrace::raft::core

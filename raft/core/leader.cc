@@ -27,7 +27,10 @@ void Raft::UpdateProgressMembers() {
   });
   for (const Voter& voter : others) {
     auto [at, is_new] = leader.progress.try_emplace(voter);
-    if (is_new) at->second.next = log_.last_index() + 1;
+    if (!is_new) continue;
+    at->second.next = log_.last_index() + 1;
+    // Before its first entries, so that its answer tells whether it was there to take them.
+    SendHeartbeat(voter, at->second);
   }
 }
 
@@ -66,9 +69,9 @@ bool Raft::IsHeardByQuorum() const {
 }
 
 void Raft::SendHeartbeats() {
-  for (const auto& [voter, progress] : std::get<Leader>(role_).progress) {
-    SendHeartbeat(voter, progress);
-  }
+  Leader& leader = std::get<Leader>(role_);
+  ++leader.round;
+  for (const auto& [voter, progress] : leader.progress) SendHeartbeat(voter, progress);
 }
 
 void Raft::SendHeartbeat(const Voter& to, const Progress& progress) {
@@ -77,7 +80,7 @@ void Raft::SendHeartbeat(const Voter& to, const Progress& progress) {
                         .commit_index = MILLRACE_MUTANT(kHeartbeatCommitsUnmatched)
                                             ? commit_index_
                                             : std::min(progress.match, commit_index_),
-                        .read_round = std::get<Leader>(role_).read_round});
+                        .round = std::get<Leader>(role_).round});
 }
 
 void Raft::SendToAll() {
@@ -117,7 +120,8 @@ void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> en
   }
   if (!entries.empty()) {
     Progress::Sent sent{.last = entries.back().index,
-                        .is_catching_up = entries.front().index <= log_.prefix().index};
+                        .is_catching_up = entries.front().index <= log_.prefix().index,
+                        .round = std::get<Leader>(role_).round};
     for (const Entry& entry : entries) sent.bytes += entry.size_bytes();
     if (progress->inflight.empty()) progress->ticks_without_answer = 0;
     progress->inflight_bytes += sent.bytes;
@@ -147,6 +151,15 @@ void Raft::BecomeProbe(Progress* progress) {
   progress->inflight.clear();
   progress->inflight_bytes = 0;
   progress->ticks_without_answer = 0;
+}
+
+// To a peer that is there again: what was sent before it was is lost, and no reason to wait.
+void Raft::ProbeNow(const Voter& peer, Progress* progress) {
+  BecomeProbe(progress);
+  progress->lost_windows = 0;
+  // Before the entries, so that the answer tells whether it was there to take them.
+  SendHeartbeat(peer, *progress);
+  SendEntries(peer, progress);
 }
 
 void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries) {
@@ -208,8 +221,17 @@ void Raft::OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply) {
   if (known == nullptr) return;
   Progress& progress = *known;
   progress.silent_ticks = 0;
-  progress.read_round = std::max(progress.read_round, reply.read_round);
-  // A probe with entries is under way until TickLeader gives it up.
+  const uint64_t answered_before = progress.answered_round;
+  progress.answered_round = std::max(progress.answered_round, reply.round);
+  // Heartbeats are answered in turn. Where the last one before what is under way was passed over,
+  // nobody was there then (a broker or a replica that was yet to come), and what is under way went
+  // to nobody. On a way that is merely slow each one is answered.
+  if (!progress.inflight.empty() && answered_before < progress.inflight.front().round &&
+      progress.inflight.front().round < reply.round) {
+    BecomeProbe(&progress);
+    progress.lost_windows = 0;
+  }
+  // Otherwise a probe with entries is under way until TickLeader gives it up.
   if (progress.state == Progress::kProbe && progress.inflight.empty()) {
     progress.is_probe_sent = false;
   }
@@ -242,13 +264,9 @@ Status Raft::ReadIndex(uint64_t request_id) {
   if (!has_committed_in_term()) {
     return Unavailable("the leader has not committed in its term yet", Reason::kNotLeader);
   }
-  if (!leader->is_read_round_open) {
-    leader->is_read_round_open = true;
-    ++leader->read_round;
-    SendHeartbeats();
-  }
+  if (!std::exchange(leader->is_read_round_open, true)) SendHeartbeats();
   leader->reads.push_back(
-      {.request_id = request_id, .index = commit_index_, .round = leader->read_round});
+      {.request_id = request_id, .index = commit_index_, .round = leader->round});
   ConfirmReads();
   return {};
 }
@@ -260,7 +278,7 @@ void Raft::ConfirmReads() {
     const bool is_confirmed = HasQuorum(configuration(), [&](const Voter& voter) {
       if (voter == options_.self || MILLRACE_MUTANT(kReadWithoutRound)) return true;
       auto progress = leader.progress.find(voter);
-      return progress != leader.progress.end() && progress->second.read_round >= read.round;
+      return progress != leader.progress.end() && progress->second.answered_round >= read.round;
     });
     if (!is_confirmed) return;
     read_states_.push_back({.request_id = read.request_id, .index = read.index});

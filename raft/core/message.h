@@ -55,13 +55,14 @@ struct AppendReply {
 struct Heartbeat {
   Term term;
   LogIndex commit_index;
-  // Read-index round (thesis §6.4) that this heartbeat belongs to; 0 for none.
-  uint64_t read_round = 0;
+  // Numbers the leader's heartbeats within its term, from 1. The reply repeats it: it tells which
+  // reads the answer confirms (thesis §6.4), and whether anybody was there when entries were sent.
+  uint64_t round = 0;
 };
 
 struct HeartbeatReply {
   Term term;
-  uint64_t read_round = 0;
+  uint64_t round = 0;  // 0: answers no heartbeat, but tells a deposed leader of a newer term
 };
 
 using Message =

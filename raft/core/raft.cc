@@ -144,8 +144,9 @@ Status Raft::Propose(Entry entry) {
     }
   }
   leader->uncommitted_bytes = bytes;
+  const bool is_configuration = entry.type == EntryType::kConfiguration;
   AppendToLog(std::move(entry));
-  UpdateProgressMembers();
+  if (is_configuration) UpdateProgressMembers();
   MaybeCommit();
   return {};
 }

@@ -1,7 +1,7 @@
 // The Raft protocol of one replica of one group, pure: no thread, clock, file, socket or log
 // output, and the same inputs give the same outputs. The shape is etcd/raft's with asynchronous
-// storage: feed inputs (Step, Tick, Propose, PeerDisconnected, OnDurable, OnEntriesRead), then take
-// what is to be done (TakeReady) and do it. raft/host drives it.
+// storage: feed inputs (Step, Tick, Propose, PeerConnected, OnDurable, OnEntriesRead and the like),
+// then take what is to be done (TakeReady) and do it. raft/host drives it.
 //
 // Owned by its host's group and called on its shard's thread only.
 //
@@ -132,6 +132,9 @@ class Raft {
   Status Propose(Entry entry);
   // Starts an election at once; a single voter wins it at once (once its vote is durable).
   void Campaign();
+  // A connection to `peer` stands (anew). What it waited for is sent to it at once: a leader's
+  // entries, a candidate's request for its vote.
+  void PeerConnected(const Voter& peer);
   // The connection to `peer` broke. If it is the leader, pre-votes begin within `delay_ticks`.
   void PeerDisconnected(BrokerId peer, uint32_t delay_ticks);
   // Asks for a linearizable read point (thesis §6.4). UNAVAILABLE unless leader with a commit in
@@ -182,18 +185,19 @@ class Raft {
       LogIndex last;
       uint64_t bytes = 0;
       bool is_catching_up = false;  // began below the tail: it may travel more slowly than the tail
+      uint64_t round = 0;           // of the last heartbeat that was sent before it
     };
     State state = kProbe;
     LogIndex match;  // durable there and equal to ours
     LogIndex next{1};
-    bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat
+    bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat's
     bool is_reading = false;     // entries below the tail are being read for it
     uint32_t silent_ticks = 0;   // since it was heard from
     std::deque<Sent> inflight;
     uint64_t inflight_bytes = 0;
     uint32_t ticks_without_answer = 0;
-    uint32_t lost_windows = 0;  // each doubles the patience with the next; an answer halves it
-    uint64_t read_round = 0;
+    uint32_t lost_windows = 0;    // each doubles the patience with the next; an answer halves it
+    uint64_t answered_round = 0;  // the newest heartbeat that it answered
   };
   struct Follower {};
   struct Candidate {
@@ -209,7 +213,7 @@ class Raft {
     std::map<Voter, Progress> progress;
     uint32_t heartbeat_elapsed = 0;
     uint64_t uncommitted_bytes = 0;
-    uint64_t read_round = 0;
+    uint64_t round = 1;               // of the newest heartbeats
     bool is_read_round_open = false;  // its heartbeats have not left yet; further requests may join
     std::deque<PendingRead> reads;
   };
@@ -243,6 +247,7 @@ class Raft {
   void StartPreVote();
   void StartElection();
   void RequestVotes();
+  void RequestVote(const Voter& voter);
   void BecomeLeader();
   void TickElection();
   bool TickFastPreVote();
@@ -269,6 +274,7 @@ class Raft {
   void SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries);
   Progress* ProgressOf(const Voter& peer);
   void BecomeProbe(Progress* progress);
+  void ProbeNow(const Voter& peer, Progress* progress);
   void OnAppendReply(const Voter& from, const AppendReply& reply);
   void OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply);
   void Acknowledge(Progress* progress, LogIndex index);

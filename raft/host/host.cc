@@ -249,6 +249,14 @@ void Host::StopLeading() {
   }
 }
 
+void Host::OnPeerConnected(const Voter& peer) {
+  for (auto& [group, replica] : replicas_) {
+    if (!replica->has_joined()) continue;
+    replica->core().PeerConnected(peer);
+    if (replica->core().HasReady()) MarkDirty(*replica);
+  }
+}
+
 void Host::OnPeerDisconnected(BrokerId peer) {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined()) continue;

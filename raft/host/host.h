@@ -100,6 +100,7 @@ class Host {
 
   // From the Transport.
   void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message);
+  void OnPeerConnected(const Voter& peer);
   void OnPeerDisconnected(BrokerId peer);
 
   // CHECKs the invariants of every core; for simulation.

@@ -45,12 +45,12 @@ struct MessageEncoder {
     auto* heartbeat = out->mutable_heartbeat();
     heartbeat->set_term(message.term.value());
     heartbeat->set_commit_index(message.commit_index.value());
-    heartbeat->set_read_round(message.read_round);
+    heartbeat->set_round(message.round);
   }
   void operator()(const core::HeartbeatReply& message) const {
     auto* reply = out->mutable_heartbeat_reply();
     reply->set_term(message.term.value());
-    reply->set_read_round(message.read_round);
+    reply->set_round(message.round);
   }
 };
 
@@ -75,13 +75,12 @@ core::AppendReply Decode(const wire::AppendReply& in) {
 }
 
 core::Heartbeat Decode(const wire::Heartbeat& in) {
-  return {.term = Term(in.term()),
-          .commit_index = LogIndex(in.commit_index()),
-          .read_round = in.read_round()};
+  return {
+      .term = Term(in.term()), .commit_index = LogIndex(in.commit_index()), .round = in.round()};
 }
 
 core::HeartbeatReply Decode(const wire::HeartbeatReply& in) {
-  return {.term = Term(in.term()), .read_round = in.read_round()};
+  return {.term = Term(in.term()), .round = in.round()};
 }
 
 }  // namespace

@@ -58,9 +58,9 @@ Message AnyMessage(FuzzedDataProvider& input) {
                          .hint_term = Term(Number(input))};
     case 3:
       return Heartbeat{
-          .term = term, .commit_index = LogIndex(Number(input)), .read_round = Number(input)};
+          .term = term, .commit_index = LogIndex(Number(input)), .round = Number(input)};
     default:
-      return HeartbeatReply{.term = term, .read_round = Number(input)};
+      return HeartbeatReply{.term = term, .round = Number(input)};
   }
 }
 

@@ -80,7 +80,7 @@ class Trio {
 
   void Step(FuzzedDataProvider& input) {
     const size_t i = input.ConsumeIntegralInRange<size_t>(0, kVoters - 1);
-    switch (input.ConsumeIntegralInRange<int>(0, 15)) {
+    switch (input.ConsumeIntegralInRange<int>(0, 16)) {
       case 0:
       case 1:
       case 2:
@@ -92,6 +92,10 @@ class Trio {
       case 4:
       case 5:
         Propose(i, input.ConsumeIntegralInRange<uint32_t>(0, 3));
+        break;
+      case 16:
+        nodes_[i].raft->PeerConnected(
+            configuration_.voters[input.ConsumeIntegralInRange<size_t>(0, kVoters - 1)]);
         break;
       case 15:
         Reconfigure(i, input.ConsumeIntegralInRange<uint32_t>(1, 7));

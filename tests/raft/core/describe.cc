@@ -37,11 +37,11 @@ struct Describer {
   }
   void operator()(const Heartbeat& m) const {
     out << "heartbeat term=" << m.term << " commit=" << m.commit_index;
-    if (m.read_round != 0) out << " round=" << m.read_round;
+    if (m.round != 0) out << " round=" << m.round;
   }
   void operator()(const HeartbeatReply& m) const {
     out << "heartbeat-reply term=" << m.term;
-    if (m.read_round != 0) out << " round=" << m.read_round;
+    if (m.round != 0) out << " round=" << m.round;
   }
 };
 

@@ -122,6 +122,8 @@ void Lab::RunInput(const Command& command) {
   } else if (name == "disconnect") {
     raft(id).PeerDisconnected(BrokerId(static_cast<uint32_t>(command.Number("peer"))),
                               static_cast<uint32_t>(command.Number("delay")));
+  } else if (name == "connect") {
+    raft(id).PeerConnected(VoterNamed(command.Text("peer")));
   } else if (name == "tick") {
     for (uint64_t count = command.Number("count", 1); count > 0; --count) {
       for (auto& [each, node] : nodes_) {
@@ -193,12 +195,13 @@ void Lab::Propose(const Command& command) {
     Raft& leader = raft(id);
     Entry entry = SealedEntry(leader.log().last_chain(), leader.term(),
                               leader.log().last_index() + 1, command.Number("bytes", kEntryBytes));
-    if (command.Has("voters")) {
+    if (command.Has("voters") || command.Has("learners")) {
       entry.type = EntryType::kConfiguration;
-      entry.configuration = std::make_shared<const Configuration>(
-          Configuration{.voters = VotersNamed(command.Text("voters")),
-                        .outgoing = VotersNamed(command.Text("outgoing")),
-                        .learners = {}});
+      Configuration next = leader.configuration();
+      if (command.Has("voters")) next.voters = VotersNamed(command.Text("voters"));
+      next.outgoing = VotersNamed(command.Text("outgoing"));
+      if (command.Has("learners")) next.learners = VotersNamed(command.Text("learners"));
+      entry.configuration = std::make_shared<const Configuration>(std::move(next));
     }
     const Status proposed = leader.Propose(std::move(entry));
     if (!proposed.ok()) output_ += std::to_string(id) + ": " + proposed.ToString() + "\n";

@@ -38,9 +38,10 @@ class Lab {
   // Inputs of one replica
   //   campaign | step_down node=N              tick [node=N] [count=N]
   //   time_out node=N                          ticks until it asks for pre-votes
-  //   propose node=N [count=N] [bytes=B] [voters=..] [outgoing=..]
+  //   propose node=N [count=N] [bytes=B] [voters=..] [outgoing=..] [learners=..]
   //   read node=N id=N                         trim node=N index=I
-  //   disconnect node=N peer=N [delay=TICKS]   sync node=N [writes=N]
+  //   disconnect node=N peer=N [delay=TICKS]   connect node=N peer=N
+  //   sync node=N [writes=N]
   //   give_entries node=N                      answers what it wants for followers behind its tail
   //   inject from=N to=N kind=K term=T ...     a message by hand (see lab.cc)
   // The network

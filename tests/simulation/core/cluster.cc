@@ -55,12 +55,14 @@ Cluster::Cluster(uint64_t seed)
       swarm_(Swarm::Draw(random_.Fork())),
       replicas_(MakeReplicas(swarm_.voters, &world_, random_.Fork())),
       oracle_(Images(replicas_)),
-      network_(
-          &world_.queue, random_.Fork(), swarm_,
-          [this](size_t from, size_t to, raft::core::Message message) {
-            replicas_[to]->Receive(from, std::move(message));
-          },
-          [this](size_t at, size_t peer) { replicas_[at]->PeerDisconnected(peer); }),
+      network_(&world_.queue, random_.Fork(), swarm_,
+               {.deliver =
+                    [this](size_t from, size_t to, raft::core::Message message) {
+                      replicas_[to]->Receive(from, std::move(message));
+                    },
+                .connected = [this](size_t at, size_t peer) { replicas_[at]->PeerConnected(peer); },
+                .disconnected = [this](size_t at,
+                                       size_t peer) { replicas_[at]->PeerDisconnected(peer); }}),
       nemesis_(&world_, swarm_, random_.Fork(), &replicas_),
       workload_(&world_.queue, swarm_, random_.Fork(), &replicas_) {
   world_.oracle = &oracle_;

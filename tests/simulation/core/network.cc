@@ -5,13 +5,11 @@
 
 namespace millrace::simulation::core {
 
-SimNetwork::SimNetwork(EventQueue* queue, Random random, const Swarm& swarm, Deliver deliver,
-                       Disconnected disconnected)
+SimNetwork::SimNetwork(EventQueue* queue, Random random, const Swarm& swarm, Listener listener)
     : queue_(queue),
       random_(random),
       swarm_(swarm),
-      deliver_(std::move(deliver)),
-      disconnected_(std::move(disconnected)),
+      listener_(std::move(listener)),
       voters_(swarm.voters),
       links_(voters_ * voters_) {}
 
@@ -37,12 +35,24 @@ void SimNetwork::Post(size_t from, size_t to, raft::core::Message message) {
              [this, from, to, connection = way.connection, m = std::move(message)]() mutable {
                const Link& now = link(from, to);
                if (now.is_cut || now.connection != connection) return;
-               deliver_(from, to, std::move(m));
+               listener_.deliver(from, to, std::move(m));
              });
 }
 
 void SimNetwork::HealAll() {
-  for (Link& way : links_) way.is_cut = false;
+  for (size_t a = 0; a < voters_; ++a) {
+    for (size_t b = a + 1; b < voters_; ++b) {
+      const bool was_cut = std::exchange(link(a, b).is_cut, false);
+      if (std::exchange(link(b, a).is_cut, false) || was_cut) Connect(a, b);
+    }
+  }
+}
+
+void SimNetwork::Connect(size_t a, size_t b) {
+  for (const auto& [at, peer] : {std::pair(a, b), std::pair(b, a)}) {
+    queue_->After(static_cast<int64_t>(random_.Below(5'000)),
+                  [this, at = at, peer = peer] { listener_.connected(at, peer); });
+  }
 }
 
 void SimNetwork::BreakConnection(size_t a, size_t b) {
@@ -50,8 +60,13 @@ void SimNetwork::BreakConnection(size_t a, size_t b) {
     ++way->connection;
     way->last_arrival_us = 0;
   }
-  queue_->After(static_cast<int64_t>(random_.Below(5'000)), [this, a, b] { disconnected_(a, b); });
-  queue_->After(static_cast<int64_t>(random_.Below(5'000)), [this, a, b] { disconnected_(b, a); });
+  for (const auto& [at, peer] : {std::pair(a, b), std::pair(b, a)}) {
+    queue_->After(static_cast<int64_t>(random_.Below(5'000)),
+                  [this, at = at, peer = peer] { listener_.disconnected(at, peer); });
+  }
+  queue_->After(5'000 + static_cast<int64_t>(random_.Below(200'000)), [this, a, b] {
+    if (!link(a, b).is_cut && !link(b, a).is_cut) Connect(a, b);
+  });
 }
 
 }  // namespace millrace::simulation::core

@@ -120,6 +120,10 @@ void SimReplica::Receive(size_t from, raft::core::Message message) {
   Do([this, from, m = std::move(message)] { raft_->Step(VoterAt(from), m); });
 }
 
+void SimReplica::PeerConnected(size_t peer) {
+  Do([this, peer] { raft_->PeerConnected(VoterAt(peer)); });
+}
+
 void SimReplica::PeerDisconnected(size_t peer) {
   Do([this, peer] {
     const auto delay = static_cast<uint32_t>(random_.Below(3));

@@ -53,6 +53,7 @@ class SimReplica {
   void PauseUntil(int64_t time_us) { paused_until_us_ = time_us; }
 
   void Receive(size_t from, raft::core::Message message);
+  void PeerConnected(size_t peer);
   void PeerDisconnected(size_t peer);
   // Appends a command of `bytes` bytes if it leads and may; true if it did.
   bool Propose(size_t bytes);
