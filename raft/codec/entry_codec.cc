@@ -35,13 +35,10 @@ void AddVoters(const std::vector<Voter>& voters, VoterFields* out) {
   }
 }
 
-Result<std::vector<Voter>> ReadVoters(const VoterFields& in) {
+std::vector<Voter> ReadVoters(const VoterFields& in) {
   std::vector<Voter> voters;
   for (const wire::RaftVoter& voter : in) {
     voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation())});
-    const bool is_sorted = voters.size() < 2 || voters[voters.size() - 2] < voters.back();
-    if (!is_sorted) return DataLoss("configuration's voters are not sorted, each once");
-    if (voters.back().broker == BrokerId()) return DataLoss("configuration names broker 0");
   }
   return voters;
 }
@@ -89,10 +86,12 @@ Result<core::Configuration> DecodeConfiguration(std::string_view payload) {
     return DataLoss("configuration entry does not parse");
   }
   core::Configuration configuration;
-  ASSIGN_OR_RETURN(configuration.voters, ReadVoters(in.voters()));
-  ASSIGN_OR_RETURN(configuration.outgoing, ReadVoters(in.outgoing()));
-  ASSIGN_OR_RETURN(configuration.learners, ReadVoters(in.learners()));
-  if (configuration.voters.empty()) return DataLoss("configuration has no voters");
+  configuration.voters = ReadVoters(in.voters());
+  configuration.outgoing = ReadVoters(in.outgoing());
+  configuration.learners = ReadVoters(in.learners());
+  if (const Status flaw = core::CheckConfiguration(configuration); !flaw.ok()) {
+    return DataLoss("configuration entry holds " + std::string(flaw.message()));
+  }
   return configuration;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proto/base/ids.h"
+#include "proto/base/status.h"
 
 namespace millrace::raft::core {
 
@@ -23,5 +24,17 @@ struct Configuration {
   std::vector<Voter> Members() const;
   bool operator==(const Configuration&) const = default;
 };
+
+// Whether it may stand in a log at all: voters there are; each list is sorted and names a broker
+// once; no voter is a learner too. (An outgoing voter may be: it then learns on.) INVALID_ARGUMENT
+// with what is wrong.
+Status CheckConfiguration(const Configuration& configuration);
+
+// Whether a leader may append `next` while `now` is in force: any majority of the one must meet any
+// majority of the other (Raft §6, thesis §4.1 and §4.3). One voter may come or go; more of them
+// only by a joint configuration, whose outgoing voters are those of `now`; and out of a joint one
+// leads nothing but its own incoming half. FAILED_PRECONDITION, or as CheckConfiguration, with why
+// not.
+Status CheckChange(const Configuration& now, const Configuration& next);
 
 }  // namespace millrace::raft::core

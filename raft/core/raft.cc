@@ -128,6 +128,7 @@ Status Raft::Propose(Entry entry) {
   CHECK_EQ(entry.term, term());
   const bool is_first_in_term = log_.last_term() != term();
   CHECK_EQ(is_first_in_term, entry.type == EntryType::kNoOp) << "index=" << entry.index;
+  CHECK_EQ(entry.configuration != nullptr, entry.type == EntryType::kConfiguration);
   const uint64_t bytes = leader->uncommitted_bytes + entry.size_bytes();
   // The no-op always passes: it is what commits the bytes that older terms left.
   if (!is_first_in_term && leader->uncommitted_bytes > 0 &&
@@ -142,6 +143,7 @@ Status Raft::Propose(Entry entry) {
     if (configurations_.back().index > commit_index_) {
       return FailedPrecondition("another configuration change is under way");
     }
+    RETURN_IF_ERROR(CheckChange(configuration(), *entry.configuration));
   }
   leader->uncommitted_bytes = bytes;
   const bool is_configuration = entry.type == EntryType::kConfiguration;

@@ -129,6 +129,8 @@ class Raft {
   void Tick();
   // Appends one entry as leader. Pre: is_leader(); entry.index == log().last_index() + 1 and
   // entry.term == term(). RESOURCE_EXHAUSTED past uncommitted_bytes_max; UNAVAILABLE if not leader.
+  // A configuration is refused (FAILED_PRECONDITION, INVALID_ARGUMENT) while another one or the
+  // leader's own term is uncommitted, and if it is no single step (CheckChange).
   Status Propose(Entry entry);
   // Starts an election at once; a single voter wins it at once (once its vote is durable).
   void Campaign();
