@@ -150,6 +150,8 @@ Status Raft::Propose(Entry entry) {
   AppendToLog(std::move(entry));
   if (is_configuration) UpdateProgressMembers();
   MaybeCommit();
+  // Where voters went, those that are left may have answered long since.
+  if (is_configuration) ConfirmReads();
   return {};
 }
 
@@ -180,6 +182,15 @@ void Raft::TruncateLog(LogIndex from) {
   durable_index_ = std::min(durable_index_, from - 1);
   // What was promised of the entries that are gone must not be said any more.
   std::erase_if(delayed_, [from](const Delayed& delayed) { return delayed.index >= from; });
+}
+
+void Raft::TrimTail(LogIndex index) {
+  CHECK_LE(index, commit_index_);
+  log_.TrimTo(index);
+  // Of those at and below the edge the last one alone is in force anywhere in the tail.
+  while (configurations_.size() > 1 && configurations_[1].index <= index) {
+    configurations_.pop_front();
+  }
 }
 
 void Raft::SetCommitIndex(LogIndex index) {
@@ -288,6 +299,7 @@ void Raft::CheckInvariants() const {
   CHECK_LE(durable_hard_state_version_, hard_state_version_);
   CHECK_GE(hard_state_.term, log_.last_term());
   CHECK(!configurations_.empty());
+  CHECK_LE(configurations_.front().index, log_.prefix().index);
   const auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return;
   CHECK_EQ(leader_, options_.self);

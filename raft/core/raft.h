@@ -153,7 +153,7 @@ class Raft {
   void StopLeading();
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
-  void TrimTail(LogIndex index) { log_.TrimTo(index); }
+  void TrimTail(LogIndex index);
 
   // Outputs -----------------------------------------------------------------------------------
 
@@ -299,7 +299,8 @@ class Raft {
     LogIndex index;
     Configuration configuration;
   };
-  std::vector<ConfigurationAt> configurations_;  // the first one, then those in the log
+  // The one in force at the tail's lower edge, then those in the tail.
+  std::deque<ConfigurationAt> configurations_;
 
   uint32_t election_elapsed_ = 0;
   uint32_t election_timeout_ = 0;

@@ -425,6 +425,8 @@ void Lab::PrintLog(uint32_t id) {
   for (const Voter& voter : in_force.voters) out << IdOf(voter) << ",";
   if (in_force.is_joint()) out << " outgoing=";
   for (const Voter& voter : in_force.outgoing) out << IdOf(voter) << ",";
+  if (!in_force.learners.empty()) out << " learners=";
+  for (const Voter& voter : in_force.learners) out << IdOf(voter) << ",";
   output_ += out.str() + "\n";
 }
 
