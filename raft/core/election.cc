@@ -62,8 +62,11 @@ bool Raft::TickFastPreVote() {
 
 void Raft::Campaign() {
   if (!fault_.ok() || is_leader()) return;
-  fast_pre_vote_left_ = options_.election_timeout_ticks;
-  fast_pre_vote_wait_ = options_.fast_pre_vote_ticks - 1;
+  if (term() == Term()) {
+    // A new group: the others may be made a moment later, and there is nobody yet to disturb.
+    fast_pre_vote_left_ = options_.election_timeout_ticks;
+    fast_pre_vote_wait_ = options_.fast_pre_vote_ticks - 1;
+  }
   StartPreVote();
 }
 
@@ -104,6 +107,7 @@ void Raft::StopLeading() {
 void Raft::StartPreVote() {
   ResetElectionTimer();
   if (!may_lead_ || !configuration().IsVoter(options_.self)) return;
+  leader_ = Voter{};  // Loyal to nobody, it grants what others ask for.
   Candidate candidate;
   candidate.votes[options_.self] = true;
   role_ = std::move(candidate);
@@ -153,10 +157,19 @@ bool Raft::IsUpToDate(const VoteRequest& request) const {
   return request.last_log_index >= log_.last_index();
 }
 
+// Whether its vote in this term can be `candidate`'s.
+bool Raft::CanVoteFor(const Voter& candidate) const {
+  return hard_state_.vote == candidate || MILLRACE_MUTANT(kVoteTwice) ||
+         (hard_state_.vote.broker == BrokerId() && leader_.broker == BrokerId());
+}
+
 void Raft::OnVoteRequest(const Voter& from, const VoteRequest& request) {
   if (HasLiveLeader() && !request.is_transfer && leader_ != from) return;
   if (request.is_pre_vote) {
-    const bool granted = request.term > term() && IsUpToDate(request);
+    // Thesis §9.6: granted if the vote itself would be. That may be one in this very term, which a
+    // candidate that is a term behind would take: to refuse it would cost it a timeout.
+    const bool is_open = request.term > term() || (request.term == term() && CanVoteFor(from));
+    const bool granted = is_open && IsUpToDate(request);
     SendWhenDurable(
         from,
         VoteReply{.term = granted ? request.term : term(), .is_pre_vote = true, .granted = granted},
@@ -164,9 +177,7 @@ void Raft::OnVoteRequest(const Voter& from, const VoteRequest& request) {
     return;
   }
   if (request.term != term()) return;
-  const bool can_vote = hard_state_.vote == from || MILLRACE_MUTANT(kVoteTwice) ||
-                        (hard_state_.vote.broker == BrokerId() && leader_.broker == BrokerId());
-  const bool granted = can_vote && IsUpToDate(request);
+  const bool granted = CanVoteFor(from) && IsUpToDate(request);
   const VoteReply reply{.term = term(), .is_pre_vote = false, .granted = granted};
   if (granted && MILLRACE_MUTANT(kVoteNotPersisted)) {
     hard_state_.vote = from;

@@ -132,7 +132,8 @@ class Raft {
   // A configuration is refused (FAILED_PRECONDITION, INVALID_ARGUMENT) while another one or the
   // leader's own term is uncommitted, and if it is no single step (CheckChange).
   Status Propose(Entry entry);
-  // Starts an election at once; a single voter wins it at once (once its vote is durable).
+  // Starts an election at once; a single voter wins it at once (once its vote is durable). Whoever
+  // led before is followed no longer.
   void Campaign();
   // A connection to `peer` stands (anew). What it waited for is sent to it at once: a leader's
   // entries, a candidate's request for its vote.
@@ -256,6 +257,7 @@ class Raft {
   void ResetElectionTimer();
   bool HasLiveLeader() const;
   bool IsUpToDate(const VoteRequest& request) const;
+  bool CanVoteFor(const Voter& candidate) const;
   void OnVoteRequest(const Voter& from, const VoteRequest& request);
   void OnVoteReply(const Voter& from, const VoteReply& reply);
   void CountBallots();
