@@ -12,8 +12,11 @@
 namespace millrace::raft::core {
 namespace {
 
-// Entries follow each other and `prev`, in terms that never fall and never pass the sender's.
+// Entries follow each other and `prev`, in terms that never fall and never pass the sender's;
+// before the first entry there is no term.
 bool IsWellFormed(const AppendRequest& request) {
+  if (request.prev_index == LogIndex() && request.prev_term != Term()) return false;
+  if (request.prev_term > request.term) return false;
   Term term = request.prev_term;
   LogIndex index = request.prev_index;
   for (const Entry& entry : request.entries) {

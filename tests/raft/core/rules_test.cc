@@ -76,8 +76,9 @@ TEST(AppendRuleTest, FollowerKeepsWhatMatches_AndReplacesFromTheFirstConflict) {
 }
 
 TEST(AppendRuleTest, MalformedAppend_IsIgnored) {
-  for (const std::string append : {"prev=0@0 entries=2@1", "prev=0@0 entries=1@2,2@1",
-                                   "prev=0@0 entries=1@1,3@1", "prev=0@0 entries=1@9"}) {
+  for (const std::string append :
+       {"prev=0@0 entries=2@1", "prev=0@0 entries=1@2,2@1", "prev=0@0 entries=1@1,3@1",
+        "prev=0@0 entries=1@9", "prev=0@3", "prev=0@3 entries=1@3", "prev=4@9"}) {
     Lab lab;
     lab.Run(Command("cluster voters=3"));
     lab.Run(Command("inject from=2 to=1 term=5 kind=append " + append));
