@@ -95,8 +95,10 @@ void Raft::SendEntries(const Voter& to, Progress* progress) {
     if (!progress->inflight.empty() && progress->inflight_bytes >= options_.inflight_bytes_max) {
       return;
     }
-    // Entries that were dropped here cannot be sent; heartbeats alone keep such a follower loyal.
-    if (progress->next < log_.first_index()) return;
+    if (progress->next < log_.first_index()) {
+      if (progress->is_behind) return;
+      BecomeProbe(progress);  // asks it at the begin
+    }
     if (progress->next <= log_.prefix().index) {
       progress->is_reading = true;
       wanted_.push_back(
@@ -113,7 +115,7 @@ void Raft::SendEntries(const Voter& to, Progress* progress) {
 void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries) {
   const LogIndex prev = progress->next - 1;
   const std::optional<Term> prev_term = log_.TermAt(prev);
-  CHECK(prev_term.has_value()) << "index=" << prev << " lies before the log's first entry";
+  CHECK(prev_term.has_value()) << "index=" << prev << " begin=" << log_.begin().index;
   if (progress->state == Progress::kProbe) {
     progress->inflight.clear();  // A probe replaces the one before it.
     progress->inflight_bytes = 0;
@@ -146,7 +148,8 @@ Raft::Progress* Raft::ProgressOf(const Voter& peer) {
 
 void Raft::BecomeProbe(Progress* progress) {
   progress->state = Progress::kProbe;
-  progress->next = progress->match + 1;
+  // At the begin at least: it is a refusal there that shows a follower to need what lies below.
+  progress->next = std::max(progress->match + 1, log_.first_index());
   progress->is_probe_sent = false;
   progress->inflight.clear();
   progress->inflight_bytes = 0;
@@ -167,7 +170,8 @@ void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<En
   if (known == nullptr || !known->is_reading) return;
   Progress& progress = *known;
   progress.is_reading = false;
-  const bool is_wanted = progress.next == first_index &&
+  // The log's begin may have passed what was read for it.
+  const bool is_wanted = progress.next == first_index && first_index >= log_.first_index() &&
                          !(progress.state == Progress::kProbe && progress.is_probe_sent);
   // After a failed read the next heartbeat's answer asks again.
   if (entries.empty()) return;
@@ -184,6 +188,7 @@ void Raft::Acknowledge(Progress* progress, LogIndex index) {
     progress->lost_windows -= std::min(progress->lost_windows, 1u);
   }
   progress->next = std::max(progress->next, progress->match + 1);
+  if (progress->match >= log_.begin().index) progress->is_behind = false;
   while (!progress->inflight.empty() && progress->inflight.front().last <= index) {
     progress->inflight_bytes -= progress->inflight.front().bytes;
     progress->inflight.pop_front();
@@ -212,6 +217,12 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
     const LogIndex common = log_.LastIndexWithTermAtMost(reply.hint_term, reply.hint_index);
     BecomeProbe(&progress);
     progress.next = std::max(progress.match, common) + 1;
+    // A refusal at the begin shows that the follower needs what lies below. (One above it may be
+    // older than what the follower has got since.)
+    const bool is_proof = reply.index <= log_.begin().index;
+    if (is_proof && !std::exchange(progress.is_behind, true)) {
+      behind_.push_back({.peer = from, .needed = progress.next});
+    }
   }
   SendEntries(from, &progress);
 }

@@ -7,11 +7,12 @@
 
 namespace millrace::raft::core {
 
-Log::Log(LogIndex first_index, Prefix prefix, std::vector<TermStart> term_starts,
+Log::Log(const LogBegin& begin, Prefix prefix, std::vector<TermStart> term_starts,
          std::vector<Entry> tail)
-    : first_index_(first_index), prefix_(prefix), term_starts_(std::move(term_starts)) {
-  CHECK_GE(first_index_, LogIndex(1));
-  CHECK_LE(first_index_, prefix_.index + 1);
+    : begin_(begin), prefix_(prefix), term_starts_(std::move(term_starts)) {
+  CHECK_LE(begin_.index, prefix_.index);
+  CHECK_LE(begin_.term, prefix_.term);
+  CHECK(begin_.index < prefix_.index || begin_.term == prefix_.term);
   CHECK(std::is_sorted(term_starts_.begin(), term_starts_.end()));
   for (Entry& entry : tail) Append(std::move(entry));
 }
@@ -26,7 +27,8 @@ std::optional<Term> Log::TermAt(LogIndex index) const {
   if (index == LogIndex()) return Term();
   if (index == prefix_.index) return prefix_.term;
   if (InTail(index)) return At(index).term;
-  if (index > last_index() || index < first_index_) return std::nullopt;
+  if (index == begin_.index) return begin_.term;
+  if (index > last_index() || index < begin_.index) return std::nullopt;
   // The last run that begins at or before `index`.
   auto after =
       std::upper_bound(term_starts_.begin(), term_starts_.end(), index,
@@ -84,6 +86,22 @@ void Log::TruncateFrom(LogIndex from) {
   while (!term_starts_.empty() && term_starts_.back().first_index >= from) {
     term_starts_.pop_back();
   }
+}
+
+void Log::MoveBeginTo(const LogBegin& begin) {
+  CHECK_GE(begin.index, begin_.index);
+  CHECK_LE(begin.index, prefix_.index);
+  CHECK(TermAt(begin.index) == begin.term) << "index=" << begin.index;
+  begin_ = begin;
+  if (first_index() > last_index()) return term_starts_.clear();
+  // The run that the first entry belongs to begins with it now.
+  auto after =
+      std::upper_bound(term_starts_.begin(), term_starts_.end(), first_index(),
+                       [](LogIndex at, const TermStart& start) { return at < start.first_index; });
+  CHECK(after != term_starts_.begin()) << "index=" << first_index();
+  --after;
+  after->first_index = first_index();
+  term_starts_.erase(term_starts_.begin(), after);
 }
 
 void Log::TrimTo(LogIndex index) {

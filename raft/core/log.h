@@ -1,9 +1,11 @@
 // The replica's log as the core knows it: the recent entries in memory (the tail), and of
 // everything below only the terms, as the short list of where each term begins. Entries below the
-// tail are in segments, and the host reads them when asked.
+// tail are in segments, and the host reads them when asked. What retention dropped lies at and
+// below the log's begin; of the entry there term and chain are kept, for a follower whose log ends
+// with it needs exactly what follows.
 //
-//     first_index ........ prefix ] [ prefix+1 ............ last_index
-//     in segments, terms known here     the tail, in memory
+//     begin ] [ begin+1 ............. prefix ] [ prefix+1 ............ last_index
+//     dropped    in segments, terms known here     the tail, in memory
 //
 // Owned by the core, on its shard's thread.
 #pragma once
@@ -25,9 +27,18 @@ struct TermStart {
   auto operator<=>(const TermStart&) const = default;
 };
 
+// The newest entry that a log does not hold any more; all zero for a log that holds everything.
+struct LogBegin {
+  LogIndex index;
+  Term term;
+  uint32_t chain = 0;
+  Offset next_offset;  // of the first record after it
+  auto operator<=>(const LogBegin&) const = default;
+};
+
 class Log {
  public:
-  // What lies at and below the tail's lower edge; an empty log has all zero.
+  // What lies at the tail's lower edge; all zero if that is the first entry of all.
   struct Prefix {
     LogIndex index;  // the last entry that is not in the tail
     Term term;
@@ -35,20 +46,22 @@ class Log {
   };
 
   Log() = default;
-  // `term_starts` covers [first_index, prefix.index], sorted; empty if prefix.index is 0.
-  Log(LogIndex first_index, Prefix prefix, std::vector<TermStart> term_starts,
+  // `term_starts` covers (begin.index, prefix.index], sorted; empty if these are the same.
+  Log(const LogBegin& begin, Prefix prefix, std::vector<TermStart> term_starts,
       std::vector<Entry> tail);
 
-  LogIndex first_index() const { return first_index_; }
+  const LogBegin& begin() const { return begin_; }
+  LogIndex first_index() const { return begin_.index + 1; }
   LogIndex last_index() const;
   Term last_term() const;
   // Chain of the last entry: what the next entry's chain is computed from.
   uint32_t last_chain() const;
   const Prefix& prefix() const { return prefix_; }
 
-  // The term of `index`; nullopt if outside [first_index - 1, last_index]. Term of 0 is 0.
+  // The term of `index`; nullopt if outside [begin().index, last_index]. Term of 0 is 0.
   std::optional<Term> TermAt(LogIndex index) const;
-  // The largest index <= `index` whose term is <= `term` (for append hints).
+  // The largest index <= `index` whose term is <= `term` (for append hints). What lies at and below
+  // the begin counts as such: there the logs must agree, or nothing here can mend it.
   LogIndex LastIndexWithTermAtMost(Term term, LogIndex index) const;
 
   // The tail's entry at `index`. Pre: prefix().index < index <= last_index().
@@ -65,11 +78,15 @@ class Log {
   void TruncateFrom(LogIndex from);
   // Moves the tail's lower edge up to `index`, which is at most last_index().
   void TrimTo(LogIndex index);
+  // Forgets the entries up to begin.index, which the log does not hold any more.
+  // Pre: begin().index <= begin.index <= prefix().index, and it is the entry that the log had
+  // there.
+  void MoveBeginTo(const LogBegin& begin);
 
  private:
-  LogIndex first_index_{1};
+  LogBegin begin_;
   Prefix prefix_;
-  std::vector<TermStart> term_starts_;  // of the whole log, tail included
+  std::vector<TermStart> term_starts_;  // of everything after the begin, tail included
   std::deque<Entry> tail_;
   uint64_t tail_bytes_ = 0;
 };

@@ -262,9 +262,9 @@ void Raft::Fail(Status why) {
 }
 
 bool Raft::HasReady() const {
-  return !messages_.empty() || !wanted_.empty() || !read_states_.empty() || is_hard_state_dirty_ ||
-         truncate_from_.has_value() || !unwritten_.empty() || is_leadership_changed_ ||
-         is_commit_changed_ || wants_no_op_ || !fault_.ok();
+  return !messages_.empty() || !wanted_.empty() || !behind_.empty() || !read_states_.empty() ||
+         is_hard_state_dirty_ || truncate_from_.has_value() || !unwritten_.empty() ||
+         is_leadership_changed_ || is_commit_changed_ || wants_no_op_ || !fault_.ok();
 }
 
 Ready Raft::TakeReady() {
@@ -273,6 +273,7 @@ Ready Raft::TakeReady() {
   if (is_leader() && !unwritten_.empty()) SendToAll();
   ready.messages = std::exchange(messages_, {});
   ready.wanted = std::exchange(wanted_, {});
+  ready.behind = std::exchange(behind_, {});
   ready.read_states = std::exchange(read_states_, {});
   ready.commit_index = commit_index_;
   ready.leadership_changed = std::exchange(is_leadership_changed_, false);

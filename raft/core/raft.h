@@ -61,7 +61,7 @@ struct Options {
 // empty.
 struct InitialState {
   HardState hard_state;
-  Log log;  // prefix boundary, terms, and the entries above the segments
+  Log log;  // begin, prefix boundary, terms, and the entries above the segments
   TruncationEpoch epoch;
   LogIndex commit_index;        // known committed: the synced segment end at least
   Configuration configuration;  // in force at the log's prefix boundary, or the first one
@@ -94,10 +94,18 @@ struct EntriesWanted {
   uint64_t bytes_max = 0;
 };
 
+// A follower needs entries that lie below the log's begin: it cannot be caught up from here, and
+// hears nothing but heartbeats, which keep it loyal.
+struct FollowerBehind {
+  Voter peer;
+  LogIndex needed;
+};
+
 struct Ready {
   std::vector<OutgoingMessage> messages;
   std::optional<StorageWrite> write;
   std::vector<EntriesWanted> wanted;
+  std::vector<FollowerBehind> behind;  // each once, until it has caught up with the begin
   LogIndex commit_index;
   // Role, term or leader changed since the last Ready.
   bool leadership_changed = false;
@@ -155,6 +163,8 @@ class Raft {
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);
+  // The log does not hold the entries up to begin.index any more. Pre: as Log::MoveBeginTo.
+  void MoveBeginTo(const LogBegin& begin) { log_.MoveBeginTo(begin); }
 
   // Outputs -----------------------------------------------------------------------------------
 
@@ -195,6 +205,7 @@ class Raft {
     LogIndex next{1};
     bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat's
     bool is_reading = false;     // entries below the tail are being read for it
+    bool is_behind = false;      // it needs what lies below the log's begin, and the host knows
     uint32_t silent_ticks = 0;   // since it was heard from
     std::deque<Sent> inflight;
     uint64_t inflight_bytes = 0;
@@ -320,6 +331,7 @@ class Raft {
   // What the next Ready takes.
   std::vector<OutgoingMessage> messages_;
   std::vector<EntriesWanted> wanted_;
+  std::vector<FollowerBehind> behind_;
   std::vector<Ready::ReadState> read_states_;
   bool is_hard_state_dirty_ = false;
   std::optional<LogIndex> truncate_from_;

@@ -329,6 +329,12 @@ void Host::Drain(Replica& replica, std::vector<GroupWrite>* writes) {
       writes->push_back({.group = replica.group(), .write = std::move(*ready.write)});
     }
     for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(replica, wanted);
+    for (const core::FollowerBehind& follower : ready.behind) {
+      ++followers_left_behind_;
+      LOG(ERROR) << "a follower needs entries that are not kept any more, it is sent none group="
+                 << replica.group() << " peer=" << follower.peer << " needed=" << follower.needed
+                 << " begin=" << replica.core().log().begin().index;
+    }
     for (const auto& read : ready.read_states) {
       auto barrier = replica.barriers().find(read.request_id);
       if (barrier != replica.barriers().end()) barrier->second.index = read.index;

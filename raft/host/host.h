@@ -89,6 +89,8 @@ class Host {
   Status NotLeader(RaftGroupId group) const;
   uint64_t tail_bytes() const;
   size_t replica_count() const { return replicas_.size(); }
+  // How often a follower was found to need entries that its leader's log no longer holds.
+  uint64_t followers_left_behind() const { return followers_left_behind_; }
 
   // What the group's log holds here cannot be read back, for good. Where others hold it too, this
   // replica falls silent, and one of them leads.
@@ -137,6 +139,7 @@ class Host {
   bool is_flush_posted_ = false;
   std::deque<OutstandingWrite> outstanding_writes_;
   bool may_lead_ = true;
+  uint64_t followers_left_behind_ = 0;
   TimerId tick_timer_;
   // Guards callbacks that outlive the host; shared with those callbacks alone.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);

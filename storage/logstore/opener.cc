@@ -98,7 +98,7 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
   replica.initial.epoch = state.epoch;
   replica.initial.commit_index = end.index;
   replica.initial.configuration = state.record.configuration;
-  replica.initial.log = raft::core::Log(segments->first_index,
+  replica.initial.log = raft::core::Log(raft::core::LogBegin(),
                                         {.index = end.index, .term = end.term, .chain = end.chain},
                                         std::move(segments->term_starts), std::move(state.entries));
   replica.state_index = segments->state_index;

@@ -34,7 +34,6 @@ using journal::SegmentEnd;
 
 // What recovery found of a group's segments.
 struct RecoveredSegments {
-  LogIndex first_index{1};
   std::vector<raft::core::TermStart> term_starts;
   LogIndex state_index;  // 0: no sealed segment
   Bytes state;

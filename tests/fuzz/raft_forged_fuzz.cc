@@ -136,7 +136,7 @@ class Victim {
     writes_.clear();
     raft_ = std::make_unique<Raft>(Options{.self = configuration_.voters[0], .random_seed = 1},
                                    InitialState{.hard_state = {},
-                                                .log = Log(LogIndex(1), {}, {}, {}),
+                                                .log = Log({}, {}, {}, {}),
                                                 .epoch = {},
                                                 .commit_index = LogIndex(0),
                                                 .configuration = configuration_});

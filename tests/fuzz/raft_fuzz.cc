@@ -133,7 +133,7 @@ class Trio {
   void Boot(size_t i) {
     Node& node = nodes_[i];
     InitialState initial{.hard_state = node.hard_state,
-                         .log = Log(LogIndex(1), {}, {}, node.entries),
+                         .log = Log({}, {}, {}, node.entries),
                          .epoch = node.epoch,
                          .commit_index = LogIndex(0),
                          .configuration = configuration_};

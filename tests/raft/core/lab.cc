@@ -111,6 +111,8 @@ void Lab::RunInput(const Command& command) {
     if (!asked.ok()) output_ += std::to_string(id) + ": " + asked.ToString() + "\n";
   } else if (name == "trim") {
     Trim(id, LogIndex(command.Number("index")));
+  } else if (name == "begin") {
+    MoveBegin(id, LogIndex(command.Number("index")));
   } else if (name == "give_entries") {
     GiveEntries(id);
   } else if (name == "sync") {
@@ -172,6 +174,10 @@ void Lab::MakeNode(const Command& command) {
   node.disk.hard_state.term = Term(command.Number("term", last.value()));
   if (command.Has("vote")) node.disk.hard_state.vote = VoterNamed(command.Text("vote"));
   node.disk.commit_index = LogIndex(command.Number("commit"));
+  if (command.Has("begin")) {
+    const Entry& dropped = node.entries.at(command.Number("begin") - 1);
+    node.begin = {.index = dropped.index, .term = dropped.term, .chain = dropped.chain};
+  }
   Restart(id);
   if (command.Has("trimmed")) Trim(id, LogIndex(command.Number("trimmed")));
 }
@@ -179,7 +185,10 @@ void Lab::MakeNode(const Command& command) {
 void Lab::Restart(uint32_t id) {
   Node& node = nodes_.at(id);
   InitialState initial = node.disk;
-  initial.log = Log(LogIndex(1), {}, {}, node.entries);
+  const auto first = static_cast<std::ptrdiff_t>(node.begin.index.value());
+  initial.log = Log(node.begin,
+                    {.index = node.begin.index, .term = node.begin.term, .chain = node.begin.chain},
+                    {}, std::vector<Entry>(node.entries.begin() + first, node.entries.end()));
   Options options = options_;
   options.self = VoterNamed(std::to_string(id));
   options.random_seed = id;
@@ -258,21 +267,28 @@ void Lab::Inject(const Command& command) {
 void Lab::Trim(uint32_t id, LogIndex index) {
   Node& node = nodes_.at(id);
   for (LogIndex at = raft(id).log().prefix().index + 1; at <= index; ++at) {
-    node.segment.push_back(raft(id).log().At(at));
+    node.segment[at] = raft(id).log().At(at);
   }
   raft(id).TrimTail(index);
+}
+
+void Lab::MoveBegin(uint32_t id, LogIndex index) {
+  Node& node = nodes_.at(id);
+  const Entry& last = node.segment.at(index);
+  node.begin = {.index = last.index, .term = last.term, .chain = last.chain};
+  // A read that is under way still finds what is dropped, so it stays in the segment.
+  raft(id).MoveBeginTo(node.begin);
 }
 
 void Lab::GiveEntries(uint32_t id) {
   Node& node = nodes_.at(id);
   for (const EntriesWanted& wanted : std::exchange(node.wanted, {})) {
-    const auto first = static_cast<std::ptrdiff_t>(wanted.first_index.value() - 1);
     std::vector<Entry> entries;
     uint64_t bytes = 0;
-    for (auto at = node.segment.begin() + first; at != node.segment.end(); ++at) {
-      bytes += at->size_bytes();
+    for (auto at = node.segment.find(wanted.first_index); at != node.segment.end(); ++at) {
+      bytes += at->second.size_bytes();
       if (!entries.empty() && bytes > wanted.bytes_max) break;
-      entries.push_back(*at);
+      entries.push_back(at->second);
     }
     raft(id).OnEntriesRead(wanted.peer, wanted.first_index, std::move(entries));
   }
@@ -389,6 +405,10 @@ void Lab::Observe(uint32_t id, const Ready& ready) {
     out << id << ": wants entries from " << wanted.first_index << " for " << IdOf(wanted.peer)
         << "\n";
   }
+  for (const FollowerBehind& follower : ready.behind) {
+    out << id << ": " << IdOf(follower.peer) << " needs entry " << follower.needed
+        << ", below the begin\n";
+  }
   for (const Ready::ReadState& read : ready.read_states) {
     out << id << ": read " << read.request_id << " at " << read.index << "\n";
   }
@@ -419,7 +439,12 @@ void Lab::PrintLog(uint32_t id) {
   const Log& log = raft(id).log();
   std::ostringstream out;
   out << id << ":";
-  for (LogIndex at(1); at <= log.last_index(); ++at) out << " " << at << "@" << *log.TermAt(at);
+  if (log.begin().index != LogIndex()) {
+    out << " begin=" << log.begin().index << "@" << log.begin().term;
+  }
+  for (LogIndex at = log.first_index(); at <= log.last_index(); ++at) {
+    out << " " << at << "@" << *log.TermAt(at);
+  }
   const Configuration& in_force = raft(id).configuration();
   out << " voters=";
   for (const Voter& voter : in_force.voters) out << IdOf(voter) << ",";

@@ -32,7 +32,9 @@ class Lab {
   // Making replicas
   //   cluster voters=N [disk=manual] [inflight=BYTES] [append=BYTES] [uncommitted=BYTES]
   //   node id=N [term=T] [vote=N] [log=TERM,TERM,...] [commit=I] [voters=..] [outgoing=..]
-  //        [trimmed=I]                         makes or replaces one; trimmed: not in memory
+  //        [trimmed=I] [begin=I]               makes or replaces one; trimmed: not in memory;
+  //        begin:
+  //                                            dropped up to there
   //   crash node=N                             loses what its disk had not finished
   //   restart node=N
   // Inputs of one replica
@@ -40,6 +42,7 @@ class Lab {
   //   time_out node=N                          ticks until it asks for pre-votes
   //   propose node=N [count=N] [bytes=B] [voters=..] [outgoing=..] [learners=..]
   //   read node=N id=N                         trim node=N index=I
+  //   begin node=N index=I                     drops what is trimmed up to there
   //   disconnect node=N peer=N [delay=TICKS]   connect node=N peer=N
   //   sync node=N [writes=N]
   //   give_entries node=N                      answers what it wants for followers behind its tail
@@ -49,7 +52,8 @@ class Lab {
   //   settle [without=N,N]                     delivers and syncs until nothing moves
   // Looking
   //   state [node=N]       log node=N          messages
-  // What every command prints: messages that it delivers, roles, commits, reads and refusals.
+  // What every command prints: messages that it delivers, roles, commits, reads, refusals, and who
+  // asks for what its leader no longer has.
   std::string Run(const Command& command);
 
  private:
@@ -59,7 +63,8 @@ class Lab {
     std::vector<Entry> entries;  // durable
     std::deque<StorageWrite> writes;
     std::vector<EntriesWanted> wanted;
-    std::vector<Entry> segment;  // what was trimmed from memory
+    std::map<LogIndex, Entry> segment;  // what was trimmed from memory
+    LogBegin begin;
     std::string role_seen;
     LogIndex commit_seen;
   };
@@ -75,6 +80,7 @@ class Lab {
   void Propose(const Command& command);
   void Inject(const Command& command);
   void Trim(uint32_t id, LogIndex index);
+  void MoveBegin(uint32_t id, LogIndex index);
   void GiveEntries(uint32_t id);
   void Sync(uint32_t id, uint64_t writes);
   void TimeOut(uint32_t id);

@@ -63,7 +63,35 @@ TEST(LogTest, LastIndexWithTermAtMost_SkipsNewerTerms) {
   EXPECT_EQ(log.LastIndexWithTermAtMost(Term(0), LogIndex(5)), LogIndex(0));
 }
 
-// Against a plain vector of terms, under appends, truncations and trims.
+TEST(LogTest, TermOfTheBegin_IsKnown_AndNothingBelowIt) {
+  Log log = LogOfTerms({1, 1, 2, 2, 5});
+  log.TrimTo(LogIndex(4));
+  log.MoveBeginTo({.index = LogIndex(3), .term = Term(2), .chain = 7, .next_offset = Offset(30)});
+  EXPECT_EQ(log.first_index(), LogIndex(4));
+  EXPECT_EQ(log.begin().next_offset, Offset(30));
+  EXPECT_EQ(log.TermAt(LogIndex(2)), std::nullopt);
+  EXPECT_EQ(log.TermAt(LogIndex(3)), Term(2));
+  EXPECT_EQ(log.TermAt(LogIndex(4)), Term(2));
+  EXPECT_EQ(log.LastIndexWithTermAtMost(Term(2), LogIndex(5)), LogIndex(4));
+  EXPECT_EQ(log.LastIndexWithTermAtMost(Term(1), LogIndex(5)), LogIndex(3));
+}
+
+TEST(LogTest, LogThatWasDroppedWhole_GoesOn) {
+  for (const uint64_t next : {2, 3}) {
+    Log log = LogOfTerms({1, 2});
+    const uint32_t chain = log.last_chain();
+    log.TrimTo(LogIndex(2));
+    log.MoveBeginTo({.index = LogIndex(2), .term = Term(2), .chain = chain});
+    EXPECT_EQ(log.last_index(), LogIndex(2));
+    EXPECT_EQ(log.last_term(), Term(2));
+    log.Append(SealedEntry(log.last_chain(), Term(next), LogIndex(3), 10));
+    EXPECT_EQ(log.TermAt(LogIndex(2)), Term(2));
+    EXPECT_EQ(log.TermAt(LogIndex(3)), Term(next));
+    EXPECT_EQ(log.LastIndexWithTermAtMost(Term(2), LogIndex(3)), LogIndex(next == 2 ? 3 : 2));
+  }
+}
+
+// Against a plain vector of terms, under appends, truncations, trims and moved begins.
 TEST(LogTest, EqualsNaiveModel_UnderRandomOperations) {
   constexpr uint64_t kSeed = 7;
   std::cout << "seed=" << kSeed << "\n";
@@ -78,6 +106,9 @@ TEST(LogTest, EqualsNaiveModel_UnderRandomOperations) {
       terms.resize(from - 1);
     } else if (random.OneIn(30)) {
       log.TrimTo(LogIndex(random.Between(prefix, terms.size())));
+    } else if (random.OneIn(30)) {
+      const LogIndex index(random.Between(log.begin().index.value(), prefix));
+      log.MoveBeginTo({.index = index, .term = log.TermAt(index).value()});
     } else {
       terms.push_back((terms.empty() ? 1 : terms.back()) + (random.OneIn(4) ? 1 : 0));
       log.Append(SealedEntry(log.last_chain(), Term(terms.back()), LogIndex(terms.size()), 10));
@@ -85,7 +116,9 @@ TEST(LogTest, EqualsNaiveModel_UnderRandomOperations) {
     ASSERT_EQ(log.last_index(), LogIndex(terms.size()));
     if (terms.empty()) continue;
     const uint64_t at = random.Between(1, terms.size());
-    ASSERT_EQ(log.TermAt(LogIndex(at)), Term(terms[at - 1])) << "step=" << step;
+    const std::optional<Term> expected =
+        LogIndex(at) < log.begin().index ? std::nullopt : std::optional(Term(terms[at - 1]));
+    ASSERT_EQ(log.TermAt(LogIndex(at)), expected) << "step=" << step;
   }
 }
 

@@ -24,6 +24,8 @@ struct DiskImage {
   TruncationEpoch epoch;
   // What the segments hold: committed for certain.
   LogIndex segment_end;
+  // Up to here a boot does not find the entries any more; they stay in `entries` for the oracle.
+  raft::core::LogBegin begin;
 
   LogIndex last_index() const { return LogIndex(entries.size()); }
   // Whether the entry with this identity and chain is here.
@@ -46,6 +48,8 @@ class SimDisk {
   void Crash();
   // Commits up to `index` have reached the segments. Pre: durable.
   void MoveToSegments(LogIndex index);
+  // Retention dropped what lies up to there. Pre: in segments.
+  void MoveBegin(const raft::core::LogBegin& begin) { image_.begin = begin; }
 
  private:
   struct Pending {

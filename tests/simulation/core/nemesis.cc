@@ -129,6 +129,10 @@ void Nemesis::CommandHost() {
   }
 }
 
-void Nemesis::Trim() { replicas_[Anyone()]->TrimTail(); }
+void Nemesis::Trim() {
+  SimReplica& replica = *replicas_[Anyone()];
+  replica.TrimTail();
+  if (random_.OneIn(2)) replica.MoveBegin();
+}
 
 }  // namespace millrace::simulation::core

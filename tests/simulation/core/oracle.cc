@@ -20,6 +20,17 @@ void Oracle::Report(std::string name, std::string details) {
   if (ok()) anomaly_ = {.name = std::move(name), .details = std::move(details)};
 }
 
+LogIndex Oracle::HeldByAll() const {
+  LogIndex index = committed();
+  for (const DiskImage* disk : disks_) index = std::min(index, disk->last_index());
+  if (index == LogIndex()) return index;
+  const uint32_t chain = committed_[index.value() - 1].chain;
+  const bool is_equal = std::all_of(disks_.begin(), disks_.end(), [&](const DiskImage* disk) {
+    return disk->entries[index.value() - 1].chain == chain;
+  });
+  return is_equal ? index : LogIndex();
+}
+
 void Oracle::OnAppended(const Voter& who, const raft::core::Entry& entry) {
   const uint64_t place = entry.term.value() << 40 | entry.index.value();
   auto [known, is_new] = chains_.emplace(place, entry.chain);

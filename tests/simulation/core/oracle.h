@@ -44,6 +44,8 @@ class Oracle {
   // A read asked for when `committed_then` entries were committed is served at `index`.
   void OnRead(const Voter& who, LogIndex committed_then, LogIndex index);
 
+  // The newest committed entry that every disk holds; 0 if one differs there.
+  LogIndex HeldByAll() const;
   LogIndex committed() const { return LogIndex(committed_.size()); }
   uint32_t committed_chain() const { return committed_.empty() ? 0 : committed_.back().chain; }
 

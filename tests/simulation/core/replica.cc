@@ -32,9 +32,10 @@ raft::core::Configuration AllVoters(uint32_t count) {
 raft::core::Log RecoveredLog(const DiskImage& image) {
   using raft::core::Log;
   const uint64_t split = image.segment_end.value();
-  Log::Prefix prefix;
+  Log::Prefix prefix{
+      .index = image.begin.index, .term = image.begin.term, .chain = image.begin.chain};
   std::vector<raft::core::TermStart> starts;
-  for (uint64_t at = 0; at < split; ++at) {
+  for (uint64_t at = image.begin.index.value(); at < split; ++at) {
     const Entry& entry = image.entries[at];
     if (starts.empty() || starts.back().term != entry.term) {
       starts.push_back({.term = entry.term, .first_index = entry.index});
@@ -42,7 +43,7 @@ raft::core::Log RecoveredLog(const DiskImage& image) {
     prefix = {.index = entry.index, .term = entry.term, .chain = entry.chain};
   }
   const auto tail = image.entries.begin() + static_cast<std::ptrdiff_t>(split);
-  return {LogIndex(1), prefix, std::move(starts), std::vector<Entry>(tail, image.entries.end())};
+  return {image.begin, prefix, std::move(starts), std::vector<Entry>(tail, image.entries.end())};
 }
 
 }  // namespace
@@ -175,6 +176,17 @@ void SimReplica::TrimTail() {
   world_->statistics.Count("trims");
 }
 
+void SimReplica::MoveBegin() {
+  if (!is_up()) return;
+  const LogIndex index = std::min(world_->oracle->HeldByAll(), raft_->log().prefix().index);
+  if (index <= raft_->log().begin().index) return;
+  const Entry& last = disk_.image().entries[index.value() - 1];
+  const raft::core::LogBegin begin{.index = index, .term = last.term, .chain = last.chain};
+  disk_.MoveBegin(begin);
+  raft_->MoveBeginTo(begin);
+  world_->statistics.Count("moved begins");
+}
+
 void SimReplica::Pump() {
   raft_->CheckInvariants();
   while (raft_->HasReady() && world_->oracle->ok()) {
@@ -203,6 +215,11 @@ void SimReplica::CarryOut(raft::core::Ready ready) {
     });
   }
   for (const raft::core::EntriesWanted& wanted : ready.wanted) ReadForPeer(wanted);
+  for (const raft::core::FollowerBehind& follower : ready.behind) {
+    world_->oracle->Report("given up",
+                           "a follower that has all that was dropped is sent nothing: " +
+                               std::to_string(follower.peer.broker.value()));
+  }
   for (const auto& read : ready.read_states) {
     auto asked = reads_.extract(read.request_id);
     CHECK(!asked.empty());

@@ -62,6 +62,8 @@ class SimReplica {
   void StepDown();
   // Moves what is committed and durable to segments, and lets the tail go.
   void TrimTail();
+  // Drops entries that every replica has and that are in segments here.
+  void MoveBegin();
 
  private:
   // Runs `input` now, or once the pause is over; never in a later boot.

@@ -62,8 +62,9 @@ TEST(SimulationTest, Seeds_ReachTheStatesThatFaultsAimAt) {
       sum.counters[name] += value;
     }
   }
-  for (const char* state : {"elections won", "truncations", "late completions", "reads",
-                            "reads for followers", "proposals refused", "power cuts"}) {
+  for (const char* state :
+       {"elections won", "truncations", "late completions", "reads", "reads for followers",
+        "proposals refused", "power cuts", "moved begins"}) {
     EXPECT_GE(sum.counters[state], 20u) << state;
   }
 }

@@ -27,7 +27,8 @@ struct Swarm {
   bool slow_disks = false;
   // A host that campaigns or gives up leadership on its own account.
   bool host_commands = false;
-  // Entries leave the tail once committed, and followers behind it are served from the disk.
+  // Entries leave the tail once committed, and followers behind it are served from the disk; and
+  // what every replica has is dropped.
   bool trims = false;
   // One message in this many; 0 for none.
   uint32_t drop_one_in = 0;
