@@ -1,6 +1,7 @@
 #include "raft/host/host.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
@@ -17,6 +18,22 @@ constexpr uint64_t kTailBytesMin = 64 << 10;
 // Followers refuse entries a little later than leaders refuse proposals, so that what leaders took
 // can be replicated.
 constexpr double kFollowerPressureMax = 1.2;
+
+LogIndex CoveredBy(const std::optional<Snapshot>& snapshot) {
+  return snapshot.has_value() ? snapshot->index : LogIndex();
+}
+
+// Brings `machine` to where the log's entries take it on.
+Status RestoreState(const RecoveredReplica& recovered, StateMachine& machine) {
+  const LogIndex first = recovered.initial.log.first_index();
+  const LogIndex covered = CoveredBy(recovered.snapshot);
+  if (first > covered + 1) {
+    return DataLoss("the log begins at entry " + std::to_string(first.value()) +
+                    ", but the state that was saved covers only entries up to " +
+                    std::to_string(covered.value()));
+  }
+  return recovered.snapshot.has_value() ? machine.Restore(recovered.snapshot->state) : Status();
+}
 
 }  // namespace
 
@@ -60,10 +77,10 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   const RaftGroupId group = recovered.record.group;
   CHECK(!replicas_.contains(group)) << "group=" << group;
   Status health = std::move(recovered.health);
-  if (health.ok() && !recovered.state.empty()) health = machine.Restore(recovered.state);
+  if (health.ok()) health = RestoreState(recovered, machine);
   if (!health.ok()) LOG(ERROR) << "replica is silent group=" << group << " why=" << health;
   auto replica =
-      std::make_unique<Replica>(recovered.record, machine, recovered.state_index, health);
+      std::make_unique<Replica>(recovered.record, machine, CoveredBy(recovered.snapshot), health);
   if (health.ok()) replica->joining = std::move(recovered.initial);
   replicas_.emplace(group, std::move(replica));
   if (health.ok()) Replay(group);

@@ -38,15 +38,20 @@ struct ReplicaRecord {
   bool operator==(const ReplicaRecord&) const = default;
 };
 
+// A state machine's state after the entry at `index`.
+struct Snapshot {
+  LogIndex index;
+  Bytes state;
+};
+
 // A replica as it was found on disk.
 struct RecoveredReplica {
   ReplicaRecord record;
   // What the core starts from. commit_index is the synced segment end at least.
   core::InitialState initial;
-  // The state machine's snapshot from the newest sealed segment, taken at `state_index`; empty and
-  // 0 if there is none. Entries after it are applied again.
-  LogIndex state_index;
-  Bytes state;
+  // From the newest segment that was sealed with one; entries after it are applied again. None: all
+  // entries are, from the log's first on.
+  std::optional<Snapshot> snapshot;
   // Not ok: the replica is in doubt or damaged (the message names file and place). It must stay
   // silent: neither vote, nor campaign, nor serve; the rest of the broker goes on.
   Status health;

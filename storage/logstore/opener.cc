@@ -86,11 +86,8 @@ void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegmen
 
 raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState state,
                                                         Result<RecoveredSegments> segments) {
-  raft::RecoveredReplica replica{.record = state.record,
-                                 .initial = {},
-                                 .state_index = LogIndex(),
-                                 .state = {},
-                                 .health = state.health};
+  raft::RecoveredReplica replica{
+      .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = state.health};
   if (!segments.ok()) replica.health = segments.status();
   if (!replica.health.ok()) return replica;
   const SegmentEnd& end = state.segment_end;
@@ -101,8 +98,7 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
   replica.initial.log = raft::core::Log(raft::core::LogBegin(),
                                         {.index = end.index, .term = end.term, .chain = end.chain},
                                         std::move(segments->term_starts), std::move(state.entries));
-  replica.state_index = segments->state_index;
-  replica.state = std::move(segments->state);
+  replica.snapshot = std::move(segments->snapshot);
   return replica;
 }
 

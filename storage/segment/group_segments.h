@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,8 @@ using journal::SegmentEnd;
 // What recovery found of a group's segments.
 struct RecoveredSegments {
   std::vector<raft::core::TermStart> term_starts;
-  LogIndex state_index;  // 0: no sealed segment
-  Bytes state;
+  // Of the newest segment that was sealed with one.
+  std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
   uint64_t active_bytes = 0;  // of the segment that is written on
 };

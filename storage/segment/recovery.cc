@@ -165,8 +165,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   void MarkSealed(const SegmentFooter& footer) {
     segment().is_sealed = true;
     segment().file.reset();
-    recovered_.state_index = segment().last_index;
-    recovered_.state = Bytes::CopyOf(footer.state());
+    // An index without a state would let the state machine begin there empty.
+    if (!footer.has_state()) return;
+    recovered_.snapshot =
+        raft::Snapshot{.index = segment().last_index, .state = Bytes::CopyOf(footer.state())};
   }
 
   // The last segment

@@ -264,7 +264,8 @@ TEST_F(FormatsPage, Segment_IsReadAsThePageSays_AndRecovered) {
   rig.Restart(/*power=*/false);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state.view(), "snapshot");
+  ASSERT_TRUE(recovered->snapshot.has_value());
+  EXPECT_EQ(recovered->snapshot->state.view(), "snapshot");
   const auto entries = rig.Read(1, 1);
   ASSERT_TRUE(entries.ok()) << entries.status();
   EXPECT_EQ(entries->front().frame.view(), BytesOf("frame"));

@@ -291,10 +291,10 @@ std::string LogStoreRig::CompareReplica(const raft::RecoveredReplica& replica, c
       return "wrong term at " + std::to_string(index);
     }
   }
-  const uint64_t state_index = replica.state_index.value();
-  if (state_index > model.committed) return "the state is ahead of the log";
-  if (state_index > 0 &&
-      replica.state.view() != StateAt(replica.record.group.value(), state_index)) {
+  if (!replica.snapshot.has_value()) return "";
+  const uint64_t index = replica.snapshot->index.value();
+  if (index > model.committed) return "the state is ahead of the log";
+  if (replica.snapshot->state.view() != StateAt(replica.record.group.value(), index)) {
     return "the state is another index's";
   }
   return "";

@@ -18,7 +18,7 @@ TEST(SegmentRecovery, NothingThere_IsAnEmptyGroup) {
   SegmentRig rig(1);
   const auto recovered = rig.Recover({});
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state_index, LogIndex());
+  EXPECT_FALSE(recovered->snapshot.has_value());
   EXPECT_TRUE(recovered->term_starts.empty());
 }
 
@@ -28,8 +28,9 @@ TEST(SegmentRecovery, StateAndTerms_AreThoseOfTheSegments) {
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state_index, LogIndex(12));
-  EXPECT_EQ(recovered->state.view(), "state@12");
+  ASSERT_TRUE(recovered->snapshot.has_value());
+  EXPECT_EQ(recovered->snapshot->index, LogIndex(12));
+  EXPECT_EQ(recovered->snapshot->state.view(), "state@12");
   EXPECT_EQ(recovered->next_offset, end.next_offset);
   ASSERT_EQ(recovered->term_starts.size(), 6U);
   EXPECT_EQ(recovered->term_starts[3].first_index, LogIndex(12));
@@ -43,11 +44,55 @@ TEST(SegmentRecovery, LastSegmentSealed_KeepsItsState_AndTheNextBeginsANewFile) 
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state.view(), "sealed");
+  ASSERT_TRUE(recovered->snapshot.has_value());
+  EXPECT_EQ(recovered->snapshot->state.view(), "sealed");
   EXPECT_EQ(recovered->active_bytes, 0U);
   rig.Append(rig.maker.Batch(1, 10));
   rig.ExpectAllReadable(2);
   EXPECT_TRUE(rig.disk.Content(SegmentPath(kGroup, LogIndex(2))).has_value());
+}
+
+// What a sealed segment says of a state is taken out of its footer.
+void ForgetState(sim::SimDisk& disk, uint64_t first_index) {
+  const std::string path = SegmentPath(kGroup, LogIndex(first_index));
+  std::string content = disk.Content(path).value();
+  const auto trailer = ParseSegmentTrailer(
+      std::string_view(content).substr(content.size() - sizeof(SegmentTrailer)));
+  ASSERT_TRUE(trailer.has_value());
+  internal::v1::SegmentFooter footer;
+  ASSERT_TRUE(footer.ParseFromString(content.substr(trailer->frames_end, trailer->footer_size)));
+  footer.clear_state();
+  content.resize(trailer->frames_end);
+  content += EncodeSegmentEnding(footer, trailer->frames_end).view();
+  disk.RemoveFile(path);
+  disk.PutFile(path, content);
+}
+
+TEST(SegmentRecovery, SealedWithoutAState_LeavesTheStateBefore) {
+  SegmentRig rig(8);
+  rig.Append(rig.maker.Batch(1, 10));
+  rig.Seal("older");
+  rig.Append(rig.maker.Batch(1, 10));
+  const SegmentEnd end = rig.Seal("newer");
+  rig.Restart(true);
+  ForgetState(rig.disk, 2);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  ASSERT_TRUE(recovered->snapshot.has_value());
+  EXPECT_EQ(recovered->snapshot->index, LogIndex(1));
+  EXPECT_EQ(recovered->snapshot->state.view(), "older");
+}
+
+TEST(SegmentRecovery, AllSealedWithoutAState_IsNoSnapshot) {
+  SegmentRig rig(9);
+  rig.Append(rig.maker.Batch(1, 10));
+  const SegmentEnd end = rig.Seal("gone");
+  rig.Restart(true);
+  ForgetState(rig.disk, 1);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_FALSE(recovered->snapshot.has_value());
+  rig.ExpectAllReadable(1);
 }
 
 TEST(SegmentRecovery, BytesAboveTheSyncedEnd_AreDiscardedAndWrittenAgain) {
@@ -61,7 +106,7 @@ TEST(SegmentRecovery, BytesAboveTheSyncedEnd_AreDiscardedAndWrittenAgain) {
   rig.Restart(false);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state_index, LogIndex());
+  EXPECT_FALSE(recovered->snapshot.has_value());
   EXPECT_EQ(rig.Read(2, 100).status().code(), Code::kOutOfRange);
   EXPECT_FALSE(rig.disk.Content(SegmentPath(kGroup, LogIndex(3))).has_value());
   rig.entries.resize(1);
@@ -129,7 +174,7 @@ TEST(SegmentRecovery, ForgedFooter_IsNotBelieved) {
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
-  EXPECT_EQ(recovered->state_index, LogIndex());
+  EXPECT_FALSE(recovered->snapshot.has_value());
   rig.ExpectAllReadable(2);
 }
 
