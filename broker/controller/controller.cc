@@ -61,7 +61,7 @@ Status Controller::Restore(Bytes state) {
 
 Bytes Controller::Snapshot() const { return {}; }
 
-void Controller::Apply(const raft::core::Entry& entry) {
+Status Controller::Apply(const raft::core::Entry& entry) {
   const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
   CHECK(header.ok()) << header.status();
   last_append_time_ms_ = header->append_time_ms;
@@ -86,6 +86,7 @@ void Controller::Apply(const raft::core::Entry& entry) {
     pending_.pop_front();
     for (Done& done : waiting) done(Status::Ok());
   }
+  return {};
 }
 
 void Controller::OnLeadership(const raft::Leadership& leadership) {

@@ -51,7 +51,7 @@ class Controller final : public raft::StateMachine {
   void Execute(Decide decide, Done done);
 
   Status Restore(Bytes state) override;
-  void Apply(const raft::core::Entry& entry) override;
+  Status Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
   Offset next_offset() const override { return Offset(); }
   int64_t last_append_time_ms() const override { return last_append_time_ms_; }

@@ -178,7 +178,8 @@ void Node::StartGroups() {
 // to vote and to store, and leave it to others to lead.
 void Node::CheckController() {
   const raft::Replica* controller = host_.Find(kControllerGroup);
-  if (controller != nullptr && !controller->health().ok()) host_.StopLeading();
+  if (controller == nullptr) return;
+  if (!controller->health().ok() || !controller->apply_fault().ok()) host_.StopLeading();
 }
 
 void Node::OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {

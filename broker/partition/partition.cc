@@ -303,7 +303,7 @@ Bytes Partition::Snapshot() const {
   return Bytes::Own(saved.SerializeAsString());
 }
 
-void Partition::Apply(const Entry& entry) {
+Status Partition::Apply(const Entry& entry) {
   const FrameHeader header = HeaderOf(entry);
   // Design D6: offsets follow on, asserted wherever an entry passes.
   CHECK_EQ(header.base_offset, next_offset_) << "group=" << group_ << " index=" << entry.index;
@@ -335,6 +335,7 @@ void Partition::Apply(const Entry& entry) {
     }
   }
   if (header.offset_span > 0 && !waiters_.empty()) WakeWaiters(/*all=*/false);
+  return {};
 }
 
 void Partition::OnLeadership(const raft::Leadership& leadership) {

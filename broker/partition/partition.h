@@ -117,7 +117,7 @@ class Partition final : public raft::StateMachine {
   Offset log_start() const { return Offset(0); }
 
   Status Restore(Bytes state) override;
-  void Apply(const raft::core::Entry& entry) override;
+  Status Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
   Offset next_offset() const override { return next_offset_; }
   int64_t last_append_time_ms() const override { return last_append_time_ms_; }

@@ -90,7 +90,7 @@ void Host::Replay(RaftGroupId group) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->joining.has_value()) return;
   const LogIndex end = replica->joining->log.prefix().index;
-  if (replica->applied() < end) {
+  if (replica->applied() < end && replica->apply_fault().ok()) {
     environment_.log_store.Read(
         group, replica->applied() + 1, kReadBytes,
         [this, group, alive = is_alive_](Result<std::vector<core::Entry>> entries) {
@@ -120,7 +120,8 @@ void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entr
   CHECK(!entries->empty()) << "group=" << group << " applied=" << replica->applied();
   MILLRACE_SOMETIMES("a replica applied from its segments at start");
   for (const core::Entry& entry : *entries) {
-    if (entry.index <= replica->joining->log.prefix().index) replica->Apply(entry);
+    const bool is_joining = entry.index <= replica->joining->log.prefix().index;
+    if (is_joining && replica->apply_fault().ok()) replica->Apply(entry);
   }
   Replay(group);
 }
@@ -219,6 +220,11 @@ Status Host::NotLeader(RaftGroupId group) const {
   if (replica != nullptr && !replica->health().ok()) {
     return Unavailable(
         "this broker's replica is silent: " + std::string(replica->health().message()),
+        Reason::kReplicaSilent);
+  }
+  if (replica != nullptr && !replica->apply_fault().ok()) {
+    return Unavailable(
+        "this broker's replica has stopped: " + std::string(replica->apply_fault().message()),
         Reason::kReplicaSilent);
   }
   Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);

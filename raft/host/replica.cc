@@ -1,6 +1,7 @@
 #include "raft/host/replica.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
@@ -42,9 +43,10 @@ int64_t Replica::last_append_time_ms() const {
 void Replica::Join(const core::Options& options, core::InitialState initial) {
   CHECK(!has_joined()) << "group=" << group();
   CHECK(health_.ok()) << "group=" << group() << " " << health_;
-  CHECK_EQ(applied_, std::max(applied_, initial.log.prefix().index)) << "group=" << group();
+  CHECK(applied_ >= initial.log.prefix().index || !apply_fault_.ok()) << "group=" << group();
   handed_over_ = initial.log.prefix().index;
   core_ = std::make_unique<core::Raft>(options, std::move(initial));
+  if (!apply_fault_.ok()) core_->StopLeading();
 }
 
 void Replica::Fail(Status why) {
@@ -57,30 +59,46 @@ void Replica::Fail(Status why) {
 }
 
 void Replica::Apply(const core::Entry& entry) {
+  CHECK(apply_fault_.ok()) << "group=" << group() << " " << apply_fault_;
   CHECK_EQ(entry.index, applied_ + 1) << "group=" << group();
   CHECK_GE(entry.term, applied_term_) << "group=" << group();
   // Before the machine hears of it: a reader that Apply wakes must find this entry applied.
   applied_ = entry.index;
   applied_term_ = entry.term;
-  machine_->Apply(entry);
+  Status applied = machine_->Apply(entry);
+  if (applied.ok()) return;
+  applied_ = entry.index - 1;
+  StopApplying(applied.With("entry " + std::to_string(entry.index.value()) + " cannot be applied"));
+}
+
+void Replica::StopApplying(Status why) {
+  LOG(ERROR) << "replica applies no further group=" << group() << " why=" << why;
+  apply_fault_ = std::move(why);
+  if (has_joined()) core_->StopLeading();
+  // A follower's leadership does not change by this; those who watch it must look again.
+  machine_->OnLeadership(leadership_);
 }
 
 void Replica::ApplyCommitted(LogStore& store) {
   const LogIndex commit = core_->commit_index();
+  while (apply_fault_.ok() && applied_ < commit) Apply(core_->log().At(applied_ + 1));
+  HandOverCommitted(store);
+}
+
+// By commit, not by what was applied: what this replica cannot apply others may need from it, and
+// the journal cannot hold it for ever.
+void Replica::HandOverCommitted(LogStore& store) {
   std::vector<core::Entry> handed;
-  while (applied_ < commit) {
-    const core::Entry& entry = core_->log().At(applied_ + 1);
-    Apply(entry);
-    if (applied_ > handed_over_) handed.push_back(entry);
+  while (handed_over_ < core_->commit_index()) {
+    ++handed_over_;
+    handed.push_back(core_->log().At(handed_over_));
   }
-  // At a restart the commit index may lie below what was applied from segments; nothing is skipped
-  // then.
   if (handed.empty()) return;
-  CHECK_EQ(handed.front().index, handed_over_ + 1) << "group=" << group();
-  handed_over_ = handed.back().index;
   store.HandOver(group(), std::move(handed));
-  MILLRACE_SOMETIMES_IF("a segment was rolled", store.WantsRoll(group()));
-  if (store.WantsRoll(group())) store.Roll(group(), applied_, machine_->Snapshot());
+  // A segment is sealed with the state at its end, which a replica that stopped does not have.
+  if (!apply_fault_.ok() || !store.WantsRoll(group())) return;
+  MILLRACE_SOMETIMES("a segment was rolled");
+  store.Roll(group(), applied_, machine_->Snapshot());
 }
 
 void Replica::UpdateLeadership() {
@@ -101,7 +119,8 @@ void Replica::UpdateLeadership() {
 
 void Replica::TrimTail(LogIndex readable_end, uint64_t keep_bytes) {
   const core::Log& log = core_->log();
-  const LogIndex limit = std::min(readable_end, std::min(applied_, core_->commit_index()));
+  const LogIndex used = apply_fault_.ok() ? applied_ : core_->commit_index();
+  const LogIndex limit = std::min(readable_end, std::min(used, core_->commit_index()));
   uint64_t bytes = log.tail_bytes();
   LogIndex cut = log.prefix().index;
   while (cut < limit && bytes > keep_bytes) {

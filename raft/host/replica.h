@@ -27,6 +27,9 @@ class Replica {
   const ReplicaRecord& record() const { return record_; }
   // Not ok: silent for good, and why.
   const Status& health() const { return health_; }
+  // Not ok: the entry after applied() cannot be applied, and why. The replica goes on to vote, to
+  // store and to hand over to segments, for those who can; it does not lead.
+  const Status& apply_fault() const { return apply_fault_; }
   // Whether the core runs.
   bool has_joined() const { return core_ != nullptr; }
   // Pre: has_joined().
@@ -43,7 +46,8 @@ class Replica {
   void Join(const core::Options& options, core::InitialState initial);
   // Stops the core; the replica stays silent from now on.
   void Fail(Status why);
-  // Applies the next entry. Pre: entry.index == applied() + 1.
+  // Applies the next entry, or stops applying there. Pre: entry.index == applied() + 1;
+  // apply_fault() is ok.
   void Apply(const core::Entry& entry);
   // Applies what the core knows committed, hands it to `store`, and rolls where the store wants to.
   void ApplyCommitted(LogStore& store);
@@ -67,6 +71,9 @@ class Replica {
   std::optional<core::InitialState> joining;
 
  private:
+  void StopApplying(Status why);
+  void HandOverCommitted(LogStore& store);
+
   ReplicaRecord record_;
   StateMachine* machine_;
   std::unique_ptr<core::Raft> core_;
@@ -75,6 +82,7 @@ class Replica {
   LogIndex handed_over_;
   Leadership leadership_;
   Status health_;
+  Status apply_fault_;
   std::map<uint64_t, Barrier> barriers_;
 };
 

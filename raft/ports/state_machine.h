@@ -24,19 +24,23 @@ struct Leadership {
 class StateMachine {
  public:
   virtual ~StateMachine() = default;
-  // Takes a snapshot's state, before any Apply; DATA_LOSS if it can't be read.
+  // Takes a snapshot's state, before any Apply; DATA_LOSS if it can't be read, UNIMPLEMENTED if a
+  // later version wrote it. Not ok: nothing of it was taken.
   virtual Status Restore(Bytes state) = 0;
-  // A committed entry of any type, control entries included.
-  virtual void Apply(const core::Entry& entry) = 0;
-  // The state after everything applied.
+  // A committed entry of any type, control entries included. Not ok: it cannot be applied here
+  // (UNIMPLEMENTED: a later version wrote it), and nothing that follows will be.
+  virtual Status Apply(const core::Entry& entry) = 0;
+  // The state after everything applied, whole: a replica that restores it needs no entry before.
+  // Never empty.
   virtual Bytes Snapshot() const = 0;
   // The offset of the record after everything applied; 0 where a state machine has no offsets.
   virtual Offset next_offset() const = 0;
   // The append time of the last entry applied, a restored state's included: none may follow that
   // is older.
   virtual int64_t last_append_time_ms() const = 0;
-  // Role, term, leader or readiness changed. When leadership is lost, the fate of what was proposed
-  // and not yet applied is unknown: it may be cut, or committed by another leader.
+  // Role, term, leader or readiness changed, or nothing more is applied. When leadership is lost,
+  // the fate of what was proposed and not yet applied is unknown: it may be cut, or committed by
+  // another leader.
   virtual void OnLeadership(const Leadership& leadership) = 0;
 };
 

@@ -1,0 +1,208 @@
+// What a host makes of what storage recovered, and of a state machine that cannot go on.
+#include "raft/host/host.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/raft/host/state_machine_property.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::raft {
+namespace {
+
+constexpr RaftGroupId kGroup{7};
+constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
+
+// Its state is how many entries it applied, in words.
+class Counter final : public StateMachine {
+ public:
+  Status Restore(Bytes state) override {
+    if (state.view() == "unreadable") return DataLoss("the state is unreadable");
+    restored = std::string(state.view());
+    applied = std::stoull(restored);
+    return {};
+  }
+  Status Apply(const core::Entry& entry) override {
+    if (entry.index == refused) return Unimplemented("an entry of a later version");
+    ++applied;
+    return {};
+  }
+  Bytes Snapshot() const override { return Bytes::Own(std::to_string(applied)); }
+  Offset next_offset() const override { return Offset(); }
+  int64_t last_append_time_ms() const override { return 0; }
+  void OnLeadership(const Leadership& now) override { leadership = now; }
+
+  std::string restored;
+  uint64_t applied = 0;
+  LogIndex refused;
+  Leadership leadership;
+};
+
+class HostTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    Start();
+    ReplicaRecord record{.group = kGroup, .partition = {}, .configuration = {}};
+    record.configuration.voters = {kSelf};
+    host_->CreateReplica(record, /*campaign=*/true, *machine_);
+    Settle();
+  }
+  void Start() {
+    host_.reset();
+    machine_ = std::make_unique<Counter>();
+    host_ = std::make_unique<Host>(
+        HostOptions{.self = kSelf},
+        Host::Environment{process_.executor(), process_.clock(), transport_, store_},
+        process_.Fork());
+    host_->Start();
+  }
+  void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
+  void Propose(uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      const FrameHeader draft{.type = FrameType::kRecordBatch};
+      ASSERT_TRUE(host_->Propose(kGroup, draft, AllocateFrame(0)).ok());
+      Settle();
+    }
+  }
+  void Restart() {
+    Start();
+    host_->AddReplica(store_.Recovered(kGroup), *machine_);
+    Settle();
+  }
+  const Status& health() const { return host_->Find(kGroup)->health(); }
+  const Status& apply_fault() const { return host_->Find(kGroup)->apply_fault(); }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  MemoryTransport transport_;
+  MemoryLogStore store_{process_.executor()};
+  std::unique_ptr<Counter> machine_;
+  std::unique_ptr<Host> host_;
+};
+
+TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
+  store_.roll_every = 4;
+  Propose(9);  // and the no-op
+  ASSERT_TRUE(store_.groups[kGroup].snapshot.has_value());
+  EXPECT_EQ(store_.groups[kGroup].snapshot->index, LogIndex(8));
+  Restart();
+  EXPECT_EQ(machine_->restored, "8");
+  EXPECT_EQ(machine_->applied, 11U);  // the new term's no-op is one more
+  EXPECT_TRUE(machine_->leadership.is_ready);
+}
+
+TEST_F(HostTest, ARestart_WithoutASnapshot_AppliesTheWholeLog) {
+  Propose(9);
+  Restart();
+  EXPECT_EQ(machine_->restored, "");
+  EXPECT_EQ(machine_->applied, 11U);
+}
+
+TEST_F(HostTest, ALogThatBeginsPastWhatItsStateCovers_IsDamaged_NeverEmpty) {
+  Propose(5);
+  for (const bool has_snapshot : {false, true}) {
+    Start();
+    RecoveredReplica recovered = store_.Recovered(kGroup);
+    recovered.initial.log = core::Log(LogIndex(4), {.index = LogIndex(6), .term = Term(1)},
+                                      {{.term = Term(1), .first_index = LogIndex(4)}}, {});
+    if (has_snapshot) recovered.snapshot = Snapshot{.index = LogIndex(2), .state = Bytes::Own("2")};
+    host_->AddReplica(std::move(recovered), *machine_);
+    EXPECT_EQ(health().code(), Code::kDataLoss);
+    EXPECT_NE(health().message().find("begins at entry 4"), std::string::npos) << health();
+    EXPECT_EQ(machine_->restored, "");
+  }
+}
+
+TEST_F(HostTest, ALogThatBeginsWhereItsStateEnds_IsWhole) {
+  Propose(5);
+  Start();
+  RecoveredReplica recovered = store_.Recovered(kGroup);
+  recovered.initial.log = core::Log(LogIndex(4), {.index = LogIndex(6), .term = Term(1)},
+                                    {{.term = Term(1), .first_index = LogIndex(4)}}, {});
+  recovered.snapshot = Snapshot{.index = LogIndex(3), .state = Bytes::Own("3")};
+  host_->AddReplica(std::move(recovered), *machine_);
+  Settle();
+  EXPECT_TRUE(health().ok()) << health();
+  EXPECT_EQ(machine_->applied, 7U);
+}
+
+TEST_F(HostTest, AStateThatCannotBeRead_SilencesTheReplica) {
+  Propose(2);
+  store_.groups[kGroup].snapshot =
+      Snapshot{.index = LogIndex(3), .state = Bytes::Own("unreadable")};
+  Restart();
+  EXPECT_EQ(health().code(), Code::kDataLoss);
+  EXPECT_EQ(machine_->applied, 0U);
+}
+
+TEST_F(HostTest, AnEntryThatCannotBeApplied_StopsTheReplicaThere_NamingIt_AlsoAfterARestart) {
+  machine_->refused = LogIndex(4);
+  Propose(3);  // the no-op is entry 1
+  EXPECT_EQ(apply_fault().code(), Code::kUnimplemented);
+  EXPECT_NE(apply_fault().message().find("entry 4 cannot be applied"), std::string::npos)
+      << apply_fault();
+  EXPECT_EQ(host_->Find(kGroup)->applied(), LogIndex(3));
+  EXPECT_FALSE(machine_->leadership.is_leader);
+  EXPECT_EQ(host_->NotLeader(kGroup).reason(), Reason::kReplicaSilent);
+  Start();
+  machine_->refused = LogIndex(4);
+  host_->AddReplica(store_.Recovered(kGroup), *machine_);
+  Settle();
+  EXPECT_TRUE(health().ok()) << health();
+  EXPECT_EQ(apply_fault().code(), Code::kUnimplemented);
+  EXPECT_EQ(machine_->applied, 3U);
+  EXPECT_FALSE(machine_->leadership.is_leader);
+}
+
+// The entries that a replica cannot apply count for those who can: it must store, vote and hand
+// over as before.
+TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns) {
+  constexpr RaftGroupId kThree{8};
+  constexpr Voter kLeader{BrokerId(2), Incarnation(12)};
+  constexpr Voter kOther{BrokerId(3), Incarnation(13)};
+  ReplicaRecord record{.group = kThree, .partition = {}, .configuration = {}};
+  record.configuration.voters = {kSelf, kLeader, kOther};
+  Counter machine;
+  machine.refused = LogIndex(2);
+  host_->CreateReplica(record, /*campaign=*/false, machine);
+  Settle();
+  EntrySequence log(kThree);
+  for (int i = 0; i < 4; ++i) log.Add({.type = FrameType::kRecordBatch}, "x");
+  host_->OnRaftMessage(kLeader, kThree,
+                       core::AppendRequest{.term = Term(1),
+                                           .prev_index = LogIndex(),
+                                           .prev_term = Term(),
+                                           .commit_index = LogIndex(4),
+                                           .entries = log.entries()});
+  Settle();
+  EXPECT_EQ(host_->Find(kThree)->apply_fault().code(), Code::kUnimplemented);
+  EXPECT_EQ(machine.applied, 1U);
+  EXPECT_EQ(store_.groups[kThree].handed, LogIndex(4));
+  ASSERT_FALSE(transport_.sent.empty());
+  const auto* stored = std::get_if<core::AppendReply>(&transport_.sent.back());
+  ASSERT_NE(stored, nullptr);
+  EXPECT_TRUE(stored->success);
+  EXPECT_EQ(stored->index, LogIndex(4));
+  transport_.sent.clear();
+  world_.RunFor(std::chrono::seconds(3));
+  EXPECT_TRUE(transport_.sent.empty());  // no votes are asked for
+  host_->OnRaftMessage(kOther, kThree,
+                       core::VoteRequest{.term = Term(2),
+                                         .is_pre_vote = false,
+                                         .last_log_term = Term(1),
+                                         .last_log_index = LogIndex(4)});
+  Settle();
+  ASSERT_FALSE(transport_.sent.empty());
+  const auto* vote = std::get_if<core::VoteReply>(&transport_.sent.back());
+  ASSERT_NE(vote, nullptr);
+  EXPECT_TRUE(vote->granted);
+}
+
+}  // namespace
+}  // namespace millrace::raft

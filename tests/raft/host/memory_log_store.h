@@ -1,0 +1,144 @@
+// A LogStore in memory, and a Transport that only remembers: what tests of a host, and of the state
+// machines on one, stand on. What is written is durable at once; Recovered() is what a restart
+// would find.
+//
+// One thread, the executor's. The store outlives the hosts that use it, one after the other.
+//
+//   MemoryLogStore store(process.executor());
+//   Host host(options, {process.executor(), process.clock(), transport, store}, random);
+//   host.AddReplica(store.Recovered(group), machine);
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "proto/frame/frame.h"
+#include "raft/ports/log_store.h"
+#include "raft/ports/transport.h"
+#include "raft/runtime/executor.h"
+
+namespace millrace::raft {
+
+class MemoryTransport final : public Transport {
+ public:
+  // What was sent, oldest first.
+  std::vector<core::Message> sent;
+
+  void SendRaft(const Voter&, RaftGroupId, core::Message message, bool) override {
+    sent.push_back(std::move(message));
+  }
+  void SendPeer(BrokerId, Lane, PeerKind, std::vector<Bytes>) override {}
+  bool IsConnected(BrokerId) const override { return false; }
+};
+
+class MemoryLogStore final : public LogStore {
+ public:
+  struct Group {
+    ReplicaRecord record;
+    core::HardState hard_state;
+    std::vector<core::Entry> entries;  // from index 1 on
+    LogIndex handed;                   // up to here they are in segments
+    uint64_t since_roll = 0;
+    std::optional<Snapshot> snapshot;
+  };
+
+  explicit MemoryLogStore(Executor& executor) : executor_(&executor) {}
+
+  // Entries after which a group wants to roll.
+  uint64_t roll_every = UINT64_MAX;
+  std::map<RaftGroupId, Group> groups;
+  std::set<RaftGroupId> removed;
+
+  RecoveredReplica Recovered(RaftGroupId id) const {
+    const Group& group = groups.at(id);
+    core::Log::Prefix prefix;
+    std::vector<core::TermStart> terms;
+    for (uint64_t i = 0; i < group.handed.value(); ++i) {
+      const core::Entry& entry = group.entries[i];
+      prefix = {.index = entry.index, .term = entry.term, .chain = entry.chain};
+      if (terms.empty() || terms.back().term != entry.term) {
+        terms.push_back({.term = entry.term, .first_index = entry.index});
+      }
+    }
+    RecoveredReplica replica{
+        .record = group.record, .initial = {}, .snapshot = group.snapshot, .health = {}};
+    replica.initial.hard_state = group.hard_state;
+    replica.initial.commit_index = group.handed;
+    replica.initial.configuration = group.record.configuration;
+    replica.initial.log =
+        core::Log(LogIndex(1), prefix, std::move(terms),
+                  {group.entries.begin() + static_cast<ptrdiff_t>(group.handed.value()),
+                   group.entries.end()});
+    return replica;
+  }
+
+  void Write(std::vector<GroupWrite> writes, Task durable) override {
+    for (GroupWrite& write : writes) {
+      Group& group = groups.at(write.group);
+      if (write.write.hard_state.has_value()) group.hard_state = *write.write.hard_state;
+      if (write.write.truncate_from.has_value()) {
+        group.entries.resize(write.write.truncate_from->value() - 1);
+      }
+      for (core::Entry& entry : write.write.entries) group.entries.push_back(std::move(entry));
+    }
+    executor_->Post(std::move(durable));
+  }
+  void CreateReplica(const ReplicaRecord& record, Task durable) override {
+    CHECK(MayCreate(record.group) && !groups.contains(record.group)) << record.group;
+    groups[record.group].record = record;
+    executor_->Post(std::move(durable));
+  }
+  void RemoveReplica(RaftGroupId id, Task durable) override {
+    CHECK(groups.erase(id) == 1) << id;
+    removed.insert(id);
+    executor_->Post(std::move(durable));
+  }
+  bool MayCreate(RaftGroupId id) const override { return !removed.contains(id); }
+  void HandOver(RaftGroupId id, std::vector<core::Entry> entries) override {
+    Group& group = groups.at(id);
+    CHECK_EQ(entries.front().index, group.handed + 1);
+    group.handed = entries.back().index;
+    group.since_roll += entries.size();
+  }
+  bool WantsRoll(RaftGroupId id) const override { return groups.at(id).since_roll >= roll_every; }
+  void Roll(RaftGroupId id, LogIndex index, Bytes state) override {
+    Group& group = groups.at(id);
+    CHECK_EQ(index, group.handed);
+    group.since_roll = 0;
+    group.snapshot = Snapshot{.index = index, .state = std::move(state)};
+  }
+  void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
+    const Group& group = groups.at(id);
+    std::vector<core::Entry> read;
+    uint64_t bytes = 0;
+    for (LogIndex at = first; at <= group.handed; ++at) {
+      const core::Entry& entry = group.entries[at.value() - 1];
+      bytes += entry.size_bytes();
+      if (!read.empty() && bytes > bytes_max) break;
+      read.push_back(entry);
+    }
+    executor_->Post(
+        [done = std::move(done), read = std::move(read)]() mutable { done(std::move(read)); });
+  }
+  void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
+    done(Unimplemented("no offsets here"));
+  }
+  void FindTimestamp(RaftGroupId, int64_t, LogIndex, IndexDone done) override { done(LogIndex()); }
+  LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).handed; }
+  void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
+  void SetFaultListener(MoveFunction<void(RaftGroupId, Status)>) override {}
+  double journal_pressure() const override { return 0; }
+  bool disk_full() const override { return false; }
+
+ private:
+  Executor* executor_;
+};
+
+}  // namespace millrace::raft
