@@ -12,6 +12,7 @@
 
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "broker/controller/decide.h"
 #include "broker/controller/image.h"
@@ -22,14 +23,19 @@
 
 namespace millrace::broker {
 
+// Where an image is other than it was.
+struct ImageChange {
+  bool is_whole = false;             // all of it may be: it was restored
+  TopicId topic;                     // else the topic that a record made or removed; 0: none
+  std::vector<RaftGroupId> removed;  // that topic's groups, if it was removed
+};
+
 class Controller final : public raft::StateMachine {
  public:
   using Decide = MoveFunction<Decision(const Image&)>;
   using Done = MoveFunction<void(Status)>;
-  // Called after each applied record, with the image that holds it. A deleted topic is passed as it
-  // was.
-  using Listener =
-      MoveFunction<void(const internal::v1::ControllerRecord&, const TopicInfo* deleted)>;
+  // Called after each applied record and each restore, when image() has it.
+  using Listener = MoveFunction<void(const ImageChange&)>;
 
   Controller(raft::Host& host, const Clock& clock) : host_(&host), clock_(&clock) {}
 
@@ -58,6 +64,9 @@ class Controller final : public raft::StateMachine {
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:
+  Status ApplyRecords(const Bytes& payload);
+  ImageChange ChangeBy(const internal::v1::ControllerRecord& record) const;
+
   struct Pending {
     LogIndex index;
     std::vector<Done> waiting;
@@ -69,6 +78,7 @@ class Controller final : public raft::StateMachine {
   MoveFunction<void(const raft::Leadership&)> leadership_listener_;
   Image image_;
   int64_t last_append_time_ms_ = 0;
+  bool was_restored_ = false;  // from a snapshot, in this process's life
   // Applied plus in flight; only while ready to lead.
   std::optional<Image> speculative_;
   std::deque<Pending> pending_;

@@ -1,52 +1,94 @@
 #include "broker/controller/image.h"
 
 #include <algorithm>
-
-#include <glog/logging.h>
+#include <utility>
 
 namespace millrace::broker {
 namespace {
 
+using internal::v1::ControllerImage;
+using internal::v1::TopicCreated;
+
+// Of ControllerImage.
+constexpr uint32_t kImageVersion = 1;
 // Far more than are deleted while one client tries again.
 constexpr size_t kDeletionsRemembered = 1000;
 
-}  // namespace
-
-void Image::Apply(const internal::v1::ControllerRecord& record) {
-  using Record = internal::v1::ControllerRecord;
-  switch (record.record_case()) {
-    case Record::kBrokerRegistered: {
-      const auto& registered = record.broker_registered();
-      const BrokerId id(registered.broker_id());
-      brokers_[id] = {.id = id,
-                      .incarnation = Incarnation(registered.incarnation()),
-                      .client_address = registered.client_address()};
-      return;
-    }
-    case Record::kTopicCreated:
-      ApplyTopicCreated(record.topic_created());
-      return;
-    case Record::kTopicDeleted:
-      ApplyTopicDeleted(record.topic_deleted());
-      return;
-    case Record::kProducerIdsAllocated:
-      CHECK_GE(record.producer_ids_allocated().end(), next_producer_id_.value());
-      next_producer_id_ = ProducerId(record.producer_ids_allocated().end());
-      return;
-    case Record::RECORD_NOT_SET:
-      LOG(FATAL) << "the controller's log holds a record that this version does not know";
-  }
+Status DoesNotFollow(const std::string& what) {
+  return DataLoss("a controller's record does not follow from those before it: " + what);
 }
 
-void Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
+// The partitions as they were placed; DATA_LOSS if their numbers or groups do not ascend.
+Result<std::vector<PartitionInfo>> PartitionsOf(const TopicCreated& created,
+                                                RaftGroupId next_group) {
+  std::vector<PartitionInfo> partitions;
+  for (const auto& placement : created.partitions()) {
+    PartitionInfo partition{.partition = PartitionId(placement.partition()),
+                            .group = RaftGroupId(placement.group_id()),
+                            .replicas = {}};
+    if (partition.partition.value() != partitions.size() || partition.group < next_group ||
+        placement.replicas().empty()) {
+      return DoesNotFollow("topic \"" + created.name() + "\", partition " +
+                           std::to_string(placement.partition()) + ", group " +
+                           std::to_string(placement.group_id()));
+    }
+    next_group = RaftGroupId(partition.group.value() + 1);
+    for (const auto& replica : placement.replicas()) {
+      partition.replicas.push_back(
+          {BrokerId(replica.broker_id()), Incarnation(replica.incarnation())});
+    }
+    partitions.push_back(std::move(partition));
+  }
+  return partitions;
+}
+
+}  // namespace
+
+Status Image::Apply(const internal::v1::ControllerRecord& record) {
+  using Record = internal::v1::ControllerRecord;
+  switch (record.record_case()) {
+    case Record::kBrokerRegistered:
+      ApplyBroker(record.broker_registered());
+      return {};
+    case Record::kTopicCreated:
+      return ApplyTopicCreated(record.topic_created());
+    case Record::kTopicDeleted:
+      return ApplyTopicDeleted(record.topic_deleted());
+    case Record::kProducerIdsAllocated:
+      return ApplyProducerIds(record.producer_ids_allocated());
+    case Record::RECORD_NOT_SET:
+      break;
+  }
+  return Unimplemented("the controller's log holds a record that this version does not know");
+}
+
+void Image::ApplyBroker(const internal::v1::BrokerRegistered& registered) {
+  const BrokerId id(registered.broker_id());
+  brokers_[id] = {.id = id,
+                  .incarnation = Incarnation(registered.incarnation()),
+                  .client_address = registered.client_address()};
+}
+
+Status Image::ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated) {
+  if (allocated.end() < next_producer_id_.value()) {
+    return DoesNotFollow("producer ids below " + std::to_string(allocated.end()));
+  }
+  next_producer_id_ = ProducerId(allocated.end());
+  return {};
+}
+
+Status Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
   const TopicId id(deleted.topic_id());
   auto found = topics_.find(id);
-  CHECK(found != topics_.end()) << "topic_id=" << id;
+  if (found == topics_.end()) {
+    return DoesNotFollow("topic " + std::to_string(id.value()) + " is deleted, and is not there");
+  }
   topic_ids_.erase(found->second.name);
   topics_.erase(found);
-  if (deleted.request_id() == 0) return;
+  if (deleted.request_id() == 0) return {};
   deletions_.push_back({.request_id = deleted.request_id(), .topic = id});
   if (deletions_.size() > kDeletionsRemembered) deletions_.pop_front();
+  return {};
 }
 
 TopicId Image::DeletedBy(uint64_t request_id) const {
@@ -56,30 +98,84 @@ TopicId Image::DeletedBy(uint64_t request_id) const {
   return TopicId();
 }
 
-void Image::ApplyTopicCreated(const internal::v1::TopicCreated& created) {
-  TopicInfo topic{.id = TopicId(created.topic_id()),
-                  .name = created.name(),
-                  .settings = {created.settings().begin(), created.settings().end()},
-                  .partitions = {},
-                  .request_id = created.request_id()};
-  CHECK_GE(topic.id, next_topic_id_);
-  CHECK(!topic_ids_.contains(topic.name)) << "topic=" << topic.name;
-  next_topic_id_ = TopicId(topic.id.value() + 1);
-  for (const auto& placement : created.partitions()) {
-    PartitionInfo partition{.partition = PartitionId(placement.partition()),
-                            .group = RaftGroupId(placement.group_id()),
-                            .replicas = {}};
-    CHECK_EQ(partition.partition.value(), topic.partitions.size());
-    CHECK_GE(partition.group, next_group_id_);
-    next_group_id_ = RaftGroupId(partition.group.value() + 1);
-    for (const auto& replica : placement.replicas()) {
-      partition.replicas.push_back(
-          {BrokerId(replica.broker_id()), Incarnation(replica.incarnation())});
-    }
-    topic.partitions.push_back(std::move(partition));
+Status Image::ApplyTopicCreated(const TopicCreated& created) {
+  const TopicId id(created.topic_id());
+  if (HasMade(id) || topic_ids_.contains(created.name())) {
+    return DoesNotFollow("topic \"" + created.name() + "\" is made with the id " +
+                         std::to_string(id.value()));
   }
-  topic_ids_.emplace(topic.name, topic.id);
-  topics_.emplace(topic.id, std::move(topic));
+  ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions, PartitionsOf(created, next_group_id_));
+  next_topic_id_ = TopicId(id.value() + 1);
+  if (!partitions.empty()) next_group_id_ = RaftGroupId(partitions.back().group.value() + 1);
+  topic_ids_.emplace(created.name(), id);
+  topics_.emplace(id, TopicInfo{.id = id,
+                                .name = created.name(),
+                                .settings = {created.settings().begin(), created.settings().end()},
+                                .partitions = std::move(partitions),
+                                .request_id = created.request_id()});
+  return {};
+}
+
+void Image::SaveTo(ControllerImage* saved) const {
+  saved->set_version(kImageVersion);
+  for (const auto& [id, broker] : brokers_) {
+    auto& registered = *saved->add_brokers();
+    registered.set_broker_id(id.value());
+    registered.set_incarnation(broker.incarnation.value());
+    registered.set_client_address(broker.client_address);
+  }
+  for (const auto& [id, topic] : topics_) {
+    auto& created = *saved->add_topics();
+    created.set_topic_id(id.value());
+    created.set_name(topic.name);
+    created.mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
+    created.set_request_id(topic.request_id);
+    for (const PartitionInfo& partition : topic.partitions) {
+      auto& placement = *created.add_partitions();
+      placement.set_partition(partition.partition.value());
+      placement.set_group_id(partition.group.value());
+      for (const Voter& voter : partition.replicas) {
+        auto& replica = *placement.add_replicas();
+        replica.set_broker_id(voter.broker.value());
+        replica.set_incarnation(voter.incarnation.value());
+      }
+    }
+  }
+  for (const Deletion& deletion : deletions_) {
+    auto& deleted = *saved->add_deletions();
+    deleted.set_topic_id(deletion.topic.value());
+    deleted.set_request_id(deletion.request_id);
+  }
+  saved->set_next_topic_id(next_topic_id_.value());
+  saved->set_next_group_id(next_group_id_.value());
+  saved->set_next_producer_id(next_producer_id_.value());
+}
+
+Result<Image> Image::LoadFrom(const ControllerImage& saved) {
+  if (saved.version() == 0) return DataLoss("the controller's image has no version");
+  if (saved.version() > kImageVersion) {
+    return Unimplemented("the controller's image is of version " + std::to_string(saved.version()) +
+                         ", and this build knows " + std::to_string(kImageVersion));
+  }
+  Image image;
+  for (const auto& broker : saved.brokers()) image.ApplyBroker(broker);
+  // What is gone made the numbers larger than those of what is left.
+  for (const TopicCreated& topic : saved.topics()) {
+    RETURN_IF_ERROR(image.ApplyTopicCreated(topic));
+  }
+  if (saved.next_topic_id() < image.next_topic_id_.value() ||
+      saved.next_group_id() < image.next_group_id_.value() ||
+      saved.next_producer_id() < image.next_producer_id_.value()) {
+    return DataLoss("the controller's image would give a number out twice");
+  }
+  image.next_topic_id_ = TopicId(saved.next_topic_id());
+  image.next_group_id_ = RaftGroupId(saved.next_group_id());
+  image.next_producer_id_ = ProducerId(saved.next_producer_id());
+  for (const auto& deletion : saved.deletions()) {
+    image.deletions_.push_back(
+        {.request_id = deletion.request_id(), .topic = TopicId(deletion.topic_id())});
+  }
+  return image;
 }
 
 const TopicInfo* Image::FindTopic(std::string_view name) const {

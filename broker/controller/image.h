@@ -1,8 +1,12 @@
 // The cluster's metadata as the controller's log says it is: brokers, topics, placements and
 // counters. Changed by Apply alone, so that every broker that applied the same records has the same
-// image.
+// image. Saved and loaded whole, it goes on as if nothing had happened.
 //
 // A value; on the shard's thread.
+//
+//   RETURN_IF_ERROR(image.Apply(record));
+//   image.SaveTo(&message);
+//   ASSIGN_OR_RETURN(Image same, Image::LoadFrom(message));
 #pragma once
 
 #include <cstdint>
@@ -14,6 +18,7 @@
 
 #include "millrace/internal/v1/controller.pb.h"
 #include "proto/base/ids.h"
+#include "proto/base/status.h"
 #include "raft/ports/log_store.h"
 
 namespace millrace::broker {
@@ -40,8 +45,14 @@ struct TopicInfo {
 
 class Image {
  public:
-  // Pre: the record was decided on an image equal to this one; what can't be is a broken invariant.
-  void Apply(const internal::v1::ControllerRecord& record);
+  // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
+  // DATA_LOSS if it cannot have been decided on an image equal to this one.
+  Status Apply(const internal::v1::ControllerRecord& record);
+
+  // Everything that Apply rests on, in the fields that are the image's own.
+  void SaveTo(internal::v1::ControllerImage* saved) const;
+  // DATA_LOSS if it is none that SaveTo made, UNIMPLEMENTED if a later version's did.
+  static Result<Image> LoadFrom(const internal::v1::ControllerImage& saved);
 
   const std::map<BrokerId, BrokerInfo>& brokers() const { return brokers_; }
   const std::map<TopicId, TopicInfo>& topics() const { return topics_; }
@@ -58,14 +69,20 @@ class Image {
   ProducerId next_producer_id() const { return next_producer_id_; }
   size_t partition_count() const;
 
+  // Whether the creation of this topic was applied. A topic that was made and is not there was
+  // deleted; of one that was not made an image says nothing: it may be older than the topic.
+  bool HasMade(TopicId topic) const { return topic < next_topic_id_; }
+
  private:
   struct Deletion {
     uint64_t request_id = 0;
     TopicId topic;
   };
 
-  void ApplyTopicCreated(const internal::v1::TopicCreated& created);
-  void ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
+  Status ApplyTopicCreated(const internal::v1::TopicCreated& created);
+  Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
+  Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
+  void ApplyBroker(const internal::v1::BrokerRegistered& registered);
 
   std::map<BrokerId, BrokerInfo> brokers_;
   std::map<TopicId, TopicInfo> topics_;

@@ -87,8 +87,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
           done(Bytes::Own(reply.SerializeAsString()));
         });
   });
-  controller_.SetListener([this](const internal::v1::ControllerRecord& record,
-                                 const TopicInfo* deleted) { OnRecord(record, deleted); });
+  controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
   controller_.SetLeadershipListener(
       [this](const raft::Leadership& leadership) { OnLeadership(kControllerGroup, leadership); });
   partitions_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
@@ -153,25 +152,29 @@ void Node::StartGroups() {
   LOG(INFO) << "joining the cluster name=" << options_.cluster_name
             << " broker=" << context_.self.broker;
   host_.Start();
-  bool has_controller = false;
+  std::optional<raft::RecoveredReplica> controller;
   for (raft::RecoveredReplica& replica : std::exchange(recovered_, {})) {
     if (replica.record.group == kControllerGroup) {
-      has_controller = true;
-      host_.AddReplica(std::move(replica), controller_);
+      controller = std::move(replica);
     } else {
       partitions_.AddRecovered(std::move(replica));
     }
   }
-  if (!has_controller && !environment_.log_store.MayCreate(kControllerGroup)) {
-    LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
-    host_.StopLeading();
-  } else if (!has_controller) {
-    raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
-    record.configuration.voters = bootstrap_.controllers();
-    host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);
-  }
+  // Last: the image that it restores is held against the replicas that are here.
+  StartController(std::move(controller));
   CheckController();
   ReportRegularly();
+}
+
+void Node::StartController(std::optional<raft::RecoveredReplica> recovered) {
+  if (recovered.has_value()) return host_.AddReplica(std::move(*recovered), controller_);
+  if (!environment_.log_store.MayCreate(kControllerGroup)) {
+    LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
+    return host_.StopLeading();
+  }
+  raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
+  record.configuration.voters = bootstrap_.controllers();
+  host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);
 }
 
 // Without the controller's log this broker does not learn what topics there are: its replicas go on
@@ -182,15 +185,14 @@ void Node::CheckController() {
   if (!controller->health().ok() || !controller->apply_fault().ok()) host_.StopLeading();
 }
 
-void Node::OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted) {
-  if (record.has_topic_created()) {
-    partitions_.OnTopicCreated(
-        *controller_.image().FindTopic(TopicId(record.topic_created().topic_id())));
+void Node::OnImageChanged(const ImageChange& change) {
+  const Image& image = controller_.image();
+  if (change.is_whole) {
+    partitions_.ReconcileAll(image);
+  } else if (change.topic != TopicId()) {
+    partitions_.Reconcile(image, change.topic);
   }
-  if (deleted != nullptr) {
-    partitions_.OnTopicDeleted(*deleted);
-    for (const PartitionInfo& partition : deleted->partitions) leaders_.Forget(partition.group);
-  }
+  for (const RaftGroupId group : change.removed) leaders_.Forget(group);
   // Not from within Apply: what listeners do may propose.
   environment_.executor.Post([this, alive = is_alive_] {
     if (!*alive) return;

@@ -92,7 +92,8 @@ class Node final : public raft::TransportHandler {
  private:
   void CarryOutBootstrap();
   void StartGroups();
-  void OnRecord(const internal::v1::ControllerRecord& record, const TopicInfo* deleted);
+  void StartController(std::optional<raft::RecoveredReplica> recovered);
+  void OnImageChanged(const ImageChange& change);
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   void Register();
   void CheckController();

@@ -21,6 +21,8 @@ using raft::core::Entry;
 // Producers that were silent for so long, by append time, are forgotten.
 constexpr int64_t kProducerExpiryMs = int64_t{7} * 24 * 3600 * 1000;
 constexpr uint64_t kExpiryEveryEntries = 1024;
+// Of PartitionState.
+constexpr uint32_t kStateVersion = 1;
 
 // Of an entry in our own log, whose frame was checked when it came in.
 FrameHeader HeaderOf(const Entry& entry) {
@@ -288,6 +290,11 @@ Status Partition::Restore(Bytes state) {
   if (!saved.ParseFromArray(state.data(), static_cast<int>(state.size()))) {
     return DataLoss("the partition's state in its segment cannot be read");
   }
+  if (saved.version() == 0) return DataLoss("the partition's state has no version");
+  if (saved.version() > kStateVersion) {
+    return Unimplemented("the partition's state is of version " + std::to_string(saved.version()) +
+                         ", and this build knows " + std::to_string(kStateVersion));
+  }
   next_offset_ = Offset(saved.next_offset());
   last_append_time_ms_ = saved.last_append_time_ms();
   MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
@@ -297,6 +304,7 @@ Status Partition::Restore(Bytes state) {
 
 Bytes Partition::Snapshot() const {
   internal::v1::PartitionState saved;
+  saved.set_version(kStateVersion);
   saved.set_next_offset(next_offset_.value());
   saved.set_last_append_time_ms(last_append_time_ms_);
   producers_.SaveTo(&saved);

@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "broker/config/topic_settings.h"
+#include "proto/base/coverage.h"
 
 namespace millrace::broker {
 
@@ -14,6 +15,7 @@ Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
   partition->SetLeadershipListener([this, group](const raft::Leadership& leadership) {
     if (listener_) listener_(group, leadership);
   });
+  groups_[name.topic].insert(group);
   return partitions_.emplace(group, std::move(partition)).first->second.get();
 }
 
@@ -23,7 +25,24 @@ void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
   environment_.host.AddReplica(std::move(recovered), *partition);
 }
 
-void PartitionSet::OnTopicCreated(const TopicInfo& topic) {
+void PartitionSet::ReconcileAll(const Image& image) {
+  std::set<TopicId> topics;
+  for (const auto& [id, topic] : image.topics()) topics.insert(id);
+  for (const auto& [id, groups] : groups_) topics.insert(id);
+  for (const TopicId topic : topics) Reconcile(image, topic);
+}
+
+void PartitionSet::Reconcile(const Image& image, TopicId topic) {
+  if (const TopicInfo* info = image.FindTopic(topic)) {
+    Hold(*info);
+  } else if (image.HasMade(topic)) {
+    Remove(topic);
+  } else {
+    MILLRACE_SOMETIMES_IF("an image was older than a replica", groups_.contains(topic));
+  }
+}
+
+void PartitionSet::Hold(const TopicInfo& topic) {
   const uint32_t batch_bytes_max = config::TopicSettings(topic.settings).batch_bytes_max;
   for (const PartitionInfo& info : topic.partitions) {
     if (std::find(info.replicas.begin(), info.replicas.end(), self_) == info.replicas.end()) {
@@ -40,13 +59,14 @@ void PartitionSet::OnTopicCreated(const TopicInfo& topic) {
   }
 }
 
-void PartitionSet::OnTopicDeleted(const TopicInfo& topic) {
-  for (const PartitionInfo& info : topic.partitions) {
-    auto found = partitions_.find(info.group);
-    if (found == partitions_.end()) continue;
-    LOG(INFO) << "partition deleted group=" << info.group << " topic=" << topic.name
-              << " partition=" << info.partition;
-    environment_.host.RemoveReplica(info.group, [] {});
+void PartitionSet::Remove(TopicId topic) {
+  auto groups = groups_.extract(topic);
+  if (groups.empty()) return;
+  for (const RaftGroupId group : groups.mapped()) {
+    auto found = partitions_.find(group);
+    LOG(INFO) << "partition deleted group=" << group << " topic_id=" << topic
+              << " partition=" << found->second->name().partition;
+    environment_.host.RemoveReplica(group, [] {});
     partitions_.erase(found);
   }
 }

@@ -1,11 +1,19 @@
 // The partitions that this broker holds a replica of. Replicas come into being when the
-// controller's log says so and go when it says so, never for any other reason (design D3).
+// controller's image says so and go when it says so, never for any other reason (design D3).
+//
+// What is here is held against the image, not against single records: a record may have gone into a
+// snapshot before anybody acted on it. So any image may come, any number of times.
 //
 // Owned by the Node, on the shard's thread.
+//
+//   partitions.AddRecovered(std::move(replica));   // all of them, before an image
+//   partitions.ReconcileAll(image);                // once an image was restored
+//   partitions.Reconcile(image, topic);            // after each record
 #pragma once
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "broker/controller/image.h"
 #include "broker/partition/partition.h"
@@ -17,12 +25,14 @@ class PartitionSet {
   PartitionSet(const Partition::Environment& environment, Voter self)
       : environment_(environment), self_(self) {}
 
-  // A replica that storage recovered; the controller's log, applied later, adds its settings.
+  // A replica that storage recovered; the image, which may come later, adds its settings.
   void AddRecovered(raft::RecoveredReplica recovered);
-  // The topic was created: makes the replicas that are placed here and not here yet.
-  void OnTopicCreated(const TopicInfo& topic);
-  // The topic was deleted: removes its replicas here.
-  void OnTopicDeleted(const TopicInfo& topic);
+  // Makes the topic's replicas that the image places here and that are not here yet, and gives them
+  // its settings; removes those that are here if the image had the topic and has it no more. Of a
+  // topic that an image is too old to know it leaves the replicas as they are.
+  void Reconcile(const Image& image, TopicId topic);
+  // The same for every topic that the image has or that is here.
+  void ReconcileAll(const Image& image);
 
   // Null if this broker holds no replica of the group.
   Partition* Find(RaftGroupId group) const;
@@ -31,15 +41,21 @@ class PartitionSet {
   using LeadershipListener = MoveFunction<void(RaftGroupId, const raft::Leadership&)>;
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }
   // Stops: forgets all partitions. The host must have forgotten its replicas.
-  void Clear() { partitions_.clear(); }
+  void Clear() {
+    partitions_.clear();
+    groups_.clear();
+  }
 
  private:
   Partition* Emplace(RaftGroupId group, TopicPartition name);
+  void Hold(const TopicInfo& topic);
+  void Remove(TopicId topic);
 
   Partition::Environment environment_;
   Voter self_;
   LeadershipListener listener_;
   std::map<RaftGroupId, std::unique_ptr<Partition>> partitions_;
+  std::map<TopicId, std::set<RaftGroupId>> groups_;  // those in partitions_, by topic
 };
 
 }  // namespace millrace::broker

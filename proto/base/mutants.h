@@ -38,6 +38,7 @@ enum class Mutant {
   kFetchServesUncommitted,     // a reader is given what may yet be cut
   kProducersLostAtRestore,     // a restored partition knows no producers
   kRetriesFailedSync,          // after an error, fdatasync is asked again, and believed
+  kSnapshotWithoutState,       // the controller's snapshot does not hold its image
   kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
 };
 
@@ -69,6 +70,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"fetch_serves_uncommitted", Mutant::kFetchServesUncommitted},
     {"producers_lost_at_restore", Mutant::kProducersLostAtRestore},
     {"retries_failed_sync", Mutant::kRetriesFailedSync},
+    {"snapshot_without_state", Mutant::kSnapshotWithoutState},
     {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 void ApplyAll(const Decision& decision, Image* image) {
   ASSERT_TRUE(decision.ok()) << decision.status();
-  for (const auto& record : decision->records()) image->Apply(record);
+  for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
 }
 
 Image ImageWithBrokers(uint32_t count) {

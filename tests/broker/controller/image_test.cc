@@ -1,0 +1,144 @@
+// What an image takes, and what it remembers when it was saved and loaded: every answer that it
+// gives.
+#include "broker/controller/image.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::ControllerImage;
+using internal::v1::ControllerRecord;
+
+ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first_group,
+                         uint32_t partitions) {
+  ControllerRecord record;
+  auto& created = *record.mutable_topic_created();
+  created.set_topic_id(topic);
+  created.set_name(name);
+  (*created.mutable_settings())["batch_bytes_max"] = "64KiB";
+  created.set_request_id(100 + topic);
+  for (uint32_t number = 0; number < partitions; ++number) {
+    auto& placement = *created.add_partitions();
+    placement.set_partition(number);
+    placement.set_group_id(first_group + number);
+    auto& replica = *placement.add_replicas();
+    replica.set_broker_id(3 - number % 2);  // in an order of its own
+    replica.set_incarnation(7);
+  }
+  return record;
+}
+
+ControllerRecord Deleted(uint64_t topic, uint64_t request_id) {
+  ControllerRecord record;
+  record.mutable_topic_deleted()->set_topic_id(topic);
+  record.mutable_topic_deleted()->set_request_id(request_id);
+  return record;
+}
+
+Image Reloaded(const Image& image) {
+  ControllerImage saved;
+  image.SaveTo(&saved);
+  Result<Image> loaded = Image::LoadFrom(saved);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  return loaded.ok() ? std::move(*loaded) : Image();
+}
+
+TEST(Image, SavedAndLoaded_AnswersAsBefore) {
+  Image image;
+  ControllerRecord broker;
+  broker.mutable_broker_registered()->set_broker_id(2);
+  broker.mutable_broker_registered()->set_incarnation(22);
+  broker.mutable_broker_registered()->set_client_address("b:1");
+  ASSERT_TRUE(image.Apply(broker).ok());
+  ASSERT_TRUE(image.Apply(Created(1, "a", 2, 2)).ok());
+  ASSERT_TRUE(image.Apply(Created(2, "b", 4, 3)).ok());
+  ASSERT_TRUE(image.Apply(Deleted(2, 9)).ok());
+  ControllerRecord ids;
+  ids.mutable_producer_ids_allocated()->set_end(5001);
+  ASSERT_TRUE(image.Apply(ids).ok());
+  const Image same = Reloaded(image);
+  ASSERT_NE(same.FindBroker(BrokerId(2)), nullptr);
+  EXPECT_EQ(same.FindBroker(BrokerId(2))->client_address, "b:1");
+  EXPECT_EQ(same.FindBroker(BrokerId(2))->incarnation, Incarnation(22));
+  const TopicInfo* topic = same.FindTopic("a");
+  ASSERT_NE(topic, nullptr);
+  EXPECT_EQ(topic->settings, image.FindTopic("a")->settings);
+  EXPECT_EQ(topic->request_id, 101U);
+  ASSERT_EQ(topic->partitions.size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(topic->partitions[i].group, image.FindTopic("a")->partitions[i].group);
+    EXPECT_EQ(topic->partitions[i].replicas, image.FindTopic("a")->partitions[i].replicas);
+  }
+  EXPECT_EQ(same.DeletedBy(9), TopicId(2));
+  EXPECT_EQ(same.next_topic_id(), TopicId(3));
+  EXPECT_EQ(same.next_group_id(), RaftGroupId(7));
+  EXPECT_EQ(same.next_producer_id(), ProducerId(5001));
+}
+
+TEST(Image, SavedAndLoaded_RemembersDeletionsInTheirOrder) {
+  Image image;
+  for (uint64_t topic = 1; topic <= 1000; ++topic) {
+    ASSERT_TRUE(image.Apply(Created(topic, "t", 2 * topic, 1)).ok());
+    ASSERT_TRUE(image.Apply(Deleted(topic, topic)).ok());
+  }
+  Image same = Reloaded(image);
+  ASSERT_TRUE(same.Apply(Created(1001, "t", 5000, 1)).ok());
+  ASSERT_TRUE(same.Apply(Deleted(1001, 1001)).ok());
+  EXPECT_EQ(same.DeletedBy(1), TopicId());  // the oldest made room
+  EXPECT_EQ(same.DeletedBy(2), TopicId(2));
+  EXPECT_EQ(same.DeletedBy(1001), TopicId(1001));
+}
+
+TEST(Image, KnowsWhatItIsTooOldToKnow) {
+  Image image;
+  EXPECT_FALSE(image.HasMade(TopicId(1)));
+  ASSERT_TRUE(image.Apply(Created(1, "a", 2, 1)).ok());
+  ASSERT_TRUE(image.Apply(Deleted(1, 0)).ok());
+  EXPECT_TRUE(image.HasMade(TopicId(1)));
+  EXPECT_TRUE(Reloaded(image).HasMade(TopicId(1)));
+  EXPECT_FALSE(Reloaded(image).HasMade(TopicId(2)));
+}
+
+TEST(Image, WhatCannotFollow_IsRefused_AndChangesNothing) {
+  Image image;
+  ASSERT_TRUE(image.Apply(Created(3, "a", 5, 2)).ok());
+  ControllerRecord ids;
+  ids.mutable_producer_ids_allocated()->set_end(0);
+  ControllerRecord gap = Created(4, "b", 7, 2);
+  gap.mutable_topic_created()->mutable_partitions(1)->set_partition(2);
+  ControllerRecord nowhere = Created(4, "b", 7, 1);
+  nowhere.mutable_topic_created()->mutable_partitions(0)->clear_replicas();
+  ControllerImage before;
+  image.SaveTo(&before);
+  for (const ControllerRecord& record : {Created(3, "b", 7, 1), Created(4, "a", 7, 1),
+                                         Created(4, "b", 6, 1), Deleted(1, 0), ids, gap, nowhere}) {
+    EXPECT_EQ(image.Apply(record).code(), Code::kDataLoss) << record.ShortDebugString();
+  }
+  EXPECT_EQ(image.Apply(ControllerRecord()).code(), Code::kUnimplemented);
+  ControllerImage after;
+  image.SaveTo(&after);
+  EXPECT_EQ(before.DebugString(), after.DebugString());
+}
+
+TEST(Image, OneThatWouldGiveANumberOutTwice_IsNotLoaded) {
+  Image image;
+  ASSERT_TRUE(image.Apply(Created(3, "a", 5, 2)).ok());
+  ControllerImage good;
+  image.SaveTo(&good);
+  for (const auto& spoil : std::initializer_list<void (*)(ControllerImage&)>{
+           [](ControllerImage& saved) { saved.set_next_topic_id(3); },
+           [](ControllerImage& saved) { saved.set_next_group_id(6); },
+           [](ControllerImage& saved) { saved.set_next_producer_id(0); },
+           [](ControllerImage& saved) { *saved.add_topics() = saved.topics(0); }}) {
+    ControllerImage spoiled = good;
+    spoil(spoiled);
+    EXPECT_EQ(Image::LoadFrom(spoiled).status().code(), Code::kDataLoss)
+        << spoiled.ShortDebugString();
+  }
+}
+
+}  // namespace
+}  // namespace millrace::broker

@@ -1,0 +1,237 @@
+// Which replicas a broker holds: those that the controller's image places there, however it came to
+// be what it is; and that a partition goes on from its snapshot.
+#include "broker/partition/partition_set.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "broker/controller/decide.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/raft/host/state_machine_property.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::broker {
+namespace {
+
+constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
+constexpr RaftGroupId kGroup{9};  // of partitions that are in no set
+
+void ApplyAll(const Decision& decision, Image* image) {
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
+}
+
+class PartitionSetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    Restart();
+    internal::v1::BrokerRegistered broker;
+    broker.set_broker_id(kSelf.broker.value());
+    broker.set_incarnation(kSelf.incarnation.value());
+    ApplyAll(DecideRegister(image_, broker), &image_);
+  }
+  // A new process on the same store. It has recovered what is there, and no image yet.
+  void Restart() {
+    host_.reset();
+    partitions_.reset();
+    host_ = std::make_unique<raft::Host>(
+        raft::HostOptions{.self = kSelf},
+        raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
+        process_.Fork());
+    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf);
+    host_->Start();
+    for (const auto& [group, kept] : store_.groups) {
+      partitions_->AddRecovered(store_.Recovered(group));
+    }
+    Settle();
+  }
+  Partition::Environment environment() {
+    return {*host_, store_, process_.clock(), batches_, lookups_};
+  }
+  void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
+
+  // Into the image alone: nobody acts on it.
+  TopicId Create(const std::string& name, const std::string& batch_bytes_max = "64KiB") {
+    v1::CreateTopicRequest request;
+    request.set_name(name);
+    request.set_partition_count(2);
+    request.set_replication_factor(1);
+    (*request.mutable_settings())["batch_bytes_max"] = batch_bytes_max;
+    ApplyAll(DecideCreateTopic(image_, request, 1), &image_);
+    return image_.FindTopic(name)->id;
+  }
+  void Delete(const std::string& name) {
+    v1::DeleteTopicRequest request;
+    request.set_name(name);
+    ApplyAll(DecideDeleteTopic(image_, request), &image_);
+  }
+  size_t CountOf(TopicId topic) const {
+    size_t count = 0;
+    for (const auto& [group, partition] : partitions_->all()) {
+      if (partition->name().topic == topic) ++count;
+    }
+    return count;
+  }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  raft::MemoryTransport transport_;
+  raft::MemoryLogStore store_{process_.executor()};
+  BatchWorker batches_{process_.executor(), process_.executor()};
+  Turns lookups_{1, 1};
+  std::unique_ptr<PartitionSet> partitions_;
+  std::unique_ptr<raft::Host> host_;
+  Image image_;
+};
+
+// A broker that died before a replica of a topic was durable, and whose next life begins with an
+// image that holds the topic, hears of no record that creates it.
+TEST_F(PartitionSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {
+  const TopicId topic = Create("t");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  EXPECT_EQ(CountOf(topic), 2U);
+  EXPECT_EQ(store_.groups.size(), 2U);
+  partitions_->ReconcileAll(image_);  // as often as you like
+  partitions_->Reconcile(image_, topic);
+  EXPECT_EQ(store_.groups.size(), 2U);
+}
+
+TEST_F(PartitionSetTest, ATopicThatARestoredImageHasNoMore_LosesItsReplicas) {
+  const TopicId kept = Create("kept");
+  const TopicId gone = Create("gone");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  Delete("gone");
+  Restart();
+  EXPECT_EQ(CountOf(gone), 2U);
+  partitions_->ReconcileAll(image_);
+  EXPECT_EQ(CountOf(gone), 0U);
+  EXPECT_EQ(CountOf(kept), 2U);
+  EXPECT_EQ(store_.removed.size(), 2U);
+  partitions_->ReconcileAll(image_);
+  EXPECT_EQ(store_.removed.size(), 2U);
+}
+
+// A replica is made when its record is applied; the snapshot that the next life begins with may be
+// older than that.
+TEST_F(PartitionSetTest, ATopicThatAnImageIsTooOldToKnow_KeepsItsReplicas) {
+  Create("a");
+  const Image old = image_;
+  const TopicId newer = Create("b");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  Restart();
+  partitions_->ReconcileAll(old);
+  EXPECT_EQ(CountOf(newer), 2U);
+  EXPECT_TRUE(store_.removed.empty());
+  partitions_->Reconcile(image_, newer);
+  EXPECT_EQ(CountOf(newer), 2U);
+}
+
+TEST_F(PartitionSetTest, OneTopicsRecord_TouchesThatTopicAlone) {
+  const TopicId a = Create("a");
+  const TopicId b = Create("b");
+  partitions_->Reconcile(image_, b);
+  EXPECT_EQ(CountOf(a), 0U);
+  EXPECT_EQ(CountOf(b), 2U);
+}
+
+// The log is applied again after a restart, from before the topic was deleted.
+TEST_F(PartitionSetTest, AReplicaWithATombstone_IsNotMadeAgain) {
+  const TopicId topic = Create("t");
+  const Image before = image_;
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  Delete("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  Restart();
+  partitions_->ReconcileAll(before);
+  EXPECT_EQ(CountOf(topic), 0U);
+}
+
+TEST_F(PartitionSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
+  const TopicId topic = Create("t", "1KiB");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  Restart();
+  partitions_->ReconcileAll(image_);
+  Settle();
+  Partition* partition = partitions_->Find(image_.FindTopic("t")->partitions[0].group);
+  ASSERT_NE(partition, nullptr);
+  Status outcome;
+  partition->Produce(Bytes::Own(std::string(2000, 'x')),
+                     [&outcome](const Result<ProduceOutcome>& done) { outcome = done.status(); });
+  Settle();
+  EXPECT_NE(outcome.message().find("larger than 1024"), std::string::npos) << outcome;
+}
+
+TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
+  Partition partition(kGroup, {TopicId(1), PartitionId(0)}, environment());
+  internal::v1::PartitionState later;
+  later.set_version(2);
+  EXPECT_EQ(partition.Restore(Bytes::Own(later.SerializeAsString())).code(), Code::kUnimplemented);
+  EXPECT_EQ(partition.Restore(Bytes::Own("")).code(), Code::kDataLoss);
+  EXPECT_EQ(partition.Restore(Bytes::Own("\xFF\xFF")).code(), Code::kDataLoss);
+}
+
+// Some producers whose sequences go on, some batches without one, some entries without records.
+void FillAtRandom(Random& random, raft::EntrySequence* log) {
+  std::map<uint64_t, std::pair<uint32_t, uint32_t>> producers;  // epoch and next sequence
+  Offset next_offset;
+  int64_t now_ms = 1000;
+  while (log->entries().size() < 60) {
+    now_ms += static_cast<int64_t>(random.Below(50));
+    if (random.OneIn(10)) {
+      log->BeginTerm();
+      log->Add({.type = FrameType::kNoOp,
+                .flags = kFrameControl,
+                .base_offset = next_offset,
+                .append_time_ms = now_ms},
+               "");
+    }
+    const auto count = static_cast<uint32_t>(random.Between(1, 5));
+    FrameHeader batch{.type = FrameType::kRecordBatch,
+                      .base_offset = next_offset,
+                      .offset_span = count,
+                      .record_count = count,
+                      .append_time_ms = now_ms,
+                      .max_timestamp_ms = now_ms - 5};
+    if (!random.OneIn(4)) {
+      const uint64_t id = random.Between(1, 3);
+      auto& [epoch, sequence] = producers[id];
+      if (random.OneIn(6)) {
+        ++epoch;
+        sequence = 0;
+      }
+      batch.producer_id = ProducerId(id);
+      batch.producer_epoch = epoch;
+      batch.first_sequence = sequence;
+      sequence += count;
+    }
+    next_offset += count;
+    log->Add(batch, "payload");
+  }
+}
+
+TEST_F(PartitionSetTest, APartitionThatIsRestored_GoesOnAsBefore_WhateverWasApplied) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE("seed=" + std::to_string(seed));
+    Random random(seed);
+    raft::EntrySequence log(kGroup);
+    FillAtRandom(random, &log);
+    raft::ExpectRestoredGoesOnAsBefore(log.entries(), [this] {
+      return std::make_unique<Partition>(kGroup, TopicPartition{TopicId(1), PartitionId(0)},
+                                         environment());
+    });
+  }
+}
+
+}  // namespace
+}  // namespace millrace::broker
