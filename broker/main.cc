@@ -71,6 +71,11 @@ uint64_t ConnectionsMax(const ServerConfig& config) {
   return connections_max;
 }
 
+uint64_t PerAddressMax(const ServerConfig& config, uint64_t connections_max) {
+  if (config.connections_per_address_max > 0) return config.connections_per_address_max;
+  return std::max<uint64_t>(1, connections_max / 4);
+}
+
 // Past this, and past half of what is in use, memory that malloc keeps is given back.
 constexpr size_t kFreeBytesKept = size_t{64} << 20;
 constexpr Duration kGiveBackInterval = std::chrono::seconds(3);
@@ -107,6 +112,7 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.free_bytes_min = config.free_bytes_min;
   options.client_memory_bytes_max = config.client_memory_bytes_max;
   options.message_bytes_max = config.message_bytes_max;
+  options.streams_per_connection_max = config.streams_per_connection_max;
   return options;
 }
 
@@ -172,13 +178,15 @@ Status Server::Start() {
   RETURN_IF_ERROR(started.get_future().get());
   segments_.RunAndWait([this] { GiveBackMemoryRegularly(segments_.executor()); });
   Status status;
-  shard_.RunAndWait([this, &status] {
+  const uint64_t connections_max = ConnectionsMax(config_);
+  shard_.RunAndWait([this, &status, connections_max] {
     edge_ = std::make_unique<broker::edge::GrpcEdge>(
         broker::edge::GrpcEdge::Options{
             .listen = config_.listen,
             .message_bytes_max = config_.message_bytes_max,
             .streams_per_connection_max = config_.streams_per_connection_max,
-            .connections_max = ConnectionsMax(config_),
+            .connections_max = connections_max,
+            .connections_per_address_max = PerAddressMax(config_, connections_max),
             .streams_max = config_.streams_max,
             .memory_bytes_max = config_.edge_memory_bytes_max,
             .keepalive_interval = std::chrono::duration_cast<std::chrono::milliseconds>(

@@ -46,6 +46,7 @@ struct ServerConfig {
   uint64_t message_bytes_max = 0;
   uint64_t streams_per_connection_max = 0;
   uint64_t connections_max = 0;
+  uint64_t connections_per_address_max = 0;  // 0: a quarter of those there may be
   uint64_t streams_max = 0;
   uint64_t edge_memory_bytes_max = 0;
   uint64_t client_memory_bytes_max = 0;

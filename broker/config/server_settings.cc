@@ -120,17 +120,33 @@ std::vector<ServerSetting> TuningRows() {
        ReadNumber<&ServerConfig::uncommitted_bytes_max>,
        "Bytes of one partition that are written and not yet on a majority, past which produce is "
        "throttled."},
+  };
+}
+
+// What clients may take, and when they are refused.
+std::vector<ServerSetting> ClientRows() {
+  return {
       {"message_bytes_max", Kind::kBytes, "SIZE", "4MiB", Between(4 * kMiB, 64 * kMiB),
        ReadNumber<&ServerConfig::message_bytes_max>,
        "Largest message that a client may send; a call with a larger one ends with "
        "RESOURCE_EXHAUSTED."},
-      {"streams_per_connection_max", Kind::kCount, "N", "10000", Between(1, 1'000'000),
+      {"streams_per_connection_max", Kind::kCount, "N", "1000", Between(100, 1'000'000),
        ReadNumber<&ServerConfig::streams_per_connection_max>,
-       "Calls and streams that one client connection may have open; further ones wait."},
+       "Calls and streams that one client connection may have open. Further ones wait in the "
+       "client, without a word of it: gRPC queues them until others end. GetServerInfo tells the "
+       "number; a program that needs more opens another channel with a connection of its own, as "
+       "the C++ library does by itself."},
       {"connections_max", Kind::kCount, "N", "10000", Between(1, 1'000'000),
        ReadNumber<&ServerConfig::connections_max>,
        "Client connections at once; further ones are closed at once. At most a quarter of the "
        "process's limit of open files, which is raised to what the system allows."},
+      {"connections_per_address_max", Kind::kCount, "N", "", Between(1, 1'000'000),
+       ReadNumber<&ServerConfig::connections_per_address_max>,
+       "Client connections of one address (IPv6: of one network of 64 bits) at once; further ones "
+       "are closed at once. A quarter of those that there may be, if not given; loopback has no "
+       "such bound. Where all clients come through one proxy or gateway, set it as high as "
+       "--connections-max. New connections are bounded, too: 200 a second after 1,000 at once, and "
+       "a quarter of that for one address."},
       {"streams_max", Kind::kCount, "N", "20000", Between(1, 10'000'000),
        ReadNumber<&ServerConfig::streams_max>,
        "Calls and streams that all clients together may have open; further ones are refused with "
@@ -177,8 +193,9 @@ Told FindTold(const ServerSetting& setting, const Texts& flags, const Texts& env
 const std::vector<ServerSetting>& ServerSettingTable() {
   static const std::vector<ServerSetting> kTable = [] {
     std::vector<ServerSetting> rows = IdentityRows();
-    const std::vector<ServerSetting> tuning = TuningRows();
-    rows.insert(rows.end(), tuning.begin(), tuning.end());
+    for (const auto& more : {TuningRows(), ClientRows()}) {
+      rows.insert(rows.end(), more.begin(), more.end());
+    }
     return rows;
   }();
   return kTable;

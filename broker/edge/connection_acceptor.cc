@@ -36,15 +36,21 @@ bool IsPassing(int error) {
   return error == EINTR || error == ECONNABORTED || error == EPROTO || error == EPERM;
 }
 
+int AcceptFrom(int listen_fd, sockaddr_storage* peer, socklen_t* size) {
+  return accept4(listen_fd, reinterpret_cast<sockaddr*>(peer), size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 }  // namespace
 
-ConnectionAcceptor::ConnectionAcceptor(ListenSockets sockets, uint64_t connections_max,
-                                       HandOver hand_over)
+ConnectionAcceptor::ConnectionAcceptor(ListenSockets sockets, const Limits& limits,
+                                       const Clock& clock, HandOver hand_over)
     : sockets_(std::move(sockets)),
-      connections_max_(connections_max),
+      connections_max_(limits.connections_max),
+      clock_(clock),
       hand_over_(std::move(hand_over)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      address_limits_(limits.per_address) {
   CHECK_GE(epoll_, 0) << std::strerror(errno);
   CHECK_GE(wake_, 0) << std::strerror(errno);
 }
@@ -70,7 +76,7 @@ void ConnectionAcceptor::Stop() {
     CHECK_EQ(write(wake_, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
     thread_.join();
   }
-  for (const int fd : std::exchange(watched_, {})) close(fd);
+  for (const auto& [fd, address] : std::exchange(watched_, {})) close(fd);
   sockets_.Close();
   connection_count_ = 0;
 }
@@ -99,9 +105,11 @@ void ConnectionAcceptor::Run() {
 
 void ConnectionAcceptor::Accept(int listen_fd) {
   for (int i = 0; i < kAcceptedAtOnce; ++i) {
-    const int fd = accept4(listen_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    sockaddr_storage peer{};
+    socklen_t size = sizeof(peer);
+    const int fd = AcceptFrom(listen_fd, &peer, &size);
     if (fd >= 0) {
-      Take(listen_fd, fd);
+      Take(listen_fd, fd, ClientAddress::Of(peer));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       return;
     } else if (!IsPassing(errno)) {
@@ -111,16 +119,15 @@ void ConnectionAcceptor::Accept(int listen_fd) {
   }
 }
 
-void ConnectionAcceptor::Take(int listen_fd, int fd) {
-  if (watched_.size() >= connections_max_) {
-    LOG_EVERY_T(WARNING, 10) << "refusing connections, there are as many as may be count="
-                             << watched_.size();
+void ConnectionAcceptor::Take(int listen_fd, int fd, const ClientAddress& address) {
+  if (!MayTake(address)) {
     close(fd);
     return;
   }
   const int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (watched < 0) {
     LOG_EVERY_T(WARNING, 10) << "cannot take a connection why=" << std::strerror(errno);
+    address_limits_.Leave(address);
     close(fd);
     return ListenAgain(false);
   }
@@ -128,15 +135,32 @@ void ConnectionAcceptor::Take(int listen_fd, int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   // Hang-ups and errors are reported without being asked for.
   Watch(epoll_, EPOLL_CTL_ADD, watched, 0);
-  watched_.insert(watched);
+  watched_.emplace(watched, address);
   connection_count_ = watched_.size();
   hand_over_(listen_fd, fd);
+}
+
+bool ConnectionAcceptor::MayTake(const ClientAddress& address) {
+  if (watched_.size() >= connections_max_) {
+    LOG_EVERY_T(WARNING, 10) << "refusing connections, there are as many as may be count="
+                             << watched_.size();
+    return false;
+  }
+  const AddressLimits::Verdict verdict = address_limits_.Admit(address, clock_.Now());
+  if (verdict == AddressLimits::Verdict::kAdmitted) return true;
+  const bool is_too_fast = verdict == AddressLimits::Verdict::kTooFast;
+  LOG_EVERY_T(WARNING, 10) << "refusing connections why="
+                           << (is_too_fast ? "too many come a second"
+                                           : "one address has as many as it may");
+  return false;
 }
 
 void ConnectionAcceptor::OnHangUp(int watched) {
   Watch(epoll_, EPOLL_CTL_DEL, watched, 0);
   close(watched);
-  watched_.erase(watched);
+  auto gone = watched_.extract(watched);
+  CHECK(!gone.empty());
+  address_limits_.Leave(gone.mapped());
   connection_count_ = watched_.size();
 }
 

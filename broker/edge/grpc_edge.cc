@@ -31,6 +31,9 @@ constexpr int kVacantPerMethod = 8;
 // five minutes sends away every client with a customary keepalive.
 constexpr int kPingIntervalMsMin = 10'000;
 
+// The headers of one call. Bearer tokens take 1 to 4 KiB.
+constexpr int kMetadataBytesMax = 8 << 10;
+
 // gRPC's own complaints, e.g. about garbage from a port scan: worth a line, not worth a flood.
 void LogFromGrpc(gpr_log_func_args* args) {
   if (args->severity == GPR_LOG_SEVERITY_ERROR) {
@@ -66,6 +69,9 @@ void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
 
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               static_cast<int>(options.streams_per_connection_max));
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  // A client that may store no header here cannot name a large one again and again by a byte.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_HPACK_TABLE_SIZE_DECODER, 0);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                               ToInt(options.handshake_time_max));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, ToInt(options.keepalive_interval));
@@ -141,7 +147,11 @@ Result<Endpoint> GrpcEdge::Server::Start() {
   AwaitClients();
   const uint16_t port = sockets.port();
   acceptor_ = std::make_unique<ConnectionAcceptor>(
-      std::move(sockets), options_.connections_max, [this](int listen_fd, int fd) {
+      std::move(sockets),
+      ConnectionAcceptor::Limits{
+          .connections_max = options_.connections_max,
+          .per_address = {.connections_max = options_.connections_per_address_max}},
+      clock_, [this](int listen_fd, int fd) {
         grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
         connection.listener_fd = listen_fd;
         connection.fd = fd;

@@ -32,9 +32,13 @@ class GrpcEdge {
     Endpoint listen;  // port 0: any free one
     // Largest message received; a call with a larger one ends with RESOURCE_EXHAUSTED.
     uint64_t message_bytes_max = 4 << 20;
-    uint64_t streams_per_connection_max = 10'000;
+    // Further ones wait in the client, which is not told: those that have more open another
+    // connection.
+    uint64_t streams_per_connection_max = 1'000;
     // Further ones are closed at once. Each takes two file descriptors.
     uint64_t connections_max = 1'000;
+    // Of one address outside loopback (broker/edge/address_limits.h).
+    uint64_t connections_per_address_max = 250;
     // Of all connections together; further ones are refused. An idle one takes 16 KiB.
     uint64_t streams_max = 20'000;
     // gRPC's own buffers, of all connections together.

@@ -34,6 +34,7 @@ struct BrokerOptions {
   raft::HostOptions host;
   storage::LogStoreOptions log_store;
   uint64_t message_bytes_max = 4 << 20;
+  uint64_t streams_per_connection_max = 1'000;
 };
 
 class Broker {

@@ -45,6 +45,8 @@ struct NodeOptions {
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;
   // What clients are told that a message may have.
   uint64_t message_bytes_max = 4 << 20;
+  // And how many calls and streams a connection.
+  uint64_t streams_per_connection_max = 1'000;
   // `self` is filled in from the identity.
   raft::HostOptions host;
 };

@@ -51,6 +51,8 @@ struct ServiceContext {
   size_t cluster_size = 1;
   // Largest message that this broker takes, bytes.
   uint64_t message_bytes_max = 0;
+  // Calls and streams that one connection of a client may have.
+  uint64_t streams_per_connection_max = 0;
   // Once the bootstrap is done; 0 before.
   std::function<uint64_t()> cluster_uuid;
   // Whether this broker's image is new enough to say that something does not exist.

@@ -37,6 +37,8 @@ void MetadataService::GetServerInfo(Call& call) const {
   response.set_batch_bytes_max(config::TopicSettings().batch_bytes_max);
   response.set_message_bytes_max(static_cast<uint32_t>(context_->message_bytes_max));
   response.set_producer_inflight_batches_max(kProducerBatchesKept);
+  response.set_streams_per_connection_max(
+      static_cast<uint32_t>(context_->streams_per_connection_max));
   for (const BatchCompression compression : kBatchCompressions) {
     response.add_compressions(static_cast<v1::Compression>(compression));
   }

@@ -93,8 +93,17 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   int live_calls_ = 0;       // guarded by mu_
 };
 
+// What the connector knows of a call or stream under way: that it lives, and how to end it.
+class LiveCall {
+ public:
+  virtual ~LiveCall() = default;
+  virtual void Cancel() = 0;
+};
+
 // A unary call under way. Shared by the connector, which may cancel it, and its one event.
-class UnaryCall final : public Tag, public std::enable_shared_from_this<UnaryCall> {
+class UnaryCall final : public Tag,
+                        public LiveCall,
+                        public std::enable_shared_from_this<UnaryCall> {
  public:
   UnaryCall(std::shared_ptr<Mailbox> mailbox, RpcDone done)
       : mailbox_(std::move(mailbox)), done_(std::move(done)) {}
@@ -110,7 +119,7 @@ class UnaryCall final : public Tag, public std::enable_shared_from_this<UnaryCal
     reader_->StartCall();
     reader_->Finish(&response_, &status_, this);
   }
-  void Cancel() { context_.TryCancel(); }
+  void Cancel() override { context_.TryCancel(); }
 
   void OnEvent(bool) override {
     const std::shared_ptr<UnaryCall> self = std::move(hold_);
@@ -132,7 +141,7 @@ class UnaryCall final : public Tag, public std::enable_shared_from_this<UnaryCal
 
 // A stream under way: reads on the poller, one after the other; writes from the executor, one at a
 // time. Shared by its RpcStream and by each operation that gRPC has a tag of.
-class StreamCall final : public std::enable_shared_from_this<StreamCall> {
+class StreamCall final : public LiveCall, public std::enable_shared_from_this<StreamCall> {
  public:
   StreamCall(std::shared_ptr<Mailbox> mailbox, RpcStreamHandler* handler)
       : mailbox_(std::move(mailbox)), handler_(handler) {}
@@ -146,7 +155,7 @@ class StreamCall final : public std::enable_shared_from_this<StreamCall> {
     waiting_.push_back(ToByteBuffer(pieces));
     WriteNext();
   }
-  void Cancel() { context_.TryCancel(); }
+  void Cancel() override { context_.TryCancel(); }
   // The handler is gone.
   void Detach() {
     handler_ = nullptr;
@@ -262,8 +271,63 @@ grpc::ChannelArguments ChannelOptions(const GrpcConnector::Options& options) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // What a connection's end leaves in doubt is this library's to send again, in order.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // Channels of the same options would share one connection otherwise, and its streams with it.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return arguments;
 }
+
+// One connection to a broker. What exceeds the broker's bound of streams a connection would wait in
+// gRPC without a word, so a connection takes fewer than any broker allows.
+class BrokerConnection {
+ public:
+  BrokerConnection(const std::string& address, const GrpcConnector::Options& options)
+      : stub_(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                        ChannelOptions(options))) {}
+
+  bool HasRoom() {
+    std::erase_if(calls_, [](const std::weak_ptr<LiveCall>& call) { return call.expired(); });
+    return calls_.size() < GrpcConnector::kCallsPerConnectionMax;
+  }
+  bool is_idle() const { return calls_.empty(); }
+  // Pre: HasRoom().
+  grpc::GenericStub* Take(const std::shared_ptr<LiveCall>& call) {
+    calls_.push_back(call);
+    return &stub_;
+  }
+  void CancelAll() {
+    for (const std::weak_ptr<LiveCall>& call : calls_) {
+      if (const std::shared_ptr<LiveCall> live = call.lock()) live->Cancel();
+    }
+  }
+
+ private:
+  grpc::GenericStub stub_;
+  std::vector<std::weak_ptr<LiveCall>> calls_;
+};
+
+// The connections to one broker: the first that has room takes a call.
+class BrokerConnections {
+ public:
+  BrokerConnection& WithRoom(const std::string& address, const GrpcConnector::Options& options) {
+    BrokerConnection* found = nullptr;
+    for (const auto& connection : connections_) {
+      if (connection->HasRoom() && found == nullptr) found = connection.get();
+    }
+    // The first one stays, so that the next call need not connect again.
+    std::erase_if(connections_, [&](const auto& connection) {
+      return connection->is_idle() && connection.get() != found &&
+             connection != connections_.front();
+    });
+    if (found != nullptr) return *found;
+    return *connections_.emplace_back(std::make_unique<BrokerConnection>(address, options));
+  }
+  void CancelAll() {
+    for (const auto& connection : connections_) connection->CancelAll();
+  }
+
+ private:
+  std::vector<std::unique_ptr<BrokerConnection>> connections_;
+};
 
 }  // namespace
 
@@ -276,12 +340,7 @@ class GrpcConnector::Impl {
 
   ~Impl() {
     mailbox_->Close();
-    for (const std::weak_ptr<UnaryCall>& call : unary_calls_) {
-      if (const std::shared_ptr<UnaryCall> live = call.lock()) live->Cancel();
-    }
-    for (const std::weak_ptr<StreamCall>& call : stream_calls_) {
-      if (const std::shared_ptr<StreamCall> live = call.lock()) live->Cancel();
-    }
+    for (auto& [address, connections] : brokers_) connections.CancelAll();
     mailbox_->WaitForCalls();  // for a live call may still start operations
     queue_.Shutdown();
     poller_.join();
@@ -289,15 +348,13 @@ class GrpcConnector::Impl {
 
   void Call(const RpcRequest& request, RpcDone done) {
     auto call = std::make_shared<UnaryCall>(mailbox_, std::move(done));
-    Remember(call, &unary_calls_);
-    call->Start(StubFor(request.address), request, &queue_);
+    call->Start(StubFor(request.address, call), request, &queue_);
   }
 
   std::unique_ptr<RpcStream> OpenStream(const std::string& address, const std::string& method,
                                         RpcStreamHandler* handler) {
     auto call = std::make_shared<StreamCall>(mailbox_, handler);
-    Remember(call, &stream_calls_);
-    call->Start(StubFor(address), method, &queue_);
+    call->Start(StubFor(address, call), method, &queue_);
     return std::make_unique<GrpcStream>(std::move(call));
   }
 
@@ -308,28 +365,14 @@ class GrpcConnector::Impl {
     while (queue_.Next(&tag, &ok)) static_cast<Tag*>(tag)->OnEvent(ok);
   }
 
-  grpc::GenericStub* StubFor(const std::string& address) {
-    std::unique_ptr<grpc::GenericStub>& stub = stubs_[address];
-    if (stub == nullptr) {
-      stub = std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(
-          address, grpc::InsecureChannelCredentials(), ChannelOptions(options_)));
-    }
-    return stub.get();
-  }
-
-  template <typename T>
-  static void Remember(const std::shared_ptr<T>& call, std::vector<std::weak_ptr<T>>* calls) {
-    std::erase_if(*calls, [](const std::weak_ptr<T>& old) { return old.expired(); });
-    calls->push_back(call);
+  grpc::GenericStub* StubFor(const std::string& address, const std::shared_ptr<LiveCall>& call) {
+    return brokers_[address].WithRoom(address, options_).Take(call);
   }
 
   const Options options_;
   std::shared_ptr<Mailbox> mailbox_;
   grpc::CompletionQueue queue_;
-  std::map<std::string, std::unique_ptr<grpc::GenericStub>> stubs_;
-  // Under way, to be cancelled at the end.
-  std::vector<std::weak_ptr<UnaryCall>> unary_calls_;
-  std::vector<std::weak_ptr<StreamCall>> stream_calls_;
+  std::map<std::string, BrokerConnections> brokers_;
   std::thread poller_;
 };
 

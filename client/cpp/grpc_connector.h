@@ -1,4 +1,5 @@
-// The client's Connector over gRPC: completion queue, raw bytes, one channel per broker.
+// The client's Connector over gRPC: completion queue, raw bytes, a channel per broker, and more of
+// them where many calls and streams are under way.
 //
 // One thread polls the queue; it receives messages and gathers them into contiguous Bytes, and
 // posts what happened to the executor, many events with one wake-up. Everything else is the
@@ -31,6 +32,9 @@ class GrpcConnector final : public Connector {
     Duration keepalive_time = std::chrono::seconds(10);
     Duration keepalive_timeout = std::chrono::seconds(5);
   };
+
+  // No broker may be told to take fewer of a connection (--streams-per-connection-max).
+  static constexpr size_t kCallsPerConnectionMax = 100;
 
   GrpcConnector(Executor& executor, const Options& options);
   ~GrpcConnector() override;

@@ -184,6 +184,8 @@ class Http2:
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.has_settings = True
             self.initial_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self.initial_window)
+            self.encoder.header_table_size = min(
+                frame.settings.get(SettingsFrame.HEADER_TABLE_SIZE, 4096), self.encoder.header_table_size)
             self.send_frame(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, WindowUpdateFrame):
             self.windows[frame.stream_id] = self.windows.get(frame.stream_id, 0) + frame.window_increment

@@ -201,7 +201,7 @@ def test_one_consumer_of_many_streams_that_never_reads(target):
     store(target, 60)
     with Peak(target) as peak, Neighbour(target) as neighbour:
         with Http2(target.address, settings={4: 0}) as one:
-            for i in range(2000):
+            for i in range(900):
                 fetch_all(one, i % 4)
             neighbour.assert_served(200)
             target.good_request()
@@ -268,16 +268,17 @@ def test_ten_thousand_idle_streams_and_one_too_many(api, binary, request):
     with single_broker(api, binary, request, *FLAGS, "--streams-max", "10000") as target:
         with Peak(target) as peak, Neighbour(target) as neighbour, connections(target, 2) as held:
             for one in held:
-                for _ in range(4_990):
+                for _ in range(907):
                     fetch_latest = field(2, field(2, b"events") + b"\x2a\x02\x18\x01")
                     one.data(one.call(FETCH), message(INIT + fetch_latest + b"\x20\x40"))
                 one.connection_outcome()
             target.good_request()
             refused = []
+            more = itertools.cycle(held)
 
             def is_full():
-                stream = held[0].call(PRODUCE)
-                held[0].data(stream, message(INIT))
+                one = next(more)
+                one.data(one.call(PRODUCE), message(INIT))
                 with target.channel() as channel:
                     try:
                         api.MetadataServiceStub(channel).GetServerInfo(api.GetServerInfoRequest(), timeout=SECONDS_MAX)

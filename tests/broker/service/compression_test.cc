@@ -258,6 +258,7 @@ TEST_F(CompressionTest, GetServerInfo_NamesThemAll) {
   EXPECT_EQ(info->compressions_size(), 5);
   EXPECT_EQ(info->batch_bytes_max(), 1u << 20);
   EXPECT_EQ(info->message_bytes_max(), 4u << 20);
+  EXPECT_EQ(info->streams_per_connection_max(), 1000u);
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ constexpr char kCall[] = "/millrace.v1.MetadataService/GetServerInfo";
 constexpr char kFailingCall[] = "/millrace.v1.MetadataService/DescribeTopics";
 constexpr char kSilentCall[] = "/millrace.v1.MetadataService/DescribeCluster";
 constexpr char kStream[] = "/millrace.v1.ProducerService/Produce";
+// The fewest that a broker may be told to take of one connection.
+constexpr uint64_t kStreamsMax = 100;
 
 // Echoes every message; ends the stream with an error when it reads "end".
 class EchoHandler final : public broker::StreamHandler {
@@ -74,7 +76,9 @@ class GrpcConnectorTest : public ::testing::Test {
     });
     shard_.RunAndWait([this] {
       edge_ = std::make_unique<broker::edge::GrpcEdge>(
-          broker::edge::GrpcEdge::Options{.listen = {"127.0.0.1", 0}, .message_bytes_max = 8 << 20},
+          broker::edge::GrpcEdge::Options{.listen = {"127.0.0.1", 0},
+                                          .message_bytes_max = 8 << 20,
+                                          .streams_per_connection_max = kStreamsMax},
           shard_.executor(), clock_,
           broker::edge::GrpcEdge::Broker{.registry = registry_, .memory = memory_});
       const Result<Endpoint> bound = edge_->Start();
@@ -186,6 +190,43 @@ TEST_F(GrpcConnectorTest, Stream_EchoesManyMessages_OfManyPieces_InOrder) {
   });
   EXPECT_EQ(events.messages, sent);
   events.on_event = {};
+}
+
+TEST_F(GrpcConnectorTest, MoreStreamsThanAConnectionMayHave_AreAllServed) {
+  constexpr size_t kCount = 2 * kStreamsMax + 50;
+  std::vector<Events> events(kCount);
+  std::vector<std::unique_ptr<RpcStream>> streams;
+  size_t echoed = 0;
+  Run([&] {
+    for (Events& each : events) {
+      each.on_event = [&] {
+        if (++echoed == kCount) Done();
+      };
+      streams.push_back(connector_->OpenStream(address_, kStream, &each));
+      streams.back()->Write({Bytes::CopyOf("hello")});
+    }
+  });
+  EXPECT_EQ(echoed, kCount);
+}
+
+TEST_F(GrpcConnectorTest, TwoConnectors_DoNotShareAConnectionsStreams) {
+  constexpr size_t kEach = kStreamsMax - 10;
+  GrpcConnector other(loop_, GrpcConnector::Options());
+  std::vector<Events> events(2 * kEach);
+  std::vector<std::unique_ptr<RpcStream>> streams;
+  size_t echoed = 0;
+  Run([&] {
+    for (size_t i = 0; i < events.size(); ++i) {
+      events[i].on_event = [&] {
+        if (++echoed == events.size()) Done();
+      };
+      GrpcConnector& connector = i < kEach ? other : *connector_;
+      streams.push_back(connector.OpenStream(address_, kStream, &events[i]));
+      streams.back()->Write({Bytes::CopyOf("hello")});
+    }
+  });
+  EXPECT_EQ(echoed, events.size());
+  streams.clear();
 }
 
 TEST_F(GrpcConnectorTest, Stream_TellsWhyItEnded) {
