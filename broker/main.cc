@@ -188,6 +188,7 @@ Status Server::Start() {
             .connections_max = connections_max,
             .connections_per_address_max = PerAddressMax(config_, connections_max),
             .streams_max = config_.streams_max,
+            .has_reflection = config_.has_reflection,
             .memory_bytes_max = config_.edge_memory_bytes_max,
             .keepalive_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
                 config_.client_keepalive_interval)},

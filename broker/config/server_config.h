@@ -48,6 +48,7 @@ struct ServerConfig {
   uint64_t connections_max = 0;
   uint64_t connections_per_address_max = 0;  // 0: a quarter of those there may be
   uint64_t streams_max = 0;
+  bool has_reflection = false;
   uint64_t edge_memory_bytes_max = 0;
   uint64_t client_memory_bytes_max = 0;
   Duration client_keepalive_interval{};

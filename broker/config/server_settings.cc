@@ -31,6 +31,15 @@ Status ReadSwitch(const ServerSetting&, std::string_view text, ServerConfig* con
   return Status::Ok();
 }
 
+template <bool ServerConfig::* field>
+Status ReadOnOff(const ServerSetting&, std::string_view text, ServerConfig* config) {
+  if (text != "on" && text != "off") {
+    return InvalidArgument("\"" + std::string(text) + "\" is neither on nor off");
+  }
+  config->*field = text == "on";
+  return Status::Ok();
+}
+
 template <uint64_t ServerConfig::* field>
 Status ReadNumber(const ServerSetting& setting, std::string_view text, ServerConfig* config) {
   const Result<uint64_t> number = ParseNumber(setting.kind, text, setting.range);
@@ -151,6 +160,9 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::streams_max>,
        "Calls and streams that all clients together may have open; further ones are refused with "
        "RESOURCE_EXHAUSTED. An idle one takes 16 KiB of memory."},
+      {"reflection", Kind::kText, "on|off", "on", kAny, ReadOnOff<&ServerConfig::has_reflection>,
+       "Whether tools such as grpcurl may ask for the services and their messages "
+       "(grpc.reflection, v1 and v1alpha)."},
       {"edge_memory_bytes_max", Kind::kBytes, "SIZE", "256MiB", Between(16 * kMiB, 64 * kGiB),
        ReadNumber<&ServerConfig::edge_memory_bytes_max>,
        "Memory for the buffers of client connections, unfinished messages among them; past it, "

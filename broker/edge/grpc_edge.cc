@@ -7,7 +7,6 @@
 #include <glog/logging.h>
 #include <grpc/grpc.h>
 #include <grpc/support/log.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -16,11 +15,9 @@
 #include "broker/edge/connection_acceptor.h"
 #include "broker/edge/listen_sockets.h"
 #include "broker/edge/raw_service.h"
+#include "broker/edge/reflected_files.h"
+#include "broker/edge/reflection.h"
 #include "broker/edge/rpc_table.h"
-#include "millrace/v1/admin_service.pb.h"
-#include "millrace/v1/consumer_service.pb.h"
-#include "millrace/v1/metadata_service.pb.h"
-#include "millrace/v1/producer_service.pb.h"
 
 namespace millrace::broker::edge {
 namespace {
@@ -43,18 +40,6 @@ void LogFromGrpc(gpr_log_func_args* args) {
 
 int ToInt(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
 
-// The services of the public API, in the order in which reflection lists them.
-std::vector<std::unique_ptr<RawService>> PublicServices() {
-  std::vector<std::unique_ptr<RawService>> services;
-  for (const auto* descriptor :
-       {v1::GetServerInfoRequest::descriptor(), v1::InitProducerRequest::descriptor(),
-        v1::FetchRequest::descriptor(), v1::CreateTopicRequest::descriptor()}) {
-    CHECK_EQ(descriptor->file()->service_count(), 1) << descriptor->file()->name();
-    services.push_back(std::make_unique<RawService>(*descriptor->file()->service(0)));
-  }
-  return services;
-}
-
 void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
   grpc::ResourceQuota quota("millrace-edge");
   quota.Resize(options.memory_bytes_max);
@@ -63,9 +48,6 @@ void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
   // Batches are compressed, messages are not; inflating what a client sends is an attack surface.
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
-  // Reflection alone runs on gRPC's own threads.
-  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
 
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               static_cast<int>(options.streams_per_connection_max));
@@ -126,12 +108,17 @@ Result<Endpoint> GrpcEdge::Server::Start() {
   CHECK(is_grpc_held);
   gpr_set_log_function(LogFromGrpc);
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
   grpc::ServerBuilder builder;
   Configure(options_, &builder);
-  services_ = PublicServices();
-  for (const auto& service : services_) builder.RegisterService(service.get());
+  const auto files = std::make_shared<const ReflectedFiles>(options_.has_reflection);
+  for (const auto* service : files->own_services()) {
+    services_.push_back(std::make_unique<RawService>(*service));
+    builder.RegisterService(services_.back().get());
+  }
+  if (options_.has_reflection) {
+    ServeReflection(std::make_shared<const Reflection>(files), &broker_.registry);
+  }
   using FromOutside = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   connections_ = builder.experimental().AddExternalConnectionAcceptor(
       FromOutside::FROM_FD, grpc::InsecureServerCredentials());

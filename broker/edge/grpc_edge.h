@@ -41,6 +41,8 @@ class GrpcEdge {
     uint64_t connections_per_address_max = 250;
     // Of all connections together; further ones are refused. An idle one takes 16 KiB.
     uint64_t streams_max = 20'000;
+    // Whether tools may ask what is served (grpc.reflection, v1 and v1alpha).
+    bool has_reflection = true;
     // gRPC's own buffers, of all connections together.
     uint64_t memory_bytes_max = 256 << 20;
     // A stream's handler that wrote more than `high` hears OnWritable below `low`.

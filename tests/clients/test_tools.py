@@ -142,14 +142,19 @@ def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program,
 def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
     services = grpcurl(server.address, "list")
     assert services.returncode == 0, services.stderr
-    assert "millrace.v1.ProducerService" in services.stdout.split()
+    assert services.stdout.split() == [
+        "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
+        "millrace.v1.AdminService", "millrace.v1.ConsumerService", "millrace.v1.MetadataService",
+        "millrace.v1.ProducerService"]
+    for service in services.stdout.split():
+        described = grpcurl(server.address, "describe", service)
+        assert f"{service} is a service" in described.stdout, described.stderr
     described = grpcurl(server.address, "describe", "millrace.v1.ConsumerService")
     assert "rpc Fetch ( stream .millrace.v1.FetchRequest )" in described.stdout, described.stderr
 
 
 def test_grpcurl_checks_health(grpcurl, server):
-    health = grpcurl("-import-path", HERE, "-proto", "health.proto", server.address,
-                     "grpc.health.v1.Health/Check")
+    health = grpcurl(server.address, "grpc.health.v1.Health/Check")
     assert json.loads(health.stdout) == {"status": "SERVING"}, health.stderr
 
 
@@ -186,3 +191,5 @@ def test_grpcurl_shows_an_errors_details(grpcurl, server):
     assert refused.returncode != 0
     assert "NotFound" in refused.stderr
     assert "type.googleapis.com/google.rpc.ErrorInfo" in refused.stderr
+    assert '"reason": "UNKNOWN_TOPIC"' in refused.stderr, "the details are shown, not their bytes"
+    assert "not recognized" not in refused.stderr

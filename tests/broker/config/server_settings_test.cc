@@ -48,6 +48,20 @@ TEST(ServerSettingsTest, NothingGiven_IsASingleBrokerOnLoopback) {
   EXPECT_EQ(config.message_bytes_max, 4u << 20);
 }
 
+TEST(ServerSettingsTest, Reflection_IsOnOrOff) {
+  EXPECT_TRUE(Load({}).has_reflection);
+  EXPECT_FALSE(Load(Parse({"--reflection", "off"})).has_reflection);
+  EXPECT_THAT(ErrorOf({{"reflection", "no"}}),
+              AllOf(HasSubstr("--reflection"), HasSubstr("\"no\"")));
+}
+
+TEST(ServerSettingsTest, StreamsPerConnection_AreNeverFewerThanAClientTakesForGranted) {
+  EXPECT_EQ(Load({}).streams_per_connection_max, 1'000u);
+  EXPECT_EQ(Load({{"streams_per_connection_max", "100"}}).streams_per_connection_max, 100u);
+  EXPECT_THAT(ErrorOf({{"streams_per_connection_max", "99"}}),
+              HasSubstr("--streams-per-connection-max"));
+}
+
 TEST(ServerSettingsTest, Flags_DescribeAMemberOfACluster) {
   const ServerConfig config =
       Load(Parse({"--broker-id", "2", "--cluster", "demo", "--data-dir", "/d", "--listen",

@@ -1,4 +1,9 @@
 #include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -17,8 +22,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kHealthMethod[] = "/grpc.health.v1.Health/Check";
-constexpr char kReflectionMethod[] =
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+constexpr char kReflectionMethod[] = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 // HealthCheckResponse { ServingStatus status = 1; }
 constexpr char kIsServing[] = "\x08\x01";
 constexpr char kIsNotServing[] = "\x08\x02";
@@ -54,8 +58,30 @@ class TcpClient {
     }
     return false;
   }
+  // What the server's first frame says, by identifier. Pre: it has been sent what makes it speak.
+  std::map<uint16_t, uint32_t> ReadSettings() {
+    const std::string header = ReadExactly(9);
+    const size_t size = static_cast<uint8_t>(header[1]) << 8 | static_cast<uint8_t>(header[2]);
+    CHECK_EQ(header[3], 4) << "the first frame is SETTINGS";
+    const std::string body = ReadExactly(size);
+    std::map<uint16_t, uint32_t> settings;
+    for (size_t at = 0; at < size; at += 6) {
+      uint16_t identifier;
+      uint32_t value;
+      std::memcpy(&identifier, &body[at], sizeof(identifier));
+      std::memcpy(&value, &body[at + 2], sizeof(value));
+      settings[ntohs(identifier)] = ntohl(value);
+    }
+    return settings;
+  }
 
  private:
+  std::string ReadExactly(size_t size) {
+    std::string bytes(size, '\0');
+    CHECK_EQ(recv(fd_, bytes.data(), size, MSG_WAITALL), static_cast<ssize_t>(size));
+    return bytes;
+  }
+
   int fd_;
 };
 
@@ -160,19 +186,83 @@ TEST_F(ServerTest, Health_FollowsSetServing_ForTheServerAndEachService) {
             grpc::StatusCode::NOT_FOUND);
 }
 
-TEST_F(ServerTest, Reflection_ListsTheServices) {
+TEST_F(ServerTest, Settings_TellStreams_HeadersAndNoHeaderTable) {
+  Start();
+  TcpClient client(harness_.endpoint());
+  client.Send(kPreface + kSettings);
+  const std::map<uint16_t, uint32_t> told = client.ReadSettings();
+  EXPECT_EQ(told.at(1), 0u) << "SETTINGS_HEADER_TABLE_SIZE";
+  EXPECT_EQ(told.at(3), 1'000u) << "SETTINGS_MAX_CONCURRENT_STREAMS";
+  EXPECT_EQ(told.at(6), 8u << 10) << "SETTINGS_MAX_HEADER_LIST_SIZE";
+}
+
+class ServerReflectionTest : public ServerTest {
+ protected:
+  // The answer to one request; nothing if the stream ends instead.
+  std::optional<std::string> Ask(const std::string& service, const std::string& request) {
+    const std::string method = "/" + service + "/ServerReflectionInfo";
+    ClientStream stream(harness_.Connect(), method.c_str());
+    stream.Write(request);
+    std::optional<std::string> answer = stream.Read();
+    stream.HalfClose();
+    ended_ = stream.Finish();
+    return answer;
+  }
+  grpc::Status ended_;
+};
+
+TEST_F(ServerReflectionTest, BothVersions_ListAllThatIsServed) {
+  Start();
+  for (const std::string version : {"v1", "v1alpha"}) {
+    const auto answer =
+        Ask("grpc.reflection." + version + ".ServerReflection", std::string("\x3a\x00", 2));
+    ASSERT_TRUE(answer.has_value()) << version;
+    EXPECT_TRUE(ended_.ok()) << ended_.error_message();
+    for (const char* service :
+         {"millrace.v1.MetadataService", "millrace.v1.ProducerService",
+          "millrace.v1.ConsumerService", "millrace.v1.AdminService", "grpc.health.v1.Health",
+          "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
+      EXPECT_THAT(*answer, HasSubstr(service));
+    }
+  }
+}
+
+TEST_F(ServerReflectionTest, ManyRequestsOnOneStream_AreAnsweredInOrder) {
   Start();
   ClientStream stream(harness_.Connect(), kReflectionMethod);
-  ASSERT_TRUE(stream.Write(std::string("\x3a\x00", 2)));  // list_services = 7
-  const std::optional<std::string> answer = stream.Read();
-  ASSERT_TRUE(answer.has_value());
-  EXPECT_THAT(
-      *answer,
-      AllOf(HasSubstr("millrace.v1.MetadataService"), HasSubstr("millrace.v1.ProducerService"),
-            HasSubstr("millrace.v1.ConsumerService"), HasSubstr("millrace.v1.AdminService"),
-            HasSubstr("grpc.health.v1.Health")));
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(stream.Write("\x22\x11google.rpc.Status"));
+    ASSERT_TRUE(stream.Write("\x22\x06nobody"));
+  }
   stream.HalfClose();
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_THAT(stream.Read().value_or(""), HasSubstr("google/rpc/status.proto"));
+    EXPECT_THAT(stream.Read().value_or(""), HasSubstr("nobody is not known here"));
+  }
+  EXPECT_EQ(stream.Read(), std::nullopt);
   EXPECT_TRUE(stream.Finish().ok());
+}
+
+TEST_F(ServerReflectionTest, ItsStreams_AreCounted) {
+  harness_.options().streams_max = 5;
+  Start();
+  const auto channel = harness_.Connect();
+  std::vector<std::unique_ptr<ClientStream>> streams;
+  for (int i = 0; i < 5; ++i) {
+    streams.push_back(std::make_unique<ClientStream>(channel, kReflectionMethod));
+    ASSERT_TRUE(streams.back()->Write(std::string("\x3a\x00", 2)));
+    ASSERT_TRUE(streams.back()->Read().has_value());
+  }
+  EXPECT_EQ(Ask("grpc.reflection.v1.ServerReflection", std::string("\x3a\x00", 2)), std::nullopt);
+  EXPECT_EQ(ended_.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ServerReflectionTest, SwitchedOff_ItIsNotThere) {
+  harness_.options().has_reflection = false;
+  Start();
+  EXPECT_EQ(Ask("grpc.reflection.v1.ServerReflection", std::string("\x3a\x00", 2)), std::nullopt);
+  EXPECT_EQ(ended_.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_TRUE(Serves());
 }
 
 TEST_F(ServerTest, Garbage_ClosesItsConnection_AndNoOther) {
