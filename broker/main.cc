@@ -13,6 +13,7 @@
 
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
+#include <google/protobuf/stubs/logging.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -255,6 +256,14 @@ Status TakeMutantFromEnvironment() {
   return Status::Ok();
 }
 
+// Of text in others' messages that is no UTF-8, say. Whoever sends it is answered; the log must not
+// grow by it.
+void LogFromProtobuf(google::protobuf::LogLevel level, const char*, int,
+                     const std::string& message) {
+  if (level < google::protobuf::LOGLEVEL_ERROR) return;
+  LOG_EVERY_T(WARNING, 60) << "protobuf: " << message;
+}
+
 Status RunServer(const broker::config::Texts& flags) {
   RETURN_IF_ERROR(TakeMutantFromEnvironment());
   ASSIGN_OR_RETURN(const ServerConfig config,
@@ -268,6 +277,7 @@ Status RunServer(const broker::config::Texts& flags) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
   LOG(INFO) << "starting version=" << MILLRACE_VERSION << " broker=" << config.broker_id
             << " cluster=" << config.cluster_name << " data_dir=" << config.data_dir;
   return Server(config).Run(signals);

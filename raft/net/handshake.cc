@@ -3,12 +3,18 @@
 #include <string>
 #include <utility>
 
+#include "raft/net/complaints.h"
+
 namespace millrace::raft::net {
 namespace {
 
-// "broker 2 of cluster "a"": both sides of every refusal.
+// The key of a Status's metadata that Telling adds.
+constexpr std::string_view kTold = "told";
+constexpr std::string_view kToldNothing = "refused; the log of the refusing broker says why";
+
+// "broker 2 of cluster "a"": both sides of every refusal. A stranger may have sent any name.
 std::string Describe(uint32_t broker, const std::string& cluster) {
-  return "broker " + std::to_string(broker) + " of cluster \"" + cluster + '"';
+  return "broker " + std::to_string(broker) + " of cluster \"" + Printable(cluster) + '"';
 }
 
 uint64_t ClusterUuid(const PeerTransportOptions& options) {
@@ -62,32 +68,53 @@ Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello)
   const std::string pair = Describe(self.value(), options.cluster_name) + " and " +
                            Describe(hello.broker_id(), hello.cluster_name());
   if (hello.format_version() != options.format_version) {
-    return FailedPrecondition(
-        pair + " speak different peer formats: " + std::to_string(options.format_version) +
-        " and " + std::to_string(hello.format_version()));
+    return Telling(FailedPrecondition(pair + " speak different peer formats: " +
+                                      std::to_string(options.format_version) + " and " +
+                                      std::to_string(hello.format_version())),
+                   "the formats of the two brokers differ");
   }
   if (hello.cluster_name() != options.cluster_name) {
-    return FailedPrecondition(pair + " belong to different clusters", Reason::kClusterMismatch);
+    return Telling(
+        FailedPrecondition(pair + " belong to different clusters", Reason::kClusterMismatch),
+        "the names of the two clusters differ");
   }
   const uint64_t uuid = ClusterUuid(options);
   if (uuid != 0 && hello.cluster_uuid() != 0 && uuid != hello.cluster_uuid()) {
-    return FailedPrecondition(pair + " belong to different clusters: their UUIDs are " +
-                                  std::to_string(uuid) + " and " +
-                                  std::to_string(hello.cluster_uuid()),
-                              Reason::kClusterMismatch);
+    return Telling(FailedPrecondition(pair + " belong to different clusters: their UUIDs are " +
+                                          std::to_string(uuid) + " and " +
+                                          std::to_string(hello.cluster_uuid()),
+                                      Reason::kClusterMismatch),
+                   "the two clusters have one name and different UUIDs");
   }
   if (hello.receiver_broker_id() != self.value()) {
-    return FailedPrecondition(pair + ": the latter means to reach broker " +
-                              std::to_string(hello.receiver_broker_id()) +
-                              "; two brokers share an id, or an address is wrong");
+    return Telling(FailedPrecondition(pair + ": the latter means to reach broker " +
+                                      std::to_string(hello.receiver_broker_id()) +
+                                      "; two brokers share an id, or an address is wrong"),
+                   "another broker than the one meant is reached here");
   }
   if (BrokerId(hello.broker_id()) == self) {
-    return FailedPrecondition(pair + " have the same id");
+    return Telling(FailedPrecondition(pair + " have the same id"), "the two brokers have one id");
   }
   if (!options.peers.contains(BrokerId(hello.broker_id()))) {
-    return FailedPrecondition(pair + ": the latter is not among the brokers that the former knows");
+    return Telling(
+        FailedPrecondition(pair + ": the latter is not among the brokers that the former knows"),
+        "the broker's id is not among those known here");
   }
   return FromWire(hello.lane()).status();
+}
+
+Status Telling(Status refusal, std::string_view told) {
+  return std::move(refusal).AddMetadata(std::string(kTold), std::string(told));
+}
+
+wire::Refusal MakeRefusal(const Status& why) {
+  wire::Refusal refusal;
+  refusal.set_code(static_cast<int>(why.code()));
+  refusal.set_message(std::string(kToldNothing));
+  for (const auto& [key, told] : why.metadata()) {
+    if (key == kTold) refusal.set_message(told);
+  }
+  return refusal;
 }
 
 }  // namespace millrace::raft::net

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "millrace/internal/v1/peer.pb.h"
 #include "proto/base/ids.h"
@@ -31,5 +32,11 @@ PeerIdentity IdentityOf(const wire::Hello& hello);
 // uninitialised side agrees with any), a configured peer, and meant for this broker. Else
 // FAILED_PRECONDITION or CLUSTER_MISMATCH naming both sides and what differs.
 Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello);
+
+// Marks a refusal with what the other side is told of it. Whoever reaches the port is told, so it
+// says which rule was broken, and names nothing of this broker or its cluster.
+Status Telling(Status refusal, std::string_view told);
+// The refusal on the wire. What is not marked is told as no more than a refusal.
+wire::Refusal MakeRefusal(const Status& why);
 
 }  // namespace millrace::raft::net

@@ -17,6 +17,11 @@ LaneConnection::LaneConnection(std::unique_ptr<Connection> connection, LaneOwner
   connection_->SetHandler(this);
 }
 
+std::string LaneConnection::peer_host() const {
+  const std::string address = peer_address();
+  return address.substr(0, address.rfind(':'));
+}
+
 void LaneConnection::Trust() {
   reader_.set_frame_size_max(kPeerFrameSizeMax);
   is_held_ = true;
@@ -66,7 +71,7 @@ void LaneConnection::ReadFrames(std::string_view bytes) {
     if (!frame.ok()) {
       ++stats_->frames_rejected;
       Close();
-      owner_->OnLaneClosed(*this, frame.status().With("from " + peer_address()));
+      owner_->OnLaneClosed(*this, frame.status());
       return;
     }
     if (!frame->has_value()) return;

@@ -48,6 +48,8 @@ class LaneConnection final : public ConnectionHandler {
   bool is_open() const { return is_open_; }
   size_t pending_bytes() const { return connection_->pending_bytes(); }
   std::string peer_address() const { return connection_->peer_address(); }
+  // The address without its port.
+  std::string peer_host() const;
   MonotonicTime last_heard() const { return last_heard_; }
 
   void OnData(std::string_view bytes) override;

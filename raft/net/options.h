@@ -38,8 +38,11 @@ struct PeerTransportOptions {
   Duration keepalive_timeout = std::chrono::milliseconds(600);
   // Queued on one lane beyond which messages are dropped.
   size_t pending_bytes_max = size_t{64} << 20;
-  // Strangers that have not shown who they are. Four peers with three lanes each have room for a
-  // second attempt, and no flood of them takes the file descriptors that segments need.
+  // Of a peer that was refused, or refuses: what is wrong stays so until somebody mends it.
+  Duration refused_backoff_max = std::chrono::seconds(10);
+  // Strangers that have not shown who they are; past it one makes room for the next, of the address
+  // that has most of them (PeerTransport). Four peers with three lanes each have room for a second
+  // attempt, and no flood of them takes the file descriptors that segments need.
   size_t incoming_max = 32;
   // Sent in handshakes; other than kPeerFormatVersion in tests alone.
   uint32_t format_version = kPeerFormatVersion;
@@ -57,6 +60,10 @@ struct PeerTransportStats {
   uint64_t frames_rejected = 0;
   uint64_t handshakes_refused = 0;
   uint64_t handshakes_timed_out = 0;
+  // Closed before their time was over, to make room for another one.
+  uint64_t strangers_dropped = 0;
+  // Lines in the log about what strangers and peers did wrong.
+  uint64_t complaint_lines = 0;
 };
 
 }  // namespace millrace::raft::net

@@ -94,7 +94,7 @@ void PeerSession::OnFrame(LaneConnection& connection, const PeerFrame& frame) {
   if (handled.ok()) return;
   if (handled.code() == Code::kDataLoss) ++context_->stats.frames_rejected;
   const bool was_refused = handled.code() == Code::kFailedPrecondition;
-  if (was_refused) context_->ReportRefusal(handled);
+  if (was_refused) context_->ReportRefusal(Name() + " refused", handled);
   Fail(handled, was_refused);
 }
 
@@ -104,17 +104,13 @@ Status PeerSession::HandleHandshake(Lane lane, const PeerFrame& frame) {
     RETURN_IF_ERROR(ParseHeader(frame, &refusal));
     const bool is_lasting = refusal.code() == static_cast<int>(Code::kFailedPrecondition);
     const Code code = is_lasting ? Code::kFailedPrecondition : Code::kUnavailable;
-    return Status(code, "refused by " + endpoint_.ToString() + ": " + refusal.message(),
-                  is_lasting ? Reason::kClusterMismatch : Reason::kNone);
+    return Status(code, RefusedBy(refusal), is_lasting ? Reason::kClusterMismatch : Reason::kNone);
   }
   if (frame.kind != FrameKind::kHello) return DataLoss("peer did not begin with a Hello");
   wire::Hello hello;
   RETURN_IF_ERROR(ParseHeader(frame, &hello));
   if (const Status verdict = CheckHello(context_->options, hello); !verdict.ok()) {
-    wire::Refusal refusal;
-    refusal.set_code(static_cast<int>(verdict.code()));
-    refusal.set_message(std::string(verdict.message()));
-    lane_state(lane).connection->SendFrame(FrameKind::kRefusal, refusal);
+    lane_state(lane).connection->SendFrame(FrameKind::kRefusal, MakeRefusal(verdict));
     return verdict;
   }
   if (hello.broker_id() != peer_.value()) {
@@ -126,6 +122,13 @@ Status PeerSession::HandleHandshake(Lane lane, const PeerFrame& frame) {
     return DataLoss("peer's Hello is not an answer to ours");
   }
   return Admit(IdentityOf(hello), lane);
+}
+
+// The other side says what is wrong and no names: those that are known here are added.
+std::string PeerSession::RefusedBy(const wire::Refusal& refusal) const {
+  return "broker " + std::to_string(context_->options.self.voter.broker.value()) +
+         " of cluster \"" + context_->options.cluster_name + "\" is refused by " + Name() + " at " +
+         endpoint_.ToString() + ": " + Printable(refusal.message());
 }
 
 Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
@@ -149,8 +152,7 @@ Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
     case FrameKind::kRefusal: {
       wire::Refusal refusal;
       RETURN_IF_ERROR(ParseHeader(frame, &refusal));
-      return FailedPrecondition("refused by broker " + std::to_string(peer_.value()) + ": " +
-                                refusal.message());
+      return FailedPrecondition(RefusedBy(refusal));
     }
     case FrameKind::kHello:
       break;

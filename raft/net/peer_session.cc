@@ -14,18 +14,17 @@ constexpr Duration kStableAfter = std::chrono::seconds(1);
 
 }  // namespace
 
-void SessionContext::ReportRefusal(const Status& why) {
+void SessionContext::ReportRefusal(std::string_view source, const Status& why) {
   ++stats.handshakes_refused;
-  if (last_refusal == why.message()) return;
-  last_refusal = why.message();
-  handler->OnPeerRefused(why);
+  if (complaints.Note(source, why.message())) handler->OnPeerRefused(why);
 }
 
 PeerSession::PeerSession(SessionContext& context, BrokerId peer, Endpoint endpoint)
     : context_(&context),
       peer_(peer),
       endpoint_(std::move(endpoint)),
-      backoff_(context.options.backoff_min) {}
+      backoff_(context.options.backoff_min),
+      refused_backoff_(context.options.backoff_max) {}
 
 PeerSession::~PeerSession() {
   context_->executor.Cancel(attempt_timer_);
@@ -56,6 +55,7 @@ void PeerSession::OnConnected(uint64_t session, Lane lane,
   if (!made.ok()) return Fail(made.status());
   auto connection = std::make_unique<LaneConnection>(std::move(made).value(), *this,
                                                      context_->clock, context_->stats);
+  context_->peer_hosts[peer_] = connection->peer_host();
   connection->SendFrame(FrameKind::kHello, MakeHello(context_->options, peer_, lane, session_));
   lane_state(lane).connection = std::move(connection);
 }
@@ -74,17 +74,20 @@ void PeerSession::BeginJoining(uint64_t session) {
 Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection) {
   const PeerIdentity caller = IdentityOf(hello);
   if (is_dialer()) {
-    return FailedPrecondition("broker " + std::to_string(peer_.value()) + " does not dial broker " +
-                              std::to_string(context_->options.self.voter.broker.value()) +
-                              ": the lower id dials");
+    return Telling(FailedPrecondition(Name() + " does not dial broker " +
+                                      std::to_string(context_->options.self.voter.broker.value()) +
+                                      ": the lower id dials"),
+                   "of two brokers the one with the lower id dials");
   }
   if (identity_ && state_ != State::kIdle) {
     const bool is_other = identity_->voter != caller.voter;
     if (is_other && state_ == State::kUp) {
-      return FailedPrecondition(
-          "broker id " + std::to_string(peer_.value()) + " is in use by incarnation " +
-          std::to_string(identity_->voter.incarnation.value()) + ", refusing incarnation " +
-          std::to_string(caller.voter.incarnation.value()));
+      return Telling(FailedPrecondition("broker id " + std::to_string(peer_.value()) +
+                                        " is in use by incarnation " +
+                                        std::to_string(identity_->voter.incarnation.value()) +
+                                        ", refusing incarnation " +
+                                        std::to_string(caller.voter.incarnation.value())),
+                     "the broker's id is in use");
     }
     const auto mine = std::pair(identity_->boot_epoch, session_);
     const auto theirs = std::pair(caller.boot_epoch, hello.session());
@@ -122,7 +125,8 @@ void PeerSession::RiseIfComplete() {
   state_ = State::kUp;
   up_since_ = last_ping_ = context_->clock.Now();
   last_failure_.clear();
-  context_->last_refusal.clear();
+  refused_backoff_ = context_->options.backoff_max;
+  context_->peer_hosts[peer_] = lane_state(Lane::kControl).connection->peer_host();
   context_->executor.Cancel(attempt_timer_);
   LOG(INFO) << "peer connected broker=" << identity_->voter.broker
             << " incarnation=" << identity_->voter.incarnation
@@ -152,18 +156,23 @@ void PeerSession::Fail(const Status& why, bool was_refused) {
   }
   if (was_up) {
     LOG(WARNING) << "peer disconnected broker=" << peer_ << " why=" << why;
-  } else if (why.message() != last_failure_) {
+  } else if (!was_refused && why.message() != last_failure_) {
     last_failure_ = why.message();
-    LOG(INFO) << "peer not reached yet broker=" << peer_ << " why=" << why;
+    // Whoever poses as the peer may fail in as many ways as it likes.
+    if (context_->complaints.Note(Name(), why.message()))
+      LOG(INFO) << "peer not reached yet broker=" << peer_ << " why=" << why;
   }
   if (is_dialer()) PlanDial(was_refused);
   if (was_up) context_->handler->OnPeerDisconnected(peer_, why);
 }
 
 void PeerSession::PlanDial(bool was_refused) {
-  const Duration backoff_max = context_->options.backoff_max;
-  const Duration wait = was_refused ? backoff_max : backoff_;
-  backoff_ = std::min(backoff_ * 2, backoff_max);
+  const PeerTransportOptions& options = context_->options;
+  const Duration wait = was_refused ? refused_backoff_ : backoff_;
+  backoff_ = std::min(backoff_ * 2, options.backoff_max);
+  if (was_refused) {
+    refused_backoff_ = std::min(refused_backoff_ * 2, options.refused_backoff_max);
+  }
   const auto most = static_cast<uint64_t>(wait.count());
   const Duration drawn(context_->random.Between(most / 2, most));
   attempt_timer_ = context_->executor.RunAfter(drawn, [this] { Dial(); });
@@ -185,6 +194,8 @@ void PeerSession::CheckKeepalive(bool is_late) {
   ping.set_nonce(++ping_nonce_);
   control.SendFrame(FrameKind::kPing, ping);
 }
+
+std::string PeerSession::Name() const { return "broker " + std::to_string(peer_.value()); }
 
 std::optional<Lane> PeerSession::LaneOf(const LaneConnection& connection) const {
   for (const Lane lane : kLanes) {

@@ -14,11 +14,14 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "raft/net/complaints.h"
 #include "raft/net/handshake.h"
 #include "raft/net/lane_connection.h"
 #include "raft/net/options.h"
@@ -38,13 +41,16 @@ struct SessionContext {
   Random random;
   PeerTransportStats stats;
   LaneGraveyard graveyard;
-  // The last refusal told to the handler: one that repeats itself is told once.
-  std::string last_refusal;
+  Complaints complaints;
+  // Where peers were last seen, by the addresses that their connections have: their strangers do
+  // not make room for others'.
+  std::map<BrokerId, std::string> peer_hosts;
   // Cleared by the transport's destructor: what was posted before finds its session gone. Shared by
   // the transport and those tasks.
   std::shared_ptr<bool> is_alive = std::make_shared<bool>(true);
 
-  void ReportRefusal(const Status& why);
+  // Tells the handler, unless `source` was refused within this minute.
+  void ReportRefusal(std::string_view source, const Status& why);
 };
 
 class PeerSession final : public LaneOwner {
@@ -79,6 +85,8 @@ class PeerSession final : public LaneOwner {
   bool is_dialer() const { return context_->options.self.voter.broker < peer_; }
   LaneState& lane_state(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
   std::optional<Lane> LaneOf(const LaneConnection& connection) const;
+  // Who this is about, for the log.
+  std::string Name() const;
 
   void Dial();
   void OnConnected(uint64_t session, Lane lane, Result<std::unique_ptr<Connection>> made);
@@ -86,12 +94,13 @@ class PeerSession final : public LaneOwner {
   // The peer's Hello on a lane was right: it stands, and with the last one the session is up.
   Status Admit(const PeerIdentity& identity, Lane lane);
   void RiseIfComplete();
-  // Closes all lanes and tells the handler if it was up; the dialer tries again, after the longest
-  // wait if it was refused.
+  // Closes all lanes and tells the handler if it was up; the dialer tries again, after waits that
+  // grow longer if it was refused.
   void Fail(const Status& why, bool was_refused = false);
   void PlanDial(bool was_refused);
 
   Status HandleHandshake(Lane lane, const PeerFrame& frame);
+  std::string RefusedBy(const wire::Refusal& refusal) const;
   Status HandleFrame(LaneConnection& lane, const PeerFrame& frame);
   Status HandleGroupMessages(const PeerFrame& frame);
   Status HandleGroupAppend(const PeerFrame& frame);
@@ -110,6 +119,7 @@ class PeerSession final : public LaneOwner {
   std::optional<PeerIdentity> identity_;  // of the lanes that stand
   TimerId attempt_timer_;  // while joining: the handshake's end; dialer idle: the next dial
   Duration backoff_;
+  Duration refused_backoff_;
   MonotonicTime up_since_{0};
   std::string last_failure_;
   uint64_t ping_nonce_ = 0;

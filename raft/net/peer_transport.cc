@@ -16,7 +16,8 @@ PeerTransport::PeerTransport(const PeerTransportOptions& options, const Environm
                .random = environment.random,
                .stats = {},
                .graveyard = LaneGraveyard(environment.executor),
-               .last_refusal = {},
+               .complaints = Complaints(environment.clock),
+               .peer_hosts = {},
                .is_alive = std::make_shared<bool>(true)} {
   CHECK(options.self.voter.broker != BrokerId()) << "a broker has a number";
   context_.options.peers.erase(options.self.voter.broker);
@@ -71,26 +72,71 @@ bool PeerTransport::IsConnected(BrokerId peer) const {
 }
 
 void PeerTransport::OnAccept(std::unique_ptr<Connection> connection) {
-  if (strangers_.size() >= context_.options.incoming_max) {
-    ++context_.stats.handshakes_refused;
-    LOG(WARNING) << "too many connections that do not introduce themselves, closing one from="
-                 << connection->peer_address();
-    return;
-  }
   const uint64_t id = next_stranger_++;
   LaneOwner& owner = *this;
   Stranger stranger;
   stranger.connection = std::make_unique<LaneConnection>(std::move(connection), owner,
                                                          context_.clock, context_.stats);
+  stranger.host = stranger.connection->peer_host();
+  if (!MakeRoomFor(stranger.host)) {
+    ++context_.stats.handshakes_refused;
+    Complain(stranger.host, "more connections than there is room for do not introduce themselves");
+    return context_.graveyard.Bury(std::move(stranger.connection));
+  }
   stranger.deadline = context_.executor.RunAfter(context_.options.handshake_timeout, [this, id] {
     auto late = strangers_.extract(id);
     CHECK(!late.empty());
     ++context_.stats.handshakes_timed_out;
-    LOG(WARNING) << "no handshake in time, closing connection from="
-                 << late.mapped().connection->peer_address();
+    Complain(late.mapped().host, "a connection did not introduce itself in time");
     context_.graveyard.Bury(std::move(late.mapped().connection));
   });
   strangers_.emplace(id, std::move(stranger));
+}
+
+bool PeerTransport::MakeRoomFor(const std::string& host) {
+  if (strangers_.size() < context_.options.incoming_max) return true;
+  auto leaves = LongestWaitingOfMost(false);
+  if (leaves == strangers_.end() && IsPeerHost(host)) leaves = LongestWaitingOfMost(true);
+  if (leaves == strangers_.end()) return false;
+  ++context_.stats.strangers_dropped;
+  Complain(leaves->second.host, "a connection did not introduce itself, and others want its room");
+  context_.executor.Cancel(leaves->second.deadline);
+  context_.graveyard.Bury(std::move(leaves->second.connection));
+  strangers_.erase(leaves);
+  return true;
+}
+
+PeerTransport::Strangers::iterator PeerTransport::LongestWaitingOfMost(bool of_peers) {
+  std::map<std::string_view, size_t> counts;
+  for (const auto& [id, stranger] : strangers_) ++counts[stranger.host];
+  auto found = strangers_.end();
+  for (auto at = strangers_.begin(); at != strangers_.end(); ++at) {
+    const std::string& host = at->second.host;
+    if (IsPeerHost(host) != of_peers) continue;
+    if (found == strangers_.end() || counts[host] > counts[found->second.host]) found = at;
+  }
+  return found;
+}
+
+bool PeerTransport::IsPeerHost(const std::string& host) const {
+  for (const auto& [peer, endpoint] : context_.options.peers) {
+    if (endpoint.host == host) return true;
+  }
+  for (const auto& [peer, seen] : context_.peer_hosts) {
+    if (seen == host) return true;
+  }
+  return false;
+}
+
+void PeerTransport::Complain(const std::string& host, std::string_view what) {
+  if (!context_.complaints.Note(host, what)) return;
+  LOG(WARNING) << "closed a stranger's connection from=" << host << " why=" << what;
+}
+
+PeerTransportStats PeerTransport::stats() const {
+  PeerTransportStats stats = context_.stats;
+  stats.complaint_lines = context_.complaints.line_count();
+  return stats;
 }
 
 std::unique_ptr<LaneConnection> PeerTransport::TakeStranger(const LaneConnection& lane) {
@@ -118,26 +164,23 @@ Status PeerTransport::Introduce(std::unique_ptr<LaneConnection>& lane, const Pee
       hello.ParseFromArray(frame.header.data(), static_cast<int>(frame.header.size()));
   if (!is_hello) {
     ++context_.stats.frames_rejected;
-    return DataLoss("peer at " + lane->peer_address() + " did not begin with a Hello");
+    return DataLoss("it did not begin with a Hello");
   }
   RETURN_IF_ERROR(CheckHello(context_.options, hello));
   return sessions_.at(BrokerId(hello.broker_id()))->Accept(hello, lane);
 }
 
 void PeerTransport::Refuse(std::unique_ptr<LaneConnection> lane, const Status& why) {
-  LOG_EVERY_N(WARNING, 100) << "refused a peer from=" << lane->peer_address() << " why=" << why
-                            << " (one line for every 100)";
-  wire::Refusal refusal;
-  refusal.set_code(static_cast<int>(why.code()));
-  refusal.set_message(std::string(why.message()));
-  lane->SendFrame(FrameKind::kRefusal, refusal);
+  const std::string host = lane->peer_host();
+  lane->SendFrame(FrameKind::kRefusal, MakeRefusal(why));
   context_.graveyard.Bury(std::move(lane));
-  if (why.code() == Code::kFailedPrecondition) context_.ReportRefusal(why);
+  if (why.code() == Code::kFailedPrecondition) return context_.ReportRefusal(host, why);
+  Complain(host, why.message());
 }
 
 void PeerTransport::OnLaneClosed(LaneConnection& lane, const Status& why) {
   // Garbage is worth a line; a scanner that connects and goes is not.
-  LOG_IF(WARNING, why.code() == Code::kDataLoss) << "closed a connection why=" << why;
+  if (why.code() == Code::kDataLoss) Complain(lane.peer_host(), why.message());
   context_.graveyard.Bury(TakeStranger(lane));
 }
 
@@ -150,6 +193,7 @@ void PeerTransport::OnKeepaliveTick() {
   // Planned first: a session's end calls the handler.
   keepalive_timer_ = context_.executor.RunAfter(interval / 2, [this] { OnKeepaliveTick(); });
   for (auto& [peer, session] : sessions_) session->CheckKeepalive(is_late);
+  context_.complaints.Sweep();
 }
 
 }  // namespace millrace::raft::net

@@ -1,6 +1,11 @@
 // Transport over a Network's byte streams: the one place where brokers talk to each other. Listens
 // for peers, sorts out strangers, and keeps a PeerSession for every configured one.
 //
+// A stranger is a connection that has not said its Hello yet; there is room for so many. Peers say
+// it at once, so a stranger that waits is none: where there is no room, the newcomer takes the
+// place of the longest waiting one of the address that has most. Those from a configured peer's
+// address make room for peers alone.
+//
 // Owned by the broker's wiring; everything on the shard's thread, and not destroyed inside one of
 // the handler's callbacks. Knows nothing of Raft beyond the bytes of its messages.
 //
@@ -12,6 +17,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "raft/net/options.h"
@@ -46,15 +53,25 @@ class PeerTransport final : public Transport, private LaneOwner {
   void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) override;
   bool IsConnected(BrokerId peer) const override;
 
-  const PeerTransportStats& stats() const { return context_.stats; }
+  PeerTransportStats stats() const;
 
  private:
   struct Stranger {
     std::unique_ptr<LaneConnection> connection;
+    std::string host;
     TimerId deadline;
   };
+  using Strangers = std::map<uint64_t, Stranger>;  // by order of arrival
 
   void OnAccept(std::unique_ptr<Connection> connection);
+  // Whether one more stranger of `host` finds room: closes another one where there is none.
+  bool MakeRoomFor(const std::string& host);
+  // Of the strangers from peers' addresses, or of the others; the end if there is none.
+  Strangers::iterator LongestWaitingOfMost(bool of_peers);
+  // Whether connections from there have been a configured peer's.
+  bool IsPeerHost(const std::string& host) const;
+  // A line in the log, unless the stranger's address has had one in this minute.
+  void Complain(const std::string& host, std::string_view what);
   void OnFrame(LaneConnection& lane, const PeerFrame& frame) override;
   void OnLaneClosed(LaneConnection& lane, const Status& why) override;
   // Whose Hello this is, and whether it gets its lane.
@@ -65,7 +82,7 @@ class PeerTransport final : public Transport, private LaneOwner {
 
   SessionContext context_;
   std::unique_ptr<Listener> listener_;
-  std::map<uint64_t, Stranger> strangers_;  // by order of arrival
+  Strangers strangers_;
   uint64_t next_stranger_ = 1;
   std::map<BrokerId, std::unique_ptr<PeerSession>> sessions_;
   TimerId keepalive_timer_;

@@ -35,7 +35,9 @@ def sends(data, seconds=4):
             except OSError:
                 return "closed"
             if len(answer) > 4 and answer[4] == 2:
-                return "refused"
+                # Whoever reaches the port is told this much: which rule, and no name and no number.
+                text = answer[20:].decode(errors="replace")  # behind code and length
+                return "named" if "millrace" in text or any(c.isdigit() for c in text) else "refused"
             return wait_closed(held, seconds) if answer else "closed"
     return attack
 
@@ -53,6 +55,17 @@ def many_silent(target):
     for one in held:
         one.close()
     return "done"
+
+
+def garbage_without_end(target):
+    """Strangers of every kind, thousands of them: what they may write into the log is a few lines."""
+    before = target.log_lines()
+    for i in range(3000):
+        with connect(target.peer_address) as held:
+            held.sendall((os.urandom(64), frame(1, hello(name=b"guess %d" % i)), frame(1, b"\x12\x02\xff\xff"))[i % 3])
+            wait_closed(held)
+    more = target.log_lines() - before
+    return "done" if more <= 5 else f"{more} lines of log"
 
 
 OVER = ("closed", "refused")
@@ -79,5 +92,6 @@ CASES = [
     Case("peers: a broker that nobody listed", sends(frame(1, hello(broker=99))), OVER),
     Case("peers: unknown lane", sends(frame(1, hello(lane=9))), OVER),
     Case("peers: half a frame", half_a_frame, "done"),
+    Case("peers: thousands of all this", garbage_without_end, "done"),
     Case("peers: 500 strangers who say nothing", many_silent, "done"),
 ]

@@ -48,6 +48,9 @@ class Target:
     def rss(self):
         return self.status_bytes("VmRSS")
 
+    def log_lines(self):
+        return self.broker.log_text().count("\n")
+
     def open_files(self):
         return len(list(pathlib.Path(f"/proc/{self.pid}/fd").iterdir()))
 

@@ -1,7 +1,9 @@
 #include "raft/net/peer_transport.h"
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -134,18 +136,20 @@ class PeerTransportTest : public testing::Test {
     Status closed;
   };
   void SendAsStranger(const Broker& broker, const std::string& bytes) {
-    sim::SimProcess& process = world_.AddProcess("stranger");
-    process.network().Connect({broker.process->name(), kPort}, seconds(1),
-                              [this, bytes](Result<std::unique_ptr<Connection>> made) {
-                                stranger_.connection = std::move(made).value();
-                                stranger_.connection->SetHandler(&stranger_);
-                                stranger_.connection->Send({Bytes::CopyOf(bytes)});
-                              });
+    if (stranger_process_ == nullptr) stranger_process_ = &world_.AddProcess("stranger");
+    stranger_process_->network().Connect({broker.process->name(), kPort}, seconds(1),
+                                         [this, bytes](Result<std::unique_ptr<Connection>> made) {
+                                           stranger_.connection = std::move(made).value();
+                                           stranger_.connection->SetHandler(&stranger_);
+                                           stranger_.connection->Send({Bytes::CopyOf(bytes)});
+                                         });
   }
 
   sim::SimWorld world_{21};
   std::map<uint32_t, std::unique_ptr<Broker>> brokers_;
+  sim::SimProcess* stranger_process_ = nullptr;
   Stranger stranger_;
+  std::vector<std::unique_ptr<Stranger>> strangers_;
 };
 
 TEST_F(PeerTransportTest, ThreeBrokers_ConnectToEachOther_AndKnowWhoTheyTalkTo) {
@@ -297,12 +301,158 @@ TEST_F(PeerTransportTest, PeerOfAnotherCluster_IsRefusedByName_OnBothSides_Once)
   Broker& two = Start(2, other);
   world_.RunFor(seconds(10));
   EXPECT_FALSE(one.transport.IsConnected(BrokerId(2)));
-  for (const Broker* side : {&one, &two}) {
-    ASSERT_EQ(side->handler.refusals.size(), 1u);
-    const std::string text = side->handler.refusals[0].ToString();
-    EXPECT_NE(text.find("broker 1 of cluster \"test\""), std::string::npos) << text;
-    EXPECT_NE(text.find("broker 2 of cluster \"elsewhere\""), std::string::npos) << text;
+  for (const Broker* side : {&one, &two}) ASSERT_EQ(side->handler.refusals.size(), 1u);
+  const std::string dialer = one.handler.refusals[0].ToString();
+  EXPECT_NE(dialer.find("broker 1 of cluster \"test\""), std::string::npos) << dialer;
+  EXPECT_NE(dialer.find("broker 2 at b2:7441"), std::string::npos) << dialer;
+  EXPECT_NE(dialer.find("names of the two clusters differ"), std::string::npos) << dialer;
+  const std::string acceptor = two.handler.refusals[0].ToString();
+  EXPECT_NE(acceptor.find("broker 1 of cluster \"test\""), std::string::npos) << acceptor;
+  EXPECT_NE(acceptor.find("broker 2 of cluster \"elsewhere\""), std::string::npos) << acceptor;
+}
+
+TEST_F(PeerTransportTest, RefusedPeer_TriesMoreAndMoreSeldom_AndConnectsOnceItIsMended) {
+  PeerTransportOptions other = OptionsOf(2);
+  other.cluster_name = "elsewhere";
+  PeerTransportOptions alone = OptionsOf(1);
+  alone.peers.erase(BrokerId(3));
+  Broker& one = Start(1, alone);
+  Start(2, other);
+  world_.RunFor(seconds(60));
+  const uint64_t refused = one.transport.stats().handshakes_refused;
+  EXPECT_GE(refused, 5u);
+  EXPECT_LE(refused, 20u) << "more than one in three seconds";
+  EXPECT_LE(one.transport.stats().complaint_lines, 2u);
+  Broker& mended = Restart(2, OptionsOf(2));
+  EXPECT_TRUE(RunUntilConnected(one, mended, seconds(11)));
+}
+
+TEST_F(PeerTransportTest, RefusalToAStranger_NamesNothing) {
+  Broker& two = Start(2);
+  Broker& one = Start(1);
+  ASSERT_TRUE(RunUntilConnected(one, two));
+  std::vector<PeerTransportOptions> strangers(5, OptionsOf(1));
+  strangers[0].cluster_name = "guess";
+  strangers[1].self.cluster_uuid = 4711;
+  strangers[2].self.voter = VoterOf(9);
+  strangers[3].self.voter = VoterOf(2);
+  strangers[4].self.voter = VoterOf(1, 666);  // of a living broker
+  for (const PeerTransportOptions& options : strangers) {
+    stranger_.received.clear();
+    const wire::Hello hello = MakeHello(options, BrokerId(2), Lane::kControl, 1);
+    SendAsStranger(two, std::string(EncodePeerFrameHead(FrameKind::kHello, hello, 0).view()));
+    world_.RunFor(milliseconds(100));
+    PeerFrameReader reader(kHandshakeFrameSizeMax);
+    std::string_view bytes = stranger_.received;
+    const Result<std::optional<PeerFrame>> frame = reader.Next(bytes);
+    ASSERT_TRUE(frame.ok() && frame->has_value());
+    EXPECT_EQ((*frame)->kind, FrameKind::kRefusal);
+    wire::Refusal refusal;
+    ASSERT_TRUE(refusal.ParseFromString(std::string((*frame)->header)));
+    EXPECT_FALSE(refusal.message().empty());
+    EXPECT_EQ(refusal.message().find("test"), std::string::npos) << refusal.message();
+    EXPECT_EQ(refusal.message().find_first_of("0123456789"), std::string::npos)
+        << "a number of this cluster: " << refusal.message();
   }
+  EXPECT_TRUE(two.transport.IsConnected(BrokerId(1)));
+}
+
+TEST_F(PeerTransportTest, NameThatAStrangerGives_IsOneLineOfTheLog) {
+  Broker& two = Start(2);
+  PeerTransportOptions options = OptionsOf(1);
+  options.cluster_name = "a\nE1128 forged line " + std::string(5'000, 'x');
+  const wire::Hello hello = MakeHello(options, BrokerId(2), Lane::kControl, 1);
+  SendAsStranger(two, std::string(EncodePeerFrameHead(FrameKind::kHello, hello, 0).view()));
+  world_.RunFor(milliseconds(100));
+  ASSERT_EQ(two.handler.refusals.size(), 1u);
+  const std::string text(two.handler.refusals[0].message());
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  EXPECT_LT(text.size(), 500u);
+}
+
+TEST_F(PeerTransportTest, StrangersWithoutEnd_AreAFewLinesInTheLog) {
+  Broker& one = Start(1);
+  sim::SimProcess& process = world_.AddProcess("stranger");
+  for (int i = 0; i < 2'000; ++i) {
+    process.network().Connect({"b1", kPort}, seconds(1), [this, i](auto made) {
+      if (!made.ok()) return;
+      Stranger& stranger = *strangers_.emplace_back(std::make_unique<Stranger>());
+      stranger.connection = std::move(made).value();
+      stranger.connection->SetHandler(&stranger);
+      // Garbage, a Hello with another name each time, and silence.
+      PeerTransportOptions options = OptionsOf(2);
+      options.cluster_name = std::to_string(i);
+      const wire::Hello hello = MakeHello(options, BrokerId(1), Lane::kControl, 1);
+      if (i % 3 == 0)
+        stranger.connection->Send({Bytes::CopyOf("GET / HTTP/1.1 " + options.cluster_name)});
+      if (i % 3 == 1) stranger.connection->Send({EncodePeerFrameHead(FrameKind::kHello, hello, 0)});
+    });
+    world_.RunFor(milliseconds(60));
+  }
+  // Two minutes of it.
+  EXPECT_LE(one.transport.stats().complaint_lines + one.handler.refusals.size(), 6u);
+  EXPECT_GE(one.transport.stats().frames_rejected, 600u);
+}
+
+TEST_F(PeerTransportTest, SilentStrangers_DoNotKeepARestartedBrokerOut) {
+  Broker& two = Start(2);
+  Broker& three = Start(3);
+  ASSERT_TRUE(RunUntilConnected(two, three));
+  std::vector<sim::SimProcess*> processes;
+  for (int i = 0; i < 4; ++i) {
+    processes.push_back(&world_.AddProcess("stranger" + std::to_string(i)));
+  }
+  // Forty at a time from several addresses, opened again as they are closed.
+  std::function<void()> crowd = [&] {
+    for (sim::SimProcess* process : processes) {
+      for (int i = 0; i < 10; ++i) {
+        process->network().Connect({"b3", kPort}, seconds(1), [this](auto made) {
+          if (!made.ok()) return;
+          Stranger& stranger = *strangers_.emplace_back(std::make_unique<Stranger>());
+          stranger.connection = std::move(made).value();
+          stranger.connection->SetHandler(&stranger);
+        });
+      }
+    }
+  };
+  crowd();
+  world_.RunFor(milliseconds(500));
+  PeerTransportOptions options = OptionsOf(3);
+  options.self.boot_epoch = BootEpoch(2);
+  Broker& again = Restart(3, options);
+  bool is_connected = false;
+  for (int i = 0; i < 50 && !is_connected; ++i) {
+    crowd();
+    is_connected = RunUntilConnected(two, again, milliseconds(100));
+  }
+  EXPECT_TRUE(is_connected);
+  EXPECT_GT(again.transport.stats().strangers_dropped, 0u);
+}
+
+TEST_F(PeerTransportTest, StrangersFromManyAddresses_DoNotTakeThePeersRoom) {
+  PeerTransportOptions options = OptionsOf(3);
+  options.incoming_max = 6;
+  Broker& three = Start(3, options);
+  // Two lanes of a peer that will say their Hello later.
+  Broker& one = Start(1);
+  ASSERT_TRUE(RunUntilConnected(one, three));
+  one.process->network().Connect({"b3", kPort}, seconds(1), [this](auto made) {
+    stranger_.connection = std::move(made).value();
+    stranger_.connection->SetHandler(&stranger_);
+  });
+  world_.RunFor(milliseconds(10));
+  for (int i = 0; i < 20; ++i) {
+    world_.AddProcess("stranger" + std::to_string(i))
+        .network()
+        .Connect({"b3", kPort}, seconds(1), [this](auto made) {
+          Stranger& stranger = *strangers_.emplace_back(std::make_unique<Stranger>());
+          stranger.connection = std::move(made).value();
+          stranger.connection->SetHandler(&stranger);
+        });
+  }
+  world_.RunFor(milliseconds(100));
+  EXPECT_TRUE(stranger_.closed.ok()) << "it came first, and from a peer's address";
+  EXPECT_EQ(three.transport.stats().strangers_dropped, 15u);
 }
 
 TEST_F(PeerTransportTest, PeerWithAnotherUuid_IsRefused_AndAnUninitialisedOneIsNot) {
@@ -311,13 +461,15 @@ TEST_F(PeerTransportTest, PeerWithAnotherUuid_IsRefused_AndAnUninitialisedOneIsN
   PeerTransportOptions fresh = OptionsOf(3);
   fresh.self.cluster_uuid = 0;
   Broker& one = Start(1);
-  Start(2, other);
+  Broker& two = Start(2, other);
   Broker& three = Start(3, fresh);
   ASSERT_TRUE(RunUntilConnected(one, three));
   world_.RunFor(seconds(2));
   EXPECT_FALSE(one.transport.IsConnected(BrokerId(2)));
   ASSERT_FALSE(one.handler.refusals.empty());
-  EXPECT_NE(one.handler.refusals[0].message().find("UUIDs are 7"), std::string::npos);
+  EXPECT_NE(one.handler.refusals[0].message().find("different UUIDs"), std::string::npos);
+  ASSERT_FALSE(two.handler.refusals.empty());
+  EXPECT_NE(two.handler.refusals[0].message().find("UUIDs are 7"), std::string::npos);
 }
 
 TEST_F(PeerTransportTest, PeerOfAnotherFormat_IsRefused) {
@@ -327,7 +479,8 @@ TEST_F(PeerTransportTest, PeerOfAnotherFormat_IsRefused) {
   Start(2, other);
   world_.RunFor(seconds(2));
   ASSERT_EQ(one.handler.refusals.size(), 1u);
-  EXPECT_NE(one.handler.refusals[0].message().find("peer formats"), std::string::npos);
+  EXPECT_NE(one.handler.refusals[0].message().find("formats of the two brokers differ"),
+            std::string::npos);
 }
 
 TEST_F(PeerTransportTest, BrokerThatIsNotAmongThePeers_IsRefused) {
