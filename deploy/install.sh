@@ -2,13 +2,26 @@
 # Installs what deploy/packages.txt lists and the machine lacks. Quick and silent when all is there; else it
 # needs root, as on a fresh Debian 12.
 #
-#   deploy/install.sh
+#   deploy/install.sh            # all: build, run and test
+#   deploy/install.sh build      # what building takes
+#   deploy/install.sh run        # what a built binary takes, on a machine that only runs it
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
+[ $# -gt 0 ] || set -- build run test
+for purpose in "$@"; do
+  case $purpose in
+    build | run | test) ;;
+    *)
+      echo "install.sh: \"$purpose\" is none of build, run and test" >&2
+      exit 2
+      ;;
+  esac
+done
+
 missing=
-while read -r package command; do
-  case $package in '' | '#'*) continue ;; esac
+while read -r purpose package command; do
+  case " $* " in *" $purpose "*) ;; *) continue ;; esac
   [ -z "$command" ] || ! command -v "$command" >/dev/null || continue
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=
   [ "$status" = installed ] || missing="$missing $package"

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""What deploy/quickstart.sh does once Millrace is built; see there. Standard library only."""
+"""What deploy/quickstart.sh does once packages are installed; see there. Standard library only.
+
+One runs at a time: it holds a lock as long as it lives, and wipes nothing that a broker uses.
+"""
 import argparse
 import gzip
 import os
@@ -10,11 +13,15 @@ import subprocess
 import sys
 import time
 
+from build_progress import BuildError, build
+from in_use import lock_holder, take_lock, use_of
 from local_cluster import ClusterError, LocalCluster, default_binary, wait_until
 from verify_flights import verify_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "quickstart"
+LOCK = ROOT / "build" / "quickstart.lock"
+BUILD_LOG = ROOT / "build" / "quickstart-build.log"
 SAMPLE = ROOT / "tests" / "data" / "flights-2013-01.jsonl.gz"
 TOPIC = "flights"
 PORTS = (7440, 7441, 7450, 7451, 7460, 7461)
@@ -37,7 +44,36 @@ def show(cluster, *arguments):
     say(cluster.run(*arguments).stdout.rstrip("\n"))
 
 
+def refuse_if_in_use():
+    """ClusterError if a broker runs where this quick start would: its data stays as it is."""
+    use = use_of(FOLDER, PORTS)
+    if use:
+        raise ClusterError(f"{use}; stop it first. Nothing was removed.")
+
+
+def claim():
+    """The quick start's lock, to be kept; ClusterError while another one runs."""
+    lock = take_lock(LOCK)
+    if lock is None:
+        raise ClusterError(f"another quick start runs (process {lock_holder(LOCK) or 'unknown'}): try its cluster, "
+                           "or stop it with Ctrl-C first. Nothing was removed.")
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def build_millrace():
+    step("Building: the first time about ten minutes on two free cores, then seconds "
+         f"(all of it: tail -f {os.path.relpath(BUILD_LOG, ROOT)})")
+    with open(BUILD_LOG, "w+", encoding="utf-8") as log:
+        build(["cmake", "--preset", "release"], log)
+        build(["cmake", "--build", "--preset", "release", "--target", "millrace"], log)
+
+
 def prepare_folder(keep):
+    # Again, as the build may have taken its time.
+    refuse_if_in_use()
     if not keep and FOLDER.exists():
         shutil.rmtree(FOLDER)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -175,10 +211,12 @@ def leave_running(cluster):
 
 
 def run(options):
+    refuse_if_in_use()
+    build_millrace()
     began = time.monotonic()
     path = prepare_folder(options.keep)
     step(f"Starting three brokers; data in {os.path.relpath(FOLDER, ROOT)}")
-    with LocalCluster(options.binary, FOLDER, ports=PORTS) as cluster:
+    with LocalCluster(default_binary(), FOLDER, ports=PORTS) as cluster:
         cluster.start_all()
         is_new = not has_topic(cluster)
         if is_new:
@@ -200,14 +238,15 @@ def main():
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--once", action="store_true", help="kill a leader, verify every row, exit")
     choice.add_argument("--keep", action="store_true", help="keep the data of the last run")
-    parser.add_argument("--binary", default=default_binary(), help=argparse.SUPPRESS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
+    os.chdir(ROOT)
     try:
-        return run(options)
+        with claim():
+            return run(options)
     except KeyboardInterrupt:
         return 130
-    except (ClusterError, subprocess.SubprocessError, OSError) as error:
+    except (BuildError, ClusterError, subprocess.SubprocessError, OSError) as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 1
 

@@ -57,6 +57,32 @@ def test_once_verifies_every_row_and_is_quick_the_second_time():
         assert time.monotonic() - began < limit
 
 
+def test_second_quickstart_is_refused_and_the_first_keeps_its_data(quickstart):
+    assert quickstart.poll() is None, quickstart.said
+    for arguments in ([], ["--once"], ["--keep"]):
+        second = subprocess.run(["deploy/quickstart.sh", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, timeout=SECOND_RUN_SECONDS_MAX, check=False)
+        assert second.returncode == 1
+        assert "another quick start runs" in second.stderr and str(quickstart.pid) in second.stderr
+    millrace = ROOT / "build/release/bin/millrace"
+    done = subprocess.run([millrace, "consume", "flights", "--from", "earliest", "--until-end"],
+                          capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True)
+    assert len(done.stdout.splitlines()) == 27004
+
+
+def test_packages_that_running_takes_are_listed(binary):
+    """Every library that the binary asks for by name comes from a package of the run list, or from libc's own."""
+    rows = [line.split() for line in (ROOT / "deploy/packages.txt").read_text().splitlines()]
+    listed = {row[1] for row in rows if row and row[0] == "run"} | {"libc6", "libgcc-s1"}
+    dynamic = subprocess.run(["readelf", "-d", binary], capture_output=True, text=True, check=True).stdout
+    needed = re.findall(r"NEEDED.*\[(.+)\]", dynamic)
+    assert "libprotobuf.so.32" in needed
+    found = subprocess.run(["dpkg", "-S", *needed], capture_output=True, text=True, check=True).stdout
+    owners = {line.split(":")[0]: line for line in found.splitlines()
+              if line.rsplit("/", 1)[-1] in needed and "/i386-" not in line}
+    assert set(owners) <= listed, {name: line for name, line in owners.items() if name not in listed}
+
+
 def test_quickstart_runs_what_the_readme_shows_and_stops_on_ctrl_c(quickstart):
     assert quickstart.poll() is None, quickstart.said
     assert "27,004 records" in quickstart.said and "HOLDS" in quickstart.said
