@@ -71,6 +71,18 @@ Status CheckListeners(const ServerConfig& config) {
   return Status::Ok();
 }
 
+// An even number survives no more failures than the odd number below it, and has one more broker
+// that can fail.
+Status CheckControllerCount(const ServerConfig& config) {
+  const size_t count = config.controllers.size();
+  if (count == 1 || count == 3 || count == 5) return Status::Ok();
+  const std::string names = "--controllers: names " + std::to_string(count) + " brokers; ";
+  if (count > 5) return InvalidArgument(names + "a cluster has one, three or five");
+  return InvalidArgument(names + "a cluster has one, three or five; with " + std::to_string(count) +
+                         " the loss of " + std::to_string(count / 2) + " stops it, just as with " +
+                         std::to_string(count - 1));
+}
+
 Status CheckMembership(const ServerConfig& config) {
   const bool is_member =
       std::any_of(config.controllers.begin(), config.controllers.end(),
@@ -124,6 +136,7 @@ Status CheckServerConfig(const ServerConfig& config) {
   RETURN_IF_ERROR(CheckClusterName(config.cluster_name));
   RETURN_IF_ERROR(CheckListeners(config));
   RETURN_IF_ERROR(CheckMembership(config));
+  RETURN_IF_ERROR(CheckControllerCount(config));
   return CheckTuning(config);
 }
 

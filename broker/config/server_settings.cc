@@ -93,8 +93,9 @@ std::vector<ServerSetting> IdentityRows() {
       {"internal_listen", Kind::kText, "HOST:PORT", "127.0.0.1:7441", kAny,
        ReadEndpoint<&ServerConfig::internal_listen>, "Where the other brokers connect."},
       {"controllers", Kind::kText, "ID@HOST:PORT,...", "", kBrokerIds, ReadControllers,
-       "Every broker of the cluster with its --internal-listen as the others reach it; the same "
-       "list on each. Without it the broker is a cluster of its own."},
+       "Every broker of the cluster, one, three or five, with its --internal-listen as the others "
+       "reach it; the same list on each, and at every start. Without it the broker is a cluster of "
+       "its own."},
       {"advertise", Kind::kText, "HOST:PORT", "", kAny, ReadEndpoint<&ServerConfig::advertise>,
        "The address that clients are told to reach this broker at; --listen if not given."},
       {"insecure", Kind::kSwitch, "", "false", kAny, ReadSwitch<&ServerConfig::is_insecure>,

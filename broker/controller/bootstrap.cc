@@ -23,6 +23,33 @@ bool Contains(const std::vector<Voter>& list, const Voter& who) {
   return std::find(list.begin(), list.end(), who) != list.end();
 }
 
+std::vector<BrokerId> Sorted(std::vector<BrokerId> ids) {
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+std::vector<BrokerId> IdsOf(const std::vector<Voter>& voters) {
+  std::vector<BrokerId> ids;
+  for (const Voter& voter : voters) ids.push_back(voter.broker);
+  return Sorted(std::move(ids));
+}
+
+std::vector<BrokerId> MembersOf(const BootstrapState& message) {
+  std::vector<BrokerId> ids;
+  for (const uint32_t id : message.members()) ids.emplace_back(id);
+  return Sorted(std::move(ids));
+}
+
+// "{1, 2, 3}".
+std::string TextOf(const std::vector<BrokerId>& ids) {
+  std::string text;
+  for (const BrokerId id : ids) text += (text.empty() ? "" : ", ") + std::to_string(id.value());
+  return "{" + text + "}";
+}
+
+constexpr char kSameList[] =
+    "start every broker with the same list; a cluster's controllers cannot change yet";
+
 std::string Name(const Voter& voter) { return "broker " + std::to_string(voter.broker.value()); }
 
 }  // namespace
@@ -44,7 +71,7 @@ Bootstrap::Bootstrap(std::string cluster_name, Voter self, std::vector<BrokerId>
                      Stage stage, std::vector<Voter> controllers)
     : cluster_name_(std::move(cluster_name)),
       self_(self),
-      members_(std::move(members)),
+      members_(Sorted(std::move(members))),
       stage_(stage),
       controllers_(std::move(controllers)) {
   CHECK(std::find(members_.begin(), members_.end(), self_.broker) != members_.end());
@@ -56,6 +83,15 @@ void Bootstrap::Start() {
   if (stage_ != Stage::kFresh && !Contains(controllers_, self_)) {
     actions_.refused = FailedPrecondition(
         Name(self_) + " is not in the controllers' list that its own data directory holds");
+    return;
+  }
+  if (stage_ != Stage::kFresh && IdsOf(controllers_) != members_) {
+    actions_.refused =
+        FailedPrecondition("--controllers names the brokers " + TextOf(members_) +
+                           ", but the cluster of this data directory has the controllers " +
+                           TextOf(IdsOf(controllers_)) +
+                           ": give that list, as a cluster's controllers cannot change " +
+                           "yet; or another --data-dir, for a new cluster");
     return;
   }
   Advance();
@@ -75,7 +111,8 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
         FailedPrecondition(Name(from) + " refuses this broker: " + message.refusal());
     return;
   }
-  if (stage_ != Stage::kFresh && !Contains(controllers_, from)) return RefusePeer(from);
+  if (MembersOf(message) != members_) return OnOtherMembers(from, message);
+  if (stage_ != Stage::kFresh && !Contains(controllers_, from)) return OnUnknownPeer(from);
   if (message.stage() == BootstrapState::STAGE_FRESH) {
     fresh_.insert(from.broker);
     return Advance();
@@ -85,8 +122,11 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
   if (stage_ == Stage::kFresh && !Contains(theirs, self_)) {
     actions_.refused = FailedPrecondition(
         Name(self_) + " is not, with this data directory, in the list that " + Name(from) +
-        " holds: it was wiped, or belongs to another cluster; if the cluster was never up, wipe "
-        "the data directories of all controllers and start again");
+        " holds: it was wiped, or belongs to another cluster" +
+        (message.stage() == BootstrapState::STAGE_INITIALIZED
+             ? "; the other brokers' data directories are the cluster's, leave them as they are"
+             : "; as the cluster was never up, wipe the data directories of all controllers and "
+               "start again"));
     return;
   }
   if (stage_ == Stage::kFresh && !is_storing_) Adopt(theirs);
@@ -99,23 +139,38 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
   Advance();
 }
 
-// Someone who is in no list of ours: its data directory was wiped or replaced. We go on without it.
-void Bootstrap::RefusePeer(const Voter& from) {
+// We go on without it.
+void Bootstrap::RefusePeer(const Voter& from, std::string why) {
   BootstrapState refusal = StateMessage();
-  refusal.set_refusal(
-      stage_ == Stage::kInitialized
-          ? Name(from) + " was wiped: the cluster knows it as another incarnation"
-          : Name(from) +
-                " was wiped while the cluster was being set up: wipe the data directories of all "
-                "controllers and start again");
+  refusal.set_refusal(std::move(why));
   LOG(ERROR) << "refused a controller: " << refusal.refusal();
   actions_.messages.emplace_back(from.broker, std::move(refusal));
+}
+
+// It, or we, were started with another list. Whoever stored a list goes on with it; among those
+// that stored none, nobody can tell which is right.
+void Bootstrap::OnOtherMembers(const Voter& from, const BootstrapState& message) {
+  const std::string both = "--controllers of " + Name(from) + " names the brokers " +
+                           TextOf(MembersOf(message)) + ", that of " + Name(self_) + " " +
+                           TextOf(members_) + ": " + kSameList;
+  if (stage_ != Stage::kFresh) return RefusePeer(from, both);
+  actions_.refused = FailedPrecondition(both);
+}
+
+// It is in no list of ours: its data directory was wiped or replaced.
+void Bootstrap::OnUnknownPeer(const Voter& from) {
+  RefusePeer(from,
+             stage_ == Stage::kInitialized
+                 ? Name(from) + " was wiped: the cluster knows it as another incarnation"
+                 : Name(from) +
+                       " was wiped while the cluster was being set up: wipe the data directories "
+                       "of all controllers and start again");
 }
 
 // Another list than ours, from one who is in ours. An initialised controller's list is the
 // cluster's; among those that are not, nobody can tell which is right.
 void Bootstrap::OnOtherList(const Voter& from) {
-  if (stage_ == Stage::kInitialized) return RefusePeer(from);
+  if (stage_ == Stage::kInitialized) return OnUnknownPeer(from);
   actions_.refused =
       FailedPrecondition("the controllers' lists of " + Name(self_) + " and " + Name(from) +
                          " differ: wipe the data directories of all controllers and start again");
@@ -163,6 +218,7 @@ void Bootstrap::OnStored() {
 
 BootstrapState Bootstrap::StateMessage() const {
   BootstrapState message;
+  for (const BrokerId member : members_) message.add_members(member.value());
   switch (stage_) {
     case Stage::kFresh:
       message.set_stage(BootstrapState::STAGE_FRESH);

@@ -2,7 +2,8 @@
 // stores the full list of (broker id, incarnation) and never replaces it; a controller is
 // initialised when all have confirmed the same list; the cluster's UUID is a hash of that list. A
 // wipe in between is an error that asks to wipe all, and a controller wiped later is refused by
-// name.
+// name. So is one that was told of other controllers than its data directory or its peers know: a
+// list of one's own would be a cluster of one's own.
 //
 // Pure: inputs are what peers say and what storage did; outputs are taken with TakeActions. Owned
 // by the Broker, on the shard's thread.
@@ -57,7 +58,9 @@ class Bootstrap {
   const std::vector<Voter>& controllers() const { return controllers_; }
 
  private:
-  void RefusePeer(const Voter& from);
+  void RefusePeer(const Voter& from, std::string why);
+  void OnOtherMembers(const Voter& from, const internal::v1::BootstrapState& message);
+  void OnUnknownPeer(const Voter& from);
   void OnOtherList(const Voter& from);
   void Adopt(std::vector<Voter> list);
   void Advance();
@@ -67,7 +70,7 @@ class Bootstrap {
 
   const std::string cluster_name_;
   const Voter self_;
-  const std::vector<BrokerId> members_;
+  const std::vector<BrokerId> members_;  // sorted
   Stage stage_;
   std::vector<Voter> controllers_;
   bool is_storing_ = false;

@@ -56,6 +56,41 @@ def test_malformed_controllers_are_refused(binary, folder, controllers, says):
     assert "--controllers" in said and says in said
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_an_even_number_of_controllers_is_refused(binary, folder, count):
+    controllers = ",".join(f"{i}@127.0.0.1:{i}" for i in range(1, count + 1))
+    said = refusal(binary, folder, "--controllers", controllers)
+    assert "--controllers" in said and f"{count} brokers" in said and "one, three or five" in said
+    assert not (folder / "data").exists()
+
+
+def test_a_single_broker_does_not_grow_by_another_list(single, binary, folder):
+    single.run("topic", "create", "kept")
+    single.stop_all()
+    broker = single.brokers[1]
+    controllers = f"1@{broker.internal_address},2@127.0.0.1:2,3@127.0.0.1:3"
+    said = refusal(binary, folder, "--cluster", "millrace", "--internal-listen", broker.internal_address,
+                   "--controllers", controllers, data_dir=broker.data_dir)
+    assert "{1}" in said and "{1, 2, 3}" in said and "wipe" not in said
+    single.start_all()
+    assert [topic["name"] for topic in single.json("topic", "list")["topics"]] == ["kept"]
+
+
+def test_fresh_brokers_of_which_one_has_another_list_form_no_cluster(make_cluster):
+    cluster = make_cluster()
+    for broker_id in (1, 2):
+        cluster.start(broker_id)
+    longer = cluster.controllers + "".join(f",{i}@127.0.0.1:{i}" for i in (4, 5))
+    cluster.brokers[3].start("--broker-id", "3", "--cluster", cluster.name, "--controllers", longer)
+
+    def is_told():
+        return any("{1, 2, 3}" in broker.log_text() and "{1, 2, 3, 4, 5}" in broker.log_text()
+                   for broker in cluster.brokers.values())
+
+    wait_until(is_told, f"a broker names both lists:\n{cluster.log_tails()}", REFUSE_SECONDS_MAX)
+    assert not any("joining the cluster" in broker.log_text() for broker in cluster.brokers.values())
+
+
 def test_unknown_flag_is_refused(binary, folder):
     assert "--no-such-flag" in refusal(binary, folder, "--no-such-flag", "1")
 

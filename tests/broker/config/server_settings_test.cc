@@ -111,6 +111,18 @@ TEST(ServerSettingsTest, ABrokerOutsideTheControllers_IsRefused) {
               AllOf(StartsWith("--broker-id: 4"), HasSubstr("until clusters can grow")));
 }
 
+TEST(ServerSettingsTest, AnEvenNumberOfControllers_IsRefused_SayingWhy) {
+  EXPECT_THAT(ErrorOf({{"controllers", "1@a:1,2@b:1"}}),
+              AllOf(StartsWith("--controllers: names 2 brokers"), HasSubstr("one, three or five"),
+                    HasSubstr("with 2 the loss of 1 stops it, just as with 1")));
+  EXPECT_THAT(ErrorOf({{"controllers", "1@a:1,2@b:1,3@c:1,4@d:1"}}),
+              AllOf(StartsWith("--controllers: names 4 brokers"),
+                    HasSubstr("with 4 the loss of 2 stops it, just as with 3")));
+  EXPECT_THAT(ErrorOf({{"controllers", "1@a:1,2@b:1,3@c:1,4@d:1,5@e:1,6@f:1,7@g:1"}}),
+              StartsWith("--controllers: names 7 brokers; a cluster has one, three or five"));
+  EXPECT_EQ(Load({{"controllers", "1@a:1,2@b:1,3@c:1,4@d:1,5@e:1"}}).controllers.size(), 5u);
+}
+
 TEST(ServerSettingsTest, MalformedControllers_AreRefused_NamingTheItem) {
   const std::vector<std::pair<std::string, std::string>> kCases{
       {"1@a:1,1@b:1", "broker id 1 stands there twice"},

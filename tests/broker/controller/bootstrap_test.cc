@@ -3,15 +3,22 @@
 
 #include "broker/controller/bootstrap.h"
 
+#include <initializer_list>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace millrace::broker {
 namespace {
 
 using Stage = Bootstrap::Stage;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 Voter V(uint32_t broker, uint64_t incarnation) {
   return {BrokerId(broker), Incarnation(incarnation)};
@@ -26,7 +33,12 @@ class Group {
     for (const Voter& voter : voters_) Add(voter, Stage::kFresh, {});
   }
   void Add(Voter voter, Stage stage, std::vector<Voter> list) {
-    nodes_[voter.broker] = std::make_unique<Bootstrap>("c", voter, members_, stage, list);
+    AddWithMembers(voter, stage, std::move(list), members_);
+  }
+  // One that was started with a --controllers of its own.
+  void AddWithMembers(Voter voter, Stage stage, std::vector<Voter> list,
+                      std::vector<BrokerId> members) {
+    nodes_[voter.broker] = std::make_unique<Bootstrap>("c", voter, members, stage, list);
     identities_[voter.broker] = voter;
     nodes_[voter.broker]->Start();
   }
@@ -60,6 +72,11 @@ class Group {
         }
       }
     }
+  }
+  // What the broker said when it was refused; "" if it was not.
+  std::string RefusalOf(uint32_t broker) {
+    return refused_.contains(BrokerId(broker)) ? std::string(refused_[BrokerId(broker)].message())
+                                               : "";
   }
   std::map<BrokerId, Status> refused_;
   std::map<BrokerId, uint64_t> uuids_;
@@ -130,6 +147,69 @@ TEST(Bootstrap, AWipeInBetween_IsAnError_ThatAsksToWipeAll) {
   group.Settle();
   ASSERT_TRUE(group.refused_.contains(BrokerId(2)));
   EXPECT_NE(group.refused_[BrokerId(2)].message().find("wipe"), std::string::npos);
+}
+
+std::vector<BrokerId> Ids(std::initializer_list<uint32_t> values) {
+  std::vector<BrokerId> ids;
+  for (const uint32_t value : values) ids.emplace_back(value);
+  return ids;
+}
+
+TEST(Bootstrap, AnotherListThanTheDataDirectorys_IsRefusedAtOnce_NamingBoth) {
+  for (const Stage stage : {Stage::kListed, Stage::kInitialized}) {
+    Group group({V(1, 11), V(2, 22), V(3, 33)});
+    group.Add(V(1, 11), stage, {V(1, 11)});
+    group.Settle();
+    EXPECT_THAT(group.RefusalOf(1),
+                AllOf(HasSubstr("names the brokers {1, 2, 3}"),
+                      HasSubstr("has the controllers {1}"), Not(HasSubstr("wipe"))));
+    EXPECT_EQ(group.at(1).controllers(), (std::vector<Voter>{V(1, 11)}));
+  }
+}
+
+TEST(Bootstrap, TheOrderOfTheList_DoesNotMatter) {
+  Group group({V(1, 11), V(2, 22), V(3, 33)});
+  group.AddWithMembers(V(2, 22), Stage::kFresh, {}, Ids({3, 1, 2}));
+  group.ConnectAll();
+  group.Settle();
+  EXPECT_EQ(group.at(2).stage(), Stage::kInitialized);
+}
+
+TEST(Bootstrap, FreshControllers_OfWhichOneHasAnotherList_FormNoCluster) {
+  Group group({V(1, 11), V(2, 22), V(3, 33)});
+  group.AddWithMembers(V(3, 33), Stage::kFresh, {}, Ids({1, 2, 3, 4, 5}));
+  group.ConnectAll();
+  group.Settle();
+  for (uint32_t id = 1; id <= 3; ++id) {
+    EXPECT_THAT(group.RefusalOf(id),
+                AllOf(HasSubstr("{1, 2, 3}"), HasSubstr("{1, 2, 3, 4, 5}"), HasSubstr("broker 3")));
+    EXPECT_EQ(group.at(id).stage(), Stage::kFresh);
+  }
+}
+
+TEST(Bootstrap, AListOfOthers_IsRefusedByThoseThatStoredOne_WhichGoOn) {
+  const std::vector<Voter> list{V(1, 11), V(2, 22), V(3, 33)};
+  for (const Stage stage : {Stage::kListed, Stage::kInitialized}) {
+    Group group(list);
+    group.Add(V(1, 11), stage, list);
+    group.AddWithMembers(V(2, 22), Stage::kFresh, {}, Ids({1, 2, 4}));
+    group.Connect(1, 2);
+    group.Settle();
+    EXPECT_THAT(group.RefusalOf(2), AllOf(HasSubstr("{1, 2, 3}"), HasSubstr("{1, 2, 4}")));
+    EXPECT_EQ(group.RefusalOf(1), "");
+    EXPECT_EQ(group.at(2).stage(), Stage::kFresh);
+  }
+}
+
+TEST(Bootstrap, WhoeverIsNotInTheClustersList_IsNotToldToWipeTheOthers) {
+  const std::vector<Voter> list{V(1, 11), V(2, 22), V(3, 33)};
+  Group group(list);
+  group.Add(V(1, 11), Stage::kInitialized, list);
+  group.Add(V(2, 99), Stage::kFresh, {});
+  group.at(2).OnPeerConnected(V(1, 11));
+  group.at(1).OnPeerConnected(V(2, 99));
+  group.Settle();
+  EXPECT_THAT(group.RefusalOf(2), AllOf(HasSubstr("wiped"), Not(HasSubstr("of all controllers"))));
 }
 
 TEST(Bootstrap, DifferentStoredLists_AreAnError) {
