@@ -9,6 +9,7 @@
 #include <future>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,7 @@
 
 #include "broker/config/server_settings.h"
 #include "broker/edge/grpc_edge.h"
+#include "broker/edge/listen_sockets.h"
 #include "broker/node/broker.h"
 #include "client/cli/cli.h"
 #include "proto/base/mutants.h"
@@ -29,6 +31,7 @@
 #include "raft/runtime/random.h"
 #include "raft/runtime/real_clock.h"
 #include "raft/runtime/tcp_network.h"
+#include "storage/file/log_file.h"
 #include "storage/file/real_file_system.h"
 
 extern char** environ;
@@ -66,8 +69,8 @@ uint64_t ConnectionsMax(const ServerConfig& config) {
   const uint64_t files_max = RaiseFileLimit();
   const uint64_t connections_max = std::min(config.connections_max, files_max / 4);
   if (connections_max < config.connections_max) {
-    LOG(WARNING) << "fewer client connections than set, for want of open files connections_max="
-                 << connections_max << " files_max=" << files_max;
+    LOG(INFO) << "fewer client connections than set, as each takes open files connections_max="
+              << connections_max << " files_max=" << files_max;
   }
   return connections_max;
 }
@@ -117,11 +120,23 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
+
+// Why this server ends, for the log and for whoever started it.
+void SayLast(const std::optional<storage::LogFile>& log_file, const Status& status) {
+  const std::string line = "millrace: " + std::string(status.message());
+  std::cerr << line << std::endl;
+  if (log_file.has_value()) log_file->Tell(line);
+}
+
 // Everything that one running server owns, in the order of its making.
 class Server {
  public:
-  explicit Server(const ServerConfig& config)
+  // The log file outlives the server.
+  Server(const ServerConfig& config, std::optional<storage::LogFile>* log_file)
       : config_(config),
+        log_file_(log_file),
         shard_("shard"),
         journal_("journal"),
         segments_("segments"),
@@ -137,10 +152,12 @@ class Server {
  private:
   Status Start();
   void Stop();
-  // Waits for a signal or the broker's end.
-  Status WaitForEnd(const sigset_t& signals);
+  // Waits for a signal to end.
+  void WaitForEnd(const sigset_t& signals);
+  void ReopenLog();
 
   const ServerConfig config_;
+  std::optional<storage::LogFile>* log_file_;
   const RealClock clock_;
   LoopThread shard_;
   LoopThread journal_;
@@ -155,6 +172,11 @@ class Server {
 };
 
 Status Server::Start() {
+  // Before anything is recovered, and before the other brokers hear of this one.
+  ASSIGN_OR_RETURN(broker::edge::ListenSockets clients,
+                   broker::edge::ListenSockets::Claim(config_.listen));
+  ASSIGN_OR_RETURN(broker::edge::ListenSockets brokers,
+                   broker::edge::ListenSockets::Claim(config_.internal_listen));
   std::promise<Status> started;
   shard_.RunAndWait([this, &started] {
     broker_ = std::make_unique<broker::Broker>(
@@ -168,11 +190,11 @@ Status Server::Start() {
                                     .segment_files = segment_files_,
                                     .batch_executor = batches_.executor(),
                                     .random_seed = EntropySeed(),
-                                    .on_fatal = [](const Status& status) {
+                                    .on_fatal = [this](const Status& status) {
                                       // Fail-stop: nothing more may be promised or written.
-                                      std::cerr << "millrace: " << status.message() << std::endl;
+                                      SayLast(*log_file_, status);
                                       google::FlushLogFiles(google::INFO);
-                                      std::_Exit(1);
+                                      std::_Exit(kExitError);
                                     }});
     broker_->Start([&started](Status status) { started.set_value(std::move(status)); });
   });
@@ -224,22 +246,36 @@ void Server::Stop() {
   });
 }
 
-Status Server::WaitForEnd(const sigset_t& signals) {
+void Server::WaitForEnd(const sigset_t& signals) {
   int signal = 0;
-  CHECK_EQ(sigwait(&signals, &signal), 0);
+  while (true) {
+    CHECK_EQ(sigwait(&signals, &signal), 0);
+    if (signal != SIGHUP) break;
+    ReopenLog();
+  }
   LOG(INFO) << "stopping signal=" << strsignal(signal);
-  return {};
+}
+
+void Server::ReopenLog() {
+  if (!log_file_->has_value()) {
+    LOG(INFO) << "SIGHUP changes nothing: the log goes to standard error, not to a --log-file";
+    return;
+  }
+  const Status status = (*log_file_)->Reopen();
+  LOG_IF(ERROR, !status.ok()) << "the log goes on in the old file why=" << status;
+  LOG_IF(INFO, status.ok()) << "the log goes on here after SIGHUP file=" << (*log_file_)->path();
 }
 
 Status Server::Run(const sigset_t& signals) {
   Status status = Start();
-  if (status.ok()) status = WaitForEnd(signals);
+  if (status.ok()) WaitForEnd(signals);
   Stop();
   shard_.Stop();
   batches_.Stop();
   syncs_.Stop();
   segments_.Stop();
   journal_.Stop();
+  if (status.ok()) LOG(INFO) << "stopped broker=" << config_.broker_id;
   return status;
 }
 
@@ -264,23 +300,61 @@ void LogFromProtobuf(google::protobuf::LogLevel level, const char*, int,
   LOG_EVERY_T(WARNING, 60) << "protobuf: " << message;
 }
 
-Status RunServer(const broker::config::Texts& flags) {
-  RETURN_IF_ERROR(TakeMutantFromEnvironment());
-  ASSIGN_OR_RETURN(const ServerConfig config,
-                   broker::config::LoadServerConfig(flags, Environment()));
-  ASSIGN_OR_RETURN(const storage::DirectoryLock lock,
-                   storage::DirectoryLock::Acquire(config.data_dir));
-  // Blocked before the first thread is made, so that every thread inherits it.
+// The signals that the server waits for. Blocked before the first thread is made, so that every
+// thread inherits it.
+sigset_t TakeSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  // A file over the process's limit of sizes is then an error of the write, which says what it is.
+  std::signal(SIGXFSZ, SIG_IGN);
+  return signals;
+}
+
+void SetLogLevel(broker::config::LogLevel level) {
+  switch (level) {
+    case broker::config::LogLevel::kInfo:
+      FLAGS_minloglevel = google::INFO;
+      return;
+    case broker::config::LogLevel::kWarning:
+      FLAGS_minloglevel = google::WARNING;
+      return;
+    case broker::config::LogLevel::kError:
+      FLAGS_minloglevel = google::ERROR;
+      return;
+  }
+}
+
+Status RunServer(const ServerConfig& config, std::optional<storage::LogFile>* log_file) {
+  const sigset_t signals = TakeSignals();
+  SetLogLevel(config.log_level);
   google::protobuf::SetLogHandler(LogFromProtobuf);
+  if (!config.log_file.empty()) {
+    ASSIGN_OR_RETURN(storage::LogFile opened, storage::LogFile::Open(config.log_file));
+    log_file->emplace(std::move(opened));
+  }
+  RETURN_IF_ERROR(TakeMutantFromEnvironment());
+  ASSIGN_OR_RETURN(const storage::DirectoryLock lock,
+                   storage::DirectoryLock::Acquire(config.data_dir));
   LOG(INFO) << "starting version=" << MILLRACE_VERSION << " broker=" << config.broker_id
             << " cluster=" << config.cluster_name << " data_dir=" << config.data_dir;
-  return Server(config).Run(signals);
+  return Server(config, log_file).Run(signals);
+}
+
+// The exit code of `millrace server`.
+int ServerMain(const broker::config::Texts& flags) {
+  const Result<ServerConfig> config = broker::config::LoadServerConfig(flags, Environment());
+  std::optional<storage::LogFile> log_file;
+  if (!config.ok()) {
+    SayLast(log_file, config.status());
+    return kExitUsage;
+  }
+  const Status status = RunServer(*config, &log_file);
+  if (status.ok()) return 0;
+  SayLast(log_file, status);
+  return kExitError;
 }
 
 int Main(int argc, char** argv) {
@@ -291,13 +365,8 @@ int Main(int argc, char** argv) {
     app.set_version_flag("--version", MILLRACE_VERSION);
     CLI::App* server = app.add_subcommand("server", "Run a broker");
     flags.AddTo(*server);
-    server->callback([&flags, chosen] {
-      *chosen = [&flags] {
-        const Status status = RunServer(flags.given());
-        if (!status.ok()) std::cerr << "millrace: " << status.message() << std::endl;
-        return status.ok() ? 0 : 1;
-      };
-    });
+    server->callback(
+        [&flags, chosen] { *chosen = [&flags] { return ServerMain(flags.given()); }; });
   });
 }
 

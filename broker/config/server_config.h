@@ -23,6 +23,8 @@ struct Controller {
   auto operator<=>(const Controller&) const = default;
 };
 
+enum class LogLevel { kInfo, kWarning, kError };
+
 struct ServerConfig {
   // Who it is, and with whom.
   BrokerId broker_id;
@@ -34,6 +36,8 @@ struct ServerConfig {
   // Sorted by id, `broker_id` among them. A broker that was told of none is its own controller.
   std::vector<Controller> controllers;
   bool is_insecure = false;
+  LogLevel log_level = LogLevel::kInfo;
+  std::string log_file;  // empty: standard error
 
   // Tuning.
   Duration election_timeout{};

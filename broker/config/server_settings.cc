@@ -70,6 +70,19 @@ Status ReadControllers(const ServerSetting& setting, std::string_view text, Serv
   return Status::Ok();
 }
 
+Status ReadLogLevel(const ServerSetting&, std::string_view text, ServerConfig* config) {
+  if (text == "info") {
+    config->log_level = LogLevel::kInfo;
+  } else if (text == "warning") {
+    config->log_level = LogLevel::kWarning;
+  } else if (text == "error") {
+    config->log_level = LogLevel::kError;
+  } else {
+    return InvalidArgument("\"" + std::string(text) + "\" is not info, warning or error");
+  }
+  return Status::Ok();
+}
+
 constexpr Range kBrokerIds{.min = 1, .max = std::numeric_limits<uint32_t>::max()};
 constexpr Range kAny;
 
@@ -101,6 +114,12 @@ std::vector<ServerSetting> IdentityRows() {
       {"insecure", Kind::kSwitch, "", "false", kAny, ReadSwitch<&ServerConfig::is_insecure>,
        "Allow listeners outside loopback. Traffic is neither encrypted nor authenticated, so "
        "without this they are refused."},
+      {"log_level", Kind::kText, "LEVEL", "info", kAny, ReadLogLevel,
+       "What is logged at least: info, warning or error. Info has a line for each change of state "
+       "that an operator may care for, never one for a record."},
+      {"log_file", Kind::kText, "FILE", "", kAny, ReadText<&ServerConfig::log_file>,
+       "Where the log goes; standard error if not given. SIGHUP begins the file anew, after a log "
+       "rotator has moved it; without a file, SIGHUP changes nothing."},
   };
 }
 

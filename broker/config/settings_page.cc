@@ -20,7 +20,8 @@ constexpr char kHead[] =
     "## Server\n"
     "\n"
     "Flags of `millrace server`. A flag goes before its environment variable, a variable before\n"
-    "the default.\n";
+    "the default. A value that is refused ends the server with exit code 2 and a line that names\n"
+    "the flag or the variable; any other error ends it with 1.\n";
 
 constexpr char kTopicHead[] =
     "## Topics\n"

@@ -18,8 +18,8 @@ Status CannotListen(const Endpoint& endpoint, const std::string& why) {
   return Unavailable("cannot listen on " + endpoint.ToString() + ": " + why);
 }
 
-// A listening socket, or minus the error number.
-int ListenOn(const addrinfo& address) {
+// A bound socket, or minus the error number.
+int BindTo(const addrinfo& address, bool is_listening) {
   const int fd = socket(address.ai_family, address.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
                         address.ai_protocol);
   if (fd < 0) return -errno;
@@ -27,7 +27,10 @@ int ListenOn(const addrinfo& address) {
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   // Each family has its own socket.
   if (address.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-  if (bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) return fd;
+  if (bind(fd, address.ai_addr, address.ai_addrlen) == 0 &&
+      (!is_listening || listen(fd, SOMAXCONN) == 0)) {
+    return fd;
+  }
   const int error = errno;
   close(fd);
   return -error;
@@ -52,6 +55,14 @@ uint16_t PortOf(int fd) {
 }  // namespace
 
 Result<ListenSockets> ListenSockets::Open(const Endpoint& endpoint) {
+  return Bind(endpoint, /*is_listening=*/true);
+}
+
+Result<ListenSockets> ListenSockets::Claim(const Endpoint& endpoint) {
+  return Bind(endpoint, /*is_listening=*/false);
+}
+
+Result<ListenSockets> ListenSockets::Bind(const Endpoint& endpoint, bool is_listening) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -66,7 +77,7 @@ Result<ListenSockets> ListenSockets::Open(const Endpoint& endpoint) {
   for (addrinfo* address = found; address != nullptr; address = address->ai_next) {
     const uint16_t port = htons(sockets.port_);
     std::memcpy(address->ai_addr->sa_data, &port, sizeof(port));
-    const int fd = ListenOn(*address);
+    const int fd = BindTo(*address, is_listening);
     if (fd >= 0) {
       sockets.fds_.push_back(fd);
       sockets.port_ = PortOf(fd);

@@ -21,6 +21,9 @@ class ListenSockets {
   // all. UNAVAILABLE naming the address and why, if one of the addresses is in use or forbidden, or
   // if none can be had.
   static Result<ListenSockets> Open(const Endpoint& endpoint);
+  // Takes the addresses, with the same errors, without answering anybody there yet: whoever listens
+  // later in this process does so beside the claim.
+  static Result<ListenSockets> Claim(const Endpoint& endpoint);
 
   ListenSockets() = default;
   ~ListenSockets() { Close(); }
@@ -38,6 +41,8 @@ class ListenSockets {
   void Close();
 
  private:
+  static Result<ListenSockets> Bind(const Endpoint& endpoint, bool is_listening);
+
   std::vector<int> fds_;
   uint16_t port_ = 0;
 };

@@ -88,6 +88,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
           done(Bytes::Own(reply.SerializeAsString()));
         });
   });
+  host_.SetReplicaNamer([this](const raft::ReplicaRecord& record) { return NameOf(record); });
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
   controller_.SetLeadershipListener(
       [this](const raft::Leadership& leadership) { OnLeadership(kControllerGroup, leadership); });
@@ -97,6 +98,14 @@ Node::Node(const NodeOptions& options, const Environment& environment,
 }
 
 Node::~Node() { Stop(); }
+
+std::string Node::NameOf(const raft::ReplicaRecord& record) const {
+  if (record.group == kControllerGroup) return "controller";
+  const TopicInfo* topic = controller_.image().FindTopic(record.partition.topic);
+  return (topic != nullptr ? "topic=" + topic->name
+                           : "topic_id=" + std::to_string(record.partition.topic.value())) +
+         " partition=" + std::to_string(record.partition.partition.value());
+}
 
 void Node::Start(OnFatal on_fatal) {
   on_fatal_ = std::move(on_fatal);
@@ -345,7 +354,6 @@ void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
 }
 
 void Node::OnPeerConnected(const raft::PeerIdentity& peer) {
-  LOG(INFO) << "peer connected broker=" << peer.voter.broker << " boot_epoch=" << peer.boot_epoch;
   connected_[peer.voter.broker] = peer.boot_epoch;
   bootstrap_.OnPeerConnected(peer.voter);
   CarryOutBootstrap();
@@ -354,8 +362,7 @@ void Node::OnPeerConnected(const raft::PeerIdentity& peer) {
   if (!led.empty()) SendLeaderReport(peer.voter.broker, led);
 }
 
-void Node::OnPeerDisconnected(BrokerId peer, const Status& why) {
-  LOG(INFO) << "peer disconnected broker=" << peer << " why=" << why;
+void Node::OnPeerDisconnected(BrokerId peer, const Status&) {
   connected_.erase(peer);
   forwarder_.OnPeerDisconnected(peer);
   leaders_.BrokerGone(peer);

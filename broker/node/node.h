@@ -92,6 +92,8 @@ class Node final : public raft::TransportHandler {
   void OnPeerRefused(const Status& why) override;
 
  private:
+  // What log lines call a replica; by the topic's id where the name is not known (yet).
+  std::string NameOf(const raft::ReplicaRecord& record) const;
   void CarryOutBootstrap();
   void StartGroups();
   void StartController(std::optional<raft::RecoveredReplica> recovered);

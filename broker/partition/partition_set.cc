@@ -60,15 +60,15 @@ void PartitionSet::Hold(const TopicInfo& topic) {
 }
 
 void PartitionSet::Remove(TopicId topic) {
-  auto groups = groups_.extract(topic);
+  const auto groups = groups_.extract(topic);
   if (groups.empty()) return;
   for (const RaftGroupId group : groups.mapped()) {
     auto found = partitions_.find(group);
-    LOG(INFO) << "partition deleted group=" << group << " topic_id=" << topic
-              << " partition=" << found->second->name().partition;
     environment_.host.RemoveReplica(group, [] {});
     partitions_.erase(found);
   }
+  // One line, however many partitions: deleting is ordinary.
+  LOG(INFO) << "topic deleted topic_id=" << topic << " replicas_here=" << groups.mapped().size();
 }
 
 Partition* PartitionSet::Find(RaftGroupId group) const {

@@ -78,9 +78,10 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   CHECK(!replicas_.contains(group)) << "group=" << group;
   Status health = std::move(recovered.health);
   if (health.ok()) health = RestoreState(recovered, machine);
-  if (!health.ok()) LOG(ERROR) << "replica is silent group=" << group << " why=" << health;
   auto replica =
       std::make_unique<Replica>(recovered.record, machine, CoveredBy(recovered.snapshot), health);
+  replica->set_namer(&namer_);
+  LOG_IF(ERROR, !health.ok()) << "replica is silent " << replica->Name() << " why=" << health;
   if (health.ok()) replica->joining = std::move(recovered.initial);
   replicas_.emplace(group, std::move(replica));
   if (health.ok()) Replay(group);
@@ -129,6 +130,7 @@ void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entr
 void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
   CHECK(!replicas_.contains(record.group)) << "group=" << record.group;
   auto replica = std::make_unique<Replica>(record, machine, LogIndex(), Status::Ok());
+  replica->set_namer(&namer_);
   core::InitialState initial;
   initial.configuration = record.configuration;
   replica->joining = std::move(initial);
@@ -148,7 +150,7 @@ void Host::RemoveReplica(RaftGroupId group, Task done) {
   Replica* replica = FindMutable(group);
   CHECK(replica != nullptr) << "group=" << group;
   if (replica->has_joined())
-    replica->Fail(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    replica->Stop(NotFound("the partition was deleted", Reason::kTopicDeleted));
   replicas_.erase(group);
   environment_.log_store.RemoveReplica(group, std::move(done));
 }
@@ -307,7 +309,7 @@ void Host::WatchDisk() {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined() || !replica->core().is_leader()) continue;
     if (replica->core().configuration().Members().size() == 1) continue;
-    LOG(WARNING) << "the disk stalls, giving up leadership group=" << group
+    LOG(WARNING) << "the disk stalls, giving up leadership " << replica->Name()
                  << " waited_us=" << waited.count();
     MILLRACE_SOMETIMES("a stalled disk gave up a leadership");
     replica->core().StepDown();
@@ -392,7 +394,7 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
         Replica* waiting = FindMutable(group);
         if (waiting == nullptr || !waiting->has_joined()) return;
         LOG_IF(WARNING, !entries.ok())
-            << "cannot read entries for a follower group=" << group
+            << "cannot read entries for a follower " << waiting->Name()
             << " index=" << wanted.first_index << " why=" << entries.status();
         if (entries.status().code() == Code::kDataLoss) {
           return ReportDamage(waiting->group(), entries.status());

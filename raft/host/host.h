@@ -60,6 +60,9 @@ class Host {
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
 
+  // Before the first replica: what log lines call them.
+  void SetReplicaNamer(ReplicaNamer namer) { namer_ = std::move(namer); }
+
   // Begins to tick.
   void Start();
   // Stops ticking and forgets all replicas; their state machines hear no more.
@@ -134,6 +137,7 @@ class Host {
   const HostOptions options_;
   Environment environment_;
   Random random_;
+  ReplicaNamer namer_;
   std::map<RaftGroupId, std::unique_ptr<Replica>> replicas_;
   std::vector<RaftGroupId> dirty_;
   bool is_flush_posted_ = false;

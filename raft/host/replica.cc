@@ -49,8 +49,18 @@ void Replica::Join(const core::Options& options, core::InitialState initial) {
   if (!apply_fault_.ok()) core_->StopLeading();
 }
 
+std::string Replica::Name() const {
+  std::string name = "group=" + std::to_string(group().value());
+  if (namer_ != nullptr && *namer_) name += " " + (*namer_)(record_);
+  return name;
+}
+
 void Replica::Fail(Status why) {
-  LOG(ERROR) << "replica stopped group=" << group() << " why=" << why;
+  LOG(ERROR) << "replica stopped " << Name() << " why=" << why;
+  Stop(std::move(why));
+}
+
+void Replica::Stop(Status why) {
   core_.reset();
   health_ = std::move(why);
   leadership_ = Leadership{};
@@ -108,10 +118,10 @@ void Replica::UpdateLeadership() {
                  .leader = core_->leader()};
   if (now == leadership_) return;
   if (now.is_leader && !leadership_.is_leader) {
-    LOG(INFO) << "became leader group=" << group() << " term=" << now.term;
+    LOG(INFO) << "became leader " << Name() << " term=" << now.term;
   }
   const bool lost = leadership_.is_leader && (!now.is_leader || now.term != leadership_.term);
-  if (lost) LOG(INFO) << "lost leadership group=" << group() << " term=" << now.term;
+  if (lost) LOG(INFO) << "lost leadership " << Name() << " term=" << now.term;
   leadership_ = now;
   machine_->OnLeadership(leadership_);
   if (lost) CompleteBarriers();

@@ -5,7 +5,9 @@
 // Owned by Host, on the shard's thread. Others read it through Host::Find.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +19,9 @@
 #include "raft/ports/state_machine.h"
 
 namespace millrace::raft {
+
+// What log lines say of a replica beside its group's number, e.g. "topic=flights partition=3".
+using ReplicaNamer = std::function<std::string(const ReplicaRecord&)>;
 
 class Replica {
  public:
@@ -44,8 +49,14 @@ class Replica {
 
   // Starts the core.
   void Join(const core::Options& options, core::InitialState initial);
-  // Stops the core; the replica stays silent from now on.
+  // For log lines; null: the group's number alone. The namer outlives the replica.
+  void set_namer(const ReplicaNamer* namer) { namer_ = namer; }
+  // "group=17 topic=flights partition=3".
+  std::string Name() const;
+  // Stops the core by an error; the replica stays silent from now on.
   void Fail(Status why);
+  // Stops the core as is meant to be: what waits is told `why`.
+  void Stop(Status why);
   // Applies the next entry, or stops applying there. Pre: entry.index == applied() + 1;
   // apply_fault() is ok.
   void Apply(const core::Entry& entry);
@@ -76,6 +87,7 @@ class Replica {
 
   ReplicaRecord record_;
   StateMachine* machine_;
+  const ReplicaNamer* namer_ = nullptr;
   std::unique_ptr<core::Raft> core_;
   LogIndex applied_;
   Term applied_term_;

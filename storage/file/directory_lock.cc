@@ -1,8 +1,6 @@
 #include <array>
 #include <cerrno>
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -34,11 +32,9 @@ Status WriteOwner(int fd, const std::string& path) {
 }  // namespace
 
 Result<DirectoryLock> DirectoryLock::Acquire(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) return PosixError("make directory", directory, error.value());
+  RETURN_IF_ERROR(MakeDirectories(directory));
   const std::string path = directory + "/" + kFileName;
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return PosixError("open", path, errno);
   DirectoryLock lock(fd);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

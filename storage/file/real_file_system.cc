@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include <dirent.h>
@@ -19,6 +17,10 @@
 
 namespace millrace::storage {
 namespace {
+
+// What is stored is for the broker's user alone.
+constexpr mode_t kFileMode = 0600;
+constexpr mode_t kDirectoryMode = 0700;
 
 int FlagsOf(OpenMode mode) {
   switch (mode) {
@@ -36,11 +38,11 @@ Result<std::unique_ptr<File>> OpenNow(Executor& executor, const SyncRunner& sync
                                       const std::string& path, OpenMode mode, Caching caching) {
   const int flags = FlagsOf(mode);
   bool is_direct = caching == Caching::kDirect;
-  int fd = open(path.c_str(), is_direct ? flags | O_DIRECT : flags, 0644);
+  int fd = open(path.c_str(), is_direct ? flags | O_DIRECT : flags, kFileMode);
   if (fd < 0 && is_direct && errno == EINVAL) {
     // The file system knows no O_DIRECT. O_EXCL may have made the file before it found out.
     is_direct = false;
-    fd = open(path.c_str(), flags & ~O_EXCL, 0644);
+    fd = open(path.c_str(), flags & ~O_EXCL, kFileMode);
   }
   if (fd < 0) return PosixError("open", path, errno);
   struct stat facts{};
@@ -92,6 +94,23 @@ void PostOutcome(Executor& executor, Done done, Outcome outcome) {
 
 }  // namespace
 
+Status MakeDirectories(const std::string& path) {
+  for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    if (mkdir(part.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
+      // A parent may be there and not ours to write in.
+      struct stat facts{};
+      const int error = errno;
+      if (stat(part.c_str(), &facts) != 0) return PosixError("make directory", part, error);
+    }
+    if (end == std::string::npos) break;
+  }
+  struct stat facts{};
+  if (stat(path.c_str(), &facts) != 0) return PosixError("make directory", path, errno);
+  if (!S_ISDIR(facts.st_mode)) return PosixError("make directory", path, ENOTDIR);
+  return Status::Ok();
+}
+
 RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor)
     : executor_(executor), syncs_(executor, sync_executor), root_(std::move(root)) {
   CHECK(!root_.empty());
@@ -111,11 +130,7 @@ void RealFileSystem::List(const std::string& directory, ListDone done) {
 }
 
 void RealFileSystem::MakeDirectory(const std::string& directory, StatusDone done) {
-  std::error_code error;
-  std::filesystem::create_directories(FullPath(directory), error);
-  PostOutcome(
-      executor_, std::move(done),
-      error ? PosixError("make directory", FullPath(directory), error.value()) : Status::Ok());
+  PostOutcome(executor_, std::move(done), MakeDirectories(FullPath(directory)));
 }
 
 void RealFileSystem::Rename(const std::string& from, const std::string& to, StatusDone done) {

@@ -3,6 +3,8 @@
 // (journal, segment writer); its completion is posted to that thread's Executor. Syncs may have a
 // thread of their own.
 //
+// What is made is for the broker's user alone: files 0600, directories 0700.
+//
 // One per Executor; several may share a directory, whose DirectoryLock the process holds. Never
 // retries a sync.
 //
@@ -20,6 +22,10 @@
 #include "storage/file/sync_runner.h"
 
 namespace millrace::storage {
+
+// Makes the directory and its missing parents, for this process's user alone; what exists stays as
+// it is. An error names the directory that could not be made.
+Status MakeDirectories(const std::string& path);
 
 // The process's claim on a data directory, given up when destroyed or when the process ends,
 // however it ends. Any one thread.

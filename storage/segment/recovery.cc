@@ -216,7 +216,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   void DiscardTail() {
     recovered_.active_bytes = segment().frames_end;
     if (file().size() == segment().frames_end) return Next();
-    LOG(INFO) << "discarding what was not synced, to be written again file=" << current_
+    LOG(INFO) << "rebuilding the end of a segment from the journal, which has it file=" << current_
               << " from=" << segment().frames_end << " to=" << file().size();
     file().Truncate(segment().frames_end, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
@@ -229,7 +229,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     if (reached() < end_.index) return Fail(Missing());
     if (at_ == firsts_.size()) return Finish();
     current_ = SegmentPath(segments_->group_, firsts_[at_++]);
-    LOG(INFO) << "discarding what was not synced, to be written again file=" << current_;
+    LOG(INFO) << "rebuilding a segment from the journal, which has it file=" << current_;
     files().Remove(current_, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
       self->DiscardRest();

@@ -101,6 +101,14 @@ TEST(ServerSettingsTest, AListenerOutsideLoopback_IsRefused_UnlessInsecure) {
   EXPECT_TRUE(Load({{"listen", "[::1]:7440"}}).listen.IsLoopback());
 }
 
+TEST(ServerSettingsTest, LogLevels_AreReadByName) {
+  EXPECT_EQ(Load({}).log_level, LogLevel::kInfo);
+  EXPECT_EQ(Load({{"log_level", "warning"}}).log_level, LogLevel::kWarning);
+  EXPECT_EQ(Load({{"log_level", "error"}}).log_level, LogLevel::kError);
+  EXPECT_THAT(ErrorOf({{"log_level", "WARN"}}),
+              AllOf(StartsWith("--log-level:"), HasSubstr("info, warning or error")));
+}
+
 TEST(ServerSettingsTest, AWildcardListener_NeedsAnAdvertisedAddress) {
   EXPECT_THAT(ErrorOf({{"listen", "0.0.0.0:7440"}, {"insecure", "true"}}),
               AllOf(StartsWith("--advertise:"), HasSubstr("0.0.0.0:7440")));

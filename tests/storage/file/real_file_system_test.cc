@@ -159,5 +159,40 @@ TEST_F(RealFileSystemTest, Lock_IsGivenUpWhenItsOwnerGoes) {
   EXPECT_TRUE(DirectoryLock::Acquire(directory).ok());
 }
 
+std::filesystem::perms ModeOf(const std::filesystem::path& path) {
+  return std::filesystem::status(path).permissions();
+}
+
+TEST_F(RealFileSystemTest, WhatIsMade_IsForThisUserAlone) {
+  constexpr auto kOwnerAll = std::filesystem::perms::owner_all;
+  constexpr auto kOwnerFile =
+      std::filesystem::perms::owner_read | std::filesystem::perms::owner_write;
+  const std::string directory = (root_ / "missing" / "data").string();
+  const Result<DirectoryLock> lock = DirectoryLock::Acquire(directory);
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  std::optional<Status> made;
+  files_->MakeDirectory("groups/1", [&](Status status) { made = std::move(status); });
+  ASSERT_TRUE(Wait(made).ok());
+  Create("groups/1/segment");
+  ASSERT_TRUE(Open("plain", OpenMode::kCreate, Caching::kDirect).ok());
+  for (const char* path : {"missing", "missing/data", "groups", "groups/1"}) {
+    EXPECT_EQ(ModeOf(root_ / path), kOwnerAll) << path;
+  }
+  for (const char* path : {"missing/data/LOCK", "groups/1/segment", "plain"}) {
+    EXPECT_EQ(ModeOf(root_ / path), kOwnerFile) << path;
+  }
+}
+
+TEST_F(RealFileSystemTest, DirectoryThatCannotBeMade_IsNamed) {
+  Create("file");
+  for (const char* path : {"file", "file/below"}) {
+    const Status status = MakeDirectories((root_ / path).string());
+    EXPECT_FALSE(status.ok());
+    EXPECT_NE(status.message().find((root_ / path).string()), std::string::npos) << status;
+  }
+  EXPECT_TRUE(MakeDirectories((root_ / "a" / "b").string() + "/").ok());
+  EXPECT_TRUE(std::filesystem::is_directory(root_ / "a" / "b"));
+}
+
 }  // namespace
 }  // namespace millrace::storage
