@@ -15,7 +15,8 @@ constexpr int64_t kFutureTimestampMsMax = 24 * 3600 * 1000;
 
 Status TooLarge(const std::string& what, uint32_t bytes_max) {
   return InvalidArgument(what + " is larger than " + std::to_string(bytes_max),
-                         Reason::kBatchTooLarge);
+                         Reason::kBatchTooLarge)
+      .AddMetadata("batch_bytes_max", std::to_string(bytes_max));
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/config/topic_settings.h"
+
 namespace millrace::broker {
 
 Result<const TopicInfo*> ServiceContext::FindTopic(std::string_view name, TopicId id) const {
@@ -80,6 +82,7 @@ void ServiceContext::Describe(const TopicInfo& topic, v1::Topic* out) const {
   out->set_name(topic.name);
   out->set_topic_id(topic.id.value());
   out->mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
+  out->set_batch_bytes_max(config::TopicSettings(topic.settings).batch_bytes_max);
   for (const PartitionInfo& info : topic.partitions) {
     const LeaderHint hint = leaders.Find(info.group);
     auto& partition = *out->add_partitions();

@@ -29,6 +29,7 @@ struct LeaderInfo {
 struct TopicDetails {
   TopicId id;
   uint32_t partition_count = 0;
+  uint32_t batch_bytes_max = 0;  // that the topic takes; 0: the broker did not say
 };
 
 class MetadataCache {

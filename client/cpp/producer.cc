@@ -1,11 +1,13 @@
 #include "client/cpp/producer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string>
 #include <utility>
 
 #include <glog/logging.h>
 
+#include "client/cpp/split_batch.h"
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/record/batch_header.h"
@@ -68,9 +70,10 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   Partition& partition = partitions_[handle];
   if (!partition.error.ok()) return partition.error;
   const size_t size = EncodedRecordSize(record);
-  if (size > options_.record_bytes_max) {
-    return InvalidArgument("record of " + std::to_string(size) + " bytes is larger than " +
-                               std::to_string(options_.record_bytes_max),
+  if (size > record_bytes_max()) {
+    return InvalidArgument("the record takes " + std::to_string(size) +
+                               " bytes, and the topic's batches " +
+                               std::to_string(record_bytes_max()),
                            Reason::kBatchTooLarge);
   }
   if (!HasRoom(size) && unanswered_records_ > 0) {
@@ -80,10 +83,10 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
     Seal(&partition);
   }
   if (!partition.open || partition.open->empty()) {
-    partition.open.emplace(
-        RecordBatchBuilder::Options{.records_bytes_max = options_.batch_bytes_max,
-                                    .initial_bytes = partition.bytes_hint,
-                                    .encoding = options_.encoding});
+    partition.open.emplace(RecordBatchBuilder::Options{
+        .records_bytes_max = std::min(options_.batch_bytes, record_bytes_max()),
+        .initial_bytes = partition.bytes_hint,
+        .encoding = options_.encoding});
     partition.opened_at = now;
     CHECK(partition.open->TryAppend(record));
   }
@@ -162,6 +165,44 @@ void Producer::Renumber(Partition* partition) {
   }
 }
 
+void Producer::SetBatchLimit(size_t batch_bytes_max) {
+  batch_limit_ = std::max(batch_bytes_max, kBatchLimitMin);
+}
+
+// Puts parts in the place of the oldest batch, which a broker found too large; false if it is one
+// record. It was not stored, and what is in flight behind it is refused for the gap: all is sent
+// again. If an earlier attempt did store it, there is no gap, and the sequences of its parts say
+// so.
+bool Producer::SplitOldest(Partition* partition, const Status& error) {
+  for (const auto& [key, value] : error.metadata()) {
+    size_t limit = 0;
+    const auto [end, errc] = std::from_chars(value.data(), value.data() + value.size(), limit);
+    if (key == "batch_bytes_max" && errc == std::errc() && *end == '\0') SetBatchLimit(limit);
+  }
+  const Batch whole = partition->batches.front();
+  if (whole.record_count < 2) return false;
+  Rewind(partition, whole.is_in_doubt);
+  partition->batches.pop_front();
+  std::vector<BatchPart> parts = SplitBatch(
+      whole.bytes, {.destination = partition->name,
+                    // Smaller than it was, whatever the broker says.
+                    .records_bytes_max = std::min(record_bytes_max(), whole.records_bytes / 2),
+                    .encoding = options_.encoding,
+                    .compression = options_.compression});
+  CHECK_GT(parts.size(), 1u);
+  size_t records_bytes = 0;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    records_bytes += part->records_bytes;
+    partition->batches.push_front({.bytes = std::move(part->bytes),
+                                   .record_count = part->record_count,
+                                   .records_bytes = part->records_bytes,
+                                   .created_at = whole.created_at,
+                                   .is_in_doubt = whole.is_in_doubt});
+  }
+  CHECK_EQ(records_bytes, whole.records_bytes);
+  return true;
+}
+
 void Producer::OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max) {
   uint64_t limit = options_.inflight_bytes_max;
   if (inflight_bytes_max != 0) limit = std::min(limit, inflight_bytes_max);
@@ -207,6 +248,7 @@ void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, Monoto
     return Answer(&partition, Status::Ok(), Offset(error.ok() ? result.base_offset() : -1),
                   result.append_time_ms());
   }
+  if (error.reason() == Reason::kBatchTooLarge && SplitOldest(&partition, error)) return;
   OnFailure(*attempt.partition, error, now);
 }
 

@@ -15,6 +15,10 @@
 // nothing of the old epoch can follow. A partition whose topic is gone, or whose producer is
 // fenced, takes no more.
 //
+// What a batch may hold is the topic's to say. A batch that a broker finds too large nevertheless,
+// since the limit was lowered, was not stored: it is split and sent again, its records under the
+// sequences that they have. Only a record that is too large by itself fails.
+//
 // Work is kept in lists of what is ready, so that a call costs as much as what it does, not as much
 // as there are partitions.
 //
@@ -46,10 +50,9 @@
 namespace millrace::client {
 
 struct ProducerOptions {
-  // Of records in a batch.
-  size_t batch_bytes_max = size_t{512} << 10;
-  // The largest record, serialized.
-  size_t record_bytes_max = (size_t{1} << 20) - 1024;
+  // How large batches grow, in bytes of their records; less where the topic takes less. A record
+  // that is larger is a batch by itself.
+  size_t batch_bytes = size_t{512} << 10;
   // How long a record waits for others while earlier ones are in flight.
   Duration linger = std::chrono::milliseconds(5);
   // Records that are not answered; beyond it Send refuses.
@@ -117,13 +120,17 @@ class Producer {
     return unanswered_bytes_ + bytes <= options_.memory_bytes_max;
   }
   // RESOURCE_EXHAUSTED without room, unless nothing is unanswered; INVALID_ARGUMENT
-  // (BATCH_TOO_LARGE); the partition's error if it takes no more.
+  // (BATCH_TOO_LARGE) over record_bytes_max(); the partition's error if it takes no more.
   Status Send(uint32_t handle, const NewRecord& record, MonotonicTime now);
   // What was sent so far lingers no longer.
   void Flush(MonotonicTime now);
   uint64_t unanswered_records() const { return unanswered_records_; }
   size_t unanswered_bytes() const { return unanswered_bytes_; }
 
+  // The largest batch that the topic takes, serialized and before compression.
+  void SetBatchLimit(size_t batch_bytes_max);
+  // The largest record, serialized, that fits into such a batch.
+  size_t record_bytes_max() const { return batch_limit_ - RecordBatchBuilder::kHeaderBytesMax; }
   // Leaders as metadata says; an older epoch than the known one is ignored.
   void OnLeader(uint32_t handle, const LeaderInfo& leader);
   // The producer id has this epoch now.
@@ -143,6 +150,11 @@ class Producer {
   void CheckInvariants() const;
 
  private:
+  // Of a topic that does not say.
+  static constexpr size_t kBatchLimitDefault = size_t{1} << 20;
+  // No topic takes less; a broker that says so is not believed.
+  static constexpr size_t kBatchLimitMin = size_t{1} << 10;
+
   struct Batch {
     Bytes bytes;
     uint32_t record_count = 0;
@@ -192,6 +204,7 @@ class Producer {
   void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
   bool MayRetry(const Partition& partition, const Status& error, MonotonicTime now) const;
   void Renumber(Partition* partition);
+  bool SplitOldest(Partition* partition, const Status& error);
   // Whether `error` is a broker's answer to the oldest batch, or comes from elsewhere.
   enum class Cause : uint8_t { kAnswer, kOther };
   void Fail(Partition* partition, const Status& error, Cause cause);
@@ -205,6 +218,7 @@ class Producer {
   void Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output);
   void Expire(Partition* partition, MonotonicTime now);
   bool CanTransmit(uint32_t handle, MonotonicTime now);
+  size_t NextBytes(const Partition& partition) const;
   bool IsDue(const Partition& partition, MonotonicTime now) const;
   bool TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* output);
   void Transmit(uint32_t handle, Batch* batch, ProducerOutput* output);
@@ -216,6 +230,7 @@ class Producer {
   Random random_;
   ProducerIdentity identity_;
   uint32_t inflight_batches_max_;
+  size_t batch_limit_ = kBatchLimitDefault;
   MonotonicTime flushed_until_ = MonotonicTime::min();
   std::deque<Partition> partitions_;
   std::map<BrokerId, Broker> brokers_;

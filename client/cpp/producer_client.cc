@@ -52,6 +52,19 @@ void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
   first.mutable_init()->set_client_id(client().options().client_id);
   Start(kProduce, first);
   OnLeaders();
+  TellRecordLimit();
+}
+
+void ProducerClient::LearnLimits() {
+  const TopicDetails* details = client().metadata().FindTopic(topic());
+  if (details == nullptr || details->id != topic_id() || details->batch_bytes_max == 0) return;
+  producer_->SetBatchLimit(details->batch_bytes_max);
+}
+
+void ProducerClient::TellRecordLimit() {
+  const size_t limit = producer_->record_bytes_max();
+  if (std::exchange(told_record_bytes_max_, limit) == limit) return;
+  if (callbacks_.on_record_bytes_max) callbacks_.on_record_bytes_max(limit);
 }
 
 Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime now,
@@ -99,7 +112,9 @@ void ProducerClient::OnStreamClosed(BrokerId broker, MonotonicTime now) {
   producer_->OnStreamClosed(broker, now);
 }
 
+// Whenever metadata is there.
 void ProducerClient::OnLeaders() {
+  LearnLimits();
   for (uint32_t i = 0; i < partition_count(); ++i) {
     producer_->OnLeader(i, LeaderOf(PartitionId(i)));
   }
@@ -145,6 +160,7 @@ void ProducerClient::Pump(MonotonicTime now) {
   }
   if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
   PlanNext(now, output.wants_metadata, output.wake_at);
+  TellRecordLimit();
   Deliver(output.reports);
 }
 

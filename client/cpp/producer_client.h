@@ -33,6 +33,9 @@ class ProducerClient : private TopicDriver {
     std::function<void(const DeliveryReport&)> on_report;
     // There is room again after has_room() was false.
     std::function<void()> on_room;
+    // The largest record that the topic takes, serialized: once it is known, and when it changes.
+    // May be empty.
+    std::function<void(size_t)> on_record_bytes_max = {};
   };
 
   ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
@@ -44,8 +47,8 @@ class ProducerClient : private TopicDriver {
   // Pre of what follows: Open succeeded.
   using TopicDriver::partition_count;
   using TopicDriver::topic_id;
-  // Whether the next record will be taken.
-  bool has_room() const { return producer_->HasRoom(options_.record_bytes_max); }
+  // Whether the next record will be taken, if it is no larger than a batch.
+  bool has_room() const { return producer_->HasRoom(options_.batch_bytes); }
   // The partition for a record that names none: by its key, or in turn. `size` is its encoded one.
   PartitionId Pick(std::optional<std::string_view> key, size_t size) {
     return partitioner_->Pick(key, size);
@@ -79,6 +82,9 @@ class ProducerClient : private TopicDriver {
   void OnLeaders() override;
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;
+  // The topic's limits may have changed.
+  void LearnLimits();
+  void TellRecordLimit();
   void AskEpoch(uint32_t current);
   void OnEpochAsked();
   void Deliver(const std::vector<DeliveryReport>& reports);
@@ -90,6 +96,7 @@ class ProducerClient : private TopicDriver {
   std::unique_ptr<Producer> producer_;
   std::optional<DeliveryTracker> tracker_;
   std::optional<Partitioner> partitioner_;
+  size_t told_record_bytes_max_ = 0;
   bool was_full_ = false;
   bool is_asking_epoch_ = false;
   std::deque<PendingFlush> flushes_;

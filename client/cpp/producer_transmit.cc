@@ -52,6 +52,15 @@ void Producer::Unblock(Broker* broker) {
   broker->blocked.clear();
 }
 
+// What the partition's next batch may take of a window.
+size_t Producer::NextBytes(const Partition& partition) const {
+  const bool is_sealed = partition.in_flight < partition.batches.size();
+  const size_t size = is_sealed        ? partition.batches[partition.in_flight].bytes.size()
+                      : partition.open ? partition.open->records_bytes()
+                                       : 0;
+  return std::max(size, options_.batch_bytes);
+}
+
 bool Producer::CanTransmit(uint32_t handle, MonotonicTime now) {
   Partition& partition = partitions_[handle];
   if (partition.leader.broker == BrokerId() || partition.needs_epoch) return false;
@@ -59,7 +68,7 @@ bool Producer::CanTransmit(uint32_t handle, MonotonicTime now) {
   Broker& broker = BrokerOf(partition.leader.broker);
   if (now < broker.retry.at()) return false;
   const bool fits = broker.inflight_bytes == 0 ||
-                    broker.inflight_bytes + options_.batch_bytes_max <= broker.inflight_bytes_max;
+                    broker.inflight_bytes + NextBytes(partition) <= broker.inflight_bytes_max;
   if (!fits && !std::exchange(partition.is_blocked, true)) broker.blocked.push_back(handle);
   return fits;
 }

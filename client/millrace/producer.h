@@ -28,13 +28,16 @@ class ProducerCore;
 
 struct ProducerOptions {
   Compression compression = Compression::kNone;
-  // Of a batch's records before compression; 1 KiB to 1,023 KiB. A record may be as large.
-  size_t batch_bytes_max = size_t{512} << 10;
+  // How large batches grow, in bytes of their records before compression; 1 KiB to 4 MiB, and no
+  // larger than the topic takes (its setting batch_bytes_max). A record that is larger is a batch
+  // by itself.
+  size_t batch_bytes = size_t{512} << 10;
   // How long a record waits for others to share its batch while an earlier one is on its way; one
   // that finds the partition idle never waits. 0 and up.
   std::chrono::milliseconds linger{5};
   // Of records that are not answered, each its encoded size and 128 bytes for keeping track of it,
-  // but not what its callback captures; at least twice batch_bytes_max.
+  // but not what its callback captures; at least twice batch_bytes. A record that is larger is
+  // taken when there is no other.
   size_t memory_bytes_max = size_t{32} << 20;
   // How long Send waits for room when that is full. 0 and up.
   std::chrono::milliseconds send_timeout{60'000};
@@ -54,8 +57,9 @@ class Producer {
   // Takes the record, and calls `on_delivery` exactly once with what became of it; that may be
   // before this returns. Callbacks of one partition come in the order of its records. Without room
   // it waits, except in a callback. RESOURCE_EXHAUSTED if there is still none; INVALID_ARGUMENT
-  // (BATCH_TOO_LARGE) for a record over batch_bytes_max, or with a negative timestamp; NOT_FOUND
-  // (UNKNOWN_PARTITION). With an error the record is not taken and nothing is called.
+  // (BATCH_TOO_LARGE) for a record that the topic's batch_bytes_max does not allow, or with a
+  // negative timestamp; NOT_FOUND (UNKNOWN_PARTITION). With an error the record is not taken and
+  // nothing is called.
   Status Send(const Record& record, DeliveryCallback on_delivery = {});
   // The same without waiting: RESOURCE_EXHAUSTED at once.
   Status TrySend(const Record& record, DeliveryCallback on_delivery = {});

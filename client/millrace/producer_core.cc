@@ -12,14 +12,14 @@ namespace millrace::internal {
 namespace {
 
 constexpr size_t kBatchBytesMin = size_t{1} << 10;
-constexpr size_t kBatchBytesMax = size_t{1023} << 10;
+constexpr size_t kBatchBytesMax = size_t{4} << 20;
 
 Status Validate(const ProducerOptions& options) {
-  if (options.batch_bytes_max < kBatchBytesMin || options.batch_bytes_max > kBatchBytesMax) {
-    return InvalidArgument("batch_bytes_max is not between 1 KiB and 1,023 KiB");
+  if (options.batch_bytes < kBatchBytesMin || options.batch_bytes > kBatchBytesMax) {
+    return InvalidArgument("batch_bytes is not between 1 KiB and 4 MiB");
   }
-  if (options.memory_bytes_max < 2 * options.batch_bytes_max) {
-    return InvalidArgument("memory_bytes_max is less than twice batch_bytes_max");
+  if (options.memory_bytes_max < 2 * options.batch_bytes) {
+    return InvalidArgument("memory_bytes_max is less than twice batch_bytes");
   }
   if (options.linger.count() < 0) return InvalidArgument("linger is negative");
   if (options.send_timeout.count() < 0) return InvalidArgument("send_timeout is negative");
@@ -31,11 +31,10 @@ Status Validate(const ProducerOptions& options) {
 
 client::ProducerOptions CoreOptions(const ProducerOptions& options) {
   client::ProducerOptions core;
-  core.batch_bytes_max = options.batch_bytes_max;
-  core.record_bytes_max = options.batch_bytes_max;
+  core.batch_bytes = options.batch_bytes;
   core.linger = Bounded(options.linger);
   // What is counted here is never more than what ProducerCore counts.
-  core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes_max;
+  core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes;
   core.delivery_timeout = Bounded(options.delivery_timeout);
   core.compression = ToBatchCompression(options.compression);
   return core;
@@ -77,11 +76,13 @@ ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& 
   runtime_->RunAndWait([this] {
     producer_ = std::make_unique<client::ProducerClient>(
         runtime_->client(), topic_, CoreOptions(options_),
-        client::ProducerClient::Callbacks{.on_report =
-                                              [this](const client::DeliveryReport& report) {
-                                                Release(report.record_count, report.bytes);
-                                              },
-                                          .on_room = {}});
+        client::ProducerClient::Callbacks{
+            .on_report =
+                [this](const client::DeliveryReport& report) {
+                  Release(report.record_count, report.bytes);
+                },
+            .on_room = {},
+            .on_record_bytes_max = [this](size_t bytes) { record_bytes_max_ = bytes; }});
   });
 }
 
@@ -98,10 +99,10 @@ ProducerCore::~ProducerCore() {
 }
 
 Status ProducerCore::Check(const Record& record, size_t size) const {
-  if (size > options_.batch_bytes_max) {
-    return InvalidArgument("the record takes " + std::to_string(size) +
-                               " bytes, more than batch_bytes_max, " +
-                               std::to_string(options_.batch_bytes_max),
+  if (size > record_bytes_max_) {
+    return InvalidArgument("the record takes " + std::to_string(size) + " bytes, and topic \"" +
+                               topic_ + "\" takes " + std::to_string(record_bytes_max_) +
+                               " (its batch_bytes_max, less a header)",
                            Reason::kBatchTooLarge);
   }
   if (record.timestamp_ms < 0) return InvalidArgument("timestamp_ms is negative");
@@ -137,7 +138,8 @@ Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback 
 
 Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
   const auto has_room = [&] {
-    return unanswered_bytes_ + MemoryOf(1, size) <= options_.memory_bytes_max;
+    return unanswered_records_ == 0 ||
+           unanswered_bytes_ + MemoryOf(1, size) <= options_.memory_bytes_max;
   };
   if (has_room()) return {};
   // The client's thread would wait for itself.

@@ -8,6 +8,7 @@
 //   options));
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -62,6 +63,7 @@ class ProducerCore {
   const std::string topic_;
   const ProducerOptions options_;
   uint32_t partition_count_ = 0;
+  std::atomic<size_t> record_bytes_max_{0};  // as the topic says; written by the client's thread
 
   mutable std::mutex mu_;
   std::condition_variable room_;

@@ -70,6 +70,13 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   const Result<RecordBatchView> view =
       ParseRecordBatch(bytes, {TopicId(batch.topic_id()), PartitionId(batch.partition())});
   CHECK(view.ok()) << view.status();
+  if (std::max<size_t>(bytes.size(), view->uncompressed_size) > batch_limit_) {
+    ++too_large_seen_;
+    SetError(InvalidArgument("too large", Reason::kBatchTooLarge)
+                 .AddMetadata("batch_bytes_max", std::to_string(batch_limit_)),
+             &result);
+    return result;
+  }
   bool is_stored = false;
   const Status refused = CheckSequence(*view, &partition, &is_stored, &result);
   if (!refused.ok()) SetError(refused, &result);
@@ -109,6 +116,13 @@ Status ModelBrokers::CheckSequence(const RecordBatchView& batch, Partition* part
     return {};
   }
   if (batch.first_sequence == partition->next_sequence) return {};
+  if (batch.first_sequence < partition->next_sequence) {  // too old to know where, or a part of one
+    ++duplicates_seen_;
+    *is_stored = true;
+    result->set_is_duplicate(true);
+    result->set_base_offset(-1);
+    return {};
+  }
   return OutOfRange("sequence gap", Reason::kSequenceGap);
 }
 

@@ -43,12 +43,16 @@ class ModelBrokers {
   // message is under way: while one is, nothing happens.
   void ForgetProducer(uint32_t partition);
 
+  // What a batch may take from now on, serialized and before compression.
+  void SetBatchLimit(size_t bytes) { batch_limit_ = bytes; }
+
   LeaderInfo leader(uint32_t partition) const { return partitions_[partition].leader; }
   // The values that the partition holds, by offset.
   const std::vector<std::string>& log(uint32_t partition) const {
     return partitions_[partition].log;
   }
   uint64_t duplicates_seen() const { return duplicates_seen_; }
+  uint64_t too_large_seen() const { return too_large_seen_; }
   uint64_t compressed_seen() const { return compressed_seen_; }
 
  private:
@@ -73,7 +77,9 @@ class ModelBrokers {
   std::vector<Partition> partitions_;
   std::map<BrokerId, std::deque<v1::ProduceBatch>> inbox_;
   std::map<BrokerId, std::deque<v1::ProduceResult>> answers_;
+  size_t batch_limit_ = SIZE_MAX;
   uint64_t duplicates_seen_ = 0;
+  uint64_t too_large_seen_ = 0;
   uint64_t compressed_seen_ = 0;
 };
 

@@ -56,6 +56,16 @@ class ProducerTest : public ::testing::Test {
     producer_.OnResult(kOne, result, now_);
   }
 
+  void RefuseAsTooLarge(const v1::ProduceBatch& batch, size_t limit) {
+    v1::ProduceResult result;
+    result.set_batch_id(batch.batch_id());
+    result.mutable_error()->set_code(static_cast<int>(Code::kInvalidArgument));
+    v1::ErrorInfo& info = *result.mutable_error()->mutable_info();
+    info.set_reason("BATCH_TOO_LARGE");
+    (*info.mutable_metadata())["batch_bytes_max"] = std::to_string(limit);
+    producer_.OnResult(kOne, result, now_);
+  }
+
   MonotonicTime now_{1s};
   Producer producer_;
   uint32_t handle_ = 0;
@@ -308,6 +318,67 @@ TEST_F(ProducerTest, Send_RefusesARecord_ThatNoBrokerWouldTake) {
   EXPECT_EQ(sent.reason(), Reason::kBatchTooLarge);
 }
 
+TEST_F(ProducerTest, ARecordAsLargeAsTheTopicTakes_IsABatchByItself) {
+  producer_.SetBatchLimit(3 << 20);
+  producer_.Flush(now_);
+  Send("a");
+  Send(std::string(2 << 20, 'x'));
+  Send("b");
+  size_t sent = 0;
+  for (const auto& [to, batch] : Polled()) sent += batch.batch().record_count();
+  EXPECT_EQ(sent, 3u);
+  EXPECT_EQ(producer_.Send(handle_, {.value = std::string(3 << 20, 'x')}, now_).reason(),
+            Reason::kBatchTooLarge);
+}
+
+TEST_F(ProducerTest, BatchesGrow_OnlyAsFarAsTheTopicAllows) {
+  producer_.SetBatchLimit(1 << 10);
+  Send("a");
+  Polled();
+  for (int i = 0; i < 100; ++i) Send(std::string(100, 'x'));
+  now_ += 1s;
+  const auto batches = Polled();
+  EXPECT_FALSE(batches.empty());
+  for (const auto& [to, batch] : batches) EXPECT_LE(batch.batch().ByteSizeLong(), 1u << 10);
+}
+
+TEST_F(ProducerTest, BatchThatIsTooLarge_IsSplit_WithTheSequencesOfItsRecords) {
+  Send("first");
+  const auto first = Polled();
+  for (int i = 0; i < 10; ++i) Send(std::string(300, 'x'));
+  Acknowledge(first[0].second, 0);
+  const auto whole = Polled();
+  ASSERT_EQ(whole.size(), 1u);
+  Send("behind");
+  producer_.Flush(now_);
+  ASSERT_EQ(Polled().size(), 1u);
+  RefuseAsTooLarge(whole[0].second, 1 << 10);
+  uint32_t next = 1;
+  while (next < 12) {
+    const auto parts = Polled();
+    ASSERT_FALSE(parts.empty());
+    for (const auto& [to, part] : parts) {
+      EXPECT_LE(part.batch().ByteSizeLong(), 1u << 10);
+      EXPECT_EQ(part.batch().first_sequence(), next);
+      EXPECT_EQ(part.batch().producer_epoch(), 0u);
+      Acknowledge(part, next);
+      next += part.batch().record_count();
+    }
+  }
+  EXPECT_EQ(next, 12u);
+  Polled();
+  EXPECT_EQ(producer_.unanswered_records(), 0u);
+}
+
+TEST_F(ProducerTest, RecordThatIsTooLargeByItself_Fails) {
+  Send(std::string(5000, 'x'));
+  RefuseAsTooLarge(Polled().at(0).second, 1 << 10);
+  Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.reason(), Reason::kBatchTooLarge);
+  EXPECT_FALSE(output_.reports[0].may_be_stored);
+}
+
 TEST_F(ProducerTest, Flush_SendsWhatWasCollectedBefore_AndLetsLaterRecordsLinger) {
   Send("a");
   Polled();
@@ -341,7 +412,7 @@ TEST_F(ProducerTest, Poll_ServesPartitionsInTurn_WhenTheStreamsWindowIsSmall) {
 class SmallProducerTest : public ProducerTest {
  protected:
   SmallProducerTest()
-      : ProducerTest({.batch_bytes_max = 100,
+      : ProducerTest({.batch_bytes = 100,
                       .memory_bytes_max = 300,
                       .inflight_bytes_max = 500,
                       .message_bytes_max = 150}) {}

@@ -97,7 +97,7 @@ TEST_P(CompressedTest, EveryRecordIsReportedOnce_AndReadOnceInOrder_WhicheverThr
   constexpr int kThreads = 4;
   constexpr int kRecords = 3000;
   auto producer = OpenProducer(
-      {.compression = GetParam(), .batch_bytes_max = 16 << 10, .memory_bytes_max = 64 << 10});
+      {.compression = GetParam(), .batch_bytes = 16 << 10, .memory_bytes_max = 64 << 10});
   std::vector<std::atomic<int>> reports(kThreads * kRecords);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
@@ -175,8 +175,8 @@ TEST_F(LibraryTest, KeysHeadersAndNulls_ComeBackAsTheyWere) {
 }
 
 TEST_F(LibraryTest, Memory_IsBounded_AndAFlushHasADeadline_WhileTheBrokerStandsStill) {
-  auto producer = OpenProducer(
-      {.batch_bytes_max = 1 << 10, .memory_bytes_max = 4 << 10, .send_timeout = 200ms});
+  auto producer =
+      OpenProducer({.batch_bytes = 1 << 10, .memory_bytes_max = 4 << 10, .send_timeout = 200ms});
   const std::string value(500, 'x');
   std::atomic<int> delivered = 0;
   const auto count = [&](const millrace::Delivery& delivery) {
@@ -201,7 +201,7 @@ TEST_F(LibraryTest, Memory_IsBounded_AndAFlushHasADeadline_WhileTheBrokerStandsS
 
 TEST_F(LibraryTest, Send_WaitsForRoom) {
   auto producer =
-      OpenProducer({.batch_bytes_max = 1 << 10, .memory_bytes_max = 2 << 10, .send_timeout = 60s});
+      OpenProducer({.batch_bytes = 1 << 10, .memory_bytes_max = 2 << 10, .send_timeout = 60s});
   const std::string value(500, 'x');
   for (int i = 0; i < 500; ++i) ASSERT_OK(producer->Send({.value = value}));
   ASSERT_OK(producer->Flush(60s));
@@ -237,9 +237,32 @@ TEST_F(LibraryTest, ACallThatWaits_FailsInACallback) {
   ASSERT_OK(producer->Flush(20s));
 }
 
+TEST_F(LibraryTest, WhatATopicTakes_IsTheTopicsToSay_BelowAndAboveTheDefault) {
+  for (const char* limit : {"2KiB", "4032KiB"}) {
+    const std::string name = topic_ + limit;
+    ASSERT_OK(
+        client_->admin()
+            .CreateTopic(
+                {.name = name, .partition_count = 1, .settings = {{"batch_bytes_max", limit}}})
+            .status());
+    auto producer = client_->OpenProducer(name);
+    ASSERT_OK(producer.status());
+    const std::string value(std::string_view(limit) == "2KiB" ? 1000 : 4'000'000, 'x');
+    int stored = 0;
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_OK((*producer)->Send({.value = value}, [&](const millrace::Delivery& delivery) {
+        EXPECT_TRUE(delivery.status.ok()) << delivery.status;
+        ++stored;
+      }));
+    }
+    ASSERT_OK((*producer)->Flush(60s));
+    EXPECT_EQ(stored, 20);
+  }
+}
+
 TEST_F(LibraryTest, Send_RefusesWhatNoBrokerWouldTake) {
-  auto producer = OpenProducer({.batch_bytes_max = 1 << 10});
-  const std::string large(1 << 10, 'x');
+  auto producer = OpenProducer({.batch_bytes = 1 << 10});
+  const std::string large(1 << 20, 'x');
   EXPECT_EQ(producer->Send({.value = large}).reason(), millrace::Reason::kBatchTooLarge);
   EXPECT_EQ(producer->Send({.value = "x", .partition = 3}).reason(),
             millrace::Reason::kUnknownPartition);

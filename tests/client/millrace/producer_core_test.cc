@@ -52,7 +52,7 @@ TEST(ProducerCore, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused
 TEST(ProducerCore, SmallRecords_CountWithWhatKeepsTrackOfThem) {
   ScriptedCluster cluster(1);
   constexpr size_t kMemory = size_t{1} << 20;
-  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10, .memory_bytes_max = kMemory});
+  const auto producer = Open(cluster, {.batch_bytes = 1 << 10, .memory_bytes_max = kMemory});
   size_t taken = 0;
   while (producer->Send({}, false, [](const Delivery&) {}).ok()) ++taken;
   EXPECT_GT(taken, 0u);
@@ -61,7 +61,7 @@ TEST(ProducerCore, SmallRecords_CountWithWhatKeepsTrackOfThem) {
 
 TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
   ScriptedCluster cluster(1);
-  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10, .memory_bytes_max = 2 << 10});
+  const auto producer = Open(cluster, {.batch_bytes = 1 << 10, .memory_bytes_max = 2 << 10});
   size_t taken = 0;
   while (producer->Send({.value = "x"}, false, {}).ok()) ++taken;
   EXPECT_GT(taken, 0u);
@@ -77,7 +77,7 @@ TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
 TEST(ProducerCore, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();
-  const auto producer = Open(cluster, {.batch_bytes_max = 1 << 10,
+  const auto producer = Open(cluster, {.batch_bytes = 1 << 10,
                                        .memory_bytes_max = 2 << 10,
                                        .send_timeout = kForEver,
                                        .delivery_timeout = kForEver,

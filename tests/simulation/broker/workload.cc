@@ -27,7 +27,7 @@ SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string
       history_(history),
       on_acknowledged_(std::move(on_acknowledged)),
       producer_(client_, options.topic,
-                {.batch_bytes_max = 4 << 10,
+                {.batch_bytes = 4 << 10,
                  .delivery_timeout = options.delivery_timeout,
                  // A codec for each, so that retries and leader changes meet them all.
                  .compression = kBatchCompressions[options.number % std::size(kBatchCompressions)]},
