@@ -15,7 +15,7 @@ Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
   partition->SetLeadershipListener([this, group](const raft::Leadership& leadership) {
     if (listener_) listener_(group, leadership);
   });
-  groups_[name.topic].insert(group);
+  topics_[name.topic].groups.insert(group);
   return partitions_.emplace(group, std::move(partition)).first->second.get();
 }
 
@@ -28,7 +28,7 @@ void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
 void PartitionSet::ReconcileAll(const Image& image) {
   std::set<TopicId> topics;
   for (const auto& [id, topic] : image.topics()) topics.insert(id);
-  for (const auto& [id, groups] : groups_) topics.insert(id);
+  for (const auto& [id, held] : topics_) topics.insert(id);
   for (const TopicId topic : topics) Reconcile(image, topic);
 }
 
@@ -38,7 +38,7 @@ void PartitionSet::Reconcile(const Image& image, TopicId topic) {
   } else if (image.HasMade(topic)) {
     Remove(topic);
   } else {
-    MILLRACE_SOMETIMES_IF("an image was older than a replica", groups_.contains(topic));
+    MILLRACE_SOMETIMES_IF("an image was older than a replica", topics_.contains(topic));
   }
 }
 
@@ -56,19 +56,21 @@ void PartitionSet::Hold(const TopicInfo& topic) {
                                       *partition);
     }
     partition->set_batch_bytes_max(batch_bytes_max);
+    topics_[topic.id].name = topic.name;
   }
 }
 
 void PartitionSet::Remove(TopicId topic) {
-  const auto groups = groups_.extract(topic);
-  if (groups.empty()) return;
-  for (const RaftGroupId group : groups.mapped()) {
+  const auto held = topics_.extract(topic);
+  if (held.empty()) return;
+  for (const RaftGroupId group : held.mapped().groups) {
     auto found = partitions_.find(group);
     environment_.host.RemoveReplica(group, [] {});
     partitions_.erase(found);
   }
   // One line, however many partitions: deleting is ordinary.
-  LOG(INFO) << "topic deleted topic_id=" << topic << " replicas_here=" << groups.mapped().size();
+  LOG(INFO) << "topic deleted topic=" << held.mapped().name << " topic_id=" << topic
+            << " replicas_here=" << held.mapped().groups.size();
 }
 
 Partition* PartitionSet::Find(RaftGroupId group) const {

@@ -43,7 +43,7 @@ class PartitionSet {
   // Stops: forgets all partitions. The host must have forgotten its replicas.
   void Clear() {
     partitions_.clear();
-    groups_.clear();
+    topics_.clear();
   }
 
  private:
@@ -55,7 +55,11 @@ class PartitionSet {
   Voter self_;
   LeadershipListener listener_;
   std::map<RaftGroupId, std::unique_ptr<Partition>> partitions_;
-  std::map<TopicId, std::set<RaftGroupId>> groups_;  // those in partitions_, by topic
+  struct HeldTopic {
+    std::string name;  // empty until an image tells it
+    std::set<RaftGroupId> groups;
+  };
+  std::map<TopicId, HeldTopic> topics_;  // those of partitions_
 };
 
 }  // namespace millrace::broker

@@ -45,7 +45,7 @@ def test_deleting_a_topic_is_one_line_and_no_error(single):
     single.run("topic", "create", "events", "--partitions", "20")
     before = len(lines(single.brokers[1]))
     single.run("topic", "delete", "events")
-    says(single.brokers[1], "topic deleted", "topic=events", "partitions=20")
+    says(single.brokers[1], "topic deleted", "topic=events", "replicas_here=20")
     single.stop_all()
     after = lines(single.brokers[1])[before:]
     assert [line for line in after if "deleted" in line] == [line for line in after if "events" in line]
