@@ -50,7 +50,7 @@ void Broker::Start(MoveFunction<void(Status)> done) {
 
 void Broker::OpenLogStore() {
   storage::LogStoreOptions options = options_.log_store;
-  options.journal.uuid = identity_->self().incarnation.value();
+  options.journal.key = identity_->journal_key();
   options.journal.must_exist = identity_->stage() != Bootstrap::Stage::kFresh;
   storage::JournalLogStore::Open(
       options,

@@ -48,12 +48,12 @@ uint16_t FlagsOf(const RecordBatchView& batch) {
 // Keeps the record batches of `entries` within the request's bytes.
 void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bool* is_full,
              ReadOutcome* outcome) {
-  if (entry.type != raft::core::EntryType::kCommand) return;
+  const FrameHeader header = HeaderOf(entry);
+  if (header.type != FrameType::kRecordBatch) return;
   if (!outcome->entries.empty() && *bytes + entry.size_bytes() > request.bytes_max) {
     *is_full = true;
     return;
   }
-  const FrameHeader header = HeaderOf(entry);
   *bytes += entry.size_bytes();
   outcome->entries.push_back(entry);
   outcome->next_offset = header.base_offset + header.offset_span;
@@ -71,6 +71,9 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   CHECK(replica != nullptr) << "group=" << group_;
   const uint32_t crc = Crc32c(batch.view());
   FrameHeader draft{.type = FrameType::kRecordBatch,
+                    .feature_level = MILLRACE_MUTANT(kNextFeatureLevel)
+                                         ? static_cast<uint8_t>(kFeatureLevel + 1)
+                                         : kFeatureLevel,
                     .flags = FlagsOf(view),
                     .payload_size = static_cast<uint32_t>(batch.size()),
                     .base_offset = replica->next_offset(),

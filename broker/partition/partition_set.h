@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 
 #include "broker/controller/image.h"
 #include "broker/partition/partition.h"

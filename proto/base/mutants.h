@@ -40,6 +40,9 @@ enum class Mutant {
   kRetriesFailedSync,          // after an error, fdatasync is asked again, and believed
   kSnapshotWithoutState,       // the controller's snapshot does not hold its image
   kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
+  // Not broken, but a build of the next feature level: it knows that level and writes batches at
+  // it.
+  kNextFeatureLevel,
 };
 
 #if defined(MILLRACE_MUTANTS)
@@ -72,6 +75,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"retries_failed_sync", Mutant::kRetriesFailedSync},
     {"snapshot_without_state", Mutant::kSnapshotWithoutState},
     {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
+    {"next_feature_level", Mutant::kNextFeatureLevel},
 };
 
 // Turns the named variant on, for the process; false if there is none of that name.

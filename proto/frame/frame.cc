@@ -1,5 +1,6 @@
 #include "proto/frame/frame.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstring>
@@ -7,6 +8,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/checksum.h"
+#include "proto/base/mutants.h"
 
 namespace millrace {
 namespace {
@@ -39,13 +41,14 @@ struct FrameLayout {
   uint32_t chain;
   uint16_t flags;
   uint16_t reserved1;
-  uint64_t reserved2[3];
+  uint64_t more_identity[2];
+  uint64_t of_holder;  // not the entry's: whoever stores the frame may use it
 };
 static_assert(sizeof(FrameLayout) == kFrameHeaderSize);
 static_assert(offsetof(FrameLayout, group) == 16);
 static_assert(offsetof(FrameLayout, append_time_ms) == 56);
 static_assert(offsetof(FrameLayout, payload_crc) == 88);
-static_assert(offsetof(FrameLayout, reserved2) == 104);
+static_assert(offsetof(FrameLayout, more_identity) == 104);
 
 uint32_t HeaderCrc(FrameLayout layout) {
   layout.header_crc = 0;
@@ -70,7 +73,10 @@ FrameHeader Decode(const FrameLayout& layout) {
           .first_sequence = layout.first_sequence,
           .payload_crc = layout.payload_crc,
           .stored_crc = layout.stored_crc,
-          .chain = layout.chain};
+          .chain = layout.chain,
+          .more_identity = {layout.more_identity[0], layout.more_identity[1]},
+          .has_reserved_bytes =
+              layout.reserved0 != 0 || layout.reserved1 != 0 || layout.of_holder != 0};
 }
 
 FrameLayout Encode(const FrameHeader& header) {
@@ -95,11 +101,49 @@ FrameLayout Encode(const FrameHeader& header) {
   layout.stored_crc = header.stored_crc;
   layout.chain = header.chain;
   layout.flags = header.flags;
+  std::copy(header.more_identity.begin(), header.more_identity.end(), layout.more_identity);
   layout.header_crc = HeaderCrc(layout);
   return layout;
 }
 
+// What entries of feature level 1 may say.
+constexpr uint16_t kKnownFlags = kFrameControl | kFramePacked | kFrameCompressed;
+// No rewrite of an entry changes these, so that the chain covers them.
+constexpr uint16_t kChainedFlags = kFrameTransactional | kFrameKafkaBatch;
+
+bool IsKnown(FrameType type) {
+  switch (type) {
+    case FrameType::kNoOp:
+    case FrameType::kConfiguration:
+    case FrameType::kRecordBatch:
+    case FrameType::kControllerCommand:
+      return true;
+    case FrameType::kGap:
+    case FrameType::kFill:
+      break;
+  }
+  return false;
+}
+
+bool IsZero(const std::array<uint64_t, 2>& numbers) { return numbers[0] == 0 && numbers[1] == 0; }
+
 }  // namespace
+
+bool IsUnderstood(const FrameHeader& header) {
+  const int level = kFeatureLevel + (MILLRACE_MUTANT(kNextFeatureLevel) ? 1 : 0);
+  return header.feature_level <= level && IsKnown(header.type) &&
+         (header.flags & ~kKnownFlags) == 0 && IsZero(header.more_identity) &&
+         !header.has_reserved_bytes;
+}
+
+Status NotUnderstood(const FrameHeader& header) {
+  return Unimplemented(
+      "entry " + std::to_string(header.index.value()) + " of group " +
+      std::to_string(header.group.value()) + " is of a newer build (feature level " +
+      std::to_string(header.feature_level) + ", type " +
+      std::to_string(static_cast<int>(header.type)) + ", flags " + std::to_string(header.flags) +
+      "); this build knows level " + std::to_string(kFeatureLevel));
+}
 
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
   struct Identity {
@@ -115,8 +159,11 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
     uint32_t payload_crc;
     uint32_t previous_chain;
     uint32_t type;
+    std::array<uint64_t, 2> more;
   };
-  static_assert(sizeof(Identity) == 72);
+  static_assert(sizeof(Identity) == 88);
+  const uint32_t type =
+      static_cast<uint32_t>(header.type) | static_cast<uint32_t>(header.flags & kChainedFlags) << 8;
   const Identity identity{header.group.value(),
                           header.term.value(),
                           header.index.value(),
@@ -128,8 +175,10 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
                           header.offset_span,
                           header.payload_crc,
                           previous_chain,
-                          static_cast<uint32_t>(header.type)};
-  return Crc32c({reinterpret_cast<const char*>(&identity), sizeof(identity)});
+                          type,
+                          header.more_identity};
+  const size_t size = IsZero(header.more_identity) ? offsetof(Identity, more) : sizeof(identity);
+  return Crc32c({reinterpret_cast<const char*>(&identity), size});
 }
 
 bool HasRecordSince(const FrameHeader& header, int64_t timestamp_ms) {

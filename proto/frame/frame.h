@@ -2,14 +2,19 @@
 // the same in all three. docs/formats.md draws it. A frame is a fixed little-endian header of 128
 // bytes and a payload; its header checksum covers the header, and the payload has its own.
 //
-// Pure; any thread. Bytes from disk or wire are never trusted: FrameView::Parse checks them.
+// A frame may be of a newer build. Storing, voting on and sending it takes no understanding, so
+// that parsing lets it through; who would act on what it says asks IsUnderstood first.
 //
-//   Buffer buffer = AllocateFrame(payload.size());       // payload is copied in once
+// Pure; any thread. Bytes from disk or wire are never trusted: ParseFrameHeader checks them.
+//
+//   Buffer buffer = AllocateFrame(payload.size());  // the payload is copied in once
 //   memcpy(FramePayload(buffer), payload...);
-//   Bytes frame = SealFrame(header, std::move(buffer));  // computes lengths and the header
-//   checksum ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
+//   Bytes frame = SealFrame(header, std::move(buffer));
+//
+//   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -21,6 +26,8 @@ namespace millrace {
 
 inline constexpr uint32_t kFrameMagic = 0x46524C4D;  // "MLRF" in the order of the bytes
 inline constexpr uint8_t kFrameVersion = 1;
+// The newest feature level that this build knows; each change of what entries may say takes the
+// next.
 inline constexpr uint8_t kFeatureLevel = 1;
 inline constexpr size_t kFrameHeaderSize = 128;
 // Journal and segment place frames at multiples of this; the gap after the payload is zero.
@@ -28,21 +35,26 @@ inline constexpr size_t kFrameAlignment = 8;
 // Header and payload together.
 inline constexpr size_t kFrameSizeMax = size_t{16} << 20;
 
+// Numbers that this level does not know, taken already: 6 partition command, 8 coordinator command,
+// 9 transaction marker, 10 queue command. 5 is retired.
 enum class FrameType : uint8_t {
   kNoOp = 1,
   kConfiguration = 2,
   kRecordBatch = 3,        // payload: a RecordBatch as the producer encoded it
   kControllerCommand = 4,  // payload: millrace.internal.v1.ControllerRecords
-  kPayloadElsewhere = 5,   // reserved (tiered storage); refused by this version
-  // 32 and up: journal records that are no entries (storage/journal).
+  kGap = 7,    // in segments alone: stands for a run of entries of one term that hold nothing
+  kFill = 11,  // in segments alone: no entry, but space up to an alignment
 };
 
 enum FrameFlags : uint16_t {
-  kFrameControl = 1,        // consumes no offsets
-  kFrameTransactional = 2,  // reserved
-  kFrameCompacted = 4,      // reserved
-  kFramePacked = 8,         // the batch's `packed` encoding rather than typed `records`
-  kFrameCompressed = 16,    // and that is compressed
+  kFrameControl = 1,            // consumes no offsets
+  kFrameTransactional = 2,      // reserved
+  kFrameCompacted = 4,          // reserved
+  kFramePacked = 8,             // the batch's `packed` encoding rather than typed `records`
+  kFrameCompressed = 16,        // and that is compressed
+  kFrameKafkaBatch = 32,        // reserved: the payload is one batch of Kafka's format 2
+  kFramePayloadElsewhere = 64,  // reserved: the payload is a reference, or absent
+  kFrameTimed = 128,            // reserved: a record has a due or an expiry time
 };
 
 // The header's fields, decoded. Field order here is for the reader; FrameLayout in frame.cc has the
@@ -69,11 +81,30 @@ struct FrameHeader {
   uint32_t payload_crc = 0;  // of the payload as produced
   uint32_t stored_crc = 0;   // of the payload as stored: the same unless compaction rewrote it
   uint32_t chain = 0;        // over the chain before, this header's identity fields and payload_crc
+  // Bytes 104 to 119, which belong to the entry's identity: its transaction's number, and room for
+  // one number more. This level writes zeros.
+  std::array<uint64_t, 2> more_identity{};
+  // A byte that this level knows nothing of is not zero. Parsed, never written.
+  bool has_reserved_bytes = false;
 };
 
+// Whether this build may act on what the entry says: its level and type are known, and so is every
+// flag and byte that is not zero.
+bool IsUnderstood(const FrameHeader& header);
+
+// UNIMPLEMENTED, naming the entry and what it would take. Pre: !IsUnderstood(header).
+Status NotUnderstood(const FrameHeader& header);
+
+// Whether frames of this type may stand in a log, that is in a journal or an append; the others
+// belong into segments alone.
+constexpr bool IsLogEntry(FrameType type) {
+  return type != FrameType::kGap && type != FrameType::kFill;
+}
+
 // What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group,
-// term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time and
-// payload_crc.
+// term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time,
+// payload_crc, type, the flags that no rewrite changes, and more_identity unless it is zero. The
+// same at every feature level, so that a build checks the chain of what it does not understand.
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
 
 // Whether a record of the entry is not older than `timestamp_ms`.

@@ -12,19 +12,19 @@ namespace {
 namespace wire = ::millrace::internal::v1;
 using VoterFields = google::protobuf::RepeatedPtrField<wire::RaftVoter>;
 
-Result<core::EntryType> EntryTypeOf(FrameType type) {
-  switch (type) {
-    case FrameType::kNoOp:
-      return core::EntryType::kNoOp;
-    case FrameType::kConfiguration:
-      return core::EntryType::kConfiguration;
-    case FrameType::kRecordBatch:
-    case FrameType::kControllerCommand:
-      return core::EntryType::kCommand;
-    case FrameType::kPayloadElsewhere:
-      break;
+Result<core::EntryType> EntryTypeOf(const FrameHeader& header) {
+  if (!IsLogEntry(header.type)) {
+    return DataLoss("frame type " + std::to_string(static_cast<int>(header.type)) +
+                    " is no log entry");
   }
-  return DataLoss("frame type " + std::to_string(static_cast<int>(type)) + " is no log entry");
+  if (!IsUnderstood(header)) {
+    // A configuration works from the moment that it is appended, understood or not.
+    if (header.type != FrameType::kConfiguration) return core::EntryType::kUnknown;
+    return NotUnderstood(header);
+  }
+  if (header.type == FrameType::kNoOp) return core::EntryType::kNoOp;
+  if (header.type == FrameType::kConfiguration) return core::EntryType::kConfiguration;
+  return core::EntryType::kCommand;
 }
 
 void AddVoters(const std::vector<Voter>& voters, VoterFields* out) {
@@ -57,7 +57,7 @@ Result<core::Entry> DecodeEntry(const Bytes& bytes) {
 }
 
 Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
-  ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header.type));
+  ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header));
   core::Entry entry{.term = header.term,
                     .index = header.index,
                     .type = type,

@@ -22,7 +22,9 @@ namespace millrace::raft {
 // be zero.
 Result<core::Entry> DecodeEntry(const Bytes& bytes);
 
-// The entry of a frame whose checksums were verified before, with its parsed header.
+// The entry of a frame whose checksums were verified before, with its parsed header. One that is
+// not understood becomes an entry of type kUnknown; but a configuration that is not is
+// UNIMPLEMENTED.
 Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame);
 
 // The payload of a configuration entry.

@@ -19,6 +19,7 @@ enum class EntryType : uint8_t {
   kNoOp = 1,           // appended by a new leader; commits what older terms left (Raft §8)
   kConfiguration = 2,  // takes effect when appended
   kCommand = 3,        // for the state machine
+  kUnknown = 4,        // of a newer build: stored and sent on like any other, never applied here
 };
 
 struct Entry {

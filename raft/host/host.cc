@@ -35,6 +35,26 @@ Status RestoreState(const RecoveredReplica& recovered, StateMachine& machine) {
   return recovered.snapshot.has_value() ? machine.Restore(recovered.snapshot->state) : Status();
 }
 
+// The chain at `index`, if this log holds that entry of `term` there and still knows its chain.
+std::optional<uint32_t> ChainAt(const core::Log& log, LogIndex index, Term term) {
+  if (index == LogIndex()) return 0;
+  if (log.TermAt(index) != term) return std::nullopt;
+  if (log.InTail(index)) return log.At(index).chain;
+  if (index == log.prefix().index) return log.prefix().chain;
+  return std::nullopt;
+}
+
+// Whether the first entry's chain follows from what this log holds before it; those after it were
+// held against each other when the message was read. A chain that breaks here would be found only
+// when segments are written, on every replica at once.
+bool FollowsOn(const core::Log& log, const core::AppendRequest& append) {
+  if (append.entries.empty()) return true;
+  const std::optional<uint32_t> before = ChainAt(log, append.prev_index, append.prev_term);
+  if (!before.has_value()) return true;
+  const Result<FrameHeader> header = ParseFrameHeader(append.entries.front().frame.view());
+  return header.ok() && FrameChain(*before, *header) == header->chain;
+}
+
 }  // namespace
 
 Host::Host(const HostOptions& options, const Environment& environment, Random random)
@@ -251,6 +271,11 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message mes
   const auto* append = std::get_if<core::AppendRequest>(&message);
   if (append != nullptr && !append->entries.empty() &&
       environment_.log_store.journal_pressure() > kFollowerPressureMax) {
+    return;
+  }
+  if (append != nullptr && !FollowsOn(replica->core().log(), *append)) {
+    LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group
+                           << " from=" << from.broker << " after=" << append->prev_index;
     return;
   }
   replica->core().Step(from, std::move(message));

@@ -70,6 +70,10 @@ void Replica::Stop(Status why) {
 
 void Replica::Apply(const core::Entry& entry) {
   CHECK(apply_fault_.ok()) << "group=" << group() << " " << apply_fault_;
+  if (entry.type == core::EntryType::kUnknown) {
+    MILLRACE_SOMETIMES("a replica met an entry of a newer build");
+    return StopApplying(NotUnderstood(HeaderOf(entry)));
+  }
   CHECK_EQ(entry.index, applied_ + 1) << "group=" << group();
   CHECK_GE(entry.term, applied_term_) << "group=" << group();
   // Before the machine hears of it: a reader that Apply wakes must find this entry applied.

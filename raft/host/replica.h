@@ -61,6 +61,7 @@ class Replica {
   // apply_fault() is ok.
   void Apply(const core::Entry& entry);
   // Applies what the core knows committed, hands it to `store`, and rolls where the store wants to.
+  // What is committed is handed over even where it can't be applied: it must not keep the journal.
   void ApplyCommitted(LogStore& store);
   // Tells the state machine if role, term, leader or readiness changed.
   void UpdateLeadership();

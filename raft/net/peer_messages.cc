@@ -177,8 +177,16 @@ Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {
 Status PeerSession::HandleGroupAppend(const PeerFrame& frame) {
   wire::GroupAppend in;
   RETURN_IF_ERROR(ParseHeader(frame, &in));
-  ASSIGN_OR_RETURN(core::AppendRequest append, DecodeGroupAppend(in, frame.body));
-  context_->handler->OnRaftMessage(identity_->voter, RaftGroupId(in.group_id()), std::move(append));
+  Result<core::AppendRequest> append = DecodeGroupAppend(in, frame.body);
+  if (append.status().code() == Code::kUnimplemented) {
+    // Not acknowledged; the sender keeps it, and all other groups go on.
+    LOG_EVERY_T(ERROR, 60) << "a configuration was not taken from=" << peer_
+                           << " why=" << append.status();
+    return Status::Ok();
+  }
+  RETURN_IF_ERROR(append.status());
+  context_->handler->OnRaftMessage(identity_->voter, RaftGroupId(in.group_id()),
+                                   std::move(*append));
   return Status::Ok();
 }
 

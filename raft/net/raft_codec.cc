@@ -147,6 +147,9 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
     if (header.term < term_before || header.term > append.term) {
       return DataLoss("append holds an entry of a term out of order");
     }
+    if (i > 0 && FrameChain(append.entries.back().chain, header) != header.chain) {
+      return DataLoss("append holds an entry that breaks the chain");
+    }
     term_before = header.term;
     const size_t size = FrameSize(header.payload_size);
     ASSIGN_OR_RETURN(core::Entry entry, MakeEntry(header, body.Slice(at, size)));

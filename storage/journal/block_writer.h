@@ -3,7 +3,7 @@
 //
 // A value that lives for one commit; on the journal's executor.
 //
-//   BlockWriter writer({.header = {.uuid = ..., .lsn = next}, .position = at, .block_bytes = 256 <<
+//   BlockWriter writer({.header = {.key = ..., .lsn = next}, .position = at, .block_bytes = 256 <<
 //   10}); uint64_t place = writer.Add(RecordType::kEntry, 0, group, EncodeEntryPrefix(epoch),
 //   frame); BlockWriter::Blocks blocks = std::move(writer).Finish(); file.Write(at,
 //   std::move(blocks.pieces), ...);

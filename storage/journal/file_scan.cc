@@ -17,23 +17,25 @@ std::optional<HeadRecord> HeadOf(const BlockView& block) {
 
 }  // namespace
 
-ScannedFile ScanFile(uint64_t uuid, const FileImage& image) {
+ScannedFile ScanFile(uint64_t key, const FileImage& image) {
   ScannedFile file{.image = &image};
   const std::string_view bytes = image.bytes.view();
   for (uint64_t at = 0; at < bytes.size();) {
+    const std::optional<BlockHeader> header = ParseBlockHeader(bytes.substr(at));
     const std::optional<BlockView> block = ParseBlock(bytes.substr(at));
-    if (!block) {
+    // What the body of another version's block is checked by, its version knows.
+    if (!header || (!block && IsKnown(*header))) {
       at += kBlockAlignment;
       continue;
     }
-    if (block->header.uuid != uuid) {
+    if (header->key != key) {
       file.has_foreign_blocks = true;
     } else {
-      if (at == 0) file.head = HeadOf(*block);
-      file.blocks.push_back({at, block->header});
-      file.sequence = std::max(file.sequence, block->header.file_sequence);
+      if (at == 0 && block) file.head = HeadOf(*block);
+      file.blocks.push_back({at, *header});
+      file.sequence = std::max(file.sequence, header->file_sequence);
     }
-    at += BlockSize(block->header.length);
+    at += BlockSize(header->length);
   }
   if (file.head) file.sequence = file.blocks.front().header.file_sequence;
   return file;

@@ -15,7 +15,7 @@ namespace millrace::storage::journal {
 
 struct FoundBlock {
   uint64_t position = 0;
-  BlockHeader header;
+  BlockHeader header;  // of any version: the others' blocks are not read, but they are there
 };
 
 struct ScannedFile {
@@ -35,6 +35,6 @@ struct ScannedFile {
   bool SaysDurable(uint64_t lsn) const;
 };
 
-ScannedFile ScanFile(uint64_t uuid, const FileImage& image);
+ScannedFile ScanFile(uint64_t key, const FileImage& image);
 
 }  // namespace millrace::storage::journal

@@ -21,7 +21,7 @@ struct BlockLayout {
   uint16_t flags;
   uint32_t crc;  // CRC32C of the 72 bytes with this field zero
   uint32_t body_crc;
-  uint64_t uuid;
+  uint64_t key;
   uint64_t file_sequence;
   uint64_t oldest_file;
   uint64_t lsn;
@@ -116,6 +116,16 @@ Result<Layout> FromBytes(std::string_view bytes, const char* what) {
   return layout;
 }
 
+// Of a record whose payload is this layout and nothing else.
+template <typename Layout>
+Result<Layout> WholeFromBytes(std::string_view bytes, const char* what) {
+  if (bytes.size() > sizeof(Layout)) {
+    return Unimplemented(std::string(what) + " record of " + std::to_string(bytes.size()) +
+                         " bytes is longer than this version's " + std::to_string(sizeof(Layout)));
+  }
+  return FromBytes<Layout>(bytes, what);
+}
+
 uint32_t HeaderCrc(BlockLayout layout) {
   layout.crc = 0;
   return Crc32c({reinterpret_cast<const char*>(&layout), sizeof(layout)});
@@ -143,10 +153,10 @@ std::vector<Voter> TakeVoters(uint64_t count, std::string_view* bytes) {
 std::string EncodeBlockHeader(const BlockHeader& header) {
   BlockLayout layout{};
   layout.magic = kBlockMagic;
-  layout.version = kJournalVersion;
+  layout.version = header.version;
   layout.flags = header.flags;
   layout.body_crc = header.body_crc;
-  layout.uuid = header.uuid;
+  layout.key = header.key;
   layout.file_sequence = header.file_sequence;
   layout.oldest_file = header.oldest_file;
   layout.lsn = header.lsn;
@@ -162,10 +172,11 @@ std::optional<BlockHeader> ParseBlockHeader(std::string_view bytes) {
   if (bytes.size() < kBlockHeaderSize) return std::nullopt;
   BlockLayout layout;
   std::memcpy(&layout, bytes.data(), sizeof(layout));
-  if (layout.magic != kBlockMagic || layout.version != kJournalVersion) return std::nullopt;
+  if (layout.magic != kBlockMagic) return std::nullopt;
   if (HeaderCrc(layout) != layout.crc || layout.length < kBlockHeaderSize) return std::nullopt;
-  return BlockHeader{.flags = layout.flags,
-                     .uuid = layout.uuid,
+  return BlockHeader{.version = layout.version,
+                     .flags = layout.flags,
+                     .key = layout.key,
                      .file_sequence = layout.file_sequence,
                      .oldest_file = layout.oldest_file,
                      .lsn = layout.lsn,
@@ -177,9 +188,13 @@ std::optional<BlockHeader> ParseBlockHeader(std::string_view bytes) {
                      .crc = layout.crc};
 }
 
+bool IsKnown(const BlockHeader& header) {
+  return header.version == kJournalVersion && (header.flags & ~kKnownBlockFlags) == 0;
+}
+
 std::optional<BlockView> ParseBlock(std::string_view bytes) {
   const std::optional<BlockHeader> header = ParseBlockHeader(bytes);
-  if (!header || header->length > bytes.size()) return std::nullopt;
+  if (!header || !IsKnown(*header) || header->length > bytes.size()) return std::nullopt;
   const std::string_view body = bytes.substr(kBlockHeaderSize, header->length - kBlockHeaderSize);
   if (Crc32c(body) != header->body_crc) return std::nullopt;
   return BlockView{*header, body};
@@ -191,7 +206,7 @@ Result<std::vector<RecordView>> ParseRecords(const BlockView& block) {
   while (!rest.empty()) {
     ASSIGN_OR_RETURN(const RecordLayout layout, FromBytes<RecordLayout>(rest, "journal"));
     const uint64_t at = block.body.size() - rest.size() + kRecordHeaderSize;
-    if (RecordSize(layout.size) > rest.size()) return DataLoss("journal record is cut off");
+    if (RecordSize(layout.size) > rest.size()) return Unimplemented("journal record is cut off");
     records.push_back({.type = static_cast<RecordType>(layout.type),
                        .flags = layout.flags,
                        .group = RaftGroupId(layout.group),
@@ -200,7 +215,7 @@ Result<std::vector<RecordView>> ParseRecords(const BlockView& block) {
     rest.remove_prefix(RecordSize(layout.size));
   }
   if (records.size() != block.header.record_count) {
-    return DataLoss("journal block holds another number of records than it says");
+    return Unimplemented("journal block holds another number of records than it says");
   }
   return records;
 }
@@ -250,7 +265,7 @@ std::string EncodeEntryPrefix(TruncationEpoch epoch) {
 }
 
 Result<HeadRecord> ParseHead(std::string_view payload) {
-  ASSIGN_OR_RETURN(const HeadLayout layout, FromBytes<HeadLayout>(payload, "head"));
+  ASSIGN_OR_RETURN(const HeadLayout layout, WholeFromBytes<HeadLayout>(payload, "head"));
   return HeadRecord{layout.file_bytes, layout.group_count};
 }
 
@@ -271,7 +286,8 @@ Result<raft::ReplicaRecord> ParseReplica(RaftGroupId group, std::string_view pay
 }
 
 Result<HardStateRecord> ParseHardState(std::string_view payload) {
-  ASSIGN_OR_RETURN(const HardStateLayout layout, FromBytes<HardStateLayout>(payload, "hard state"));
+  ASSIGN_OR_RETURN(const HardStateLayout layout,
+                   WholeFromBytes<HardStateLayout>(payload, "hard state"));
   return HardStateRecord{
       .hard_state = {Term(layout.term),
                      {BrokerId(layout.vote_broker), Incarnation(layout.vote_incarnation)}},
@@ -282,14 +298,14 @@ Result<HardStateRecord> ParseHardState(std::string_view payload) {
 
 Result<TruncationRecord> ParseTruncation(std::string_view payload) {
   ASSIGN_OR_RETURN(const TruncationLayout layout,
-                   FromBytes<TruncationLayout>(payload, "truncation"));
+                   WholeFromBytes<TruncationLayout>(payload, "truncation"));
   return TruncationRecord{TruncationEpoch(layout.epoch), LogIndex(layout.from),
                           layout.file_sequence};
 }
 
 Result<SegmentEnd> ParseSegmentEnd(std::string_view payload) {
   ASSIGN_OR_RETURN(const SegmentEndLayout layout,
-                   FromBytes<SegmentEndLayout>(payload, "segment end"));
+                   WholeFromBytes<SegmentEndLayout>(payload, "segment end"));
   return SegmentEnd{LogIndex(layout.index), Term(layout.term), layout.chain,
                     Offset(layout.next_offset)};
 }

@@ -32,10 +32,12 @@ enum BlockFlags : uint16_t {
   kMarkerBlock = 2,  // without records: says only what is durable
   kLackingHead = 4,  // of a head: damage before it may have taken groups that it does not list
 };
+inline constexpr uint16_t kKnownBlockFlags = kHeadBlock | kMarkerBlock | kLackingHead;
 
 struct BlockHeader {
+  uint16_t version = kJournalVersion;
   uint16_t flags = 0;
-  uint64_t uuid = 0;           // of the journal
+  uint64_t key = 0;  // of the journal; secret, so that no bytes of a client pose as a block
   uint64_t file_sequence = 0;  // of the file; grows with every file begun
   uint64_t oldest_file = 0;    // replay begins there, as far as this block knows
   uint64_t lsn = 0;            // counts blocks; 1 and up
@@ -108,11 +110,15 @@ constexpr uint64_t RecordSize(uint64_t payload_size) {
 }
 
 std::string EncodeBlockHeader(const BlockHeader& header);
-// The header of 72 bytes with a right checksum; nullopt otherwise.
+// The header of 72 bytes, which is laid out the same in every version, with a right checksum;
+// nullopt otherwise.
 std::optional<BlockHeader> ParseBlockHeader(std::string_view bytes);
-// The whole block at the start of `bytes`; nullopt if anything about it is wrong.
+// Whether this build can read a block with this header.
+bool IsKnown(const BlockHeader& header);
+// The whole block at the start of `bytes`; nullopt if anything about it is wrong or not known.
 std::optional<BlockView> ParseBlock(std::string_view bytes);
-// DATA_LOSS if the body does not divide into records.
+// UNIMPLEMENTED if the body does not divide into records that this build knows: its checksum is
+// right, so that it is of another build, not damaged.
 Result<std::vector<RecordView>> ParseRecords(const BlockView& block);
 
 std::string EncodeRecordHeader(RecordType type, uint8_t flags, RaftGroupId group,

@@ -31,6 +31,11 @@ Status GroupReplay::ApplyBlock(const BlockView& view, const Bytes& block, uint64
 
 Status GroupReplay::Apply(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
                           uint64_t position) {
+  const uint8_t known_flags = record.type == RecordType::kEntry ? kCopied : 0;
+  if ((record.flags & ~known_flags) != 0) {
+    return Unimplemented("journal record of type " + std::to_string(static_cast<int>(record.type)) +
+                         " with unknown flags " + std::to_string(record.flags));
+  }
   if (record.type == RecordType::kHead) return Status::Ok();
   if (removed_.contains(record.group)) return Status::Ok();
   switch (record.type) {
@@ -66,8 +71,8 @@ Status GroupReplay::Apply(const RecordView& record, const BlockHeader& block, co
     case RecordType::kHead:
       break;
   }
-  return DataLoss("journal record of unknown type " +
-                  std::to_string(static_cast<int>(record.type)));
+  return Unimplemented("journal record of unknown type " +
+                       std::to_string(static_cast<int>(record.type)));
 }
 
 GroupReplay::Group& GroupReplay::Of(RaftGroupId id) {
@@ -128,7 +133,8 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
   ASSIGN_OR_RETURN(const TruncationEpoch epoch, ParseEntryPrefix(record.payload));
   const std::string_view frame = record.payload.substr(kEntryPrefixSize);
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(frame));
-  if (header.group != record.group || frame.size() < FrameSize(header.payload_size)) {
+  if (header.group != record.group || frame.size() < FrameSize(header.payload_size) ||
+      !IsLogEntry(header.type)) {
     return DataLoss("journal entry does not fit its frame");
   }
   Group& group = Of(record.group);

@@ -20,7 +20,8 @@ bool IsControl(const GroupRecord& record) {
   const auto* write = std::get_if<LogWrite>(&record.body);
   if (write == nullptr) return true;
   return std::all_of(write->entries.begin(), write->entries.end(), [](const auto& entry) {
-    return entry.type != raft::core::EntryType::kCommand;
+    return entry.type == raft::core::EntryType::kNoOp ||
+           entry.type == raft::core::EntryType::kConfiguration;
   });
 }
 
@@ -64,7 +65,7 @@ Journal::Journal(const Options& options, Environment environment)
       owner_(environment_.executor),
       shared_(std::make_shared<JournalClient::Shared>()),
       alive_(std::make_shared<bool>(true)) {
-  CHECK_NE(options_.uuid, 0U);
+  CHECK_NE(options_.key, 0U);
   CHECK_GE(options_.live_files_max, 3U);
   CHECK_EQ(options_.file_bytes % kBlockAlignment, 0U);
   shared_->journal = this;
@@ -154,7 +155,7 @@ std::vector<Journal::Batch> Journal::TakeBatches() {
 BlockWriter Journal::StartBlocks(uint16_t flags, uint64_t block_bytes) const {
   CHECK(!live_.empty());
   return BlockWriter({.header = {.flags = flags,
-                                 .uuid = options_.uuid,
+                                 .key = options_.key,
                                  .file_sequence = live_.rbegin()->first,
                                  .oldest_file = oldest_file_,
                                  .lsn = next_lsn_,

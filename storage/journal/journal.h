@@ -41,8 +41,8 @@ namespace millrace::storage::journal {
 class Journal;
 
 struct Options {
-  // Random, of this data directory alone (its incarnation); blocks of another journal are not ours.
-  uint64_t uuid = 0;
+  // Random, of this data directory alone, and known to nobody else; blocks without it are not ours.
+  uint64_t key = 0;
   // The journal was opened before, says the superblock: finding none is DATA_LOSS, not a fresh
   // start.
   bool must_exist = false;

@@ -119,7 +119,7 @@ void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file
 
 void Recovery::ReplayFiles() {
   const Options& options = journal_->options_;
-  Result<Replayed> replayed = Replay(options.uuid, options.file_bytes, images_);
+  Result<Replayed> replayed = Replay(options.key, options.file_bytes, images_);
   if (!replayed.ok()) return GiveUp(replayed.status());
   replayed_ = std::move(replayed).value();
   if (options.must_exist && replayed_.end_lsn == 0) {

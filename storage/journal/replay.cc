@@ -17,9 +17,9 @@ constexpr uint64_t kNoLimit = UINT64_MAX;
 
 class Replayer {
  public:
-  Replayer(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& images)
+  Replayer(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& images)
       : file_bytes_(file_bytes) {
-    for (const FileImage& image : images) files_.push_back(ScanFile(uuid, image));
+    for (const FileImage& image : images) files_.push_back(ScanFile(key, image));
   }
 
   Result<Replayed> Run();
@@ -29,8 +29,8 @@ class Replayer {
   Status FindRange();
   // Up to block `limit`, with which a later file's head begins; `ends_at_limit` if that is the very
   // next file.
-  void WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit);
-  void Accept(const ScannedFile& file, const FoundBlock& block);
+  Status WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit);
+  Status Accept(const ScannedFile& file, const FoundBlock& block);
   void Lose(const std::string& name, uint64_t offset, uint64_t last_lsn, const std::string& what);
   // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
   uint64_t LimitAfter(uint64_t sequence) const;
@@ -65,7 +65,10 @@ Status Replayer::FindRange() {
   for (const FoundBlock& block : by_sequence_.rbegin()->second->blocks) {
     if (block.header.file_sequence == newest_) oldest_ = block.header.oldest_file;
   }
-  CHECK_GT(oldest_, 0U);
+  if (oldest_ == 0 || oldest_ > newest_) {
+    return DataLoss("journal file " + by_sequence_.rbegin()->second->image->name +
+                    " says that replay begins at a file that cannot be");
+  }
   return Status::Ok();
 }
 
@@ -88,7 +91,17 @@ void Replayer::Lose(const std::string& name, uint64_t offset, uint64_t last_lsn,
   expected_crc_.reset();
 }
 
-void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
+// A block in its place, with the key and all checksums right, is no damage: what this build cannot
+// read of it is another build's, and must be neither skipped nor cut.
+Status Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
+  const std::string place =
+      "journal file " + file.image->name + ", byte " + std::to_string(block.position);
+  if (!IsKnown(block.header)) {
+    return Unimplemented(place + ": a block of version " + std::to_string(block.header.version) +
+                         ", flags " + std::to_string(block.header.flags) +
+                         ", is of another build; this one knows version " +
+                         std::to_string(kJournalVersion));
+  }
   expected_lsn_ = block.header.lsn + 1;
   expected_crc_ = block.header.crc;
   out_.end_lsn = block.header.lsn;
@@ -100,13 +113,11 @@ void Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
     out_.may_lack_groups = (block.header.flags & kLackingHead) != 0;
   }
   const Status status = groups_.ApplyBlock(*view, bytes, block.position);
-  if (!status.ok()) {
-    Lose(file.image->name, block.position, block.header.lsn, std::string(status.message()));
-    expected_crc_ = block.header.crc;
-  }
+  if (status.ok()) return status;
+  return Unimplemented(place + ": " + std::string(status.message()));
 }
 
-void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit) {
+Status Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit) {
   const std::string& name = file.image->name;
   uint64_t position = 0;
   while (expected_lsn_ != limit) {
@@ -115,7 +126,7 @@ void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_li
                          (expected_lsn_ == 0 || block->header.lsn == expected_lsn_) &&
                          (!expected_crc_ || block->header.previous_crc == *expected_crc_);
     if (follows) {
-      Accept(file, *block);
+      RETURN_IF_ERROR(Accept(file, *block));
       position += BlockSize(block->header.length);
       continue;
     }
@@ -128,7 +139,7 @@ void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_li
     if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) break;
     const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
     // Where this file ended nobody knows: what is lost is counted in the file after it.
-    if (next == nullptr && limit != kNoLimit && !ends_at_limit) return;
+    if (next == nullptr && limit != kNoLimit && !ends_at_limit) return Status::Ok();
     const uint64_t last = next != nullptr ? next->header.lsn - 1 : limit - 1;
     Lose(
         name, position, last,
@@ -149,6 +160,7 @@ void Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_li
     expected_lsn_ = limit;
     expected_crc_.reset();
   }
+  return Status::Ok();
 }
 
 Result<Replayed> Replayer::Run() {
@@ -159,7 +171,8 @@ Result<Replayed> Replayer::Run() {
     if (found != by_sequence_.end()) {
       out_.live[sequence] = found->second->image->name;
       const auto next = by_sequence_.find(sequence + 1);
-      WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head);
+      RETURN_IF_ERROR(
+          WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head));
       continue;
     }
     Lose("of sequence " + std::to_string(sequence), 0, limit - 1, "the file is missing");
@@ -179,8 +192,8 @@ Result<Replayed> Replayer::Run() {
 
 }  // namespace
 
-Result<Replayed> Replay(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& files) {
-  return Replayer(uuid, file_bytes, files).Run();
+Result<Replayed> Replay(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& files) {
+  return Replayer(key, file_bytes, files).Run();
 }
 
 }  // namespace millrace::storage::journal

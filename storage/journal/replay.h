@@ -52,8 +52,9 @@ struct Replayed {
   uint32_t end_crc = 0;
 };
 
-// FAILED_PRECONDITION if the files belong to a journal with another uuid. `file_bytes` is the least
-// size of a whole file.
-Result<Replayed> Replay(uint64_t uuid, uint64_t file_bytes, const std::vector<FileImage>& files);
+// FAILED_PRECONDITION if the files belong to a journal with another key; UNIMPLEMENTED, naming file
+// and byte, if an intact block says what this build does not know. `file_bytes` is the least size
+// of a whole file.
+Result<Replayed> Replay(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& files);
 
 }  // namespace millrace::storage::journal

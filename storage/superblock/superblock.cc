@@ -37,8 +37,16 @@ struct Layout {
   } controllers[kControllersMax];
   uint32_t name_size;
   char name[kNameMax + 3];
+  uint64_t journal_key;
+  uint64_t incompatible_features;
+  uint64_t compatible_features;
+  uint32_t cluster_level;
 };
 static_assert(sizeof(Layout) <= kCopySize);
+static_assert(offsetof(Layout, journal_key) == 560);
+
+// Those that this build knows: none yet.
+constexpr uint64_t kIncompatibleFeatures = 0;
 
 uint32_t CopyCrc(std::string_view copy) {
   std::string zeroed(copy.substr(0, kCopySize));
@@ -68,6 +76,10 @@ Bytes EncodeSuperblock(const SuperblockFacts& facts, uint64_t sequence) {
   }
   layout.name_size = static_cast<uint32_t>(facts.cluster_name.size());
   std::memcpy(layout.name, facts.cluster_name.data(), facts.cluster_name.size());
+  layout.journal_key = facts.journal_key;
+  layout.incompatible_features = facts.incompatible_features;
+  layout.compatible_features = facts.compatible_features;
+  layout.cluster_level = facts.cluster_level;
   Buffer copy = Buffer::Allocate(kCopySize);
   std::memset(copy.data(), 0, kCopySize);
   std::memcpy(copy.data(), &layout, sizeof(layout));
@@ -76,17 +88,45 @@ Bytes EncodeSuperblock(const SuperblockFacts& facts, uint64_t sequence) {
   return std::move(copy).Freeze();
 }
 
-Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
+namespace {
+
+// Magic, version, crc and sequence lie where they do in every version.
+Result<Layout> IntactCopy(std::string_view bytes) {
   Layout layout;
   if (bytes.size() < kCopySize) return DataLoss("the superblock is cut off");
   std::memcpy(&layout, bytes.data(), sizeof(layout));
   if (layout.magic != kMagic) return DataLoss("the superblock has a wrong magic number");
   if (CopyCrc(bytes) != layout.crc) return DataLoss("the superblock's checksum does not match");
+  return layout;
+}
+
+Status CheckKnown(const Layout& layout) {
   if (layout.version != kStorageFormatVersion) {
     return FailedPrecondition("the data directory has format version " +
-                              std::to_string(layout.version) + ", this software writes " +
-                              std::to_string(kStorageFormatVersion));
+                              std::to_string(layout.version) + ", and this build reads version " +
+                              std::to_string(kStorageFormatVersion) + " alone");
   }
+  if (const uint64_t unknown = layout.incompatible_features & ~kIncompatibleFeatures) {
+    return FailedPrecondition("the data directory uses features of a newer build (bits " +
+                              std::to_string(unknown) + ")");
+  }
+  if (layout.stage > static_cast<uint32_t>(BootstrapStage::kInitialized)) {
+    return FailedPrecondition("the data directory is in the bootstrap stage " +
+                              std::to_string(layout.stage) + ", which this build does not know");
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+std::optional<uint64_t> SuperblockSequence(std::string_view bytes) {
+  const Result<Layout> layout = IntactCopy(bytes);
+  return layout.ok() ? std::optional(layout->sequence) : std::nullopt;
+}
+
+Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const Layout layout, IntactCopy(bytes));
+  RETURN_IF_ERROR(CheckKnown(layout));
   if (layout.name_size > kNameMax || layout.controller_count > kControllersMax) {
     return DataLoss("the superblock's sizes are impossible");
   }
@@ -97,7 +137,11 @@ Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
                                     .stage = static_cast<BootstrapStage>(layout.stage),
                                     .cluster_uuid = layout.cluster_uuid,
                                     .controllers = {},
-                                    .was_stopped_cleanly = layout.was_stopped_cleanly != 0},
+                                    .was_stopped_cleanly = layout.was_stopped_cleanly != 0,
+                                    .journal_key = layout.journal_key,
+                                    .incompatible_features = layout.incompatible_features,
+                                    .compatible_features = layout.compatible_features,
+                                    .cluster_level = layout.cluster_level},
                           .sequence = layout.sequence};
   for (uint32_t i = 0; i < layout.controller_count; ++i) {
     parsed.facts.controllers.push_back(
@@ -150,13 +194,13 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
                  });
   }
 
+  // The newer of the intact copies decides, also when it is to refuse the directory: the older one
+  // is of a build that this directory has left behind.
   void OnRead(std::string_view bytes) {
-    Result<ParsedSuperblock> best = ParseSuperblock(bytes);
-    if (bytes.size() >= 2 * kCopySize) {
-      Result<ParsedSuperblock> second = ParseSuperblock(bytes.substr(kCopySize));
-      const bool is_better = second.ok() && (!best.ok() || second->sequence > best->sequence);
-      if (is_better) best = std::move(second);
-    }
+    const std::string_view first = bytes.substr(0, kCopySize);
+    const std::string_view second = bytes.substr(std::min<size_t>(bytes.size(), kCopySize));
+    const bool is_second_newer = SuperblockSequence(second) > SuperblockSequence(first);
+    const Result<ParsedSuperblock> best = ParseSuperblock(is_second_newer ? second : first);
     if (!best.ok()) return done_(best.status().With("SUPERBLOCK"));
     const SuperblockFacts& facts = best->facts;
     if (facts.cluster_name != expectation_.cluster_name) {
@@ -181,7 +225,11 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
               .stage = BootstrapStage::kFresh,
               .cluster_uuid = 0,
               .controllers = {},
-              .was_stopped_cleanly = false};
+              .was_stopped_cleanly = false,
+              .journal_key = random_.Next() | 1,
+              .incompatible_features = 0,
+              .compatible_features = 0,
+              .cluster_level = 0};
     files_->Open(kNewFile, OpenMode::kCreate, Caching::kPageCache,
                  [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
                    if (!file.ok()) return self->done_(file.status());

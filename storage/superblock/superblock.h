@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@
 
 namespace millrace::storage {
 
-inline constexpr uint32_t kStorageFormatVersion = 1;
+inline constexpr uint32_t kStorageFormatVersion = 2;
 
 enum class BootstrapStage : uint32_t { kFresh = 0, kListed = 1, kInitialized = 2 };
 
@@ -36,6 +37,15 @@ struct SuperblockFacts {
   uint64_t cluster_uuid = 0;
   std::vector<Voter> controllers;  // at most 15
   bool was_stopped_cleanly = false;
+  // Random, and told to nobody: the journal's blocks carry it, so that nothing that a producer
+  // sends can pose as one of them.
+  uint64_t journal_key = 0;
+  // What newer builds may mark here without a new version. A directory with an incompatible bit
+  // that this build does not know is refused; compatible ones are kept as they are.
+  uint64_t incompatible_features = 0;
+  uint64_t compatible_features = 0;
+  // The feature level that the cluster's entries and records may have, as last known here.
+  uint32_t cluster_level = 0;
   bool operator==(const SuperblockFacts&) const = default;
 };
 
@@ -45,8 +55,11 @@ struct ParsedSuperblock {
   SuperblockFacts facts;
   uint64_t sequence = 0;
 };
-// DATA_LOSS if magic or checksum are wrong; FAILED_PRECONDITION naming an unknown format version.
+// DATA_LOSS if magic or checksum are wrong; FAILED_PRECONDITION naming what this build does not
+// know: a format version, a stage, an incompatible feature.
 Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes);
+// The sequence of a copy with right magic and checksum, whatever else it says; nullopt otherwise.
+std::optional<uint64_t> SuperblockSequence(std::string_view bytes);
 
 class Superblock {
  public:

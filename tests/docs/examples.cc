@@ -45,7 +45,8 @@ constexpr Field kFrameFields[] = {
     {"chain", 4, Kind::kHex},
     {"flags", 2},
     {"reserved", 2, Kind::kReserved},
-    {"reserved", 24, Kind::kReserved},
+    {"more identity", 16, Kind::kReserved},
+    {"holder's", 8, Kind::kReserved},
 };
 
 constexpr Field kSuperblockFields[] = {
@@ -74,7 +75,7 @@ constexpr Field kBlockFields[] = {
     {"flags", 2},
     {"crc", 4, Kind::kHex},
     {"body crc", 4, Kind::kHex},
-    {"journal uuid", 8, Kind::kHex},
+    {"journal key", 8, Kind::kHex},
     {"file sequence", 8},
     {"oldest file", 8},
     {"LSN", 8},
@@ -189,7 +190,9 @@ Dump SuperblockDump() {
                                        .stage = storage::BootstrapStage::kInitialized,
                                        .cluster_uuid = 0x0F1E2D3C4B5A6978,
                                        .controllers = {kVoter},
-                                       .was_stopped_cleanly = true};
+                                       .was_stopped_cleanly = true,
+                                       .journal_key = kJournalKey,
+                                       .cluster_level = 1};
   const Bytes copy = storage::EncodeSuperblock(facts, 9);
   std::string_view rest = copy.view();
   Dump dump;
@@ -201,6 +204,14 @@ Dump SuperblockDump() {
   dump.AddFields(&rest, kSize);
   constexpr Field kName[] = {{"cluster name", 4, Kind::kText}};
   dump.AddFields(&rest, kName);
+  constexpr uint64_t kNameBytes = 252;
+  dump.AddBytes(rest.substr(0, kNameBytes - 4), "zeros");
+  rest.remove_prefix(kNameBytes - 4);
+  constexpr Field kFeatures[] = {{"journal key", 8, Kind::kHex},
+                                 {"incompatible features", 8},
+                                 {"compatible features", 8},
+                                 {"cluster level", 4}};
+  dump.AddFields(&rest, kFeatures);
   AddPadding(rest, &dump);
   return dump;
 }
@@ -239,7 +250,7 @@ std::string Joined(const journal::BlockWriter::Blocks& blocks) {
 // A new journal's first two blocks: its checkpoint, and the commit that makes a group and appends.
 Blocks ExampleBlocks() {
   const journal::BlockHeader start{.flags = journal::kHeadBlock,
-                                   .uuid = kJournalUuid,
+                                   .key = kJournalKey,
                                    .file_sequence = 1,
                                    .oldest_file = 1,
                                    .lsn = 1};

@@ -147,24 +147,28 @@ TEST_F(FormatsPage, Superblock_IsReadAsThePageSays) {
   ASSERT_TRUE(superblock.ok()) << superblock.status();
   const storage::SuperblockFacts& facts = superblock->facts;
   ASSERT_EQ(facts.controllers.size(), 1U);
-  ExpectSaid("superblock",
-             {Say("sequence", superblock->sequence), SayHex("cluster uuid", facts.cluster_uuid, 8),
-              SayHex("incarnation", facts.incarnation.value(), 8),
-              Say("boot epoch", facts.boot_epoch.value()), Say("broker", facts.broker.value()),
-              Say("stage", static_cast<uint64_t>(facts.stage)),
-              Say("clean stop", facts.was_stopped_cleanly ? 1 : 0),
-              Say("number of controllers", facts.controllers.size()),
-              SayHex("controller's incarnation", facts.controllers[0].incarnation.value(), 8),
-              Say("controller's broker", facts.controllers[0].broker.value()),
-              Say("size of name", facts.cluster_name.size()),
-              SayText("cluster name", facts.cluster_name)});
+  ExpectSaid(
+      "superblock",
+      {Say("sequence", superblock->sequence), SayHex("cluster uuid", facts.cluster_uuid, 8),
+       SayHex("incarnation", facts.incarnation.value(), 8),
+       Say("boot epoch", facts.boot_epoch.value()), Say("broker", facts.broker.value()),
+       Say("stage", static_cast<uint64_t>(facts.stage)),
+       Say("clean stop", facts.was_stopped_cleanly ? 1 : 0),
+       Say("number of controllers", facts.controllers.size()),
+       SayHex("controller's incarnation", facts.controllers[0].incarnation.value(), 8),
+       Say("controller's broker", facts.controllers[0].broker.value()),
+       Say("size of name", facts.cluster_name.size()), SayText("cluster name", facts.cluster_name),
+       SayHex("journal key", facts.journal_key, 8),
+       Say("incompatible features", facts.incompatible_features),
+       Say("compatible features", facts.compatible_features),
+       Say("cluster level", facts.cluster_level)});
 }
 
 Sayings SayingsOf(const journal::BlockHeader& header) {
   return {Say("flags", header.flags),
           SayHex("crc", header.crc, 4),
           SayHex("body crc", header.body_crc, 4),
-          SayHex("journal uuid", header.uuid, 8),
+          SayHex("journal key", header.key, 8),
           Say("file sequence", header.file_sequence),
           Say("oldest file", header.oldest_file),
           Say("LSN", header.lsn),
@@ -232,7 +236,7 @@ TEST_F(FormatsPage, Block_IsReadAsThePageSays) {
 TEST_F(FormatsPage, ItsBlocks_AreAJournalThatReplayTakes) {
   std::string file = BytesOf("head block") + BytesOf("block");
   file.resize(kJournalFileBytes, '\0');
-  const auto replayed = journal::Replay(kJournalUuid, kJournalFileBytes,
+  const auto replayed = journal::Replay(kJournalKey, kJournalFileBytes,
                                         {{"00000001.journal", Bytes::Own(std::move(file))}});
   ASSERT_TRUE(replayed.ok()) << replayed.status();
   EXPECT_TRUE(replayed->damage.empty());

@@ -52,6 +52,8 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
   }
   const Bytes again = SealFrame(*header, std::move(buffer));
   const size_t used = kFrameHeaderSize + header->payload_size;
+  // What this build knows nothing of it does not write.
+  if (header->has_reserved_bytes) return;
   CHECK(again.view().substr(0, used) == std::string_view(bytes).substr(0, used));
   if (entry.ok()) {
     CHECK(entry->frame.view() == again.view());

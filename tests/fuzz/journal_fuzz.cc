@@ -34,8 +34,10 @@ Bytes SomeFrame(FuzzedDataProvider& input) {
 }
 
 void AddRecord(FuzzedDataProvider& input, BlockWriter* writer) {
-  const auto type = static_cast<RecordType>(input.ConsumeIntegralInRange<int>(0, 9));
-  const uint8_t flags = input.ConsumeIntegral<uint8_t>();
+  const auto type = static_cast<RecordType>(input.ConsumeIntegralInRange<int>(1, 8));
+  // Mostly what is known, since one record that is not ends the replay.
+  const uint8_t flags =
+      input.ConsumeIntegralInRange<int>(0, 15) == 0 ? input.ConsumeIntegral<uint8_t>() : 0;
   const RaftGroupId group(input.ConsumeIntegralInRange<uint64_t>(0, 3));
   switch (input.ConsumeIntegralInRange<int>(0, 5)) {
     case 0:
@@ -90,8 +92,9 @@ std::vector<std::string> BuiltFiles(FuzzedDataProvider& input) {
       const bool is_head = block == 0;
       BlockWriter writer(
           {.header = {.flags = static_cast<uint16_t>(is_head ? kHeadBlock
-                                                             : input.ConsumeIntegral<uint8_t>()),
-                      .uuid = kUuid,
+                                                             : input.ConsumeIntegral<uint8_t>() &
+                                                                   kKnownBlockFlags),
+                      .key = kUuid,
                       .file_sequence = static_cast<uint64_t>(i),
                       .oldest_file = input.ConsumeIntegralInRange<uint64_t>(1, 2),
                       .lsn = lsn,

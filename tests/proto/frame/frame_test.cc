@@ -69,6 +69,60 @@ TEST(FrameChain, Differs_WhenAnIdentityFieldDoes) {
   EXPECT_NE(FrameChain(0, header), FrameChain(1, header));
 }
 
+// Formats may grow around it, but the chain of an entry is the same for all builds.
+TEST(FrameChain, CoversWhatNoRewriteChanges_AndNothingElse) {
+  const FrameHeader header{.type = FrameType::kRecordBatch, .index = LogIndex(2), .payload_crc = 3};
+  const auto chain_with = [&header](auto change) {
+    FrameHeader changed = header;
+    change(changed);
+    return FrameChain(7, changed);
+  };
+  const uint32_t chain = FrameChain(7, header);
+  for (const uint16_t flag : {kFrameTransactional, kFrameKafkaBatch}) {
+    EXPECT_NE(chain_with([&](FrameHeader& changed) { changed.flags = flag; }), chain) << flag;
+  }
+  for (const uint16_t flag : {kFrameControl, kFrameCompacted, kFramePacked, kFrameCompressed,
+                              kFramePayloadElsewhere, kFrameTimed}) {
+    EXPECT_EQ(chain_with([&](FrameHeader& changed) { changed.flags = flag; }), chain) << flag;
+  }
+  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.more_identity[0] = 1; }), chain);
+  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.more_identity[1] = 1; }), chain);
+  EXPECT_EQ(chain_with([](FrameHeader& changed) { changed.stored_crc = 9; }), chain);
+  EXPECT_EQ(chain_with([](FrameHeader& changed) { changed.has_reserved_bytes = true; }), chain);
+}
+
+// The header with byte `at` set and its checksum right again.
+Result<FrameHeader> ParsedWithByte(size_t at, char value) {
+  std::string bytes(Frame("payload").view());
+  bytes[at] = value;
+  constexpr size_t kHeaderCrcAt = 8;
+  std::memset(bytes.data() + kHeaderCrcAt, 0, sizeof(uint32_t));
+  const uint32_t crc = Crc32c(std::string_view(bytes).substr(0, kFrameHeaderSize));
+  std::memcpy(bytes.data() + kHeaderCrcAt, &crc, sizeof(crc));
+  return ParseFrame(bytes);
+}
+
+TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
+  EXPECT_TRUE(IsUnderstood(*ParseFrame(Frame("payload").view())));
+  struct Case {
+    const char* what;
+    size_t at;
+    char value;
+  };
+  for (const Case& unknown :
+       {Case{"type", 5, 6}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
+        Case{"reserved", 7, 1}, Case{"flag", 100, kFrameTransactional},
+        Case{"flag", 100, kFrameCompacted}, Case{"flag", 101, 1}, Case{"reserved", 102, 1},
+        Case{"transaction", 104, 1}, Case{"identity", 112, 1}, Case{"holder", 120, 1}}) {
+    const Result<FrameHeader> header = ParsedWithByte(unknown.at, unknown.value);
+    ASSERT_TRUE(header.ok()) << unknown.what << " at " << unknown.at << ": " << header.status();
+    EXPECT_FALSE(IsUnderstood(*header)) << unknown.what << " at " << unknown.at;
+  }
+  for (const char flag : {kFrameControl, kFramePacked, kFrameCompressed}) {
+    EXPECT_TRUE(IsUnderstood(*ParsedWithByte(100, flag))) << int{flag};
+  }
+}
+
 TEST(Checksum, Combines_WithoutReadingAgain) {
   const std::string a(1000, 'a');
   const std::string b(12345, 'b');

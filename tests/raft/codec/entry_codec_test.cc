@@ -11,8 +11,9 @@
 namespace millrace::raft {
 namespace {
 
-Bytes FrameOf(FrameType type, const std::string& payload) {
+Bytes FrameOf(FrameType type, const std::string& payload, uint8_t level = kFeatureLevel) {
   FrameHeader header{.type = type,
+                     .feature_level = level,
                      .payload_size = static_cast<uint32_t>(payload.size()),
                      .group = RaftGroupId(7),
                      .term = Term(3),
@@ -72,6 +73,31 @@ TEST(EntryCodec, ConfigurationWithoutVoters_OrOutOfOrder_IsRefused) {
   core::Configuration unsorted;
   unsorted.voters = {{BrokerId(2), Incarnation(1)}, {BrokerId(1), Incarnation(1)}};
   EXPECT_FALSE(DecodeConfiguration(EncodeConfiguration(unsorted)).ok());
+}
+
+TEST(EntryCodec, EntryOfANewerBuild_IsStored_AndNeverApplied) {
+  for (const auto& [type, level] : {std::pair{FrameType::kRecordBatch, kFeatureLevel + 1},
+                                    {FrameType::kNoOp, kFeatureLevel + 1},
+                                    {static_cast<FrameType>(9), int{kFeatureLevel}}}) {
+    const Result<core::Entry> entry =
+        DecodeEntry(FrameOf(type, "new", static_cast<uint8_t>(level)));
+    ASSERT_TRUE(entry.ok()) << entry.status();
+    EXPECT_EQ(entry->type, core::EntryType::kUnknown);
+    EXPECT_EQ(entry->index, LogIndex(9));
+  }
+}
+
+// It would work from the moment that it is appended.
+TEST(EntryCodec, ConfigurationOfANewerBuild_IsNotTaken) {
+  const Result<core::Entry> entry = DecodeEntry(
+      FrameOf(FrameType::kConfiguration, EncodeConfiguration(Joint()), kFeatureLevel + 1));
+  EXPECT_EQ(entry.status().code(), Code::kUnimplemented) << entry.status();
+}
+
+TEST(EntryCodec, WhatStandsInSegmentsAlone_IsNoEntry) {
+  for (const FrameType type : {FrameType::kGap, FrameType::kFill}) {
+    EXPECT_EQ(DecodeEntry(FrameOf(type, "")).status().code(), Code::kDataLoss);
+  }
 }
 
 }  // namespace

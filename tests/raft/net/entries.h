@@ -12,7 +12,7 @@
 namespace millrace::raft::net {
 
 inline core::Entry MakeEntry(RaftGroupId group, Term term, LogIndex index,
-                             const std::string& payload) {
+                             const std::string& payload, uint32_t previous_chain = 0) {
   FrameHeader header;
   header.type = FrameType::kRecordBatch;
   header.payload_size = static_cast<uint32_t>(payload.size());
@@ -20,7 +20,7 @@ inline core::Entry MakeEntry(RaftGroupId group, Term term, LogIndex index,
   header.term = term;
   header.index = index;
   header.payload_crc = header.stored_crc = Crc32c(payload);
-  header.chain = FrameChain(0, header);
+  header.chain = FrameChain(previous_chain, header);
   Buffer buffer = AllocateFrame(payload.size());
   std::memcpy(FramePayload(buffer), payload.data(), payload.size());
   core::Entry entry;

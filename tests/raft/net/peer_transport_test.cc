@@ -70,8 +70,9 @@ core::AppendRequest AppendOf(uint64_t first, uint64_t count, size_t payload_size
                              .commit_index = LogIndex(0),
                              .entries = {}};
   for (uint64_t index = first; index < first + count; ++index) {
+    const uint32_t chain = append.entries.empty() ? 0 : append.entries.back().chain;
     append.entries.push_back(
-        MakeEntry(kGroup, Term(1), LogIndex(index), std::string(payload_size, 'p')));
+        MakeEntry(kGroup, Term(1), LogIndex(index), std::string(payload_size, 'p'), chain));
   }
   return append;
 }

@@ -24,8 +24,10 @@ core::AppendRequest MakeAppend(int count) {
                              .entries = {}};
   for (int i = 0; i < count; ++i) {
     const auto at = static_cast<uint64_t>(i);
+    const uint32_t chain = append.entries.empty() ? 0 : append.entries.back().chain;
     append.entries.push_back(MakeEntry(kGroup, Term(5), LogIndex(41 + at),
-                                       std::string(1 + at * 13, static_cast<char>('a' + i))));
+                                       std::string(1 + at * 13, static_cast<char>('a' + i)),
+                                       chain));
   }
   return append;
 }
@@ -126,6 +128,14 @@ TEST(RaftCodec, AppendWhoseEntriesAreNotThoseItNames_IsRefused) {
   bad.mutable_append()->set_entry_count(4'000'000'000);
   EXPECT_FALSE(DecodeGroupAppend(bad, body).ok()) << "an absurd count";
   EXPECT_FALSE(DecodeGroupAppend(good, body.Slice(0, body.size() - 8)).ok()) << "cut off";
+}
+
+TEST(RaftCodec, AppendIsRefused_WhenAnEntryBreaksTheChain) {
+  core::AppendRequest sent = MakeAppend(3);
+  sent.entries[2] = MakeEntry(kGroup, Term(5), LogIndex(43), "another past", 12345);
+  std::vector<Bytes> pieces;
+  const wire::GroupAppend header = EncodeGroupAppend(kGroup, sent, &pieces);
+  EXPECT_EQ(DecodeGroupAppend(header, Join(pieces)).status().code(), Code::kDataLoss);
 }
 
 }  // namespace

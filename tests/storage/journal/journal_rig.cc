@@ -34,7 +34,7 @@ Status JournalRig::Start() {
   failure_.clear();
   outstanding_ = 0;
   files_ = std::make_unique<sim::SimFileSystem>(disk_, process_->executor(), process_->Fork());
-  journal::Options options{.uuid = options_.uuid,
+  journal::Options options{.key = options_.key,
                            .must_exist = options_.must_exist,
                            .file_bytes = options_.file_bytes,
                            .live_files_max = options_.live_files_max,

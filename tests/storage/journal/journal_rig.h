@@ -35,7 +35,7 @@ class JournalRig {
     uint32_t live_files_max = 8;
     uint64_t block_bytes = 16 << 10;
     bool must_exist = false;
-    uint64_t uuid = 0xC0FFEE;
+    uint64_t key = 0xC0FFEE;
   };
   explicit JournalRig(uint64_t seed) : JournalRig(seed, Options()) {}
   JournalRig(uint64_t seed, const Options& options);

@@ -88,7 +88,7 @@ TEST(Journal, StaleBlocksPastACut_NeverComeBack) {
   rig.Crash(false);
   const std::string path = rig.Files().front();
   const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
-  const ScannedFile scan = ScanFile(rig.options().uuid, image);
+  const ScannedFile scan = ScanFile(rig.options().key, image);
   const FoundBlock& torn = scan.blocks[scan.blocks.size() - 3];
   rig.disk().FlipBit(path, torn.position + 200, 1);
   rig.ForgiveLoss();
@@ -145,7 +145,7 @@ TEST(Journal, FilesAreRecycled_AndTheirOldBlocksMeanNothing) {
   for (const std::string& path : rig.Files()) {
     const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
     std::set<uint64_t> sequences;
-    for (const FoundBlock& block : ScanFile(rig.options().uuid, image).blocks) {
+    for (const FoundBlock& block : ScanFile(rig.options().key, image).blocks) {
       sequences.insert(block.header.file_sequence);
     }
     has_old_blocks = has_old_blocks || sequences.size() > 1;
@@ -260,7 +260,7 @@ TEST(Journal, CleanStop_WritesEverythingAndAMarker) {
   const uint64_t last = rig.journal().durable_lsn();
   const std::string path = rig.Files().front();
   const FileImage image{path, Bytes::Own(*rig.disk().DurableImage(path))};
-  const ScannedFile scan = ScanFile(rig.options().uuid, image);
+  const ScannedFile scan = ScanFile(rig.options().key, image);
   EXPECT_EQ(scan.blocks.back().header.lsn, last);
   EXPECT_EQ(scan.blocks.back().header.flags, kMarkerBlock);
   EXPECT_EQ(scan.blocks.back().header.durable_lsn, last - 1);
@@ -280,7 +280,7 @@ TEST(Journal, AnotherDirectorysJournal_IsRefused) {
   rig.CreateGroup(1);
   rig.Settle();
   rig.Crash(false);
-  rig.options().uuid = 99;
+  rig.options().key = 99;
   EXPECT_EQ(rig.Start().code(), Code::kFailedPrecondition);
 }
 

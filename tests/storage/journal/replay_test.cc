@@ -35,7 +35,7 @@ class ReplayTest : public testing::Test {
     for (const std::string& path : rig.Files()) {
       files_.push_back({path, Bytes::CopyOf(*rig.disk().Content(path))});
     }
-    uuid_ = rig.options().uuid;
+    uuid_ = rig.options().key;
     file_bytes_ = rig.options().file_bytes;
     whole_ = Run();
     ASSERT_EQ(whole_.groups.size(), 3U);
@@ -126,7 +126,7 @@ TEST(Replay, GroupCalledFaultyWithoutAReason_IsInDoubtAllTheSame) {
   constexpr RaftGroupId kGroup{7};
   BlockWriter writer(
       {.header =
-           {.flags = kHeadBlock, .uuid = kUuid, .file_sequence = 1, .oldest_file = 1, .lsn = 1},
+           {.flags = kHeadBlock, .key = kUuid, .file_sequence = 1, .oldest_file = 1, .lsn = 1},
        .block_bytes = 256 << 10});
   writer.Add(RecordType::kHead, 0, RaftGroupId(),
              EncodeHead({.file_bytes = kFileBytes, .group_count = 1}));
@@ -142,6 +142,92 @@ TEST(Replay, GroupCalledFaultyWithoutAReason_IsInDoubtAllTheSame) {
       Replay(kUuid, kFileBytes, {{"1.journal", Bytes::Own(std::move(file))}});
   ASSERT_TRUE(replayed.ok()) << replayed.status();
   EXPECT_NE(replayed->groups.at(kGroup).doubt, "");
+}
+
+// A journal of one file: a head, and then a block that a test changes.
+class ReplayOfAnotherBuild : public testing::Test {
+ protected:
+  static constexpr uint64_t kKey = 5;
+  static constexpr uint64_t kFileBytes = 32 << 10;
+
+  ReplayOfAnotherBuild() {
+    BlockWriter head({.header = header_, .block_bytes = 256 << 10});
+    head.Add(RecordType::kHead, 0, RaftGroupId(),
+             EncodeHead({.file_bytes = kFileBytes, .group_count = 0}));
+    Take(std::move(head).Finish());
+    header_.flags = 0;
+    header_.durable_lsn = 1;
+  }
+
+  void Take(const BlockWriter::Blocks& blocks) {
+    for (const Bytes& piece : blocks.pieces) file_ += piece.view();
+    header_.lsn = blocks.last_lsn + 1;
+    header_.previous_crc = blocks.last_crc;
+  }
+  BlockWriter Block() const {
+    return BlockWriter({.header = header_, .position = file_.size(), .block_bytes = 256 << 10});
+  }
+  Result<Replayed> Run() {
+    std::string bytes = file_;
+    bytes.resize(kFileBytes);
+    return Replay(kKey, kFileBytes, {{"1.journal", Bytes::Own(std::move(bytes))}});
+  }
+  void ExpectRefused(const std::string& named) {
+    const Status status = Run().status();
+    EXPECT_EQ(status.code(), Code::kUnimplemented) << status;
+    EXPECT_NE(status.message().find("1.journal, byte 4096"), std::string::npos) << status;
+    EXPECT_NE(status.message().find(named), std::string::npos) << status;
+  }
+
+  BlockHeader header_{
+      .flags = kHeadBlock, .key = kKey, .file_sequence = 1, .oldest_file = 1, .lsn = 1};
+  std::string file_;
+};
+
+TEST_F(ReplayOfAnotherBuild, BlockOfAnUnknownVersion_IsRefused_NeverATail) {
+  header_.version = kJournalVersion + 1;
+  Take(Block().Finish());
+  ExpectRefused("version 2");
+}
+
+TEST_F(ReplayOfAnotherBuild, BlockWithAnUnknownFlag_IsRefused) {
+  header_.flags = 1 << 9;
+  Take(Block().Finish());
+  ExpectRefused("flags 512");
+}
+
+// Only where the next block belongs: what was there before the file was used again says nothing.
+TEST_F(ReplayOfAnotherBuild, BlockOfAnUnknownVersionElsewhere_IsNotLookedAt) {
+  BlockHeader stale = header_;
+  stale.version = kJournalVersion + 1;
+  stale.file_sequence = 0;
+  std::swap(header_, stale);
+  Take(Block().Finish());
+  const Result<Replayed> replayed = Run();
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_EQ(replayed->end_lsn, 1U);
+  EXPECT_TRUE(replayed->damage.empty());
+}
+
+TEST_F(ReplayOfAnotherBuild, UnknownRecord_IsRefused_AndNoDamage) {
+  BlockWriter block = Block();
+  block.Add(static_cast<RecordType>(9), 0, RaftGroupId(7), "of a newer build");
+  Take(std::move(block).Finish());
+  ExpectRefused("type 9");
+}
+
+TEST_F(ReplayOfAnotherBuild, UnknownFlagOfARecord_IsRefused) {
+  BlockWriter block = Block();
+  block.Add(RecordType::kTombstone, 4, RaftGroupId(7), "");
+  Take(std::move(block).Finish());
+  ExpectRefused("flags 4");
+}
+
+TEST_F(ReplayOfAnotherBuild, RecordOfAnotherLength_IsRefused) {
+  BlockWriter block = Block();
+  block.Add(RecordType::kHardState, 0, RaftGroupId(7), std::string(48, 'x'));
+  Take(std::move(block).Finish());
+  ExpectRefused("");
 }
 
 TEST(Replay, Garbage_IsNoJournal) {

@@ -23,7 +23,7 @@ std::string StateAt(uint64_t group, uint64_t index) {
 
 LogStoreRig::LogStoreRig(uint64_t seed)
     : world_(seed), random_(world_.Fork()), process_(&world_.AddProcess("broker")) {
-  options.journal.uuid = 0xC0FFEE;
+  options.journal.key = 0xC0FFEE;
   options.journal.file_bytes = 64 << 10;
   options.journal.live_files_max = 8;
   options.journal.block_bytes = 16 << 10;

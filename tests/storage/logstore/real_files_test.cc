@@ -29,7 +29,7 @@ class Life {
 
   std::vector<raft::RecoveredReplica> Open() {
     LogStoreOptions options;
-    options.journal.uuid = 99;
+    options.journal.key = 99;
     options.journal.file_bytes = 1 << 20;
     options.segment_size_bytes = 64 << 10;
     auto opened = std::make_shared<std::promise<Result<JournalLogStore::Opened>>>();

@@ -2,12 +2,14 @@
 // are not ours.
 #include "storage/superblock/superblock.h"
 
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
 
+#include "proto/base/checksum.h"
 #include "tests/support/sim_file/sim_disk.h"
 #include "tests/support/sim_file/sim_file_system.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -160,6 +162,74 @@ TEST_F(SuperblockTest, CrashInAnyOperation_KeepsTheOldOrTheNewFacts) {
       Crash();
     }
   }
+}
+
+// What the internal port tells of a broker must not be what its journal's blocks are known by.
+TEST_F(SuperblockTest, JournalKey_IsDrawnOnce_AndIsNotTheIncarnation) {
+  ASSERT_TRUE(Open().ok());
+  const SuperblockFacts first = superblock_->facts();
+  EXPECT_NE(first.journal_key, 0U);
+  EXPECT_NE(first.journal_key, first.incarnation.value());
+  Crash();
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(superblock_->facts().journal_key, first.journal_key);
+}
+
+constexpr size_t kVersionAt = 8;
+constexpr size_t kCrcAt = 12;
+constexpr size_t kSequenceAt = 16;
+constexpr size_t kStageAt = 52;
+constexpr size_t kIncompatibleAt = 568;
+
+// One copy with the number at `at` changed and its checksum right again.
+template <typename Number>
+std::string With(const SuperblockFacts& facts, uint64_t sequence, size_t at, Number value) {
+  std::string copy(EncodeSuperblock(facts, sequence).view());
+  std::memcpy(copy.data() + at, &value, sizeof(value));
+  std::memset(copy.data() + kCrcAt, 0, sizeof(uint32_t));
+  const uint32_t crc = Crc32c(copy);
+  std::memcpy(copy.data() + kCrcAt, &crc, sizeof(crc));
+  return copy;
+}
+
+TEST_F(SuperblockTest, WhatThisBuildDoesNotKnow_IsRefusedByName_AndLeftAsItIs) {
+  ASSERT_TRUE(Open().ok());
+  const SuperblockFacts facts = Initialized();
+  Crash();
+  struct Case {
+    std::string copy;
+    std::string named;
+  };
+  for (const Case& unknown : {Case{With(facts, 100, kVersionAt, uint32_t{1}), "version 1"},
+                              Case{With(facts, 100, kVersionAt, uint32_t{3}), "version 3"},
+                              Case{With(facts, 100, kStageAt, uint32_t{9}), "stage 9"},
+                              Case{With(facts, 100, kIncompatibleAt, uint64_t{4}), "bits 4"}}) {
+    // Beside an older copy that this build could read: the directory has left it behind.
+    const std::string older = With(facts, 99, kSequenceAt, uint64_t{99});
+    for (const std::string& bytes : {unknown.copy + older, older + unknown.copy}) {
+      disk_.RemoveFile(kPath);
+      disk_.PutFile(kPath, bytes);
+      const Status status = Open();
+      EXPECT_EQ(status.code(), Code::kFailedPrecondition) << unknown.named;
+      EXPECT_NE(status.message().find(unknown.named), std::string::npos) << status;
+      Crash();
+      EXPECT_EQ(disk_.Content(kPath), bytes);
+    }
+  }
+}
+
+TEST_F(SuperblockTest, CompatibleFeatures_AreKept) {
+  ASSERT_TRUE(Open().ok());
+  SuperblockFacts facts = Initialized();
+  Crash();
+  facts.compatible_features = 0x8000;
+  disk_.RemoveFile(kPath);
+  disk_.PutFile(kPath, std::string(EncodeSuperblock(facts, 1).view()) +
+                           std::string(EncodeSuperblock(facts, 2).view()));
+  ASSERT_TRUE(Open().ok());
+  Crash();
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(superblock_->facts().compatible_features, 0x8000U);
 }
 
 }  // namespace
