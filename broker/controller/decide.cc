@@ -36,8 +36,10 @@ std::vector<Voter> BrokersByLoad(const Image& image) {
 
 Status ValidateFactor(uint32_t factor, size_t cluster_size) {
   const std::string text = std::to_string(factor);
-  if (factor != 1 && factor != 3 && factor != 5) {
-    return InvalidArgument("replication_factor " + text + " is not 1, 3 or 5");
+  constexpr uint32_t kFactorMax = 5;
+  if (factor == 0 || factor > kFactorMax) {
+    return InvalidArgument("replication_factor " + text + " is not 1 to " +
+                           std::to_string(kFactorMax));
   }
   if (factor > cluster_size) {
     return InvalidArgument("replication_factor " + text + " is more than the cluster's " +

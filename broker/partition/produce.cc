@@ -26,7 +26,7 @@ void Partition::Produce(Bytes batch, ProduceDone done) {
   if (batch.size() > batch_bytes_max_) {
     return done(TooLarge("batch of " + std::to_string(batch.size()) + " bytes", batch_bytes_max_));
   }
-  Result<RecordBatchView> view = ParseRecordBatchHeader(batch.view());
+  Result<RecordBatchView> view = ParseRecordBatchHeader(batch.view(), UnknownFields::kRefuse);
   if (!view.ok()) return done(view.status());
   if (view->uncompressed_size > batch_bytes_max_) {
     return done(TooLarge(

@@ -31,7 +31,7 @@ Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
   while (records.Next(&record)) {
     const bool has_timestamp = record.timestamp_ms != 0;
     if ((has_timestamp ? record.timestamp_ms : header.append_time_ms) >= timestamp_ms) {
-      return header.base_offset + (records.records_read() - 1);
+      return header.base_offset + record.place;
     }
   }
   RETURN_IF_ERROR(records.status());

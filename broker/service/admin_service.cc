@@ -4,12 +4,23 @@
 #include <utility>
 
 #include "broker/controller/decide.h"
+#include "broker/service/unknown_fields.h"
 
 namespace millrace::broker {
 namespace {
 
 // Where a call has no deadline of its own.
 constexpr Duration kDefaultDeadline = std::chrono::seconds(30);
+
+// What a person should know who asked for an even number of replicas; empty otherwise.
+std::string NoteOn(uint32_t replication_factor) {
+  if (replication_factor % 2 != 0) return "";
+  const uint32_t survived = (replication_factor - 1) / 2;
+  return std::to_string(replication_factor) + " replicas need " +
+         std::to_string(replication_factor / 2 + 1) +
+         " of them for every write: the topic survives the failure of " + std::to_string(survived) +
+         " of them, no more than " + std::to_string(replication_factor - 1) + " replicas would";
+}
 
 // Waits until a created topic is in this broker's image and each of its partitions has a leader.
 class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
@@ -50,6 +61,8 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
     if (!status.ok()) return call->Fail(status);
     v1::CreateTopicResponse response;
     context_->Describe(*context_->image().FindTopic(name_), response.mutable_topic());
+    const std::string note = NoteOn(response.topic().replication_factor());
+    if (!note.empty()) response.add_notes(note);
     call->Reply(Bytes::Own(response.SerializeAsString()));
   }
 
@@ -91,6 +104,7 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
   if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
     return call->Fail(InvalidArgument("the request is not a CreateTopicRequest"));
   }
+  if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
   const MonotonicTime deadline =
       std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
   context_->AskController(
@@ -141,6 +155,7 @@ void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
   if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
     return call->Fail(InvalidArgument("the request is not a DeleteTopicRequest"));
   }
+  if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
   const MonotonicTime deadline =
       std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
   context_->AskController(kForwardDeleteTopic, call->request(), TimeLeft(context_->clock, deadline),

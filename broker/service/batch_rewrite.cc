@@ -57,30 +57,30 @@ bool AcceptedForms::TakesAllOf(const std::vector<Entry>& entries) const {
                      [this](const Entry& entry) { return TakesFrame(HeaderOf(entry)); });
 }
 
-Result<RewrittenBatches> RewriteBatches(const std::vector<Entry>& entries, AcceptedForms accepted,
-                                        uint64_t bytes_max) {
+Result<RewrittenBatches> RewriteBatches(const std::vector<Entry>& entries,
+                                        const BatchReader& reader) {
   CHECK(!entries.empty());
-  RewrittenBatches rewritten;
+  BatchEncoder encoder(reader.offset);
   uint64_t bytes = 0;
   for (const Entry& entry : entries) {
     const FrameHeader header = HeaderOf(entry);
     Bytes payload = FramePayloadOf(entry.frame, header);
     const Result<RecordBatchView> batch = ParseRecordBatchHeader(payload.view());
     if (!batch.ok()) return Unreadable(header, batch.status());
-    const bool is_taken = !batch->is_packed || accepted.Takes(batch->compression);
+    const bool is_taken = !batch->is_packed || reader.accepted.Takes(batch->compression);
     bytes += is_taken ? payload.size() : UnpackedSize(*batch);
-    if (!rewritten.pieces.empty() && bytes > bytes_max) break;
-    uint32_t checksum = header.payload_crc;
+    if (!encoder.empty() && bytes > reader.bytes_max) break;
+    uint32_t checksum = header.stored_crc;
     if (!is_taken) {
       Result<Bytes> unpacked = UnpackRecordBatch(*batch);
       if (!unpacked.ok()) return Unreadable(header, unpacked.status());
       payload = std::move(*unpacked);
       checksum = Crc32c(payload.view());
     }
-    EncodeBatch(header, std::move(payload), checksum, &rewritten.pieces);
-    rewritten.next_offset = header.base_offset + header.offset_span;
+    encoder.Add(header, std::move(payload), checksum);
   }
-  return rewritten;
+  const Offset next_offset = encoder.reader();
+  return RewrittenBatches{.pieces = std::move(encoder).Take(), .next_offset = next_offset};
 }
 
 }  // namespace millrace::broker

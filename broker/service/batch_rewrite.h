@@ -50,9 +50,16 @@ struct RewrittenBatches {
   Offset next_offset;         // one past the last record in them
 };
 
+// Whom batches are rewritten for.
+struct BatchReader {
+  Offset offset;  // where it stands
+  AcceptedForms accepted;
+  uint64_t bytes_max = 0;
+};
+
 // The batches of `entries` in forms that are accepted, up to `bytes_max`; the first always passes.
 // DATA_LOSS if a batch is none. Pre: `entries` is not empty.
 Result<RewrittenBatches> RewriteBatches(const std::vector<raft::core::Entry>& entries,
-                                        AcceptedForms accepted, uint64_t bytes_max);
+                                        const BatchReader& reader);
 
 }  // namespace millrace::broker

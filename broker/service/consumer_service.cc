@@ -55,14 +55,18 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
     if (!accepted_.TakesAllOf(outcome->entries)) return Rewrite(std::move(*outcome));
     done_(RemoteRead{.offsets = outcome->offsets,
                      .next_offset = outcome->next_offset,
-                     .batches = EncodeBatches(outcome->entries)});
+                     .batches = EncodeBatches(outcome->entries, request_.offset)});
   }
 
   void Rewrite(ReadOutcome outcome) {
     context_->batches.Run<Result<RewrittenBatches>>(
         {.kind = BatchWorker::Kind::kFetched},
-        [entries = std::move(outcome.entries), accepted = accepted_,
-         bytes_max = request_.bytes_max] { return RewriteBatches(entries, accepted, bytes_max); },
+        [entries = std::move(outcome.entries),
+         reader = BatchReader{.offset = request_.offset,
+                              .accepted = accepted_,
+                              .bytes_max = request_.bytes_max}] {
+          return RewriteBatches(entries, reader);
+        },
         [self = shared_from_this(), offsets = outcome.offsets](Result<RewrittenBatches> rewritten) {
           if (!rewritten.ok()) return self->done_(rewritten.status());
           self->done_(RemoteRead{.offsets = offsets,
@@ -301,6 +305,7 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
               if (offsets.ok()) {
                 out->set_log_start_offset(offsets->log_start.value());
                 out->set_high_watermark(offsets->high_watermark.value());
+                out->set_end_offset(offsets->high_watermark.value());
                 out->set_leader_epoch(offsets->leader_epoch.value());
                 if (offsets->timestamp_offset.has_value()) {
                   out->set_timestamp_offset(offsets->timestamp_offset->value());

@@ -252,8 +252,10 @@ void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<RemoteRead>
   // is read again when its turn comes.
   if (credit_bytes_ <= 0 || stream_->pending_bytes() >= StreamMemory::kBytesMax) return;
   if (!is_reserved && !read->batches.empty() && !memory_.MayHoldMore()) return;
+  // An answer that only moved is one: without it a client that stops at an end would wait for ever.
+  const bool has_moved = read->next_offset > session.next_offset;
   session.next_offset = read->next_offset;
-  if (!read->batches.empty()) {
+  if (has_moved || !read->batches.empty()) {
     Send(fetch_id, read->offsets, read->next_offset, std::move(read->batches));
   }
 }
@@ -266,6 +268,7 @@ void FetchStream::Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offse
   head.set_log_start_offset(offsets.log_start.value());
   head.set_leader_epoch(offsets.leader_epoch.value());
   head.set_next_offset(next.value());
+  head.set_end_offset(offsets.high_watermark.value());
   credit_bytes_ -= static_cast<int64_t>(TotalSize(batches));
   if (!batches.empty()) memory_.OnSent();
   stream_->Write(EncodeFetchResponse(head, std::move(batches)));

@@ -1,5 +1,6 @@
 #include "broker/service/fetch_wire.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -32,32 +33,38 @@ uint64_t TotalSize(const std::vector<Bytes>& pieces) {
   return size;
 }
 
-void EncodeBatch(const FrameHeader& header, Bytes payload, uint32_t checksum,
-                 std::vector<Bytes>* pieces) {
+void BatchEncoder::Add(const FrameHeader& header, Bytes payload, uint32_t checksum) {
+  const Offset end = header.base_offset + header.offset_span;
   v1::FetchedBatch head;
   head.set_base_offset(header.base_offset.value());
   head.set_append_time_ms(header.append_time_ms);
   head.set_leader_epoch(header.term.value());
   head.set_record_count(header.record_count);
   head.set_batch_checksum(checksum);
+  if (header.base_offset > reader_) {
+    head.set_skipped_before(static_cast<uint64_t>(header.base_offset.value() - reader_.value()));
+  }
+  head.set_end_offset(end.value());
+  reader_ = std::max(reader_, end);
   std::string inner = head.SerializeAsString();
   AppendLengthDelimited(&inner, v1::FetchedBatch::kBatchFieldNumber, payload.size());
   std::string prefix;
   AppendLengthDelimited(&prefix, v1::FetchedPartition::kBatchesFieldNumber,
                         inner.size() + payload.size());
-  pieces->push_back(Bytes::Own(prefix + inner));
-  pieces->push_back(std::move(payload));
+  pieces_.push_back(Bytes::Own(prefix + inner));
+  pieces_.push_back(std::move(payload));
 }
 
-std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries) {
-  std::vector<Bytes> pieces;
-  pieces.reserve(entries.size() * 2);
-  for (const raft::core::Entry& entry : entries) {
-    const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-    CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-    EncodeBatch(*header, FramePayloadOf(entry.frame, *header), header->payload_crc, &pieces);
-  }
-  return pieces;
+void BatchEncoder::Add(const raft::core::Entry& entry) {
+  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
+  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
+  Add(*header, FramePayloadOf(entry.frame, *header), header->stored_crc);
+}
+
+std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader) {
+  BatchEncoder encoder(reader);
+  for (const raft::core::Entry& entry : entries) encoder.Add(entry);
+  return std::move(encoder).Take();
 }
 
 std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,

@@ -5,6 +5,7 @@
 // Pure; any thread.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "millrace/v1/consumer_service.pb.h"
@@ -14,14 +15,28 @@
 
 namespace millrace::broker {
 
-// `entries` as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one
-// after the other.
-std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries);
+// Batches as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one
+// after the other, to a reader that stands at an offset.
+class BatchEncoder {
+ public:
+  explicit BatchEncoder(Offset reader) : reader_(reader) {}
 
-// Appends one such batch: `payload`, a serialized RecordBatch with that CRC32C, under what the
-// frame says.
-void EncodeBatch(const FrameHeader& header, Bytes payload, uint32_t checksum,
-                 std::vector<Bytes>* pieces);
+  // Adds a stored batch as it is.
+  void Add(const raft::core::Entry& entry);
+  // Adds `payload`, a serialized RecordBatch with that CRC32C, under what the frame says.
+  void Add(const FrameHeader& header, Bytes payload, uint32_t checksum);
+  bool empty() const { return pieces_.empty(); }
+  // Where the reader stands after what was added.
+  Offset reader() const { return reader_; }
+  std::vector<Bytes> Take() && { return std::move(pieces_); }
+
+ private:
+  Offset reader_;
+  std::vector<Bytes> pieces_;
+};
+
+// `entries` as they are, for a reader that stands at `reader`.
+std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader);
 
 // A FetchResponse with one partition: the fields of `head` (without batches), then `batches`.
 std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,

@@ -3,6 +3,7 @@
 #include <google/protobuf/wire_format_lite.h>
 
 #include "broker/service/request_limits.h"
+#include "broker/service/unknown_fields.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/record/coded_input.h"
 
@@ -51,7 +52,7 @@ Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
         has_batch = true;
         break;
       default:
-        ok = WireFormatLite::SkipField(&in, tag);
+        return UnknownField("ProduceBatch", tag >> 3);
     }
     if (!ok) return Malformed("a field of a batch");
   }
@@ -77,6 +78,7 @@ Result<ProduceRequestView> ParseProduceRequest(const Bytes& message) {
             !init.ParseFromArray(part.data(), static_cast<int>(part.size()))) {
           return Malformed("init");
         }
+        RETURN_IF_ERROR(CheckUnderstood(init));
         request.init_client_id = init.client_id();
         break;
       }
@@ -88,7 +90,7 @@ Result<ProduceRequestView> ParseProduceRequest(const Bytes& message) {
         break;
       }
       default:
-        if (!WireFormatLite::SkipField(&in, tag)) return Malformed("a field");
+        return UnknownField("ProduceRequest", tag >> 3);
     }
   }
   if (!in.ConsumedEntireMessage()) return Malformed("its end");

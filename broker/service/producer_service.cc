@@ -295,6 +295,7 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   if (!request.ParseFromArray(call->request().data(), static_cast<int>(call->request().size()))) {
     return call->Fail(InvalidArgument("the request is not an InitProducerRequest"));
   }
+  if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
   if (request.producer_id() == 0) return GiveProducerId(std::move(call));
   if (request.producer_id() >= context_->image().next_producer_id().value()) {
     const std::string name = "producer_id " + std::to_string(request.producer_id());

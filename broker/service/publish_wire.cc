@@ -5,6 +5,7 @@
 #include <google/protobuf/wire_format_lite.h>
 
 #include "broker/service/request_limits.h"
+#include "broker/service/unknown_fields.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/record/wire.h"
 
@@ -30,6 +31,12 @@ bool ReadPart(CodedInputStream* in, std::string_view whole, std::string_view* pa
   if (size > whole.size() - at || !in->Skip(static_cast<int>(size))) return false;
   *part = whole.substr(at, size);
   return true;
+}
+
+bool IsKnown(uint32_t tag) {
+  const int field = static_cast<int>(tag >> 3);
+  return field == Field::kTopicFieldNumber || field == Field::kTopicIdFieldNumber ||
+         field == Field::kPartitionFieldNumber || field == Field::kRecordsFieldNumber;
 }
 
 bool ReadField(CodedInputStream* in, uint32_t tag, std::string_view message,
@@ -65,6 +72,7 @@ Result<PublishRequestView> ParsePublishRequest(const Bytes& message) {
   CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
                       static_cast<int>(message.size()));
   while (const uint32_t tag = in.ReadTag()) {
+    if (!IsKnown(tag)) return UnknownField("PublishRequest", tag >> 3);
     if (!ReadField(&in, tag, message.view(), &request)) {
       return InvalidArgument("the request is not a PublishRequest");
     }

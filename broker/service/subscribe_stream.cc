@@ -217,6 +217,8 @@ void SubscribeStream::OnRead(size_t number, bool is_reserved, const Result<Remot
   if (!read->batches.empty() && (is_reserved || memory_.MayHoldMore())) {
     const Status delivered = Deliver(session, *read);
     if (!delivered.ok()) return Finish(delivered);
+  } else if (read->batches.empty()) {
+    session.next = std::max(session.next, read->next_offset);
   }
   Continue(number);
 }

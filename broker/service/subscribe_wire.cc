@@ -24,7 +24,8 @@ bool ParseBatch(std::string_view bytes, FetchedBatchView* batch) {
   uint64_t number = 0;
   uint32_t checksum = 0;
   while (!in.AtEnd()) {
-    if (!in.ReadTag(&tag)) return false;
+    // A tag of more than one byte is of a field that is not known here; a newer leader may send it.
+    static_cast<void>(in.ReadTag(&tag));
     switch (tag) {
       case Delimited(Field::kBatchFieldNumber):
         if (!in.ReadDelimited(&batch->batch)) return false;
@@ -46,8 +47,12 @@ bool ParseBatch(std::string_view bytes, FetchedBatchView* batch) {
       case Varint(Field::kLeaderEpochFieldNumber):
         if (!in.ReadVarint(&number)) return false;
         break;
+      case Varint(Field::kEndOffsetFieldNumber):
+        if (!in.ReadVarint(&number)) return false;
+        batch->end_offset = Offset(static_cast<int64_t>(number));
+        break;
       default:
-        return false;
+        if (!in.SkipField(tag)) return false;
     }
   }
   return true;
@@ -79,13 +84,13 @@ Result<Offset> RecordMessages::Add(const FetchedBatchView& batch, Offset from, O
   if (!opened.ok()) return unreadable(opened.status());
   RecordIterator records(opened->view);
   RecordView record;
-  Offset offset = batch.base_offset;
-  for (; records.Next(&record); ++offset) {
+  while (records.Next(&record)) {
+    const Offset offset = batch.base_offset + record.place;
     if (offset < from || offset >= to) continue;
     if (!AddRecord(offset, batch.append_time_ms, record.bytes)) return offset;
   }
   if (!records.status().ok()) return unreadable(records.status());
-  return offset;
+  return batch.end_offset;
 }
 
 bool RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::string_view record) {

@@ -27,6 +27,7 @@ struct FetchedBatchView {
   Offset base_offset;
   int64_t append_time_ms = 0;
   uint32_t record_count = 0;
+  Offset end_offset;
   std::string_view batch;  // serialized RecordBatch
 };
 

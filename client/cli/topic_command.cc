@@ -235,7 +235,7 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   CLI::App* create = AddAction(topic, "create", "Create a topic", create_options, true);
   create->add_option("--partitions", create_options->partition_count, "1 to 10000; default 1");
   create->add_option("--replicas", create_options->replication_factor,
-                     "1, 3 or 5; default 3, or 1 in a cluster of fewer brokers");
+                     "1 to 5; default 3, or 1 in a cluster of fewer brokers");
   create->add_option("--set", create_options->settings, "A setting of the topic, KEY=VALUE");
   Choose(create, create_options, chosen, &Create);
   auto list_options = make();

@@ -82,7 +82,6 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
   if (!view.error.ok()) return OnFailure(handle, view.error, now);
   partition.retry.Clear();
   Settle(handle);
-  if (!partition.next_offset && view.batches.empty()) partition.next_offset = view.next_offset;
   uint64_t credit_bytes = view.credit_bytes;
   for (const FetchedBatchView& batch : view.batches) {
     FetchedChunk chunk{.partition = partition.name, .high_watermark = view.high_watermark};
@@ -98,6 +97,9 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
     from.queued_bytes += bytes;
     queued_bytes_ += bytes;
   }
+  // What the batches do not cover of the way there holds nothing for this reader.
+  partition.next_offset =
+      std::max(partition.next_offset.value_or(view.next_offset), view.next_offset);
   // An offset past it may not exist at all: then an error follows, and that is the answer.
   const bool is_in_question = partition.start.kind == StartAt::kOffset && partition.stop_at &&
                               partition.start.offset > *partition.stop_at && view.batches.empty();
@@ -110,11 +112,10 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
 // wanted.
 Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
                            FetchedChunk* chunk) {
-  const Offset end = batch.base_offset + batch.record_count;
+  const Offset end = batch.end_offset;
   if (!partition->next_offset) partition->next_offset = batch.base_offset;
   const Offset next = *partition->next_offset;
-  if (batch.record_count == 0) return DataLoss("a fetched batch is empty");
-  if (batch.base_offset > next) {
+  if (batch.base_offset.value() - next.value() > static_cast<int64_t>(batch.skipped_before)) {
     return DataLoss("records are missing: offset " + std::to_string(next.value()) +
                     " was to come, but a batch begins at " +
                     std::to_string(batch.base_offset.value()));
@@ -129,7 +130,7 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
   chunk->base_offset = batch.base_offset;
   chunk->first_wanted = next;
   chunk->end_wanted = partition->stop_at ? std::min(end, *partition->stop_at) : end;
-  chunk->record_count = batch.record_count;
+  chunk->end_offset = end;
   chunk->append_time_ms = batch.append_time_ms;
   partition->next_offset = end;
   return {};

@@ -69,7 +69,7 @@ struct FetchedChunk {
   // Records below the first and from the second on were not asked for; skip them.
   Offset first_wanted;
   Offset end_wanted;
-  uint32_t record_count = 0;
+  Offset end_offset;  // of the batch
   int64_t append_time_ms = 0;
   Offset high_watermark;
 };

@@ -51,6 +51,13 @@ bool ParseBatch(const Bytes& bytes, FetchedBatchView* batch) {
       case Fixed32(Field::kBatchChecksumFieldNumber):
         ok = in.ReadLittleEndian32(&batch->checksum);
         break;
+      case Varint(Field::kSkippedBeforeFieldNumber):
+        ok = in.ReadVarint64(&batch->skipped_before);
+        break;
+      case Varint(Field::kEndOffsetFieldNumber):
+        ok = in.ReadVarint64(&number);
+        batch->end_offset = Offset(static_cast<int64_t>(number));
+        break;
       case Delimited(Field::kBatchFieldNumber):
         ok = ReadPart(&in, bytes, &batch->batch);
         break;
@@ -93,6 +100,10 @@ bool ReadPartitionField(CodedInputStream* in, uint32_t tag, const Bytes& bytes,
     case Varint(Field::kNextOffsetFieldNumber):
       if (!in->ReadVarint64(&number)) return false;
       partition->next_offset = Offset(static_cast<int64_t>(number));
+      return true;
+    case Varint(Field::kEndOffsetFieldNumber):
+      if (!in->ReadVarint64(&number)) return false;
+      partition->end_offset = Offset(static_cast<int64_t>(number));
       return true;
     case Delimited(Field::kErrorFieldNumber):
       return ReadPart(in, bytes, &part) && ParseError(part, &partition->error);

@@ -21,6 +21,8 @@ struct FetchedBatchView {
   Term leader_epoch;
   uint32_t record_count = 0;
   uint32_t checksum = 0;
+  uint64_t skipped_before = 0;
+  Offset end_offset;
   Bytes batch;  // the serialized RecordBatch
 };
 
@@ -30,6 +32,7 @@ struct FetchedPartitionView {
   Offset log_start;
   Term leader_epoch;
   Offset next_offset;
+  Offset end_offset;  // for this reader
   Status error;
   std::vector<FetchedBatchView> batches;
   // What `batches` cost of the stream's credit.

@@ -27,7 +27,7 @@ class Runtime;
 struct TopicSpec {
   std::string name;
   uint32_t partition_count = 0;     // 1 to 10,000; 0: the brokers' default
-  uint32_t replication_factor = 0;  // 1, 3 or 5; 0: 3, or 1 in a cluster of fewer brokers
+  uint32_t replication_factor = 0;  // 1 to 5; 0: 3, or 1 in a cluster of fewer brokers
   std::map<std::string, std::string> settings;
 };
 

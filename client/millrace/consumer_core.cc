@@ -137,7 +137,7 @@ Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(MonotonicTime deadline
                    }));
   std::map<uint32_t, Offset> ends;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
-    ends[offsets.partition()] = Offset(offsets.high_watermark());
+    ends[offsets.partition()] = Offset(offsets.end_offset());
   }
   return ends;
 }
@@ -251,9 +251,10 @@ Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records,
   }
   RecordIterator iterator(opened.view);
   RecordView record;
-  Offset offset = chunk.base_offset;
-  for (; offset < chunk.end_wanted && iterator.Next(&record); ++offset) {
+  while (iterator.Next(&record)) {
+    const Offset offset = chunk.base_offset + record.place;
     if (offset < chunk.first_wanted) continue;
+    if (offset >= chunk.end_wanted) break;
     ConsumedRecord& added = records->records_.emplace_back();
     added.partition = chunk.partition.partition.value();
     added.offset = offset.value();
@@ -263,16 +264,12 @@ Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records,
     added.value = record.value;
     if (record.header_count > 0) added.headers = AppendHeaders(record, records);
   }
-  RETURN_IF_ERROR(iterator.status());
-  if (offset < chunk.end_wanted) {
-    return DataLoss("it holds only " + std::to_string(iterator.records_read()) + " records");
-  }
-  return {};
+  return iterator.status();
 }
 
 // The error comes through the queue, like one that the broker tells.
 void ConsumerCore::Fail(const client::FetchedChunk& chunk, const Status& why) {
-  const Offset last = chunk.base_offset + (chunk.record_count - 1);
+  const Offset last = chunk.end_offset - 1;
   const Status lost =
       DataLoss("the batch of offsets " + std::to_string(chunk.base_offset.value()) + " to " +
                std::to_string(last.value()) + " cannot be read: " + std::string(why.message()));

@@ -42,6 +42,7 @@ requests.put(consumer.FetchRequest(init=consumer.FetchInit(), add=[start], credi
 stream = consumer_rpc.ConsumerServiceStub(leader).Fetch(iter(requests.get, None), timeout=30)
 batches = (batch for response in stream for part in response.partitions for batch in part.batches)
 first = next(batches)
-for number, fetched in enumerate(first.batch.records):
-    print(f"offset {first.base_offset + number}: {fetched.key.decode()} {fetched.value.decode()}")
+for place, fetched in enumerate(first.batch.records):
+    offset = first.base_offset + max(place, fetched.offset_delta)
+    print(f"offset {offset}: {fetched.key.decode()} {fetched.value.decode()}")
 requests.put(None)

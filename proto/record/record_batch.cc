@@ -32,6 +32,10 @@ enum BatchField : unsigned {
 constexpr unsigned kRecordsRecords = 1;  // of message Records
 
 constexpr char kDeltaError[] = "offset_delta is the broker's to set";
+// The one error of a record that is not the producer's mistake, known by its address.
+constexpr const char* kUnknownField = "a field that this version does not know";
+// Numbers whose tags take one byte are for what records and batches will have; others are nobody's.
+constexpr unsigned kFieldMax = 15;
 
 constexpr uint8_t Varint(unsigned field) { return WireTag(field, WireType::kVarint); }
 constexpr uint8_t Delimited(unsigned field) { return WireTag(field, WireType::kLengthDelimited); }
@@ -44,14 +48,19 @@ Status RecordError(uint32_t position, std::string_view what) {
   return Corrupt("record " + std::to_string(position) + ": " + std::string(what));
 }
 
+Status RecordError(uint32_t position, const char* what) {
+  if (what != kUnknownField) return RecordError(position, std::string_view(what));
+  return Unimplemented("record batch: record " + std::to_string(position) + " has " + what);
+}
+
 // Null if the header is well-formed; else what is wrong.
-const char* ParseHeader(std::string_view bytes, HeaderView* header) {
+const char* ParseHeader(std::string_view bytes, UnknownFields unknown, HeaderView* header) {
   WireReader in(bytes);
   *header = {};
   bool has_key = false;
   uint8_t tag = 0;
   while (!in.AtEnd()) {
-    if (!in.ReadTag(&tag)) return "headers: unknown field";
+    const bool is_short = in.ReadTag(&tag);
     std::string_view content;
     if (tag == Delimited(kHeaderKey)) {
       if (has_key || !in.ReadDelimited(&header->key)) return "headers.key is repeated or cut off";
@@ -61,8 +70,10 @@ const char* ParseHeader(std::string_view bytes, HeaderView* header) {
         return "headers.value is repeated or cut off";
       }
       header->value = content;
-    } else {
-      return "headers: unknown field";
+    } else if (unknown == UnknownFields::kRefuse) {
+      return is_short ? kUnknownField : "headers: unknown field";
+    } else if (!in.SkipField(tag)) {
+      return "headers: a field is cut off";
     }
   }
   return IsValidUtf8(header->key) ? nullptr : "headers.key is not UTF-8";
@@ -85,7 +96,7 @@ const char* ReadNumberOnce(WireReader* in, bool* seen, uint64_t max, uint64_t* v
 }
 
 // Null if the record is well-formed; else what is wrong.
-const char* ParseRecord(std::string_view bytes, RecordView* record) {
+const char* ParseRecord(std::string_view bytes, UnknownFields unknown, RecordView* record) {
   *record = {};
   record->bytes = bytes;
   WireReader in(bytes);
@@ -97,7 +108,7 @@ const char* ParseRecord(std::string_view bytes, RecordView* record) {
   uint8_t tag = 0;
   while (!in.AtEnd()) {
     const char* error = nullptr;
-    if (!in.ReadTag(&tag)) return "unknown field";
+    const bool is_short = in.ReadTag(&tag);
     switch (tag) {
       case Delimited(kKey):
         error = ReadBytesOnce(&in, &record->key, "key is repeated or cut off");
@@ -106,7 +117,8 @@ const char* ParseRecord(std::string_view bytes, RecordView* record) {
         error = ReadBytesOnce(&in, &record->value, "value is repeated or cut off");
         break;
       case Delimited(kHeaders):
-        error = in.ReadDelimited(&content) ? ParseHeader(content, &header) : "headers is cut off";
+        error = in.ReadDelimited(&content) ? ParseHeader(content, unknown, &header)
+                                           : "headers is cut off";
         ++record->header_count;
         break;
       case Varint(kTimestampMs):
@@ -120,15 +132,27 @@ const char* ParseRecord(std::string_view bytes, RecordView* record) {
         record->offset_delta = static_cast<int32_t>(number);
         break;
       default:
-        return "unknown field";
+        if (unknown == UnknownFields::kRefuse) {
+          error = is_short && tag >> 3 > kOffsetDelta ? kUnknownField : "unknown field";
+        } else if (!in.SkipField(tag)) {
+          error = "a field is cut off";
+        }
     }
     if (error != nullptr) return error;
   }
   return nullptr;
 }
 
+Status RefuseHeaderField(uint8_t tag) {
+  const unsigned field = tag >> 3;
+  const std::string name =
+      "unknown field " + std::to_string(field) + " (wire type " + std::to_string(tag & 7) + ")";
+  if (field > kUncompressedSize && field < kRecords) return Unimplemented("record batch: " + name);
+  return Corrupt(name);
+}
+
 // Reads the header field that `tag` begins.
-Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
+Status ReadHeaderField(WireReader* in, uint8_t tag, UnknownFields unknown, RecordBatchView* batch) {
   uint64_t number = 0;
   switch (tag) {
     case Varint(kProducerId):
@@ -170,8 +194,9 @@ Status ReadHeaderField(WireReader* in, uint8_t tag, RecordBatchView* batch) {
       }
       return {};
     default:
-      return Corrupt("unknown field " + std::to_string(tag >> 3) + " (wire type " +
-                     std::to_string(tag & 7) + ")");
+      if (unknown == UnknownFields::kRefuse) return RefuseHeaderField(tag);
+      if (!in->SkipField(tag)) return Corrupt("a field is cut off");
+      return {};
   }
 }
 
@@ -207,7 +232,7 @@ Status CheckPayloadFields(const RecordBatchView& batch, bool has_checksum) {
 // Iterates over all records; their count and largest timestamp, and whether any has none.
 Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms,
                     bool* has_untimed_records) {
-  RecordIterator records(batch);
+  RecordIterator records(batch, UnknownFields::kRefuse);
   RecordView record;
   *max_timestamp_ms = 0;
   while (records.Next(&record)) {
@@ -234,7 +259,7 @@ uint32_t PackedChecksum(std::string_view packed, TopicPartition destination) {
   return Crc32c({tail, sizeof(tail)}, Crc32c(packed));
 }
 
-Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
+Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes, UnknownFields unknown) {
   RecordBatchView batch;
   WireReader in(bytes);
   unsigned last_field = 0;
@@ -242,7 +267,11 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
   while (!in.AtEnd()) {
     const std::string_view from_tag = in.rest();
     uint8_t tag = 0;
-    if (!in.ReadTag(&tag)) return Corrupt("unknown field");
+    if (!in.ReadTag(&tag)) {
+      if (unknown == UnknownFields::kRefuse) return Corrupt("unknown field");
+      if (!in.SkipField(tag)) return Corrupt("a field is cut off");
+      continue;
+    }
     const unsigned field = tag >> 3;
     if (field <= last_field) {
       return Corrupt("field " + std::to_string(field) + " is repeated or out of order");
@@ -253,14 +282,14 @@ Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes) {
       RETURN_IF_ERROR(CheckPayloadFields(batch, has_checksum));
       return batch;
     }
-    RETURN_IF_ERROR(ReadHeaderField(&in, tag, &batch));
+    RETURN_IF_ERROR(ReadHeaderField(&in, tag, unknown, &batch));
     has_checksum = has_checksum || field == kChecksum;
   }
   return Corrupt("neither records nor packed is there");
 }
 
 Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition destination) {
-  ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatchHeader(bytes));
+  ASSIGN_OR_RETURN(RecordBatchView batch, ParseRecordBatchHeader(bytes, UnknownFields::kRefuse));
   RETURN_IF_ERROR(CheckRecordBatch(&batch, destination));
   return batch;
 }
@@ -306,15 +335,17 @@ Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination) {
 
 Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number) {
   RecordView record;
-  if (const char* error = ParseRecord(bytes, &record); error != nullptr) {
+  if (const char* error = ParseRecord(bytes, UnknownFields::kRefuse, &record); error != nullptr) {
     return RecordError(number, error);
   }
   if (record.offset_delta != 0) return RecordError(number, kDeltaError);
   return record;
 }
 
-RecordIterator::RecordIterator(const RecordBatchView& batch)
-    : in_(batch.records), tag_(Delimited(batch.is_packed ? kRecordsRecords : kRecords)) {
+RecordIterator::RecordIterator(const RecordBatchView& batch, UnknownFields unknown)
+    : in_(batch.records),
+      tag_(Delimited(batch.is_packed ? kRecordsRecords : kRecords)),
+      unknown_(unknown) {
   if (IsCompressed(batch.compression)) status_ = Corrupt("its records are compressed");
 }
 
@@ -330,26 +361,29 @@ bool RecordIterator::Next(RecordView* record) {
     status_ = RecordError(records_read_, "cut off");
     return false;
   }
-  if (const char* error = ParseRecord(bytes, record); error != nullptr) {
+  if (const char* error = ParseRecord(bytes, unknown_, record); error != nullptr) {
     status_ = RecordError(records_read_, error);
     return false;
   }
+  record->place = std::max(records_read_, static_cast<uint32_t>(record->offset_delta));
+  if (record->place < next_place_) {
+    status_ = RecordError(records_read_, "offset_delta goes back");
+    return false;
+  }
+  next_place_ = record->place + 1;
   ++records_read_;
   return true;
 }
 
 bool HeaderIterator::Next(HeaderView* header) {
   uint8_t tag = 0;
-  while (in_.ReadTag(&tag)) {
-    std::string_view content;
-    uint64_t number = 0;
-    if ((tag & 7) == static_cast<uint8_t>(WireType::kVarint)) {
-      if (!in_.ReadVarint(&number)) return false;
-    } else if (!in_.ReadDelimited(&content)) {
-      return false;
-    } else if (tag == Delimited(kHeaders)) {
-      return ParseHeader(content, header) == nullptr;
+  std::string_view content;
+  while (!in_.AtEnd()) {
+    if (in_.ReadTag(&tag) && tag == Delimited(kHeaders)) {
+      return in_.ReadDelimited(&content) &&
+             ParseHeader(content, UnknownFields::kSkip, header) == nullptr;
     }
+    if (!in_.SkipField(tag)) return false;
   }
   return false;
 }

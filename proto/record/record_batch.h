@@ -3,8 +3,12 @@
 // bytes or refuses them, and for the client, which iterates over what it fetched. docs/formats.md,
 // "Record batch", has the rules.
 //
+// Two rules for what is not known: whoever takes a batch in refuses it (UNIMPLEMENTED), since it
+// would be stored without being understood; whoever reads skips it, so that readers that are out
+// already can read what comes later.
+//
 // Pure; any thread. Views live as long as the bytes that they were made of. Nothing here trusts the
-// bytes: all errors are INVALID_ARGUMENT (CORRUPT_BATCH) and name the field.
+// bytes: all other errors are INVALID_ARGUMENT (CORRUPT_BATCH) and name the field.
 //
 //   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(bytes));
 //   RecordIterator records(batch.view);
@@ -27,6 +31,8 @@ namespace millrace {
 
 // Sequences count records and wrap here.
 inline constexpr uint32_t kRecordSequenceModulus = uint32_t{1} << 31;
+
+enum class UnknownFields : uint8_t { kSkip, kRefuse };
 
 struct RecordBatchView {
   ProducerId producer_id;
@@ -55,6 +61,9 @@ struct RecordView {
   std::optional<std::string_view> value;
   int64_t timestamp_ms = 0;
   int32_t offset_delta = 0;
+  // Its offset minus the batch's base offset: the larger of its place in the batch and
+  // offset_delta. Set by RecordIterator.
+  uint32_t place = 0;
   uint32_t header_count = 0;
   // The serialized record; HeaderIterator reads its headers.
   std::string_view bytes;
@@ -75,10 +84,10 @@ Result<RecordBatchView> ParseRecordBatch(std::string_view bytes, TopicPartition 
 // The second half of ParseRecordBatch, for a view that ParseRecordBatchHeader made.
 Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination);
 
-// The header alone, for a reader who has verified the whole batch's checksum: records are checked
-// when they are iterated over. record_count and max_timestamp_ms are as the producer wrote them, 0
-// for most typed batches.
-Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes);
+// The header alone; records are checked when they are iterated over. record_count and
+// max_timestamp_ms are as the producer wrote them, 0 for most typed batches.
+Result<RecordBatchView> ParseRecordBatchHeader(std::string_view bytes,
+                                               UnknownFields unknown = UnknownFields::kSkip);
 
 // The header, and the records ready to be iterated over, decompressed if need be. For a reader who
 // has verified the whole batch's checksum. `bytes` outlives the result.
@@ -94,7 +103,8 @@ Result<RecordView> ParseProducedRecord(std::string_view bytes, uint32_t number);
 class RecordIterator {
  public:
   // A compressed batch is malformed at its first record: it has to be opened.
-  explicit RecordIterator(const RecordBatchView& batch);
+  explicit RecordIterator(const RecordBatchView& batch,
+                          UnknownFields unknown = UnknownFields::kSkip);
 
   // The next record; false at the end and at a malformed one, which status() tells apart.
   bool Next(RecordView* record);
@@ -104,7 +114,9 @@ class RecordIterator {
  private:
   WireReader in_;
   uint8_t tag_;
+  UnknownFields unknown_;
   uint32_t records_read_ = 0;
+  uint32_t next_place_ = 0;
   Status status_;
 };
 

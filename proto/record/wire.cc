@@ -23,6 +23,30 @@ size_t Utf8CharacterSize(std::string_view text) {
 
 }  // namespace
 
+bool WireReader::SkipField(uint8_t first) {
+  for (uint8_t byte = first; byte >= 0x80; byte = static_cast<uint8_t>(*at_++)) {
+    if (at_ == end_) return false;
+  }
+  uint64_t number = 0;
+  std::string_view content;
+  const auto skip = [this](size_t size) {
+    if (static_cast<size_t>(end_ - at_) < size) return false;
+    at_ += size;
+    return true;
+  };
+  switch (static_cast<WireType>(first & 7)) {
+    case WireType::kVarint:
+      return ReadVarint(&number);
+    case WireType::kFixed64:
+      return skip(8);
+    case WireType::kLengthDelimited:
+      return ReadDelimited(&content);
+    case WireType::kFixed32:
+      return skip(4);
+  }
+  return false;
+}
+
 bool WireReader::ReadLongVarint(uint64_t* value) {
   uint64_t sum = 0;
   for (unsigned shift = 0; shift < 70 && at_ != end_; shift += 7) {

@@ -71,6 +71,9 @@ class WireReader {
     at_ += 4;
     return true;
   }
+  // The rest of a field whose tag began with `first`, whatever its number; false if it is cut off
+  // or has a wire type that nobody writes any more.
+  bool SkipField(uint8_t first);
   // A length, and that many bytes.
   bool ReadDelimited(std::string_view* content) {
     uint64_t size = 0;

@@ -50,7 +50,7 @@ class Fetch:
             assert not part.HasField("error"), part.error
             for batch in part.batches:
                 for number, record in enumerate(batch.batch.records):
-                    found.append((batch.base_offset + number, record))
+                    found.append((batch.base_offset + max(number, record.offset_delta), record))
             if len(found) >= count:
                 return found
         raise AssertionError(f"the stream ended after {len(found)} records")

@@ -91,7 +91,7 @@ TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
   head.set_fetch_id(5);
   head.set_high_watermark(43);
   std::string joined;
-  for (const Bytes& piece : EncodeFetchResponse(head, EncodeBatches({entry, entry}))) {
+  for (const Bytes& piece : EncodeFetchResponse(head, EncodeBatches({entry, entry}, Offset(0)))) {
     joined.append(piece.view());
   }
   v1::FetchResponse response;

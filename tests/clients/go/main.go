@@ -132,7 +132,8 @@ func fetch(ctx context.Context, broker *grpc.ClientConn, topic string, count int
 			}
 			for _, batch := range part.Batches {
 				for i, record := range batch.Batch.Records {
-					show(batch.BaseOffset+int64(i), record)
+					place := max(int64(i), int64(record.OffsetDelta))
+					show(batch.BaseOffset+place, record)
 					read++
 				}
 			}

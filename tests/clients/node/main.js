@@ -119,7 +119,9 @@ async function fetch(client, topic, count) {
     for (const part of response.partitions) {
       check(!part.error && part.fetch_id === 7, 'fetch: answer', part);
       for (const {base_offset: base, batch} of part.batches) {
-        batch.records.forEach((record, i) => print(base + i, record));
+        batch.records.forEach((record, place) => {
+          print(base + Math.max(place, record.offset_delta), record);
+        });
         read += batch.records.length;
       }
     }

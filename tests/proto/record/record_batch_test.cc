@@ -147,8 +147,72 @@ TEST(RecordBatch, Parse_RefusesRepeatedUnknownAndMisplacedHeaderFields) {
   EXPECT_THAT(Complaint(std::string("\x10\x01", 2) + good),
               HasSubstr("field 1 is repeated or out"));
   EXPECT_THAT(Complaint(good + std::string("\x08\x0c", 2)), HasSubstr("followed by another field"));
-  EXPECT_THAT(Complaint(std::string("\x4d\0\0\0\0", 5)), HasSubstr("unknown field 9"));
   EXPECT_THAT(Complaint(std::string("\x0d\0\0\0\0", 5)), HasSubstr("unknown field 1"));
+}
+
+// What a field that comes later would say, as a varint.
+std::string Later(unsigned field) {
+  return std::string(1, static_cast<char>(WireTag(field, WireType::kVarint))) + '\1';
+}
+
+TEST(RecordBatch, Parse_RefusesToStore_WhatALaterVersionWouldSay) {
+  const Result<RecordBatchView> batch = ParseRecordBatch(Later(9), kHome);
+  EXPECT_EQ(batch.status().code(), Code::kUnimplemented) << batch.status();
+  EXPECT_THAT(std::string(batch.status().message()), HasSubstr("unknown field 9"));
+  const Result<RecordView> record = ParseProducedRecord(Later(6), 3);
+  EXPECT_EQ(record.status().code(), Code::kUnimplemented) << record.status();
+  EXPECT_THAT(std::string(record.status().message()), HasSubstr("record 3"));
+}
+
+TEST(RecordBatch, Reading_SkipsWhatALaterVersionWouldSay) {
+  const std::string long_field("\xa2\x06\x03new", 6);  // field 100, three bytes
+  const std::string header = std::string("\x0a\x01k", 3) + Later(7) + long_field;
+  std::string record = Later(6) + long_field + std::string("\x12\x01v", 3);
+  record += std::string("\x1a", 1) + static_cast<char>(header.size()) + header + Later(9);
+  std::string bytes = std::string("\x08\x0c", 2) + Later(9) + long_field + Later(13);
+  bytes += std::string("\x72", 1) + static_cast<char>(record.size()) + record;
+  const Result<OpenedBatch> batch = OpenRecordBatch(bytes);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->view.producer_id, ProducerId(12));
+  RecordIterator records(batch->view);
+  RecordView read;
+  ASSERT_TRUE(records.Next(&read)) << records.status();
+  EXPECT_EQ(read.value, "v");
+  HeaderIterator headers(read);
+  HeaderView found;
+  ASSERT_TRUE(headers.Next(&found));
+  EXPECT_EQ(found.key, "k");
+  EXPECT_FALSE(headers.Next(&found));
+  EXPECT_FALSE(records.Next(&read));
+  EXPECT_TRUE(records.status().ok()) << records.status();
+}
+
+// base_offset + max(place in the batch, offset_delta): the same rule for batches as they were
+// produced and as compaction leaves them.
+TEST(RecordBatch, Reading_CountsOffsets_ByPlaceAndDelta) {
+  v1::RecordBatch batch;
+  for (const int delta : {0, 4, 0, 9}) batch.add_records()->set_offset_delta(delta);
+  batch.mutable_records(2)->set_offset_delta(5);
+  const std::string bytes = batch.SerializeAsString();
+  const Result<OpenedBatch> opened = OpenRecordBatch(bytes);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  RecordIterator records(opened->view);
+  RecordView record;
+  std::vector<uint32_t> places;
+  while (records.Next(&record)) places.push_back(record.place);
+  EXPECT_TRUE(records.status().ok()) << records.status();
+  EXPECT_EQ(places, (std::vector<uint32_t>{0, 4, 5, 9}));
+}
+
+TEST(RecordBatch, Reading_RefusesOffsetsThatGoBack) {
+  v1::RecordBatch batch;
+  for (const int delta : {3, 2}) batch.add_records()->set_offset_delta(delta);
+  const std::string bytes = batch.SerializeAsString();
+  RecordIterator records(OpenRecordBatch(bytes)->view);
+  RecordView record;
+  EXPECT_TRUE(records.Next(&record));
+  EXPECT_FALSE(records.Next(&record));
+  EXPECT_EQ(records.status().reason(), Reason::kCorruptBatch);
 }
 
 TEST(RecordBatch, Parse_RefusesTheBrokersFields) {
