@@ -9,7 +9,8 @@ void MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
   for (const v1::Topic& topic : response.topics()) {
     topics_[topic.name()] = {.id = TopicId(topic.topic_id()),
                              .partition_count = static_cast<uint32_t>(topic.partitions_size()),
-                             .batch_bytes_max = topic.batch_bytes_max()};
+                             .batch_bytes_max = topic.batch_bytes_max(),
+                             .partitioning = topic.partitioning()};
     for (const v1::Partition& partition : topic.partitions()) {
       Learn({TopicId(topic.topic_id()), PartitionId(partition.partition())},
             {.broker = BrokerId(partition.leader_id()), .epoch = Term(partition.leader_epoch())});

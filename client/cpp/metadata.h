@@ -30,6 +30,8 @@ struct TopicDetails {
   TopicId id;
   uint32_t partition_count = 0;
   uint32_t batch_bytes_max = 0;  // that the topic takes; 0: the broker did not say
+  // How keys choose partitions; a value that is not known must not be guessed.
+  v1::Partitioning partitioning = v1::PARTITIONING_UNSPECIFIED;
 };
 
 class MetadataCache {

@@ -23,6 +23,7 @@ ProducerClient::ProducerClient(Client& client, std::string topic, const Producer
 void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
   const MonotonicTime deadline = client().clock().Now() + timeout;
   FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
+    if (status.ok()) status = CheckPartitioning();
     if (!status.ok()) return done(std::move(status));
     client().InitProducer({}, TimeLeft(client().clock(), deadline),
                           [this, done = std::move(done),
@@ -32,6 +33,16 @@ void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
                             done(response.status());
                           });
   });
+}
+
+Status ProducerClient::CheckPartitioning() {
+  const TopicDetails* details = client().metadata().FindTopic(topic());
+  if (details == nullptr || details->partitioning == v1::PARTITIONING_UNSPECIFIED) return {};
+  return Status(Code::kUnimplemented,
+                "topic \"" + topic() + "\" chooses partitions in a way (" +
+                    std::to_string(details->partitioning) +
+                    ") that this version of the library does not know",
+                Reason::kNone);
 }
 
 void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {

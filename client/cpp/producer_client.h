@@ -75,6 +75,7 @@ class ProducerClient : private TopicDriver {
     MoveFunction<void()> done;
   };
 
+  Status CheckPartitioning();
   void OnOpened(const v1::InitProducerResponse& response);
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
   void OnStreamClosed(BrokerId broker, MonotonicTime now) override;

@@ -100,6 +100,7 @@ void WriteClientWire(const Seeds& seeds, const std::string& batch) {
   v1::FetchedBatch* fetched = partition->add_batches();
   fetched->set_base_offset(0);
   fetched->set_record_count(2);
+  fetched->set_end_offset(fetched->base_offset() + 2);
   fetched->set_batch_checksum(7);
   CHECK(fetched->mutable_batch()->ParseFromString(batch));
   seeds.Write("client_wire", "fetch", response.SerializeAsString(), {0});

@@ -188,6 +188,7 @@ Bytes FetchMessage(uint32_t batches) {
     v1::FetchedBatch* batch = partition->add_batches();
     batch->set_base_offset(10 * i);
     batch->set_record_count(10);
+    batch->set_end_offset(10 * i + 10);
     const Bytes bytes = Batch(10, 100);
     CHECK(batch->mutable_batch()->ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
   }

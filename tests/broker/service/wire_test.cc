@@ -114,6 +114,7 @@ v1::FetchedPartition FetchedOf(int batches) {
     fetched.set_append_time_ms(1'700'000'000'000 + i);
     fetched.set_leader_epoch(3);
     fetched.set_record_count(2);
+    fetched.set_end_offset(12 + 2 * i);
     fetched.set_batch_checksum(0xC0FFEE);
     fetched.mutable_batch()->add_records()->set_key("k" + std::to_string(i));
     fetched.mutable_batch()->add_records()->set_value("");

@@ -27,6 +27,7 @@ v1::FetchedBatch Batch(int64_t base_offset, uint32_t count) {
   v1::FetchedBatch batch;
   batch.set_base_offset(base_offset);
   batch.set_record_count(count);
+  batch.set_end_offset(base_offset + count);
   batch.set_batch_checksum(Crc32c(bytes.view()));
   EXPECT_TRUE(batch.mutable_batch()->ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
   return batch;
@@ -112,6 +113,53 @@ TEST_F(ConsumerTest, Gap_EndsThePartition_ByName) {
   EXPECT_TRUE(consumer_.Next()->status.ok());
   EXPECT_EQ(consumer_.Next()->status.code(), Code::kDataLoss);
   EXPECT_EQ(Polled().remove_size(), 1);
+}
+
+// What compaction took is told, so that it differs from what was lost.
+TEST_F(ConsumerTest, AnnouncedSkip_IsNoGap) {
+  Assign(StartAt::At(Offset(0)));
+  const uint32_t id = Polled().add(0).fetch_id();
+  v1::FetchedBatch later = Batch(7, 2);
+  later.set_skipped_before(5);
+  AnswerBatches(id, {Batch(0, 2), later});
+  EXPECT_EQ(consumer_.Next()->base_offset, Offset(0));
+  const auto second = consumer_.Next();
+  EXPECT_TRUE(second->status.ok()) << second->status;
+  EXPECT_EQ(second->base_offset, Offset(7));
+  v1::FetchedBatch beyond = Batch(12, 1);
+  beyond.set_skipped_before(2);
+  AnswerBatches(id, {beyond});
+  EXPECT_EQ(consumer_.Next()->status.code(), Code::kDataLoss)
+      << "three are missing, two were told of";
+}
+
+TEST_F(ConsumerTest, BatchMayReachPastItsRecords_AndHoldNone) {
+  Assign(StartAt::At(Offset(0)));
+  const uint32_t id = Polled().add(0).fetch_id();
+  v1::FetchedBatch wide = Batch(0, 2);
+  wide.set_end_offset(5);
+  v1::FetchedBatch hollow = Batch(5, 1);
+  hollow.set_record_count(0);
+  AnswerBatches(id, {wide, hollow, Batch(6, 1)});
+  for (const int64_t end : {5, 6, 7}) {
+    const auto chunk = consumer_.Next();
+    EXPECT_TRUE(chunk->status.ok()) << chunk->status;
+    EXPECT_EQ(chunk->end_wanted, Offset(end));
+  }
+}
+
+// Nothing but the way there: without it a reader would wait for records that do not come.
+TEST_F(ConsumerTest, AnswerThatOnlyMoved_MovesTheReader_AndEndsItThere) {
+  Assign(StartAt::At(Offset(0)), Offset(9));
+  v1::FetchedPartition moved;
+  moved.set_fetch_id(Polled().add(0).fetch_id());
+  moved.set_next_offset(4);
+  Answer(kOne, moved);
+  EXPECT_EQ(consumer_.position(handle_), Offset(4));
+  EXPECT_FALSE(consumer_.Next().has_value());
+  moved.set_next_offset(9);
+  Answer(kOne, moved);
+  EXPECT_TRUE(consumer_.Next()->is_end);
 }
 
 TEST_F(ConsumerTest, WrongChecksum_EndsThePartition) {

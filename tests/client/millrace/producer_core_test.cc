@@ -92,6 +92,15 @@ TEST(ProducerCore, TimeoutsForEver_Wait) {
   EXPECT_TRUE(producer->Flush(kForEver).ok());
 }
 
+// A guess would split the records of one key over two partitions.
+TEST(ProducerCore, Open_IsRefused_WhereKeysChoosePartitionsInAWayThatIsNotKnown) {
+  ScriptedCluster cluster(2);
+  cluster.SetPartitioning(7);
+  const Status status = ProducerCore::Open(cluster.runtime(), "t", {}).status();
+  EXPECT_EQ(status.code(), Code::kUnimplemented) << status;
+  EXPECT_NE(status.message().find("\"t\""), std::string_view::npos) << status;
+}
+
 TEST(ProducerCore, Open_TakesItsTimeoutOnce) {
   ScriptedCluster cluster(1);
   cluster.DelayAnswers(50ms);

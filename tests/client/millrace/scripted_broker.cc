@@ -36,6 +36,7 @@ struct ScriptedCluster::State {
   mutable std::mutex mu;
   std::condition_variable has_changed;
   std::vector<std::vector<v1::FetchedBatch>> partitions;  // guarded by mu
+  int partitioning = 0;                                   // guarded by mu
   uint64_t sent_bytes = 0;                                // guarded by mu
   uint64_t produced = 0;                                  // batches; guarded by mu
   Duration delay{};                                       // guarded by mu
@@ -193,7 +194,8 @@ class ScriptedCluster::Broker final : public client::Connector {
       v1::PartitionOffsets& offsets = *response.add_partitions();
       offsets.set_partition(i);
       if (batches.empty()) continue;
-      offsets.set_high_watermark(batches.back().base_offset() + batches.back().record_count());
+      offsets.set_high_watermark(batches.back().end_offset());
+      offsets.set_end_offset(batches.back().end_offset());
     }
     return response;
   }
@@ -206,6 +208,7 @@ class ScriptedCluster::Broker final : public client::Connector {
     v1::Topic& topic = *response.add_topics();
     topic.set_name("t");
     topic.set_topic_id(kTopic.value());
+    topic.set_partitioning(static_cast<v1::Partitioning>(state_->partitioning));
     for (uint32_t i = 0; i < state_->partitions.size(); ++i) {
       v1::Partition& partition = *topic.add_partitions();
       partition.set_partition(i);
@@ -237,11 +240,11 @@ void ScriptedCluster::Store(uint32_t partition, const Bytes& batch, uint32_t rec
 void ScriptedCluster::Append(uint32_t partition, const Bytes& batch, uint32_t record_count) {
   const std::lock_guard<std::mutex> lock(state_->mu);
   std::vector<v1::FetchedBatch>& batches = state_->partitions.at(partition);
-  const int64_t end =
-      batches.empty() ? 0 : batches.back().base_offset() + batches.back().record_count();
+  const int64_t end = batches.empty() ? 0 : batches.back().end_offset();
   v1::FetchedBatch& added = batches.emplace_back();
   added.set_base_offset(end);
   added.set_record_count(record_count);
+  added.set_end_offset(end + record_count);
   added.set_append_time_ms(1);
   added.set_batch_checksum(Crc32c(batch.view()));
   ASSERT_TRUE(added.mutable_batch()->ParseFromArray(batch.data(), static_cast<int>(batch.size())));
@@ -282,6 +285,11 @@ void ScriptedCluster::AnswerAllFromNowOn() {
 
 void ScriptedCluster::Later(Duration delay, Task task) {
   runtime_->RunAndWait([&] { runtime_->client().executor().RunAfter(delay, std::move(task)); });
+}
+
+void ScriptedCluster::SetPartitioning(int value) {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  state_->partitioning = value;
 }
 
 void ScriptedCluster::DelayAnswers(Duration delay) {

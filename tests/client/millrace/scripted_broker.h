@@ -50,6 +50,8 @@ class ScriptedCluster {
   void AnswerProduced(const Status& error);
   // From now on all is stored and answered as it comes.
   void AnswerAllFromNowOn();
+  // How the topic says that keys choose partitions.
+  void SetPartitioning(int value);
   // From now on calls are answered so late.
   void DelayAnswers(Duration delay);
   // The timeout that the last call of a method whose name ends so was made with.
