@@ -100,6 +100,7 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.cluster_name = config.cluster_name;
   options.client_address = config.advertise.ToString();
   options.internal_listen = config.internal_listen;
+  options.software_version = MILLRACE_VERSION;
   for (const auto& controller : config.controllers) {
     options.controllers[controller.id] = controller.address;
   }

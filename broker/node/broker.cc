@@ -82,6 +82,9 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   peers.cluster_name = options_.cluster_name;
   peers.listen = options_.internal_listen;
   peers.peers = options_.controllers;
+  peers.software_version = options_.software_version;
+  const auto own = options_.controllers.find(options_.broker);
+  if (own != options_.controllers.end()) peers.internal_address = own->second.ToString();
   transport_ = std::make_unique<raft::net::PeerTransport>(
       peers, raft::net::PeerTransport::Environment{environment_.shard, environment_.clock,
                                                    environment_.network, random_.Fork()});

@@ -28,6 +28,8 @@ struct BrokerOptions {
   std::string cluster_name;
   std::string client_address;
   Endpoint internal_listen;
+  // Told to peers, for people.
+  std::string software_version;
   // Every controller's internal address, this broker's included.
   std::map<BrokerId, Endpoint> controllers;
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;

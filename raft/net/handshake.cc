@@ -1,5 +1,6 @@
 #include "raft/net/handshake.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,51 @@ constexpr std::string_view kToldNothing = "refused; the log of the refusing brok
 // "broker 2 of cluster "a"": both sides of every refusal. A stranger may have sent any name.
 std::string Describe(uint32_t broker, const std::string& cluster) {
   return "broker " + std::to_string(broker) + " of cluster \"" + Printable(cluster) + '"';
+}
+
+// A range that is absent is [1, 1].
+VersionRange RangeOf(uint32_t min, uint32_t max) {
+  if (min == 0 && max == 0) return {};
+  return {.min = min, .max = max};
+}
+VersionRange FormatsOf(const wire::Hello& hello) {
+  return RangeOf(hello.format_min(), hello.format_max());
+}
+VersionRange LevelsOf(const wire::Hello& hello) {
+  return RangeOf(hello.level_min(), hello.level_max());
+}
+
+std::string ToString(const VersionRange& range) {
+  return std::to_string(range.min) + " to " + std::to_string(range.max);
+}
+
+// Also false where the ends of one are the wrong way round.
+bool Meet(const VersionRange& a, const VersionRange& b) {
+  return std::max(a.min, b.min) <= std::min(a.max, b.max);
+}
+
+Status CheckVersions(const PeerTransportOptions& options, const wire::Hello& hello,
+                     const std::string& pair) {
+  if (hello.format_version() != kHelloFormatVersion) {
+    return Telling(FailedPrecondition(pair + ": the latter's Hello has form " +
+                                      std::to_string(hello.format_version()) + ", which is not " +
+                                      std::to_string(kHelloFormatVersion)),
+                   "the form of the Hello is not known here");
+  }
+  if (const VersionRange formats = FormatsOf(hello); !Meet(options.formats, formats)) {
+    return Telling(FailedPrecondition(pair + " have no peer format in common: they speak " +
+                                      ToString(options.formats) + " and " + ToString(formats)),
+                   "the two brokers have no peer format in common");
+  }
+  const uint32_t known = options.cluster_level ? options.cluster_level() : 0;
+  const VersionRange needed =
+      known == 0 ? options.levels : VersionRange{.min = known, .max = known};
+  if (const VersionRange levels = LevelsOf(hello); !Meet(needed, levels)) {
+    return Telling(FailedPrecondition(pair + " have no feature level in common: needed is " +
+                                      ToString(needed) + ", the latter knows " + ToString(levels)),
+                   "the broker does not know the feature level that is needed");
+  }
+  return Status::Ok();
 }
 
 uint64_t ClusterUuid(const PeerTransportOptions& options) {
@@ -45,7 +91,7 @@ Result<Lane> FromWire(wire::Lane lane) {
 wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, Lane lane,
                       uint64_t session) {
   wire::Hello hello;
-  hello.set_format_version(options.format_version);
+  hello.set_format_version(kHelloFormatVersion);
   hello.set_cluster_name(options.cluster_name);
   hello.set_cluster_uuid(ClusterUuid(options));
   hello.set_broker_id(options.self.voter.broker.value());
@@ -54,25 +100,30 @@ wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, La
   hello.set_lane(ToWire(lane));
   hello.set_receiver_broker_id(receiver.value());
   hello.set_session(session);
+  hello.set_format_min(options.formats.min);
+  hello.set_format_max(options.formats.max);
+  hello.set_software_version(options.software_version);
+  hello.set_level_min(options.levels.min);
+  hello.set_level_max(options.levels.max);
+  hello.set_internal_address(options.internal_address);
   return hello;
 }
 
-PeerIdentity IdentityOf(const wire::Hello& hello) {
+PeerIdentity IdentityOf(const PeerTransportOptions& options, const wire::Hello& hello) {
   return {.voter = {BrokerId(hello.broker_id()), Incarnation(hello.incarnation())},
           .boot_epoch = BootEpoch(hello.boot_epoch()),
-          .cluster_uuid = hello.cluster_uuid()};
+          .cluster_uuid = hello.cluster_uuid(),
+          .format = std::min(options.formats.max, FormatsOf(hello).max),
+          .level_max = LevelsOf(hello).max,
+          .software_version = Printable(hello.software_version()),
+          .internal_address = Printable(hello.internal_address())};
 }
 
 Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello) {
   const BrokerId self = options.self.voter.broker;
   const std::string pair = Describe(self.value(), options.cluster_name) + " and " +
                            Describe(hello.broker_id(), hello.cluster_name());
-  if (hello.format_version() != options.format_version) {
-    return Telling(FailedPrecondition(pair + " speak different peer formats: " +
-                                      std::to_string(options.format_version) + " and " +
-                                      std::to_string(hello.format_version())),
-                   "the formats of the two brokers differ");
-  }
+  RETURN_IF_ERROR(CheckVersions(options, hello, pair));
   if (hello.cluster_name() != options.cluster_name) {
     return Telling(
         FailedPrecondition(pair + " belong to different clusters", Reason::kClusterMismatch),

@@ -25,11 +25,12 @@ Result<Lane> FromWire(wire::Lane lane);
 wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, Lane lane,
                       uint64_t session);
 
-// Pre: the Hello passed CheckHello.
-PeerIdentity IdentityOf(const wire::Hello& hello);
+// Pre: the Hello passed CheckHello with these options.
+PeerIdentity IdentityOf(const PeerTransportOptions& options, const wire::Hello& hello);
 
-// Whether `hello` is of a broker that this one may talk to: same format, cluster name and UUID (an
-// uninitialised side agrees with any), a configured peer, and meant for this broker. Else
+// Whether `hello` is of a broker that this one may talk to: a common format, the cluster's feature
+// level, same cluster name and UUID (an uninitialised side agrees with any), a configured peer, and
+// meant for this broker. Else
 // FAILED_PRECONDITION or CLUSTER_MISMATCH naming both sides and what differs.
 Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello);
 

@@ -9,13 +9,21 @@
 #include <string>
 
 #include "proto/base/ids.h"
+#include "proto/frame/frame.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/network.h"
 
 namespace millrace::raft::net {
 
-inline constexpr uint32_t kPeerFormatVersion = 1;
+// Of the Hello itself and of a frame's prefix.
+inline constexpr uint32_t kHelloFormatVersion = 1;
+
+// What a side can speak, both ends included.
+struct VersionRange {
+  uint32_t min = 1;
+  uint32_t max = 1;
+};
 
 struct PeerTransportOptions {
   PeerIdentity self;
@@ -44,8 +52,13 @@ struct PeerTransportOptions {
   // that has most of them (PeerTransport). Four peers with three lanes each have room for a second
   // attempt, and no flood of them takes the file descriptors that segments need.
   size_t incoming_max = 32;
-  // Sent in handshakes; other than kPeerFormatVersion in tests alone.
-  uint32_t format_version = kPeerFormatVersion;
+  // Sent in handshakes; formats and levels are others than these in tests alone.
+  VersionRange formats;
+  VersionRange levels{.min = 1, .max = kFeatureLevel};
+  // The cluster's feature level; 0 or empty: not known yet.
+  std::function<uint32_t()> cluster_level;
+  std::string software_version;
+  std::string internal_address;
 };
 
 struct PeerTransportStats {

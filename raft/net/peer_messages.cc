@@ -121,7 +121,7 @@ Status PeerSession::HandleHandshake(Lane lane, const PeerFrame& frame) {
   if (hello.session() != session_ || hello.lane() != ToWire(lane)) {
     return DataLoss("peer's Hello is not an answer to ours");
   }
-  return Admit(IdentityOf(hello), lane);
+  return Admit(IdentityOf(context_->options, hello), lane);
 }
 
 // The other side says what is wrong and no names: those that are known here are added.

@@ -72,7 +72,7 @@ void PeerSession::BeginJoining(uint64_t session) {
 }
 
 Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection) {
-  const PeerIdentity caller = IdentityOf(hello);
+  const PeerIdentity caller = IdentityOf(context_->options, hello);
   if (is_dialer()) {
     return Telling(FailedPrecondition(Name() + " does not dial broker " +
                                       std::to_string(context_->options.self.voter.broker.value()) +
@@ -130,7 +130,8 @@ void PeerSession::RiseIfComplete() {
   context_->executor.Cancel(attempt_timer_);
   LOG(INFO) << "peer connected broker=" << identity_->voter.broker
             << " incarnation=" << identity_->voter.incarnation
-            << " boot_epoch=" << identity_->boot_epoch << " session=" << session_;
+            << " boot_epoch=" << identity_->boot_epoch << " session=" << session_
+            << " format=" << identity_->format << " version=" << identity_->software_version;
   const uint64_t session = session_;
   context_->handler->OnPeerConnected(*identity_);
   for (const Lane lane : kLanes) {

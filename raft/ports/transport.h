@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "proto/base/bytes.h"
@@ -40,6 +41,10 @@ struct PeerIdentity {
   Voter voter;
   BootEpoch boot_epoch;
   uint64_t cluster_uuid = 0;  // 0: not initialised yet
+  uint32_t format = 1;        // spoken with it
+  uint32_t level_max = 1;     // of entries that it understands
+  std::string software_version;
+  std::string internal_address;
 };
 
 class TransportHandler {
