@@ -350,7 +350,6 @@ void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
     case raft::PeerKind::kForwardReply:
       return forwarder_.OnReply(from.broker, body);
   }
-  LOG(WARNING) << "a message of an unknown kind was ignored from=" << from;
 }
 
 void Node::OnPeerConnected(const raft::PeerIdentity& peer) {

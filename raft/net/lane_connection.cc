@@ -24,6 +24,7 @@ std::string LaneConnection::peer_host() const {
 
 void LaneConnection::Trust() {
   reader_.set_frame_size_max(kPeerFrameSizeMax);
+  reader_.TakeUnknownKinds();
   is_held_ = true;
   connection_->SetReading(false);
 }

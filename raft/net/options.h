@@ -73,6 +73,8 @@ struct PeerTransportStats {
   uint64_t frames_rejected = 0;
   uint64_t handshakes_refused = 0;
   uint64_t handshakes_timed_out = 0;
+  // Skipped, since this version does not know their kind.
+  uint64_t unknown_skipped = 0;
   // Closed before their time was over, to make room for another one.
   uint64_t strangers_dropped = 0;
   // Lines in the log about what strangers and peers did wrong.

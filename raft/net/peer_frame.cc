@@ -31,12 +31,9 @@ uint32_t HeadCrc(std::string_view head) {
   return Crc32c(head.substr(kPeerFramePrefixSize), crc);
 }
 
-bool IsKnown(uint8_t kind) {
-  return kind >= static_cast<uint8_t>(FrameKind::kHello) &&
-         kind <= static_cast<uint8_t>(FrameKind::kEnvelope);
-}
-
 }  // namespace
+
+bool IsKnown(FrameKind kind) { return kind >= FrameKind::kHello && kind <= FrameKind::kEnvelope; }
 
 Bytes EncodePeerFrameHead(FrameKind kind, const google::protobuf::MessageLite& header,
                           size_t body_size) {
@@ -95,7 +92,8 @@ bool PeerFrameReader::FillHead(std::string_view& bytes, size_t size) {
 Status PeerFrameReader::ParsePrefix() {
   Prefix prefix;
   std::memcpy(&prefix, head_.data(), sizeof(prefix));
-  if (!IsKnown(prefix.kind) || prefix.flags != 0 || prefix.reserved != 0) {
+  const auto kind = static_cast<FrameKind>(prefix.kind);
+  if (!(IsKnown(kind) || takes_unknown_kinds_) || prefix.flags != 0 || prefix.reserved != 0) {
     return DataLoss("these are not peer frames (kind " + std::to_string(prefix.kind) + ")");
   }
   if (prefix.length > frame_size_max_) {
@@ -105,7 +103,7 @@ Status PeerFrameReader::ParsePrefix() {
   if (prefix.header_length > prefix.length) {
     return DataLoss("peer frame's header is longer than the frame");
   }
-  kind_ = static_cast<FrameKind>(prefix.kind);
+  kind_ = kind;
   header_size_ = prefix.header_length;
   body_size_ = prefix.length - prefix.header_length;
   is_prefix_parsed_ = true;

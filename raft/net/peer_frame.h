@@ -45,6 +45,9 @@ enum class FrameKind : uint8_t {
   kEnvelope = 7,       // header PeerEnvelope, body: opaque
 };
 
+// Whether this version knows the kind; others are skipped after the handshake.
+bool IsKnown(FrameKind kind);
+
 struct PeerFrame {
   FrameKind kind = FrameKind::kPing;
   std::string_view header;  // valid until the reader's next call
@@ -61,6 +64,8 @@ class PeerFrameReader {
   explicit PeerFrameReader(size_t frame_size_max) : frame_size_max_(frame_size_max) {}
 
   void set_frame_size_max(size_t bytes) { frame_size_max_ = bytes; }
+  // From now on frames of unknown kinds are returned like others, to be skipped.
+  void TakeUnknownKinds() { takes_unknown_kinds_ = true; }
   // Takes bytes off the front of `bytes`: the next frame once all of it came, else nothing, with
   // `bytes` empty. DATA_LOSS naming what is wrong.
   Result<std::optional<PeerFrame>> Next(std::string_view& bytes);
@@ -72,6 +77,7 @@ class PeerFrameReader {
   Status CheckHead() const;
 
   size_t frame_size_max_;
+  bool takes_unknown_kinds_ = false;
   std::string head_;  // prefix and header, as far as they came
   bool is_prefix_parsed_ = false;
   FrameKind kind_ = FrameKind::kPing;

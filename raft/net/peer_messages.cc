@@ -1,5 +1,5 @@
 // What goes over a session's lanes: sending, and handling what came.
-#include <limits>
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
@@ -20,6 +20,11 @@ Status ParseHeader(const PeerFrame& frame, Message* message) {
     return Status::Ok();
   }
   return DataLoss("peer frame's header does not parse");
+}
+
+bool IsKnownPeerKind(uint32_t kind) {
+  return kind >= static_cast<uint32_t>(PeerKind::kBootstrap) &&
+         kind <= static_cast<uint32_t>(PeerKind::kForwardReply);
 }
 
 Status BodyTooLarge() { return DataLoss("peer frame has a body where none belongs"); }
@@ -131,7 +136,17 @@ std::string PeerSession::RefusedBy(const wire::Refusal& refusal) const {
          endpoint_.ToString() + ": " + Printable(refusal.message());
 }
 
+void PeerSession::SkipUnknown(std::string_view what) {
+  ++context_->stats.unknown_skipped;
+  if (!context_->complaints.Note(Name() + ", newer than this version", what)) return;
+  LOG(WARNING) << "skipped what this version does not know from=" << Name() << " what=" << what;
+}
+
 Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
+  if (!IsKnown(frame.kind)) {
+    SkipUnknown("frame kind " + std::to_string(static_cast<int>(frame.kind)));
+    return Status::Ok();
+  }
   switch (frame.kind) {
     case FrameKind::kPing: {
       wire::Ping ping;
@@ -167,8 +182,13 @@ Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {
   const Voter from = identity_->voter;
   const uint64_t session = session_;
   for (const wire::GroupMessage& in : messages.messages()) {
-    ASSIGN_OR_RETURN(core::Message message, DecodeGroupMessage(in));
-    context_->handler->OnRaftMessage(from, RaftGroupId(in.group_id()), std::move(message));
+    Result<core::Message> message = DecodeGroupMessage(in);
+    if (message.status().code() == Code::kUnimplemented) {
+      SkipUnknown(message.status().message());
+      continue;
+    }
+    RETURN_IF_ERROR(message.status());
+    context_->handler->OnRaftMessage(from, RaftGroupId(in.group_id()), *std::move(message));
     if (state_ != State::kUp || session_ != session) return Status::Ok();
   }
   return Status::Ok();
@@ -196,8 +216,9 @@ Status PeerSession::HandleEnvelope(const PeerFrame& frame) {
   if (Crc32c(frame.body.view()) != envelope.body_crc()) {
     return DataLoss("peer message's body checksum mismatch");
   }
-  if (envelope.kind() == 0 || envelope.kind() > std::numeric_limits<uint8_t>::max()) {
-    return DataLoss("peer message of kind " + std::to_string(envelope.kind()));
+  if (!IsKnownPeerKind(envelope.kind())) {
+    SkipUnknown("peer message kind " + std::to_string(envelope.kind()));
+    return Status::Ok();
   }
   context_->handler->OnPeerMessage(identity_->voter, static_cast<PeerKind>(envelope.kind()),
                                    frame.body);

@@ -106,6 +106,9 @@ class PeerSession final : public LaneOwner {
   Status HandleGroupAppend(const PeerFrame& frame);
   Status HandleEnvelope(const PeerFrame& frame);
 
+  // Counts what this version does not know, and tells of it now and then.
+  void SkipUnknown(std::string_view what);
+
   bool HasRoom(Lane lane);
   void QueueControl(RaftGroupId group, const core::Message& message);
   void FlushControl();

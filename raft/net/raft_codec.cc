@@ -105,7 +105,7 @@ Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in) {
     case wire::GroupMessage::MESSAGE_NOT_SET:
       break;
   }
-  return DataLoss("raft message of no known kind for group " + std::to_string(in.group_id()));
+  return Unimplemented("a raft message of unknown kind");
 }
 
 wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,

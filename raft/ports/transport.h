@@ -28,7 +28,9 @@ enum class Lane : uint8_t {
 };
 inline constexpr int kLaneCount = 3;
 
-// What travels between brokers beside Raft messages; opaque to raft/net. Numbers are on the wire.
+// What travels between brokers beside Raft messages; opaque to raft/net, which skips kinds that
+// this version does not know. Numbers are on the wire. Taken already: 5 and 6 to ask for a range of
+// entries and to send it, 7 and 8 the same for a state, 9 a replica's report, 10 a group's hint.
 enum class PeerKind : uint8_t {
   kBootstrap = 1,       // controllers agreeing on their first configuration
   kLeaderReport = 2,    // who leads which partitions
