@@ -10,12 +10,14 @@ import random
 import re
 import shutil
 import signal
+import struct
 import threading
 import time
 
 import grpc
 import pytest
 
+from case import INFO
 from cases_fetch import INT64_MAX
 from cases_produce import batch_bytes, field, packed, record, varint
 from conftest import MIB, ROOT, SECONDS_MAX, Target, start_broker
@@ -88,8 +90,14 @@ class Peak:
         while not self._stop.wait(0.01):
             self.bytes = max(self.bytes, self.target.rss())
 
+    def allowed(self, extra=0):
+        return self.before + (EDGE_MIB + CLIENT_MIB + JOURNAL_MIB) * MIB + MARGIN_BYTES + extra
+
+    def is_bounded(self):
+        return self.bytes <= self.allowed()
+
     def assert_bounded(self, extra=0):
-        allowed = self.before + (EDGE_MIB + CLIENT_MIB + JOURNAL_MIB) * MIB + MARGIN_BYTES + extra
+        allowed = self.allowed(extra)
         assert self.bytes <= allowed, f"{self.bytes >> 20} MiB were held, {allowed >> 20} are allowed"
 
 
@@ -264,9 +272,60 @@ def test_messages_far_over_the_limit(target):
     peak.assert_bounded()
 
 
+@pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.xfail(
+    strict=False, reason="gRPC 1.51 keeps what streams that were reset had: 20 connections reached 2,596 MiB in 5 s, others "
+                         "waited 7 to 9 s more, and under a limit of 1 GiB the process was ended after 4 s"))])
+def test_rapid_reset(target, count):
+    """Calls that are reset as soon as they are made, for five seconds or until the bound is passed."""
+    with Peak(target) as peak, connections(target, count) as held:
+        resets = [ResetPairs(one) for one in held]
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and peak.is_bounded():
+            for one in resets:
+                one.send()
+        print(f"{sum(one.sent for one in resets)} calls were reset")
+    assert target.broker.is_running(), target.broker.log_tail()
+    peak.assert_bounded()
+    target.good_request()
+
+
+class ResetPairs:
+    """Calls with their resets, as fast as the connection takes them."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", INFO), (":authority", "hostile"),
+                  ("te", "trailers"), ("content-type", "application/grpc")]
+        connection.open(fields, end=True)
+        # The server keeps no table of headers, so the same bytes will do for every call.
+        self._headers = connection.encoder.encode(fields)
+        self._waiting = b""
+        self.sent = 0
+        connection.socket.setblocking(False)
+
+    def send(self):
+        if not self._waiting:
+            pairs = [self._pair(self.connection.next_stream + 2 * i) for i in range(200)]
+            self.connection.next_stream += 2 * len(pairs)
+            self.sent += len(pairs)
+            self._waiting = b"".join(pairs)
+        # What the server says is thrown away, so that it can go on saying it.
+        for act in (self._send_some, lambda: self.connection.socket.recv(1 << 16)):
+            with contextlib.suppress(OSError):
+                act()
+
+    def _send_some(self):
+        self._waiting = self._waiting[self.connection.socket.send(self._waiting):]
+
+    def _pair(self, stream):
+        number = struct.pack(">I", stream)
+        return (struct.pack(">I", len(self._headers))[1:] + b"\1\5" + number + self._headers
+                + b"\0\0\4\3\0" + number + b"\0\0\0\x08")
+
+
 def test_ten_thousand_idle_streams_and_one_too_many(api, binary, request):
     with single_broker(api, binary, request, *FLAGS, "--streams-max", "10000") as target:
-        with Peak(target) as peak, Neighbour(target) as neighbour, connections(target, 2) as held:
+        with Peak(target) as peak, Neighbour(target) as neighbour, connections(target, 11) as held:
             for one in held:
                 for _ in range(907):
                     fetch_latest = field(2, field(2, b"events") + b"\x2a\x02\x18\x01")
