@@ -82,6 +82,10 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   peers.cluster_name = options_.cluster_name;
   peers.listen = options_.internal_listen;
   peers.peers = options_.controllers;
+  peers.condition = [this] {
+    return raft::net::PeerCondition{.oldest_write_age = node_->host().oldest_write_age(),
+                                    .is_disk_full = log_store_->disk_full()};
+  };
   peers.software_version = options_.software_version;
   const auto own = options_.controllers.find(options_.broker);
   if (own != options_.controllers.end()) peers.internal_address = own->second.ToString();

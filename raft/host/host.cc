@@ -327,9 +327,13 @@ void Host::OnTick() {
   WatchDisk();
 }
 
+Duration Host::oldest_write_age() const {
+  if (outstanding_writes_.empty()) return Duration(0);
+  return std::max(environment_.clock.Now() - outstanding_writes_.front().submitted, Duration(1));
+}
+
 void Host::WatchDisk() {
-  if (outstanding_writes_.empty()) return;
-  const Duration waited = environment_.clock.Now() - outstanding_writes_.front().submitted;
+  const Duration waited = oldest_write_age();
   if (waited < options_.tick * options_.election_timeout_ticks) return;
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined() || !replica->core().is_leader()) continue;

@@ -94,6 +94,8 @@ class Host {
   size_t replica_count() const { return replicas_.size(); }
   // How often a follower was found to need entries that its leader's log no longer holds.
   uint64_t followers_left_behind() const { return followers_left_behind_; }
+  // For how long the oldest write that is not durable has been under way; 0 if there is none.
+  Duration oldest_write_age() const;
 
   // What the group's log holds here cannot be read back, for good. Where others hold it too, this
   // replica falls silent, and one of them leads.

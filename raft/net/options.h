@@ -25,6 +25,14 @@ struct VersionRange {
   uint32_t max = 1;
 };
 
+// How a broker is, as Pings and Pongs tell it.
+struct PeerCondition {
+  int64_t wall_clock_ms = 0;
+  Duration oldest_write_age{0};  // of those that are not durable; 0: there is none
+  bool is_disk_full = false;
+  bool operator==(const PeerCondition&) const = default;
+};
+
 struct PeerTransportOptions {
   PeerIdentity self;
   // The cluster's UUID as known now: 0 until the bootstrap ends. Empty: that of `self`.
@@ -32,6 +40,8 @@ struct PeerTransportOptions {
   std::string cluster_name;
   // Where this broker listens for its peers.
   Endpoint listen;
+  // How this broker is, but for the clock. Empty: nothing is told.
+  std::function<PeerCondition()> condition;
   // Who the others are; a broker that is not here is refused.
   std::map<BrokerId, Endpoint> peers;
 

@@ -1,4 +1,5 @@
 // What goes over a session's lanes: sending, and handling what came.
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -20,6 +21,25 @@ Status ParseHeader(const PeerFrame& frame, Message* message) {
     return Status::Ok();
   }
   return DataLoss("peer frame's header does not parse");
+}
+
+// A Ping and a Pong tell the same of their sender.
+template <typename Message>
+void SayCondition(const SessionContext& context, Message* message) {
+  message->set_wall_clock_ms(context.clock.WallMs());
+  if (!context.options.condition) return;
+  const PeerCondition own = context.options.condition();
+  message->set_oldest_write_age_us(static_cast<uint64_t>(own.oldest_write_age.count()));
+  message->set_is_disk_full(own.is_disk_full);
+}
+
+template <typename Message>
+PeerCondition ConditionIn(const Message& message) {
+  // What no duration holds is as good as for ever.
+  const uint64_t age = std::min<uint64_t>(message.oldest_write_age_us(), INT64_MAX);
+  return {.wall_clock_ms = message.wall_clock_ms(),
+          .oldest_write_age = Duration(static_cast<int64_t>(age)),
+          .is_disk_full = message.is_disk_full()};
 }
 
 bool IsKnownPeerKind(uint32_t kind) {
@@ -148,16 +168,10 @@ Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
     return Status::Ok();
   }
   switch (frame.kind) {
-    case FrameKind::kPing: {
-      wire::Ping ping;
-      RETURN_IF_ERROR(ParseHeader(frame, &ping));
-      wire::Pong pong;
-      pong.set_nonce(ping.nonce());
-      lane.SendFrame(FrameKind::kPong, pong);
-      return Status::Ok();
-    }
+    case FrameKind::kPing:
+      return HandlePing(lane, frame);
     case FrameKind::kPong:
-      return Status::Ok();  // That it was heard is all it says.
+      return HandlePong(frame);
     case FrameKind::kGroupMessages:
       return HandleGroupMessages(frame);
     case FrameKind::kGroupAppend:
@@ -173,6 +187,32 @@ Status PeerSession::HandleFrame(LaneConnection& lane, const PeerFrame& frame) {
       break;
   }
   return DataLoss("peer sent a second Hello");
+}
+
+void PeerSession::SendPing() {
+  wire::Ping ping;
+  ping.set_nonce(++ping_nonce_);
+  SayCondition(*context_, &ping);
+  lane_state(Lane::kControl).connection->SendFrame(FrameKind::kPing, ping);
+}
+
+Status PeerSession::HandlePing(LaneConnection& lane, const PeerFrame& frame) {
+  wire::Ping ping;
+  RETURN_IF_ERROR(ParseHeader(frame, &ping));
+  condition_ = ConditionIn(ping);
+  wire::Pong pong;
+  pong.set_nonce(ping.nonce());
+  SayCondition(*context_, &pong);
+  lane.SendFrame(FrameKind::kPong, pong);
+  return Status::Ok();
+}
+
+// Beside this, that it was heard is all that a Pong says.
+Status PeerSession::HandlePong(const PeerFrame& frame) {
+  wire::Pong pong;
+  RETURN_IF_ERROR(ParseHeader(frame, &pong));
+  condition_ = ConditionIn(pong);
+  return Status::Ok();
 }
 
 Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {

@@ -151,6 +151,7 @@ void PeerSession::Fail(const Status& why, bool was_refused) {
     lane.is_standing = false;
   }
   identity_.reset();
+  condition_.reset();
   control_.Clear();
   if (was_up && context_->clock.Now() - up_since_ >= kStableAfter) {
     backoff_ = context_->options.backoff_min;
@@ -191,9 +192,7 @@ void PeerSession::CheckKeepalive(bool is_late) {
   const Duration interval = context_->options.keepalive_interval;
   if (silence < interval || now - last_ping_ < interval) return;
   last_ping_ = now;
-  wire::Ping ping;
-  ping.set_nonce(++ping_nonce_);
-  control.SendFrame(FrameKind::kPing, ping);
+  SendPing();
 }
 
 std::string PeerSession::Name() const { return "broker " + std::to_string(peer_.value()); }

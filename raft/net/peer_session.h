@@ -66,6 +66,8 @@ class PeerSession final : public LaneOwner {
   Status Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection);
 
   bool is_up() const { return state_ == State::kUp; }
+  // As the peer told it last in this session; peers that say other things all the time do not ping.
+  const std::optional<PeerCondition>& condition() const { return condition_; }
   void SendRaft(const Voter& to, RaftGroupId group, const core::Message& message, bool bulk);
   void SendPeer(Lane lane, PeerKind kind, std::vector<Bytes> body);
   // Asks a silent peer, and gives up one that stays silent. `is_late`: this broker itself stood
@@ -102,6 +104,8 @@ class PeerSession final : public LaneOwner {
   Status HandleHandshake(Lane lane, const PeerFrame& frame);
   std::string RefusedBy(const wire::Refusal& refusal) const;
   Status HandleFrame(LaneConnection& lane, const PeerFrame& frame);
+  Status HandlePing(LaneConnection& lane, const PeerFrame& frame);
+  Status HandlePong(const PeerFrame& frame);
   Status HandleGroupMessages(const PeerFrame& frame);
   Status HandleGroupAppend(const PeerFrame& frame);
   Status HandleEnvelope(const PeerFrame& frame);
@@ -109,6 +113,7 @@ class PeerSession final : public LaneOwner {
   // Counts what this version does not know, and tells of it now and then.
   void SkipUnknown(std::string_view what);
 
+  void SendPing();
   bool HasRoom(Lane lane);
   void QueueControl(RaftGroupId group, const core::Message& message);
   void FlushControl();
@@ -125,6 +130,7 @@ class PeerSession final : public LaneOwner {
   Duration refused_backoff_;
   MonotonicTime up_since_{0};
   std::string last_failure_;
+  std::optional<PeerCondition> condition_;
   uint64_t ping_nonce_ = 0;
   MonotonicTime last_ping_{0};
   // Control messages of this turn of the loop, sent as one frame at its end.

@@ -71,6 +71,11 @@ bool PeerTransport::IsConnected(BrokerId peer) const {
   return session != sessions_.end() && session->second->is_up();
 }
 
+std::optional<PeerCondition> PeerTransport::ConditionOf(BrokerId peer) const {
+  const auto session = sessions_.find(peer);
+  return session == sessions_.end() ? std::nullopt : session->second->condition();
+}
+
 void PeerTransport::OnAccept(std::unique_ptr<Connection> connection) {
   const uint64_t id = next_stranger_++;
   LaneOwner& owner = *this;

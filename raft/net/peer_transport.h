@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,9 @@ class PeerTransport final : public Transport, private LaneOwner {
                 bool bulk = false) override;
   void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) override;
   bool IsConnected(BrokerId peer) const override;
+
+  // What the peer said of itself; nothing if it is not connected or has not said it yet.
+  std::optional<PeerCondition> ConditionOf(BrokerId peer) const;
 
   PeerTransportStats stats() const;
 

@@ -18,7 +18,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual MonotonicTime Now() const = 0;
-  // Milliseconds since 1970, may jump. Stamped by leaders into the log and used for nothing else.
+  // Milliseconds since 1970, may jump. Stamped by leaders into the log, told to peers, and used for
+  // nothing else.
   virtual int64_t WallMs() const = 0;
 };
 

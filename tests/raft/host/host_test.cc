@@ -86,6 +86,19 @@ class HostTest : public testing::Test {
   std::unique_ptr<Host> host_;
 };
 
+TEST_F(HostTest, AWriteUnderWay_HasAnAge_UntilItIsDurable) {
+  EXPECT_EQ(host_->oldest_write_age(), Duration(0));
+  store_.write_time = std::chrono::milliseconds(250);
+  Propose(2);  // a tenth of a second each
+  EXPECT_GT(host_->oldest_write_age(), std::chrono::milliseconds(190));
+  EXPECT_LE(host_->oldest_write_age(), std::chrono::milliseconds(200));
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_LE(host_->oldest_write_age(), std::chrono::milliseconds(200)) << "of the second one";
+  EXPECT_GT(host_->oldest_write_age(), Duration(0));
+  world_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_EQ(host_->oldest_write_age(), Duration(0));
+}
+
 TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
   store_.roll_every = 4;
   Propose(9);  // and the no-op

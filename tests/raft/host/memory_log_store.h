@@ -53,6 +53,8 @@ class MemoryLogStore final : public LogStore {
 
   // Entries after which a group wants to roll.
   uint64_t roll_every = UINT64_MAX;
+  // How long a write takes.
+  Duration write_time{0};
   std::map<RaftGroupId, Group> groups;
   std::set<RaftGroupId> removed;
 
@@ -88,7 +90,7 @@ class MemoryLogStore final : public LogStore {
       }
       for (core::Entry& entry : write.write.entries) group.entries.push_back(std::move(entry));
     }
-    executor_->Post(std::move(durable));
+    executor_->RunAfter(write_time, std::move(durable));
   }
   void CreateReplica(const ReplicaRecord& record, Task durable) override {
     CHECK(MayCreate(record.group) && !groups.contains(record.group)) << record.group;

@@ -135,6 +135,47 @@ TEST_F(PeerMessagesTest, UnknownKindWithAWrongChecksum_EndsTheSession) {
   EXPECT_FALSE(two.transport.IsConnected(BrokerId(1)));
 }
 
+TEST_F(PeerMessagesTest, PingsAndPongs_TellHowTheirSenderIs_BothWays) {
+  PeerTransportOptions options = OptionsOf(2);
+  bool is_disk_full = true;
+  options.condition = [&is_disk_full] {
+    return PeerCondition{.oldest_write_age = milliseconds(250), .is_disk_full = is_disk_full};
+  };
+  Broker& one = Start(1);
+  Broker& two = Start(2, options);
+  ASSERT_TRUE(RunUntilConnected(one, two));
+  EXPECT_EQ(one.transport.ConditionOf(BrokerId(2)), std::nullopt) << "nothing was said yet";
+  world_.RunFor(milliseconds(500));
+  std::optional<PeerCondition> seen = one.transport.ConditionOf(BrokerId(2));
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_EQ(seen->oldest_write_age, milliseconds(250));
+  EXPECT_TRUE(seen->is_disk_full);
+  EXPECT_NEAR(static_cast<double>(seen->wall_clock_ms),
+              static_cast<double>(two.process->clock().WallMs()), 500);
+  // A side that tells no more than the time.
+  seen = two.transport.ConditionOf(BrokerId(1));
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_NE(seen->wall_clock_ms, 0);
+  EXPECT_EQ(seen->oldest_write_age, Duration(0));
+  EXPECT_FALSE(seen->is_disk_full);
+
+  is_disk_full = false;
+  world_.RunFor(milliseconds(500));
+  EXPECT_FALSE(one.transport.ConditionOf(BrokerId(2))->is_disk_full);
+  two.process->Kill();
+  world_.RunFor(milliseconds(100));
+  EXPECT_EQ(one.transport.ConditionOf(BrokerId(2)), std::nullopt);
+}
+
+TEST_F(PeerMessagesTest, PingOfAnEarlierVersion_TellsNothing) {
+  Broker& two = StartTwo();
+  PlayBrokerOne(two);
+  wire::Ping ping;
+  ping.set_nonce(7);
+  Send(FrameOf(FrameKind::kPing, ping));
+  EXPECT_EQ(two.transport.ConditionOf(BrokerId(1)), PeerCondition());
+}
+
 TEST_F(PeerMessagesTest, FieldsThatAreNotKnown_AreIgnored) {
   Broker& two = StartTwo();
   PlayBrokerOne(two);
