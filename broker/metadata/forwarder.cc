@@ -10,6 +10,20 @@ namespace millrace::broker {
 using internal::v1::ForwardReply;
 using internal::v1::ForwardRequest;
 
+namespace {
+
+// Of a later version: what this one does not know is unknown, and no reason.
+Code CodeOf(int32_t number) {
+  const bool is_known = number > 0 && number <= static_cast<int32_t>(Code::kUnauthenticated);
+  return is_known ? static_cast<Code>(number) : Code::kUnknown;
+}
+Reason ReasonOf(int32_t number) {
+  const auto reason = static_cast<Reason>(number);
+  return ReasonName(reason).empty() ? Reason::kNone : reason;
+}
+
+}  // namespace
+
 void ToForwardStatus(const Status& status, internal::v1::ForwardStatus* out) {
   out->set_code(static_cast<int>(status.code()));
   out->set_reason(static_cast<int>(status.reason()));
@@ -24,7 +38,7 @@ void ToForwardStatus(const Status& status, internal::v1::ForwardStatus* out) {
 
 Status FromForwardStatus(const internal::v1::ForwardStatus& in) {
   if (in.code() == 0) return {};
-  Status status(static_cast<Code>(in.code()), in.message(), static_cast<Reason>(in.reason()));
+  Status status(CodeOf(in.code()), in.message(), ReasonOf(in.reason()));
   for (const auto& detail : in.details()) status.AddMetadata(detail.key(), detail.value());
   if (in.retry_after_ms() >= 0) return std::move(status).RetryAfterMs(in.retry_after_ms());
   return status;
@@ -86,6 +100,12 @@ void Forwarder::OnRequest(BrokerId from, const Bytes& body) {
   auto handler = handlers_.find(wire.method());
   if (handler == handlers_.end()) {
     SendReply(from, id, Unimplemented("this broker does not know \"" + wire.method() + "\""));
+    return;
+  }
+  if (wire.work_class() != 0) {
+    SendReply(from, id,
+              Unimplemented("this broker does not know work of class " +
+                            std::to_string(wire.work_class())));
     return;
   }
   handler->second(Bytes::Own(std::move(*wire.mutable_body())),

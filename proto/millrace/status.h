@@ -45,24 +45,25 @@ enum class Code : int {
 std::string_view CodeName(Code code);
 
 // What a program can act on, finer than the code; travels as ErrorInfo.reason, e.g. "NOT_LEADER".
+// Between brokers the number travels: it stays what it is, and new ones are added at the end.
 enum class Reason : int {
   kNone = 0,
-  kNotLeader,         // ask `leader` (metadata leader_id, leader_address, leader_epoch)
-  kOffsetOutOfRange,  // metadata log_start_offset, end_offset
-  kUnknownTopic,
-  kUnknownPartition,
-  kTopicDeleted,
-  kSequenceGap,        // the batch's first sequence is past the next expected one
-  kDuplicateSequence,  // an old duplicate whose offset is no longer known; it is stored
-  kUnknownProducer,    // a sequence other than 0 of a producer without state: take a new epoch
-  kProducerFenced,     // a newer epoch of the producer id exists
-  kCorruptBatch,
-  kBatchTooLarge,
-  kThrottled,  // over budget; retry after RetryInfo
-  kDiskFull,
-  kReplicaSilent,  // the replica's state is in doubt; it neither votes nor serves
-  kClusterMismatch,
-  kNotInitialized,
+  kNotLeader = 1,         // ask `leader` (metadata leader_id, leader_address, leader_epoch)
+  kOffsetOutOfRange = 2,  // metadata log_start_offset, end_offset
+  kUnknownTopic = 3,
+  kUnknownPartition = 4,
+  kTopicDeleted = 5,
+  kSequenceGap = 6,        // the batch's first sequence is past the next expected one
+  kDuplicateSequence = 7,  // an old duplicate whose offset is no longer known; it is stored
+  kUnknownProducer = 8,    // a sequence other than 0 of a producer without state: take a new epoch
+  kProducerFenced = 9,     // a newer epoch of the producer id exists
+  kCorruptBatch = 10,
+  kBatchTooLarge = 11,
+  kThrottled = 12,  // over budget; retry after RetryInfo
+  kDiskFull = 13,
+  kReplicaSilent = 14,  // the replica's state is in doubt; it neither votes nor serves
+  kClusterMismatch = 15,
+  kNotInitialized = 16,
 };
 
 std::string_view ReasonName(Reason reason);
