@@ -65,6 +65,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
           .streams_per_connection_max = options.streams_per_connection_max,
           .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
           .is_ready = [this] { return is_ready_; },
+          .controller_health = [this] { return ControllerHealth(); },
           .once_image_changed = [this](Task task) { image_listeners_.push_back(std::move(task)); }},
       metadata_service_(context_),
       producer_service_(context_),
@@ -179,6 +180,7 @@ void Node::StartGroups() {
 void Node::StartController(std::optional<raft::RecoveredReplica> recovered) {
   if (recovered.has_value()) return host_.AddReplica(std::move(*recovered), controller_);
   if (!environment_.log_store.MayCreate(kControllerGroup)) {
+    is_controller_lost_ = true;
     LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
     return host_.StopLeading();
   }
@@ -193,6 +195,23 @@ void Node::CheckController() {
   const raft::Replica* controller = host_.Find(kControllerGroup);
   if (controller == nullptr) return;
   if (!controller->health().ok() || !controller->apply_fault().ok()) host_.StopLeading();
+}
+
+// Another broker's replica may be whole; where there is no other, nobody knows the topics.
+Status Node::ControllerHealth() const {
+  const raft::Replica* controller = host_.Find(kControllerGroup);
+  Status health = controller != nullptr ? controller->health() : Status::Ok();
+  // What was learned before an entry that cannot be applied is still worth telling.
+  if (health.ok() && controller != nullptr && !is_ready_) health = controller->apply_fault();
+  if (health.ok() && !is_controller_lost_) return Status::Ok();
+  const bool is_data_lost = is_controller_lost_ || health.code() == Code::kDataLoss;
+  std::string text = "broker " + std::to_string(context_.self.broker.value()) +
+                     " does not know the topics: its replica of the controller's log is silent; "
+                     "see the broker's log";
+  if (context_.cluster_size == 1 && is_data_lost) {
+    return DataLoss(std::move(text), Reason::kReplicaSilent);
+  }
+  return Unavailable(std::move(text), Reason::kReplicaSilent);
 }
 
 void Node::OnImageChanged(const ImageChange& change) {

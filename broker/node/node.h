@@ -92,6 +92,8 @@ class Node final : public raft::TransportHandler {
   void OnPeerRefused(const Status& why) override;
 
  private:
+  // For clients: not ok where the controller's replica here is silent.
+  Status ControllerHealth() const;
   // What log lines call a replica; by the topic's id where the name is not known (yet).
   std::string NameOf(const raft::ReplicaRecord& record) const;
   void CarryOutBootstrap();
@@ -134,6 +136,7 @@ class Node final : public raft::TransportHandler {
   std::vector<Task> ready_listeners_;
   OnFatal on_fatal_;
   bool is_started_ = false;
+  bool is_controller_lost_ = false;  // to damage, without a trace of the replica
   bool is_ready_ = false;
   bool is_registering_ = false;
   // Where the controller's log was when this boot's registration was answered.

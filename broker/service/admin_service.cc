@@ -22,6 +22,11 @@ std::string NoteOn(uint32_t replication_factor) {
          " of them, no more than " + std::to_string(replication_factor - 1) + " replicas would";
 }
 
+// Before the client's own, so that it hears what was waited for and not just that time is up.
+MonotonicTime DeadlineOf(const ServiceContext& context, const Call& call) {
+  return context.clock.Now() + context.TimeFor(call, kDefaultDeadline);
+}
+
 // Waits until a created topic is in this broker's image and each of its partitions has a leader.
 class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
  public:
@@ -105,8 +110,7 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
     return call->Fail(InvalidArgument("the request is not a CreateTopicRequest"));
   }
   if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
-  const MonotonicTime deadline =
-      std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
+  const MonotonicTime deadline = DeadlineOf(*context_, *call);
   context_->AskController(
       kForwardCreateTopic, call->request(), TimeLeft(context_->clock, deadline),
       [this, call, deadline, name = request.name()](Result<Bytes> reply) {
@@ -122,10 +126,14 @@ void AdminService::ServeCreate(v1::CreateTopicRequest request, Duration timeout,
   auto pending = std::make_shared<PendingCreate>();
   pending->request = std::move(request);
   pending->done = std::move(done);
-  pending->timer = context_->executor.RunAfter(timeout, [pending] {
+  // A little earlier than whoever asked, perhaps over another broker, stops waiting.
+  pending->timer = context_->executor.RunAfter(timeout - timeout / 10, [this, pending] {
     if (!pending->done) return;
-    std::exchange(pending->done, {})(DeadlineExceeded(
-        "topic \"" + pending->request.name() + "\" waits for brokers that did not register"));
+    std::exchange(pending->done, {})(
+        DeadlineExceeded("topic \"" + pending->request.name() +
+                         "\" is not created: it needs more brokers than the " +
+                         std::to_string(context_->image().brokers().size()) + " of " +
+                         std::to_string(context_->cluster_size) + " that are registered"));
   });
   TryCreate(pending);
 }
@@ -156,8 +164,7 @@ void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
     return call->Fail(InvalidArgument("the request is not a DeleteTopicRequest"));
   }
   if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
-  const MonotonicTime deadline =
-      std::min(call->deadline(), MonotonicTime(context_->clock.Now() + kDefaultDeadline));
+  const MonotonicTime deadline = DeadlineOf(*context_, *call);
   context_->AskController(kForwardDeleteTopic, call->request(), TimeLeft(context_->clock, deadline),
                           [this, call](Result<Bytes> reply) {
                             if (reply.ok()) return call->Reply(*reply);

@@ -7,13 +7,17 @@
 
 namespace millrace::broker {
 
+Status ServiceContext::CheckKnowsTopics() const {
+  if (is_ready()) return Status::Ok();
+  RETURN_IF_ERROR(controller_health());
+  return Unavailable("this broker is starting and does not know all topics yet",
+                     Reason::kNotInitialized);
+}
+
 Result<const TopicInfo*> ServiceContext::FindTopic(std::string_view name, TopicId id) const {
   const TopicInfo* topic = name.empty() ? image().FindTopic(id) : image().FindTopic(name);
   if (topic != nullptr) return topic;
-  if (!is_ready()) {
-    return Unavailable("this broker is starting and does not know all topics yet",
-                       Reason::kNotInitialized);
-  }
+  RETURN_IF_ERROR(CheckKnowsTopics());
   if (!name.empty()) {
     return NotFound("topic \"" + std::string(name) + "\" does not exist", Reason::kUnknownTopic);
   }
@@ -71,7 +75,9 @@ void ServiceContext::AskController(std::string_view method, Bytes body, Duration
   }
   const BrokerId leader = controller.leadership().leader.broker;
   if (leader == BrokerId() || leader == self.broker) {
-    done(Unavailable("the controller has no leader at the moment", Reason::kNotLeader));
+    const Status health = controller_health();
+    done(health.ok() ? Unavailable("the controller has no leader at the moment", Reason::kNotLeader)
+                     : health);
     return;
   }
   forwarder.Forward({.to = leader, .method = method, .body = std::move(body), .timeout = timeout},

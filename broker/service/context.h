@@ -57,11 +57,16 @@ struct ServiceContext {
   std::function<uint64_t()> cluster_uuid;
   // Whether this broker's image is new enough to say that something does not exist.
   std::function<bool()> is_ready;
+  // Not ok, for clients, where this broker's replica of the controller's log is silent.
+  std::function<Status()> controller_health;
   // Calls the task once, after the next change of the image.
   std::function<void(Task)> once_image_changed;
 
   const Image& image() const { return controller.image(); }
 
+  // Ok if what is not in the image does not exist; else why it may: this broker starts
+  // (NOT_INITIALIZED), or never gets to know (REPLICA_SILENT).
+  Status CheckKnowsTopics() const;
   // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it; UNAVAILABLE while this broker starts.
   Result<const TopicInfo*> FindTopic(std::string_view name, TopicId id) const;
   Result<const PartitionInfo*> FindPartition(const PartitionName& name) const;

@@ -66,6 +66,9 @@ void MetadataService::FillBrokers(Response* response) const {
 }
 
 void MetadataService::DescribeCluster(Call& call) const {
+  // While this broker starts there is something to tell; an image that will not come is no cluster.
+  const Status health = context_->controller_health();
+  if (!health.ok()) return call.Fail(health);
   v1::DescribeClusterResponse response;
   response.set_cluster_name(context_->cluster_name);
   response.set_cluster_uuid(ClusterUuidText());
@@ -84,10 +87,8 @@ void MetadataService::DescribeTopics(Call& call) const {
   if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
     return call.Fail(InvalidArgument("the request is not a DescribeTopicsRequest"));
   }
-  if (!context_->is_ready()) {
-    return call.Fail(Unavailable("this broker is starting and does not know all topics yet",
-                                 Reason::kNotInitialized));
-  }
+  const Status known = context_->CheckKnowsTopics();
+  if (!known.ok()) return call.Fail(known);
   std::vector<const TopicInfo*> topics;
   for (const std::string& name : request.names()) {
     const Result<const TopicInfo*> topic = name.empty() ? InvalidArgument("names has an empty name")

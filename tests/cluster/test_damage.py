@@ -125,6 +125,22 @@ def test_damage_is_named_and_the_rest_serve(make_cluster, damage):
     assert victim.is_running(), victim.log_tail()
 
 
+def test_a_single_broker_whose_controller_is_in_doubt_says_so(make_cluster):
+    single = make_cluster(count=1)
+    single.start_all()
+    single.run("topic", "create", "events", "--partitions", "3")
+    broker = single.brokers[1]
+    broker.end(signal.SIGKILL)
+    damage_journal_bit(broker)
+    single.start(1)
+    wait_until(lambda: "silent" in broker.log_text(), "the log names the replica", NAME_SECONDS_MAX)
+    for command in (["cluster", "describe"], ["topic", "list"], ["topic", "describe", "events"],
+                    ["topic", "create", "more"], ["consume", "events", "--until-end"]):
+        done = single.run(*command, "--timeout", "5", check=False)
+        assert done.returncode == 1, (command, done.stdout)
+        assert "DATA_LOSS" in done.stderr and "see the broker's log" in done.stderr, (command, done.stderr)
+
+
 def test_rotten_record_in_a_segment_is_never_served(make_cluster, folder):
     """A sealed segment is not read through at boot: the rot is found by the read that meets it."""
     single = make_cluster(count=1, flags=[*SMALL_FILES, "--tail-bytes-max", "1MiB"])
