@@ -34,6 +34,10 @@ std::vector<Voter> BrokersByLoad(const Image& image) {
   return brokers;
 }
 
+bool IsReserved(std::string_view name) {
+  return name == "__coordinator" || name == "__audit" || name.starts_with("__millrace");
+}
+
 Status ValidateFactor(uint32_t factor, size_t cluster_size) {
   const std::string text = std::to_string(factor);
   constexpr uint32_t kFactorMax = 5;
@@ -58,6 +62,10 @@ Status ValidateTopicName(std::string_view name) {
   }
   if (name == "." || name == "..") {
     return InvalidArgument("topic name \"" + std::string(name) + "\" is not allowed");
+  }
+  if (IsReserved(name)) {
+    return InvalidArgument("topic name \"" + std::string(name) +
+                           "\" is reserved for Millrace's own topics");
   }
   if (!std::all_of(name.begin(), name.end(), IsTopicNameCharacter)) {
     return InvalidArgument("topic name has a character other than a-z, A-Z, 0-9, '.', '_' and '-'");

@@ -19,7 +19,8 @@ inline constexpr uint64_t kProducerIdBlock = 1000;
 
 using Decision = Result<internal::v1::ControllerRecords>;
 
-// INVALID_ARGUMENT that names the rule: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor "..".
+// INVALID_ARGUMENT that names the rule: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor "..", nor
+// one of Millrace's own. Other names with two underscores are people's: connectors use them.
 Status ValidateTopicName(std::string_view name);
 
 // ALREADY_EXISTS; INVALID_ARGUMENT naming the field; UNAVAILABLE while fewer brokers are registered

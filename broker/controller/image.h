@@ -56,6 +56,7 @@ class Image {
 
   const std::map<BrokerId, BrokerInfo>& brokers() const { return brokers_; }
   const std::map<TopicId, TopicInfo>& topics() const { return topics_; }
+  const std::map<std::string, TopicId, std::less<>>& topics_by_name() const { return topic_ids_; }
   // Null if there is none.
   const TopicInfo* FindTopic(std::string_view name) const;
   const TopicInfo* FindTopic(TopicId id) const;

@@ -7,10 +7,10 @@
 #include "broker/config/topic_settings.h"
 #include "broker/partition/partition.h"
 #include "broker/service/request_limits.h"
+#include "broker/service/topic_page.h"
 #include "millrace/v1/metadata_service.pb.h"
 
 namespace millrace::broker {
-
 void MetadataService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.MetadataService/GetServerInfo",
                     [this](const std::shared_ptr<Call>& call) { GetServerInfo(*call); });
@@ -18,6 +18,8 @@ void MetadataService::Register(ServiceRegistry* registry) {
                     [this](const std::shared_ptr<Call>& call) { DescribeCluster(*call); });
   registry->AddCall("/millrace.v1.MetadataService/DescribeTopics",
                     [this](const std::shared_ptr<Call>& call) { DescribeTopics(*call); });
+  registry->AddCall("/millrace.v1.MetadataService/ListTopics",
+                    [this](const std::shared_ptr<Call>& call) { ListTopics(*call); });
 }
 
 std::string MetadataService::ClusterUuidText() const {
@@ -79,6 +81,24 @@ void MetadataService::DescribeCluster(Call& call) const {
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 
+Result<std::vector<const TopicInfo*>> MetadataService::FindTopics(
+    const std::string& page_token, const std::vector<std::string>& names) const {
+  RETURN_IF_ERROR(context_->CheckKnowsTopics());
+  if (names.empty()) return TopicsAfter(context_->image(), page_token);
+  std::vector<const TopicInfo*> topics;
+  for (const std::string& name : names) {
+    const Result<const TopicInfo*> topic = name.empty() ? InvalidArgument("names has an empty name")
+                                                        : context_->FindTopic(name, TopicId());
+    if (!topic.ok()) return topic.status();
+    if ((*topic)->name > page_token) topics.push_back(*topic);
+  }
+  std::sort(topics.begin(), topics.end(),
+            [](const TopicInfo* a, const TopicInfo* b) { return a->name < b->name; });
+  // A name that was given twice is answered once.
+  topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
+  return topics;
+}
+
 void MetadataService::DescribeTopics(Call& call) const {
   const Status count = CheckCount(
       call.request(), {.number = v1::DescribeTopicsRequest::kNamesFieldNumber, .name = "names"});
@@ -87,25 +107,37 @@ void MetadataService::DescribeTopics(Call& call) const {
   if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
     return call.Fail(InvalidArgument("the request is not a DescribeTopicsRequest"));
   }
-  const Status known = context_->CheckKnowsTopics();
-  if (!known.ok()) return call.Fail(known);
-  std::vector<const TopicInfo*> topics;
-  for (const std::string& name : request.names()) {
-    const Result<const TopicInfo*> topic = name.empty() ? InvalidArgument("names has an empty name")
-                                                        : context_->FindTopic(name, TopicId());
-    if (!topic.ok()) return call.Fail(topic.status());
-    topics.push_back(*topic);
-  }
-  if (request.names().empty()) {
-    for (const auto& [id, topic] : context_->image().topics()) topics.push_back(&topic);
-  }
-  std::sort(topics.begin(), topics.end(),
-            [](const TopicInfo* a, const TopicInfo* b) { return a->name < b->name; });
-  // A name that was given twice is answered once.
-  topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
+  const auto topics =
+      FindTopics(request.page_token(), {request.names().begin(), request.names().end()});
+  if (!topics.ok()) return call.Fail(topics.status());
   v1::DescribeTopicsResponse response;
-  for (const TopicInfo* topic : topics) context_->Describe(*topic, response.add_topics());
+  FillPage(
+      *topics, request.page_size(),
+      [this](const TopicInfo& topic, v1::Topic* out) { context_->Describe(topic, out); },
+      &response);
   FillBrokers(&response);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void MetadataService::ListTopics(Call& call) const {
+  v1::ListTopicsRequest request;
+  if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
+    return call.Fail(InvalidArgument("the request is not a ListTopicsRequest"));
+  }
+  const auto topics = FindTopics(request.page_token(), {});
+  if (!topics.ok()) return call.Fail(topics.status());
+  v1::ListTopicsResponse response;
+  FillPage(
+      *topics, request.page_size(),
+      [](const TopicInfo& topic, v1::ListedTopic* out) {
+        out->set_name(topic.name);
+        out->set_topic_id(topic.id.value());
+        out->set_partition_count(static_cast<uint32_t>(topic.partitions.size()));
+        // Every partition of a topic has as many replicas.
+        out->set_replication_factor(
+            static_cast<uint32_t>(topic.partitions.front().replicas.size()));
+      },
+      &response);
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 

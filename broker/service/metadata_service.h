@@ -5,6 +5,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "broker/service/call.h"
 #include "broker/service/context.h"
@@ -20,6 +22,10 @@ class MetadataService {
   void GetServerInfo(Call& call) const;
   void DescribeCluster(Call& call) const;
   void DescribeTopics(Call& call) const;
+  void ListTopics(Call& call) const;
+  // The topics of these names, or all where there are none, behind the token, sorted by name.
+  Result<std::vector<const TopicInfo*>> FindTopics(const std::string& page_token,
+                                                   const std::vector<std::string>& names) const;
   template <typename Response>
   void FillBrokers(Response* response) const;
   std::string ClusterUuidText() const;

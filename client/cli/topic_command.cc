@@ -71,15 +71,20 @@ int Delete(const TopicOptions& options) {
   });
 }
 
-void PrintTopics(const std::vector<TopicDescription>& topics, bool is_json) {
+void PrintTopics(const std::vector<TopicListing>& topics, bool is_json) {
   if (is_json) {
     Json json = Json::array();
-    for (const TopicDescription& topic : topics) json.push_back(TopicToJson(topic, {}));
+    for (const TopicListing& topic : topics) {
+      json.push_back({{"name", topic.name},
+                      {"topic_id", topic.topic_id},
+                      {"partition_count", topic.partition_count},
+                      {"replication_factor", topic.replication_factor}});
+    }
     return PrintJson({{"topics", std::move(json)}});
   }
   Table table({"TOPIC", "PARTITIONS", "REPLICAS", "ID"});
-  for (const TopicDescription& topic : topics) {
-    table.Add({topic.name, std::to_string(topic.partitions.size()),
+  for (const TopicListing& topic : topics) {
+    table.Add({topic.name, std::to_string(topic.partition_count),
                std::to_string(topic.replication_factor), std::to_string(topic.topic_id)});
   }
   table.Print();
@@ -87,7 +92,7 @@ void PrintTopics(const std::vector<TopicDescription>& topics, bool is_json) {
 
 int List(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
-    ASSIGN_OR_RETURN(const std::vector<TopicDescription> topics,
+    ASSIGN_OR_RETURN(const std::vector<TopicListing> topics,
                      client.admin().ListTopics(options.common.timeout_ms()));
     PrintTopics(topics, options.common.is_json());
     return {};

@@ -68,6 +68,8 @@ class Client {
                    ResponseDone<v1::DeleteTopicResponse> done);
   void DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                       ResponseDone<v1::DescribeTopicsResponse> done);
+  // All topics: asks for page after page, within `timeout` in all.
+  void ListTopics(Duration timeout, ResponseDone<v1::ListTopicsResponse> done);
   void GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done);
   void DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done);
   void ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
@@ -102,6 +104,8 @@ class Client {
     std::function<void(const Status&)> listener;
   };
 
+  void ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadline,
+                      ResponseDone<v1::ListTopicsResponse> done);
   void Try(std::shared_ptr<PendingCall> call);
   void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);
   std::string PickAddress();

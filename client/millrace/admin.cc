@@ -67,14 +67,18 @@ Result<uint64_t> Admin::DeleteTopic(const std::string& name, std::chrono::millis
   return response.topic_id();
 }
 
-Result<std::vector<TopicDescription>> Admin::ListTopics(std::chrono::milliseconds timeout) {
-  ASSIGN_OR_RETURN(const v1::DescribeTopicsResponse response,
-                   runtime_->Await<v1::DescribeTopicsResponse>([&](auto done) {
-                     runtime_->client().DescribeTopics({}, internal::Bounded(timeout),
-                                                       std::move(done));
+Result<std::vector<TopicListing>> Admin::ListTopics(std::chrono::milliseconds timeout) {
+  ASSIGN_OR_RETURN(const v1::ListTopicsResponse response,
+                   runtime_->Await<v1::ListTopicsResponse>([&](auto done) {
+                     runtime_->client().ListTopics(internal::Bounded(timeout), std::move(done));
                    }));
-  std::vector<TopicDescription> topics;
-  for (const v1::Topic& topic : response.topics()) topics.push_back(Describe(topic));
+  std::vector<TopicListing> topics;
+  for (const v1::ListedTopic& topic : response.topics()) {
+    topics.push_back({.name = topic.name(),
+                      .topic_id = topic.topic_id(),
+                      .partition_count = topic.partition_count(),
+                      .replication_factor = topic.replication_factor()});
+  }
   return topics;
 }
 

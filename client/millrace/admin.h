@@ -46,6 +46,14 @@ struct TopicDescription {
   std::vector<PartitionDescription> partitions;
 };
 
+// A topic without what its partitions are doing.
+struct TopicListing {
+  std::string name;
+  uint64_t topic_id = 0;
+  uint32_t partition_count = 0;
+  uint32_t replication_factor = 0;
+};
+
 struct BrokerDescription {
   uint32_t broker_id = 0;
   std::string address;    // HOST:PORT for clients
@@ -98,7 +106,7 @@ class Admin {
   Result<uint64_t> DeleteTopic(const std::string& name,
                                std::chrono::milliseconds timeout = kTimeout);
   // By name.
-  Result<std::vector<TopicDescription>> ListTopics(std::chrono::milliseconds timeout = kTimeout);
+  Result<std::vector<TopicListing>> ListTopics(std::chrono::milliseconds timeout = kTimeout);
   // NOT_FOUND.
   Result<TopicDescription> DescribeTopic(const std::string& name,
                                          std::chrono::milliseconds timeout = kTimeout);

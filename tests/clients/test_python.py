@@ -228,7 +228,7 @@ def test_a_stream_that_does_not_begin_with_init_is_refused(api, channel, topic):
 
 def test_bytes_that_are_no_request_are_refused(channel):
     for method in ("AdminService/CreateTopic", "AdminService/DeleteTopic",
-                   "MetadataService/DescribeTopics", "ProducerService/InitProducer",
+                   "MetadataService/DescribeTopics", "MetadataService/ListTopics", "ProducerService/InitProducer",
                    "ProducerService/Publish", "ConsumerService/ListOffsets"):
         call = channel.unary_unary(f"/millrace.v1.{method}")
         with pytest.raises(grpc.RpcError) as caught:

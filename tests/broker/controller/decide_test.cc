@@ -69,6 +69,18 @@ TEST(TopicName, IsRefused_WhenItBreaksARule) {
   }
 }
 
+TEST(TopicName, OfMillracesOwnTopics_IsReserved_AndOtherUnderscoresArePeoples) {
+  for (const char* name : {"__coordinator", "__audit", "__millrace", "__millrace_anything"}) {
+    const Status status = ValidateTopicName(name);
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << name;
+    EXPECT_NE(status.message().find("reserved"), std::string::npos) << status;
+  }
+  for (const char* name : {"__consumer_offsets", "__debezium-heartbeat.a", "__strimzi_store_topic",
+                           "__coordinator2", "__audits", "_audit", "millrace"}) {
+    EXPECT_TRUE(ValidateTopicName(name).ok()) << name;
+  }
+}
+
 TEST(CreateTopic, IsRefused_WhenMoreReplicasThanBrokersAreAsked) {
   const Image image = ImageWithBrokers(1);
   const Decision decision = DecideCreateTopic(image, Topic("t", 1, 3), 1);

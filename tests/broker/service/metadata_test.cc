@@ -12,7 +12,50 @@ namespace {
 
 using ::testing::HasSubstr;
 
+constexpr char kDescribe[] = "/millrace.v1.MetadataService/DescribeTopics";
+constexpr char kList[] = "/millrace.v1.MetadataService/ListTopics";
 constexpr char kCreate[] = "/millrace.v1.AdminService/CreateTopic";
+
+TEST(Metadata, TopicsAreListedByAnyBroker_WithTheirCounts) {
+  ServiceRig rig(1);
+  rig.CreateTopic("b", 4);
+  rig.CreateTopic("a", 1);
+  for (size_t broker = 0; broker < 3; ++broker) {
+    v1::ListTopicsRequest request;
+    request.set_page_size(1);
+    const auto first = rig.Call<v1::ListTopicsResponse>(broker, kList, request).value();
+    ASSERT_EQ(first.topics_size(), 1);
+    EXPECT_EQ(first.topics(0).name(), "a");
+    request.set_page_token(first.next_page_token());
+    const auto second = rig.Call<v1::ListTopicsResponse>(broker, kList, request).value();
+    ASSERT_EQ(second.topics_size(), 1);
+    EXPECT_EQ(second.topics(0).name(), "b");
+    EXPECT_EQ(second.topics(0).partition_count(), 4U);
+    EXPECT_EQ(second.topics(0).replication_factor(), 3U);
+    EXPECT_EQ(second.topics(0).topic_id(), rig.TopicIdOf("b").value());
+    EXPECT_EQ(second.next_page_token(), "");
+  }
+}
+
+TEST(Metadata, DescriptionsOfNamedTopicsHavePages_TooAndNameWhatIsMissing) {
+  ServiceRig rig(2);
+  for (const char* name : {"a", "b", "c"}) rig.CreateTopic(name, 1);
+  v1::DescribeTopicsRequest request;
+  for (const char* name : {"c", "a", "c"}) request.add_names(name);
+  request.set_page_size(1);
+  const auto first = rig.Call<v1::DescribeTopicsResponse>(0, kDescribe, request).value();
+  ASSERT_EQ(first.topics_size(), 1);
+  EXPECT_EQ(first.topics(0).name(), "a");
+  EXPECT_EQ(first.brokers_size(), 3);
+  request.set_page_token(first.next_page_token());
+  const auto second = rig.Call<v1::DescribeTopicsResponse>(0, kDescribe, request).value();
+  ASSERT_EQ(second.topics_size(), 1);
+  EXPECT_EQ(second.topics(0).name(), "c");
+  EXPECT_EQ(second.next_page_token(), "");
+  request.add_names("absent");
+  EXPECT_THAT(rig.Call<v1::DescribeTopicsResponse>(0, kDescribe, request).status().message(),
+              HasSubstr("absent"));
+}
 
 TEST(Metadata, ACreationThatRunsOutOfTime_SaysWhatItWaitedFor) {
   ServiceRig rig(3);
