@@ -144,7 +144,11 @@ void JournalLogStore::OnWritten(RaftGroupId id, LogIndex end, const Status& stat
 
 bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   auto found = groups_.find(id);
-  return found != groups_.end() && found->second.active_bytes >= options_.segment_size_bytes;
+  if (found == groups_.end()) return false;
+  const uint64_t size =
+      id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
+  // A state may be larger than a segment. All states together are no more than the log, then.
+  return found->second.active_bytes >= std::max(size, found->second.state_bytes);
 }
 
 void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
@@ -153,6 +157,7 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
   if (group->is_faulty) return;
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
+  group->state_bytes = state.size();
   if (!group->handed.empty()) WriteHanded(id, *group);
   OnSegments([this, id, segments = group->segments, state = std::move(state),
               shard = &environment_.shard, alive = is_alive_]() mutable {

@@ -25,6 +25,7 @@ namespace millrace::storage {
 struct LogStoreOptions {
   journal::Options journal;
   uint64_t segment_size_bytes = 64 << 20;
+  uint64_t controller_segment_size_bytes = 64 << 20;
   // Handed-over entries wait at most this long for others before they are written.
   Duration write_delay = std::chrono::milliseconds(10);
   uint64_t write_bytes = 1 << 20;  // ... or until so much waits
@@ -92,6 +93,7 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<raft::core::Entry> handed;    // not yet given to the segment writer
     uint64_t handed_bytes = 0;
     uint64_t active_bytes = 0;  // handed over since the last roll
+    uint64_t state_bytes = 0;   // of the newest sealed segment's state
     LogIndex handed_end;
     LogIndex readable_end;
     LogIndex synced_end;

@@ -70,6 +70,7 @@ void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegmen
   group.synced_end = end;
   if (segments.ok()) {
     group.active_bytes = segments->active_bytes;
+    if (segments->snapshot.has_value()) group.state_bytes = segments->snapshot->state.size();
   } else {
     group.is_faulty = true;
     // What is lost stays lost: the journal need not keep files for it. Another error may pass.

@@ -32,9 +32,10 @@ bool EqualityCheck::IsSamePartition(const broker::PartitionInfo& partition, size
          ours->Snapshot().view() == theirs->Snapshot().view() && IsSameLog(partition.group, a, b);
 }
 
-bool EqualityCheck::IsAsOthers(size_t index, const broker::Image& image) const {
+bool EqualityCheck::IsAsOthers(size_t index, const broker::Controller& controller) const {
   auto& node = cluster_.node(index);
-  if (node.controller().image().topics().size() != image.topics().size()) return false;
+  if (node.controller().Snapshot().view() != controller.Snapshot().view()) return false;
+  const broker::Image& image = controller.image();
   size_t expected = 0;
   for (const auto& [id, topic] : image.topics()) {
     for (const broker::PartitionInfo& partition : topic.partitions) {
@@ -62,9 +63,9 @@ bool EqualityCheck::Holds() const {
     if (!IsSameLog(kControllerGroup, *first, i)) return false;
   }
   if (!first.has_value()) return true;
-  const broker::Image& image = cluster_.node(*first).controller().image();
+  const broker::Controller& controller = cluster_.node(*first).controller();
   for (size_t i = 0; i < cluster_.size(); ++i) {
-    if (!IsExempt(i, kControllerGroup) && !IsAsOthers(i, image)) return false;
+    if (!IsExempt(i, kControllerGroup) && !IsAsOthers(i, controller)) return false;
   }
   return true;
 }

@@ -32,7 +32,7 @@ class EqualityCheck {
   bool IsExempt(size_t broker, RaftGroupId group) const;
   bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
   bool IsSamePartition(const broker::PartitionInfo& partition, size_t a, size_t b) const;
-  bool IsAsOthers(size_t broker, const broker::Image& image) const;
+  bool IsAsOthers(size_t broker, const broker::Controller& controller) const;
 
   SimCluster& cluster_;
   std::set<size_t> damaged_;

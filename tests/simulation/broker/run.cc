@@ -9,6 +9,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "tests/simulation/broker/admin_load.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/equality.h"
@@ -37,7 +38,8 @@ class Run {
         world_(options.seed),
         random_(StreamOf(options.seed, "run")),
         check_random_(StreamOf(options.seed, "checks")),
-        cluster_(world_, {.brokers = swarm_.brokers}),
+        cluster_(world_, {.brokers = swarm_.brokers,
+                          .controller_segment_bytes = swarm_.controller_segment_bytes}),
         nemesis_(world_, cluster_, swarm_, options.seed,
                  {.before_loss = [this] { durability_.Check(); },
                   .on_damage =
@@ -49,7 +51,8 @@ class Run {
                   .note = [this](const std::string& text) { Note(text); }}),
         durability_(cluster_, history_),
         equality_(cluster_),
-        churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()) {}
+        churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
+        admin_load_(world_, cluster_, StreamOf(options.seed, "admin load")) {}
   RunResult Go();
 
  private:
@@ -89,6 +92,7 @@ class Run {
   DurabilityCheck durability_;
   EqualityCheck equality_;
   TopicChurn churn_;
+  AdminLoad admin_load_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
   std::map<uint32_t, PartitionReplicas> partitions_;
@@ -198,7 +202,9 @@ void Run::StartClients() {
   consumer_ = std::make_unique<SimConsumer>(
       world_, cluster_.edge(), cluster_.addresses(),
       SimConsumerOptions{.name = "reader", .partitions = kPartitions}, history_);
-  if (swarm_.Has(FaultClass::kTopics)) churn_.Start();
+  if (!swarm_.Has(FaultClass::kTopics)) return;
+  churn_.Start();
+  admin_load_.Start();
 }
 
 // Looks at the cluster now and then, as long as the run lasts.
@@ -260,6 +266,7 @@ void Run::HealMajority() {
   for (size_t i = 0; i < cluster_.size(); ++i) result_.calls.push_back(cluster_.disk(i).calls());
   nemesis_.Stop();
   nemesis_.Heal();
+  admin_load_.Stop();
   std::vector<size_t> order;
   std::set<size_t> down;
   for (size_t i = 0; i < cluster_.size(); ++i) {

@@ -102,6 +102,8 @@ constexpr std::string_view kMustBeReached[] = {
     "connections broke",
     "damage in the journal was found",
     "nobody could tell how full a full disk is",
+    "the controller was restored from a snapshot",
+    "the controller was restored from a snapshot and led afterwards",
     "the journal began a new file",
     "the journal waited for segments",
     "two groups met only through a bridge",
@@ -174,7 +176,8 @@ INSTANTIATE_TEST_SUITE_P(
     WholeBrokers, BrokenVariant,
     testing::Values(Mutant::kAckBeforeFsync, Mutant::kSequencesLostOnLeaderChange,
                     Mutant::kFetchServesUncommitted, Mutant::kProducersLostAtRestore,
-                    Mutant::kRetriesFailedSync, Mutant::kClientTakesSentForStored),
+                    Mutant::kRetriesFailedSync, Mutant::kClientTakesSentForStored,
+                    Mutant::kSnapshotWithoutState),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

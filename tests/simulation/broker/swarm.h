@@ -35,7 +35,7 @@ enum class FaultClass {
   kPauses,         // a broker stands still for 10 ms to 30 s
   kSlowClients,    // producers and consumers stand still
   kClocks,         // wall clocks jump, clocks and timers drift by up to a fifth
-  kTopics,         // a topic is created, written, deleted and created again
+  kTopics,         // a topic is created, written, deleted and created again, others beside it
 };
 
 inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
@@ -66,6 +66,8 @@ Random StreamOf(uint64_t seed, std::string_view concern);
 struct Swarm {
   size_t brokers = 3;
   uint32_t replication_factor = 3;
+  // 8 to 256 KiB: what the controller's log holds in a run is rarely more.
+  uint64_t controller_segment_bytes = 256 << 10;
   std::set<FaultClass> on;
   // The one whose disk may be damaged for good.
   size_t bad_disk = 0;

@@ -28,6 +28,7 @@ LogStoreRig::LogStoreRig(uint64_t seed)
   options.journal.live_files_max = 8;
   options.journal.block_bytes = 16 << 10;
   options.segment_size_bytes = 16 << 10;
+  options.controller_segment_size_bytes = 16 << 10;
   options.write_bytes = 4 << 10;
   options.write_delay = std::chrono::milliseconds(2);
   options.idle_sync_delay = std::chrono::milliseconds(20);
@@ -197,7 +198,8 @@ void LogStoreRig::Commit(uint64_t group) {
                                         begin + static_cast<ptrdiff_t>(upto)});
   model.handed = upto;
   if (store_->WantsRoll(RaftGroupId(group))) {
-    store_->Roll(RaftGroupId(group), LogIndex(upto), Bytes::CopyOf(StateAt(group, upto)));
+    store_->Roll(RaftGroupId(group), LogIndex(upto),
+                 Bytes::Own(StateAt(group, upto) + state_padding));
   }
 }
 
@@ -294,7 +296,8 @@ std::string LogStoreRig::CompareReplica(const raft::RecoveredReplica& replica, c
   if (!replica.snapshot.has_value()) return "";
   const uint64_t index = replica.snapshot->index.value();
   if (index > model.committed) return "the state is ahead of the log";
-  if (replica.snapshot->state.view() != StateAt(replica.record.group.value(), index)) {
+  if (replica.snapshot->state.view() !=
+      StateAt(replica.record.group.value(), index) + state_padding) {
     return "the state is another index's";
   }
   return "";

@@ -75,6 +75,7 @@ class LogStoreRig {
   const std::map<uint64_t, uint64_t>& readable() const { return readable_; }
   // Small, so that everything happens often.
   LogStoreOptions options;
+  std::string state_padding;  // at the end of every state
 
  private:
   // The group after one piece of a write.

@@ -59,6 +59,52 @@ TEST(LogStore, Roll_KeepsTheStateOfExactlyItsIndex) {
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
+void CommitMany(LogStoreRig& rig, uint64_t group, int times) {
+  for (int i = 0; i < times; ++i) {
+    rig.Append(group, 4, 1500);
+    rig.Settle();
+    rig.Commit(group);
+    rig.RunFor(std::chrono::milliseconds(5));
+  }
+}
+
+size_t FilesOf(LogStoreRig& rig, const std::string& group) {
+  size_t count = 0;
+  for (const std::string& path : rig.disk().Paths()) {
+    if (path.starts_with("groups/" + group + "/")) ++count;
+  }
+  return count;
+}
+
+// A state that is larger than a segment, written once for each segment's worth of log, would cost
+// more than the log itself.
+TEST(LogStore, ARoll_WaitsUntilTheLogGrewByAsMuchAsTheLastStateIs) {
+  LogStoreRig rig(11);
+  rig.state_padding = std::string(200 << 10, 's');
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(2);
+  CommitMany(rig, 2, 50);
+  rig.Crash(false);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  CommitMany(rig, 2, 50);
+  const uint64_t log_bytes = rig.last_index(2) * 1600;
+  EXPECT_GT(FilesOf(rig, "2"), 2U);
+  EXPECT_LE(FilesOf(rig, "2"), 2 + log_bytes / rig.state_padding.size());
+}
+
+TEST(LogStore, TheControllersSegments_AreOfTheirOwnSize) {
+  LogStoreRig rig(12);
+  rig.options.segment_size_bytes = 100 << 20;
+  ASSERT_TRUE(rig.Start().ok());
+  for (const uint64_t group : {1, 2}) {
+    rig.CreateGroup(group);
+    CommitMany(rig, group, 10);
+  }
+  EXPECT_GT(FilesOf(rig, "1"), 1U);
+  EXPECT_EQ(FilesOf(rig, "2"), 1U);
+}
+
 TEST(LogStore, MoreThanTheJournalHolds_IsWritten_SinceSegmentsAreSyncedForIt) {
   LogStoreRig rig(4);
   ASSERT_TRUE(rig.Start().ok());
