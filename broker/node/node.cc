@@ -182,7 +182,7 @@ void Node::StartController(std::optional<raft::RecoveredReplica> recovered) {
   if (!environment_.log_store.MayCreate(kControllerGroup)) {
     is_controller_lost_ = true;
     LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
-    return host_.StopLeading();
+    return;
   }
   raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
   record.configuration.voters = bootstrap_.controllers();
@@ -193,8 +193,8 @@ void Node::StartController(std::optional<raft::RecoveredReplica> recovered) {
 // to vote and to store, and leave it to others to lead.
 void Node::CheckController() {
   const raft::Replica* controller = host_.Find(kControllerGroup);
-  if (controller == nullptr) return;
-  if (!controller->health().ok() || !controller->apply_fault().ok()) host_.StopLeading();
+  host_.SetMayLead(controller != nullptr && controller->health().ok() &&
+                   controller->apply_fault().ok());
 }
 
 // Another broker's replica may be whole; where there is no other, nobody knows the topics.

@@ -248,15 +248,13 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
           done(NotFound("the partition was deleted", Reason::kTopicDeleted));
           return;
         }
-        if (entries.status().code() == Code::kDataLoss) {
-          environment_.host.ReportDamage(group_, entries.status());
+        if (!entries.ok()) {
+          if (entries.status().code() != Code::kOutOfRange) {
+            environment_.host.ReportUnreadable(group_, entries.status());
+          }
           // Others may have what was lost here; where there is none, the reader is told.
           const bool is_silent = !environment_.host.Find(group_)->health().ok();
           done(is_silent ? environment_.host.NotLeader(group_) : entries.status());
-          return;
-        }
-        if (!entries.ok()) {
-          done(entries.status());
           return;
         }
         ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};

@@ -160,6 +160,8 @@ class Raft {
   void StepDown();
   // From now on it votes and stores, but neither leads nor campaigns.
   void StopLeading();
+  // Ends what StopLeading began.
+  void LeadAgain() { may_lead_ = true; }
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);

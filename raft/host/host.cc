@@ -18,6 +18,10 @@ constexpr uint64_t kTailBytesMin = 64 << 10;
 // Followers refuse entries a little later than leaders refuse proposals, so that what leaders took
 // can be replicated.
 constexpr double kFollowerPressureMax = 1.2;
+// Of who would write to a replica whose segments cannot be written just now.
+constexpr int64_t kStallRetryMs = 500;
+// Between two tries to read what has to be applied before a replica joins.
+constexpr Duration kReplayPause = std::chrono::milliseconds(500);
 
 LogIndex CoveredBy(const std::optional<Snapshot>& snapshot) {
   return snapshot.has_value() ? snapshot->index : LogIndex();
@@ -64,10 +68,14 @@ Host::Host(const HostOptions& options, const Environment& environment, Random ra
       [this, alive = is_alive_](RaftGroupId group, LogIndex readable_end) {
         if (*alive) OnSegmentsGrew(group, readable_end);
       });
-  environment_.log_store.SetFaultListener([this, alive = is_alive_](RaftGroupId group, Status why) {
-    Replica* replica = *alive ? FindMutable(group) : nullptr;
-    if (replica != nullptr && replica->health().ok()) replica->Fail(std::move(why));
-  });
+  environment_.log_store.SetSegmentsStateListener(
+      [this, alive = is_alive_](RaftGroupId group, Status state) {
+        if (*alive) OnSegmentsState(group, std::move(state));
+      });
+  environment_.log_store.SetRecoveredListener(
+      [this, alive = is_alive_](RecoveredReplica recovered) {
+        if (*alive) OnRecovered(std::move(recovered));
+      });
 }
 
 Host::~Host() { Stop(); }
@@ -122,7 +130,7 @@ void Host::Replay(RaftGroupId group) {
   core::InitialState initial = std::move(*replica->joining);
   replica->joining.reset();
   replica->Join(CoreOptions(), std::move(initial));
-  if (!may_lead_) replica->core().StopLeading();
+  UpdateMayLead(*replica);
   const core::Configuration& configuration = replica->core().configuration();
   if (configuration.Members().size() == 1 && configuration.IsVoter(options_.self)) {
     replica->core().Campaign();
@@ -133,6 +141,15 @@ void Host::Replay(RaftGroupId group) {
 void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->joining.has_value()) return;
+  if (!entries.ok() && entries.status().code() == Code::kUnavailable) {
+    MILLRACE_SOMETIMES("a replica could not read at once what it has to apply");
+    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << group
+                 << " why=" << entries.status();
+    environment_.executor.RunAfter(kReplayPause, [this, group, alive = is_alive_] {
+      if (*alive) Replay(group);
+    });
+    return;
+  }
   if (!entries.ok()) {
     replica->joining.reset();
     replica->Fail(entries.status().With("read back the partition's segments"));
@@ -180,7 +197,9 @@ Result<LogIndex> Host::Propose(RaftGroupId group, FrameHeader draft, Buffer fram
   if (replica == nullptr || !replica->has_joined() || !replica->core().is_leader()) {
     return NotLeader(group);
   }
-  if (draft.type != FrameType::kNoOp && environment_.log_store.journal_pressure() > 1) {
+  const bool is_no_op = draft.type == FrameType::kNoOp;
+  if (!is_no_op && !replica->stall.ok()) return NotLeader(group);
+  if (!is_no_op && environment_.log_store.journal_pressure() > 1) {
     return ResourceExhausted("the journal is full; segments are being written", Reason::kThrottled)
         .RetryAfterMs(100);
   }
@@ -249,6 +268,12 @@ Status Host::NotLeader(RaftGroupId group) const {
         "this broker's replica has stopped: " + std::string(replica->apply_fault().message()),
         Reason::kReplicaSilent);
   }
+  if (replica != nullptr && !replica->stall.ok()) {
+    return Unavailable("this broker cannot write the partition's segments and tries again: " +
+                           std::string(replica->stall.message()),
+                       Reason::kReplicaSilent)
+        .RetryAfterMs(kStallRetryMs);
+  }
   Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);
   if (replica != nullptr && replica->has_joined() && replica->leadership().leader.broker.value()) {
     status.AddMetadata("leader_id", std::to_string(replica->leadership().leader.broker.value()));
@@ -269,10 +294,9 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message mes
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->has_joined()) return;
   const auto* append = std::get_if<core::AppendRequest>(&message);
-  if (append != nullptr && !append->entries.empty() &&
-      environment_.log_store.journal_pressure() > kFollowerPressureMax) {
-    return;
-  }
+  const bool is_refusing =
+      !replica->stall.ok() || environment_.log_store.journal_pressure() > kFollowerPressureMax;
+  if (append != nullptr && !append->entries.empty() && is_refusing) return;
   if (append != nullptr && !FollowsOn(replica->core().log(), *append)) {
     LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group
                            << " from=" << from.broker << " after=" << append->prev_index;
@@ -282,20 +306,25 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message mes
   MarkDirty(*replica);
 }
 
-void Host::ReportDamage(RaftGroupId group, const Status& why) {
+void Host::ReportUnreadable(RaftGroupId group, const Status& why) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->has_joined()) return;
   if (replica->core().configuration().Members().size() == 1) return;
+  if (why.code() != Code::kDataLoss) {
+    MILLRACE_SOMETIMES_IF("a leader that could not read its log gave it away",
+                          replica->core().is_leader());
+    replica->core().StepDown();
+    MarkDirty(*replica);
+    return;
+  }
   MILLRACE_SOMETIMES("a replica that could not read its log fell silent");
   replica->Fail(why);
 }
 
-void Host::StopLeading() {
-  if (!std::exchange(may_lead_, false)) return;
+void Host::SetMayLead(bool may_lead) {
+  if (std::exchange(may_lead_, may_lead) == may_lead) return;
   for (auto& [group, replica] : replicas_) {
-    if (!replica->has_joined()) continue;
-    replica->core().StopLeading();
-    MarkDirty(*replica);
+    if (replica->has_joined()) UpdateMayLead(*replica);
   }
 }
 
@@ -305,6 +334,17 @@ void Host::OnPeerConnected(const Voter& peer) {
     replica->core().PeerConnected(peer);
     if (replica->core().HasReady()) MarkDirty(*replica);
   }
+}
+
+void Host::UpdateMayLead(Replica& replica) {
+  const bool is_alone = replica.core().configuration().Members().size() == 1;
+  const bool can_write = replica.stall.ok() || is_alone;
+  if (may_lead_ && can_write && replica.apply_fault().ok()) {
+    replica.core().LeadAgain();
+  } else {
+    replica.core().StopLeading();
+  }
+  MarkDirty(replica);
 }
 
 void Host::OnPeerDisconnected(BrokerId peer) {
@@ -425,8 +465,9 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
         LOG_IF(WARNING, !entries.ok())
             << "cannot read entries for a follower " << waiting->Name()
             << " index=" << wanted.first_index << " why=" << entries.status();
-        if (entries.status().code() == Code::kDataLoss) {
-          return ReportDamage(waiting->group(), entries.status());
+        if (!entries.ok() && entries.status().code() != Code::kOutOfRange) {
+          ReportUnreadable(waiting->group(), entries.status());
+          if (!waiting->has_joined()) return;
         }
         waiting->core().OnEntriesRead(
             wanted.peer, wanted.first_index,
@@ -463,6 +504,25 @@ void Host::OnSegmentsGrew(RaftGroupId group, LogIndex readable_end) {
   if (replica == nullptr || !replica->has_joined()) return;
   const uint64_t share = options_.tail_bytes_max / std::max<size_t>(1, replicas_.size());
   replica->TrimTail(readable_end, std::max(share, kTailBytesMin));
+}
+
+void Host::OnSegmentsState(RaftGroupId group, Status state) {
+  Replica* replica = FindMutable(group);
+  if (replica == nullptr || !replica->health().ok()) return;
+  if (state.code() == Code::kDataLoss) return replica->Fail(std::move(state));
+  replica->stall = std::move(state);
+  if (replica->has_joined()) UpdateMayLead(*replica);
+}
+
+void Host::OnRecovered(RecoveredReplica recovered) {
+  const auto found = replicas_.find(recovered.record.group);
+  if (found == replicas_.end()) return;
+  CHECK(!found->second->health().ok()) << "group=" << recovered.record.group;
+  MILLRACE_SOMETIMES("a replica that could not be read at start joined later");
+  LOG(INFO) << "replica could be read group=" << recovered.record.group;
+  StateMachine& machine = found->second->machine();
+  replicas_.erase(found);
+  AddReplica(std::move(recovered), machine);
 }
 
 void Host::CheckInvariants() const {

@@ -97,13 +97,13 @@ class Host {
   // For how long the oldest write that is not durable has been under way; 0 if there is none.
   Duration oldest_write_age() const;
 
-  // What the group's log holds here cannot be read back, for good. Where others hold it too, this
-  // replica falls silent, and one of them leads.
-  void ReportDamage(RaftGroupId group, const Status& why);
+  // What the group's log holds here cannot be read back. Where others hold it too, one of them is
+  // to lead; and this replica falls silent if that is for good (DATA_LOSS).
+  void ReportUnreadable(RaftGroupId group, const Status& why);
 
-  // From now on the replicas here vote and store, but do not lead: this broker lacks what serving
+  // Whether the replicas here may lead. If not, they vote and store: this broker lacks what serving
   // clients takes.
-  void StopLeading();
+  void SetMayLead(bool may_lead);
 
   // From the Transport.
   void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message);
@@ -132,6 +132,10 @@ class Host {
   void Replay(RaftGroupId group);
   void OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries);
   void OnSegmentsGrew(RaftGroupId group, LogIndex readable_end);
+  void OnSegmentsState(RaftGroupId group, Status state);
+  void OnRecovered(RecoveredReplica recovered);
+  // Whether the replica campaigns, as things are.
+  void UpdateMayLead(Replica& replica);
   void WatchDisk();
   Replica* FindMutable(RaftGroupId group);
   core::Options CoreOptions();

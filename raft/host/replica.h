@@ -79,6 +79,9 @@ class Replica {
   void CompleteBarriers();
 
   bool is_dirty = false;
+  // Not ok: its segments cannot be written just now, and why. It votes, but takes no new entries,
+  // which the journal alone would hold, and leads only where nobody else could.
+  Status stall;
   // While entries below the tail are applied at start.
   std::optional<core::InitialState> joining;
 

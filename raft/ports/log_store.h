@@ -52,8 +52,9 @@ struct RecoveredReplica {
   // From the newest segment that was sealed with one; entries after it are applied again. None: all
   // entries are, from the log's first on.
   std::optional<Snapshot> snapshot;
-  // Not ok: the replica is in doubt or damaged (the message names file and place). It must stay
-  // silent: neither vote, nor campaign, nor serve; the rest of the broker goes on.
+  // Not ok: the replica is in doubt or damaged (DATA_LOSS; the message names file and place), or
+  // cannot be read just now (any other code). It must stay silent: neither vote, nor campaign, nor
+  // serve; the rest of the broker goes on.
   Status health;
 };
 
@@ -88,7 +89,8 @@ class LogStore {
   virtual void Roll(RaftGroupId group, LogIndex index, Bytes state) = 0;
 
   // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
-  // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged.
+  // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it
+  // cannot be read just now, though it is there.
   virtual void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
   // The same, beginning with the entry that holds record `offset`, or the first after it.
   virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
@@ -104,8 +106,14 @@ class LogStore {
   // Called when readable_end of a group grew, so that the in-memory tail may shrink.
   virtual void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) = 0;
 
-  // Called when a group's segments failed for good: the replica must stop (design D4).
-  virtual void SetFaultListener(MoveFunction<void(RaftGroupId, Status)> listener) = 0;
+  // Called when it changes whether a group's segments can be written. DATA_LOSS: never again, what
+  // was synced is damaged, and the replica must stop (design D4). Another error: not just now; what
+  // is handed over stays in the journal alone, so that the replica should take on little. Ok: all
+  // that was handed over is synced, and writing goes on.
+  virtual void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)> listener) = 0;
+
+  // Called with a replica that could not be read when the store was opened, once it can be.
+  virtual void SetRecoveredListener(MoveFunction<void(RecoveredReplica)> listener) = 0;
 
   // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker
   // must refuse appends. Refusing keeps hard states and no-ops writable (the reserve).

@@ -21,8 +21,9 @@ Code CodeOf(int error) {
     case EPERM:
     case EROFS:
       return Code::kPermissionDenied;
+    // A cable, a path to a disk or a server may come back: damage is what is read and is wrong.
     case EIO:
-      return Code::kDataLoss;
+      return Code::kUnavailable;
     default:
       return Code::kInternal;
   }

@@ -101,6 +101,7 @@ void Journal::ScheduleFlush() {
 
 void Journal::Flush() {
   if (is_busy_ || is_failed_) return;
+  ServeReadings();
   if (WantsEarlyRoll()) return Roll(0);
   if (waiting_.empty() && copies_.empty()) return is_stopping_ ? FinishStop() : ArmMarker();
   uint64_t bytes = 0;

@@ -71,6 +71,14 @@ struct OpenedJournal {
   JournalState state;
 };
 
+// Of one group: the entries from `first` on, as many as `bytes_max` lets pass; the first always
+// does.
+struct ReadBackRequest {
+  RaftGroupId group;
+  LogIndex first;
+  uint64_t bytes_max = 0;
+};
+
 // What other threads hold of a journal. Copy freely. Any thread.
 class JournalClient {
  public:
@@ -80,6 +88,10 @@ class JournalClient {
   // groups. Records about a group that was removed or marked faulty before are ignored. Nothing is
   // posted after a failure or after the journal is gone.
   void Submit(std::vector<GroupRecord> records, Executor& done_on, Task done) const;
+  // Reads entries back, once the first of them is durable here, and posts `done` to `done_on`. Pre:
+  // it was or will be submitted, and no synced segment has it. DATA_LOSS where what was written is
+  // not what is read; another error may pass. NOT_FOUND if the group was removed or marked faulty.
+  void ReadBack(const ReadBackRequest& request, Executor& done_on, raft::EntriesDone done) const;
   // Live files as a share of live_files_max; may pass 1, since the journal itself never refuses.
   double pressure() const;
 
@@ -113,6 +125,9 @@ class Journal {
   JournalClient client() const { return JournalClient(environment_.executor, shared_); }
   // JournalClient::Submit, from the journal's own executor.
   void Submit(std::vector<GroupRecord> records, Executor& done_on, Task done);
+
+  // JournalClient::ReadBack, from the journal's own executor.
+  void ReadBack(const ReadBackRequest& request, Executor& done_on, raft::EntriesDone done);
 
   // Called on the journal's executor with the groups whose entries keep the oldest file alive, when
   // files are wanted back: their segments should be synced and SegmentSynced submitted. Asked again
@@ -150,6 +165,15 @@ class Journal {
     Bytes frame;
   };
 
+  // A ReadBack that waits, or is being read.
+  struct Reading {
+    ReadBackRequest request;
+    std::vector<EntryPlace> places;
+    std::vector<raft::core::Entry> entries;  // read so far
+    Executor* done_on = nullptr;
+    raft::EntriesDone done;
+  };
+
   Journal(const Options& options, Environment environment);
 
   // journal.cc: the commit.
@@ -168,6 +192,13 @@ class Journal {
   void WriteMarker();
   void FinishStop();
   void Fail(const Status& why);
+
+  // read_back.cc: entries for segments that are written again.
+  void ServeReadings();
+  void ReadOn(std::shared_ptr<Reading> reading);
+  void OnReadBack(std::shared_ptr<Reading> reading, const Result<Bytes>& frame);
+  void ReadAgain(std::shared_ptr<Reading> reading);
+  static void Finish(Reading& reading, const Status& status);
 
   // roll.cc: files come and go.
   bool HasRoom(uint64_t bytes) const;
@@ -196,6 +227,8 @@ class Journal {
 
   std::deque<Batch> waiting_;
   std::vector<Copy> copies_;  // to go into the next commit
+  // Shared with the reads under way.
+  std::vector<std::shared_ptr<Reading>> waiting_readings_;
   bool is_copying_ = false;
   uint64_t copied_file_ = 0;  // the last file that was copied forward
   bool is_flush_scheduled_ = false;

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
 
@@ -12,6 +13,9 @@ namespace millrace::storage::journal {
 namespace {
 
 constexpr uint64_t kReadPieceBytes = 1 << 20;
+// A piece that cannot be read is asked for so often again, with this pause before each.
+constexpr uint32_t kReadsAgainMax = 4;
+constexpr Duration kReadAgainPause = std::chrono::milliseconds(500);
 // Long after every opening is done.
 constexpr Duration kKeeperPeriod = std::chrono::hours(1);
 
@@ -93,7 +97,8 @@ void Recovery::ReadNextFile() {
                });
 }
 
-// A piece that the disk can't read any more becomes zeros: damage, which replay weighs.
+// A piece that the disk can't read, however often it is asked, becomes zeros: damage, which replay
+// weighs and which the groups in doubt keep for ever. So it is not believed at once.
 void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file,
                              std::string content) {
   const uint64_t at = content.size();
@@ -107,14 +112,28 @@ void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file
               content = std::move(content)](const Result<Bytes>& bytes) mutable {
                if (bytes.ok()) {
                  content += bytes->view();
-               } else if (bytes.status().code() == Code::kDataLoss) {
-                 LOG(ERROR) << "journal can't be read offset=" << at << ": " << bytes.status();
-               } else {
+               } else if (bytes.status().code() != Code::kUnavailable) {
                  return self->GiveUp(bytes.status());
+               } else if (self->failed_reads_++ < kReadsAgainMax) {
+                 MILLRACE_SOMETIMES("a piece of the journal was read again after an error");
+                 LOG(WARNING) << "journal can't be read, trying again offset=" << at << ": "
+                              << bytes.status();
+                 return self->ReadLater(name, file, std::move(content));
+               } else {
+                 LOG(ERROR) << "journal can't be read offset=" << at << ": " << bytes.status();
                }
+               self->failed_reads_ = 0;
                content.resize(std::min(at + kReadPieceBytes, file->size()), '\0');
                self->ReadNextPiece(name, file, std::move(content));
              });
+}
+
+void Recovery::ReadLater(const std::string& name, std::shared_ptr<File> file, std::string content) {
+  journal_->environment_.executor.RunAfter(
+      kReadAgainPause, [self = shared_from_this(), name, file = std::move(file),
+                        content = std::move(content)]() mutable {
+        self->ReadNextPiece(name, std::move(file), std::move(content));
+      });
 }
 
 void Recovery::ReplayFiles() {

@@ -29,6 +29,7 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   void RemoveUnfinished();
   void ReadNextFile();
   void ReadNextPiece(const std::string& name, std::shared_ptr<File> file, std::string content);
+  void ReadLater(const std::string& name, std::shared_ptr<File> file, std::string content);
   void ReplayFiles();
   void OpenNextFile();
   void SyncNextFile(const std::string& name, std::shared_ptr<File> file);
@@ -50,7 +51,8 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   std::vector<FileImage> images_;
   std::vector<JournalFile> opened_;
   uint64_t next_number_ = 1;
-  size_t next_ = 0;  // into names_
+  size_t next_ = 0;            // into names_
+  uint32_t failed_reads_ = 0;  // of the piece that is read
   TimerId keeper_;
   Replayed replayed_;
 };

@@ -7,14 +7,25 @@
 
 #include "proto/base/coverage.h"
 #include "storage/logstore/opener.h"
+#include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
 
 using raft::core::Entry;
 
+namespace {
+
+// Of who reads what cannot be read just now.
+constexpr int64_t kRetryAfterMs = 500;
+
+}  // namespace
+
 JournalLogStore::JournalLogStore(const LogStoreOptions& options, const Environment& environment,
                                  journal::JournalClient client)
-    : options_(options), environment_(environment), client_(std::move(client)) {}
+    : options_(options),
+      environment_(environment),
+      client_(std::move(client)),
+      rewriter_(std::make_unique<Rewriter>(*this)) {}
 
 JournalLogStore::~JournalLogStore() {
   *is_alive_ = false;
@@ -67,7 +78,9 @@ void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task dura
 void JournalLogStore::RemoveReplica(RaftGroupId id, Task durable) {
   auto found = groups_.find(id);
   CHECK(found != groups_.end()) << id;
-  std::shared_ptr<GroupSegments> segments = std::move(found->second.segments);
+  // What writes its files goes first.
+  std::shared_ptr<GroupSegments> segments = rewriter_->Forget(id);
+  if (segments == nullptr) segments = std::move(found->second.segments);
   handed_bytes_ -= found->second.handed_bytes;
   groups_.erase(found);
   removed_.insert(id);
@@ -89,13 +102,15 @@ void JournalLogStore::HandOver(RaftGroupId id, std::vector<Entry> entries) {
   CHECK(group != nullptr) << id;
   if (group->is_faulty) return;
   CHECK_EQ(entries.front().index, group->handed_end + 1) << id;
+  group->handed_end = entries.back().index;
+  // They are in the journal, from where the rewriter takes them.
+  if (!group->stall.ok()) return;
   for (Entry& entry : entries) {
     group->handed_bytes += entry.size_bytes();
     group->active_bytes += entry.size_bytes();
     handed_bytes_ += entry.size_bytes();
     group->handed.push_back(std::move(entry));
   }
-  group->handed_end = group->handed.back().index;
   group->is_recent = true;
   if (group->handed_bytes >= options_.write_bytes && !group->is_writing) WriteHanded(id, *group);
   ScheduleWrites();
@@ -120,18 +135,26 @@ void JournalLogStore::WriteHanded(RaftGroupId id, Group& group) {
   group.is_writing = true;
   OnSegments([this, id, end, segments = group.segments, entries = std::move(entries),
               shard = &environment_.shard, alive = is_alive_]() mutable {
-    segments->Append(std::move(entries), [this, id, end, shard, alive](Status status) {
-      shard->Post([this, id, end, alive, status = std::move(status)] {
-        if (*alive) OnWritten(id, end, status);
+    segments->Append(std::move(entries), [this, id, segments, end, shard, alive](Status status) {
+      shard->Post([this, id, segments, end, alive, status = std::move(status)] {
+        if (*alive) OnWritten(id, segments, end, status);
       });
     });
   });
 }
 
-void JournalLogStore::OnWritten(RaftGroupId id, LogIndex end, const Status& status) {
+// Null if the group is gone, or its segments failed before: then this outcome says nothing new.
+JournalLogStore::Group* JournalLogStore::FindWriting(RaftGroupId id, const Segments& segments) {
   Group* group = Find(id);
+  if (group == nullptr || group->segments != segments) return nullptr;
+  return group->stall.ok() && !group->is_faulty ? group : nullptr;
+}
+
+void JournalLogStore::OnWritten(RaftGroupId id, const Segments& segments, LogIndex end,
+                                const Status& status) {
+  Group* group = FindWriting(id, segments);
   if (group == nullptr) return;
-  if (!status.ok()) return SegmentFault(id, status);
+  if (!status.ok()) return OnSegmentError(id, status);
   group->is_writing = false;
   group->readable_end = end;
   if (segment_listener_) segment_listener_(id, end);
@@ -144,7 +167,7 @@ void JournalLogStore::OnWritten(RaftGroupId id, LogIndex end, const Status& stat
 
 bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   auto found = groups_.find(id);
-  if (found == groups_.end()) return false;
+  if (found == groups_.end() || !found->second.stall.ok()) return false;
   const uint64_t size =
       id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
   // A state may be larger than a segment. All states together are no more than the log, then.
@@ -154,41 +177,43 @@ bool JournalLogStore::WantsRoll(RaftGroupId id) const {
 void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
-  if (group->is_faulty) return;
+  if (group->is_faulty || !group->stall.ok()) return;
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
   group->state_bytes = state.size();
   if (!group->handed.empty()) WriteHanded(id, *group);
-  OnSegments([this, id, segments = group->segments, state = std::move(state),
-              shard = &environment_.shard, alive = is_alive_]() mutable {
-    segments->Seal(std::move(state), [this, id, shard, alive](Result<SegmentEnd> end) {
-      shard->Post([this, id, alive, end = std::move(end)]() mutable {
-        if (*alive) OnSynced(id, std::move(end));
-      });
-    });
+  OnSegments([segments = group->segments, state = std::move(state),
+              synced = WhenSynced(id, group->segments)]() mutable {
+    segments->Seal(std::move(state), std::move(synced));
   });
+}
+
+MoveFunction<void(Result<SegmentEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
+                                                                   const Segments& segments) {
+  return
+      [this, id, segments, shard = &environment_.shard, alive = is_alive_](Result<SegmentEnd> end) {
+        shard->Post([this, id, segments, alive, end = std::move(end)]() mutable {
+          if (*alive) OnSynced(id, segments, std::move(end));
+        });
+      };
 }
 
 void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
-  if (group.is_syncing || group.is_faulty) return;
+  if (group.is_syncing || group.is_faulty || !group.stall.ok()) return;
   group.is_syncing = true;
   if (!group.handed.empty()) WriteHanded(id, group);
-  OnSegments([this, id, segments = group.segments, shard = &environment_.shard, alive = is_alive_] {
-    segments->Sync([this, id, shard, alive](Result<SegmentEnd> end) {
-      shard->Post([this, id, alive, end = std::move(end)]() mutable {
-        if (*alive) OnSynced(id, std::move(end));
-      });
-    });
+  OnSegments([segments = group.segments, synced = WhenSynced(id, group.segments)]() mutable {
+    segments->Sync(std::move(synced));
   });
 }
 
-void JournalLogStore::OnSynced(RaftGroupId id, Result<SegmentEnd> end) {
-  Group* group = Find(id);
+void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments, Result<SegmentEnd> end) {
+  Group* group = FindWriting(id, segments);
   if (group == nullptr) return;
   group->is_syncing = false;
-  if (!end.ok()) return SegmentFault(id, end.status());
-  if (end->index <= group->synced_end) return;
-  group->synced_end = end->index;
+  if (!end.ok()) return OnSegmentError(id, end.status());
+  if (end->index <= group->synced_end.index) return;
+  group->synced_end = *end;
   Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, [] {});
 }
 
@@ -205,7 +230,7 @@ void JournalLogStore::ScheduleIdleSync() {
 void JournalLogStore::SyncIdleGroups() {
   bool is_any_left = false;
   for (auto& [id, group] : groups_) {
-    if (group.handed_end <= group.synced_end || group.is_faulty) continue;
+    if (group.handed_end <= group.synced_end.index || group.is_faulty) continue;
     is_any_left = true;
     if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
   }
@@ -216,7 +241,67 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
   MILLRACE_SOMETIMES("the journal waited for segments");
   for (const RaftGroupId id : groups) {
     Group* group = Find(id);
-    if (group != nullptr && group->handed_end > group->synced_end) SyncGroup(id, *group);
+    if (group != nullptr && group->handed_end > group->synced_end.index) SyncGroup(id, *group);
+  }
+}
+
+void JournalLogStore::OnSegmentError(RaftGroupId id, const Status& status) {
+  if (status.code() == Code::kDataLoss) return SegmentFault(id, status);
+  Stall(id, status);
+}
+
+void JournalLogStore::DropHanded(Group& group) {
+  handed_bytes_ -= std::exchange(group.handed_bytes, 0);
+  group.handed.clear();
+  group.is_writing = false;
+  group.is_syncing = false;
+}
+
+// Nothing is lost: the journal lets go of what a sync that succeeded covers, and of nothing else.
+void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
+  Group& group = groups_.at(id);
+  CHECK(group.stall.ok() && !group.is_faulty) << id;
+  group.stall = status;
+  DropHanded(group);
+  ++stalls_;
+  if (status.reason() == Reason::kDiskFull) SetDiskFull(true, "a write found no room");
+  MILLRACE_SOMETIMES("a group's segments stalled");
+  LOG(ERROR) << "segments failed, to be written again group=" << id << " why=" << status;
+  rewriter_->Add(id);
+  if (segments_state_listener_) segments_state_listener_(id, status);
+}
+
+// `segments` hold, synced, all that was handed over.
+void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentEnd& end,
+                             uint64_t active_bytes) {
+  Group& group = groups_.at(id);
+  CHECK(!group.stall.ok() && !group.is_faulty) << id;
+  CHECK_EQ(end.index, group.handed_end) << id;
+  CHECK_GE(end.index, group.readable_end) << id;
+  group.stall = Status::Ok();
+  group.segments = std::move(segments);
+  group.active_bytes = active_bytes;
+  const bool has_grown = end.index > group.readable_end;
+  group.readable_end = end.index;
+  if (end.index > group.synced_end.index) {
+    group.synced_end = end;
+    Submit({{.group = id, .body = journal::SegmentSynced{end}}}, [] {});
+  }
+  MILLRACE_SOMETIMES("a group's segments were written again after an error");
+  LOG(INFO) << "segments were written again group=" << id << " end=" << end.index;
+  if (has_grown && segment_listener_) segment_listener_(id, end.index);
+  if (segments_state_listener_) segments_state_listener_(id, Status::Ok());
+}
+
+void JournalLogStore::Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered) {
+  Group& group = groups_.at(id);
+  const std::unique_ptr<journal::GroupState> state = std::move(group.unopened);
+  CHECK(state != nullptr) << id;
+  group.stall = Status::Ok();
+  group.segments = std::move(segments);
+  group.active_bytes = recovered.active_bytes;
+  if (recovered_listener_) {
+    recovered_listener_(Opener::Combine(std::move(*state), std::move(recovered)));
   }
 }
 
@@ -225,26 +310,50 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
 void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   Group& group = groups_.at(id);
   if (std::exchange(group.is_faulty, true)) return;
-  handed_bytes_ -= std::exchange(group.handed_bytes, 0);
-  group.handed.clear();
+  group.stall = Status::Ok();
+  DropHanded(group);
   MILLRACE_SOMETIMES("a replica's segments failed");
-  LOG(ERROR) << "segments failed group=" << id << " why=" << status;
+  LOG(ERROR) << "segments are damaged group=" << id << " why=" << status;
   Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}}, [] {});
-  if (fault_listener_) fault_listener_(id, status);
+  if (segments_state_listener_) segments_state_listener_(id, status);
+}
+
+uint64_t JournalLogStore::stalled_groups() const { return rewriter_->group_count(); }
+
+// While a group is stalled, or was when the read began, what is not found proves nothing; and an
+// error of the environment is no answer to who asked, but a reason to ask again.
+Status JournalLogStore::ReadError(RaftGroupId id, const Segments& segments, const Status& why) {
+  const Group* group = Find(id);
+  const bool is_in_doubt = group != nullptr && (!group->stall.ok() || group->segments != segments);
+  const bool is_answer = why.code() == Code::kOutOfRange || why.code() == Code::kDataLoss;
+  if (is_answer && !is_in_doubt) return why;
+  const Status& cause = group != nullptr && !group->stall.ok() ? group->stall : why;
+  return Unavailable(
+             "the partition's segments cannot be read just now: " + std::string(cause.message()),
+             Reason::kReplicaSilent)
+      .RetryAfterMs(kRetryAfterMs);
+}
+
+template <typename Outcome>
+MoveFunction<void(Result<Outcome>)> JournalLogStore::WhenRead(
+    RaftGroupId id, const Segments& segments, MoveFunction<void(Result<Outcome>)> done) {
+  return [this, id, segments, shard = &environment_.shard, alive = is_alive_,
+          done = std::move(done)](Result<Outcome> outcome) mutable {
+    shard->Post([this, id, segments, alive, done = std::move(done),
+                 outcome = std::move(outcome)]() mutable {
+      if (*alive && !outcome.ok()) outcome = ReadError(id, segments, outcome.status());
+      done(std::move(outcome));
+    });
+  };
 }
 
 void JournalLogStore::Read(RaftGroupId id, LogIndex first, uint64_t bytes_max,
                            raft::EntriesDone done) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
-  OnSegments([segments = group->segments, first, bytes_max, shard = &environment_.shard,
-              done = std::move(done)]() mutable {
-    segments->Read(first, bytes_max,
-                   [shard, done = std::move(done)](Result<std::vector<Entry>> entries) mutable {
-                     shard->Post([done = std::move(done), entries = std::move(entries)]() mutable {
-                       done(std::move(entries));
-                     });
-                   });
+  OnSegments([segments = group->segments, first, bytes_max,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    segments->Read(first, bytes_max, std::move(read));
   });
 }
 
@@ -252,15 +361,9 @@ void JournalLogStore::ReadFromOffset(RaftGroupId id, Offset offset, uint64_t byt
                                      raft::EntriesDone done) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
-  OnSegments([segments = group->segments, offset, bytes_max, shard = &environment_.shard,
-              done = std::move(done)]() mutable {
-    segments->ReadFromOffset(
-        offset, bytes_max,
-        [shard, done = std::move(done)](Result<std::vector<Entry>> entries) mutable {
-          shard->Post([done = std::move(done), entries = std::move(entries)]() mutable {
-            done(std::move(entries));
-          });
-        });
+  OnSegments([segments = group->segments, offset, bytes_max,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    segments->ReadFromOffset(offset, bytes_max, std::move(read));
   });
 }
 
@@ -268,14 +371,9 @@ void JournalLogStore::FindTimestamp(RaftGroupId id, int64_t timestamp_ms, LogInd
                                     raft::IndexDone done) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
-  OnSegments([segments = group->segments, timestamp_ms, before, shard = &environment_.shard,
-              done = std::move(done)]() mutable {
-    segments->FindTimestamp(
-        timestamp_ms, before, [shard, done = std::move(done)](Result<LogIndex> found) mutable {
-          shard->Post([done = std::move(done), found = std::move(found)]() mutable {
-            done(std::move(found));
-          });
-        });
+  OnSegments([segments = group->segments, timestamp_ms, before,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    segments->FindTimestamp(timestamp_ms, before, std::move(read));
   });
 }
 
@@ -306,10 +404,13 @@ void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {
     LOG(WARNING) << "cannot tell how much room the disk has: " << free.status();
     return;  // it is as full as it was
   }
-  const bool is_full = *free < options_.free_bytes_min;
+  SetDiskFull(*free < options_.free_bytes_min, "free_bytes=" + std::to_string(*free));
+}
+
+void JournalLogStore::SetDiskFull(bool is_full, const std::string& fact) {
   LOG_IF(WARNING, is_full != is_disk_full_)
-      << (is_full ? "the disk is nearly full, refusing to produce" : "the disk has room again")
-      << " free_bytes=" << *free;
+      << (is_full ? "the disk is nearly full, refusing to produce: " : "the disk has room again: ")
+      << fact;
   MILLRACE_SOMETIMES_IF("a full disk had room again", is_disk_full_ && !is_full);
   is_disk_full_ = is_full;
 }

@@ -1,6 +1,9 @@
 // Raft's LogStore from the shared journal and the groups' segments: writes go to the journal,
 // committed entries from there into segments, reads come from segments.
 //
+// An error of a group's segments that is not proven damage stalls the group: what was not synced of
+// it is still in the journal, and is written again when that can be (Rewriter).
+//
 // On the shard's thread. The journal and the segments live on executors of their own; everything
 // between is posted, work for segments a batch at a time.
 //
@@ -12,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "raft/ports/log_store.h"
@@ -79,28 +83,40 @@ class JournalLogStore final : public raft::LogStore {
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) override {
     segment_listener_ = std::move(listener);
   }
-  void SetFaultListener(MoveFunction<void(RaftGroupId, Status)> listener) override {
-    fault_listener_ = std::move(listener);
+  void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)> listener) override {
+    segments_state_listener_ = std::move(listener);
+  }
+  void SetRecoveredListener(MoveFunction<void(raft::RecoveredReplica)> listener) override {
+    recovered_listener_ = std::move(listener);
   }
   double journal_pressure() const override { return client_.pressure(); }
   bool disk_full() const override { return is_disk_full_; }
 
+  // Groups whose segments wait to be written again; and how often one began to, since the start.
+  uint64_t stalled_groups() const;
+  uint64_t stalls() const { return stalls_; }
+
  private:
   class Opener;
+  class Rewriter;
   // What the shard knows of one group's segments.
   struct Group {
-    std::shared_ptr<GroupSegments> segments;  // used on the segment executor alone
-    std::vector<raft::core::Entry> handed;    // not yet given to the segment writer
+    // Used on the segment executor alone. While stalled, those that failed: reads try them.
+    std::shared_ptr<GroupSegments> segments;
+    std::vector<raft::core::Entry> handed;  // not yet given to the segment writer
     uint64_t handed_bytes = 0;
     uint64_t active_bytes = 0;  // handed over since the last roll
     uint64_t state_bytes = 0;   // of the newest sealed segment's state
     LogIndex handed_end;
     LogIndex readable_end;
-    LogIndex synced_end;
+    SegmentEnd synced_end;
+    // Its segments could not be read when the store was opened: what the journal has of it.
+    std::unique_ptr<journal::GroupState> unopened;
+    Status stall;            // not ok: its segments failed, and are to be written again
     bool is_recent = false;  // handed to since the last round of idle syncs
     bool is_writing = false;
     bool is_syncing = false;
-    bool is_faulty = false;  // its segments failed: nothing more is written
+    bool is_faulty = false;  // its segments are damaged: nothing more is written
   };
 
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
@@ -110,15 +126,31 @@ class JournalLogStore final : public raft::LogStore {
   Group* Find(RaftGroupId group);
   void ScheduleWrites();
   void WriteHanded(RaftGroupId id, Group& group);
-  void OnWritten(RaftGroupId id, LogIndex end, const Status& status);
+  // Outcomes of `segments`, which may have been replaced meanwhile.
+  using Segments = std::shared_ptr<GroupSegments>;
+  Group* FindWriting(RaftGroupId id, const Segments& segments);
+  void OnWritten(RaftGroupId id, const Segments& segments, LogIndex end, const Status& status);
   void SyncGroup(RaftGroupId id, Group& group);
-  void OnSynced(RaftGroupId id, Result<SegmentEnd> end);
+  MoveFunction<void(Result<SegmentEnd>)> WhenSynced(RaftGroupId id, const Segments& segments);
+  void OnSynced(RaftGroupId id, const Segments& segments, Result<SegmentEnd> end);
   void ScheduleIdleSync();
   void SyncIdleGroups();
   void OnPinned(const std::vector<RaftGroupId>& groups);
   void WatchDisk();
   void OnFreeBytes(const Result<uint64_t>& free);
+  void SetDiskFull(bool is_full, const std::string& fact);
+  void OnSegmentError(RaftGroupId id, const Status& status);
+  void DropHanded(Group& group);
+  void Stall(RaftGroupId id, const Status& status);
+  void Resume(RaftGroupId id, Segments segments, const SegmentEnd& end, uint64_t active_bytes);
+  // The segments of a group that could not be read before.
+  void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
+  // Gives `done` the outcome of a read of `segments` on the shard.
+  template <typename Outcome>
+  MoveFunction<void(Result<Outcome>)> WhenRead(RaftGroupId id, const Segments& segments,
+                                               MoveFunction<void(Result<Outcome>)> done);
+  Status ReadError(RaftGroupId id, const Segments& segments, const Status& why);
   // Runs `work` on the segment executor.
   template <typename Work>
   void OnSegments(Work work) {
@@ -134,7 +166,10 @@ class JournalLogStore final : public raft::LogStore {
   std::set<RaftGroupId> nameless_;  // known to have existed, their records lost to damage
   bool may_lack_groups_ = false;    // damage may have taken groups without a trace
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;
-  MoveFunction<void(RaftGroupId, Status)> fault_listener_;
+  MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;
+  MoveFunction<void(raft::RecoveredReplica)> recovered_listener_;
+  std::unique_ptr<Rewriter> rewriter_;
+  uint64_t stalls_ = 0;
   TimerId write_timer_;
   TimerId idle_timer_;
   TimerId disk_timer_;

@@ -5,6 +5,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
 
@@ -45,52 +46,67 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
 }
 
 void JournalLogStore::Opener::RecoverNext() {
-  if (at_ == state_.groups.end()) return RemoveLeftovers();
-  const RaftGroupId id = at_->first;
-  Group& group = store_->groups_[id];
-  group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
-  // The journal may have forgotten how far the segments of a replica in doubt were synced: they are
-  // not touched, since recovery discards what lies above.
-  if (const Status& doubt = at_->second.health; !doubt.ok()) return OnRecovered(id, doubt);
-  environment_.segment_executor.Post(
-      [self = shared_from_this(), id, segments = group.segments, end = at_->second.segment_end] {
-        segments->Recover(end, [self, id](Result<RecoveredSegments> recovered) {
-          self->environment_.shard.Post([self, id, recovered = std::move(recovered)]() mutable {
-            self->OnRecovered(id, std::move(recovered));
+  for (; at_ != state_.groups.end(); ++at_) {
+    const RaftGroupId id = at_->first;
+    Group& group = store_->groups_[id];
+    group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
+    // The journal may have forgotten how far the segments of a replica in doubt were synced: they
+    // are not touched, since recovery discards what lies above.
+    if (const Status& doubt = at_->second.health; !doubt.ok()) {
+      OnRecovered(doubt);
+      continue;
+    }
+    environment_.segment_executor.Post(
+        [self = shared_from_this(), segments = group.segments, end = at_->second.segment_end] {
+          segments->Recover(end, LastFile::kKept, [self](Result<RecoveredSegments> recovered) {
+            self->environment_.shard.Post([self, recovered = std::move(recovered)]() mutable {
+              self->OnRecovered(std::move(recovered));
+              ++self->at_;
+              self->RecoverNext();
+            });
           });
         });
-      });
+    return;
+  }
+  RemoveLeftovers();
 }
 
-void JournalLogStore::Opener::OnRecovered(RaftGroupId id, Result<RecoveredSegments> segments) {
+void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
+  const RaftGroupId id = at_->first;
+  journal::GroupState& state = at_->second;
   Group& group = store_->groups_[id];
-  const LogIndex end = at_->second.segment_end.index;
+  const LogIndex end = state.segment_end.index;
   group.handed_end = end;
   group.readable_end = end;
-  group.synced_end = end;
+  group.synced_end = state.segment_end;
   if (segments.ok()) {
     group.active_bytes = segments->active_bytes;
     if (segments->snapshot.has_value()) group.state_bytes = segments->snapshot->state.size();
-  } else {
-    group.is_faulty = true;
-    // What is lost stays lost: the journal need not keep files for it. Another error may pass.
-    if (at_->second.health.ok() && segments.status().code() == Code::kDataLoss) {
-      store_->client_.Submit(
-          {{.group = id, .body = journal::ReplicaFaulty{std::string(segments.status().message())}}},
-          environment_.shard, [] {});
-    }
+    replicas_.push_back(Combine(std::move(state), std::move(*segments)));
+    return;
   }
-  replicas_.push_back(Combine(std::move(at_->second), std::move(segments)));
-  ++at_;
-  RecoverNext();
+  const Status why = segments.status();
+  raft::RecoveredReplica silent{
+      .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = why};
+  replicas_.push_back(std::move(silent));
+  // What is lost stays lost: the journal need not keep files for it. Another error may pass.
+  if (why.code() != Code::kDataLoss && state.health.ok()) {
+    group.stall = why;
+    group.unopened = std::make_unique<journal::GroupState>(std::move(state));
+    unopened_.push_back(id);
+    return;
+  }
+  group.is_faulty = true;
+  if (!state.health.ok()) return;
+  store_->client_.Submit(
+      {{.group = id, .body = journal::ReplicaFaulty{std::string(why.message())}}},
+      environment_.shard, [] {});
 }
 
 raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState state,
-                                                        Result<RecoveredSegments> segments) {
+                                                        RecoveredSegments segments) {
   raft::RecoveredReplica replica{
-      .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = state.health};
-  if (!segments.ok()) replica.health = segments.status();
-  if (!replica.health.ok()) return replica;
+      .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = Status::Ok()};
   const SegmentEnd& end = state.segment_end;
   replica.initial.hard_state = state.hard_state;
   replica.initial.epoch = state.epoch;
@@ -98,8 +114,8 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
   replica.initial.configuration = state.record.configuration;
   replica.initial.log = raft::core::Log(raft::core::LogBegin(),
                                         {.index = end.index, .term = end.term, .chain = end.chain},
-                                        std::move(segments->term_starts), std::move(state.entries));
-  replica.snapshot = std::move(segments->snapshot);
+                                        std::move(segments.term_starts), std::move(state.entries));
+  replica.snapshot = std::move(segments.snapshot);
   return replica;
 }
 
@@ -127,6 +143,7 @@ void JournalLogStore::Opener::Finish() {
   LOG_IF(ERROR, state_.may_lack_groups)
       << "damage may have taken replicas without a trace: this broker makes no new ones "
          "until its data directory is wiped";
+  for (const RaftGroupId id : unopened_) store_->rewriter_->Add(id);
   store_->WatchDisk();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
 }

@@ -19,15 +19,16 @@ class JournalLogStore::Opener : public std::enable_shared_from_this<JournalLogSt
 
   void Start();
 
+  // What Raft starts from.
+  static raft::RecoveredReplica Combine(journal::GroupState state, RecoveredSegments segments);
+
  private:
   void OnJournal(journal::OpenedJournal opened);
   // On the segment executor: one group after the other.
   void RecoverNext();
-  void OnRecovered(RaftGroupId id, Result<RecoveredSegments> segments);
+  void OnRecovered(Result<RecoveredSegments> segments);  // of the group `at_`
   void RemoveLeftovers();
   void Finish();
-  static raft::RecoveredReplica Combine(journal::GroupState state,
-                                        Result<RecoveredSegments> segments);
 
   const LogStoreOptions options_;
   const Environment environment_;
@@ -36,6 +37,7 @@ class JournalLogStore::Opener : public std::enable_shared_from_this<JournalLogSt
   journal::JournalState state_;
   std::map<RaftGroupId, journal::GroupState>::iterator at_;
   std::vector<raft::RecoveredReplica> replicas_;
+  std::vector<RaftGroupId> unopened_;  // to be tried again
 };
 
 }  // namespace millrace::storage

@@ -43,6 +43,8 @@ static_assert(sizeof(SegmentTrailer) == 32);
 
 std::string SegmentPath(RaftGroupId group, LogIndex first_index);
 std::string SegmentDirectory(RaftGroupId group);
+// A segment that is being made anew has this behind its name until it is whole and synced.
+inline constexpr std::string_view kAnewSuffix = ".new";
 // The first index that a segment's file name tells; nullopt if it is not exactly a segment's name.
 std::optional<LogIndex> ParseSegmentName(std::string_view name);
 

@@ -6,8 +6,9 @@
 // for.
 //
 // The first error of a write, sync or seal is final: everything after it fails with the same error
-// and nothing is tried again (design D4: a segment error stops the replica, and fsync is never
-// retried).
+// and nothing is tried again, least of all a sync. Whoever wants to go on makes another
+// GroupSegments of the group, which recovers with LastFile::kMadeAnew, and appends again what was
+// not synced.
 //
 //   segments.Append(entries, [](Status written) { ... });   // readable from now on
 //   segments.Sync([](Result<SegmentEnd> durable) { ... });
@@ -42,13 +43,24 @@ struct RecoveredSegments {
   uint64_t active_bytes = 0;  // of the segment that is written on
 };
 
+// Whether the file that the synced end lies in is gone on with.
+enum class LastFile {
+  kKept,
+  // A write or sync of it failed in this life of the process: what the page cache shows of it
+  // proves nothing, and another sync would not either. What it holds up to the synced end is read
+  // past the page cache and checked, and goes into a new file that takes its name.
+  kMadeAnew,
+};
+
 class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
  public:
   GroupSegments(FileSystem& files, RaftGroupId group) : files_(&files), group_(group) {}
 
   // Finds what is on disk: below `synced_end`, which the journal names, damage or absence is
-  // DATA_LOSS naming the file; what lies above is discarded, to be written again.
-  void Recover(const SegmentEnd& synced_end, MoveFunction<void(Result<RecoveredSegments>)> done);
+  // DATA_LOSS naming the file; what lies above is discarded, to be written again. Another error
+  // may pass: a fresh GroupSegments may try again.
+  void Recover(const SegmentEnd& synced_end, LastFile last_file,
+               MoveFunction<void(Result<RecoveredSegments>)> done);
 
   // Writes entries that follow on; readable once `done` is ok.
   void Append(std::vector<raft::core::Entry> entries, StatusDone done);
@@ -56,7 +68,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void Sync(MoveFunction<void(Result<SegmentEnd>)> done);
   // Ends the active segment after its last entry, with the state machine's state there, durably.
   void Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
-  // Removes all files.
+  // Removes all files, after what was asked for before.
   void Remove(StatusDone done);
 
   // Entries from `first` on; see raft::LogStore::Read.

@@ -4,12 +4,16 @@
 //
 // The last one is not taken by its footer alone: while it is written on, its last bytes are a
 // producer's, who could write what looks like a footer.
+//
+// After an error the last one is made anew: copied as the medium has it, so that the scan proves
+// what will be synced, and then put in the place of the file that had the error.
 
 #include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
@@ -20,14 +24,15 @@ namespace {
 using internal::v1::SegmentFooter;
 
 constexpr uint64_t kScanPieceBytes = 4 << 20;
+constexpr uint64_t kCopyPieceBytes = 1 << 20;  // a multiple of what direct reads are aligned to
 
 }  // namespace
 
 class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegments::Recovery> {
  public:
-  Recovery(std::shared_ptr<GroupSegments> segments, const SegmentEnd& end,
+  Recovery(std::shared_ptr<GroupSegments> segments, const SegmentEnd& end, LastFile last_file,
            MoveFunction<void(Result<RecoveredSegments>)> done)
-      : segments_(std::move(segments)), end_(end), done_(std::move(done)) {}
+      : segments_(std::move(segments)), end_(end), last_file_(last_file), done_(std::move(done)) {}
 
   void Start() {
     current_ = SegmentDirectory(segments_->group_);
@@ -41,10 +46,11 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       if (!is_missing) {
         for (const std::string& name : *names) {
           if (auto first = ParseSegmentName(name)) self->firsts_.push_back(*first);
+          if (name.ends_with(kAnewSuffix)) self->leftovers_.push_back(name);
         }
       }
       std::sort(self->firsts_.begin(), self->firsts_.end());
-      self->Next();
+      self->RemoveLeftovers();
     });
   }
 
@@ -67,6 +73,17 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
                     " were synced");
   }
 
+  // Of files that were being made anew when that ended.
+  void RemoveLeftovers() {
+    if (leftovers_.empty()) return Next();
+    const std::string path = SegmentDirectory(segments_->group_) + "/" + leftovers_.back();
+    leftovers_.pop_back();
+    files().Remove(path, [self = shared_from_this()](Status status) {
+      if (!status.ok()) return self->Fail(status);
+      self->RemoveLeftovers();
+    });
+  }
+
   void Next() {
     if (IsLast()) return DiscardRest();
     const LogIndex first = firsts_[at_++];
@@ -77,6 +94,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     begun.last_index = first - 1;
     begun.base_offset = segments_->end_.next_offset;
     begun.frames_end = sizeof(SegmentHeader);
+    if (IsLast() && last_file_ == LastFile::kMadeAnew) return BeginCopy();
     files().Open(current_, OpenMode::kReadWrite, Caching::kPageCache,
                  [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
                    if (!opened.ok()) return self->Fail(opened.status());
@@ -209,20 +227,77 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
                              ending->footer.chain() == self->end_.chain;
       if (!is_sealed) return self->DiscardTail();
       self->MarkSealed(ending->footer);
-      self->Next();
+      self->PutCopyInPlace();
     });
   }
 
   void DiscardTail() {
     recovered_.active_bytes = segment().frames_end;
-    if (file().size() == segment().frames_end) return Next();
+    if (file().size() == segment().frames_end) return PutCopyInPlace();
     LOG(INFO) << "rebuilding the end of a segment from the journal, which has it file=" << current_
               << " from=" << segment().frames_end << " to=" << file().size();
     file().Truncate(segment().frames_end, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
-      self->Next();
+      self->PutCopyInPlace();
     });
   }
+
+  // The last segment made anew
+  // ----------------------------------------------------------------------
+
+  void BeginCopy() {
+    files().Open(current_, OpenMode::kRead, Caching::kDirect,
+                 [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
+                   if (!opened.ok()) return self->Fail(opened.status());
+                   self->original_ = std::move(*opened);
+                   self->OpenCopy();
+                 });
+  }
+
+  void OpenCopy() {
+    files().Open(CopyPath(), OpenMode::kCreate, Caching::kPageCache,
+                 [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
+                   if (!opened.ok()) return self->Fail(opened.status());
+                   self->segment().file = std::move(*opened);
+                   self->copy_ = self->segment().file;
+                   self->CopyPiece(0);
+                 });
+  }
+
+  void CopyPiece(uint64_t at) {
+    original_->Read(at, kCopyPieceBytes, [self = shared_from_this(), at](Result<Bytes> piece) {
+      if (!piece.ok()) return self->Fail(piece.status());
+      if (piece->empty()) {
+        self->original_.reset();
+        return self->ReadHeader();
+      }
+      const uint64_t next = at + piece->size();
+      const bool is_end = piece->size() < kCopyPieceBytes;
+      self->copy_->Write(at, {std::move(*piece)}, [self, next, is_end](Status status) {
+        if (!status.ok()) return self->Fail(status);
+        if (!is_end) return self->CopyPiece(next);
+        self->original_.reset();
+        self->ReadHeader();
+      });
+    });
+  }
+
+  // The copy is proven up to the synced end: it is made durable and takes the name. The directory
+  // is synced with the group's next sync; until then either file has all that the journal counts
+  // on.
+  void PutCopyInPlace() {
+    if (copy_ == nullptr) return Next();
+    MILLRACE_SOMETIMES("a segment's file was made anew after an error");
+    std::exchange(copy_, nullptr)->Sync([self = shared_from_this()](Status synced) {
+      if (!synced.ok()) return self->Fail(synced);
+      self->files().Rename(self->CopyPath(), self->current_, [self](Status renamed) {
+        if (!renamed.ok()) return self->Fail(renamed);
+        self->Next();
+      });
+    });
+  }
+
+  std::string CopyPath() const { return current_ + std::string(kAnewSuffix); }
 
   // Files that begin above the synced end.
   void DiscardRest() {
@@ -249,17 +324,29 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
 
   std::shared_ptr<GroupSegments> segments_;
   const SegmentEnd end_;
+  const LastFile last_file_;
   MoveFunction<void(Result<RecoveredSegments>)> done_;
   std::vector<LogIndex> firsts_;  // of the files found, sorted
-  size_t at_ = 0;                 // the next of them
-  std::string current_;           // what an error is about
-  uint64_t position_ = 0;         // of the scan
+  std::vector<std::string> leftovers_;
+  std::shared_ptr<File> original_;  // being copied
+  std::shared_ptr<File> copy_;      // the last segment's file while it is made anew
+  size_t at_ = 0;                   // the next of them
+  std::string current_;             // what an error is about
+  uint64_t position_ = 0;           // of the scan
   RecoveredSegments recovered_;
 };
 
-void GroupSegments::Recover(const SegmentEnd& synced_end,
+void GroupSegments::Recover(const SegmentEnd& synced_end, LastFile last_file,
                             MoveFunction<void(Result<RecoveredSegments>)> done) {
-  std::make_shared<Recovery>(shared_from_this(), synced_end, std::move(done))->Start();
+  Enqueue([this, synced_end, last_file, done = std::move(done)](Task next) mutable {
+    std::make_shared<Recovery>(
+        shared_from_this(), synced_end, last_file,
+        [done = std::move(done), next = std::move(next)](Result<RecoveredSegments> found) mutable {
+          done(std::move(found));
+          next();
+        })
+        ->Start();
+  });
 }
 
 }  // namespace millrace::storage

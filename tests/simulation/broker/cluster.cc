@@ -93,7 +93,7 @@ void SimCluster::Kill(size_t index, bool power_loss) {
   CHECK(one.broker != nullptr) << one.name;
   MILLRACE_SOMETIMES_IF("a broker died while a journal file was made",
                         std::ranges::any_of(one.disk.Paths(), [](const std::string& path) {
-                          return path.ends_with(".new");
+                          return path.starts_with("journal/") && path.ends_with(".new");
                         }));
   edge_.Forget(Address(index));
   one.is_serving = false;

@@ -9,9 +9,7 @@
 //   world.RunUntil([&] { return check.Holds(); }, 60s);
 #pragma once
 
-#include <optional>
 #include <set>
-#include <utility>
 
 #include "tests/simulation/broker/cluster.h"
 
@@ -23,20 +21,15 @@ class EqualityCheck {
 
   // Nothing is asked of that broker any more.
   void SetDamaged(size_t broker) { damaged_.insert(broker); }
-  // One replica stopped for good: of that broker the others are compared still.
-  void SetStopped(size_t broker, RaftGroupId group) { stopped_ = {broker, group}; }
-  bool has_stopped(size_t broker) const { return stopped_ && stopped_->first == broker; }
   bool Holds() const;
 
  private:
-  bool IsExempt(size_t broker, RaftGroupId group) const;
   bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
   bool IsSamePartition(const broker::PartitionInfo& partition, size_t a, size_t b) const;
   bool IsAsOthers(size_t broker, const broker::Controller& controller) const;
 
   SimCluster& cluster_;
   std::set<size_t> damaged_;
-  std::optional<std::pair<size_t, RaftGroupId>> stopped_;
 };
 
 }  // namespace millrace::sim

@@ -12,7 +12,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Status InputOutputError() { return DataLoss("Input/output error"); }
+Status InputOutputError() { return Unavailable("Input/output error"); }
 
 }  // namespace
 
@@ -35,7 +35,7 @@ Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint6
       {FaultClass::kStalls, &Nemesis::Stall},
       {FaultClass::kFullDisks, &Nemesis::FillDisk},
       {FaultClass::kJournalErrors, &Nemesis::FailJournal},
-      {FaultClass::kReadErrors, &Nemesis::FailRead},
+      {FaultClass::kPassingErrors, &Nemesis::FailForAWhile},
       {FaultClass::kBadDisk, &Nemesis::DamageDisk},
       {FaultClass::kPauses, &Nemesis::Pause},
       {FaultClass::kSlowClients, &Nemesis::PauseClient},
@@ -253,34 +253,46 @@ void Nemesis::FailJournal(Random& random) {
                                  InputOutputError());
 }
 
-void Nemesis::FailRead(Random& random) {
-  // What a disk cannot read any more is lost for good, as far as the product can tell.
-  const size_t broker = swarm_.bad_disk;
-  const std::string prefix = random.OneIn(3) ? "journal/" : "groups/";
-  MarkDamaged(broker);
-  cluster_.disk(broker).FailNext(SimDisk::Kind::kRead, prefix, InputOutputError());
+// Whatever is written, opened or read meanwhile: once the calls work again, all must be there.
+void Nemesis::FailForAWhile(Random& random) {
+  const Status errors[] = {InputOutputError(),
+                           ResourceExhausted("No space left on device", Reason::kDiskFull),
+                           ResourceExhausted("Too many open files"),
+                           Status(Code::kPermissionDenied, "Read-only file system")};
+  const Status error = errors[random.Below(std::size(errors))];
+  const bool is_all = random.OneIn(3);
+  const size_t one = Anyone(random);
+  // A journal that cannot be written ends its broker, so that nothing else would be seen.
+  const std::string prefix = random.OneIn(5) ? "" : "groups";
+  const uint64_t every = random.Between(1, 6);
+  const bool is_full = random.OneIn(4);
+  const uint64_t room = random.Below(64 << 10);
+  const Duration span = Span(random, 50, 4000);
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!is_all && i != one) continue;
+    SimDisk& disk = cluster_.disk(i);
+    Note("errors for a while at " + cluster_.host(i) + ": " + error.ToString());
+    if (is_full) {
+      disk.SetCapacity(UINT64_MAX);
+      disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + room);
+    } else {
+      disk.FailEvery(every, prefix, error);
+    }
+    Later(span, [&disk] {
+      disk.ForgetFaults();
+      disk.SetCapacity(UINT64_MAX);
+    });
+  }
 }
 
 void Nemesis::DamageDisk(Random& random) {
   const size_t broker = swarm_.bad_disk;
-  SimDisk& disk = cluster_.disk(broker);
-  const uint64_t kind = random.Below(4);
   const Duration span = Span(random, 100, 5000);
+  if (!cluster_.is_up(broker)) return;
   MarkDamaged(broker);
-  if (kind == 0) {
-    Note("no room at " + cluster_.host(broker));
-    disk.SetCapacity(UINT64_MAX);
-    disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + random.Below(64 << 10));
-    Later(span, [this, broker] { cluster_.disk(broker).SetCapacity(UINT64_MAX); });
-  } else if (kind == 1) {
-    Note("segments fail at " + cluster_.host(broker));
-    disk.FailNext(random.OneIn(2) ? SimDisk::Kind::kSync : SimDisk::Kind::kChange, "groups/",
-                  InputOutputError());
-  } else if (cluster_.is_up(broker)) {
-    Kill(broker, random.OneIn(2));
-    Rot(random, broker);
-    RestartLater(broker, span);
-  }
+  Kill(broker, random.OneIn(2));
+  Rot(random, broker);
+  RestartLater(broker, span);
 }
 
 void Nemesis::MarkDamaged(size_t broker) {

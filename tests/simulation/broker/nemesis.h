@@ -83,7 +83,7 @@ class Nemesis {
   void Stall(Random& random);
   void FillDisk(Random& random);
   void FailJournal(Random& random);
-  void FailRead(Random& random);
+  void FailForAWhile(Random& random);
   void DamageDisk(Random& random);
   void Rot(Random& random, size_t broker);
   // Its disk is about to be damaged, in a way that may last.

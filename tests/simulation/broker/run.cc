@@ -129,15 +129,13 @@ void Run::PlanFailure(size_t broker) {
                                                    : "change ";
     result_.failed_call = what + path;
     Note(cluster_.host(broker) + " cannot " + result_.failed_call);
-    constexpr std::string_view kSegments = "groups/";
-    if (!path.starts_with(kSegments)) return;
-    // Failing segments stop their replica for good, and it may lose what it has. All others, this
-    // broker's too, must stay whole.
-    equality_.SetStopped(broker, RaftGroupId(std::stoull(path.substr(kSegments.size()))));
-    durability_.SetDamaged(broker);
+    if (options_.fail_for == Duration(0)) return;
+    SimDisk& disk = cluster_.disk(broker);
+    disk.FailEvery(1, "", ResourceExhausted("No space left on device", Reason::kDiskFull));
+    world_.After(options_.fail_for, [&disk] { disk.ForgetFaults(); });
   };
   if (options_.fail_call > 0) {
-    cluster_.disk(broker).FailCall(options_.fail_call, DataLoss("Input/output error"), on_fail);
+    cluster_.disk(broker).FailCall(options_.fail_call, Unavailable("Input/output error"), on_fail);
   }
   world_.After(options_.chaos / 2, [this, broker] {
     if (!cluster_.is_up(broker)) return;
@@ -271,7 +269,7 @@ void Run::HealMajority() {
   std::set<size_t> down;
   for (size_t i = 0; i < cluster_.size(); ++i) {
     order.insert(order.begin() + static_cast<std::ptrdiff_t>(random_.Below(i + 1)), i);
-    if (nemesis_.is_damaged(i) || equality_.has_stopped(i)) down.insert(i);
+    if (nemesis_.is_damaged(i)) down.insert(i);
   }
   world_.RunFor(milliseconds(2));  // those that were down are on their way up
   for (const size_t broker : order) {

@@ -14,6 +14,8 @@ std::string RunOptions::Rerun(const std::string& mutant) const {
   for (const FaultClass fault : without) command += " --without=" + std::string(NameOf(fault));
   if (fail_broker != 0) command += " --fail-broker=" + std::to_string(fail_broker);
   if (fail_call != 0) command += " --fail-call=" + std::to_string(fail_call);
+  if (fail_for != Duration(0))
+    command += " --fail-for-ms=" + std::to_string(fail_for / milliseconds(1));
   if (chaos != RunOptions{}.chaos)
     command += " --chaos-ms=" + std::to_string(chaos / milliseconds(1));
   if (!mutant.empty()) command += " --mutant=" + mutant;
@@ -40,6 +42,8 @@ bool RunOptions::SetFlag(std::string_view flag) {
     fail_broker = number;
   } else if (name == "--fail-call") {
     fail_call = number;
+  } else if (name == "--fail-for-ms") {
+    fail_for = milliseconds(number);
   } else if (name == "--chaos-ms") {
     chaos = milliseconds(number);
   } else {

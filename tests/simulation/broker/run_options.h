@@ -29,6 +29,8 @@ struct RunOptions {
   size_t fail_broker = 0;
   // Its n-th file-system call, whatever it is, fails; 0 for none.
   uint64_t fail_call = 0;
+  // ... and every call after it for so long.
+  Duration fail_for{0};
   // For the log of a single run.
   bool is_verbose = false;
 

@@ -140,6 +140,9 @@ int main(int argc, char** argv) {
   app.add_option("--without", flags.without, "Leave a class of faults out; as often as wanted");
   app.add_option("--fail-call", current.fail_call,
                  "This file-system call of the broker that --fail-broker names fails");
+  app.add_option_function<int64_t>(
+      "--fail-for-ms", [](int64_t ms) { current.fail_for = std::chrono::milliseconds(ms); },
+      "So do all its calls after that one, for so long");
   app.add_option("--fail-broker", current.fail_broker,
                  "This broker is killed and started again in the midst of the chaos");
   app.add_option_function<int64_t>(

@@ -50,11 +50,13 @@ TEST_F(SimulationTest, SeedsThatOnceFailed_StayClean) {
 
 TEST_F(SimulationTest, TheFlagsOfARerun_AreReadBack) {
   RunOptions options{.seed = 7};
-  for (const char* flag : {"--brokers=1", "--without=kills", "--fail-broker=2", "--fail-call=9"}) {
+  for (const char* flag :
+       {"--brokers=1", "--without=kills", "--fail-broker=2", "--fail-call=9", "--fail-for-ms=5"}) {
     EXPECT_TRUE(options.SetFlag(flag)) << flag;
   }
   EXPECT_EQ(options.Rerun(),
-            "simulate_broker --seed=7 --brokers=1 --without=kills --fail-broker=2 --fail-call=9");
+            "simulate_broker --seed=7 --brokers=1 --without=kills --fail-broker=2 --fail-call=9 "
+            "--fail-for-ms=5");
   for (const char* flag :
        {"--brokers", "--brokers=", "--brokers=x", "--without=rain", "--mutant=x"}) {
     EXPECT_FALSE(options.SetFlag(flag)) << flag;
@@ -91,7 +93,10 @@ constexpr std::string_view kMustBeReached[] = {
     "a replica that could not read its log fell silent",
     "a replica was silent",
     "a refusal was withheld by who no longer led",
-    "a replica's segments failed",
+    "a group's segments stalled",
+    "a group's segments were written again after an error",
+    "a segment's file was made anew after an error",
+    "a leader that could not read its log gave it away",
     "a segment was rolled",
     "a stalled disk gave up a leadership",
     "a topic came back under its old name",
@@ -117,19 +122,28 @@ TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise_AndReachEveryState) {
 }
 
 // A short run without other faults, in which one broker is started twice, again and again: each
-// time one call more of its file system succeeds before one fails. So for each of three brokers.
-TEST_F(SimulationTest, TheNthFileSystemCall_MayFail) {
+// time `step` calls more of its file system succeed before one fails, and all calls that follow
+// within `fail_for`. So for each of three brokers. Then everything works again: what was
+// acknowledged is there, and no replica is left behind.
+void FailEachCall(Duration fail_for, uint64_t step) {
   RunOptions options{.seed = 3, .brokers = 3, .chaos = std::chrono::milliseconds(600)};
   for (const auto& [fault, name] : kFaultClasses) options.without.insert(fault);
+  options.fail_for = fail_for;
   for (options.fail_broker = 1; options.fail_broker <= options.brokers; ++options.fail_broker) {
     options.fail_call = 0;
     const uint64_t calls = RunSeed(options).calls.at(options.fail_broker - 1);
     ASSERT_GT(calls, 200u);
-    for (uint64_t call = 1; call <= calls; ++call) {
+    for (uint64_t call = 1; call <= calls; call += step) {
       options.fail_call = call;
       EXPECT_NE(ExpectClean(options).failed_call, "") << "rerun: " << options.Rerun();
     }
   }
+}
+
+TEST_F(SimulationTest, TheNthFileSystemCall_MayFail) { FailEachCall(Duration(0), 1); }
+
+TEST_F(SimulationTest, FromTheNthFileSystemCallOn_AllMayFailForASecond) {
+  FailEachCall(std::chrono::seconds(1), 7);
 }
 
 TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {

@@ -54,8 +54,7 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
     if (NeedsOthers(fault) && swarm.brokers == 1) continue;
     if (fault == FaultClass::kBridges && swarm.brokers < 3) continue;
     // Where a group has one replica, damage to it is loss.
-    const bool is_damage = fault == FaultClass::kBadDisk || fault == FaultClass::kReadErrors;
-    if (is_damage && swarm.replication_factor < 3) continue;
+    if (fault == FaultClass::kBadDisk && swarm.replication_factor < 3) continue;
     swarm.on.insert(fault);
   }
   if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {

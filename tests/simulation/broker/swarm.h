@@ -30,8 +30,8 @@ enum class FaultClass {
   kStalls,         // a disk stands still for 10 ms to 30 s
   kFullDisks,      // a disk has no room to spare, and is freed again
   kJournalErrors,  // EIO on write (a part is written) and fsync of the journal: the process ends
-  kReadErrors,     // one broker's: EIO on a read
-  kBadDisk,        // one broker's: EIO on its segments, no room at all, rot, truncation
+  kPassingErrors,  // any call at one broker or all fails for a while: no room, EIO, no descriptors
+  kBadDisk,        // one broker's: rot, truncation
   kPauses,         // a broker stands still for 10 ms to 30 s
   kSlowClients,    // producers and consumers stand still
   kClocks,         // wall clocks jump, clocks and timers drift by up to a fifth
@@ -50,7 +50,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kStalls, "stalls"},
     {FaultClass::kFullDisks, "full_disks"},
     {FaultClass::kJournalErrors, "journal_errors"},
-    {FaultClass::kReadErrors, "read_errors"},
+    {FaultClass::kPassingErrors, "passing_errors"},
     {FaultClass::kBadDisk, "bad_disk"},
     {FaultClass::kPauses, "pauses"},
     {FaultClass::kSlowClients, "slow_clients"},

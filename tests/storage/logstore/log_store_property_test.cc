@@ -86,6 +86,40 @@ TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOpera
   EXPECT_GT(operation, 100U);
 }
 
+// The same short life, in which one call of a group's folder fails and, a second later, none does:
+// everything is there then, and after a power cut too.
+TEST(LogStoreProperty, CommittedEntriesSurvive_WhenAnyCallOfSegmentsFailsForAWhile) {
+  uint64_t stalls = 0;
+  uint64_t call = 1;
+  for (bool has_failed = true; has_failed; ++call) {
+    LogStoreRig rig(78);
+    has_failed = false;
+    bool is_segments = false;
+    ASSERT_TRUE(rig.Start().ok());
+    rig.disk().FailCall(call, ResourceExhausted("Too many open files"),
+                        [&](sim::SimDisk::Kind, const std::string& path) {
+                          has_failed = true;
+                          is_segments = path.starts_with("groups");
+                        });
+    rig.CreateGroup(5);
+    for (int step = 0; step < 60; ++step) {
+      rig.RandomStep();
+      rig.RunFor(std::chrono::milliseconds(3));
+    }
+    rig.disk().ForgetFaults();
+    if (has_failed && !is_segments) continue;
+    rig.Settle();
+    rig.RunFor(std::chrono::seconds(1));
+    stalls += rig.store().stalls();
+    ASSERT_EQ(rig.failure(), "") << "call=" << call;
+    ASSERT_TRUE(rig.faults().empty()) << "call=" << call << " " << rig.faults().begin()->second;
+    ASSERT_TRUE(rig.stalled().empty()) << "call=" << call;
+    rig.Crash(true);
+    ASSERT_EQ(StartAndCompare(rig), "") << "call=" << call;
+  }
+  EXPECT_GT(stalls, 30U);
+}
+
 class LogStoreMutants : public testing::TestWithParam<Mutant> {};
 
 TEST_P(LogStoreMutants, IsFound_WithinFiveHundredSeeds) {

@@ -69,8 +69,22 @@ Status LogStoreRig::Start() {
     CHECK_LT(readable_[group.value()], end.value());
     readable_[group.value()] = end.value();
   });
-  store_->SetFaultListener(
-      [this](RaftGroupId group, Status why) { faults_[group.value()] = std::move(why); });
+  stalled_.clear();
+  store_->SetRecoveredListener([this](raft::RecoveredReplica replica) {
+    const auto silent =
+        std::ranges::find(recovered_, replica.record, &raft::RecoveredReplica::record);
+    CHECK(silent != recovered_.end() && !silent->health.ok());
+    *silent = std::move(replica);
+  });
+  store_->SetSegmentsStateListener([this](RaftGroupId group, Status state) {
+    if (state.code() == Code::kDataLoss) {
+      faults_[group.value()] = std::move(state);
+    } else if (state.ok()) {
+      CHECK_EQ(stalled_.erase(group.value()), 1U);
+    } else {
+      CHECK(stalled_.insert(group.value()).second);
+    }
+  });
   return {};
 }
 

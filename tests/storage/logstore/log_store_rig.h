@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,7 +71,10 @@ class LogStoreRig {
   uint64_t committed(uint64_t group) const { return models_.at(group).committed; }
   uint64_t last_index(uint64_t group) const { return models_.at(group).entries.size(); }
   const std::string& failure() const { return failure_; }  // of FailStop
+  // Damage that was reported of groups.
   const std::map<uint64_t, Status>& faults() const { return faults_; }
+  // Groups whose segments cannot be written just now.
+  const std::set<uint64_t>& stalled() const { return stalled_; }
   // Group and index pairs that the segment listener was told, the newest of each.
   const std::map<uint64_t, uint64_t>& readable() const { return readable_; }
   // Small, so that everything happens often.
@@ -114,6 +118,7 @@ class LogStoreRig {
   std::vector<raft::RecoveredReplica> recovered_;
   std::map<uint64_t, Model> models_;
   std::map<uint64_t, Status> faults_;
+  std::set<uint64_t> stalled_;
   std::map<uint64_t, uint64_t> readable_;
   std::string failure_;
   uint64_t outstanding_ = 0;

@@ -156,18 +156,151 @@ TEST(LogStore, RemovalThatACrashInterrupted_IsFinishedAtStart) {
   }
 }
 
-TEST(LogStore, SegmentError_StopsThatReplicaAlone_AlsoAfterARestart) {
-  LogStoreRig rig(7);
+// What passes, at the calls that segments make: the first of the group's life, and later ones.
+const Status kErrors[] = {
+    ResourceExhausted("No space left on device", Reason::kDiskFull),
+    ResourceExhausted("Too many open files"),
+    Unavailable("Input/output error"),
+    Status(Code::kPermissionDenied, "Read-only file system"),
+};
+
+// "" or what is wrong with the groups, which took everything before.
+std::string ComparedAfterARestart(LogStoreRig& rig, bool power) {
+  rig.Crash(power);
+  if (const Status started = rig.Start(); !started.ok()) return started.ToString();
+  return rig.CompareWithModel();
+}
+
+TEST(LogStore, SegmentErrorThatPasses_IsWrittenAgain_AndNothingIsLost) {
+  for (const Status& error : kErrors) {
+    for (const auto kind : {sim::SimDisk::Kind::kChange, sim::SimDisk::Kind::kSync}) {
+      LogStoreRig rig(7);
+      Fill(rig);
+      rig.Append(2, 6, 900);
+      rig.Settle();
+      rig.disk().FailNext(kind, "groups/2", error);
+      while (rig.committed(2) < 14) rig.Commit(2);
+      rig.RunFor(std::chrono::milliseconds(100));
+      EXPECT_TRUE(rig.stalled().contains(2)) << error;
+      EXPECT_EQ(rig.store().stalled_groups(), 1U);
+      EXPECT_EQ(rig.CompareSegments(3), "");
+      rig.RunFor(std::chrono::seconds(1));
+      EXPECT_TRUE(rig.stalled().empty()) << error;
+      EXPECT_TRUE(rig.faults().empty());
+      EXPECT_EQ(rig.store().stalls(), 1U);
+      EXPECT_EQ(rig.failure(), "");
+      EXPECT_EQ(rig.store().readable_end(RaftGroupId(2)), LogIndex(14));
+      EXPECT_EQ(rig.CompareSegments(2), "");
+      EXPECT_EQ(ComparedAfterARestart(rig, /*power=*/true), "") << error;
+    }
+  }
+}
+
+TEST(LogStore, StalledGroup_SurvivesARestart_SinceTheJournalKeepsItsEntries) {
+  for (const bool power : {false, true}) {
+    LogStoreRig rig(8);
+    Fill(rig);
+    rig.Append(2, 6, 900);
+    rig.Settle();
+    rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", kErrors[0]);
+    while (rig.committed(2) < 14) rig.Commit(2);
+    rig.RunFor(std::chrono::milliseconds(100));
+    ASSERT_TRUE(rig.stalled().contains(2));
+    EXPECT_EQ(ComparedAfterARestart(rig, power), "");
+    EXPECT_TRUE(rig.Recovered(2)->health.ok());
+  }
+}
+
+TEST(LogStore, FolderThatStaysBad_KeepsNoOtherGroupStalled) {
+  LogStoreRig rig(9);
   Fill(rig);
-  rig.Append(2, 2, 100);
+  for (const uint64_t group : {2, 3}) {
+    rig.Append(group, 2, 900);
+    rig.Settle();
+    rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/" + std::to_string(group), kErrors[0]);
+    rig.Commit(group);
+  }
+  for (int i = 0; i < 100; ++i) {
+    rig.disk().FailNext(sim::SimDisk::Kind::kRead, "groups/2", kErrors[2]);
+  }
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_EQ(rig.stalled(), std::set<uint64_t>{2});
+  const Status read = rig.Read(2, 1, 100).status();
+  EXPECT_EQ(read.code(), Code::kUnavailable) << read;
+  rig.disk().ForgetFaults();
+  rig.RunFor(std::chrono::seconds(10));
+  EXPECT_TRUE(rig.stalled().empty());
+  EXPECT_EQ(ComparedAfterARestart(rig, /*power=*/true), "");
+}
+
+TEST(LogStore, GroupRemovedWhileItIsStalled_LeavesNoFiles) {
+  for (const int after_ms : {100, 500, 501, 502}) {
+    LogStoreRig rig(11);
+    Fill(rig);
+    rig.Append(2, 2, 900);
+    rig.Settle();
+    rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", kErrors[0]);
+    rig.Commit(2);
+    rig.RunFor(std::chrono::milliseconds(after_ms));
+    rig.RemoveGroup(2);
+    rig.RunFor(std::chrono::seconds(2));
+    for (const std::string& path : rig.disk().Paths()) EXPECT_FALSE(path.starts_with("groups/2"));
+    EXPECT_EQ(rig.store().stalled_groups(), 0U);
+  }
+}
+
+// At each of the reads that a start makes of the group.
+TEST(LogStore, GroupThatCannotBeReadAtStart_IsSilent_AndRecoveredOnceItCanBeRead) {
+  for (const Status& error : kErrors) {
+    LogStoreRig rig(14);
+    Fill(rig);
+    rig.Append(2, 2, 900);
+    rig.Settle();
+    rig.Crash(true);
+    for (int i = 0; i < 3; ++i) rig.disk().FailNext(sim::SimDisk::Kind::kRead, "groups/2", error);
+    ASSERT_TRUE(rig.Start().ok());
+    EXPECT_EQ(rig.Recovered(2)->health.code(), error.code()) << error;
+    EXPECT_TRUE(rig.Recovered(3)->health.ok());
+    EXPECT_EQ(rig.store().stalled_groups(), 1U);
+    rig.RunFor(std::chrono::seconds(10));
+    EXPECT_TRUE(rig.Recovered(2)->health.ok()) << rig.Recovered(2)->health;
+    EXPECT_EQ(rig.store().stalled_groups(), 0U);
+    EXPECT_EQ(rig.CompareWithModel(), "");
+    rig.Append(2, 2, 900);
+    rig.Settle();
+    rig.Commit(2);
+    rig.RunFor(std::chrono::seconds(1));
+    EXPECT_EQ(ComparedAfterARestart(rig, /*power=*/true), "");
+  }
+}
+
+TEST(LogStore, WriteThatFindsNoRoom_RefusesProduceAtOnce) {
+  LogStoreRig rig(12);
+  Fill(rig);
+  rig.Append(2, 2, 900);
   rig.Settle();
-  rig.disk().FailNextSync("groups/2");
+  rig.disk().FailNext(sim::SimDisk::Kind::kChange, "groups/2", kErrors[0]);
+  EXPECT_FALSE(rig.store().disk_full());
   rig.Commit(2);
-  rig.RunFor(std::chrono::seconds(5));
-  ASSERT_TRUE(rig.faults().contains(2));
+  rig.RunFor(std::chrono::milliseconds(10));
+  EXPECT_TRUE(rig.store().disk_full());
+  rig.RunFor(std::chrono::seconds(1));
+  EXPECT_FALSE(rig.store().disk_full());
+}
+
+TEST(LogStore, RotBelowTheSyncedEnd_FoundWhileWritingAgain_IsDamage) {
+  LogStoreRig rig(13);
+  Fill(rig);
+  rig.Append(2, 2, 900);
+  rig.Settle();
+  rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", kErrors[2]);
+  rig.Commit(2);
+  rig.RunFor(std::chrono::milliseconds(100));
+  rig.disk().FlipBit("groups/2/00000000000000000001.segment", 200, 3);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(rig.faults().contains(2));
   EXPECT_EQ(rig.faults().size(), 1U);
-  EXPECT_EQ(rig.failure(), "");
-  EXPECT_EQ(rig.CompareSegments(3), "");
+  EXPECT_EQ(rig.store().stalled_groups(), 0U);
   rig.Crash(true);
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_FALSE(rig.Recovered(2)->health.ok());

@@ -10,6 +10,8 @@
 namespace millrace::storage {
 namespace {
 
+using raft::core::Entry;
+
 constexpr RaftGroupId kGroup = SegmentRig::kGroup;
 
 std::string FirstPath() { return SegmentPath(kGroup, LogIndex(1)); }
@@ -247,6 +249,72 @@ TEST(SegmentRecovery, FilesOfOthers_AreLeftAlone) {
   ASSERT_TRUE(rig.Recover(end).ok());
   EXPECT_EQ(rig.disk.Content("groups/7/notes.txt"), "mine");
   EXPECT_EQ(rig.disk.Content("groups/7/5.segment"), "mine");
+}
+
+// Fails a sync of what was appended after the synced end.
+SegmentEnd FailASync(SegmentRig& rig) {
+  const SegmentEnd end = rig.Fill(1, 6, 100);
+  rig.Append(rig.maker.Batch(2, 700));
+  rig.disk.FailNextSync("groups/");
+  EXPECT_FALSE(rig.TrySync().ok());
+  rig.Forget();
+  return end;
+}
+
+TEST(SegmentMadeAnew, HoldsWhatWasSynced_InAnotherFile_AndGoesOn) {
+  SegmentRig rig(11);
+  const SegmentEnd end = FailASync(rig);
+  ASSERT_TRUE(rig.Recover(end, LastFile::kMadeAnew).ok());
+  const Entry lost = rig.entries.back();
+  rig.entries.pop_back();
+  rig.Append(lost);
+  const SegmentEnd later = rig.Sync();
+  EXPECT_EQ(later.index, end.index + 1);
+  rig.Restart(true);
+  ASSERT_TRUE(rig.Recover(later).ok());
+  rig.ExpectAllReadable(later.index.value());
+}
+
+TEST(SegmentMadeAnew, TheFileThatHadTheError_IsNotSyncedAgain) {
+  SegmentRig rig(12);
+  const SegmentEnd end = FailASync(rig);
+  const auto file = rig.disk.Identity(rig.disk.Paths().back());
+  ASSERT_TRUE(rig.Recover(end, LastFile::kMadeAnew).ok());
+  EXPECT_NE(rig.disk.Identity(rig.disk.Paths().back()), file);
+}
+
+TEST(SegmentMadeAnew, RotBelowTheSyncedEnd_IsDataLoss_AndTheFileStays) {
+  SegmentRig rig(13);
+  const SegmentEnd end = FailASync(rig);
+  const std::string path = rig.disk.Paths().back();
+  rig.disk.FlipBit(path, 100, 3);
+  const std::string damaged = *rig.disk.Content(path);
+  const Status status = rig.Recover(end, LastFile::kMadeAnew).status();
+  EXPECT_EQ(status.code(), Code::kDataLoss) << status;
+  EXPECT_EQ(rig.disk.Content(path), damaged);
+}
+
+// Each call fails in its turn; then power is lost, or the same is tried again.
+TEST(SegmentMadeAnew, AnyCallMayFail_AndNothingSyncedIsLost) {
+  for (const bool power : {false, true}) {
+    uint64_t failed = 0;
+    for (bool has_failed = true; has_failed;) {
+      SegmentRig rig(14);
+      const SegmentEnd end = FailASync(rig);
+      rig.disk.FailCall(++failed, ResourceExhausted("No space left on device"));
+      const Status status = rig.Recover(end, LastFile::kMadeAnew).status();
+      has_failed = !status.ok();
+      EXPECT_NE(status.code(), Code::kDataLoss) << "call=" << failed << " " << status;
+      rig.disk.ForgetFaults();
+      if (power) rig.Restart(true);
+      if (!power) rig.Forget();
+      const auto found = rig.Recover(end, power ? LastFile::kKept : LastFile::kMadeAnew);
+      ASSERT_TRUE(found.ok()) << "call=" << failed << " " << found.status();
+      rig.ExpectAllReadable(end.index.value());
+      for (const std::string& path : rig.disk.Paths()) EXPECT_FALSE(path.ends_with(".new")) << path;
+    }
+    EXPECT_GT(failed, 8U);
+  }
 }
 
 TEST(SegmentFault, AfterTheFirstError_NothingIsTriedAgain) {

@@ -137,9 +137,9 @@ void SegmentRig::Restart(bool power) {
   segments_ = std::make_shared<GroupSegments>(*files_, kGroup);
 }
 
-Result<RecoveredSegments> SegmentRig::Recover(const SegmentEnd& synced_end) {
+Result<RecoveredSegments> SegmentRig::Recover(const SegmentEnd& synced_end, LastFile last_file) {
   return Wait<Result<RecoveredSegments>>(
-      [&](auto done) { segments_->Recover(synced_end, std::move(done)); });
+      [&](auto done) { segments_->Recover(synced_end, last_file, std::move(done)); });
 }
 
 void SegmentRig::ExpectAllReadable(uint64_t last) {

@@ -69,9 +69,12 @@ class SegmentRig {
 
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before);
 
+  // The process goes on, with segments that know nothing yet.
+  void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kGroup); }
   // The process ends; with `power` its unsynced writes too.
   void Restart(bool power);
-  Result<RecoveredSegments> Recover(const SegmentEnd& synced_end);
+  Result<RecoveredSegments> Recover(const SegmentEnd& synced_end,
+                                    LastFile last_file = LastFile::kKept);
   // Every entry that was appended can be read, one by one by index, and comes back byte for byte.
   void ExpectAllReadable(uint64_t last);
 

@@ -137,7 +137,7 @@ void SimDisk::FailNext(Kind kind, std::string prefix, Status error) {
 }
 
 void SimDisk::FailNextSync(std::string prefix) {
-  const Status error = DataLoss("sync " + prefix + ": Input/output error");
+  const Status error = Unavailable("sync " + prefix + ": Input/output error");
   FailNext(Kind::kSync, std::move(prefix), error);
 }
 
@@ -145,6 +145,13 @@ void SimDisk::ForgetFaults() {
   fail_at_ = 0;
   fail_call_at_ = 0;
   traps_.clear();
+  flakiness_ = {};
+}
+
+void SimDisk::FailEvery(uint64_t every, std::string prefix, Status error) {
+  CHECK_GT(every, 0U);
+  CHECK(!error.ok());
+  flakiness_ = {.every = every, .prefix = std::move(prefix), .error = std::move(error)};
 }
 
 bool SimDisk::IsTrapped(Kind kind, const std::string& path, Status* error) {
@@ -162,7 +169,11 @@ bool SimDisk::IsTrapped(Kind kind, const std::string& path, Status* error) {
     ++faults_given_;
     return true;
   }
-  return false;
+  if (flakiness_.every == 0 || !path.starts_with(flakiness_.prefix)) return false;
+  if (++flakiness_.calls % flakiness_.every != 0) return false;
+  *error = flakiness_.error.With(path);
+  ++faults_given_;
+  return true;
 }
 
 void SimDisk::Resume() {
@@ -317,12 +328,23 @@ void SimDisk::PutFile(const std::string& path, std::string content) {
     current_.directories.insert(parent);
     durable_.directories.insert(parent);
   }
-  const auto node = std::make_shared<Node>();
+  const NodePtr node = NewNode();
   node->durable = content;
   node->current = std::move(content);
   current_.files[path] = node;
   durable_.files[path] = node;
+}
+
+SimDisk::NodePtr SimDisk::NewNode() {
+  NodePtr node = std::make_shared<Node>();
+  node->identity = next_identity_++;
   nodes_.push_back(node);
+  return node;
+}
+
+uint64_t SimDisk::Identity(const std::string& path) const {
+  const auto found = current_.files.find(path);
+  return found == current_.files.end() ? 0 : found->second->identity;
 }
 
 void SimDisk::WipeAll() {

@@ -70,6 +70,8 @@ class SimDisk {
   // The next call of that kind on a path that begins with `prefix` fails.
   void FailNext(Kind kind, std::string prefix, Status error);
   void FailNextSync(std::string prefix);
+  // From now on every `every`-th call of any kind on a path that begins with `prefix` fails.
+  void FailEvery(uint64_t every, std::string prefix, Status error);
   // Faults that were planned and have not happened will not.
   void ForgetFaults();
   uint64_t faults_given() const { return faults_given_; }
@@ -93,6 +95,8 @@ class SimDisk {
   // The content now, as the medium and dirty pages have it.
   std::optional<std::string> Content(const std::string& path) const;
   std::vector<std::string> Paths() const;
+  // Which file `path` names now: two files are never told alike, whatever their names. 0 if none.
+  uint64_t Identity(const std::string& path) const;
 
   // Damage, at once durable. Pre: the path exists and is long enough.
   void FlipBit(const std::string& path, uint64_t offset, unsigned bit);
@@ -113,6 +117,7 @@ class SimDisk {
     bool is_truncate = false;  // to `offset`
   };
   struct Node {
+    uint64_t identity = 0;
     std::string durable;
     std::string current;
     std::vector<Change> changes;       // from durable to current
@@ -140,6 +145,7 @@ class SimDisk {
   bool IsTrapped(Kind kind, const std::string& path, Status* error);
   void Crash();
 
+  NodePtr NewNode();
   void Write(Node& node, uint64_t offset, std::string_view bytes);
   void Resize(Node& node, uint64_t size);
   void SyncNode(Node& node);
@@ -155,6 +161,7 @@ class SimDisk {
   std::vector<NameChange> name_changes_;
   // Every node that may have unsynced bytes, in order of creation; pruned at PowerLoss.
   std::vector<std::weak_ptr<Node>> nodes_;
+  uint64_t next_identity_ = 1;
   uint64_t capacity_ = UINT64_MAX;
 
   uint64_t operations_ = 0;
@@ -172,6 +179,13 @@ class SimDisk {
     Status error;
   };
   std::vector<Trap> traps_;
+  struct Flakiness {
+    uint64_t every = 0;  // 0: none
+    uint64_t calls = 0;
+    std::string prefix;
+    Status error;
+  };
+  Flakiness flakiness_;
   uint64_t faults_given_ = 0;
   Duration slow_min_{0};
   Duration slow_max_{0};

@@ -262,12 +262,12 @@ void SimFileSystem::Open(const std::string& path, OpenMode mode, Caching caching
           std::unique_ptr<File>(std::make_unique<SimFile>(core, path, found->second, caching)));
     }
     if (is_there) return done(AlreadyExists("open " + path + ": File exists"));
-    auto node = std::make_shared<SimDisk::Node>();
+    SimDisk::NodePtr node;
     const auto effect = [&]() -> Status {
       if (!disk.current_.directories.contains(ParentOf(path))) {
         return NotFound("open " + path + ": No such file or directory");
       }
-      disk.nodes_.push_back(node);
+      node = disk.NewNode();
       disk.ChangeNames({.added = path, .node = node, .removed = ""});
       return Status::Ok();
     };

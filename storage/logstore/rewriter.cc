@@ -1,0 +1,145 @@
+#include "storage/logstore/rewriter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr Duration kPauseMin = std::chrono::milliseconds(500);
+constexpr Duration kPauseMax = std::chrono::seconds(8);
+// Of entries in memory at a time.
+constexpr uint64_t kPieceBytes = 1 << 20;
+
+}  // namespace
+
+void JournalLogStore::Rewriter::Add(RaftGroupId group) {
+  const bool is_new = pauses_.emplace(group, kPauseMin).second;
+  CHECK(is_new) << "group=" << group;
+  Wait(group);
+}
+
+std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId group) {
+  pauses_.erase(group);
+  if (try_ == nullptr || try_->group != group) return nullptr;
+  std::shared_ptr<GroupSegments> segments = try_->segments;
+  try_.reset();
+  BeginNext();
+  return segments;
+}
+
+void JournalLogStore::Rewriter::Wait(RaftGroupId group) {
+  store_.environment_.shard.RunAfter(pauses_.at(group), [this, group, alive = store_.is_alive_] {
+    if (!*alive) return;
+    due_.push_back(group);
+    BeginNext();
+  });
+}
+
+void JournalLogStore::Rewriter::BeginNext() {
+  while (try_ == nullptr && !due_.empty()) {
+    const RaftGroupId group = due_.front();
+    due_.pop_front();
+    if (!pauses_.contains(group)) continue;
+    const SegmentEnd end = store_.groups_.at(group).synced_end;
+    try_ = std::make_shared<Try>();
+    try_->group = group;
+    try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files, group);
+    try_->end = end;
+    try_->appended = end.index;
+    // Nothing was written in this life to files that could not even be read.
+    const bool is_unopened = store_.groups_.at(group).unopened != nullptr;
+    const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;
+    store_.OnSegments(
+        [segments = try_->segments, end, last_file, then = Then(&Rewriter::OnRecovered)]() mutable {
+          segments->Recover(end, last_file, std::move(then));
+        });
+  }
+}
+
+template <typename Outcome>
+MoveFunction<void(Outcome)> JournalLogStore::Rewriter::Then(void (Rewriter::*then)(Outcome)) {
+  return [this, then, current = try_, shard = &store_.environment_.shard,
+          alive = store_.is_alive_](Outcome outcome) {
+    shard->Post([this, then, current, alive, outcome = std::move(outcome)]() mutable {
+      if (*alive && try_ == current) (this->*then)(std::move(outcome));
+    });
+  };
+}
+
+void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered) {
+  if (!recovered.ok()) return Fail(recovered.status());
+  if (store_.groups_.at(try_->group).unopened != nullptr) {
+    const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
+    pauses_.erase(done->group);
+    store_.Adopt(done->group, std::move(done->segments), std::move(*recovered));
+    return BeginNext();
+  }
+  try_->active_bytes = recovered->active_bytes;
+  ReadOn();
+}
+
+void JournalLogStore::Rewriter::ReadOn() {
+  const Group& group = store_.groups_.at(try_->group);
+  if (try_->appended < group.handed_end) {
+    store_.client_.ReadBack(
+        {.group = try_->group, .first = try_->appended + 1, .bytes_max = kPieceBytes},
+        store_.environment_.shard, Then(&Rewriter::OnRead));
+    return;
+  }
+  store_.OnSegments([segments = try_->segments, then = Then(&Rewriter::OnSynced)]() mutable {
+    segments->Sync(std::move(then));
+  });
+}
+
+void JournalLogStore::Rewriter::OnRead(Result<std::vector<raft::core::Entry>> entries) {
+  if (!entries.ok()) return Fail(entries.status());
+  const LogIndex handed_end = store_.groups_.at(try_->group).handed_end;
+  // What is not committed yet comes when it is handed over.
+  std::erase_if(*entries, [&](const raft::core::Entry& entry) { return entry.index > handed_end; });
+  CHECK(!entries->empty()) << "group=" << try_->group;
+  CHECK_EQ(entries->front().index, try_->appended + 1) << "group=" << try_->group;
+  try_->appended = entries->back().index;
+  for (const raft::core::Entry& entry : *entries) try_->active_bytes += entry.size_bytes();
+  store_.OnSegments([segments = try_->segments, entries = std::move(*entries),
+                     then = Then(&Rewriter::OnAppended)]() mutable {
+    segments->Append(std::move(entries), std::move(then));
+  });
+}
+
+void JournalLogStore::Rewriter::OnAppended(Status status) {
+  if (!status.ok()) return Fail(status);
+  ReadOn();
+}
+
+void JournalLogStore::Rewriter::OnSynced(Result<SegmentEnd> end) {
+  if (!end.ok()) return Fail(end.status());
+  CHECK_EQ(end->index, try_->appended) << "group=" << try_->group;
+  // More was handed over meanwhile.
+  if (end->index < store_.groups_.at(try_->group).handed_end) return ReadOn();
+  const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
+  pauses_.erase(done->group);
+  store_.Resume(done->group, std::move(done->segments), *end, done->active_bytes);
+  BeginNext();
+}
+
+void JournalLogStore::Rewriter::Fail(const Status& why) {
+  const RaftGroupId group = std::exchange(try_, nullptr)->group;
+  if (why.code() == Code::kDataLoss) {
+    pauses_.erase(group);
+    store_.SegmentFault(group, why);
+  } else {
+    Duration& pause = pauses_.at(group);
+    pause = std::min(pause * 2, kPauseMax);
+    LOG(WARNING) << "segments still fail group=" << group
+                 << " next_try_ms=" << pause / std::chrono::milliseconds(1) << " why=" << why;
+    Wait(group);
+  }
+  BeginNext();
+}
+
+}  // namespace millrace::storage

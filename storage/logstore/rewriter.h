@@ -1,0 +1,63 @@
+// Makes the segments of stalled groups usable again. Those that could not be read when the store
+// was opened are read again. Of those that failed later, what was not synced is in doubt, and the
+// journal keeps these entries until a sync that succeeded covers them. So after a pause the group's
+// segments are recovered at their synced end, the entries above are read back from the journal and
+// appended, and once they are synced the group goes on with these segments. A file that had an
+// error is never synced again: see LastFile.
+//
+// One group at a time, each after a pause of its own that doubles from try to try, so that a folder
+// that stays bad keeps no other waiting. Part of JournalLogStore; on the shard.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "storage/logstore/log_store.h"
+
+namespace millrace::storage {
+
+class JournalLogStore::Rewriter {
+ public:
+  explicit Rewriter(JournalLogStore& store) : store_(store) {}
+  Rewriter(const Rewriter&) = delete;
+  Rewriter& operator=(const Rewriter&) = delete;
+
+  // The group's segments failed just now, or could not be read.
+  void Add(RaftGroupId group);
+  // The group is removed: what writes its files just now, which must end first; null if nothing
+  // does.
+  std::shared_ptr<GroupSegments> Forget(RaftGroupId group);
+  uint64_t group_count() const { return pauses_.size(); }
+
+ private:
+  // A try that is under way.
+  struct Try {
+    RaftGroupId group;
+    std::shared_ptr<GroupSegments> segments;  // on the segment executor alone
+    SegmentEnd end;                           // of what `segments` holds, and is synced
+    LogIndex appended;
+    uint64_t active_bytes = 0;
+  };
+
+  void Wait(RaftGroupId group);
+  void BeginNext();
+  // Calls `then` on the shard with an outcome of the segment executor or the journal, unless the
+  // group is gone meanwhile.
+  template <typename Outcome>
+  MoveFunction<void(Outcome)> Then(void (Rewriter::*then)(Outcome));
+  void OnRecovered(Result<RecoveredSegments> recovered);
+  void ReadOn();
+  void OnRead(Result<std::vector<raft::core::Entry>> entries);
+  void OnAppended(Status status);
+  void OnSynced(Result<SegmentEnd> end);
+  void Fail(const Status& why);
+
+  JournalLogStore& store_;
+  std::map<RaftGroupId, Duration> pauses_;  // of every stalled group, before its next try
+  std::deque<RaftGroupId> due_;
+  std::shared_ptr<Try> try_;  // shared with what was asked for, which asks whether it is the same
+};
+
+}  // namespace millrace::storage
