@@ -20,6 +20,8 @@ constexpr std::array<std::string_view, 6> kNames = {"none",   "none", "gzip",
 constexpr int kGzipWindowBits = 15 + 16;
 constexpr int kGzipMemoryLevel = 8;
 constexpr uint32_t kLz4Magic = 0x184D2204;
+// What RFC 8878 asks every decoder to support: others' need not take more, though ours could.
+constexpr uint64_t kZstdWindowBytesMax = uint64_t{8} << 20;
 
 Status Corrupt(BatchCompression compression, std::string_view what) {
   return InvalidArgument("record batch: packed, as " + std::string(CompressionName(compression)) +
@@ -144,8 +146,22 @@ const char* InflateLz4(std::string_view in, Buffer* out) {
   return read == in.size() ? nullptr : "bytes follow the first frame";
 }
 
+// The window that a frame's header declares: what a reader that does not decompress it in one call
+// has to keep. RFC 8878, 3.1.1.1: a frame without one is a single segment, no larger than its
+// content.
+uint64_t ZstdWindowBytes(std::string_view frame) {
+  constexpr uint8_t kSingleSegment = 0x20;
+  constexpr size_t kDescriptorAt = 4;
+  if (frame.size() < kDescriptorAt + 2) return 0;  // no frame; the library says so
+  if ((static_cast<uint8_t>(frame[kDescriptorAt]) & kSingleSegment) != 0) return 0;
+  const auto window = static_cast<uint8_t>(frame[kDescriptorAt + 1]);
+  const uint64_t base = uint64_t{1} << (10 + (window >> 3));
+  return base + base / 8 * (window & 7);
+}
+
 const char* InflateZstd(std::string_view in, Buffer* out) {
   if (!BeginsWith(in, ZSTD_MAGICNUMBER)) return "no frame begins there";
+  if (ZstdWindowBytes(in) > kZstdWindowBytesMax) return "its window is larger than 8 MiB";
   const size_t frame = ZSTD_findFrameCompressedSize(in.data(), in.size());
   if (ZSTD_isError(frame) != 0) return "malformed or cut off";
   if (frame != in.size()) return "bytes follow the first frame";

@@ -132,6 +132,27 @@ TEST(Compression, Decompress_RefusesSkippableFrames) {
   }
 }
 
+// What most readers of other people's, told nothing else, refuse as well.
+TEST(Compression, Decompress_RefusesAZstdWindowOverEightMebibytes) {
+  // A frame without checksum or content size; a window of 2^(10 + e) bytes and m eighths of that;
+  // and its one block, uncompressed.
+  const auto frame = [](int e, int m) {
+    std::string bytes("\x28\xB5\x2F\xFD\x00", 5);
+    bytes.push_back(static_cast<char>(e << 3 | m));
+    bytes.append("\x51\x00\x00", 3);
+    bytes.append("0123456789");
+    return bytes;
+  };
+  const Result<Bytes> taken = Decompress(BatchCompression::kZstd, frame(13, 0), 10);
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(taken->view(), "0123456789");
+  for (const auto& [e, m] :
+       {std::pair(13, 1), std::pair(14, 0), std::pair(21, 0), std::pair(31, 7)}) {
+    EXPECT_THAT(Decompress(BatchCompression::kZstd, frame(e, m), 10).status().message(),
+                HasSubstr("larger than 8 MiB"));
+  }
+}
+
 // A preamble of 2^32 - 1 bytes.
 TEST(Compression, Decompress_RefusesSnappysPreamble_BeforeItIsBelieved) {
   const std::string bomb("\xff\xff\xff\xff\x0f\x00x", 7);
