@@ -1,12 +1,15 @@
 #include "client/cpp/client.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include <glog/logging.h>
 
 #include "client/cpp/error.h"
 #include "client/cpp/retry.h"
+#include "client/cpp/transport_error.h"
 
 namespace millrace::client {
 namespace {
@@ -20,6 +23,10 @@ constexpr Duration kNewTopicGrace = std::chrono::milliseconds(300);
 // How soon leaders that were away are asked again for their offsets.
 constexpr Duration kOffsetsRetry = std::chrono::milliseconds(50);
 
+// What is in vain for so long is told, and so often.
+constexpr std::chrono::milliseconds kOutageMin{1000};
+constexpr Duration kOutageInterval = std::chrono::seconds(1);
+
 Status FirstError(const v1::ListOffsetsResponse& response) {
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
     if (!offsets.has_error()) continue;
@@ -31,7 +38,20 @@ Status FirstError(const v1::ListOffsetsResponse& response) {
 // Whether another broker, or the same one later, may do what this one did not.
 bool IsWorthAnotherTry(const Status& error) {
   return error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded ||
-         (error.code() == Code::kResourceExhausted && error.retry_after_ms().has_value());
+         (error.code() == Code::kResourceExhausted && error.retry_after_ms().has_value()) ||
+         IsForeign(error);
+}
+
+template <typename Response>
+RpcDone Parse(ResponseDone<Response> done) {
+  return [done = std::move(done)](Result<Bytes> result) mutable {
+    if (!result.ok()) return done(result.status());
+    Response response;
+    if (!response.ParseFromArray(result->data(), static_cast<int>(result->size()))) {
+      return done(Internal("the broker's answer cannot be read"));
+    }
+    done(std::move(response));
+  };
 }
 
 Bytes Serialize(const google::protobuf::MessageLite& message) {
@@ -43,10 +63,15 @@ Bytes Serialize(const google::protobuf::MessageLite& message) {
 struct Client::PendingCall {
   std::string method;
   Bytes body;
+  MonotonicTime started_at{};
   MonotonicTime deadline{};
-  Duration attempt_timeout{};
+  // Without one, `deadline` holds for refused connections, too.
+  std::optional<MonotonicTime> refused_deadline;
   RpcDone done;
+  std::string address = {};  // of the try under way
   uint32_t failures = 0;
+  std::set<std::string> refused = {};  // addresses where nobody listened, all in a row
+  std::set<std::string> foreign = {};  // that do not know the method
 };
 
 Client::Client(const Environment& environment, ClientOptions options)
@@ -56,23 +81,27 @@ Client::Client(const Environment& environment, ClientOptions options)
 
 Client::~Client() { *is_alive_ = false; }
 
-// The brokers known, or those to begin with, in turn.
-std::string Client::PickAddress() {
+std::vector<std::string> Client::Addresses() const {
   std::vector<std::string> addresses = metadata_.Addresses();
   for (const std::string& address : options_.bootstrap) {
     if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
       addresses.push_back(address);
     }
   }
-  return addresses[next_address_ % addresses.size()];
+  return addresses;
 }
 
 void Client::Call(const std::string& method, Bytes body, Duration timeout, RpcDone done) {
   auto call = std::make_shared<PendingCall>();
   call->method = method;
   call->body = std::move(body);
-  call->deadline = clock().Now() + timeout;
   call->done = std::move(done);
+  Start(std::move(call), timeout);
+}
+
+void Client::Start(std::shared_ptr<PendingCall> call, Duration timeout) {
+  call->started_at = clock().Now();
+  call->deadline = call->started_at + timeout;
   Try(std::move(call));
 }
 
@@ -80,7 +109,9 @@ void Client::Try(std::shared_ptr<PendingCall> call) {
   const Duration left = call->deadline - clock().Now();
   // What changes something may take as long as the caller waits; what only asks is asked elsewhere.
   const bool is_admin = call->method.find("AdminService") != std::string::npos;
-  RpcRequest request{.address = PickAddress(),
+  const std::vector<std::string> addresses = Addresses();
+  call->address = addresses[next_address_ % addresses.size()];
+  RpcRequest request{.address = call->address,
                      .method = call->method,
                      .body = call->body,
                      .timeout = is_admin ? left : std::min(left, options_.attempt_timeout)};
@@ -90,9 +121,28 @@ void Client::Try(std::shared_ptr<PendingCall> call) {
                    });
 }
 
+// Whether every address has said what no other try will change.
+bool Client::IsLastTry(PendingCall* call, const Status& error) {
+  const size_t count = Addresses().size();
+  if (IsForeign(error)) call->foreign.insert(call->address);
+  if (IsConnectionRefused(error)) {
+    call->refused.insert(call->address);
+  } else {
+    call->refused.clear();
+  }
+  if (call->foreign.size() >= count) return true;
+  return call->refused_deadline && clock().Now() >= *call->refused_deadline &&
+         call->refused.size() + call->foreign.size() >= count;
+}
+
 void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
   if (!IsWorthAnotherTry(result.status())) return call->done(std::move(result));
   ++next_address_;
+  if (IsLastTry(call.get(), result.status())) return call->done(std::move(result));
+  TellOutage({.address = call->address,
+              .status = result.status(),
+              .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(clock().Now() -
+                                                                             call->started_at)});
   Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
   if (const std::optional<int64_t> after = result.status().retry_after_ms()) {
     delay = std::max<Duration>(delay, std::chrono::milliseconds(*after));
@@ -106,14 +156,7 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
 template <typename Response, typename Request>
 void Client::Invoke(const char* method, const Request& request, Duration timeout,
                     ResponseDone<Response> done) {
-  Call(method, Serialize(request), timeout, [done = std::move(done)](Result<Bytes> result) mutable {
-    if (!result.ok()) return done(result.status());
-    Response response;
-    if (!response.ParseFromArray(result->data(), static_cast<int>(result->size()))) {
-      return done(Internal("the broker's answer cannot be read"));
-    }
-    done(std::move(response));
-  });
+  Call(method, Serialize(request), timeout, Parse<Response>(std::move(done)));
 }
 
 void Client::CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
@@ -168,6 +211,24 @@ void Client::DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterR
 void Client::GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done) {
   Invoke<v1::GetServerInfoResponse>("/millrace.v1.MetadataService/GetServerInfo",
                                     v1::GetServerInfoRequest(), timeout, std::move(done));
+}
+
+void Client::Reach(Duration timeout, Duration refused_timeout,
+                   ResponseDone<v1::GetServerInfoResponse> done) {
+  auto call = std::make_shared<PendingCall>();
+  call->method = "/millrace.v1.MetadataService/GetServerInfo";
+  call->refused_deadline = clock().Now() + refused_timeout;
+  call->done = Parse<v1::GetServerInfoResponse>(std::move(done));
+  Start(std::move(call), timeout);
+}
+
+void Client::TellOutage(const Outage& outage) {
+  if (!options_.on_outage || outage.lasts < kOutageMin) return;
+  const MonotonicTime now = clock().Now();
+  const auto [told, is_new] = told_outages_.try_emplace(outage.address, now);
+  if (!is_new && now - told->second < kOutageInterval) return;
+  told->second = now;
+  options_.on_outage(outage);
 }
 
 void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,

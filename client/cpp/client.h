@@ -20,6 +20,7 @@
 #include "client/cpp/backoff.h"
 #include "client/cpp/connector.h"
 #include "client/cpp/metadata.h"
+#include "millrace/outage.h"
 #include "millrace/v1/admin_service.pb.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
@@ -39,6 +40,9 @@ struct ClientOptions {
   Duration attempt_timeout = std::chrono::seconds(2);
   BackoffOptions backoff{.initial = std::chrono::milliseconds(20),
                          .max = std::chrono::milliseconds(500)};
+  // Called for what has been in vain for a second, and then about once a second and address for as
+  // long as that lasts. May be empty.
+  std::function<void(const Outage&)> on_outage = {};
 };
 
 template <typename Response>
@@ -59,7 +63,7 @@ class Client {
 
   // Calls `method` at one broker after the other, with back-off, until one gives an answer other
   // than UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
-  // error.
+  // error. A server that is no broker is passed over, unless all are such.
   void Call(const std::string& method, Bytes body, Duration timeout, RpcDone done);
 
   void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
@@ -71,6 +75,9 @@ class Client {
   // All topics: asks for page after page, within `timeout` in all.
   void ListTopics(Duration timeout, ResponseDone<v1::ListTopicsResponse> done);
   void GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done);
+  // The same, but it gives up after `refused_timeout` where nobody listens at any address.
+  void Reach(Duration timeout, Duration refused_timeout,
+             ResponseDone<v1::GetServerInfoResponse> done);
   void DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done);
   void ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                    ResponseDone<v1::ListOffsetsResponse> done);
@@ -90,6 +97,9 @@ class Client {
   uint64_t Watch(const std::string& topic, std::function<void(const Status&)> listener);
   void Unwatch(uint64_t watch) { watches_.erase(watch); }
 
+  // Hands it to on_outage, unless it lasts less than a second or its address was told just now.
+  void TellOutage(const Outage& outage);
+
   MetadataCache& metadata() { return metadata_; }
   Executor& executor() { return environment_.executor; }
   const Clock& clock() const { return environment_.clock; }
@@ -108,7 +118,10 @@ class Client {
                       ResponseDone<v1::ListTopicsResponse> done);
   void Try(std::shared_ptr<PendingCall> call);
   void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);
-  std::string PickAddress();
+  // Brokers known, and those to begin with.
+  std::vector<std::string> Addresses() const;
+  void Start(std::shared_ptr<PendingCall> call, Duration timeout);
+  bool IsLastTry(PendingCall* call, const Status& error);
   void StartRefresh();
   void OnRefreshed(const std::string& topic, const Result<v1::DescribeTopicsResponse>& response);
   template <typename Response, typename Request>
@@ -125,6 +138,7 @@ class Client {
   size_t refreshes_under_way_ = 0;  // a topic each
   uint32_t refreshes_in_row_ = 0;
   MonotonicTime last_refresh_{};
+  std::map<std::string, MonotonicTime> told_outages_;  // by address
   // Guards callbacks that outlive the client; shared with those alone.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
 };

@@ -142,22 +142,28 @@ void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   if (!MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace)) {
     return End(handle, {.status = error});
   }
+  const Duration lasts = now - partition.retry.failing_since();
+  if (!trouble_ || trouble_->lasts <= lasts) {
+    trouble_ = Trouble{.partition = partition.name,
+                       .broker = partition.leader.broker,
+                       .status = error,
+                       .lasts = lasts};
+  }
   if (partition.mode == Mode::kReading) StopReading(handle, false);
   const std::optional<LeaderHint> hint = LeaderHintOf(error);
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});
   Settle(handle);
 }
 
-void Consumer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  const Status error = Unavailable("the stream to the broker ended");
+void Consumer::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   Broker& closed = brokers_[broker];
   closed.granted_bytes = 0;
-  closed.retry.Fail(error, now, options_.backoff, random_);
+  closed.retry.Fail(why, now, options_.backoff, random_);
   removals_.erase(broker);
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     const Partition& partition = partitions_[handle];
     if (partition.mode != Mode::kReading || partition.reading_at != broker) continue;
-    OnFailure(handle, error, now);
+    OnFailure(handle, why, now);
   }
 }
 
@@ -277,6 +283,7 @@ std::vector<BrokerId> Consumer::Awaited() const {
 void Consumer::Poll(MonotonicTime now, ConsumerOutput* output) {
   output->wake_at.reset();
   output->wants_metadata = !troubled_.empty();
+  output->trouble = std::exchange(trouble_, std::nullopt);
   std::map<BrokerId, v1::FetchRequest> requests;
   for (auto& [broker, fetch_ids] : removals_) {
     for (uint32_t fetch_id : fetch_ids) requests[broker].add_remove(fetch_id);

@@ -81,6 +81,8 @@ struct ConsumerOutput {
   };
   std::vector<Message> messages;
   bool wants_metadata = false;
+  // Of those since the last Poll, the one that lasts longest.
+  std::optional<Trouble> trouble;
   std::optional<MonotonicTime> wake_at;
 };
 
@@ -101,7 +103,8 @@ class Consumer {
   void OnLeader(uint32_t handle, const LeaderInfo& leader);
   // A FetchResponse. One that cannot be read is an error; close the stream then.
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now);
-  void OnStreamClosed(BrokerId broker, MonotonicTime now);
+  // `why` is an error.
+  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now);
   // Ends the partition with `status`: what was fetched and not taken is dropped.
   void Fail(uint32_t handle, const Status& status);
   // Ends every partition with `status`.
@@ -172,6 +175,7 @@ class Consumer {
   std::map<BrokerId, std::vector<uint32_t>> removals_;  // fetch_ids
   std::deque<Queued> queue_;
   uint64_t queued_bytes_ = 0;
+  std::optional<Trouble> trouble_;
 };
 
 }  // namespace millrace::client

@@ -80,8 +80,8 @@ Status ConsumerClient::OnMessage(BrokerId broker, const Bytes& message, Monotoni
   return consumer_.OnMessage(broker, message, now);
 }
 
-void ConsumerClient::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  consumer_.OnStreamClosed(broker, now);
+void ConsumerClient::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
+  consumer_.OnStreamClosed(broker, why, now);
 }
 
 void ConsumerClient::OnLeaders() {
@@ -99,6 +99,7 @@ void ConsumerClient::Pump(MonotonicTime now) {
     TopicDriver::Send(message.to, {std::move(message.bytes)});
   }
   PlanNext(now, output.wants_metadata, output.wake_at);
+  Tell(output.trouble);
   if (is_drained_ && consumer_.has_queued()) {
     is_drained_ = false;
     if (on_ready_) on_ready_();  // last, for it may destroy this

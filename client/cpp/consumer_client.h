@@ -47,7 +47,7 @@ class ConsumerClient : private TopicDriver {
 
  private:
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
-  void OnStreamClosed(BrokerId broker, MonotonicTime now) override;
+  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
   std::vector<BrokerId> Awaited() const override { return consumer_.Awaited(); }
   void OnLeaders() override;
   void OnTopicLost(const Status& status) override;

@@ -42,10 +42,11 @@ Bytes ToBytes(const grpc::ByteBuffer& buffer) {
   return std::move(gathered).Freeze();
 }
 
-Status ToStatus(const grpc::Status& status) {
+Status ToStatus(const grpc::Status& status, const RpcTarget& target) {
   if (status.ok()) return {};
-  return FromRpcStatus(static_cast<int>(status.error_code()), status.error_message(),
-                       status.error_details());
+  const auto code = static_cast<int>(status.error_code());
+  if (status.error_details().empty()) return TransportError(code, status.error_message(), target);
+  return FromRpcStatus(code, status.error_message(), status.error_details());
 }
 
 }  // namespace millrace::client

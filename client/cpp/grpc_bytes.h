@@ -8,6 +8,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/status.h>
 
+#include "client/cpp/transport_error.h"
 #include "proto/base/bytes.h"
 #include "proto/base/status.h"
 
@@ -19,7 +20,8 @@ grpc::ByteBuffer ToByteBuffer(const std::vector<Bytes>& pieces);
 // A contiguous copy of the message; the one copy between the socket and whoever keeps the payload.
 Bytes ToBytes(const grpc::ByteBuffer& buffer);
 
-// With reason, metadata and retry delay from the trailer, if they are there.
-Status ToStatus(const grpc::Status& status);
+// With reason, metadata and retry delay from the trailer; a broker always sends one. Without, the
+// error is gRPC's own, about `target`.
+Status ToStatus(const grpc::Status& status, const RpcTarget& target);
 
 }  // namespace millrace::client

@@ -105,8 +105,8 @@ class UnaryCall final : public Tag,
                         public LiveCall,
                         public std::enable_shared_from_this<UnaryCall> {
  public:
-  UnaryCall(std::shared_ptr<Mailbox> mailbox, RpcDone done)
-      : mailbox_(std::move(mailbox)), done_(std::move(done)) {}
+  UnaryCall(std::shared_ptr<Mailbox> mailbox, RpcTarget target, RpcDone done)
+      : mailbox_(std::move(mailbox)), target_(std::move(target)), done_(std::move(done)) {}
 
   void Start(grpc::GenericStub* stub, const RpcRequest& request, grpc::CompletionQueue* queue) {
     const int64_t timeout_us = std::max<int64_t>(request.timeout.count(), 1);
@@ -128,9 +128,12 @@ class UnaryCall final : public Tag,
   }
 
  private:
-  void Deliver() { done_(status_.ok() ? Result<Bytes>(ToBytes(response_)) : ToStatus(status_)); }
+  void Deliver() {
+    done_(status_.ok() ? Result<Bytes>(ToBytes(response_)) : ToStatus(status_, target_));
+  }
 
   std::shared_ptr<Mailbox> mailbox_;
+  const RpcTarget target_;
   RpcDone done_;
   std::shared_ptr<UnaryCall> hold_;  // while gRPC has the tag
   grpc::ClientContext context_;
@@ -143,12 +146,12 @@ class UnaryCall final : public Tag,
 // time. Shared by its RpcStream and by each operation that gRPC has a tag of.
 class StreamCall final : public LiveCall, public std::enable_shared_from_this<StreamCall> {
  public:
-  StreamCall(std::shared_ptr<Mailbox> mailbox, RpcStreamHandler* handler)
-      : mailbox_(std::move(mailbox)), handler_(handler) {}
+  StreamCall(std::shared_ptr<Mailbox> mailbox, RpcTarget target, RpcStreamHandler* handler)
+      : mailbox_(std::move(mailbox)), target_(std::move(target)), handler_(handler) {}
 
-  void Start(grpc::GenericStub* stub, const std::string& method, grpc::CompletionQueue* queue) {
+  void Start(grpc::GenericStub* stub, grpc::CompletionQueue* queue) {
     mailbox_->CountCall(1);
-    stream_ = stub->PrepareCall(&context_, method, queue);
+    stream_ = stub->PrepareCall(&context_, target_.method, queue);
     stream_->StartCall(start_.Take(shared_from_this()));
   }
   void Write(std::vector<Bytes> pieces) {
@@ -226,11 +229,12 @@ class StreamCall final : public LiveCall, public std::enable_shared_from_this<St
     is_ended_ = true;
     waiting_.clear();
     if (handler_ == nullptr) return;
-    const Status status = ToStatus(status_);
+    const Status status = ToStatus(status_, target_);
     std::exchange(handler_, nullptr)->OnClosed(status);
   }
 
   std::shared_ptr<Mailbox> mailbox_;
+  const RpcTarget target_;
   Operation start_{&StreamCall::OnStarted};
   Operation read_{&StreamCall::OnRead};
   Operation write_{&StreamCall::OnWritten};
@@ -347,14 +351,18 @@ class GrpcConnector::Impl {
   }
 
   void Call(const RpcRequest& request, RpcDone done) {
-    auto call = std::make_shared<UnaryCall>(mailbox_, std::move(done));
+    auto call = std::make_shared<UnaryCall>(
+        mailbox_,
+        RpcTarget{.address = request.address, .method = request.method, .timeout = request.timeout},
+        std::move(done));
     call->Start(StubFor(request.address, call), request, &queue_);
   }
 
   std::unique_ptr<RpcStream> OpenStream(const std::string& address, const std::string& method,
                                         RpcStreamHandler* handler) {
-    auto call = std::make_shared<StreamCall>(mailbox_, handler);
-    call->Start(StubFor(address, call), method, &queue_);
+    auto call = std::make_shared<StreamCall>(
+        mailbox_, RpcTarget{.address = address, .method = method}, handler);
+    call->Start(StubFor(address, call), &queue_);
     return std::make_unique<GrpcStream>(std::move(call));
   }
 

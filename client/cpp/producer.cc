@@ -273,6 +273,13 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
     return IsFinal(error) ? End(handle, error, Cause::kAnswer)
                           : Fail(&partition, error, Cause::kAnswer);
   }
+  const Duration lasts = now - partition.retry.failing_since();
+  if (!trouble_ || trouble_->lasts <= lasts) {
+    trouble_ = Trouble{.partition = partition.name,
+                       .broker = partition.leader.broker,
+                       .status = error,
+                       .lasts = lasts};
+  }
   // What follows a batch that is not stored is refused too, for the gap that it leaves.
   Rewind(&partition, !IsRefusal(error));
   if (error.reason() == Reason::kUnknownProducer && !partition.needs_epoch) {
@@ -283,11 +290,10 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});
 }
 
-void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  const Status error = Unavailable("the stream to the broker ended");
+void Producer::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   Broker& closed = BrokerOf(broker);
   closed.inflight_bytes = 0;
-  closed.retry.Fail(error, now, options_.backoff, random_);
+  closed.retry.Fail(why, now, options_.backoff, random_);
   Unblock(&closed);
   std::vector<uint32_t> interrupted;
   for (auto attempt = attempts_.begin(); attempt != attempts_.end();) {
@@ -306,7 +312,7 @@ void Producer::OnStreamClosed(BrokerId broker, MonotonicTime now) {
       --partitions_[handle].in_flight;
       Answer(&partitions_[handle], Status::Ok(), Offset(-1), 0);
     }
-    OnFailure(handle, error, now);
+    OnFailure(handle, why, now);
   }
 }
 

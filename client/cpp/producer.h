@@ -105,6 +105,8 @@ struct ProducerOutput {
   bool wants_metadata = false;
   // A partition waits for an epoch above this one: OnEpoch.
   std::optional<uint32_t> wants_epoch_after;
+  // Of those since the last Poll, the one that lasts longest.
+  std::optional<Trouble> trouble;
   // When to call Poll again if nothing else happens.
   std::optional<MonotonicTime> wake_at;
 };
@@ -137,7 +139,8 @@ class Producer {
   void OnEpoch(uint32_t epoch);
   void OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max);
   void OnResult(BrokerId broker, const v1::ProduceResult& result, MonotonicTime now);
-  void OnStreamClosed(BrokerId broker, MonotonicTime now);
+  // `why` is an error.
+  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now);
   // Ends every partition with `status`; reports follow.
   void FailAll(const Status& status);
 
@@ -239,6 +242,7 @@ class Producer {
   uint64_t unanswered_records_ = 0;
   size_t unanswered_bytes_ = 0;
   std::vector<DeliveryReport> reports_;
+  std::optional<Trouble> trouble_;
   // Partitions to look at in the next Poll, in turn; when to look at others; how many have work and
   // no leader that takes it, and how many wait for an epoch.
   std::deque<uint32_t> ready_;

@@ -119,8 +119,8 @@ Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, Monotoni
   return {};
 }
 
-void ProducerClient::OnStreamClosed(BrokerId broker, MonotonicTime now) {
-  producer_->OnStreamClosed(broker, now);
+void ProducerClient::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
+  producer_->OnStreamClosed(broker, why, now);
 }
 
 // Whenever metadata is there.
@@ -171,6 +171,7 @@ void ProducerClient::Pump(MonotonicTime now) {
   }
   if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
   PlanNext(now, output.wants_metadata, output.wake_at);
+  Tell(output.trouble);
   TellRecordLimit();
   Deliver(output.reports);
 }

@@ -78,7 +78,7 @@ class ProducerClient : private TopicDriver {
   Status CheckPartitioning();
   void OnOpened(const v1::InitProducerResponse& response);
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
-  void OnStreamClosed(BrokerId broker, MonotonicTime now) override;
+  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
   std::vector<BrokerId> Awaited() const override { return producer_->Awaited(); }
   void OnLeaders() override;
   void OnTopicLost(const Status& status) override;

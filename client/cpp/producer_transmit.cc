@@ -190,6 +190,7 @@ void Producer::Poll(MonotonicTime now, ProducerOutput* output) {
   output->wants_metadata = troubled_count_ > 0;
   output->wants_epoch_after.reset();
   if (epoch_waiters_ > 0) output->wants_epoch_after = identity_.epoch;
+  output->trouble = std::exchange(trouble_, std::nullopt);
   output->wake_at.reset();
   if (!timers_.empty()) output->wake_at = timers_.begin()->first;
   for (DeliveryReport& report : reports_) output->reports.push_back(std::move(report));

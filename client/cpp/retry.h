@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "client/cpp/backoff.h"
+#include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/random.h"
@@ -22,6 +23,15 @@ namespace millrace::client {
 // Whether a later try may succeed where one that met `error` failed. A topic that is not known may
 // be one that the broker has not heard of yet, but only for `unknown_topic_grace`.
 bool MayHeal(const Status& error, Duration failing_for, Duration unknown_topic_grace);
+
+// What kept a partition from going on: told by the state machines after tries that failed and will
+// be repeated.
+struct Trouble {
+  TopicPartition partition;
+  BrokerId broker;
+  Status status;
+  Duration lasts{};  // since the first failure in a row
+};
 
 // The failures since the last success.
 class RetryState {

@@ -12,6 +12,14 @@ namespace {
 constexpr Duration kSilenceMin = std::chrono::seconds(1);
 constexpr Duration kSilenceMax = std::chrono::seconds(30);
 
+// Why a stream is to be opened again, whatever ended it.
+Status Broken(const Status& end) {
+  if (end.code() == Code::kUnavailable) return end;
+  Status broken = Unavailable("the stream ended" + (end.ok() ? "" : ": " + end.ToString()));
+  const std::optional<int64_t> after = end.retry_after_ms();
+  return after ? std::move(broken).RetryAfterMs(*after) : broken;
+}
+
 }  // namespace
 
 TopicDriver::TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace)
@@ -45,14 +53,15 @@ void TopicDriver::Start(const std::string& method,
       [this](BrokerId broker, const Bytes& message) {
         const MonotonicTime now = client_.clock().Now();
         silences_.erase(broker);
-        if (!OnMessage(broker, message, now).ok()) {
+        const Status read = OnMessage(broker, message, now);
+        if (!read.ok()) {
           streams_->Close(broker);
-          OnStreamClosed(broker, now);
+          OnStreamClosed(broker, Broken(read), now);
         }
         PostPump();
       },
-      [this](BrokerId broker, const Status&) {
-        OnStreamClosed(broker, client_.clock().Now());
+      [this](BrokerId broker, const Status& end) {
+        OnStreamClosed(broker, Broken(end), client_.clock().Now());
         PostPump();
       });
   watch_ = client_.Watch(topic_, [this](const Status& status) { OnMetadata(status); });
@@ -100,6 +109,18 @@ void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
   timer_ = client_.executor().RunAfter(*wake_at - now, [this, alive = is_alive_] {
     if (*alive) Pump(client_.clock().Now());
   });
+}
+
+void TopicDriver::Tell(const std::optional<Trouble>& trouble) {
+  if (!trouble) return;
+  client_.TellOutage(
+      {.address = client_.metadata().AddressOf(trouble->broker),
+       .status = trouble->status.With("topic \"" + topic_ + "\" partition " +
+                                      std::to_string(trouble->partition.partition.value()) +
+                                      " at broker " + std::to_string(trouble->broker.value())),
+       .topic = topic_,
+       .partition = trouble->partition.partition.value(),
+       .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(trouble->lasts)});
 }
 
 // When to look again, if anybody is awaited.

@@ -21,6 +21,7 @@
 
 #include "client/cpp/client.h"
 #include "client/cpp/metadata.h"
+#include "client/cpp/retry.h"
 #include "client/cpp/stream_pool.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -49,6 +50,7 @@ class TopicDriver {
   // For Pump, with what the state machine put out.
   void Send(BrokerId broker, std::vector<Bytes> pieces);
   void PlanNext(MonotonicTime now, bool wants_metadata, std::optional<MonotonicTime> wake_at);
+  void Tell(const std::optional<Trouble>& trouble);
 
   LeaderInfo LeaderOf(PartitionId partition) const;
   Status NoSuchPartition(PartitionId partition) const;
@@ -63,7 +65,7 @@ class TopicDriver {
  private:
   // An error closes the stream; OnStreamClosed follows.
   virtual Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) = 0;
-  virtual void OnStreamClosed(BrokerId broker, MonotonicTime now) = 0;
+  virtual void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) = 0;
   // Brokers that owe an answer, or are being read from.
   virtual std::vector<BrokerId> Awaited() const = 0;
   // Leaders may have changed: LeaderOf.

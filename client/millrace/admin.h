@@ -4,8 +4,8 @@
 //
 // Client::admin() has it. Any thread, several at once.
 //
-//   auto topic = client->admin().CreateTopic({.name = "flights", .partition_count = 16});
-//   auto offsets = client->admin().ListOffsets("flights");
+//   auto topic = (*client)->admin().CreateTopic({.name = "flights", .partition_count = 16});
+//   auto offsets = (*client)->admin().ListOffsets("flights");
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ struct TopicSpec {
   std::string name;
   uint32_t partition_count = 0;     // 1 to 10,000; 0: the brokers' default
   uint32_t replication_factor = 0;  // 1 to 5; 0: 3, or 1 in a cluster of fewer brokers
-  std::map<std::string, std::string> settings;
+  std::map<std::string, std::string> settings = {};
 };
 
 struct PartitionDescription {

@@ -17,23 +17,35 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "millrace/admin.h"
 #include "millrace/consumer.h"
+#include "millrace/outage.h"
 #include "millrace/producer.h"
 #include "millrace/status.h"
 
 namespace millrace {
 
 struct ClientOptions {
-  // HOST:PORT of one or more brokers, separated by commas. The others are learned from them.
+  // HOST:PORT of one or more brokers, separated by commas, with blanks or without. The others are
+  // learned from them.
   std::string bootstrap = "127.0.0.1:7440";
   // For the brokers' logs; at most 249 bytes.
   std::string client_id = "millrace";
   // How long Connect tries. 1 ms and up.
   std::chrono::milliseconds connect_timeout{10'000};
+  // The same where nobody listens at any of the addresses: less, for a program that would rather
+  // say so; connect_timeout if absent.
+  std::optional<std::chrono::milliseconds> refused_timeout = {};
+  // Called for everything that has been in vain for a second, Connect included, and then about once
+  // a second and address for as long as that lasts: nothing else tells a dead cluster from an idle
+  // topic, since what may heal is tried again and is no error. On the client's thread, as all
+  // callbacks.
+  std::function<void(const Outage&)> on_outage = {};
 };
 
 class Client {

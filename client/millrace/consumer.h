@@ -6,7 +6,7 @@
 // between two Polls. Positions are not stored anywhere: keep the offset that you want to go on
 // from.
 //
-//   auto consumer = client->OpenConsumer("flights", {.stop_at_end = true});
+//   auto consumer = (*client)->OpenConsumer("flights", {.stop_at_end = true});
 //   while (!(*consumer)->at_end()) {
 //     auto records = (*consumer)->Poll(std::chrono::seconds(1));
 //     if (!records.ok()) return Complain(records.status());
@@ -56,7 +56,7 @@ class Position {
 
 struct ConsumerOptions {
   // Partitions to read; all if absent, none yet (Assign does it) if empty.
-  std::optional<std::vector<uint32_t>> partitions;
+  std::optional<std::vector<uint32_t>> partitions = {};
   Position start = Position::Earliest();
   // Read up to where each partition ended when it was assigned, no further.
   bool stop_at_end = false;
@@ -95,10 +95,11 @@ class Consumer {
 
   // The records that are there, a MiB or so at most after decompression, but for the batch that
   // crosses it; waits for the first up to `timeout`, and is empty if none came. An error is that of
-  // one partition, which it names: OUT_OF_RANGE (OFFSET_OUT_OF_RANGE), NOT_FOUND (TOPIC_DELETED,
-  // UNKNOWN_TOPIC) or DATA_LOSS (a checksum that does not match, a gap, a batch that cannot be
-  // read). All that came before it was given out. That partition is read no more until a Seek, the
-  // others go on. What may heal is tried again inside, and never an error here.
+  // one partition, which its message and its metadata `topic` and `partition` name: OUT_OF_RANGE
+  // (OFFSET_OUT_OF_RANGE), NOT_FOUND (TOPIC_DELETED, UNKNOWN_TOPIC) or DATA_LOSS (a checksum that
+  // does not match, a gap, a batch that cannot be read). All that came before it was given out.
+  // That partition is read no more until a Seek, the others go on. What may heal is tried again
+  // inside, and never an error here.
   Result<Records> Poll(std::chrono::milliseconds timeout);
   // With stop_at_end: whether Poll has given everything, of partitions that have not failed.
   bool at_end() const;

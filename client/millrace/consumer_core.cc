@@ -227,7 +227,10 @@ Status ConsumerCore::Read(const client::FetchedChunk& chunk, Records* records,
   Part& part = parts_[partition];
   if (!chunk.status.ok() || chunk.is_end) {
     part.is_finished = true;
-    return chunk.status.With("partition " + std::to_string(partition));
+    if (chunk.status.ok()) return {};
+    return chunk.status.With("partition " + std::to_string(partition))
+        .AddMetadata("topic", topic_)
+        .AddMetadata("partition", std::to_string(partition));
   }
   const size_t count = records->records_.size();
   const Status read = Append(chunk, records, opened_bytes);

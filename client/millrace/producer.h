@@ -4,10 +4,11 @@
 // Made by Client::OpenProducer. Any thread, several at once; records that one thread sends to one
 // partition are stored in that order.
 //
-//   producer->Send({.key = "AA", .value = row}, [](const millrace::Delivery& delivery) {
-//     if (!delivery.status.ok()) std::cerr << delivery.status << "\n";
-//   });
-//   millrace::Status done = producer->Flush(std::chrono::seconds(10));
+//   millrace::Status sent = (*producer)->Send(
+//       {.key = "AA", .value = row}, [](const millrace::Delivery& delivery) {
+//         if (!delivery.status.ok()) std::cerr << delivery.status << "\n";
+//       });
+//   millrace::Status done = (*producer)->Flush(std::chrono::seconds(10));
 #pragma once
 
 #include <chrono>

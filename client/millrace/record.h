@@ -3,7 +3,7 @@
 // Values; any thread. Views point into memory that whoever made them owns: the caller's for a
 // Record, the Records object's for a ConsumedRecord.
 //
-//   producer->Send({.key = "AA", .value = row});
+//   millrace::Status sent = (*producer)->Send({.key = "AA", .value = row});
 #pragma once
 
 #include <cstdint>
@@ -18,22 +18,22 @@ namespace millrace {
 
 // A named value beside a record. Order and repetition are kept.
 struct Header {
-  std::string_view key;                   // UTF-8
-  std::optional<std::string_view> value;  // absent (null) differs from empty
+  std::string_view key;                        // UTF-8
+  std::optional<std::string_view> value = {};  // absent (null) differs from empty
 };
 
 // A record to be produced. All that it views is copied before the call that takes it returns.
 struct Record {
   // Records of one key go to one partition and keep their order. Absent differs from empty.
-  std::optional<std::string_view> key;
-  std::optional<std::string_view> value;
-  std::span<const Header> headers;
+  std::optional<std::string_view> key = {};
+  std::optional<std::string_view> value = {};
+  std::span<const Header> headers = {};
   // Milliseconds since 1970 UTC, at most a day ahead of the brokers' clocks; 0: none, and readers
   // use the time at which the leader stored it.
   int64_t timestamp_ms = 0;
   // Where it goes; by the key's hash if absent, and without a key to one partition after the other,
   // many records at a time.
-  std::optional<uint32_t> partition;
+  std::optional<uint32_t> partition = {};
 };
 
 // A record that was read.
@@ -55,7 +55,7 @@ struct Delivery {
   // delivery_timeout. CANCELLED: the producer was destroyed before the answer.
   Status status;
   uint32_t partition = 0;
-  // -1 with an error, and where a retry found the record stored too long ago to know where.
+  // -1 with an error, and where a retry found the record stored and nobody knows any more where.
   int64_t offset = -1;
   // When the leader stored it, milliseconds since 1970 UTC; 0 if that is not known.
   int64_t append_time_ms = 0;

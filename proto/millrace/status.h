@@ -5,8 +5,8 @@
 // ok is one null pointer, so passing it costs nothing. Values; any thread. Public: part of the
 // client library (client/millrace).
 //
-//   millrace::Result<int64_t> end = admin.EndOffset("flights", 0);
-//   if (!end.ok()) std::cerr << end.status() << "\n";
+//   millrace::Result<uint64_t> deleted = (*client)->admin().DeleteTopic("flights");
+//   if (!deleted.ok()) std::cerr << deleted.status() << "\n";
 #pragma once
 
 #include <cstdint>

@@ -8,6 +8,9 @@ from conftest import ROOT, run
 
 
 
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
 def manual(language):
     """The one block of docs/client.md in this language."""
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/client.md").read_text(), re.DOTALL)
@@ -18,7 +21,8 @@ def manual(language):
 def test_the_manuals_project_finds_builds_and_uses_the_library(prefix, server, binary, tmp_path):
     (tmp_path / "CMakeLists.txt").write_text(manual("cmake"))
     (tmp_path / "main.cc").write_text(manual("cpp"))
-    run("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DCMAKE_CXX_FLAGS={' '.join(WARNINGS)}")
     run("cmake", "--build", tmp_path / "build")
     printed = run(tmp_path / "build/hello", server.address, f"hello-{uuid.uuid4().hex[:8]}").splitlines()
     version = run(binary, "--version").strip()
@@ -43,7 +47,7 @@ def test_public_headers_compile_alone(prefix):
     compiler = os.environ.get("CXX", "c++")
     for header in public_headers(prefix):
         source = f'#include "millrace/{header.name}"\nint main() {{ return 0; }}\n'
-        run(compiler, "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-nostdinc++",
+        run(compiler, "-std=c++20", *WARNINGS, "-fsyntax-only", "-nostdinc++",
             *standard_includes(compiler), "-I", prefix / "include", "-x", "c++", "-", input=source)
 
 
@@ -60,3 +64,36 @@ def test_public_headers_show_no_third_party(prefix):
         strange = [name for name in included if "/" in name and not name.startswith("millrace/")]
         assert not strange, f"{header.name} includes {strange}"
         assert not re.search(r"\b(?:grpc|google|v1)::", header.read_text()), header.name
+
+
+# What an example takes for granted: it is the end of a function that returns an int.
+AROUND = """
+#include <iostream>
+#include <millrace/client.h>
+[[maybe_unused]] int Complain(const millrace::Status&) { return 1; }
+[[maybe_unused]] void Use(std::string_view) {}
+int Example([[maybe_unused]] millrace::Result<std::unique_ptr<millrace::Client>>& client,
+            [[maybe_unused]] millrace::Result<std::unique_ptr<millrace::Producer>>& producer,
+            [[maybe_unused]] std::string_view row) {
+%s
+  return 0;
+}
+"""
+
+
+def example_of(header):
+    """The lines of code in the comment on top of a header."""
+    top = header.read_text().split("#pragma once")[0]
+    return "\n".join(line[2:] for line in top.splitlines() if line.startswith("//   "))
+
+
+def test_the_headers_examples_compile_without_warnings(prefix):
+    compiler = os.environ.get("CXX", "c++")
+    examples = {header.name: example_of(header) for header in public_headers(prefix)}
+    assert {"admin.h", "client.h", "consumer.h", "producer.h", "record.h", "status.h"} <= {
+        name for name, code in examples.items() if code}
+    for name, code in examples.items():
+        # An example may declare what others take for granted, and leaves what it made unused.
+        source = AROUND % f"{{\n{code}\n}}"
+        run(compiler, "-std=c++20", *WARNINGS, "-Wno-unused-variable", "-Wno-shadow", "-fsyntax-only", "-I",
+            prefix / "include", "-x", "c++", "-", input=f"// {name}\n{source}")

@@ -186,7 +186,7 @@ TEST_F(ConsumerTest, Credit_IsGrantedAgain_OnlyForWhatWasTaken) {
 TEST_F(ConsumerTest, StreamClosed_ReadsOnFromTheNextOffset) {
   Assign(StartAt::Earliest());
   AnswerBatches(Polled().add(0).fetch_id(), {Batch(0, 3)});
-  consumer_.OnStreamClosed(kOne, now_);
+  consumer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   EXPECT_EQ(Polled().add_size(), 0) << "before the back-off has passed";
   EXPECT_TRUE(output_.wants_metadata);
   now_ += 2s;

@@ -115,7 +115,7 @@ class OrderRun {
         if (!random_.OneIn(4)) return;
         const BrokerId broker = AnyBroker();
         brokers_.BreakStream(broker);
-        return producer_.OnStreamClosed(broker, now_);
+        return producer_.OnStreamClosed(broker, Unavailable("gone"), now_);
       }
       case 2:
         return RefreshMetadata();

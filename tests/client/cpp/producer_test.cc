@@ -118,7 +118,7 @@ TEST_F(ProducerTest, Poll_KeepsNoMoreBatchesInFlight_ThanTheBrokerRemembers) {
 TEST_F(ProducerTest, StreamClosed_SendsAgain_WithTheSameSequencesAndNewIds) {
   Send("a");
   const auto before = Polled();
-  producer_.OnStreamClosed(kOne, now_);
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   EXPECT_TRUE(Polled().empty()) << "before the back-off has passed";
   EXPECT_TRUE(output_.wants_metadata);
   now_ += 1s;
@@ -220,7 +220,7 @@ TEST_F(ProducerTest, UnknownProducer_FailsTheRecords_WhenOneOfThemMayBeStored) {
   Acknowledge(Polled().at(0).second, 0);
   Send("b");
   Polled();
-  producer_.OnStreamClosed(kOne, now_);
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   now_ += 2s;
   Refuse(Polled().at(0).second, Code::kOutOfRange, Reason::kUnknownProducer);
   Polled();
@@ -248,7 +248,7 @@ TEST_F(ProducerTest, RefusedBatch_MayBeStored_IfAnEarlierAttemptHadNoAnswer) {
   Send("b");
   producer_.Flush(now_);
   Polled();
-  producer_.OnStreamClosed(kOne, now_);
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   now_ += 2s;
   Refuse(Polled().at(0).second, Code::kInvalidArgument, Reason::kNone);
   Polled();
@@ -258,7 +258,7 @@ TEST_F(ProducerTest, RefusedBatch_MayBeStored_IfAnEarlierAttemptHadNoAnswer) {
 }
 
 TEST_F(ProducerTest, TimedOutRecord_IsCertainlyNotStored_IfItNeverLeft) {
-  producer_.OnStreamClosed(kOne, now_);
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   Send("a");
   now_ += 200s;
   Polled();
@@ -281,7 +281,7 @@ TEST_F(ProducerTest, RetryInfo_IsWaitedFor) {
 }
 
 TEST_F(ProducerTest, ClosedStream_IsNotOpenedAgainAtOnce_ForAPartitionThatHadNothingOnIt) {
-  producer_.OnStreamClosed(kOne, now_);
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
   Send("a");
   EXPECT_TRUE(Polled().empty());
   ASSERT_TRUE(output_.wake_at.has_value());

@@ -15,7 +15,9 @@ namespace millrace::internal {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr size_t kPrefetchBytes = size_t{64} << 10;
 
@@ -142,6 +144,7 @@ TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsDataLoss) {
   const auto consumer = Open(cluster);
   const Result<Records> records = consumer->Poll(10s);
   EXPECT_EQ(records.status().code(), Code::kDataLoss) << records.status();
+  EXPECT_THAT(records.status().metadata(), ElementsAre(Pair("topic", "t"), Pair("partition", "0")));
 }
 
 TEST(ConsumerCore, TimeoutsForEver_Wait) {

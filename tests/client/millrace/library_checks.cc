@@ -328,6 +328,8 @@ TEST_F(LibraryTest, Poll_TellsOnePartitionsError_AndSeekReadsItAgain) {
   ASSERT_FALSE(failed.ok());
   EXPECT_EQ(failed.status().reason(), millrace::Reason::kOffsetOutOfRange);
   EXPECT_THAT(std::string(failed.status().message()), HasSubstr("partition 0"));
+  EXPECT_THAT(failed.status().metadata(), ::testing::Contains(::testing::Pair("partition", "0")));
+  EXPECT_THAT(failed.status().metadata(), ::testing::Contains(::testing::Pair("topic", topic_)));
   ASSERT_OK(consumer->Seek(0, millrace::Position::At(3)));
   EXPECT_EQ(PollValues(*consumer).front(), "3");
 }
