@@ -26,6 +26,7 @@
 #include "broker/edge/listen_sockets.h"
 #include "broker/node/broker.h"
 #include "client/cli/cli.h"
+#include "client/cli/standard_files.h"
 #include "proto/base/mutants.h"
 #include "raft/runtime/loop_thread.h"
 #include "raft/runtime/random.h"
@@ -374,5 +375,10 @@ int Main(int argc, char** argv) {
 
 }  // namespace
 }  // namespace millrace
+
+// Libraries open descriptors as they are loaded, gRPC an eventfd: what stands here runs before
+// them.
+__attribute__((section(".preinit_array"), used)) void (*const kOpenClosedStandardFiles)() =
+    &millrace::client::cli::OpenClosedStandardFiles;
 
 int main(int argc, char** argv) { return millrace::Main(argc, argv); }

@@ -6,6 +6,8 @@
 
 #include <sys/resource.h>
 
+#include "client/cli/number.h"
+
 namespace millrace::client::cli {
 namespace {
 
@@ -19,12 +21,7 @@ std::shared_ptr<BenchOptions> AddBench(CLI::App* command, const std::string& boo
   auto options = std::make_shared<BenchOptions>();
   options->common.bootstrap = bootstrap;
   command->add_option("--topic", options->topic, "The topic")->required();
-  command->add_option("--record-size", options->record_size, "Bytes of a record's value")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1000} << 10))
-      ->capture_default_str();
-  command->add_option("--records", options->records, "How many")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  AddNumber(command, "--records", &options->records, {.min = 1}, "How many")->default_str("100000");
   AddCommonOptions(command, {"table", "json"}, &options->common);
   return options;
 }
@@ -72,19 +69,26 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
                             "Latency is from sending a record, with --rate from when it was due, "
                             "to its acknowledgement");
   auto produce_options = AddBench(produce, bootstrap);
-  produce->add_option("--rate", produce_options->rate, "Records a second; as fast as it goes if 0")
-      ->check(CLI::NonNegativeNumber);
-  produce->add_option("--producers", produce_options->producers, "Producers that share the load")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  produce->add_option("--linger-ms", produce_options->linger_ms, "Wait of a record for others")
-      ->check(CLI::Range(0, 10000))
-      ->capture_default_str();
-  produce
-      ->add_option("--memory-mb", produce_options->memory_mb,
-                   "Unanswered records of a producer, in MiB")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  AddNumber(produce, "--record-size", &produce_options->record_size,
+            {.min = 1, .max = uint64_t{4000} << 10}, "Bytes of a record's value")
+      ->default_str("1024");
+  AddParsed(
+      produce, "--rate",
+      [rate = &produce_options->rate](std::string_view text) -> Status {
+        ASSIGN_OR_RETURN(*rate, ParseDecimal(text));
+        return {};
+      },
+      "Records a second; as fast as it goes if 0")
+      ->type_name("NUMBER");
+  AddNumber(produce, "--producers", &produce_options->producers, {.min = 1, .max = 1000},
+            "Producers that share the load")
+      ->default_str("1");
+  AddNumber(produce, "--linger-ms", &produce_options->linger_ms, {.max = 10000},
+            "Wait of a record for others")
+      ->default_str("5");
+  AddNumber(produce, "--memory-mb", &produce_options->memory_mb, {.min = 1, .max = 4096},
+            "Unanswered records of a producer, in MiB")
+      ->default_str("8");
   Choose(produce, produce_options, chosen, &BenchProduce);
   CLI::App* consume = bench->add_subcommand(
       "consume", "From the beginning; latency is from the append to the arrival here");

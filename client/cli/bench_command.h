@@ -19,7 +19,7 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
 struct BenchOptions {
   CommonOptions common;
   std::string topic;
-  uint64_t record_size = 1024;
+  uint64_t record_size = 1024;  // of produce
   uint64_t records = 100000;
   double rate = 0;  // records a second, of all producers; 0: as fast as it goes
   uint32_t producers = 1;

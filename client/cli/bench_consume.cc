@@ -1,5 +1,7 @@
-// `millrace bench consume`: reads a topic from its beginning.
+// `millrace bench consume`: reads a topic from its beginning. Where so many records never come, it
+// ends once none has come for as long as --timeout says.
 #include <memory>
+#include <string>
 
 #include "client/cli/bench_command.h"
 #include "client/cli/connection.h"
@@ -13,9 +15,15 @@ constexpr std::chrono::milliseconds kPollTimeout{100};
 
 Status Read(const BenchOptions& options, Consumer& consumer, const RealClock& clock,
             BenchResult* result) {
-  Progress progress("bench " + options.topic, options.records);
+  Progress progress("bench " + options.topic, options.records, {.done = "", .records = "read"});
+  MonotonicTime last_at = clock.Now();
   while (result->records < options.records) {
     ASSIGN_OR_RETURN(const Records records, consumer.Poll(kPollTimeout));
+    if (!records.empty()) last_at = clock.Now();
+    if (clock.Now() - last_at > options.common.timeout) {
+      return DeadlineExceeded("topic " + options.topic + " gave " + WithThousands(result->records) +
+                              " of " + WithThousands(options.records) + " records, and then none");
+    }
     const int64_t now_ms = clock.WallMs();
     for (const ConsumedRecord& record : records) {
       if (result->records == options.records) break;
@@ -37,9 +45,8 @@ int BenchConsume(const BenchOptions& options) {
     BenchResult result;
     const MonotonicTime started_at = clock.Now();
     const double cpu_before = CpuSeconds();
-    ASSIGN_OR_RETURN(
-        const std::unique_ptr<Consumer> consumer,
-        client.OpenConsumer(options.topic, {.open_timeout = options.common.timeout_ms()}));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
+                     client.OpenConsumer(options.topic, {.open_timeout = options.common.timeout}));
     RETURN_IF_ERROR(Read(options, *consumer, clock, &result));
     result.elapsed = clock.Now() - started_at;
     result.cpu_seconds = CpuSeconds() - cpu_before;

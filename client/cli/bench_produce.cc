@@ -68,7 +68,8 @@ class Load {
       : options_(options),
         started_at_(clock_.Now()),
         acknowledgements_(started_at_),
-        progress_("bench " + options.topic, options.records),
+        progress_("bench " + options.topic, options.records,
+                  {.done = "", .records = "acknowledged"}),
         producers_(std::move(producers)) {
     Random random(options.record_size);
     value_.resize(options.record_size);
@@ -97,7 +98,7 @@ class Load {
  private:
   // Why not to go on; ok if nothing is in the way.
   Status Look() {
-    if (IsInterrupted()) return Status(Code::kCancelled, "interrupted");
+    if (IsInterrupted()) return Interrupted(WithThousands(sent_) + " records were sent");
     if (acknowledgements_.has_failed()) return Status(Code::kCancelled, "a record failed");
     uint64_t unanswered = 0;
     for (const auto& producer : producers_) unanswered += producer->unanswered_records();
@@ -187,18 +188,18 @@ class Load {
 }  // namespace
 
 int BenchProduce(const BenchOptions& options) {
-  CatchSignals();
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ProducerOptions producer_options;
     producer_options.linger = std::chrono::milliseconds(options.linger_ms);
     producer_options.memory_bytes_max = size_t{options.memory_mb} << 20;
     producer_options.send_timeout = kLookInterval;
-    producer_options.open_timeout = options.common.timeout_ms();
+    producer_options.open_timeout = options.common.timeout;
     std::vector<std::unique_ptr<Producer>> producers;
     for (uint32_t i = 0; i < options.producers; ++i) {
       ASSIGN_OR_RETURN(producers.emplace_back(),
                        client.OpenProducer(options.topic, producer_options));
     }
+    CatchSignals();
     Load load(options, std::move(producers));
     ASSIGN_OR_RETURN(const BenchResult result, load.Run());
     PrintBench(result, options.common.is_json());

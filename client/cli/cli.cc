@@ -18,7 +18,6 @@ namespace {
 
 constexpr char kBootstrapVariable[] = "MILLRACE_BOOTSTRAP";
 constexpr char kBootstrapDefault[] = "127.0.0.1:7440";
-constexpr int kUsageError = 2;
 
 std::string BootstrapFromEnvironment() {
   const char* value = std::getenv(kBootstrapVariable);
@@ -42,7 +41,9 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddCompletionCommand(app, chosen);
 }
 
-int Run(int argc, char** argv, const AddCommands& add_commands) {
+namespace {
+
+int ParseAndRun(int argc, char** argv, const AddCommands& add_commands) {
   CLI::App app("Millrace: an event streaming platform in one binary", "millrace");
   app.require_subcommand(1);
   Command chosen;
@@ -50,7 +51,7 @@ int Run(int argc, char** argv, const AddCommands& add_commands) {
   AddClientCommands(app, BootstrapFromEnvironment(), &chosen);
   if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
     PrintError("there is no command " + std::string(argv[1]) + " (--help tells more)");
-    return kUsageError;
+    return kExitUsage;
   }
   try {
     app.parse(argc, argv);
@@ -58,9 +59,15 @@ int Run(int argc, char** argv, const AddCommands& add_commands) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     PrintError(std::string(error.what()) + " (--help tells more)");
-    return kUsageError;
+    return kExitUsage;
   }
-  return chosen ? chosen() : kUsageError;
+  return chosen ? chosen() : kExitUsage;
+}
+
+}  // namespace
+
+int Run(int argc, char** argv, const AddCommands& add_commands) {
+  return FinishOutput(ParseAndRun(argc, argv, add_commands));
 }
 
 }  // namespace millrace::client::cli

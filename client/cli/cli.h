@@ -21,8 +21,8 @@ using Command = std::function<int()>;
 // Adds subcommands whose callbacks set the command.
 using AddCommands = std::function<void(CLI::App& app, Command* chosen)>;
 
-// Parses the command line and runs what it says. 0; 1 if it failed; 2 if the command line is wrong.
-// A failure is one line on stderr.
+// Parses the command line and runs what it says; the exit code, as output.h has them. A failure is
+// one line on stderr, and so is an output that stdout did not take.
 int Run(int argc, char** argv, const AddCommands& add_commands = {});
 
 // Adds topic, produce, consume, cluster, bench and completion. `bootstrap` is where brokers are

@@ -42,7 +42,7 @@ Json ClusterToJson(const ClusterDescription& cluster) {
 int Describe(const CommonOptions& options) {
   return RunConnected(options, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const ClusterDescription cluster,
-                     client.admin().DescribeCluster(options.timeout_ms()));
+                     client.admin().DescribeCluster(options.timeout));
     if (options.is_json()) {
       PrintJson(ClusterToJson(cluster));
     } else {

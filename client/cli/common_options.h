@@ -3,10 +3,7 @@
 // On main's thread.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,16 +17,10 @@ namespace millrace::client::cli {
 struct CommonOptions {
   std::string bootstrap;
   std::string output;
-  double timeout_seconds = 30;
+  std::chrono::milliseconds timeout{30'000};
   bool has_timeout = false;  // it was given
 
   bool is_json() const { return output == "json"; }
-  // Within what a clock can count: a millisecond to a year.
-  std::chrono::milliseconds timeout_ms() const {
-    constexpr double kMax = 365.0 * 24 * 60 * 60 * 1000;
-    return std::chrono::milliseconds(
-        static_cast<int64_t>(std::clamp(std::ceil(timeout_seconds * 1000), 1.0, kMax)));
-  }
 };
 
 // Adds --bootstrap, --timeout and -o with the `formats`, of which the first is the default.

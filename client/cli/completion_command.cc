@@ -1,20 +1,16 @@
 #include "client/cli/completion_command.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "client/cli/output.h"
+
 namespace millrace::client::cli {
 namespace {
 
-// Options whose values are a few words.
-const std::pair<const char*, const char*> kValues[] = {
-    {"--compression", "none gzip snappy lz4 zstd"},
-    {"--from", "earliest latest"},
-    {"--output", "table json value key-value"},
-    {"-o", "table json value key-value"},
-};
 constexpr char kShells[] = "bash zsh fish";
 constexpr char kCompletion[] = "completion";
 
@@ -22,27 +18,48 @@ std::vector<const CLI::App*> Subcommands(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// "--topic" and "-o", as they are typed; positional arguments have none.
-std::vector<std::string> OptionNames(const CLI::App& app) {
+// "--output" and "-o", as they are typed; positional arguments have none.
+std::vector<std::string> NamesOf(const CLI::Option& option) {
   std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  }
+  for (const std::string& name : option.get_snames()) names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) names.push_back("--" + name);
   return names;
+}
+
+// The words that an option takes for its value, as its own check (CLI::IsMember) lists them:
+// "{table,json}"; those of --from, which takes others too. Empty if it takes anything.
+std::string ValuesOf(const CLI::Option& option) {
+  if (option.check_lname("from")) return "earliest latest";
+  const std::string type = option.get_type_name();
+  const size_t begin = type.find('{');
+  const size_t end = type.rfind('}');
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return "";
+  std::string words = type.substr(begin + 1, end - begin - 1);
+  std::replace(words.begin(), words.end(), ',', ' ');
+  return words;
 }
 
 std::string Words(const CLI::App& app) {
   std::string words;
   for (const CLI::App* command : Subcommands(app)) words += command->get_name() + " ";
-  for (const std::string& name : OptionNames(app)) words += name + " ";
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : NamesOf(*option)) words += name + " ";
+  }
   if (app.get_name() == kCompletion) words += kShells;
   return words;
 }
 
-// A line of the shell's `case` for each command: what may follow it.
+// A line of the shell's `case` for each command: what may follow it; and for each of its options
+// whose values are a few words.
 void AddCases(const CLI::App& app, const std::string& path, std::string* script) {
   *script += "    \"" + path + "\") choices=\"" + Words(app) + "\" ;;\n";
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string values = ValuesOf(*option);
+    if (values.empty()) continue;
+    for (const std::string& name : NamesOf(*option)) {
+      *script += "    \"" + path + " " + name + "\") choices=\"" + values + "\" ;;\n";
+    }
+  }
   for (const CLI::App* command : Subcommands(app)) {
     AddCases(*command, path + " " + command->get_name(), script);
   }
@@ -70,10 +87,8 @@ std::string FishCondition(const std::vector<std::string>& path, const CLI::App& 
 // That an option takes a value, and which ones there are, in fish.
 std::string FishValue(const CLI::Option& option) {
   if (option.get_items_expected_max() == 0) return "";
-  for (const auto& [name, words] : kValues) {
-    if (option.check_name(name)) return " -x -a '" + std::string(words) + "'";
-  }
-  return " -r";
+  const std::string values = ValuesOf(option);
+  return values.empty() ? " -r" : " -x -a '" + values + "'";
 }
 
 void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std::string* script) {
@@ -102,10 +117,6 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
 std::string BashCompletion(const CLI::App& app) {
   std::string cases;
   AddCases(app, "millrace", &cases);
-  std::string values;
-  for (const auto& [option, words] : kValues) {
-    values += std::string("    ") + option + ") choices=\"" + words + "\" ;;\n";
-  }
   // The route is the command and those of the words after it that name a command below it. (zsh has
   // meanings of its own for "path" and "words".)
   return "# Completion of millrace for bash: source <(millrace completion bash)\n"
@@ -121,10 +132,7 @@ std::string BashCompletion(const CLI::App& app) {
          "  for ((i = 1; i < COMP_CWORD; ++i)); do\n"
          "    _millrace_choices \"$route ${COMP_WORDS[i]}\" && route=\"$route ${COMP_WORDS[i]}\"\n"
          "  done\n"
-         "  _millrace_choices \"$route\"\n"
-         "  case \"$previous\" in\n" +
-         values +
-         "  esac\n"
+         "  _millrace_choices \"$route $previous\" || _millrace_choices \"$route\"\n"
          "  COMPREPLY=($(compgen -W \"$choices\" -- \"$current\"))\n"
          "}\n"
          "complete -o default -F _millrace millrace\n";
@@ -155,7 +163,8 @@ void AddCompletionCommand(CLI::App& app, Command* chosen) {
       const std::string script = *shell == "fish"  ? FishCompletion(app)
                                  : *shell == "zsh" ? ZshCompletion(app)
                                                    : BashCompletion(app);
-      return std::fputs(script.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : 1;
+      std::fputs(script.c_str(), stdout);
+      return kExitDone;
     };
   });
 }

@@ -1,30 +1,94 @@
 #include "client/cli/connection.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <csignal>
+#include <map>
+#include <string>
 
 #include "client/cli/output.h"
 
 namespace millrace::client::cli {
 namespace {
 
+// Unless --timeout says how long to wait: a broker may be about to start.
+constexpr std::chrono::milliseconds kRefusedTimeout{3000};
+constexpr std::chrono::milliseconds kNoteInterval{10'000};
+
+// What the client tells, on its thread, and the command asks for, on main's.
+class OutageLog {
+ public:
+  // For a command with this --timeout. Before there is a client.
+  void Begin(std::chrono::milliseconds timeout) {
+    timeout_ = timeout;
+    noted_.clear();
+    is_over_timeout_ = false;
+  }
+
+  void Tell(const Outage& outage) {
+    // A call that waits for one broker says nothing of the partitions.
+    if (!outage.topic.empty() && outage.lasts >= timeout_ && !is_over_timeout_) {
+      over_timeout_ = outage.status;
+      is_over_timeout_ = true;
+    }
+    const auto [noted, is_new] = noted_.try_emplace(outage.address, outage.lasts);
+    // One that lasts less than the last that was noted is another.
+    const bool is_due =
+        is_new || outage.lasts < noted->second || outage.lasts - noted->second >= kNoteInterval;
+    if (!is_due) return;
+    noted->second = outage.lasts;
+    const std::string_view why = outage.status.message();
+    const bool is_refused = why.ends_with("Connection refused");
+    PrintNote("still trying: " + std::string(why) +
+              (is_refused ? " (is a broker running there?)" : ""));
+  }
+
+  // Why the first that lasted for as long as the timeout is in vain; ok without one.
+  Status over_timeout() const { return is_over_timeout_ ? over_timeout_ : Status(); }
+
+ private:
+  std::chrono::milliseconds timeout_{0};
+  std::map<std::string, std::chrono::milliseconds> noted_;  // by address; the client's thread's
+  std::atomic<bool> is_over_timeout_{false};
+  Status over_timeout_;  // written once, before is_over_timeout_
+};
+
+// Of the one command that a process runs.
+OutageLog& Outages() {
+  static OutageLog log;
+  return log;
+}
+
 volatile std::sig_atomic_t signal_received = 0;
 
-void OnSignal(int) { signal_received = 1; }
+void OnSignal(int signal) { signal_received = signal; }
+
+int ExitCodeOf(const Status& done) {
+  if (done.ok()) return kExitDone;
+  PrintError(done.ToString());
+  const bool is_interrupted = done.code() == Code::kCancelled && IsInterrupted();
+  return is_interrupted ? 128 + static_cast<int>(signal_received) : kExitFailed;
+}
 
 }  // namespace
 
-Result<std::unique_ptr<millrace::Client>> Connect(const CommonOptions& options) {
-  return millrace::Client::Connect(
-      {.bootstrap = options.bootstrap, .connect_timeout = options.timeout_ms()});
-}
-
 int RunConnected(const CommonOptions& options,
                  const std::function<Status(millrace::Client&)>& command) {
-  const Result<std::unique_ptr<millrace::Client>> client = Connect(options);
+  Outages().Begin(options.timeout);
+  const std::chrono::milliseconds refused_timeout =
+      options.has_timeout ? options.timeout : std::min(kRefusedTimeout, options.timeout);
+  const Result<std::unique_ptr<millrace::Client>> client = millrace::Client::Connect(
+      {.bootstrap = options.bootstrap,
+       .connect_timeout = options.timeout,
+       .refused_timeout = refused_timeout,
+       .on_outage = [](const Outage& outage) { Outages().Tell(outage); }});
+  if (client.status().code() == Code::kInvalidArgument) return FailUsage(client.status());
   if (!client.ok()) return Fail(client.status());
-  const Status done = command(**client);
-  return done.ok() ? 0 : Fail(done);
+  return ExitCodeOf(command(**client));
 }
+
+Status OutageOverTimeout() { return Outages().over_timeout(); }
 
 void CatchSignals() {
   struct sigaction action = {};
@@ -36,5 +100,9 @@ void CatchSignals() {
 }
 
 bool IsInterrupted() { return signal_received != 0; }
+
+Status Interrupted(std::string_view what) {
+  return Status(Code::kCancelled, "interrupted: " + std::string(what));
+}
 
 }  // namespace millrace::client::cli

@@ -1,4 +1,4 @@
-// How a command reaches the cluster, and how it hears that it is to stop.
+// How a command reaches the cluster, tells that it waits for it, and hears that it is to stop.
 //
 // On main's thread.
 //
@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <string_view>
 
 #include "client/cli/common_options.h"
 #include "millrace/client.h"
@@ -14,15 +15,21 @@
 
 namespace millrace::client::cli {
 
-// As --bootstrap and --timeout say.
-Result<std::unique_ptr<millrace::Client>> Connect(const CommonOptions& options);
-
-// Connects and runs `command`; an error is one line on stderr. The process's exit code.
+// Connects and runs `command`; an error is one line on stderr, and what the command waits for is a
+// note there, after a second and then every ten. Where nobody listens at any address it fails after
+// three seconds, unless --timeout was given. The process's exit code: kExitUsage if the cluster's
+// addresses are none, 128 and the signal for what Interrupted made.
 int RunConnected(const CommonOptions& options,
                  const std::function<Status(millrace::Client&)>& command);
 
-// From now on the first SIGINT or SIGTERM is only remembered; the second ends the process.
+// Once a partition has been out of reach for as long as --timeout says: why. Ok before.
+Status OutageOverTimeout();
+
+// From now on the first SIGINT or SIGTERM is only remembered; the second ends the process. Before,
+// the first does: called once a command has begun what it should not leave half done.
 void CatchSignals();
 bool IsInterrupted();
+// Of a command that a signal kept from reaching its end; `what` says how far it came.
+Status Interrupted(std::string_view what);
 
 }  // namespace millrace::client::cli

@@ -8,6 +8,7 @@
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/number.h"
 #include "client/cli/output.h"
 #include "client/cli/time_spec.h"
 
@@ -21,10 +22,14 @@ struct ConsumeOptions {
   CommonOptions common;
   std::string topic;
   std::optional<uint32_t> partition;
-  std::string from = "earliest";
-  uint64_t count = 0;
+  Position from = Position::Earliest();
+  std::optional<uint64_t> count;
   bool until_end = false;
   std::string key_separator = "\t";
+  std::string null_text = "\\N";
+
+  // Whether the command ends by itself.
+  bool has_end() const { return until_end || count; }
 };
 
 // Collects lines and writes them to stdout together.
@@ -37,20 +42,19 @@ class LineWriter {
       WriteJson(record);
     } else {
       if (options_.common.output == "key-value") {
-        lines_ += record.key.value_or("");
+        lines_ += record.key.value_or(options_.null_text);
         lines_ += options_.key_separator;
       }
-      lines_ += record.value.value_or("");
+      lines_ += record.value.value_or(options_.null_text);
     }
     lines_ += '\n';
     if (lines_.size() >= kFlushBytes) Flush();
   }
 
   void Flush() {
-    const bool ok = std::fwrite(lines_.data(), 1, lines_.size(), stdout) == lines_.size() &&
-                    std::fflush(stdout) == 0;
+    Status written = WriteToStdout(lines_);
     lines_.clear();
-    if (!ok && status_.ok()) status_ = Unavailable("cannot write to stdout");
+    if (status_.ok()) status_ = std::move(written);
   }
   // UNAVAILABLE once stdout took no more.
   const Status& status() const { return status_; }
@@ -80,10 +84,17 @@ class LineWriter {
   Status status_;
 };
 
-// Prints records until the plan is fulfilled or someone interrupts.
+// Prints records until there are as many as wanted, or the end is reached; or until someone
+// interrupts, which is an error unless it is the only end that there is.
 Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writer) {
   uint64_t printed = 0;
-  while (!IsInterrupted() && !consumer.at_end()) {
+  while (!consumer.at_end()) {
+    if (IsInterrupted()) {
+      if (!options.has_end()) return {};
+      return Interrupted("only " + WithThousands(printed) + " records were printed");
+    }
+    // Who follows a topic for days wants to follow it through an outage, too.
+    if (options.has_end() || options.common.has_timeout) RETURN_IF_ERROR(OutageOverTimeout());
     ASSIGN_OR_RETURN(const Records records, consumer.Poll(kPollTimeout));
     for (const ConsumedRecord& record : records) {
       writer->Write(record);
@@ -95,25 +106,37 @@ Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writ
   return {};
 }
 
+// An offset is one of a partition's; in another it is another record, or none.
+Status CheckStart(const ConsumeOptions& options, const Consumer& consumer) {
+  const bool is_ambiguous = options.from.kind() == Position::Kind::kOffset && !options.partition &&
+                            consumer.partition_count() > 1;
+  if (!is_ambiguous) return {};
+  return InvalidArgument("--from " + std::to_string(options.from.value()) +
+                         " is an offset, and topic \"" + options.topic + "\" has " +
+                         std::to_string(consumer.partition_count()) +
+                         " partitions: name one with --partition");
+}
+
 int Consume(const ConsumeOptions& options) {
-  const Result<Position> start = ParsePosition(options.from);
-  if (!start.ok()) {
-    return Fail(InvalidArgument("--from " + std::string(start.status().message())));
-  }
-  CatchSignals();
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
-    ConsumerOptions consumer_options{.start = *start,
+  bool is_refused = false;  // for what the command line asks
+  const int exit_code = RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    ConsumerOptions consumer_options{.start = options.from,
                                      .stop_at_end = options.until_end,
-                                     .open_timeout = options.common.timeout_ms()};
+                                     .open_timeout = options.common.timeout};
     if (options.partition) consumer_options.partitions = {*options.partition};
     ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
                      client.OpenConsumer(options.topic, consumer_options));
+    const Status start = CheckStart(options, *consumer);
+    is_refused = !start.ok();
+    RETURN_IF_ERROR(start);
+    CatchSignals();
     LineWriter writer(options);
     const Status printed = Print(options, *consumer, &writer);
     writer.Flush();
     RETURN_IF_ERROR(printed);
     return writer.status();
   });
+  return is_refused ? kExitUsage : exit_code;
 }
 
 }  // namespace
@@ -123,16 +146,26 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   options->common.bootstrap = bootstrap;
   CLI::App* consume = app.add_subcommand("consume", "Print records");
   consume->add_option("TOPIC", options->topic, "The topic")->required();
-  consume->add_option("--partition", options->partition, "One partition; all if not given");
-  consume
-      ->add_option("--from", options->from,
-                   "earliest, latest, an offset, an RFC 3339 time, or @MILLISECONDS since 1970")
-      ->capture_default_str();
-  consume->add_option("--count", options->count, "Stop after so many records");
+  AddNumber(consume, "--partition", &options->partition, {.max = kPartitionMax},
+            "One partition; all if not given");
+  AddParsed(
+      consume, "--from",
+      [from = &options->from](std::string_view text) -> Status {
+        ASSIGN_OR_RETURN(*from, ParsePosition(text));
+        return {};
+      },
+      "earliest, latest, an offset (with --partition), an RFC 3339 time, or @MILLISECONDS since "
+      "1970")
+      ->type_name("POSITION")
+      ->default_str("earliest");
+  AddNumber(consume, "--count", &options->count, {.min = 1}, "Stop after so many records");
   consume->add_flag("--until-end", options->until_end,
                     "Stop at what was the end when the command began");
   consume->add_option("--key-separator", options->key_separator,
                       "Between key and value with -o key-value; a tab if not given");
+  consume->add_option("--null", options->null_text, "What stands for a key or a value that is null")
+      ->type_name("TEXT")
+      ->capture_default_str();
   AddCommonOptions(consume, {"value", "key-value", "json"}, &options->common);
   Choose(consume, options, chosen, &Consume);
 }

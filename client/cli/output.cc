@@ -1,7 +1,12 @@
 #include "client/cli/output.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+
+#include <poll.h>
+#include <unistd.h>
 
 #include "proto/record/wire.h"
 
@@ -14,17 +19,53 @@ bool IsNumber(std::string_view text) {
   });
 }
 
-}  // namespace
-
-void PrintError(std::string_view message) {
+void PrintLine(const char* what, std::string_view message) {
   std::string line(message);
   std::replace(line.begin(), line.end(), '\n', ' ');
-  std::fprintf(stderr, "error: %s\n", line.c_str());
+  std::fprintf(stderr, "%s: %s\n", what, line.c_str());
 }
+
+Status StdoutFailed(int error) {
+  return Unavailable(std::string("cannot write to stdout: ") + std::strerror(error));
+}
+
+}  // namespace
+
+void PrintError(std::string_view message) { PrintLine("error", message); }
+
+void PrintNote(std::string_view message) { PrintLine("note", message); }
 
 int Fail(const Status& status) {
   PrintError(status.ToString());
-  return 1;
+  return kExitFailed;
+}
+
+int FailUsage(const Status& status) {
+  PrintError(status.ToString());
+  return kExitUsage;
+}
+
+Status WriteToStdout(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EAGAIN) {  // somebody made it non-blocking
+      pollfd wait{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+      poll(&wait, 1, -1);
+    } else if (errno != EINTR) {
+      return StdoutFailed(errno);
+    }
+  }
+  return {};
+}
+
+int FinishOutput(int exit_code) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  const int error = errno;
+  const int failed = Fail(error != 0 ? StdoutFailed(error) : Unavailable("cannot write to stdout"));
+  return exit_code == kExitDone ? failed : exit_code;
 }
 
 void PrintJson(const Json& json) {

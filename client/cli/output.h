@@ -1,4 +1,5 @@
-// What the commands print: tables for people, JSON for programs, errors as one line.
+// What the commands print: tables for people, JSON for programs, errors as one line; and the exit
+// codes, of which docs/cli.md has the table.
 //
 // Any thread, one at a time.
 #pragma once
@@ -18,10 +19,26 @@ namespace millrace::client::cli {
 // JSON whose keys keep the order in which they were set.
 using Json = nlohmann::ordered_json;
 
+// What a command's process ends with; 128 and the signal's number where a signal ended it early.
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;  // the cluster, the network, a file or stdout
+inline constexpr int kExitUsage = 2;   // the command line asks for what cannot be
+
 // "error: ..." on stderr, on one line.
 void PrintError(std::string_view message);
-// The same of a Status; the command's exit code.
+// The same of a Status; kExitFailed.
 int Fail(const Status& status);
+// The same; kExitUsage.
+int FailUsage(const Status& status);
+// "note: ..." on stderr, on one line: the command goes on.
+void PrintNote(std::string_view message);
+
+// Writes all of `bytes` to stdout past its buffer, waiting where it takes no more just now.
+// UNAVAILABLE saying why it takes no more at all.
+Status WriteToStdout(std::string_view bytes);
+// Writes out what printf and others left in stdout's buffer: `exit_code`, or kExitFailed and an
+// error if stdout did not take all that was ever printed.
+int FinishOutput(int exit_code);
 
 // On stdout with a line end.
 void PrintJson(const Json& json);

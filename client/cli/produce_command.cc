@@ -11,6 +11,7 @@
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
 #include "client/cli/line_source.h"
+#include "client/cli/number.h"
 #include "client/cli/progress.h"
 #include "client/cli/record_key.h"
 #include "raft/runtime/real_clock.h"
@@ -27,7 +28,7 @@ struct ProduceOptions {
   CommonOptions common;
   std::string topic;
   std::string file;
-  KeyRule key;
+  LineRule line;
   std::optional<uint32_t> partition;
   std::string compression = "none";
 };
@@ -38,7 +39,8 @@ class Loader {
   Loader(const ProduceOptions& options, LineSource lines)
       : options_(options),
         lines_(std::move(lines)),
-        progress_(options.topic, lines_.total_bytes()) {}
+        progress_(options.topic, lines_.total_bytes(),
+                  {.done = "read", .records = "acknowledged"}) {}
 
   // The first error, if there was one, once everything that was sent is answered.
   Status Run(Producer* producer) {
@@ -61,15 +63,23 @@ class Loader {
                   options_.topic.c_str());
       acknowledged_.ToTable().Print();
     }
-    std::fflush(stdout);
     return run.ok() ? acknowledged_.first_error() : run;
   }
 
  private:
+  // A file has an end that is to be reached; what comes through a pipe or from a terminal may have
+  // none, and there an interrupt is the end.
+  Status OnInterrupt() const {
+    if (!lines_.is_file()) return {};
+    return Interrupted("only the first " + WithThousands(line_number_) + " lines of " +
+                       lines_.name() + " were sent");
+  }
+
   Status Feed(Producer* producer) {
     for (int until_look = 0;; --until_look) {
       if (until_look <= 0) {
-        if (IsInterrupted() || acknowledged_.has_failed()) return {};
+        if (IsInterrupted()) return OnInterrupt();
+        if (acknowledged_.has_failed()) return {};
         Look();
         until_look = kLinesPerLook;
       }
@@ -94,7 +104,7 @@ class Loader {
   }
 
   Status SendLine(std::string_view line, Producer* producer) {
-    ASSIGN_OR_RETURN(const LineRecord parsed, ParseLine(line, options_.key));
+    ASSIGN_OR_RETURN(const LineRecord parsed, ParseLine(line, options_.line));
     Record record{
         .value = parsed.value, .timestamp_ms = clock_.WallMs(), .partition = options_.partition};
     if (parsed.key) record.key = *parsed.key;
@@ -115,11 +125,11 @@ class Loader {
 ProducerOptions ToProducerOptions(const ProduceOptions& options, Compression compression) {
   ProducerOptions producer;
   producer.compression = compression;
-  producer.open_timeout = options.common.timeout_ms();
+  producer.open_timeout = options.common.timeout;
   // Who asks for less than the usual patience gets it; records are not given up sooner by default.
   if (options.common.has_timeout) {
-    producer.delivery_timeout = options.common.timeout_ms();
-    producer.send_timeout = options.common.timeout_ms();
+    producer.delivery_timeout = options.common.timeout;
+    producer.send_timeout = options.common.timeout;
   } else {
     producer.send_timeout = producer.delivery_timeout;
   }
@@ -131,10 +141,10 @@ int Produce(const ProduceOptions& options) {
   if (!lines.ok()) return Fail(lines.status());
   const Result<Compression> compression = ParseCompression(options.compression);
   if (!compression.ok()) return Fail(compression.status().With("--compression"));
-  CatchSignals();
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(std::unique_ptr<Producer> producer,
                      client.OpenProducer(options.topic, ToProducerOptions(options, *compression)));
+    CatchSignals();
     Loader loader(options, std::move(lines).value());
     const Status run = loader.Run(producer.get());
     producer.reset();
@@ -150,13 +160,18 @@ void AddProduceCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   CLI::App* produce = app.add_subcommand("produce", "Store records, one a line");
   produce->add_option("TOPIC", options->topic, "The topic")->required();
   produce->add_option("FILE", options->file, "Where the lines are; stdin if there is none");
-  CLI::Option* separator =
-      produce->add_option("--key-separator", options->key.separator, "A line is KEY, this, VALUE");
+  CLI::Option* separator = produce->add_option("--key-separator", options->line.key_separator,
+                                               "A line is KEY, this, VALUE");
   produce
-      ->add_option("--key-field", options->key.field,
+      ->add_option("--key-field", options->line.key_field,
                    "A line is a JSON object, and this field of it the key")
       ->excludes(separator);
-  produce->add_option("--partition", options->partition, "Where all records go, whatever the key");
+  produce
+      ->add_option("--null", options->line.null_text,
+                   "A key or a value that is this text is null: a value that deletes its key")
+      ->type_name("TEXT");
+  AddNumber(produce, "--partition", &options->partition, {.max = kPartitionMax},
+            "Where all records go, whatever the key");
   produce->add_option("--compression", options->compression, "none, gzip, snappy, lz4 or zstd")
       ->check(CLI::IsMember({"none", "gzip", "snappy", "lz4", "zstd"}))
       ->capture_default_str();

@@ -16,8 +16,11 @@ constexpr uint64_t kBarWidth = 30;
 
 }  // namespace
 
-Progress::Progress(std::string label, uint64_t total)
-    : label_(std::move(label)), total_(total), is_shown_(isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string label, uint64_t total, ProgressWords words)
+    : label_(std::move(label)),
+      total_(total),
+      words_(std::move(words)),
+      is_shown_(isatty(STDERR_FILENO) == 1) {}
 
 std::string Progress::Line(uint64_t done, uint64_t records) const {
   std::string line = label_;
@@ -26,8 +29,9 @@ std::string Progress::Line(uint64_t done, uint64_t records) const {
     const std::string percent = std::to_string(std::min(done, total_) * 100 / total_);
     line += " [" + std::string(full, '#') + std::string(kBarWidth - full, '-') + "] " +
             std::string(3 - percent.size(), ' ') + percent + "%";
+    if (!words_.done.empty()) line += " " + words_.done;
   }
-  return line + "  " + WithThousands(records) + " records";
+  return line + "  " + WithThousands(records) + " records " + words_.records;
 }
 
 void Progress::Update(uint64_t done, uint64_t records, MonotonicTime now) {

@@ -1,4 +1,4 @@
-// How `millrace produce` finds a record's key in a line.
+// How `millrace produce` makes a record of a line: where its key is, and what stands for null.
 //
 // Pure; any thread.
 #pragma once
@@ -13,18 +13,20 @@ namespace millrace::client::cli {
 
 struct LineRecord {
   std::optional<std::string> key;
-  std::string_view value;
+  std::optional<std::string_view> value;
 };
 
-struct KeyRule {
+struct LineRule {
   // Key before it, value after it; empty: not used.
-  std::string separator;
+  std::string key_separator;
   // Field of a JSON line whose value is the key, the line stays the value; empty: not used.
-  std::string field;
+  std::string key_field;
+  // A key or a value that is this text is null.
+  std::optional<std::string> null_text;
 };
 
-// INVALID_ARGUMENT if the line has no such key. A JSON string is taken as it is; a number or
-// boolean as JSON writes it; null is no key.
-Result<LineRecord> ParseLine(std::string_view line, const KeyRule& rule);
+// INVALID_ARGUMENT if the line has no such key. A JSON string is taken as it is, a number as the
+// line has it, a boolean as JSON writes it; null is no key.
+Result<LineRecord> ParseLine(std::string_view line, const LineRule& rule);
 
 }  // namespace millrace::client::cli

@@ -8,6 +8,11 @@
 namespace millrace::client::cli {
 namespace {
 
+// A number between these is a second between 1973 and 5138, or a millisecond between 1970 and 1973:
+// far more likely the former.
+constexpr int64_t kSecondsMin = 100'000'000;
+constexpr int64_t kSecondsMax = 100'000'000'000;
+
 Status NotATime(std::string_view text) {
   return InvalidArgument(std::string(text) +
                          " is no RFC 3339 time (2026-11-21T08:00:00Z) and no @MILLISECONDS");
@@ -119,6 +124,10 @@ Result<int64_t> ParseTime(std::string_view text) {
   if (!text.starts_with('@')) return ParseRfc3339(text);
   const std::optional<int64_t> milliseconds = ParseNumber(text.substr(1));
   if (!milliseconds) return NotATime(text);
+  if (*milliseconds >= kSecondsMin && *milliseconds < kSecondsMax) {
+    return InvalidArgument(std::string(text) + " looks like seconds, and @ takes milliseconds: " +
+                           std::string(text) + "000; a time in 1970 can be written as RFC 3339");
+  }
   return *milliseconds;
 }
 
@@ -128,6 +137,7 @@ Result<Position> ParsePosition(std::string_view text) {
   if (const std::optional<int64_t> offset = ParseNumber(text)) return Position::At(*offset);
   const Result<int64_t> time = ParseTime(text);
   if (time.ok()) return Position::Time(*time);
+  if (text.starts_with('@')) return time.status();
   return InvalidArgument(std::string(text) +
                          " is not earliest, latest, an offset, an RFC 3339 time or @MILLISECONDS");
 }

@@ -18,7 +18,8 @@ namespace millrace::client::cli {
 // INVALID_ARGUMENT naming the text.
 Result<int64_t> ParseRfc3339(std::string_view text);
 
-// An RFC 3339 time or @MILLISECONDS.
+// An RFC 3339 time or @MILLISECONDS. INVALID_ARGUMENT naming the text, also for a number that looks
+// like seconds.
 Result<int64_t> ParseTime(std::string_view text);
 
 // Any of them. INVALID_ARGUMENT naming the text.

@@ -9,6 +9,7 @@
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/number.h"
 #include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
@@ -19,49 +20,51 @@ struct TopicOptions {
   std::string name;
   uint32_t partition_count = 0;
   uint32_t replication_factor = 0;
-  std::vector<std::string> settings;
-  std::string at;
+  std::map<std::string, std::string> settings;
+  std::optional<int64_t> at_ms;
 };
 
 using Ranges = std::vector<OffsetRange>;
 
-// "key=value" pairs; INVALID_ARGUMENT naming the one that is none.
-Result<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
-  std::map<std::string, std::string> parsed;
+// Takes over "key=value" pairs; INVALID_ARGUMENT naming the one that is none.
+Status SetSettings(const std::vector<std::string>& settings,
+                   std::map<std::string, std::string>* parsed) {
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return InvalidArgument("--set " + setting + " is not KEY=VALUE");
+      return InvalidArgument("\"" + setting + "\" is not KEY=VALUE");
     }
-    parsed[setting.substr(0, equals)] = setting.substr(equals + 1);
+    (*parsed)[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
-  return parsed;
+  return {};
 }
 
 int Create(const TopicOptions& options) {
-  const auto settings = ParseSettings(options.settings);
-  if (!settings.ok()) return Fail(settings.status());
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
-    ASSIGN_OR_RETURN(const TopicDescription topic,
-                     client.admin().CreateTopic({.name = options.name,
-                                                 .partition_count = options.partition_count,
-                                                 .replication_factor = options.replication_factor,
-                                                 .settings = *settings},
-                                                options.common.timeout_ms()));
+  bool is_refused = false;  // for what the command line asks
+  const int exit_code = RunConnected(options.common, [&](millrace::Client& client) -> Status {
+    const Result<TopicDescription> topic =
+        client.admin().CreateTopic({.name = options.name,
+                                    .partition_count = options.partition_count,
+                                    .replication_factor = options.replication_factor,
+                                    .settings = options.settings},
+                                   options.common.timeout);
+    is_refused = topic.status().code() == Code::kInvalidArgument;
+    RETURN_IF_ERROR(topic.status());
     if (options.common.is_json()) {
-      PrintJson(TopicToJson(topic, {}));
+      PrintJson(TopicToJson(*topic, {}));
     } else {
-      std::printf("created topic %s: %zu partitions, %u replicas\n", topic.name.c_str(),
-                  topic.partitions.size(), topic.replication_factor);
+      std::printf("created topic %s: %zu partitions, %u replicas\n", topic->name.c_str(),
+                  topic->partitions.size(), topic->replication_factor);
     }
     return {};
   });
+  return is_refused ? kExitUsage : exit_code;
 }
 
 int Delete(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const uint64_t id,
-                     client.admin().DeleteTopic(options.name, options.common.timeout_ms()));
+                     client.admin().DeleteTopic(options.name, options.common.timeout));
     if (options.common.is_json()) {
       PrintJson({{"name", options.name}, {"topic_id", id}});
     } else {
@@ -93,7 +96,7 @@ void PrintTopics(const std::vector<TopicListing>& topics, bool is_json) {
 int List(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const std::vector<TopicListing> topics,
-                     client.admin().ListTopics(options.common.timeout_ms()));
+                     client.admin().ListTopics(options.common.timeout));
     PrintTopics(topics, options.common.is_json());
     return {};
   });
@@ -133,9 +136,9 @@ void PrintTopic(const TopicDescription& topic, const Ranges& offsets) {
 int Describe(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const TopicDescription topic,
-                     client.admin().DescribeTopic(options.name, options.common.timeout_ms()));
+                     client.admin().DescribeTopic(options.name, options.common.timeout));
     const Result<Ranges> offsets =
-        client.admin().ListOffsets(options.name, {}, options.common.timeout_ms());
+        client.admin().ListOffsets(options.name, {}, options.common.timeout);
     // The topic is there, if not all of its leaders.
     const Ranges known = offsets.ok() ? *offsets : Ranges();
     if (options.common.is_json()) {
@@ -163,14 +166,14 @@ void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
     }
     return PrintJson(json);
   }
-  Table table(options.at.empty() ? std::vector<std::string>{"PARTITION", "START", "END"}
-                                 : std::vector<std::string>{"PARTITION", "START", "END", "AT"});
+  Table table(!options.at_ms ? std::vector<std::string>{"PARTITION", "START", "END"}
+                             : std::vector<std::string>{"PARTITION", "START", "END", "AT"});
   for (const OffsetRange& range : offsets) {
     const bool ok = range.status.ok();
     std::vector<std::string> row{std::to_string(range.partition),
                                  ok ? std::to_string(range.start) : "-",
                                  ok ? std::to_string(range.end) : "-"};
-    if (!options.at.empty()) {
+    if (options.at_ms) {
       row.push_back(range.at_timestamp ? std::to_string(*range.at_timestamp) : "-");
     }
     table.Add(std::move(row));
@@ -179,15 +182,9 @@ void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
 }
 
 int Offsets(const TopicOptions& options) {
-  std::optional<int64_t> at;
-  if (!options.at.empty()) {
-    const Result<int64_t> time = ParseTime(options.at);
-    if (!time.ok()) return Fail(InvalidArgument("--at " + std::string(time.status().message())));
-    at = *time;
-  }
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
-    ASSIGN_OR_RETURN(const Ranges offsets,
-                     client.admin().ListOffsets(options.name, at, options.common.timeout_ms()));
+    ASSIGN_OR_RETURN(const Ranges offsets, client.admin().ListOffsets(options.name, options.at_ms,
+                                                                      options.common.timeout));
     PrintOffsets(options, offsets);
     for (const OffsetRange& range : offsets) {
       RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
@@ -238,10 +235,21 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   };
   auto create_options = make();
   CLI::App* create = AddAction(topic, "create", "Create a topic", create_options, true);
-  create->add_option("--partitions", create_options->partition_count, "1 to 10000; default 1");
-  create->add_option("--replicas", create_options->replication_factor,
-                     "1 to 5; default 3, or 1 in a cluster of fewer brokers");
-  create->add_option("--set", create_options->settings, "A setting of the topic, KEY=VALUE");
+  AddNumber(create, "--partitions", &create_options->partition_count, {.min = 1, .max = 10000},
+            "1 to 10000; default 1");
+  AddNumber(create, "--replicas", &create_options->replication_factor, {.min = 1, .max = 5},
+            "1 to 5; default 3, or 1 in a cluster of fewer brokers");
+  create
+      ->add_option(
+          "--set",
+          [settings = &create_options->settings](const CLI::results_t& texts) {
+            const Status set = SetSettings(texts, settings);
+            if (!set.ok()) throw CLI::ValidationError("--set", std::string(set.message()));
+            return true;
+          },
+          "A setting of the topic, KEY=VALUE; may be given several times")
+      ->type_name("KEY=VALUE")
+      ->take_all();
   Choose(create, create_options, chosen, &Create);
   auto list_options = make();
   Choose(AddAction(topic, "list", "List the topics", list_options, false), list_options, chosen,
@@ -252,9 +260,14 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   auto offsets_options = make();
   CLI::App* offsets = AddAction(topic, "offsets", "Show where each partition begins and ends",
                                 offsets_options, true);
-  offsets->add_option("--at", offsets_options->at,
-                      "Also the first offset that is not older than this RFC 3339 time or "
-                      "@MILLISECONDS since 1970");
+  AddParsed(
+      offsets, "--at",
+      [at = &offsets_options->at_ms](std::string_view text) -> Status {
+        ASSIGN_OR_RETURN(*at, ParseTime(text));
+        return {};
+      },
+      "Also the first offset that is not older than this RFC 3339 time or @MILLISECONDS since 1970")
+      ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
   auto delete_options = make();
   Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, true),

@@ -82,8 +82,8 @@ class MillraceBench(Driver):
                             "--timeout", READY_SECONDS_MAX, "-o", "json")
 
     def consume(self, topic, workload, records):
-        return self.command("bench", "consume", "--topic", topic, "--record-size", workload.record_size,
-                            "--records", records, "--timeout", READY_SECONDS_MAX, "-o", "json")
+        return self.command("bench", "consume", "--topic", topic, "--records", records,
+                            "--timeout", READY_SECONDS_MAX, "-o", "json")
 
 
 class Peerload(Driver):

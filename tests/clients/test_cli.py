@@ -1,9 +1,18 @@
 """The `millrace` command as scripts use it: what it takes, what it prints, and what it exits with."""
+import concurrent.futures
+import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
 import uuid
 
+import grpc
 import pytest
+
+from conftest import free_ports, running_server, wait_until_serving
+from local_cluster import wait_until
 
 
 @pytest.fixture()
@@ -52,3 +61,258 @@ def test_a_record_that_is_larger_is_refused_with_the_limit(cli, named):
     refused = cli("produce", topic, input="x" * 70_000)
     assert refused.returncode == 1
     assert "batch_bytes_max" in refused.stderr and "70" in refused.stderr
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize("words", [
+    ("consume", "t", "--from", "erliest"),
+    ("topic", "offsets", "t", "--at", "yesterday"),
+    ("topic", "create", "t", "--set", "x"),
+    ("topic", "create", "sp ace"),
+    ("topic", "create", "t", "--set", "no_such=1"),
+    ("consume", "t", "--partition", ""),
+    ("produce", "t", "--partition", ""),
+    ("topic", "list", "--timeout", "0"),
+    ("topic", "list", "-o", "yaml"),
+])
+def test_a_command_line_that_cannot_be_is_2(cli, words):
+    refused = cli(*words, input="")
+    assert refused.returncode == 2, refused.stderr
+    assert len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: "), refused.stderr
+
+
+@pytest.mark.parametrize("bootstrap", ["nowhere", "http://127.0.0.1:7440", "127.0.0.1:1 127.0.0.1:2", "", ","])
+def test_an_address_that_is_none_is_2(binary, bootstrap):
+    refused = subprocess.run([binary, "topic", "list", "--bootstrap", bootstrap], capture_output=True, text=True,
+                             timeout=20, check=False)
+    assert refused.returncode == 2 and "bootstrap" in refused.stderr, refused.stderr
+
+
+def test_addresses_may_have_blanks_and_a_last_comma(binary, server):
+    listed = subprocess.run([binary, "topic", "list", "--bootstrap", f" 127.0.0.1:1 , {server.address}, "],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert listed.returncode == 0, listed.stderr
+
+
+def test_what_the_cluster_has_not_is_1(cli):
+    assert cli("topic", "describe", "absent").returncode == 1
+
+
+@contextlib.contextmanager
+def running(binary, server, *words, **options):
+    """A command under way, whose pipes are ours."""
+    process = subprocess.Popen([binary, *words, "--bootstrap", server.address], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number, exit_code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("end", [("--count", "2"), ("--count", "2", "--until-end")])
+def test_consume_that_is_interrupted_before_its_end_says_so(binary, server, cli, named, number, exit_code, end):
+    if "--until-end" in end:
+        end = ("--count", "1000000", "--until-end")
+    topic = named()
+    lines = 1 if "--until-end" not in end else 400_000
+    succeeded(cli("produce", topic, input="x\n" * lines))
+    with running(binary, server, "consume", topic, *end) as process:
+        assert process.stdout.readline() == b"x\n"  # it has begun; a full pipe or the count keeps it from its end
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(timeout=30) == exit_code
+        assert b"interrupted: only" in process.stderr.read()
+
+
+def test_following_a_topic_until_an_interrupt_is_0(binary, server, cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, input="x\n"))
+    with running(binary, server, "consume", topic) as process:
+        assert process.stdout.readline() == b"x\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
+def test_produce_from_a_pipe_until_an_interrupt_is_0_with_all_that_was_read(binary, server, cli, named):
+    topic = named()
+    with running(binary, server, "produce", topic, "-o", "json") as process:
+        process.stdin.write(b"x\n")
+        process.stdin.flush()
+        wait_until(lambda: cli("consume", topic, "--until-end").stdout == "x\n", "the line is stored")
+        process.send_signal(signal.SIGINT)
+        assert json.loads(process.stdout.read())["records"] == 1
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("number, exit_code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_produce_of_a_file_that_is_interrupted_before_its_end_says_so(binary, server, cli, named, tmp_path, number,
+                                                                     exit_code):
+    topic = named()
+    file = tmp_path / "lines"
+    file.write_text("".join(f"{n}\n" for n in range(3_000_000)))
+    with running(binary, server, "produce", topic, str(file)) as process:
+        wait_until(lambda: stored(cli, topic) > 0, "it has begun")
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(timeout=60) == exit_code
+        assert b"interrupted: only the first" in process.stderr.read()
+    succeeded(cli("topic", "delete", topic))
+
+
+def stored(cli, topic):
+    [partition] = json.loads(succeeded(cli("topic", "offsets", topic, "-o", "json")))["partitions"]
+    return partition["high_watermark"]
+
+
+# Output that cannot be written
+
+
+@pytest.mark.parametrize("words", [
+    ("topic", "list"), ("topic", "list", "-o", "json"), ("topic", "describe", "TOPIC"), ("topic", "offsets", "TOPIC"),
+    ("cluster", "describe"), ("consume", "TOPIC", "--until-end"), ("produce", "TOPIC"), ("produce", "TOPIC", "-o", "json"),
+    ("bench", "consume", "--topic", "TOPIC", "--records", "1"), ("--help",), ("--version",), ("completion", "fish"),
+])
+@pytest.mark.parametrize("where", ["full", "closed"])
+def test_output_that_cannot_be_written_is_an_error(binary, server, cli, named, words, where):
+    topic = named()
+    succeeded(cli("produce", topic, input="x\n"))
+    words = [topic if word == "TOPIC" else word for word in words]
+    if not words[0].startswith("-") and words[0] != "completion":
+        words += ["--bootstrap", server.address]
+    redirection = {"full": ">/dev/full", "closed": ">&-"}[where]
+    done = subprocess.run(["sh", "-c", f'"$0" "$@" {redirection}', binary, *words], input="line\n", text=True,
+                          stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "cannot write to stdout" in done.stderr
+
+
+def test_a_stdout_that_does_not_block_is_waited_for(binary, server, cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, input="".join(f"{n}\n" for n in range(100_000))))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = subprocess.Popen([binary, "consume", topic, "--until-end", "--bootstrap", server.address], stdout=writer)
+    os.close(writer)
+    wait_until(lambda: select.select([reader], [], [], 0)[0], "the pipe has something")
+    with os.fdopen(reader) as lines:
+        assert sum(1 for _ in lines) == 100_000
+    assert process.wait(timeout=30) == 0
+
+
+def test_closed_stdin_is_said(binary, server, named):
+    done = subprocess.run(["sh", "-c", '"$0" "$@" <&-', binary, "produce", named(), "--bootstrap", server.address],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "stdin is closed" in done.stderr, done.stderr
+
+
+def test_a_server_without_standard_files_keeps_them_out_of_its_lock(binary, tmp_path):
+    client_port, internal_port = free_ports(2)
+    process = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', binary, "server", "--data-dir",
+                                tmp_path / "data", "--listen", f"127.0.0.1:{client_port}", "--internal-listen",
+                                f"127.0.0.1:{internal_port}"])
+    try:
+        wait_until_serving(f"127.0.0.1:{client_port}", process)
+        for number in (0, 1, 2):
+            assert os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null"
+        assert (tmp_path / "data/LOCK").read_text().strip() == str(process.pid)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+# What goes in and comes out
+
+
+def test_null_and_empty_are_told_apart_both_ways(cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, "--key-separator", ":", "--null", "NULL", input="NULL:v\n:v\nk:NULL\nk:\n"))
+    printed = succeeded(cli("consume", topic, "--until-end", "-o", "key-value", "--key-separator", ":"))
+    assert printed.splitlines() == [r"\N:v", ":v", r"k:\N", "k:"]
+    records = [json.loads(line) for line in succeeded(cli("consume", topic, "--until-end", "-o", "json")).splitlines()]
+    assert [(record["key"], record["value"]) for record in records] == [(None, "v"), ("", "v"), ("k", None), ("k", "")]
+
+
+def test_numbers_are_keys_as_the_line_has_them(cli, named):
+    topic = named()
+    numbers = ["100000000000000000001", "100000000000000000002", "1.10", "1e3", "7"]
+    succeeded(cli("produce", topic, "--key-field", "id", input="".join(f'{{"id":{n}}}\n' for n in numbers)))
+    records = succeeded(cli("consume", topic, "--until-end", "-o", "json")).splitlines()
+    assert [json.loads(record)["key"] for record in records] == numbers
+
+
+def test_an_offset_wants_a_partition_where_there_are_several(cli, named):
+    topic = named("--partitions", "3")
+    refused = cli("consume", topic, "--from", "3", "--until-end")
+    assert refused.returncode == 2 and "--partition" in refused.stderr, refused.stderr
+
+
+# When the cluster does not answer
+
+
+def test_a_broker_that_advertises_a_wrong_address_is_named(binary, tmp_path):
+    with running_server(binary, tmp_path, "--advertise", "127.0.0.1:9") as server:
+        succeeded(subprocess.run([binary, "topic", "create", "t", "--bootstrap", server.address], capture_output=True,
+                                 text=True, timeout=60, check=False))
+        for words in (["consume", "t", "--until-end"], ["produce", "t"]):
+            done = subprocess.run([binary, *words, "--bootstrap", server.address, "--timeout", "3s"], input="x\n",
+                                  capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 1, done.stderr
+            notes = [line for line in done.stderr.splitlines() if line.startswith("note: still trying")]
+            assert any("127.0.0.1:9: Connection refused" in note for note in notes), done.stderr
+            assert "127.0.0.1:9" in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_nobody_at_any_address_fails_early_and_says_so(binary):
+    first, second = free_ports(2)
+    done = subprocess.run([binary, "topic", "list", "--bootstrap", f"127.0.0.1:{first},127.0.0.1:{second}"],
+                          capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 1
+    assert "is a broker running there?" in done.stderr
+    assert "Connection refused" in done.stderr.splitlines()[-1]
+
+
+def test_another_grpc_server_is_passed_over(binary, server):
+    other = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    port = other.add_insecure_port("127.0.0.1:0")
+    other.start()
+    try:
+        for addresses in (f"127.0.0.1:{port},{server.address}", f"{server.address},127.0.0.1:{port}"):
+            listed = subprocess.run([binary, "topic", "list", "--bootstrap", addresses], capture_output=True, text=True,
+                                    timeout=60, check=False)
+            assert listed.returncode == 0, listed.stderr
+        alone = subprocess.run([binary, "topic", "list", "--bootstrap", f"127.0.0.1:{port}"], capture_output=True,
+                               text=True, timeout=60, check=False)
+        assert alone.returncode == 1 and f"127.0.0.1:{port} does not know" in alone.stderr, alone.stderr
+    finally:
+        other.stop(None)
+
+
+def test_an_outage_under_way_is_told_and_survived(binary, tmp_path):
+    with running_server(binary, tmp_path) as server:
+        succeeded(subprocess.run([binary, "topic", "create", "t", "--bootstrap", server.address], capture_output=True,
+                                 text=True, timeout=60, check=False))
+        with running(binary, server, "consume", "t") as process:
+            produce_line(binary, server, "before")
+            assert process.stdout.readline() == b"before\n"
+            server.process.send_signal(signal.SIGSTOP)
+            note = process.stderr.readline().decode()
+            server.process.send_signal(signal.SIGCONT)
+            assert note.startswith("note: still trying") and server.address in note
+            produce_line(binary, server, "after")
+            assert process.stdout.readline() == b"after\n"
+
+
+def produce_line(binary, server, line):
+    succeeded(subprocess.run([binary, "produce", "t", "--bootstrap", server.address], input=line, capture_output=True,
+                             text=True, timeout=60, check=False))
+
+
+def test_bench_consume_ends_where_records_end(cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, input="x\n" * 10))
+    done = cli("bench", "consume", "--topic", topic, "--records", "20", "--timeout", "1")
+    assert done.returncode == 1 and "10 of 20" in done.stderr, done.stderr

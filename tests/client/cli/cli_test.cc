@@ -2,13 +2,16 @@
 #include "client/cli/cli.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
-#include "client/cli/common_options.h"
+#include "client/cli/number.h"
 #include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
@@ -49,10 +52,63 @@ TEST(Cli, WrongCommandLines_FailWithOneLine) {
 }
 
 TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
-  ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 1, "bootstrap: ");
-  ExpectOneLine(RunCli({"topic", "create", "t", "--set", "x"}), 1, "--set x is not KEY=VALUE");
-  ExpectOneLine(RunCli({"consume", "t", "--from", "sometime"}), 1, "--from sometime");
+  ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 2, "bootstrap: ");
+  ExpectOneLine(RunCli({"topic", "create", "t", "--set", "x"}), 2, "\"x\" is not KEY=VALUE");
+  ExpectOneLine(RunCli({"topic", "offsets", "t", "--at", "yesterday"}), 2, "--at: yesterday");
+  ExpectOneLine(RunCli({"consume", "t", "--from", "sometime"}), 2, "--from: sometime");
+  ExpectOneLine(RunCli({"consume", "t", "--from", "@1700000000"}), 2, "@1700000000000");
   ExpectOneLine(RunCli({"produce", "t", "/no/such/file"}), 1, "/no/such/file");
+}
+
+TEST(Cli, Numbers_AreReadWhole_OrRefusedByName) {
+  const std::vector<std::vector<std::string>> commands = {
+      {"produce", "t", "--partition"},
+      {"consume", "t", "--partition"},
+      {"consume", "t", "--count"},
+      {"topic", "create", "t", "--partitions"},
+      {"topic", "create", "t", "--replicas"},
+      {"bench", "produce", "--topic", "t", "--records"},
+      {"bench", "produce", "--topic", "t", "--record-size"},
+      {"bench", "produce", "--topic", "t", "--rate"},
+      {"bench", "produce", "--topic", "t", "--producers"},
+      {"bench", "produce", "--topic", "t", "--linger-ms"},
+      {"bench", "produce", "--topic", "t", "--memory-mb"},
+      {"bench", "consume", "--topic", "t", "--records"},
+      {"topic", "list", "--timeout"}};
+  for (const std::vector<std::string>& command : commands) {
+    for (const std::string text :
+         {"", " ", "-1", "+1", "1x", "0x1", "18446744073709551616x", "nan"}) {
+      std::vector<std::string> words = command;
+      words.push_back(text);
+      SCOPED_TRACE(command[0] + " " + command.back() + " '" + text + "'");
+      ExpectOneLine(RunCli(words), 2, command.back() + ": \"" + text + "\" is no ");
+    }
+  }
+}
+
+TEST(Cli, NumbersOutOfRange_AreRefused) {
+  ExpectOneLine(RunCli({"consume", "t", "--count", "0"}), 2, "\"0\" is no number of 1 and up");
+  ExpectOneLine(RunCli({"consume", "t", "--count", "18446744073709551616"}), 2, "--count: ");
+  ExpectOneLine(RunCli({"produce", "t", "--partition", "10000"}), 2, "0 to 9999");
+  ExpectOneLine(RunCli({"topic", "create", "t", "--partitions", "0"}), 2, "1 to 10000");
+  ExpectOneLine(RunCli({"topic", "list", "--timeout", "0"}), 2, "\"0\" is no duration");
+}
+
+TEST(Cli, OutputThatCannotBeWritten_IsAnError) {
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"--help"},
+                                                  {"completion", "bash"},
+                                                  {"topic", "create", "--help"}}) {
+    std::fflush(stdout);
+    const int kept = dup(STDOUT_FILENO);
+    const int full = open("/dev/full", O_WRONLY);
+    dup2(full, STDOUT_FILENO);
+    const Outcome outcome = RunCli(command);
+    dup2(kept, STDOUT_FILENO);
+    close(full);
+    close(kept);
+    std::clearerr(stdout);
+    ExpectOneLine(outcome, 1, "cannot write to stdout");
+  }
 }
 
 TEST(Cli, NobodyThere_IsUnavailable_AfterTheTimeout) {
@@ -80,10 +136,20 @@ TEST(Cli, AddedCommands_AreRun) {
   EXPECT_EQ(outcome.exit_code, 42);
 }
 
-TEST(CommonOptions, ATimeoutIsAYearAtMost_AndAMillisecondAtLeast) {
-  EXPECT_EQ(CommonOptions{.timeout_seconds = 1e300}.timeout_ms(), std::chrono::hours(365 * 24));
-  EXPECT_EQ(CommonOptions{.timeout_seconds = 1.5}.timeout_ms(), std::chrono::milliseconds(1500));
-  EXPECT_EQ(CommonOptions{.timeout_seconds = 1e-9}.timeout_ms(), std::chrono::milliseconds(1));
+TEST(ParseDuration, TakesUnits_AndSecondsWithout_FromAMillisecondToAYear) {
+  using namespace std::chrono_literals;
+  EXPECT_EQ(ParseDuration("5").value(), 5s);
+  EXPECT_EQ(ParseDuration("1.5").value(), 1500ms);
+  EXPECT_EQ(ParseDuration("5s").value(), 5s);
+  EXPECT_EQ(ParseDuration("500ms").value(), 500ms);
+  EXPECT_EQ(ParseDuration("2m").value(), 2min);
+  EXPECT_EQ(ParseDuration("8760h").value(), 8760h);
+  for (const char* text :
+       {"", "s", "0", "0ms", "8761h", "1e9", "-1s", "5 s", "5d", "inf", "1e300"}) {
+    const Result<std::chrono::milliseconds> parsed = ParseDuration(text);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(text));
+  }
 }
 
 TEST(ParsePosition, TakesNamesOffsetsAndTimes) {
@@ -97,7 +163,8 @@ TEST(ParsePosition, TakesNamesOffsetsAndTimes) {
 }
 
 TEST(ParsePosition, RefusesTheRest_ByName) {
-  for (const char* text : {"", "-1", "17x", "@", "@-1", "@1.5", "yesterday", "2023-11-14"}) {
+  for (const char* text :
+       {"", "-1", "17x", "@", "@-1", "@1.5", "@1700000000", "yesterday", "2023-11-14"}) {
     const Result<Position> parsed = ParsePosition(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(text));

@@ -41,10 +41,11 @@ TEST(WithThousands, SetsCommas) {
 }
 
 TEST(Progress, DrawsTheShareThatIsDone) {
-  const Progress progress("flights", 200);
+  const ProgressWords words{.done = "read", .records = "acknowledged"};
+  const Progress progress("flights", 200, words);
   EXPECT_EQ(progress.Line(100, 1500),
-            "flights [###############---------------]  50%  1,500 records");
-  EXPECT_EQ(Progress("flights", 0).Line(5, 1), "flights  1 records");
+            "flights [###############---------------]  50% read  1,500 records acknowledged");
+  EXPECT_EQ(Progress("flights", 0, words).Line(5, 1), "flights  1 records acknowledged");
 }
 
 TEST(Histogram, QuantilesAreWithinOnePercent) {
