@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "broker/service/error_reply.h"
+#include "broker/service/unknown_fields.h"
 
 namespace millrace::broker {
 namespace {

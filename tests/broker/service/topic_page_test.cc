@@ -16,13 +16,13 @@ void AddTopic(const std::string& name, Image* image) {
   created.set_topic_id(image->next_topic_id().value());
   created.set_name(name);
   created.add_partitions()->set_group_id(image->next_group_id().value());
-  image->Apply(record);
+  EXPECT_TRUE(image->Apply(record).ok());
 }
 
 void RemoveTopic(const std::string& name, Image* image) {
   internal::v1::ControllerRecord record;
   record.mutable_topic_deleted()->set_topic_id(image->FindTopic(name)->id.value());
-  image->Apply(record);
+  EXPECT_TRUE(image->Apply(record).ok());
 }
 
 v1::ListTopicsResponse PageOf(const Image& image, const std::string& token, uint32_t page_size) {

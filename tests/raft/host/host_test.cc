@@ -122,8 +122,9 @@ TEST_F(HostTest, ALogThatBeginsPastWhatItsStateCovers_IsDamaged_NeverEmpty) {
   for (const bool has_snapshot : {false, true}) {
     Start();
     RecoveredReplica recovered = store_.Recovered(kGroup);
-    recovered.initial.log = core::Log(LogIndex(4), {.index = LogIndex(6), .term = Term(1)},
-                                      {{.term = Term(1), .first_index = LogIndex(4)}}, {});
+    recovered.initial.log =
+        core::Log({.index = LogIndex(3), .term = Term(1)}, {.index = LogIndex(6), .term = Term(1)},
+                  {{.term = Term(1), .first_index = LogIndex(4)}}, {});
     if (has_snapshot) recovered.snapshot = Snapshot{.index = LogIndex(2), .state = Bytes::Own("2")};
     host_->AddReplica(std::move(recovered), *machine_);
     EXPECT_EQ(health().code(), Code::kDataLoss);
@@ -136,8 +137,9 @@ TEST_F(HostTest, ALogThatBeginsWhereItsStateEnds_IsWhole) {
   Propose(5);
   Start();
   RecoveredReplica recovered = store_.Recovered(kGroup);
-  recovered.initial.log = core::Log(LogIndex(4), {.index = LogIndex(6), .term = Term(1)},
-                                    {{.term = Term(1), .first_index = LogIndex(4)}}, {});
+  recovered.initial.log =
+      core::Log({.index = LogIndex(3), .term = Term(1)}, {.index = LogIndex(6), .term = Term(1)},
+                {{.term = Term(1), .first_index = LogIndex(4)}}, {});
   recovered.snapshot = Snapshot{.index = LogIndex(3), .state = Bytes::Own("3")};
   host_->AddReplica(std::move(recovered), *machine_);
   Settle();

@@ -75,7 +75,7 @@ class MemoryLogStore final : public LogStore {
     replica.initial.commit_index = group.handed;
     replica.initial.configuration = group.record.configuration;
     replica.initial.log =
-        core::Log(LogIndex(1), prefix, std::move(terms),
+        core::Log(core::LogBegin(), prefix, std::move(terms),
                   {group.entries.begin() + static_cast<ptrdiff_t>(group.handed.value()),
                    group.entries.end()});
     return replica;
@@ -135,7 +135,8 @@ class MemoryLogStore final : public LogStore {
   void FindTimestamp(RaftGroupId, int64_t, LogIndex, IndexDone done) override { done(LogIndex()); }
   LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).handed; }
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
-  void SetFaultListener(MoveFunction<void(RaftGroupId, Status)>) override {}
+  void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
+  void SetRecoveredListener(MoveFunction<void(RecoveredReplica)>) override {}
   double journal_pressure() const override { return 0; }
   bool disk_full() const override { return false; }
 
