@@ -88,9 +88,19 @@ TEST(CreateTopic, IsRefused_WhenMoreReplicasThanBrokersAreAsked) {
   EXPECT_NE(decision.status().message().find("replication_factor 3"), std::string::npos);
 }
 
-TEST(CreateTopic, IsRefused_WhenTheFactorIsEven_OrPartitionsAreTooMany) {
-  const Image image = ImageWithBrokers(3);
-  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 2), 3).status().code(), Code::kInvalidArgument);
+TEST(CreateTopic, TakesAnEvenFactor) {
+  const Image image = ImageWithBrokers(5);
+  for (const uint32_t factor : {2u, 4u}) {
+    const Decision decision = DecideCreateTopic(image, Topic("t", 1, factor), 5);
+    ASSERT_TRUE(decision.ok()) << decision.status();
+    const auto& created = decision->records(0).topic_created();
+    EXPECT_EQ(created.partitions(0).replicas_size(), static_cast<int>(factor));
+  }
+}
+
+TEST(CreateTopic, IsRefused_WhenFactorOrPartitionsAreTooMany) {
+  const Image image = ImageWithBrokers(6);
+  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 6), 6).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(DecideCreateTopic(image, Topic("t", 10001, 3), 3).status().code(),
             Code::kInvalidArgument);
 }

@@ -154,6 +154,7 @@ TEST(SubscribeWire, WithoutRoom_TheRestOfABatchIsLeft_AndTakenUpWhereItStopped) 
   v1::FetchedPartition part;
   v1::FetchedBatch& fetched = *part.add_batches();
   fetched.set_base_offset(10);
+  fetched.set_end_offset(20);
   for (int i = 0; i < 10; ++i) {
     fetched.mutable_batch()->add_records()->set_value(std::string(100'000, 'v'));
   }
