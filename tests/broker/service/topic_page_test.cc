@@ -15,7 +15,9 @@ void AddTopic(const std::string& name, Image* image) {
   auto& created = *record.mutable_topic_created();
   created.set_topic_id(image->next_topic_id().value());
   created.set_name(name);
-  created.add_partitions()->set_group_id(image->next_group_id().value());
+  auto& partition = *created.add_partitions();
+  partition.set_group_id(image->next_group_id().value());
+  partition.add_replicas()->set_broker_id(1);
   EXPECT_TRUE(image->Apply(record).ok());
 }
 
