@@ -62,37 +62,45 @@ bool Raft::TickFastPreVote() {
 
 void Raft::Campaign() {
   if (!fault_.ok() || is_leader()) return;
-  if (term() == Term()) {
-    // A new group: the others may be made a moment later, and there is nobody yet to disturb.
-    fast_pre_vote_left_ = options_.election_timeout_ticks;
-    fast_pre_vote_wait_ = options_.fast_pre_vote_ticks - 1;
-  }
+  // A new group: the others may be made a moment later, and there is nobody yet to disturb.
+  if (term() == Term()) HurryPreVotes(options_.fast_pre_vote_ticks - 1);
   StartPreVote();
 }
 
-void Raft::PeerConnected(const Voter& peer) {
+void Raft::PeerConnected(const Voter& peer, uint32_t delay_ticks) {
   if (!fault_.ok()) return;
+  disconnected_.erase(peer.broker);
   if (Progress* progress = ProgressOf(peer)) return ProbeNow(peer, progress);
-  // Asked before there was a way to it, it would else be asked again after a timeout only.
+  if (!configuration().IsVoter(peer)) return;
   const auto* candidate = std::get_if<Candidate>(&role_);
-  if (candidate == nullptr || candidate->votes.contains(peer)) return;
-  if (configuration().IsVoter(peer)) RequestVote(peer);
+  if (candidate != nullptr && !candidate->is_pre_vote) {
+    if (!candidate->votes.contains(peer)) RequestVote(peer);
+  } else if (leader_.broker == BrokerId()) {
+    HurryPreVotes(delay_ticks);
+  }
 }
 
 void Raft::PeerDisconnected(BrokerId peer, uint32_t delay_ticks) {
   if (!fault_.ok()) return;
+  disconnected_.insert(peer);
   if (Leader* leader = leader_state()) {
     for (auto& [voter, progress] : leader->progress) {
       if (voter.broker == peer) BecomeProbe(&progress);
     }
     return;
   }
+  CountBallots();
   if (leader_.broker != peer) return;
   leader_ = Voter{};
   NoteLeadershipChange();
+  HurryPreVotes(delay_ticks);
+  if (delay_ticks == 0) TickFastPreVote();
+}
+
+void Raft::HurryPreVotes(uint32_t delay_ticks) {
   fast_pre_vote_left_ = options_.election_timeout_ticks;
   fast_pre_vote_wait_ = delay_ticks;
-  if (delay_ticks == 0) TickFastPreVote();
+  fast_pre_vote_turn_ = delay_ticks;
 }
 
 void Raft::StepDown() {
@@ -202,14 +210,18 @@ void Raft::OnVoteReply(const Voter& from, const VoteReply& reply) {
 void Raft::CountBallots() {
   const auto* candidate = std::get_if<Candidate>(&role_);
   if (candidate == nullptr) return;
-  const VoteResult result = CountVotes(configuration(), [candidate](const Voter& voter) {
+  const VoteResult result = CountVotes(configuration(), [this, candidate](const Voter& voter) {
     auto vote = candidate->votes.find(voter);
-    if (vote == candidate->votes.end()) return Ballot::kMissing;
+    if (vote == candidate->votes.end()) {
+      // Who is gone gives no vote: a vote that those who are left have split is lost, not pending.
+      return disconnected_.contains(voter.broker) ? Ballot::kRejected : Ballot::kMissing;
+    }
     return vote->second ? Ballot::kGranted : Ballot::kRejected;
   });
   if (result == VoteResult::kPending) return;
   if (result == VoteResult::kLost) {
-    // Waits for its next timeout; the fast pace, if any, goes on.
+    // Waits for its next timeout; the fast pace, if any, goes on, and in turn if votes were split.
+    if (!candidate->is_pre_vote) fast_pre_vote_wait_ = fast_pre_vote_turn_;
     role_ = Follower{};
     NoteLeadershipChange();
   } else if (candidate->is_pre_vote) {

@@ -25,6 +25,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <variant>
 #include <vector>
 
@@ -143,10 +144,12 @@ class Raft {
   // Starts an election at once; a single voter wins it at once (once its vote is durable). Whoever
   // led before is followed no longer.
   void Campaign();
-  // A connection to `peer` stands (anew). What it waited for is sent to it at once: a leader's
-  // entries, a candidate's request for its vote.
-  void PeerConnected(const Voter& peer);
-  // The connection to `peer` broke. If it is the leader, pre-votes begin within `delay_ticks`.
+  // A connection to `peer` stands (anew). A leader's entries and a candidate's request for its vote
+  // are sent at once. Where no leader is known the peer may complete a majority: pre-votes begin
+  // within `delay_ticks`.
+  void PeerConnected(const Voter& peer, uint32_t delay_ticks);
+  // The connection to `peer` broke. If it is the leader, pre-votes begin within `delay_ticks`. Who
+  // has different delays does not split the votes.
   void PeerDisconnected(BrokerId peer, uint32_t delay_ticks);
   // Asks for a linearizable read point (thesis §6.4). UNAVAILABLE unless leader with a commit in
   // its term. Answered in Ready::read_states, or never if leadership is lost.
@@ -267,6 +270,7 @@ class Raft {
   void BecomeLeader();
   void TickElection();
   bool TickFastPreVote();
+  void HurryPreVotes(uint32_t delay_ticks);
   void ResetElectionTimer();
   bool HasLiveLeader() const;
   bool IsUpToDate(const VoteRequest& request) const;
@@ -321,6 +325,8 @@ class Raft {
   uint32_t election_timeout_ = 0;
   uint32_t fast_pre_vote_left_ = 0;  // ticks that pre-votes go on at the fast pace
   uint32_t fast_pre_vote_wait_ = 0;  // ticks to the next of them
+  uint32_t fast_pre_vote_turn_ = 0;  // ticks that others go first, after an election was lost too
+  std::set<BrokerId> disconnected_;  // no candidate waits for their votes
 
   // Durability. Versions and indexes only grow, but for durable_index_ at a truncation.
   uint64_t hard_state_version_ = 0;

@@ -331,7 +331,7 @@ void Host::SetMayLead(bool may_lead) {
 void Host::OnPeerConnected(const Voter& peer) {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined()) continue;
-    replica->core().PeerConnected(peer);
+    replica->core().PeerConnected(peer, ElectionTurn(*replica));
     if (replica->core().HasReady()) MarkDirty(*replica);
   }
 }
@@ -350,11 +350,24 @@ void Host::UpdateMayLead(Replica& replica) {
 void Host::OnPeerDisconnected(BrokerId peer) {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined()) continue;
-    // Staggered, so that many groups do not split their votes at the same instant.
-    const auto delay = static_cast<uint32_t>(random_.Below(3));
-    replica->core().PeerDisconnected(peer, delay);
+    replica->core().PeerDisconnected(peer, ElectionTurn(*replica));
     MarkDirty(*replica);
   }
+}
+
+uint32_t Host::ElectionTurn(const Replica& replica) const {
+  const core::Configuration& configuration = replica.core().configuration();
+  uint32_t turn = 0;
+  uint32_t voters = 0;
+  for (const Voter& voter : configuration.Members()) {
+    const bool is_self = voter == options_.self;
+    const bool is_here = is_self || environment_.transport.IsConnected(voter.broker);
+    if (!is_here || !configuration.IsVoter(voter)) continue;
+    if (is_self) turn = voters;
+    ++voters;
+  }
+  if (voters == 0) return 0;
+  return static_cast<uint32_t>((turn + replica.group().value()) % voters);
 }
 
 void Host::OnTick() {

@@ -137,6 +137,11 @@ class Host {
   // Whether the replica campaigns, as things are.
   void UpdateMayLead(Replica& replica);
   void WatchDisk();
+  // Ticks until this broker asks for votes when the leader is gone, or when somebody came whose
+  // vote was lacking. The voters that are left notice together, and would split their votes if they
+  // asked together: each has its turn, in an order that differs from group to group, so that
+  // leaderships spread.
+  uint32_t ElectionTurn(const Replica& replica) const;
   Replica* FindMutable(RaftGroupId group);
   core::Options CoreOptions();
 

@@ -95,7 +95,7 @@ class Trio {
         break;
       case 16:
         nodes_[i].raft->PeerConnected(
-            configuration_.voters[input.ConsumeIntegralInRange<size_t>(0, kVoters - 1)]);
+            configuration_.voters[input.ConsumeIntegralInRange<size_t>(0, kVoters - 1)], 1);
         break;
       case 15:
         Reconfigure(i, input.ConsumeIntegralInRange<uint32_t>(1, 7));

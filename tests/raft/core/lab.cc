@@ -125,7 +125,8 @@ void Lab::RunInput(const Command& command) {
     raft(id).PeerDisconnected(BrokerId(static_cast<uint32_t>(command.Number("peer"))),
                               static_cast<uint32_t>(command.Number("delay")));
   } else if (name == "connect") {
-    raft(id).PeerConnected(VoterNamed(command.Text("peer")));
+    raft(id).PeerConnected(VoterNamed(command.Text("peer")),
+                           static_cast<uint32_t>(command.Number("delay")));
   } else if (name == "tick") {
     for (uint64_t count = command.Number("count", 1); count > 0; --count) {
       for (auto& [each, node] : nodes_) {

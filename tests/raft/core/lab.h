@@ -43,7 +43,7 @@ class Lab {
   //   propose node=N [count=N] [bytes=B] [voters=..] [outgoing=..] [learners=..]
   //   read node=N id=N                         trim node=N index=I
   //   begin node=N index=I                     drops what is trimmed up to there
-  //   disconnect node=N peer=N [delay=TICKS]   connect node=N peer=N
+  //   disconnect node=N peer=N [delay=TICKS]   connect node=N peer=N [delay=TICKS]
   //   sync node=N [writes=N]
   //   give_entries node=N                      answers what it wants for followers behind its tail
   //   inject from=N to=N kind=K term=T ...     a message by hand (see lab.cc)

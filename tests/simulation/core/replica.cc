@@ -122,7 +122,10 @@ void SimReplica::Receive(size_t from, raft::core::Message message) {
 }
 
 void SimReplica::PeerConnected(size_t peer) {
-  Do([this, peer] { raft_->PeerConnected(VoterAt(peer)); });
+  Do([this, peer] {
+    const auto delay = static_cast<uint32_t>(random_.Below(3));
+    raft_->PeerConnected(VoterAt(peer), delay);
+  });
 }
 
 void SimReplica::PeerDisconnected(size_t peer) {
