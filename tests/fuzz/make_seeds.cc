@@ -19,6 +19,7 @@
 #include "proto/record/compression.h"
 #include "proto/record/record_batch.h"
 #include "raft/codec/entry_codec.h"
+#include "raft/net/handshake.h"
 #include "raft/net/peer_frame.h"
 #include "raft/net/raft_codec.h"
 #include "tests/docs/examples.h"
@@ -135,6 +136,12 @@ void WritePeerWire(const Seeds& seeds, const std::string& frame) {
   seeds.Write("peer_wire", "configuration",
               raft::EncodeConfiguration({.voters = {docs::kVoter}, .outgoing = {}, .learners = {}}),
               {3, kPiece});
+  net::PeerTransportOptions options;
+  options.self = {.voter = {BrokerId(1), Incarnation(11)}, .cluster_uuid = 4712};
+  options.cluster_name = "secret";
+  seeds.Write("peer_wire", "hello",
+              net::MakeHello(options, BrokerId(2), raft::Lane::kBulk, 1).SerializeAsString(),
+              {4, kPiece});
 }
 
 void WriteDisk(const Seeds& seeds, const std::map<std::string, docs::Dump>& examples) {

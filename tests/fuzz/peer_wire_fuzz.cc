@@ -1,10 +1,12 @@
 // The peers' wire: a stream of bytes cut into frames anywhere gives the same frames, and what a
-// frame says is decoded or refused. Decoded Raft messages are encoded to what they were.
+// frame says is decoded or refused. Decoded Raft messages are encoded to what they were. A Hello
+// that is refused is one line of a log, and the answer names nothing.
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "raft/codec/entry_codec.h"
+#include "raft/net/handshake.h"
 #include "raft/net/peer_frame.h"
 #include "raft/net/raft_codec.h"
 #include "tests/fuzz/fuzz.h"
@@ -65,11 +67,30 @@ void CheckAppend(const std::string& header, const std::string& body) {
   CHECK_EQ(again, body);
 }
 
+void CheckStrangersHello(const std::string& header) {
+  wire::Hello hello;
+  if (!hello.ParseFromString(header)) return;
+  PeerTransportOptions options;
+  options.self = {.voter = {BrokerId(2), Incarnation(4711)}, .cluster_uuid = 4712};
+  options.cluster_name = "secret";
+  options.peers[BrokerId(1)] = {"b1", 7441};
+  const Status verdict = CheckHello(options, hello);
+  if (verdict.ok()) {
+    const raft::PeerIdentity peer = IdentityOf(options, hello);
+    CHECK(peer.voter.broker == BrokerId(1));
+    CHECK_EQ(peer.format, 1u);
+    return;
+  }
+  for (const char c : verdict.message()) CHECK(c >= ' ' && c <= '~');
+  const std::string told = MakeRefusal(verdict).message();
+  CHECK(told.find("secret") == std::string::npos && told.find("471") == std::string::npos) << told;
+}
+
 }  // namespace
 
 FUZZ_TARGET(FuzzedDataProvider& input) {
   const size_t piece = input.ConsumeIntegralInRange<size_t>(1, 64);
-  switch (input.ConsumeIntegralInRange<int>(0, 3)) {
+  switch (input.ConsumeIntegralInRange<int>(0, 4)) {
     case 0: {
       const std::string stream = input.ConsumeRemainingBytesAsString();
       CHECK(Cut(stream, piece) == Cut(stream, stream.size() + 1));
@@ -81,12 +102,15 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
       const std::string header = input.ConsumeRandomLengthString(64);
       return CheckAppend(header, input.ConsumeRemainingBytesAsString());
     }
-    default: {
+    case 3: {
       const auto configuration = raft::DecodeConfiguration(input.ConsumeRemainingBytesAsString());
       if (!configuration.ok()) return;
       const auto again = raft::DecodeConfiguration(raft::EncodeConfiguration(*configuration));
       CHECK(again.ok()) << again.status();
       CHECK(*again == *configuration);
+      return;
     }
+    default:
+      CheckStrangersHello(input.ConsumeRemainingBytesAsString());
   }
 }
