@@ -6,6 +6,7 @@ How much slower the others get is printed and asserted nowhere: no test here pas
 import contextlib
 import gzip
 import itertools
+import pathlib
 import random
 import re
 import shutil
@@ -287,6 +288,22 @@ def test_rapid_reset(target, count):
     assert target.broker.is_running(), target.broker.log_tail()
     peak.assert_bounded()
     target.good_request()
+
+
+def test_streams_of_reflection_take_no_threads(target):
+    """gRPC's own reflection had a thread for each."""
+    list_services = message(b"\x3a\x00")
+    before = len(list(pathlib.Path(f"/proc/{target.pid}/task").iterdir()))
+    with Peak(target) as peak, connections(target, 2) as held:
+        for one in held:
+            streams = [one.call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo") for _ in range(900)]
+            for stream in streams:
+                one.data(stream, list_services)
+            assert one.wait(lambda one=one, streams=streams: all(stream in one.headers for stream in streams))
+        threads = len(list(pathlib.Path(f"/proc/{target.pid}/task").iterdir()))
+        assert threads <= before + 8, f"{threads} threads, {before} before"
+        target.good_request()
+    peak.assert_bounded()
 
 
 class ResetPairs:
