@@ -79,6 +79,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                 .boot_epoch = identity_->boot_epoch(),
                 .cluster_uuid = identity_->cluster_uuid()};
   peers.cluster_uuid = [this] { return identity_->cluster_uuid(); };
+  peers.cluster_level = [this] { return identity_->cluster_level(); };
   peers.cluster_name = options_.cluster_name;
   peers.listen = options_.internal_listen;
   peers.peers = options_.controllers;

@@ -24,6 +24,8 @@ class SuperblockIdentity final : public Identity {
   Voter self() const override { return {facts_.broker, facts_.incarnation}; }
   BootEpoch boot_epoch() const { return facts_.boot_epoch; }
   uint64_t journal_key() const { return facts_.journal_key; }
+  // The cluster's feature level as it was stored last; 0 before.
+  uint32_t cluster_level() const { return facts_.cluster_level; }
   Bootstrap::Stage stage() const override;
   std::vector<Voter> controllers() const override { return facts_.controllers; }
   uint64_t cluster_uuid() const override { return facts_.cluster_uuid; }
