@@ -40,7 +40,8 @@ def never_reads(connection):
 
 
 CASES = [
-    Case("publish of random bytes", unary(PUBLISH, os.urandom(1000)), REFUSED),
+    # Which of the two depends on whether the first of them happen to be a field.
+    Case("publish of random bytes", unary(PUBLISH, os.urandom(1000)), (REFUSED, "UNIMPLEMENTED")),
     Case("publish of nothing", unary(PUBLISH, b""), REFUSED),
     Case("publish without records", publish(records=[]), REFUSED),
     Case("publish to no topic", publish(topic=""), REFUSED),
@@ -52,7 +53,7 @@ CASES = [
     Case("publish to a partition past 32 bits", publish_raw(b"\x18" + varint(UINT64_MAX) + field(4, b"")), REFUSED),
     Case("publish of a record of random bytes", publish_raw(field(4, b"\xff" * 100)), REFUSED),
     Case("publish of a record with two keys", publish_raw(field(4, field(1, b"a") + field(1, b"b"))), REFUSED),
-    Case("publish of a record with an unknown field", publish_raw(field(4, field(9, b"a"))), REFUSED),
+    Case("publish of a record with an unknown field", publish_raw(field(4, field(9, b"a"))), "UNIMPLEMENTED"),
     Case("publish with a header key that is no UTF-8", publish_raw(field(4, field(3, field(1, b"\xff")))), REFUSED),
     Case("publish with an offset delta", publish(records=[{"offset_delta": 1}]), REFUSED),
     Case("publish from before 1970", publish(records=[{"timestamp_ms": -1}]), REFUSED),
