@@ -43,8 +43,10 @@ void ExpectOneLine(const Outcome& outcome, int exit_code, const std::string& tex
 }
 
 TEST(Cli, WrongCommandLines_FailWithOneLine) {
-  ExpectOneLine(RunCli({}), 2, "subcommand");
-  ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate");
+  ExpectOneLine(RunCli({}), 2, "a command is wanted: topic, produce, consume, cluster");
+  ExpectOneLine(RunCli({"topic"}), 2, "a command is wanted: create, list");
+  ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate (--help");
+  ExpectOneLine(RunCli({"consum"}), 2, "consume is meant?");
   ExpectOneLine(RunCli({"topic", "create"}), 2, "NAME");
   ExpectOneLine(RunCli({"topic", "list", "-o", "yaml"}), 2, "yaml");
   ExpectOneLine(RunCli({"bench", "produce", "--topic", "t", "--record-size", "0"}), 2, "0");
@@ -125,6 +127,10 @@ TEST(Cli, NobodyThere_IsUnavailable_AfterTheTimeout) {
                 outcome.error.starts_with("error: DEADLINE_EXCEEDED"))
         << outcome.error;
   }
+}
+
+TEST(Cli, Help_IsGivenHoweverItIsAskedFor) {
+  for (const char* word : {"help", "--help", "-h"}) EXPECT_EQ(RunCli({word}).exit_code, 0) << word;
 }
 
 TEST(Cli, AddedCommands_AreRun) {
