@@ -74,13 +74,4 @@ CLI::Option* AddParsed(CLI::App* command, const std::string& name,
       help);
 }
 
-CLI::Option* AddDuration(CLI::App* command, const std::string& name, milliseconds* target,
-                         const std::string& help) {
-  const auto set = [target](std::string_view text) -> Status {
-    ASSIGN_OR_RETURN(*target, ParseDuration(text));
-    return {};
-  };
-  return AddParsed(command, name, set, help)->type_name("DURATION");
-}
-
 }  // namespace millrace::client::cli

@@ -5,7 +5,6 @@
 // Pure, but for the options that are added; on main's thread.
 //
 //   AddNumber(command, "--count", &options->count, {.min = 1}, "Stop after so many records");
-//   AddDuration(command, "--timeout", &options->timeout, "How long to wait for the cluster");
 #pragma once
 
 #include <chrono>
@@ -60,8 +59,5 @@ CLI::Option* AddNumber(CLI::App* command, const std::string& name, T* target,
   };
   return AddParsed(command, name, set, help)->type_name("NUMBER");
 }
-
-CLI::Option* AddDuration(CLI::App* command, const std::string& name,
-                         std::chrono::milliseconds* target, const std::string& help);
 
 }  // namespace millrace::client::cli

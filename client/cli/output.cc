@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "client/cli/connection.h"
 #include "proto/record/wire.h"
 
 namespace millrace::client::cli {
@@ -50,9 +51,11 @@ Status WriteToStdout(std::string_view bytes) {
     const ssize_t written = write(STDOUT_FILENO, bytes.data(), bytes.size());
     if (written >= 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EINTR && IsInterrupted()) {
+      return Interrupted("stdout took no more");
     } else if (errno == EAGAIN) {  // somebody made it non-blocking
       pollfd wait{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
-      poll(&wait, 1, -1);
+      if (poll(&wait, 1, -1) < 0 && IsInterrupted()) return Interrupted("stdout took no more");
     } else if (errno != EINTR) {
       return StdoutFailed(errno);
     }

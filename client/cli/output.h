@@ -34,7 +34,7 @@ int FailUsage(const Status& status);
 void PrintNote(std::string_view message);
 
 // Writes all of `bytes` to stdout past its buffer, waiting where it takes no more just now.
-// UNAVAILABLE saying why it takes no more at all.
+// UNAVAILABLE saying why it takes no more at all; Interrupted if a signal came while it waited.
 Status WriteToStdout(std::string_view bytes);
 // Writes out what printf and others left in stdout's buffer: `exit_code`, or kExitFailed and an
 // error if stdout did not take all that was ever printed.
