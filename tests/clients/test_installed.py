@@ -29,6 +29,22 @@ def test_the_manuals_project_finds_builds_and_uses_the_library(prefix, server, b
     assert printed == ["0 one", "1 two", "2 three", f"by Millrace {version}"]
 
 
+# What the manual's second example takes for granted.
+MANUALS = """
+#include <map>
+#include <vector>
+#include <millrace/client.h>
+bool KeepRunning();
+void Process(const millrace::ConsumedRecord&);
+void Store(const std::map<uint32_t, int64_t>&);
+"""
+
+
+def test_the_manuals_second_example_compiles_without_warnings(prefix):
+    run(os.environ.get("CXX", "c++"), "-std=c++20", *WARNINGS, "-fsyntax-only", "-I", prefix / "include", "-x", "c++", "-",
+        input=MANUALS + manual(r"c\+\+"))
+
+
 def test_another_minor_version_is_not_found(prefix, tmp_path):
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.24)\nproject(other LANGUAGES CXX)\n"
