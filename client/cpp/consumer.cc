@@ -280,6 +280,14 @@ std::vector<BrokerId> Consumer::Awaited() const {
   return awaited;
 }
 
+std::optional<TopicPartition> Consumer::Leaderless() const {
+  for (const uint32_t handle : troubled_) {
+    const Partition& partition = partitions_[handle];
+    if (partition.leader.broker == BrokerId()) return partition.name;
+  }
+  return std::nullopt;
+}
+
 void Consumer::Poll(MonotonicTime now, ConsumerOutput* output) {
   output->wake_at.reset();
   output->wants_metadata = !troubled_.empty();

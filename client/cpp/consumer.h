@@ -116,6 +116,9 @@ class Consumer {
   // Brokers that partitions are read from.
   std::vector<BrokerId> Awaited() const;
 
+  // A partition that is to be read and has no known leader, if there is one.
+  std::optional<TopicPartition> Leaderless() const;
+
   // Everything that is due. Appends to `output`, and sets its wake_at and wants_metadata.
   void Poll(MonotonicTime now, ConsumerOutput* output);
 

@@ -147,6 +147,9 @@ class Producer {
   // Brokers that have batches to answer.
   std::vector<BrokerId> Awaited() const;
 
+  // A partition that has something to send and nowhere to send it, if there is one.
+  std::optional<TopicPartition> Leaderless() const;
+
   // Everything that is due. Appends to `output`, and sets all of it but messages and reports.
   void Poll(MonotonicTime now, ProducerOutput* output);
 

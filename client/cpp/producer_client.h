@@ -80,6 +80,7 @@ class ProducerClient : private TopicDriver {
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
   void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
   std::vector<BrokerId> Awaited() const override { return producer_->Awaited(); }
+  std::optional<TopicPartition> Leaderless() const override { return producer_->Leaderless(); }
   void OnLeaders() override;
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;

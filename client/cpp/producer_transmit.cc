@@ -174,6 +174,14 @@ std::vector<BrokerId> Producer::Awaited() const {
   return awaited;
 }
 
+std::optional<TopicPartition> Producer::Leaderless() const {
+  if (troubled_count_ == 0) return std::nullopt;
+  for (const Partition& partition : partitions_) {
+    if (partition.is_troubled && partition.leader.broker == BrokerId()) return partition.name;
+  }
+  return std::nullopt;
+}
+
 void Producer::Poll(MonotonicTime now, ProducerOutput* output) {
   while (!timers_.empty() && timers_.begin()->first <= now) {
     const uint32_t handle = timers_.begin()->second;

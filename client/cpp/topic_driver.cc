@@ -81,7 +81,22 @@ void TopicDriver::OnMetadata(const Status& status) {
         NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
   }
   OnLeaders();
+  TellLeaderless(now);
   PostPump();
+}
+
+// Nobody refuses anything while there is nobody to ask. The other failures are the machine's to
+// tell.
+void TopicDriver::TellLeaderless(MonotonicTime now) {
+  const std::optional<TopicPartition> partition = Leaderless();
+  if (!partition) return leaderless_since_.reset();
+  if (!leaderless_since_) leaderless_since_ = now;
+  const std::string number = std::to_string(partition->partition.value());
+  client_.TellOutage(
+      {.status = Unavailable("topic \"" + topic_ + "\" partition " + number + " has no leader"),
+       .topic = topic_,
+       .partition = partition->partition.value(),
+       .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(now - *leaderless_since_)});
 }
 
 void TopicDriver::PostPump() {

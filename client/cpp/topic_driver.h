@@ -68,6 +68,8 @@ class TopicDriver {
   virtual void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) = 0;
   // Brokers that owe an answer, or are being read from.
   virtual std::vector<BrokerId> Awaited() const = 0;
+  // A partition with something to do and no known leader, if there is one.
+  virtual std::optional<TopicPartition> Leaderless() const = 0;
   // Leaders may have changed: LeaderOf.
   virtual void OnLeaders() = 0;
   // The topic is no more.
@@ -84,6 +86,7 @@ class TopicDriver {
 
   void OnMetadata(const Status& status);
   std::optional<MonotonicTime> WatchSilence(MonotonicTime now);
+  void TellLeaderless(MonotonicTime now);
 
   Client& client_;
   const std::string topic_;
@@ -93,6 +96,7 @@ class TopicDriver {
   std::unique_ptr<StreamPool> streams_;
   uint64_t watch_ = 0;
   std::optional<MonotonicTime> topic_missing_since_;
+  std::optional<MonotonicTime> leaderless_since_;
   std::map<BrokerId, Silence> silences_;
   bool is_pump_posted_ = false;
   TimerId timer_;

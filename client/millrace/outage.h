@@ -13,7 +13,8 @@ namespace millrace {
 
 // A call, a producer or a consumer has been in vain for a second and more.
 struct Outage {
-  // HOST:PORT of the broker that was tried last.
+  // HOST:PORT of the broker that was tried last; empty if there is none to try, since a partition
+  // has no leader.
   std::string address = {};
   // Why that failed.
   Status status = {};

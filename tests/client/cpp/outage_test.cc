@@ -37,6 +37,7 @@ class UnreachableBrokers final : public Connector {
   std::set<std::string> answering;  // that answer calls; the others refuse the connection
   std::set<std::string> silent;     // that accept the connection and say nothing
   std::string advertised = "broker1";
+  uint32_t leader = 1;  // 0: the partition has none
 
   void Call(RpcRequest request, RpcDone done) override {
     Result<Bytes> answer = Answer(request);
@@ -87,7 +88,7 @@ class UnreachableBrokers final : public Connector {
     topic.set_name("t");
     topic.set_topic_id(5);
     v1::Partition& partition = *topic.add_partitions();
-    partition.set_leader_id(1);
+    partition.set_leader_id(leader);
     partition.set_leader_epoch(1);
     return Bytes::Own(response.SerializeAsString());
   }
@@ -168,6 +169,19 @@ TEST_F(OutageTest, AConsumerWhoseLeaderIsAway_TellsItsAddress_AsLongAsThatLasts)
   EXPECT_EQ(told_[0].topic, "t");
   world_.RunFor(seconds(30));
   EXPECT_GE(told_.back().lasts, seconds(25));
+}
+
+TEST_F(OutageTest, APartitionWithoutALeader_IsTold_AlsoIfItNeverHadOne) {
+  brokers_.answering = {"one", "broker1"};
+  brokers_.leader = 0;
+  ConsumerClient consumer(client_, "t", {}, [] {});
+  bool is_open = false;
+  consumer.Open(seconds(5), [&](const Status& status) { is_open = status.ok(); });
+  ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(5)));
+  ASSERT_TRUE(consumer.Assign(PartitionId(0), StartAt::Earliest()).ok());
+  RunUntilTold();
+  EXPECT_EQ(told_[0].status, Unavailable("topic \"t\" partition 0 has no leader"));
+  EXPECT_EQ(told_[0].topic, "t");
 }
 
 TEST_F(OutageTest, AForeignServer_IsPassedOver) {
