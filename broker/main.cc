@@ -32,6 +32,7 @@
 #include "raft/runtime/random.h"
 #include "raft/runtime/real_clock.h"
 #include "raft/runtime/tcp_network.h"
+#include "storage/file/bounded_files.h"
 #include "storage/file/log_file.h"
 #include "storage/file/real_file_system.h"
 
@@ -64,10 +65,11 @@ uint64_t RaiseFileLimit() {
   return limit.rlim_cur;
 }
 
-// Each connection takes two descriptors; the other half is for the broker's own files and peers,
-// which clients must never be able to take: a replica that cannot open its segment stops.
-uint64_t ConnectionsMax(const ServerConfig& config) {
-  const uint64_t files_max = RaiseFileLimit();
+// Of the descriptors a half is for clients, whose connections take two each, a quarter for
+// segments, and a quarter for all else: the journal, peers, listeners. None can take another's.
+uint64_t SegmentFilesMax(uint64_t files_max) { return std::max<uint64_t>(files_max / 4, 1); }
+
+uint64_t ConnectionsMax(const ServerConfig& config, uint64_t files_max) {
   const uint64_t connections_max = std::min(config.connections_max, files_max / 4);
   if (connections_max < config.connections_max) {
     LOG(INFO) << "fewer client connections than set, as each takes open files connections_max="
@@ -147,7 +149,9 @@ class Server {
         batches_("batches"),
         network_(shard_.loop()),
         journal_files_(journal_.executor(), config.data_dir),
-        segment_files_(segments_.executor(), config.data_dir, syncs_.executor()) {}
+        all_segment_files_(segments_.executor(), config.data_dir, syncs_.executor()),
+        segment_files_(segments_.executor(), all_segment_files_,
+                       {.open_files_max = SegmentFilesMax(files_max_)}) {}
 
   // Blocks until SIGTERM, SIGINT or an error that the broker can't survive.
   Status Run(const sigset_t& signals);
@@ -161,6 +165,7 @@ class Server {
 
   const ServerConfig config_;
   std::optional<storage::LogFile>* log_file_;
+  const uint64_t files_max_ = RaiseFileLimit();
   const RealClock clock_;
   LoopThread shard_;
   LoopThread journal_;
@@ -169,7 +174,8 @@ class Server {
   LoopThread batches_;
   TcpNetwork network_;
   storage::RealFileSystem journal_files_;
-  storage::RealFileSystem segment_files_;
+  storage::RealFileSystem all_segment_files_;
+  storage::BoundedFiles segment_files_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<broker::edge::GrpcEdge> edge_;
 };
@@ -204,7 +210,7 @@ Status Server::Start() {
   RETURN_IF_ERROR(started.get_future().get());
   segments_.RunAndWait([this] { GiveBackMemoryRegularly(segments_.executor()); });
   Status status;
-  const uint64_t connections_max = ConnectionsMax(config_);
+  const uint64_t connections_max = ConnectionsMax(config_, files_max_);
   shard_.RunAndWait([this, &status, connections_max] {
     edge_ = std::make_unique<broker::edge::GrpcEdge>(
         broker::edge::GrpcEdge::Options{

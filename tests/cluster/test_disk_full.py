@@ -1,4 +1,5 @@
 """A full disk refuses produce with its reason, loses nothing, goes on serving reads, and recovers with room."""
+import errno
 import os
 import pathlib
 import subprocess
@@ -55,3 +56,46 @@ def test_full_disk_refuses_produce_and_serves_reads(full, small_disk, folder):
         assert producer.wait(timeout=30) == 0
     assert full.stored_records("events") == stored + 5000
     assert full.brokers[1].is_running()
+
+
+def fill(path):
+    """Takes the last byte that the disk has; the file is the other program's, which may give it back."""
+    with open(path, "wb", buffering=0) as filler:
+        piece = bytes(1 << 20)
+        while piece:
+            try:
+                filler.write(piece)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                piece = piece[:len(piece) // 2]
+
+
+def test_disk_that_another_program_fills_for_a_moment_loses_nothing(full, small_disk):
+    """Faster than the broker looks: what it acknowledged then finds no room in its segment."""
+    full.run("topic", "create", "events")
+    log = full.brokers[1].log_text
+    sent = 0
+    with subprocess.Popen(full.command("produce", "events", "--timeout", "60"), stdin=subprocess.PIPE,
+                          stdout=subprocess.DEVNULL, text=True) as producer:
+        def send(count):
+            for number in range(sent, sent + count):
+                producer.stdin.write(f"{number} {LINE}")
+            producer.stdin.flush()
+            return sent + count
+
+        while "to be written again" not in log() and sent < 40_000:
+            sent = send(2000)
+            fill(small_disk / "other")
+            sent = send(500)
+            wait_until(lambda: "to be written again" in log() or "refusing to produce" in log(), "the broker is hit")
+            (small_disk / "other").unlink()
+        assert "to be written again" in log(), "a segment's write failed"
+        sent = send(500)
+        producer.stdin.close()
+        assert producer.wait(timeout=90) == 0
+    wait_until(lambda: "were written again" in log(), "the replica is back by itself")
+    numbers = [int(record["value"].split()[0]) for record in read_back(full, "events")]
+    assert numbers == list(range(sent))
+    full.stop_all()
+    full.start_all()
+    assert [int(record["value"].split()[0]) for record in read_back(full, "events")] == numbers

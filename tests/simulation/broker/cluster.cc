@@ -38,7 +38,10 @@ void SimCluster::Start(size_t index) {
   if (!one.process->is_alive()) one.process->Restart();
   Executor& executor = one.process->executor();
   one.journal_files = std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
-  one.segment_files = std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  one.all_segment_files = std::make_unique<SimFileSystem>(one.disk, executor, one.process->Fork());
+  one.segment_files = std::make_unique<storage::BoundedFiles>(
+      executor, *one.all_segment_files,
+      storage::BoundedFiles::Options{.open_files_max = options_.segment_files_max});
   broker::BrokerOptions options;
   options.broker = BrokerId(static_cast<uint32_t>(index + 1));
   options.cluster_name = "sim";
@@ -101,6 +104,7 @@ void SimCluster::Kill(size_t index, bool power_loss) {
   one.broker.reset();
   one.journal_files.reset();
   one.segment_files.reset();
+  one.all_segment_files.reset();
   if (power_loss) one.disk.PowerLoss(random_);
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "broker/node/broker.h"
+#include "storage/file/bounded_files.h"
 #include "tests/simulation/broker/sim_connector.h"
 #include "tests/support/sim_file/sim_disk.h"
 #include "tests/support/sim_file/sim_file_system.h"
@@ -31,6 +32,7 @@ struct ClusterOptions {
   uint64_t controller_segment_bytes = 256 << 10;
   uint64_t tail_bytes_max = 256 << 10;
   uint64_t free_bytes_min = 8 << 20;
+  size_t segment_files_max = 3;  // fewer than a broker has partitions
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;
 };
 
@@ -73,7 +75,8 @@ class SimCluster {
     SimProcess* process = nullptr;
     SimDisk disk;
     std::unique_ptr<SimFileSystem> journal_files;
-    std::unique_ptr<SimFileSystem> segment_files;
+    std::unique_ptr<SimFileSystem> all_segment_files;
+    std::unique_ptr<storage::BoundedFiles> segment_files;
     std::unique_ptr<broker::Broker> broker;
     bool is_serving = false;
   };
