@@ -85,7 +85,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   peers.peers = options_.controllers;
   peers.condition = [this] {
     return raft::net::PeerCondition{.oldest_write_age = node_->host().oldest_write_age(),
-                                    .is_disk_full = log_store_->disk_full()};
+                                    .is_disk_full = !log_store_->admission().ok()};
   };
   peers.software_version = options_.software_version;
   const auto own = options_.controllers.find(options_.broker);

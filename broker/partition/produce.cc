@@ -70,10 +70,9 @@ void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, Pro
     return done(InvalidArgument("record timestamp " + std::to_string(view.max_timestamp_ms) +
                                 " is more than a day ahead of the broker's clock"));
   }
-  if (environment_.store.disk_full()) {
+  if (Status full = environment_.store.admission(); !full.ok()) {
     MILLRACE_SOMETIMES("a full disk refused to produce");
-    return done(
-        ResourceExhausted("the broker's disk is full", Reason::kDiskFull).RetryAfterMs(1000));
+    return done(std::move(full).RetryAfterMs(1000));
   }
   const ProducerId producer = view.producer_id;
   if (producer != ProducerId() &&

@@ -118,8 +118,9 @@ class LogStore {
   // Journal bytes that cannot be recycled yet as a share of their cap, 0 to 1; above 1 the broker
   // must refuse appends. Refusing keeps hard states and no-ops writable (the reserve).
   virtual double journal_pressure() const = 0;
-  // The disk is so full that produce must be refused (design D4: an admission state).
-  virtual bool disk_full() const = 0;
+  // Not ok: produce must be refused, and why (design D4: an admission state): the disk is nearly
+  // full, or the journal cannot be made longer. RESOURCE_EXHAUSTED.
+  virtual Status admission() const = 0;
 };
 
 }  // namespace millrace::raft

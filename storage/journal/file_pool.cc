@@ -17,6 +17,9 @@ constexpr uint64_t kZeroPieceBytes = 1 << 20;
 // More files than these are given back to the file system.
 constexpr size_t kFreeFilesMax = 8;
 constexpr size_t kNameDigits = 8;
+// Between two tries to make a file.
+constexpr Duration kPauseMin = std::chrono::milliseconds(250);
+constexpr Duration kPauseMax = std::chrono::seconds(4);
 
 std::string NameOf(uint64_t number, const char* suffix) {
   std::string digits = std::to_string(number);
@@ -48,12 +51,14 @@ struct FilePool::Creation {
   uint64_t written = 0;
 };
 
-FilePool::FilePool(FileSystem& files, const Options& options,
-                   std::function<void(const Status&)> fail)
-    : files_(files),
+FilePool::FilePool(Executor& executor, FileSystem& files, const Options& options,
+                   TroubleListener listener)
+    : executor_(executor),
+      files_(files),
       options_(options),
-      fail_(std::move(fail)),
+      listener_(std::move(listener)),
       next_number_(options.next_number),
+      pause_(kPauseMin),
       alive_(std::make_shared<bool>(true)) {
   CHECK_EQ(options_.file_bytes % 4096, 0U);
 }
@@ -77,12 +82,13 @@ void FilePool::Serve() {
     return file.bytes >= waiting_bytes_;
   });
   if (fits == free_.end()) {
-    if (creation_ == nullptr) StartCreation(waiting_bytes_);
-    return;
+    if (creation_ == nullptr && !is_pausing_) StartCreation(waiting_bytes_);
+    return TellTrouble();
   }
   JournalFile file = std::move(*fits);
   free_.erase(fits);
   MILLRACE_SOMETIMES_IF("a journal file was used again", file.is_used);
+  TellTrouble();
   std::exchange(waiting_, {})(std::move(file));
 }
 
@@ -90,22 +96,29 @@ void FilePool::Release(JournalFile file) {
   file.is_used = true;
   if (free_.size() < kFreeFilesMax) {
     free_.push_back(std::move(file));
+    TellTrouble();
     return Serve();
   }
   // Its name may come back after a crash, with blocks of a file long gone: replay ignores those.
-  files_.Remove(PathOf(file.name), [alive = alive_, this](const Status& status) {
-    if (*alive && !status.ok()) fail_(status);
+  Remove(file.name);
+}
+
+// A file that stays takes room and does nothing else; the next start finds it.
+void FilePool::Remove(const std::string& name) {
+  files_.Remove(PathOf(name), [name](const Status& status) {
+    LOG_IF(WARNING, !status.ok() && status.code() != Code::kNotFound)
+        << "cannot remove a journal file: " << status;
   });
 }
 
 void FilePool::PrepareSpare() {
-  if (free_.empty() && creation_ == nullptr) StartCreation(options_.file_bytes);
+  if (free_.empty() && creation_ == nullptr && !is_pausing_) StartCreation(options_.file_bytes);
 }
 
 StatusDone FilePool::Then(void (FilePool::*next)()) {
   return [alive = alive_, this, next](const Status& status) {
     if (!*alive) return;
-    if (!status.ok()) return fail_(status);
+    if (!status.ok()) return Abandon(status);
     (this->*next)();
   };
 }
@@ -118,7 +131,7 @@ void FilePool::StartCreation(uint64_t bytes) {
   files_.Open(PathOf(NameOf(creation_->number, kNewSuffix)), OpenMode::kCreate, Caching::kPageCache,
               [alive = alive_, this](Result<std::unique_ptr<File>> file) {
                 if (!*alive) return;
-                if (!file.ok()) return fail_(file.status());
+                if (!file.ok()) return Abandon(file.status());
                 creation_->file = std::move(file).value();
                 WriteZeros();
               });
@@ -139,7 +152,7 @@ void FilePool::GiveName() {
                 PathOf(NameOf(creation_->number, kJournalSuffix)),
                 [alive = alive_, this](const Status& status) {
                   if (!*alive) return;
-                  if (!status.ok()) return fail_(status);
+                  if (!status.ok()) return Abandon(status);
                   // Without this, a crash may take the whole file with the durable bytes in it.
                   if (MILLRACE_MUTANT(kSkipDirectorySync)) return OnNamed();
                   files_.SyncDirectory(options_.directory, Then(&FilePool::OnNamed));
@@ -149,7 +162,42 @@ void FilePool::GiveName() {
 void FilePool::OnNamed() {
   const std::unique_ptr<Creation> made = std::move(creation_);
   free_.push_back({NameOf(made->number, kJournalSuffix), std::move(made->file), made->bytes});
+  trouble_ = Status::Ok();
+  pause_ = kPauseMin;
+  TellTrouble();
   Serve();
+}
+
+// After a sync of it failed, too: it is not tried on that file again.
+void FilePool::Abandon(const Status& why) {
+  MILLRACE_SOMETIMES("a journal file could not be made");
+  const std::unique_ptr<Creation> failed = std::move(creation_);
+  // It may have either.
+  Remove(NameOf(failed->number, kNewSuffix));
+  Remove(NameOf(failed->number, kJournalSuffix));
+  LOG_IF(ERROR, trouble_.ok()) << "cannot make the journal's next file, trying again: " << why;
+  trouble_ = why;
+  is_pausing_ = true;
+  executor_.RunAfter(pause_, [alive = alive_, this] {
+    if (*alive) TryAgain();
+  });
+  pause_ = std::min(pause_ * 2, kPauseMax);
+  TellTrouble();
+}
+
+void FilePool::TryAgain() {
+  is_pausing_ = false;
+  // Files came back meanwhile: whether one can be made is seen when one is wanted.
+  if (!free_.empty()) trouble_ = Status::Ok();
+  if (waiting_) return Serve();
+  PrepareSpare();
+}
+
+void FilePool::TellTrouble() {
+  const bool is_in_trouble = !trouble_.ok() && free_.empty();
+  if (std::exchange(is_in_trouble_, is_in_trouble) == is_in_trouble) return;
+  LOG_IF(INFO, !is_in_trouble) << "the journal has a next file again";
+  listener_(is_in_trouble ? trouble_ : Status::Ok());
 }
 
 }  // namespace millrace::storage::journal

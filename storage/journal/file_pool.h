@@ -2,7 +2,10 @@
 // not wait. A new file is written with zeros, synced, given its name, and its directory entry
 // synced, before anyone gets it; until then it is called `.new`, and recovery removes it.
 //
-// Owned by Journal, on its executor. Errors go to `fail`, once a caller's file can't be had.
+// A file that cannot be made is dropped and tried again under another name, after pauses that grow:
+// nothing is in it, so nothing is lost, and who asked for it waits.
+//
+// Owned by Journal, on its executor.
 //
 //   pool.Acquire(32 << 20, [this](JournalFile file) { BeginFile(std::move(file)); });
 #pragma once
@@ -13,6 +16,8 @@
 #include <memory>
 #include <string>
 
+#include "proto/base/status.h"
+#include "raft/runtime/executor.h"
 #include "raft/runtime/task.h"
 #include "storage/file/file_system.h"
 
@@ -33,7 +38,9 @@ class FilePool {
     uint64_t file_bytes = 0;
     uint64_t next_number = 1;  // above every name in the directory
   };
-  FilePool(FileSystem& files, const Options& options, std::function<void(const Status&)> fail);
+  // Is told when a file is wanted and none can be made, and why; and, with ok, when that is over.
+  using TroubleListener = std::function<void(const Status&)>;
+  FilePool(Executor& executor, FileSystem& files, const Options& options, TroubleListener listener);
   ~FilePool();
   FilePool(const FilePool&) = delete;
   FilePool& operator=(const FilePool&) = delete;
@@ -54,17 +61,27 @@ class FilePool {
   void SyncZeros();
   void GiveName();
   void OnNamed();
-  // Runs `next` if `status` is ok and the pool still exists; fails otherwise.
+  // Runs `next` if `status` is ok and the pool still exists; abandons the file otherwise.
   StatusDone Then(void (FilePool::*next)());
+  void Abandon(const Status& why);
+  void TryAgain();
+  void Remove(const std::string& name);
+  // Tells the listener if there is news.
+  void TellTrouble();
   void Serve();
   std::string PathOf(const std::string& name) const;
 
+  Executor& executor_;
   FileSystem& files_;
   const Options options_;
-  std::function<void(const Status&)> fail_;
+  TroubleListener listener_;
   uint64_t next_number_;
   std::deque<JournalFile> free_;
   std::unique_ptr<Creation> creation_;
+  Status trouble_;              // of the last file that could not be made, until one could
+  bool is_in_trouble_ = false;  // as the listener knows
+  bool is_pausing_ = false;
+  Duration pause_;  // before the next try
   Acquired waiting_;
   uint64_t waiting_bytes_ = 0;
   std::shared_ptr<bool> alive_;  // with completions, which may come after the pool's end

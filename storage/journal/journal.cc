@@ -274,7 +274,6 @@ void Journal::OnCommitted(std::vector<Batch> batches) {
   is_busy_ = false;
   for (Batch& batch : batches) batch.done_on->Post(std::move(batch.done));
   PublishPressure();
-  if (position_ > options_.file_bytes / 2) pool_->PrepareSpare();
   Flush();
 }
 

@@ -4,8 +4,10 @@
 // its segment is synced. docs/formats.md, "Journal", has the bytes and what replay makes of them.
 //
 // One per broker, living on an Executor of its own (a thread in production) together with the
-// FileSystem bound to it. Other threads talk to it through JournalClient. Never retries a sync: any
-// I/O error calls `fail_stop`, after which nothing is written and nothing is reported durable.
+// FileSystem bound to it. Other threads talk to it through JournalClient. Never retries a sync: an
+// I/O error of a file in use calls `fail_stop`, after which nothing is written and nothing is
+// reported durable. A next file that cannot be made is no such error: one spare is always made
+// ahead, and without one the journal is full, until one can be made.
 //
 //   Journal::Open(options, {executor, files, fail_stop}, [&](Result<OpenedJournal> opened) {
 //     journal = std::move(opened->journal);                 // on the journal's executor
@@ -92,7 +94,8 @@ class JournalClient {
   // it was or will be submitted, and no synced segment has it. DATA_LOSS where what was written is
   // not what is read; another error may pass. NOT_FOUND if the group was removed or marked faulty.
   void ReadBack(const ReadBackRequest& request, Executor& done_on, raft::EntriesDone done) const;
-  // Live files as a share of live_files_max; may pass 1, since the journal itself never refuses.
+  // Live files as a share of live_files_max, well above 1 while there is no next file; may pass 1,
+  // since the journal itself never refuses.
   double pressure() const;
 
  private:
@@ -134,6 +137,11 @@ class Journal {
   // while it matters. Entries that stay (uncommitted ones) are copied forward.
   using PinListener = MoveFunction<void(const std::vector<RaftGroupId>&)>;
   void SetPinListener(PinListener listener) { pin_listener_ = std::move(listener); }
+
+  // Called on the journal's executor with the error for which there is no next file, and with ok
+  // when there is one again. Then or now, if there is none now.
+  using FullListener = MoveFunction<void(const Status&)>;
+  void SetFullListener(FullListener listener);
 
   // Writes what was submitted and a marker block, then calls `done`; nothing may be submitted
   // after.
@@ -210,6 +218,7 @@ class Journal {
   void CopyForward();
   void ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left);
   void OnCopyRead(Copy copy, const Result<Bytes>& frame);
+  void OnFileTrouble(const Status& trouble);
   void PublishPressure();
 
   const Options options_;
@@ -219,6 +228,8 @@ class Journal {
   Ledger ledger_;
   std::unique_ptr<FilePool> pool_;
   PinListener pin_listener_;
+  FullListener full_listener_;
+  Status file_trouble_;  // for which there is no next file
   // Replay needs these; by sequence, the last is written to.
   std::map<uint64_t, JournalFile> live_;
   uint64_t next_file_ = 1;

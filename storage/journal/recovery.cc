@@ -187,11 +187,11 @@ void Recovery::SetAsideUnusable() {
 void Recovery::BeginFirstFile() {
   Journal& journal = *journal_;
   journal.pool_ = std::make_unique<FilePool>(
-      files(),
+      journal.environment_.executor, files(),
       FilePool::Options{.directory = journal.options_.directory,
                         .file_bytes = journal.options_.file_bytes,
                         .next_number = next_number_},
-      [raw = journal_.get()](const Status& status) { raw->Fail(status); });
+      [raw = journal_.get()](const Status& status) { raw->OnFileTrouble(status); });
   std::map<std::string, uint64_t> sequences;
   for (const auto& [sequence, name] : replayed_.live) sequences[name] = sequence;
   for (JournalFile& file : opened_) {

@@ -11,6 +11,12 @@
 #include "storage/journal/journal.h"
 
 namespace millrace::storage::journal {
+namespace {
+
+// Leaders and followers refuse entries by far.
+constexpr double kPressureWithoutFile = 2;
+
+}  // namespace
 
 uint64_t Journal::live_bytes() const {
   uint64_t bytes = 0;
@@ -71,6 +77,7 @@ void Journal::OnHeadSynced() {
   needs_marker_ = false;
   is_busy_ = false;
   PublishPressure();
+  pool_->PrepareSpare();
   if (opened_) {
     environment_.executor.Post(
         [opened = std::exchange(opened_, {})]() mutable { opened(Status::Ok()); });
@@ -153,7 +160,20 @@ void Journal::OnCopyRead(Copy copy, const Result<Bytes>& frame) {
 void Journal::PublishPressure() {
   const double share =
       static_cast<double>(live_.size()) / static_cast<double>(options_.live_files_max);
-  shared_->pressure.store(share, std::memory_order_relaxed);
+  const double pressure = file_trouble_.ok() ? share : std::max(share, kPressureWithoutFile);
+  shared_->pressure.store(pressure, std::memory_order_relaxed);
+}
+
+void Journal::OnFileTrouble(const Status& trouble) {
+  MILLRACE_SOMETIMES_IF("the journal waited for a file", !trouble.ok());
+  file_trouble_ = trouble;
+  PublishPressure();
+  if (full_listener_) full_listener_(trouble);
+}
+
+void Journal::SetFullListener(FullListener listener) {
+  full_listener_ = std::move(listener);
+  if (!file_trouble_.ok()) full_listener_(file_trouble_);
 }
 
 }  // namespace millrace::storage::journal

@@ -300,6 +300,7 @@ void JournalLogStore::Adopt(RaftGroupId id, Segments segments, RecoveredSegments
   group.stall = Status::Ok();
   group.segments = std::move(segments);
   group.active_bytes = recovered.active_bytes;
+  if (recovered.snapshot.has_value()) group.state_bytes = recovered.snapshot->state.size();
   if (recovered_listener_) {
     recovered_listener_(Opener::Combine(std::move(*state), std::move(recovered)));
   }
@@ -316,6 +317,15 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   LOG(ERROR) << "segments are damaged group=" << id << " why=" << status;
   Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}}, [] {});
   if (segments_state_listener_) segments_state_listener_(id, status);
+}
+
+Status JournalLogStore::admission() const {
+  if (is_disk_full_) return ResourceExhausted("the broker's disk is full", Reason::kDiskFull);
+  if (journal_full_.ok()) return Status::Ok();
+  const bool is_room = journal_full_.reason() == Reason::kDiskFull;
+  return ResourceExhausted("the broker's journal is full and cannot be made longer: " +
+                               std::string(journal_full_.message()),
+                           is_room ? Reason::kDiskFull : Reason::kThrottled);
 }
 
 uint64_t JournalLogStore::stalled_groups() const { return rewriter_->group_count(); }

@@ -90,7 +90,7 @@ class JournalLogStore final : public raft::LogStore {
     recovered_listener_ = std::move(listener);
   }
   double journal_pressure() const override { return client_.pressure(); }
-  bool disk_full() const override { return is_disk_full_; }
+  Status admission() const override;
 
   // Groups whose segments wait to be written again; and how often one began to, since the start.
   uint64_t stalled_groups() const;
@@ -175,6 +175,7 @@ class JournalLogStore final : public raft::LogStore {
   TimerId disk_timer_;
   uint64_t handed_bytes_ = 0;
   bool is_disk_full_ = false;
+  Status journal_full_;         // why the journal has no next file
   bool is_stopped_ = false;
   // Guards completions that outlive the store; shared with those alone, read on the shard.
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);

@@ -40,6 +40,11 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
         if (*alive) store->OnPinned(groups);
       });
     });
+    journal->SetFullListener([store, shard, alive](const Status& why) {
+      shard->Post([store, alive, why] {
+        if (*alive) store->journal_full_ = why;
+      });
+    });
   });
   at_ = state_.groups.begin();
   RecoverNext();

@@ -138,7 +138,7 @@ class MemoryLogStore final : public LogStore {
   void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
   void SetRecoveredListener(MoveFunction<void(RecoveredReplica)>) override {}
   double journal_pressure() const override { return 0; }
-  bool disk_full() const override { return false; }
+  Status admission() const override { return {}; }
 
  private:
   Executor* executor_;

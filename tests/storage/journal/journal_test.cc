@@ -225,6 +225,7 @@ TEST(Journal, FailedSync_EndsTheProcessAndAcknowledgesNothing) {
   ASSERT_TRUE(rig.Start().ok());
   rig.CreateGroup(1);
   rig.Settle();
+  rig.RunFor(milliseconds(100));  // the spare is made, so that the next sync is the file's in use
   rig.disk().FailNextSync("journal/");
   rig.Append(1, 1);
   rig.Append(1, 1);
@@ -236,6 +237,90 @@ TEST(Journal, FailedSync_EndsTheProcessAndAcknowledgesNothing) {
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_EQ(rig.CompareWithModel(), "");
   EXPECT_EQ(rig.last_index(1), 0U);
+}
+
+// Appends until the file in use and its spare are full. Ends while what was submitted last waits.
+void FillWithoutNextFile(JournalRig& rig) {
+  for (int i = 0; i < 40 && rig.outstanding() == 0; ++i) {
+    rig.Append(1, 1, 6000);
+    rig.RunFor(milliseconds(20));
+  }
+}
+
+TEST(Journal, NextFileThatCannotBeMade_IsFull_AndNothingIsLost) {
+  JournalRig rig(16);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Settle();
+  rig.RunFor(milliseconds(100));
+  Status full;
+  rig.journal().SetFullListener([&](const Status& why) { full = why; });
+  rig.disk().SetCapacity(4096);
+  FillWithoutNextFile(rig);
+  EXPECT_GT(rig.outstanding(), 0U);
+  EXPECT_EQ(full.code(), Code::kResourceExhausted) << full;
+  EXPECT_GT(rig.journal().client().pressure(), 1.5);
+  EXPECT_EQ(rig.failure(), "");
+  for (const std::string& path : rig.disk().Paths()) EXPECT_FALSE(path.ends_with(".new")) << path;
+  rig.disk().SetCapacity(UINT64_MAX);
+  rig.RunFor(std::chrono::seconds(5));
+  EXPECT_EQ(rig.outstanding(), 0U);
+  EXPECT_TRUE(full.ok()) << full;
+  EXPECT_LT(rig.journal().client().pressure(), 1);
+  rig.PowerLoss();
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+// Making one, each call fails in its turn.
+TEST(Journal, AnyCallOfMakingANextFile_MayFail) {
+  uint64_t failed = 0;
+  for (bool has_failed = true; has_failed;) {
+    JournalRig rig(17);
+    ASSERT_TRUE(rig.Start().ok());
+    has_failed = false;
+    ++failed;
+    rig.disk().FailCall(failed, Unavailable("Input/output error"),
+                        [&](sim::SimDisk::Kind, const std::string&) { has_failed = true; });
+    rig.RunFor(std::chrono::seconds(2));
+    rig.disk().ForgetFaults();
+    EXPECT_EQ(rig.failure(), "") << "call=" << failed;
+    EXPECT_LT(rig.journal().client().pressure(), 1) << "call=" << failed;
+    rig.CreateGroup(1);
+    for (int i = 0; i < 40; ++i) {
+      rig.Append(1, 1, 6000);
+      rig.Settle();
+    }
+    rig.PowerLoss();
+    ASSERT_TRUE(rig.Start().ok());
+    EXPECT_EQ(rig.CompareWithModel(), "") << "call=" << failed;
+    EXPECT_TRUE(rig.recovered().damage.empty()) << "call=" << failed;
+  }
+  EXPECT_GT(failed, 4U);
+}
+
+TEST(Journal, StartOnAFullDisk_UsesTheSpare) {
+  JournalRig rig(18);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 2);
+  rig.Settle();
+  rig.RunFor(milliseconds(100));
+  rig.Crash(true);
+  rig.disk().SetCapacity(0);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  rig.Append(1, 2);
+  rig.Settle();
+  EXPECT_EQ(rig.outstanding(), 0U);
+}
+
+TEST(Journal, StartThatCannotMakeAFile_WaitsUntilItCan) {
+  JournalRig rig(19);
+  rig.disk().SetCapacity(4096);
+  rig.world().After(std::chrono::seconds(5), [&] { rig.disk().SetCapacity(UINT64_MAX); });
+  EXPECT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.failure(), "");
 }
 
 TEST(Journal, IdleJournal_DoesNothingAfterItsMarker) {

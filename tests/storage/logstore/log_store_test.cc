@@ -280,12 +280,12 @@ TEST(LogStore, WriteThatFindsNoRoom_RefusesProduceAtOnce) {
   rig.Append(2, 2, 900);
   rig.Settle();
   rig.disk().FailNext(sim::SimDisk::Kind::kChange, "groups/2", kErrors[0]);
-  EXPECT_FALSE(rig.store().disk_full());
+  EXPECT_TRUE(rig.store().admission().ok());
   rig.Commit(2);
   rig.RunFor(std::chrono::milliseconds(10));
-  EXPECT_TRUE(rig.store().disk_full());
+  EXPECT_EQ(rig.store().admission().reason(), Reason::kDiskFull);
   rig.RunFor(std::chrono::seconds(1));
-  EXPECT_FALSE(rig.store().disk_full());
+  EXPECT_TRUE(rig.store().admission().ok());
 }
 
 TEST(LogStore, RotBelowTheSyncedEnd_FoundWhileWritingAgain_IsDamage) {
@@ -346,13 +346,13 @@ TEST(LogStore, NearlyFullDisk_IsSeen_AndSeenToEnd) {
   rig.options.free_bytes_min = 1 << 20;
   ASSERT_TRUE(rig.Start().ok());
   rig.RunFor(std::chrono::seconds(2));
-  EXPECT_FALSE(rig.store().disk_full());
+  EXPECT_TRUE(rig.store().admission().ok());
   rig.disk().SetCapacity(512 << 10);
   rig.RunFor(std::chrono::seconds(2));
-  EXPECT_TRUE(rig.store().disk_full());
+  EXPECT_EQ(rig.store().admission().reason(), Reason::kDiskFull);
   rig.disk().SetCapacity(1 << 30);
   rig.RunFor(std::chrono::seconds(2));
-  EXPECT_FALSE(rig.store().disk_full());
+  EXPECT_TRUE(rig.store().admission().ok());
 }
 
 }  // namespace
