@@ -77,7 +77,9 @@ class FileSystem {
   virtual void Remove(const std::string& path, StatusDone done) = 0;
   // Makes creations, renames and removals in `directory` durable.
   virtual void SyncDirectory(const std::string& directory, StatusDone done) = 0;
-  // Bytes that may still be written to the disk under the data directory.
+  // Bytes that may still be written to the disk under the data directory. FAILED_PRECONDITION if
+  // that is not the directory any more that it was when the file system was made: it was removed,
+  // replaced or unmounted, and what is written and synced now is found by nobody.
   virtual void FreeBytes(MoveFunction<void(Result<uint64_t>)> done) = 0;
 };
 

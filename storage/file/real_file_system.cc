@@ -114,6 +114,26 @@ Status MakeDirectories(const std::string& path) {
 RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor)
     : executor_(executor), syncs_(executor, sync_executor), root_(std::move(root)) {
   CHECK(!root_.empty());
+  const Result<std::optional<Identity>> lock = FindLock();
+  if (lock.ok()) lock_ = *lock;
+}
+
+Result<std::optional<RealFileSystem::Identity>> RealFileSystem::FindLock() const {
+  const std::string path = FullPath(DirectoryLock::kFileName);
+  struct stat facts{};
+  if (stat(path.c_str(), &facts) == 0) {
+    return std::optional<Identity>({.device = facts.st_dev, .number = facts.st_ino});
+  }
+  if (errno == ENOENT || errno == ENOTDIR) return std::optional<Identity>();
+  return PosixError("look at", path, errno);
+}
+
+Status RealFileSystem::CheckDirectory() const {
+  if (!lock_.has_value()) return Status::Ok();
+  ASSIGN_OR_RETURN(const std::optional<Identity> found, FindLock());
+  if (found == lock_) return Status::Ok();
+  return FailedPrecondition("the data directory " + root_ +
+                            " was removed, replaced or unmounted under this broker");
 }
 
 std::string RealFileSystem::FullPath(const std::string& path) const {
@@ -151,7 +171,9 @@ void RealFileSystem::SyncDirectory(const std::string& directory, StatusDone done
 }
 
 void RealFileSystem::FreeBytes(MoveFunction<void(Result<uint64_t>)> done) {
-  PostOutcome(executor_, std::move(done), FreeBytesNow(root_));
+  const Status status = CheckDirectory();
+  PostOutcome(executor_, std::move(done),
+              status.ok() ? FreeBytesNow(root_) : Result<uint64_t>(status));
 }
 
 }  // namespace millrace::storage

@@ -12,7 +12,9 @@
 //   RealFileSystem files(journal_executor, "./millrace-data");
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,7 +52,7 @@ class DirectoryLock {
 
 class RealFileSystem final : public FileSystem {
  public:
-  // Pre: `root` exists (DirectoryLock made it).
+  // Pre: `root` exists (DirectoryLock made it). By the lock that lies there it is known again.
   RealFileSystem(Executor& executor, std::string root)
       : RealFileSystem(executor, std::move(root), executor) {}
   // Syncs run on `sync_executor`: other operations do not wait for them, not even those on the same
@@ -67,10 +69,19 @@ class RealFileSystem final : public FileSystem {
 
  private:
   std::string FullPath(const std::string& path) const;
+  // Of the directory's lock, by device and number; nullopt if none is found.
+  struct Identity {
+    uint64_t device = 0;
+    uint64_t number = 0;
+    bool operator==(const Identity&) const = default;
+  };
+  Result<std::optional<Identity>> FindLock() const;
+  Status CheckDirectory() const;
 
   Executor& executor_;
   const SyncRunner syncs_;
   const std::string root_;
+  std::optional<Identity> lock_;  // nullopt: the directory had none
 };
 
 }  // namespace millrace::storage

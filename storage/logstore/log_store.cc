@@ -17,6 +17,8 @@ namespace {
 
 // Of who reads what cannot be read just now.
 constexpr int64_t kRetryAfterMs = 500;
+// So many looks in a row that do not tell how much room there is: the disk counts as full.
+constexpr uint32_t kUnknownLooksMax = 10;
 
 }  // namespace
 
@@ -409,11 +411,18 @@ void JournalLogStore::WatchDisk() {
 }
 
 void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {
+  if (free.status().code() == Code::kFailedPrecondition) {
+    return environment_.fail_stop(free.status());
+  }
   if (!free.ok()) {
     MILLRACE_SOMETIMES_IF("nobody could tell how full a full disk is", is_disk_full_);
-    LOG(WARNING) << "cannot tell how much room the disk has: " << free.status();
-    return;  // it is as full as it was
+    LOG_IF(WARNING, unknown_looks_ == 0)
+        << "cannot tell how much room the disk has: " << free.status();
+    // It is as full as it was, until that is long ago.
+    if (++unknown_looks_ == kUnknownLooksMax) SetDiskFull(true, free.status().ToString());
+    return;
   }
+  unknown_looks_ = 0;
   SetDiskFull(*free < options_.free_bytes_min, "free_bytes=" + std::to_string(*free));
 }
 

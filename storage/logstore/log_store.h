@@ -175,6 +175,7 @@ class JournalLogStore final : public raft::LogStore {
   TimerId disk_timer_;
   uint64_t handed_bytes_ = 0;
   bool is_disk_full_ = false;
+  uint32_t unknown_looks_ = 0;  // in a row, that did not tell how much room there is
   Status journal_full_;         // why the journal has no next file
   bool is_stopped_ = false;
   // Guards completions that outlive the store; shared with those alone, read on the shard.

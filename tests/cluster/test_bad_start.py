@@ -221,3 +221,11 @@ def test_broker_of_another_cluster_name_is_refused_by_the_others(cluster):
     stranger.start("--broker-id", "3", "--cluster", "other", "--controllers", cluster.controllers)
     says_within(stranger, "demo", "other")
     cluster.wait_alive([1, 2])
+
+
+def test_broker_whose_data_directory_is_removed_ends(single):
+    broker = single.brokers[1]
+    single.run("topic", "create", "events")
+    shutil.rmtree(broker.data_dir)
+    says_within(broker, "data directory", str(broker.data_dir), "removed")
+    assert broker.process.wait(timeout=REFUSE_SECONDS_MAX) == 1

@@ -141,6 +141,27 @@ TEST_F(RealFileSystemTest, FullDevice_IsResourceExhausted) {
   EXPECT_EQ(status.reason(), Reason::kDiskFull);
 }
 
+TEST_F(RealFileSystemTest, DirectoryThatWasRemovedOrReplaced_IsSeen) {
+  const std::filesystem::path directory = root_ / "data";
+  Result<DirectoryLock> lock = DirectoryLock::Acquire(directory.string());
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  RealFileSystem files(process_.executor(), directory.string());
+  const auto look = [&] {
+    std::optional<Result<uint64_t>> outcome;
+    files.FreeBytes([&](Result<uint64_t> free) { outcome = std::move(free); });
+    return Wait(outcome).status();
+  };
+  EXPECT_TRUE(look().ok());
+  std::filesystem::rename(directory, root_ / "away");
+  EXPECT_EQ(look().code(), Code::kFailedPrecondition);
+  EXPECT_NE(look().message().find(directory.string()), std::string::npos) << look();
+  ASSERT_TRUE(DirectoryLock::Acquire(directory.string()).ok());
+  EXPECT_EQ(look().code(), Code::kFailedPrecondition) << "another one lies there";
+  std::filesystem::remove_all(directory);
+  std::filesystem::rename(root_ / "away", directory);
+  EXPECT_TRUE(look().ok());
+}
+
 TEST_F(RealFileSystemTest, SecondLock_NamesTheDirectoryAndItsOwner) {
   const std::string directory = (root_ / "data").string();
   Result<DirectoryLock> first = DirectoryLock::Acquire(directory);

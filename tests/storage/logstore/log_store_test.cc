@@ -274,6 +274,28 @@ TEST(LogStore, GroupThatCannotBeReadAtStart_IsSilent_AndRecoveredOnceItCanBeRead
   }
 }
 
+TEST(LogStore, DataDirectoryThatIsGone_EndsTheProcess) {
+  LogStoreRig rig(15);
+  Fill(rig);
+  rig.disk().FailNext(sim::SimDisk::Kind::kRead, sim::SimDisk::kRoom,
+                      FailedPrecondition("the data directory was removed"));
+  rig.RunFor(std::chrono::seconds(1));
+  EXPECT_NE(rig.failure().find("was removed"), std::string::npos) << rig.failure();
+}
+
+TEST(LogStore, RoomThatNobodyCanTell_RefusesProduceInTheEnd) {
+  LogStoreRig rig(16);
+  Fill(rig);
+  rig.disk().FailEvery(1, sim::SimDisk::kRoom, kErrors[2]);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(rig.store().admission().ok());
+  rig.RunFor(std::chrono::seconds(6));
+  EXPECT_EQ(rig.store().admission().reason(), Reason::kDiskFull);
+  rig.disk().ForgetFaults();
+  rig.RunFor(std::chrono::seconds(1));
+  EXPECT_TRUE(rig.store().admission().ok());
+}
+
 TEST(LogStore, WriteThatFindsNoRoom_RefusesProduceAtOnce) {
   LogStoreRig rig(12);
   Fill(rig);
