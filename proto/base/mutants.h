@@ -39,6 +39,8 @@ enum class Mutant {
   kProducersLostAtRestore,     // a restored partition knows no producers
   kRetriesFailedSync,          // after an error, fdatasync is asked again, and believed
   kSnapshotWithoutState,       // the controller's snapshot does not hold its image
+  kRetriesFailedSegmentSync,   // ... of a segment
+  kPassingErrorIsDamage,       // an error of a segment's call stops its replica for good
   kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
   // Not broken, but a build of the next feature level: it knows that level and writes batches at
   // it.
@@ -74,6 +76,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"producers_lost_at_restore", Mutant::kProducersLostAtRestore},
     {"retries_failed_sync", Mutant::kRetriesFailedSync},
     {"snapshot_without_state", Mutant::kSnapshotWithoutState},
+    {"retries_failed_segment_sync", Mutant::kRetriesFailedSegmentSync},
+    {"passing_error_is_damage", Mutant::kPassingErrorIsDamage},
     {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
     {"next_feature_level", Mutant::kNextFeatureLevel},
 };

@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "storage/logstore/opener.h"
 #include "storage/logstore/rewriter.h"
 
@@ -248,7 +249,8 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
 }
 
 void JournalLogStore::OnSegmentError(RaftGroupId id, const Status& status) {
-  if (status.code() == Code::kDataLoss) return SegmentFault(id, status);
+  const bool is_damage = status.code() == Code::kDataLoss || MILLRACE_MUTANT(kPassingErrorIsDamage);
+  if (is_damage) return SegmentFault(id, status);
   Stall(id, status);
 }
 

@@ -194,7 +194,8 @@ INSTANTIATE_TEST_SUITE_P(
     WholeBrokers, BrokenVariant,
     testing::Values(Mutant::kAckBeforeFsync, Mutant::kSequencesLostOnLeaderChange,
                     Mutant::kFetchServesUncommitted, Mutant::kProducersLostAtRestore,
-                    Mutant::kRetriesFailedSync, Mutant::kClientTakesSentForStored,
+                    Mutant::kRetriesFailedSync, Mutant::kRetriesFailedSegmentSync,
+                    Mutant::kPassingErrorIsDamage, Mutant::kClientTakesSentForStored,
                     Mutant::kSnapshotWithoutState),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
