@@ -26,7 +26,7 @@ bool IsRefusal(const Status& error) {
   return error.code() == Code::kResourceExhausted || error.code() == Code::kInvalidArgument ||
          error.code() == Code::kFailedPrecondition || error.code() == Code::kOutOfRange ||
          error.code() == Code::kPermissionDenied || error.code() == Code::kUnauthenticated ||
-         error.reason() == Reason::kProducerFenced;
+         error.reason() == Reason::kProducerFenced || error.reason() == Reason::kUnknownProducer;
 }
 
 // Whether no new epoch would help the partition.
@@ -61,6 +61,7 @@ Producer::Producer(const ProducerOptions& options, const ProducerIdentity& ident
 uint32_t Producer::AddPartition(const TopicPartition& partition) {
   Partition& added = partitions_.emplace_back();
   added.name = partition;
+  added.producer_id = identity_.id;
   added.epoch = identity_.epoch;
   return static_cast<uint32_t>(partitions_.size() - 1);
 }
@@ -103,7 +104,7 @@ void Producer::Seal(Partition* partition) {
   batch.records_bytes = open.records_bytes();
   batch.created_at = partition->opened_at;
   partition->bytes_hint = batch.records_bytes + RecordBatchBuilder::kHeaderBytesMax;
-  batch.bytes = std::move(open).Finish({.producer_id = identity_.id,
+  batch.bytes = std::move(open).Finish({.producer_id = partition->producer_id,
                                         .producer_epoch = partition->epoch,
                                         .first_sequence = partition->next_sequence,
                                         .destination = partition->name,
@@ -137,11 +138,14 @@ void Producer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
 
 // The records that wait get new sequences: none of them was ever stored under the old ones, or they
 // were not sent yet.
-void Producer::OnEpoch(uint32_t epoch) {
-  identity_.epoch = std::max(identity_.epoch, epoch);
+void Producer::OnEpoch(ProducerId id, uint32_t epoch) {
+  if (id != identity_.id || epoch > identity_.epoch) {
+    identity_.id = id;
+    identity_.epoch = epoch;
+  }
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     Partition& partition = partitions_[handle];
-    if (!partition.needs_epoch || partition.epoch >= identity_.epoch) continue;
+    if (!partition.needs_epoch || HasNewestEpoch(partition)) continue;
     Renumber(&partition);
     MarkReady(handle);
   }
@@ -151,12 +155,14 @@ void Producer::Renumber(Partition* partition) {
   CHECK_EQ(partition->in_flight, 0u);
   partition->needs_epoch = false;
   --epoch_waiters_;
+  partition->producer_id = identity_.id;
   partition->epoch = identity_.epoch;
   partition->next_sequence = 0;
   for (Batch& batch : partition->batches) {
     CHECK(!batch.is_in_doubt);
     Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view());
     CHECK(view.ok()) << "a batch of our own: " << view.status();
+    view->producer_id = partition->producer_id;
     view->producer_epoch = partition->epoch;
     view->first_sequence = partition->next_sequence;
     batch.bytes = WithHeader(*view);

@@ -12,8 +12,8 @@
 // A batch that is refused for good (or whose fate is unknown after `delivery_timeout`) fails with
 // all that wait behind it in its partition, so that nothing overtakes it. What is sent later counts
 // its sequences anew, under a new epoch of the producer id: once a record of that is stored,
-// nothing of the old epoch can follow. A partition whose topic is gone, or whose producer is
-// fenced, takes no more.
+// nothing of the old epoch can follow. (After the last epoch, one id in 32,766, it is a new id.) A
+// partition whose topic is gone, or whose producer is fenced, takes no more.
 //
 // What a batch may hold is the topic's to say. A batch that a broker finds too large nevertheless,
 // since the limit was lowered, was not stored: it is split and sent again, its records under the
@@ -135,8 +135,8 @@ class Producer {
   size_t record_bytes_max() const { return batch_limit_ - RecordBatchBuilder::kHeaderBytesMax; }
   // Leaders as metadata says; an older epoch than the known one is ignored.
   void OnLeader(uint32_t handle, const LeaderInfo& leader);
-  // The producer id has this epoch now.
-  void OnEpoch(uint32_t epoch);
+  // The brokers gave this epoch, of the same producer id or of another.
+  void OnEpoch(ProducerId id, uint32_t epoch);
   void OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max);
   void OnResult(BrokerId broker, const v1::ProduceResult& result, MonotonicTime now);
   // `why` is an error.
@@ -178,7 +178,8 @@ class Producer {
     std::deque<Batch> batches;  // oldest first; the first `in_flight` of them are on their way
     size_t in_flight = 0;
     size_t bytes_hint = 1024;  // what the last batch took
-    uint32_t epoch = 0;        // of the producer id, under which its sequences count
+    ProducerId producer_id;    // and its epoch, under which the sequences count
+    uint32_t epoch = 0;
     uint32_t next_sequence = 0;
     bool needs_epoch = false;  // a newer one, before anything more is sent
     RetryState retry;
@@ -209,6 +210,9 @@ class Producer {
   void Rewind(Partition* partition, bool is_in_doubt);
   void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
   bool MayRetry(const Partition& partition, const Status& error, MonotonicTime now) const;
+  bool HasNewestEpoch(const Partition& partition) const {
+    return partition.producer_id == identity_.id && partition.epoch == identity_.epoch;
+  }
   void Renumber(Partition* partition);
   bool SplitOldest(Partition* partition, const Status& error);
   // Whether `error` is a broker's answer to the oldest batch, or comes from elsewhere.

@@ -148,8 +148,12 @@ void ProducerClient::AskEpoch(uint32_t current) {
           });
           return;
         }
-        if (response.ok()) {
-          producer_->OnEpoch(response->producer_epoch());
+        if (response.status().reason() == Reason::kUnknownProducer) {
+          // Another cluster stands in the place of the one that gave the id.
+          producer_id_ = ProducerId();
+        } else if (response.ok()) {
+          producer_id_ = ProducerId(response->producer_id());
+          producer_->OnEpoch(producer_id_, response->producer_epoch());
         } else {
           producer_->FailAll(response.status());
         }

@@ -161,7 +161,7 @@ void Producer::Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output)
   partition.is_ready = false;
   Expire(&partition, now);
   // Another partition's failure may have brought the epoch that this one waits for.
-  if (partition.needs_epoch && partition.epoch < identity_.epoch) Renumber(&partition);
+  if (partition.needs_epoch && !HasNewestEpoch(partition)) Renumber(&partition);
   if (TransmitOne(handle, now, output)) return MarkReady(handle);
   Settle(handle, now);
 }

@@ -181,7 +181,7 @@ class OrderRun {
     for (const ProducerOutput::Message& message : output.messages) brokers_.Receive(message);
     for (const DeliveryReport& report : output.reports) tracker_.Answer(report, true);
     if (output.wants_epoch_after && random_.OneIn(3)) {
-      producer_.OnEpoch(*output.wants_epoch_after + 1);
+      producer_.OnEpoch(ProducerId(1), *output.wants_epoch_after + 1);
     }
   }
   void OnDelivery(uint32_t partition, size_t number, const Delivery& delivery) {

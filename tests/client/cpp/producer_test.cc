@@ -11,13 +11,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr ProducerId kProducer(5);
 constexpr BrokerId kOne{1};
 constexpr BrokerId kTwo{2};
 
 class ProducerTest : public ::testing::Test {
  protected:
   explicit ProducerTest(const ProducerOptions& options = {})
-      : producer_(options, {.id = ProducerId(5), .inflight_batches_max = 3}, Random(1)) {
+      : producer_(options, {.id = kProducer, .inflight_batches_max = 3}, Random(1)) {
     handle_ = producer_.AddPartition({ModelBrokers::kTopic, PartitionId(0)});
     producer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(1)});
   }
@@ -173,7 +174,7 @@ TEST_F(ProducerTest, RefusedForGood_FailsAllThatWaits_AndLaterRecordsTakeANewEpo
   Send("c");
   EXPECT_TRUE(Polled().empty()) << "before the epoch is there";
   EXPECT_EQ(output_.wants_epoch_after, 0u);
-  producer_.OnEpoch(1);
+  producer_.OnEpoch(kProducer, 1);
   const auto batches = Polled();
   ASSERT_EQ(batches.size(), 1u);
   EXPECT_EQ(batches[0].second.batch().producer_epoch(), 1u);
@@ -202,7 +203,7 @@ TEST_F(ProducerTest, UnknownProducer_SendsAgainUnderANewEpoch_WhenNothingIsInDou
   EXPECT_TRUE(Polled().empty());
   EXPECT_TRUE(output_.reports.empty()) << "no record is lost";
   EXPECT_EQ(output_.wants_epoch_after, 0u);
-  producer_.OnEpoch(1);
+  producer_.OnEpoch(kProducer, 1);
   now_ += 2s;
   const auto batches = Polled();
   ASSERT_EQ(batches.size(), 2u);
@@ -213,6 +214,33 @@ TEST_F(ProducerTest, UnknownProducer_SendsAgainUnderANewEpoch_WhenNothingIsInDou
     const auto view = ParseRecordBatch(bytes, {ModelBrokers::kTopic, PartitionId(0)});
     EXPECT_TRUE(view.ok()) << view.status();
   }
+}
+
+TEST_F(ProducerTest, AnotherProducerId_IsTaken_WhereANewEpochWasWanted) {
+  Send("a");
+  Acknowledge(Polled().at(0).second, 0);
+  Send("b");
+  Refuse(Polled().at(0).second, Code::kFailedPrecondition, Reason::kUnknownProducer);
+  Polled();
+  producer_.OnEpoch(ProducerId(6), 0);
+  now_ += 2s;
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].second.batch().producer_id(), 6u);
+  EXPECT_EQ(batches[0].second.batch().producer_epoch(), 0u);
+  EXPECT_EQ(batches[0].second.batch().first_sequence(), 0u);
+  EXPECT_FALSE(output_.wants_epoch_after.has_value());
+}
+
+TEST_F(ProducerTest, AProducerIdThatWasNeverGiven_LeavesNothingInDoubt) {
+  Send("a");
+  Refuse(Polled().at(0).second, Code::kNotFound, Reason::kUnknownProducer);
+  EXPECT_TRUE(Polled().empty());
+  EXPECT_TRUE(output_.reports.empty());
+  EXPECT_EQ(output_.wants_epoch_after, 0u);
+  producer_.OnEpoch(ProducerId(6), 0);
+  now_ += 2s;
+  EXPECT_EQ(Polled().size(), 1u);
 }
 
 TEST_F(ProducerTest, UnknownProducer_FailsTheRecords_WhenOneOfThemMayBeStored) {
