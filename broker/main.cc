@@ -201,6 +201,7 @@ Status Server::Start() {
                                     .random_seed = EntropySeed(),
                                     .on_fatal = [this](const Status& status) {
                                       // Fail-stop: nothing more may be promised or written.
+                                    .entropy = EntropySeed,
                                       SayLast(*log_file_, status);
                                       google::FlushLogFiles(google::INFO);
                                       std::_Exit(kExitError);

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <glog/logging.h>
+
 #include "broker/config/topic_settings.h"
 
 namespace millrace::broker {
@@ -134,7 +136,9 @@ Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& req
   return records;
 }
 
-Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker) {
+Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker,
+                        std::string_view drawn_key) {
+  CHECK_EQ(drawn_key.size(), kProducerIdKeyBytes);
   ControllerRecords records;
   const BrokerInfo* known = image.FindBroker(BrokerId(broker.broker_id()));
   if (known != nullptr && known->incarnation.value() != broker.incarnation()) {
@@ -142,15 +146,19 @@ Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered
                               " is registered with another incarnation: its data directory was "
                               "replaced or wiped");
   }
+  if (image.producer_id_key().empty()) {
+    records.add_records()->mutable_producer_id_key_drawn()->set_key(std::string(drawn_key));
+  }
   if (known != nullptr && known->client_address == broker.client_address()) return records;
   *records.add_records()->mutable_broker_registered() = broker;
   return records;
 }
 
 Decision DecideAllocateProducerIds(const Image& image) {
+  const uint64_t end = image.next_producer_number() + kProducerIdBlock;
+  if (end > kProducerNumberEnd) return ResourceExhausted("all producer ids have been given");
   ControllerRecords records;
-  records.add_records()->mutable_producer_ids_allocated()->set_end(
-      image.next_producer_id().value() + kProducerIdBlock);
+  records.add_records()->mutable_producer_ids_allocated()->set_end(end);
   return records;
 }
 

@@ -15,7 +15,6 @@ namespace millrace::broker {
 
 inline constexpr size_t kTopicNameBytesMax = 249;
 inline constexpr uint32_t kPartitionCountMax = 10000;
-inline constexpr uint64_t kProducerIdBlock = 1000;
 
 using Decision = Result<internal::v1::ControllerRecords>;
 
@@ -28,8 +27,11 @@ Status ValidateTopicName(std::string_view name);
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            size_t cluster_size);
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request);
-// No records if nothing changes. FAILED_PRECONDITION if the id is another incarnation's.
-Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker);
+// No records if nothing changes. FAILED_PRECONDITION if the id is another incarnation's. The first
+// broker brings what producer ids are marked with: `drawn_key`, a secret of kProducerIdKeyBytes.
+Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker,
+                        std::string_view drawn_key);
+// The next kProducerIdBlock numbers; RESOURCE_EXHAUSTED once there are no more.
 Decision DecideAllocateProducerIds(const Image& image);
 
 }  // namespace millrace::broker

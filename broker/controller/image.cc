@@ -56,6 +56,8 @@ Status Image::Apply(const internal::v1::ControllerRecord& record) {
       return ApplyTopicDeleted(record.topic_deleted());
     case Record::kProducerIdsAllocated:
       return ApplyProducerIds(record.producer_ids_allocated());
+    case Record::kProducerIdKeyDrawn:
+      return ApplyProducerIdKey(record.producer_id_key_drawn().key());
     case Record::RECORD_NOT_SET:
       break;
   }
@@ -70,10 +72,18 @@ void Image::ApplyBroker(const internal::v1::BrokerRegistered& registered) {
 }
 
 Status Image::ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated) {
-  if (allocated.end() < next_producer_id_.value()) {
-    return DoesNotFollow("producer ids below " + std::to_string(allocated.end()));
+  if (allocated.end() < next_producer_number_) {
+    return DoesNotFollow("producer ids of numbers below " + std::to_string(allocated.end()));
   }
-  next_producer_id_ = ProducerId(allocated.end());
+  next_producer_number_ = allocated.end();
+  return {};
+}
+
+Status Image::ApplyProducerIdKey(const std::string& key) {
+  if (!producer_id_key_.empty() || key.size() != kProducerIdKeyBytes) {
+    return DoesNotFollow("a key of producer ids, which are given out under another, or its length");
+  }
+  producer_id_key_ = key;
   return {};
 }
 
@@ -148,7 +158,8 @@ void Image::SaveTo(ControllerImage* saved) const {
   }
   saved->set_next_topic_id(next_topic_id_.value());
   saved->set_next_group_id(next_group_id_.value());
-  saved->set_next_producer_id(next_producer_id_.value());
+  saved->set_next_producer_number(next_producer_number_);
+  saved->set_producer_id_key(producer_id_key_);
 }
 
 Result<Image> Image::LoadFrom(const ControllerImage& saved) {
@@ -165,12 +176,15 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
   }
   if (saved.next_topic_id() < image.next_topic_id_.value() ||
       saved.next_group_id() < image.next_group_id_.value() ||
-      saved.next_producer_id() < image.next_producer_id_.value()) {
+      saved.next_producer_number() < image.next_producer_number_) {
     return DataLoss("the controller's image would give a number out twice");
   }
   image.next_topic_id_ = TopicId(saved.next_topic_id());
   image.next_group_id_ = RaftGroupId(saved.next_group_id());
-  image.next_producer_id_ = ProducerId(saved.next_producer_id());
+  image.next_producer_number_ = saved.next_producer_number();
+  if (!saved.producer_id_key().empty()) {
+    RETURN_IF_ERROR(image.ApplyProducerIdKey(saved.producer_id_key()));
+  }
   for (const auto& deletion : saved.deletions()) {
     image.deletions_.push_back(
         {.request_id = deletion.request_id(), .topic = TopicId(deletion.topic_id())});

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/controller/producer_id.h"
 #include "millrace/internal/v1/controller.pb.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -67,7 +68,10 @@ class Image {
 
   TopicId next_topic_id() const { return next_topic_id_; }
   RaftGroupId next_group_id() const { return next_group_id_; }
-  ProducerId next_producer_id() const { return next_producer_id_; }
+  // The number of the next producer id to be allocated, and what ids are marked with, empty before
+  // the first broker is registered (broker/controller/producer_id.h).
+  uint64_t next_producer_number() const { return next_producer_number_; }
+  const std::string& producer_id_key() const { return producer_id_key_; }
   size_t partition_count() const;
 
   // Whether the creation of this topic was applied. A topic that was made and is not there was
@@ -83,6 +87,7 @@ class Image {
   Status ApplyTopicCreated(const internal::v1::TopicCreated& created);
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
+  Status ApplyProducerIdKey(const std::string& key);
   void ApplyBroker(const internal::v1::BrokerRegistered& registered);
 
   std::map<BrokerId, BrokerInfo> brokers_;
@@ -91,7 +96,8 @@ class Image {
   std::deque<Deletion> deletions_;  // those with a request id, oldest first
   TopicId next_topic_id_{1};
   RaftGroupId next_group_id_{kControllerGroup.value() + 1};
-  ProducerId next_producer_id_{1};
+  uint64_t next_producer_number_ = kProducerNumberMin;
+  std::string producer_id_key_;
 };
 
 // What the replica of `partition` is created from, the same on every broker.

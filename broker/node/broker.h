@@ -52,6 +52,7 @@ class Broker {
     Executor& batch_executor;            // checks and rewrites compressed batches
     uint64_t random_seed = 1;
     // This broker can't go on. Called on the shard, at most once; it may destroy the broker later,
+    std::function<uint64_t()> entropy;  // for secrets
     // but not within.
     std::function<void(const Status&)> on_fatal;
   };

@@ -41,7 +41,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       forwarder_(environment.executor, environment.transport),
       batches_(environment.executor, environment.batch_executor),
       lookups_(kLookupsRunningMax, kLookupsWaitingMax),
-      partitions_({host_, environment.log_store, environment.clock, batches_, lookups_},
+      partitions_({host_, environment.log_store, environment.clock, batches_, lookups_,
+                   controller_.image()},
                   environment.identity.self()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
@@ -75,19 +76,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
   producer_service_.Register(&registry_);
   consumer_service_.Register(&registry_);
   admin_service_.Register(&registry_);
-  forwarder_.Serve(kForwardRegister, [this](Bytes body, Duration, ForwardDone done) {
-    auto request = std::make_shared<internal::v1::RegisterRequest>();
-    if (!request->ParseFromArray(body.data(), static_cast<int>(body.size()))) {
-      return done(InvalidArgument("a broker's registration cannot be read"));
-    }
-    controller_.Execute(
-        [request](const Image& image) { return DecideRegister(image, request->broker()); },
-        [this, done = std::move(done)](Status status) mutable {
-          if (!status.ok()) return done(std::move(status));
-          internal::v1::RegisterReply reply;
-          reply.set_commit_index(host_.Find(kControllerGroup)->core().commit_index().value());
-          done(Bytes::Own(reply.SerializeAsString()));
-        });
+  forwarder_.Serve(kForwardRegister, [this](const Bytes& body, Duration, ForwardDone done) {
+    TakeRegistration(body, std::move(done));
   });
   host_.SetReplicaNamer([this](const raft::ReplicaRecord& record) { return NameOf(record); });
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
@@ -299,6 +289,24 @@ void Node::Register() {
 
 // An error that will pass, or entries that are still on their way.
 void Node::CheckReadySoon() {
+// As the controller's leader, of any broker.
+void Node::TakeRegistration(const Bytes& body, ForwardDone done) {
+  auto request = std::make_shared<internal::v1::RegisterRequest>();
+  if (!request->ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+    return done(InvalidArgument("a broker's registration cannot be read"));
+  }
+  controller_.Execute(
+      [this, request](const Image& image) {
+        return DecideRegister(image, request->broker(), options_.producer_id_key);
+      },
+      [this, done = std::move(done)](Status status) mutable {
+        if (!status.ok()) return done(std::move(status));
+        internal::v1::RegisterReply reply;
+        reply.set_commit_index(host_.Find(kControllerGroup)->core().commit_index().value());
+        done(Bytes::Own(reply.SerializeAsString()));
+      });
+}
+
   environment_.executor.Cancel(register_timer_);
   register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive = is_alive_] {
     if (!*alive || is_ready_) return;

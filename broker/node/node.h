@@ -47,6 +47,8 @@ struct NodeOptions {
   uint64_t message_bytes_max = 4 << 20;
   // And how many calls and streams a connection.
   uint64_t streams_per_connection_max = 1'000;
+  // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
+  std::string producer_id_key;
   // `self` is filled in from the identity.
   raft::HostOptions host;
 };
@@ -105,6 +107,7 @@ class Node final : public raft::TransportHandler {
   void CheckController();
   void CheckReady();
   void CheckReadySoon();
+  void TakeRegistration(const Bytes& body, ForwardDone done);
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
   std::vector<internal::v1::GroupLeader> LedGroups() const;
   void ReportRegularly();

@@ -19,6 +19,7 @@
 #include <optional>
 #include <vector>
 
+#include "broker/controller/image.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/time_index.h"
@@ -76,9 +77,10 @@ class Partition final : public raft::StateMachine {
     raft::Host& host;
     raft::LogStore& store;
     const Clock& clock;
-    BatchWorker& batches;  // this and the next outlive the partition
+    BatchWorker& batches;  // this and the following outlive the partition
     // For lookups by time, each of which holds an entry, as stored and unpacked.
     Turns& lookups;
+    const Image& image;
   };
   // Bytes of one batch, serialized and before compression, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
@@ -148,6 +150,7 @@ class Partition final : public raft::StateMachine {
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
   void AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
+  Status CheckGiven(ProducerId producer, uint32_t epoch) const;
   void FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
   std::optional<raft::core::Entry> FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const;
   void NoteTime(LogIndex index, const FrameHeader& header);

@@ -75,11 +75,21 @@ void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, Pro
     return done(std::move(full).RetryAfterMs(1000));
   }
   const ProducerId producer = view.producer_id;
-  if (producer != ProducerId() &&
-      !Admit(producers_.Check(producer, view.producer_epoch, view.first_sequence), &done)) {
-    return;
+  if (producer != ProducerId()) {
+    const Status given = CheckGiven(producer, view.producer_epoch);
+    if (!given.ok()) return done(given);
+    if (!Admit(producers_.Check(producer, view.producer_epoch, view.first_sequence), &done)) return;
   }
   Append(view, batch, now_ms, std::move(done));
+}
+
+// Whether the producer's id and epoch are of those that this cluster's brokers give away.
+Status Partition::CheckGiven(ProducerId producer, uint32_t epoch) const {
+  if (epoch > kProducerEpochMax) {
+    return InvalidArgument("producer_epoch " + std::to_string(epoch) + " is above " +
+                           std::to_string(kProducerEpochMax) + ", the last that is given out");
+  }
+  return CheckProducerId(environment_.image.producer_id_key(), producer);
 }
 
 }  // namespace millrace::broker

@@ -232,7 +232,7 @@ void ProducerService::Register(ServiceRegistry* registry) {
     auto reply = std::make_shared<AllocateProducerIdsReply>();
     context_->controller.Execute(
         [reply](const Image& image) {
-          reply->set_first(image.next_producer_id().value());
+          reply->set_first(image.next_producer_number());
           reply->set_end(reply->first() + kProducerIdBlock);
           return DecideAllocateProducerIds(image);
         },
@@ -298,47 +298,60 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   }
   if (Status status = CheckUnderstood(request); !status.ok()) return call->Fail(status);
   if (request.producer_id() == 0) return GiveProducerId(std::move(call));
-  if (request.producer_id() >= context_->image().next_producer_id().value()) {
-    const std::string name = "producer_id " + std::to_string(request.producer_id());
-    // Another broker may have given it, and this one's image lag behind: only the controller is
-    // sure.
-    if (!context_->controller.leadership().is_ready) {
-      return call->Fail(Unavailable(name + " is not known to this broker yet; ask another"));
-    }
-    return call->Fail(NotFound(name + " was never given", Reason::kUnknownProducer));
+  const Status given =
+      CheckProducerId(context_->image().producer_id_key(), ProducerId(request.producer_id()));
+  if (!given.ok()) return call->Fail(given);
+  if (request.producer_epoch() > kProducerEpochMax) {
+    return call->Fail(InvalidArgument("producer_epoch " + std::to_string(request.producer_epoch()) +
+                                      " is above " + std::to_string(kProducerEpochMax) +
+                                      ", the last that is given out"));
   }
   v1::InitProducerResponse response;
   response.set_producer_id(request.producer_id());
+  // The id is used up.
+  if (request.producer_epoch() == kProducerEpochMax) return GiveProducerId(std::move(call));
   response.set_producer_epoch(request.producer_epoch() + 1);
   response.set_inflight_batches_max(kProducerBatchesKept);
   call->Reply(Bytes::Own(response.SerializeAsString()));
 }
 
 void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {
-  if (next_producer_id_ == producer_ids_end_) {
-    return Refill(context_->TimeFor(*call, kForwardTimeout), [this, call](Status status) {
-      if (!status.ok()) return call->Fail(status);
-      GiveProducerId(call);
-    });
+  if (next_producer_number_ == producer_numbers_end_) {
+    numbers_wanted_.push_back(std::move(call));
+    if (numbers_wanted_.size() == 1) Refill();
+    return;
   }
   v1::InitProducerResponse response;
-  response.set_producer_id(next_producer_id_++);
+  response.set_producer_id(MarkProducer(key, next_producer_number_++).value());
+  // The numbers may have come before the key, which the controller's log brings.
+  const std::string& key = context_->image().producer_id_key();
+  if (key.empty()) return call->Fail(CheckProducerId(key, ProducerId()));
   response.set_inflight_batches_max(kProducerBatchesKept);
   call->Reply(Bytes::Own(response.SerializeAsString()));
 }
 
-void ProducerService::Refill(Duration time_max, MoveFunction<void(Status)> done) {
+// Takes a block, one for all who wait: else many at once would use up many blocks.
+void ProducerService::Refill() {
+  const Duration time_max = context_->TimeFor(*numbers_wanted_.front(), kForwardTimeout);
   context_->AskController(
-      kForwardAllocateProducerIds, Bytes(), time_max,
-      [this, done = std::move(done)](Result<Bytes> body) mutable {
-        if (!body.ok()) return done(body.status());
+      kForwardAllocateProducerIds, Bytes(), time_max, [this](const Result<Bytes>& body) {
+        const std::vector<std::shared_ptr<Call>> waiting = std::exchange(numbers_wanted_, {});
         AllocateProducerIdsReply reply;
-        if (!reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
-          return done(Internal("the controller's answer cannot be read"));
+        Status status = body.status();
+        if (status.ok() && !reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
+          status = Internal("the controller's answer cannot be read");
         }
-        next_producer_id_ = reply.first();
-        producer_ids_end_ = reply.end();
-        done(Status::Ok());
+        if (status.ok()) {
+          next_producer_number_ = reply.first();
+          producer_numbers_end_ = reply.end();
+        }
+        for (const std::shared_ptr<Call>& call : waiting) {
+          if (status.ok()) {
+            GiveProducerId(call);
+          } else {
+            call->Fail(status);
+          }
+        }
       });
 }
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "broker/service/call.h"
 #include "broker/service/context.h"
@@ -31,14 +32,16 @@ class ProducerService {
  private:
   void InitProducer(std::shared_ptr<Call> call);
   void GiveProducerId(std::shared_ptr<Call> call);
-  void Refill(Duration time_max, MoveFunction<void(Status)> done);
+  void Refill();
   void ServeForwarded(Bytes body, ForwardDone done);
 
   ServiceContext* context_;
   Publisher publisher_;
-  // Producer ids [next, end) that the controller gave this broker to give away.
-  uint64_t next_producer_id_ = 0;
-  uint64_t producer_ids_end_ = 0;
+  // Numbers of producer ids, [next, end), that the controller gave this broker to give away.
+  uint64_t next_producer_number_ = 0;
+  uint64_t producer_numbers_end_ = 0;
+  // Calls that wait for the next block.
+  std::vector<std::shared_ptr<Call>> numbers_wanted_;
 };
 
 }  // namespace millrace::broker

@@ -3,6 +3,7 @@ import os
 
 from case import GOOD_CALL, INFO, Case, raw_call, unary
 from cases_produce import field, varint
+from http2 import SECONDS_MAX
 
 CREATE = "AdminService/CreateTopic"
 DELETE = "AdminService/DeleteTopic"
@@ -16,6 +17,16 @@ def create(**fields):
 
 def offsets(**fields):
     return lambda target: target.api.ListOffsetsRequest(**{"topic": target.topic, **fields})
+
+
+def after(epoch):
+    """Asks for the epoch after this one, of an id that the broker gave."""
+    def make(target):
+        with target.channel() as channel:
+            stub = target.api.ProducerServiceStub(channel)
+            told = stub.InitProducer(target.api.InitProducerRequest(), timeout=SECONDS_MAX)
+        return target.api.InitProducerRequest(producer_id=told.producer_id, producer_epoch=epoch)
+    return make
 
 
 NAMES = {
@@ -73,6 +84,9 @@ CASES = [
         partitions=[0] * 1_000_000)(t)), REFUSED),
     Case("producer id that was never given", unary("ProducerService/InitProducer", b"\x08" + varint(2**64 - 1)),
          "NOT_FOUND"),
+    Case("producer id that somebody made up", unary("ProducerService/InitProducer", b"\x08\x07"), "NOT_FOUND"),
+    Case("epoch after 2^32-1", unary("ProducerService/InitProducer", after(2**32 - 1)), REFUSED),
+    Case("epoch after the last", unary("ProducerService/InitProducer", after(32_766)), "OK"),
     Case("deadline of nothing", unary("MetadataService/GetServerInfo", b"", timeout=0), ("DEADLINE_EXCEEDED", "OK")),
     Case("deadline below zero", unary("MetadataService/GetServerInfo", b"", timeout=-5), "DEADLINE_EXCEEDED"),
     Case("deadline of a millisecond", unary(CREATE, create(name="events"), timeout=0.001),

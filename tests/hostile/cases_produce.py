@@ -3,7 +3,7 @@ import gzip
 import struct
 
 from case import Case, http2, produce
-from http2 import message
+from http2 import SECONDS_MAX, message
 
 PATH = "/millrace.v1.ProducerService/Produce"
 INIT = b"\x0a\x00"
@@ -43,6 +43,16 @@ def batch(**fields):
         for name, value in envelope.items():
             setattr(made, name, value)
         return target.api.ProduceRequest(batches=[made])
+    return make
+
+
+def given(away=0, **fields):
+    """A batch under a producer id that the broker gave, or `away` from one."""
+    def make(target):
+        with target.channel() as channel:
+            stub = target.api.ProducerServiceStub(channel)
+            told = stub.InitProducer(target.api.InitProducerRequest(), timeout=SECONDS_MAX)
+        return batch(producer_id=told.producer_id + away, **fields)(target)
     return make
 
 
@@ -98,6 +108,7 @@ def half_closed_at_once(connection):
 
 
 REFUSED = "OK [INVALID_ARGUMENT]"
+NEVER_GIVEN = "OK [NOT_FOUND]"
 
 CASES = [
     Case("batch before init", produce(batch()), "INVALID_ARGUMENT"),
@@ -126,11 +137,15 @@ CASES = [
     Case("record batch of random bytes", produce(INIT, batch_bytes(bytes(range(255)))), REFUSED),
     Case("record count that lies", produce(INIT, batch(record_count=5)), REFUSED),
     Case("record count of 2^32-1", produce(INIT, batch(record_count=2**32 - 1)), REFUSED),
-    Case("sequence that begins with a gap", produce(INIT, batch(producer_id=2**40, first_sequence=5)),
-         ("OK [OUT_OF_RANGE]", "OK [NOT_FOUND]", "OK [FAILED_PRECONDITION]")),
-    Case("sequence past 2^31", produce(INIT, batch(producer_id=2**40, first_sequence=2**32 - 1)), REFUSED),
-    Case("producer id of 2^64-1", produce(INIT, batch(producer_id=2**64 - 1, first_sequence=3)),
-         ("OK [OUT_OF_RANGE]", "OK [NOT_FOUND]", "OK [FAILED_PRECONDITION]", REFUSED)),
+    Case("sequence that begins with a gap", produce(INIT, given(first_sequence=5)), "OK [FAILED_PRECONDITION]"),
+    Case("sequence past 2^31", produce(INIT, given(first_sequence=2**32 - 1)), REFUSED),
+    Case("producer id that somebody made up", produce(INIT, batch(producer_id=7)), NEVER_GIVEN),
+    Case("producer id of 2^64-1", produce(INIT, batch(producer_id=2**64 - 1, first_sequence=3)), NEVER_GIVEN),
+    Case("producer id beside a given one", produce(INIT, given(away=1)), NEVER_GIVEN),
+    Case("producer id out of a block that is given out", produce(INIT, given(away=500)), NEVER_GIVEN),
+    Case("producer id of another mark", produce(INIT, given(away=2**40)), NEVER_GIVEN),
+    Case("producer epoch of 32,767", produce(INIT, given(producer_epoch=32_767)), REFUSED),
+    Case("producer epoch of 2^32-1", produce(INIT, given(producer_epoch=2**32 - 1)), REFUSED),
     Case("timestamp a century ahead",
          produce(INIT, lambda t: batch(records=[t.api.Record(value=b"x", timestamp_ms=4 * 10**12)])(t)), REFUSED),
     Case("timestamp below zero",

@@ -23,6 +23,7 @@ using internal::v1::ControllerImage;
 using internal::v1::ControllerRecord;
 using internal::v1::ControllerRecords;
 
+const std::string kKey(kProducerIdKeyBytes, 'k');
 constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
 
 internal::v1::BrokerRegistered Broker(uint32_t id, const std::string& address) {
@@ -60,7 +61,7 @@ class ControllerTest : public testing::Test {
     host_->CreateReplica(record, /*campaign=*/true, *controller_);
     Settle();
     ASSERT_TRUE(
-        Run([](const Image& image) { return DecideRegister(image, Broker(1, "a:1")); }).ok());
+        Run([](const Image& image) { return DecideRegister(image, Broker(1, "a:1"), kKey); }).ok());
   }
   void Make() {
     host_.reset();
@@ -140,7 +141,7 @@ TEST_F(ControllerTest, AfterARoll_ARestartHoldsEverything_AndGivesNoNumberOutAga
   EXPECT_NE(after.FindBroker(BrokerId(1)), nullptr);
   EXPECT_EQ(after.next_topic_id(), before.next_topic_id());
   EXPECT_EQ(after.next_group_id(), before.next_group_id());
-  EXPECT_EQ(after.next_producer_id(), before.next_producer_id());
+  EXPECT_EQ(after.next_producer_number(), before.next_producer_number());
   EXPECT_EQ(after.DeletedBy(7), before.DeletedBy(7));
   // It leads on: requests that were answered before are known, and new ones get new numbers.
   EXPECT_TRUE(Create("kept", 5).ok());
@@ -227,8 +228,10 @@ Decision RandomDecision(const Image& image, Random& random) {
   const uint64_t request_id = random.Below(4);
   switch (random.Below(5)) {
     case 0:
-      return DecideRegister(image, Broker(static_cast<uint32_t>(random.Between(1, 3)),
-                                          "host:" + std::to_string(random.Below(9))));
+      return DecideRegister(image,
+                            Broker(static_cast<uint32_t>(random.Between(1, 3)),
+                                   "host:" + std::to_string(random.Below(9))),
+                            kKey);
     case 1:
       return DecideAllocateProducerIds(image);
     case 2:

@@ -11,6 +11,8 @@
 namespace millrace::broker {
 namespace {
 
+const std::string kKey(kProducerIdKeyBytes, 'k');
+
 void ApplyAll(const Decision& decision, Image* image) {
   ASSERT_TRUE(decision.ok()) << decision.status();
   for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
@@ -23,7 +25,7 @@ Image ImageWithBrokers(uint32_t count) {
     broker.set_broker_id(id);
     broker.set_incarnation(100 + id);
     broker.set_client_address("host" + std::to_string(id) + ":7440");
-    ApplyAll(DecideRegister(image, broker), &image);
+    ApplyAll(DecideRegister(image, broker, kKey), &image);
   }
   return image;
 }
@@ -169,7 +171,7 @@ TEST(Register, IsRefused_WhenAnotherIncarnationHoldsTheId) {
   internal::v1::BrokerRegistered wiped;
   wiped.set_broker_id(1);
   wiped.set_incarnation(7);
-  EXPECT_EQ(DecideRegister(image, wiped).status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(DecideRegister(image, wiped, kKey).status().code(), Code::kFailedPrecondition);
 }
 
 TEST(Register, WritesNothing_WhenNothingChanged) {
@@ -178,16 +180,34 @@ TEST(Register, WritesNothing_WhenNothingChanged) {
   again.set_broker_id(1);
   again.set_incarnation(101);
   again.set_client_address("host1:7440");
-  const Decision decision = DecideRegister(image, again);
+  const Decision decision = DecideRegister(image, again, kKey);
   ASSERT_TRUE(decision.ok());
   EXPECT_EQ(decision->records_size(), 0);
 }
 
-TEST(ProducerIds, AreNeverGivenTwice) {
+TEST(Register, TheFirstBroker_BringsTheKeyOfProducerIds_AndNobodyChangesIt) {
+  Image image = ImageWithBrokers(1);
+  EXPECT_EQ(image.producer_id_key(), kKey);
+  internal::v1::BrokerRegistered second;
+  second.set_broker_id(2);
+  ApplyAll(DecideRegister(image, second, std::string(kProducerIdKeyBytes, 'x')), &image);
+  EXPECT_EQ(image.producer_id_key(), kKey);
+}
+
+TEST(ProducerNumbers, AreGivenInBlocks_OfWhichTheFirstIsLeftOut_AndNeverTwice) {
   Image image;
-  const ProducerId first = image.next_producer_id();
+  EXPECT_EQ(image.next_producer_number(), 1024u);
   ApplyAll(DecideAllocateProducerIds(image), &image);
-  EXPECT_EQ(image.next_producer_id().value(), first.value() + kProducerIdBlock);
+  EXPECT_EQ(image.next_producer_number(), 2048u);
+}
+
+TEST(ProducerNumbers, AreRefused_OnceAllAreGiven) {
+  Image image;
+  internal::v1::ControllerRecord record;
+  record.mutable_producer_ids_allocated()->set_end(kProducerNumberEnd - kProducerIdBlock);
+  ASSERT_TRUE(image.Apply(record).ok());
+  ApplyAll(DecideAllocateProducerIds(image), &image);
+  EXPECT_EQ(DecideAllocateProducerIds(image).status().code(), Code::kResourceExhausted);
 }
 
 }  // namespace

@@ -59,6 +59,10 @@ TEST(Image, SavedAndLoaded_AnswersAsBefore) {
   ControllerRecord ids;
   ids.mutable_producer_ids_allocated()->set_end(5001);
   ASSERT_TRUE(image.Apply(ids).ok());
+  ControllerRecord key;
+  key.mutable_producer_id_key_drawn()->set_key(std::string(kProducerIdKeyBytes, 'k'));
+  ASSERT_TRUE(image.Apply(key).ok());
+  EXPECT_EQ(image.Apply(key).code(), Code::kDataLoss) << "ids under the first are given out";
   const Image same = Reloaded(image);
   ASSERT_NE(same.FindBroker(BrokerId(2)), nullptr);
   EXPECT_EQ(same.FindBroker(BrokerId(2))->client_address, "b:1");
@@ -75,7 +79,8 @@ TEST(Image, SavedAndLoaded_AnswersAsBefore) {
   EXPECT_EQ(same.DeletedBy(9), TopicId(2));
   EXPECT_EQ(same.next_topic_id(), TopicId(3));
   EXPECT_EQ(same.next_group_id(), RaftGroupId(7));
-  EXPECT_EQ(same.next_producer_id(), ProducerId(5001));
+  EXPECT_EQ(same.next_producer_number(), 5001u);
+  EXPECT_EQ(same.producer_id_key(), image.producer_id_key());
 }
 
 TEST(Image, SavedAndLoaded_RemembersDeletionsInTheirOrder) {
@@ -131,7 +136,7 @@ TEST(Image, OneThatWouldGiveANumberOutTwice_IsNotLoaded) {
   for (const auto& spoil : std::initializer_list<void (*)(ControllerImage&)>{
            [](ControllerImage& saved) { saved.set_next_topic_id(3); },
            [](ControllerImage& saved) { saved.set_next_group_id(6); },
-           [](ControllerImage& saved) { saved.set_next_producer_id(0); },
+           [](ControllerImage& saved) { saved.set_next_producer_number(0); },
            [](ControllerImage& saved) { *saved.add_topics() = saved.topics(0); }}) {
     ControllerImage spoiled = good;
     spoil(spoiled);

@@ -33,7 +33,8 @@ class PartitionSetTest : public testing::Test {
     internal::v1::BrokerRegistered broker;
     broker.set_broker_id(kSelf.broker.value());
     broker.set_incarnation(kSelf.incarnation.value());
-    ApplyAll(DecideRegister(image_, broker), &image_);
+    const std::string key(kProducerIdKeyBytes, 'k');
+    ApplyAll(DecideRegister(image_, broker, key), &image_);
   }
   // A new process on the same store. It has recovered what is there, and no image yet.
   void Restart() {
@@ -51,7 +52,7 @@ class PartitionSetTest : public testing::Test {
     Settle();
   }
   Partition::Environment environment() {
-    return {*host_, store_, process_.clock(), batches_, lookups_};
+    return {*host_, store_, process_.clock(), batches_, lookups_, image_};
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
 

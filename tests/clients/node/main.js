@@ -20,7 +20,8 @@ const CREDIT_BYTES = 1 << 20;
 function load(folder) {
   const files = fs.readdirSync(path.join(folder, 'millrace', 'v1'))
       .map((name) => `millrace/v1/${name}`);
-  const options = {includeDirs: [folder], keepCase: true, longs: Number, defaults: true};
+  // Producer ids do not fit a Number.
+  const options = {includeDirs: [folder], keepCase: true, longs: String, defaults: true};
   return grpc.loadPackageDefinition(loader.loadSync(files, options)).millrace.v1;
 }
 
@@ -72,7 +73,7 @@ async function publish(client, topic, count) {
     const {results} = await client.call('ProducerService', 'Publish', {topic, records});
     check(results.length === records.length, 'publish: results', results);
     results.forEach((result, i) =>
-      check(!result.error && result.offset === first + i, 'publish: result', result));
+      check(!result.error && Number(result.offset) === first + i, 'publish: result', result));
   }
 }
 
@@ -90,7 +91,7 @@ async function produce(client, topic, first, count) {
   let next = first;
   for await (const response of stream) {
     for (const result of response.results) {
-      check(!result.error && result.batch_id === next && result.base_offset === next,
+      check(!result.error && result.batch_id === String(next) && result.base_offset === String(next),
           'produce: result', result);
       next++;
     }
@@ -120,7 +121,7 @@ async function fetch(client, topic, count) {
       check(!part.error && part.fetch_id === 7, 'fetch: answer', part);
       for (const {base_offset: base, batch} of part.batches) {
         batch.records.forEach((record, place) => {
-          print(base + Math.max(place, record.offset_delta), record);
+          print(Number(base) + Math.max(place, record.offset_delta), record);
         });
         read += batch.records.length;
       }

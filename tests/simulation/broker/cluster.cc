@@ -69,6 +69,7 @@ void SimCluster::Start(size_t index) {
                    .segment_files = *one.segment_files,
                    .batch_executor = executor,
                    .random_seed = random_.Next(),
+                   .entropy = [] { return uint64_t{1}; },
                    .on_fatal = [this, index](const Status& status) { Die(index, status); }});
   one.broker->Start([this, index](Status started) {
     OneBroker& broker = *brokers_[index];
