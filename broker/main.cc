@@ -122,6 +122,8 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.client_memory_bytes_max = config.client_memory_bytes_max;
   options.message_bytes_max = config.message_bytes_max;
   options.streams_per_connection_max = config.streams_per_connection_max;
+  options.producers = {.per_partition = config.producers_per_partition_max,
+                       .per_broker = config.producers_max};
   return options;
 }
 
@@ -199,9 +201,9 @@ Status Server::Start() {
                                     .segment_files = segment_files_,
                                     .batch_executor = batches_.executor(),
                                     .random_seed = EntropySeed(),
+                                    .entropy = EntropySeed,
                                     .on_fatal = [this](const Status& status) {
                                       // Fail-stop: nothing more may be promised or written.
-                                    .entropy = EntropySeed,
                                       SayLast(*log_file_, status);
                                       google::FlushLogFiles(google::INFO);
                                       std::_Exit(kExitError);

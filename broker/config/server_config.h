@@ -55,6 +55,8 @@ struct ServerConfig {
   bool has_reflection = false;
   uint64_t edge_memory_bytes_max = 0;
   uint64_t client_memory_bytes_max = 0;
+  uint64_t producers_per_partition_max = 0;
+  uint64_t producers_max = 0;
   Duration client_keepalive_interval{};
   uint64_t free_bytes_min = 0;
 };

@@ -191,6 +191,16 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::client_memory_bytes_max>,
        "Memory for batches on their way from clients (a quarter) and to them (half), and for what "
        "Fetch streams read (a quarter). Each stream may hold an eighth of what is free."},
+      {"producers_per_partition_max", Kind::kCount, "N", "10000", Between(16, 50'000),
+       ReadNumber<&ServerConfig::producers_per_partition_max>,
+       "Producers that a partition remembers, so that a retry of theirs is stored once; past it "
+       "the "
+       "one that was silent longest is forgotten, and goes on under a new epoch. 136 to 500 bytes "
+       "each."},
+      {"producers_max", Kind::kCount, "N", "200000", Between(1000, 100'000'000),
+       ReadNumber<&ServerConfig::producers_max>,
+       "Producers that all partitions of this broker remember together; past it those that were "
+       "silent longest are forgotten."},
       {"client_keepalive_interval", Kind::kMilliseconds, "TIME", "30s", Between(1000, 3'600'000),
        ReadDuration<&ServerConfig::client_keepalive_interval>,
        "A client connection that was silent for so long is asked for a sign of life, and closed "

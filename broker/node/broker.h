@@ -37,6 +37,7 @@ struct BrokerOptions {
   storage::LogStoreOptions log_store;
   uint64_t message_bytes_max = 4 << 20;
   uint64_t streams_per_connection_max = 1'000;
+  ProducerLimits producers;
 };
 
 class Broker {
@@ -51,8 +52,8 @@ class Broker {
     storage::FileSystem& segment_files;  // bound to segment_executor
     Executor& batch_executor;            // checks and rewrites compressed batches
     uint64_t random_seed = 1;
-    // This broker can't go on. Called on the shard, at most once; it may destroy the broker later,
     std::function<uint64_t()> entropy;  // for secrets
+    // This broker can't go on. Called on the shard, at most once; it may destroy the broker later,
     // but not within.
     std::function<void(const Status&)> on_fatal;
   };

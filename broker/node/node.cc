@@ -41,8 +41,9 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       forwarder_(environment.executor, environment.transport),
       batches_(environment.executor, environment.batch_executor),
       lookups_(kLookupsRunningMax, kLookupsWaitingMax),
+      producer_memory_(options.producers),
       partitions_({host_, environment.log_store, environment.clock, batches_, lookups_,
-                   controller_.image()},
+                   controller_.image(), producer_memory_},
                   environment.identity.self()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
@@ -287,8 +288,6 @@ void Node::Register() {
                          });
 }
 
-// An error that will pass, or entries that are still on their way.
-void Node::CheckReadySoon() {
 // As the controller's leader, of any broker.
 void Node::TakeRegistration(const Bytes& body, ForwardDone done) {
   auto request = std::make_shared<internal::v1::RegisterRequest>();
@@ -307,6 +306,8 @@ void Node::TakeRegistration(const Bytes& body, ForwardDone done) {
       });
 }
 
+// An error that will pass, or entries that are still on their way.
+void Node::CheckReadySoon() {
   environment_.executor.Cancel(register_timer_);
   register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive = is_alive_] {
     if (!*alive || is_ready_) return;

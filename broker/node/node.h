@@ -47,6 +47,7 @@ struct NodeOptions {
   uint64_t message_bytes_max = 4 << 20;
   // And how many calls and streams a connection.
   uint64_t streams_per_connection_max = 1'000;
+  ProducerLimits producers;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;
   // `self` is filled in from the identity.
@@ -104,10 +105,10 @@ class Node final : public raft::TransportHandler {
   void OnImageChanged(const ImageChange& change);
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   void Register();
+  void TakeRegistration(const Bytes& body, ForwardDone done);
   void CheckController();
   void CheckReady();
   void CheckReadySoon();
-  void TakeRegistration(const Bytes& body, ForwardDone done);
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
   std::vector<internal::v1::GroupLeader> LedGroups() const;
   void ReportRegularly();
@@ -123,6 +124,7 @@ class Node final : public raft::TransportHandler {
   Forwarder forwarder_;
   BatchWorker batches_;
   Turns lookups_;
+  ProducerMemory producer_memory_;
   PartitionSet partitions_;
   Bootstrap bootstrap_;
   // Before whatever may hold some of it.

@@ -18,9 +18,6 @@ namespace {
 
 using raft::core::Entry;
 
-// Producers that were silent for so long, by append time, are forgotten.
-constexpr int64_t kProducerExpiryMs = int64_t{7} * 24 * 3600 * 1000;
-constexpr uint64_t kExpiryEveryEntries = 1024;
 // Of PartitionState.
 constexpr uint32_t kStateVersion = 1;
 
@@ -62,7 +59,7 @@ void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bo
 }  // namespace
 
 Partition::Partition(RaftGroupId group, TopicPartition name, const Environment& environment)
-    : group_(group), name_(name), environment_(environment) {}
+    : group_(group), name_(name), environment_(environment), producers_(environment.producers) {}
 
 // Frames the batch, proposes it, and keeps `done` for its commit.
 void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms,
@@ -101,8 +98,8 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
                            {.first_sequence = draft.first_sequence,
                             .record_count = draft.record_count,
                             .base_offset = draft.base_offset,
-                            .append_time_ms = draft.append_time_ms,
-                            .index = *index});
+                            .append_time_ms = draft.append_time_ms},
+                           *index);
   }
   Pending& pending = pending_.emplace_back();
   pending.index = *index;
@@ -125,8 +122,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
       const bool is_known = check.verdict == SequenceCheck::kDuplicate;
       MILLRACE_SOMETIMES("a duplicate was answered");
       MILLRACE_SOMETIMES_IF("a duplicate was answered after a leader change",
-                            is_known && environment_.host.Find(group_)->core().log().TermAt(
-                                            check.original.index) != leadership_.term);
+                            is_known && check.original.base_offset < led_from_);
       (*done)(ProduceOutcome{.base_offset = is_known ? check.original.base_offset : Offset(-1),
                              .append_time_ms = check.original.append_time_ms,
                              .is_duplicate = true,
@@ -136,7 +132,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
     case SequenceCheck::kInFlight:
       MILLRACE_SOMETIMES("a duplicate waited for its original");
       for (Pending& pending : pending_) {
-        if (pending.index == check.original.index) pending.waiting.push_back(std::move(*done));
+        if (pending.index == check.original_index) pending.waiting.push_back(std::move(*done));
       }
       return false;
   }
@@ -299,8 +295,8 @@ Status Partition::Restore(Bytes state) {
   next_offset_ = Offset(saved.next_offset());
   last_append_time_ms_ = saved.last_append_time_ms();
   MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
-  if (!MILLRACE_MUTANT(kProducersLostAtRestore)) producers_.LoadFrom(saved);
-  return {};
+  if (MILLRACE_MUTANT(kProducersLostAtRestore)) return {};
+  return producers_.LoadFrom(saved);
 }
 
 Bytes Partition::Snapshot() const {
@@ -326,12 +322,9 @@ Status Partition::Apply(const Entry& entry) {
                        {.first_sequence = header.first_sequence,
                         .record_count = header.record_count,
                         .base_offset = header.base_offset,
-                        .append_time_ms = header.append_time_ms,
-                        .index = entry.index});
+                        .append_time_ms = header.append_time_ms},
+                       entry.index);
     }
-  }
-  if (entry.index.value() % kExpiryEveryEntries == 0) {
-    producers_.ExpireBefore(header.append_time_ms - kProducerExpiryMs);
   }
   while (!pending_.empty() && pending_.front().index <= entry.index) {
     CHECK_EQ(pending_.front().index, entry.index) << "group=" << group_;
@@ -349,6 +342,7 @@ Status Partition::Apply(const Entry& entry) {
 
 void Partition::OnLeadership(const raft::Leadership& leadership) {
   const bool was_leading = leadership_.is_leader && leadership_.term == leadership.term;
+  if (leadership.is_ready && !(was_leading && leadership_.is_ready)) led_from_ = next_offset_;
   leadership_ = leadership;
   if (leadership.is_ready && MILLRACE_MUTANT(kSequencesLostOnLeaderChange)) producers_.Clear();
   if (listener_) listener_(leadership);

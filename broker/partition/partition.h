@@ -21,6 +21,7 @@
 
 #include "broker/controller/image.h"
 #include "broker/partition/batch_worker.h"
+#include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/time_index.h"
 #include "broker/partition/turns.h"
@@ -36,6 +37,13 @@
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
+
+// A serialized RecordBatch as it came.
+struct SentBatch {
+  Bytes bytes;
+  // An earlier attempt had no answer: it may be stored.
+  bool is_repeated = false;
+};
 
 struct ProduceOutcome {
   Offset base_offset;  // -1 for a duplicate too old to know
@@ -81,6 +89,7 @@ class Partition final : public raft::StateMachine {
     // For lookups by time, each of which holds an entry, as stored and unpacked.
     Turns& lookups;
     const Image& image;
+    ProducerMemory& producers;
   };
   // Bytes of one batch, serialized and before compression, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
@@ -92,10 +101,10 @@ class Partition final : public raft::StateMachine {
   const TopicPartition& name() const { return name_; }
   void set_batch_bytes_max(uint32_t bytes) { batch_bytes_max_ = bytes; }
 
-  // Appends a serialized RecordBatch. `done` once it is committed and applied, or with the error:
+  // Appends the batch. `done` once it is committed and applied, or with the error:
   // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER; the batch's fate may be unknown),
   // RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence gap), ABORTED (fenced).
-  void Produce(Bytes batch, ProduceDone done);
+  void Produce(SentBatch batch, ProduceDone done);
 
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
   // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
@@ -136,10 +145,11 @@ class Partition final : public raft::StateMachine {
     Task wake;
   };
 
-  void CheckOffThread(Bytes batch, const RecordBatchView& view, ProduceDone done);
+  void CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done);
   // Of a batch whose bytes are all right.
-  void TakeChecked(const RecordBatchView& view, const Bytes& batch, ProduceDone done);
+  void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
+  Status CheckGiven(ProducerId producer, uint32_t epoch) const;
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
   void RefuseOnceConfirmed(const Status& error, ProduceDone done);
@@ -150,7 +160,6 @@ class Partition final : public raft::StateMachine {
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
   void AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
-  Status CheckGiven(ProducerId producer, uint32_t epoch) const;
   void FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
   std::optional<raft::core::Entry> FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const;
   void NoteTime(LogIndex index, const FrameHeader& header);
@@ -165,6 +174,7 @@ class Partition final : public raft::StateMachine {
   Offset next_offset_;
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;
+  Offset led_from_;  // where this broker's latest time as leader began
   MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
   uint64_t batches_in_check_ = 0;  // at environment_.batches, not appended yet

@@ -21,12 +21,13 @@ Status TooLarge(const std::string& what, uint32_t bytes_max) {
 
 }  // namespace
 
-void Partition::Produce(Bytes batch, ProduceDone done) {
+void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
-  if (batch.size() > batch_bytes_max_) {
-    return done(TooLarge("batch of " + std::to_string(batch.size()) + " bytes", batch_bytes_max_));
+  const size_t size = batch.bytes.size();
+  if (size > batch_bytes_max_) {
+    return done(TooLarge("batch of " + std::to_string(size) + " bytes", batch_bytes_max_));
   }
-  Result<RecordBatchView> view = ParseRecordBatchHeader(batch.view(), UnknownFields::kRefuse);
+  Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view(), UnknownFields::kRefuse);
   if (!view.ok()) return done(view.status());
   if (view->uncompressed_size > batch_bytes_max_) {
     return done(TooLarge(
@@ -42,15 +43,16 @@ void Partition::Produce(Bytes batch, ProduceDone done) {
   TakeChecked(*view, batch, std::move(done));
 }
 
-void Partition::CheckOffThread(Bytes batch, const RecordBatchView& view, ProduceDone done) {
-  const uint64_t size = batch.size() + view.uncompressed_size;
+void Partition::CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done) {
+  const uint64_t size = batch.bytes.size() + view.uncompressed_size;
   if (const Status admitted = environment_.batches.Admit(size); !admitted.ok()) {
     return done(admitted);
   }
   ++batches_in_check_;
   environment_.batches.Run<Result<RecordBatchView>>(
       {.kind = BatchWorker::Kind::kProduced, .bytes = size},
-      [batch, view = RecordBatchView(view), name = name_]() mutable -> Result<RecordBatchView> {
+      [bytes = batch.bytes, view = RecordBatchView(view),
+       name = name_]() mutable -> Result<RecordBatchView> {
         RETURN_IF_ERROR(CheckRecordBatch(&view, name));
         return view;
       },
@@ -64,7 +66,7 @@ void Partition::CheckOffThread(Bytes batch, const RecordBatchView& view, Produce
       });
 }
 
-void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, ProduceDone done) {
+void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done) {
   const int64_t now_ms = environment_.clock.WallMs();
   if (view.max_timestamp_ms > now_ms + kFutureTimestampMsMax) {
     return done(InvalidArgument("record timestamp " + std::to_string(view.max_timestamp_ms) +
@@ -78,17 +80,23 @@ void Partition::TakeChecked(const RecordBatchView& view, const Bytes& batch, Pro
   if (producer != ProducerId()) {
     const Status given = CheckGiven(producer, view.producer_epoch);
     if (!given.ok()) return done(given);
-    if (!Admit(producers_.Check(producer, view.producer_epoch, view.first_sequence), &done)) return;
+    const SequenceCheck check = producers_.Check({.producer = producer,
+                                                  .epoch = view.producer_epoch,
+                                                  .first_sequence = view.first_sequence,
+                                                  .is_repeated = batch.is_repeated});
+    if (!Admit(check, &done)) return;
   }
-  Append(view, batch, now_ms, std::move(done));
+  Append(view, batch.bytes, now_ms, std::move(done));
 }
 
-// Whether the producer's id and epoch are of those that this cluster's brokers give away.
+// Whether the producer's id and epoch are of those that this cluster's brokers give away. An id
+// that has state here was looked at when it got it.
 Status Partition::CheckGiven(ProducerId producer, uint32_t epoch) const {
   if (epoch > kProducerEpochMax) {
     return InvalidArgument("producer_epoch " + std::to_string(epoch) + " is above " +
                            std::to_string(kProducerEpochMax) + ", the last that is given out");
   }
+  if (producers_.Knows(producer)) return {};
   return CheckProducerId(environment_.image.producer_id_key(), producer);
 }
 

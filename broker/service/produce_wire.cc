@@ -45,6 +45,10 @@ Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
       case WireFormatLite::MakeTag(Field::kBatchIdFieldNumber, WireFormatLite::WIRETYPE_VARINT):
         ok = in.ReadVarint64(&batch.batch_id);
         break;
+      case WireFormatLite::MakeTag(Field::kIsRepeatedFieldNumber, WireFormatLite::WIRETYPE_VARINT):
+        ok = in.ReadVarint64(&number);
+        batch.is_repeated = number != 0;
+        break;
       case WireFormatLite::MakeTag(Field::kBatchFieldNumber,
                                    WireFormatLite::WIRETYPE_LENGTH_DELIMITED):
         if (has_batch) return InvalidArgument("ProduceBatch.batch is there twice");

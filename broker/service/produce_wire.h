@@ -20,6 +20,7 @@ struct ProduceBatchView {
   PartitionId partition;
   uint64_t batch_id = 0;
   Bytes batch;  // serialized RecordBatch
+  bool is_repeated = false;
 };
 
 struct ProduceRequestView {

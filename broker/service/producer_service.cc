@@ -130,7 +130,7 @@ void ProduceStream::Take(ProduceBatchView batch) {
       {.topic = batch.topic, .topic_id = batch.topic_id, .partition = batch.partition});
   if (!partition.ok()) return Complete(key, slot, partition.status());
   const RaftGroupId group = (*partition)->group;
-  service_->Produce(group, std::move(batch.batch),
+  service_->Produce(group, {.bytes = std::move(batch.batch), .is_repeated = batch.is_repeated},
                     [this, key, slot, group, alive = is_alive_](Result<ProduceOutcome> outcome) {
                       if (!*alive) return;
                       if (!outcome.ok()) outcome = context_->WithLeader(outcome.status(), group);
@@ -243,7 +243,7 @@ void ProducerService::Register(ServiceRegistry* registry) {
   });
 }
 
-void ProducerService::Produce(RaftGroupId group, Bytes batch, ProduceDone done) {
+void ProducerService::Produce(RaftGroupId group, SentBatch batch, ProduceDone done) {
   if (Partition* partition = context_->LedHere(group)) {
     return partition->Produce(std::move(batch), std::move(done));
   }
@@ -253,7 +253,8 @@ void ProducerService::Produce(RaftGroupId group, Bytes batch, ProduceDone done) 
   }
   PartitionProduceRequest request;
   request.set_group_id(group.value());
-  request.set_batch(batch.data(), batch.size());
+  request.set_batch(batch.bytes.data(), batch.bytes.size());
+  request.set_is_repeated(batch.is_repeated);
   context_->forwarder.Forward(
       {.to = leader,
        .method = kForwardProduce,
@@ -279,7 +280,8 @@ void ProducerService::ServeForwarded(Bytes body, ForwardDone done) {
   }
   Partition* partition = context_->LedHere(RaftGroupId(request.group_id()));
   if (partition == nullptr) return done(context_->NotLeader(RaftGroupId(request.group_id())));
-  partition->Produce(Bytes::Own(std::move(*request.mutable_batch())),
+  partition->Produce({.bytes = Bytes::Own(std::move(*request.mutable_batch())),
+                      .is_repeated = request.is_repeated()},
                      [done = std::move(done)](Result<ProduceOutcome> outcome) mutable {
                        if (!outcome.ok()) return done(outcome.status());
                        PartitionProduceReply reply;
@@ -306,10 +308,10 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
                                       " is above " + std::to_string(kProducerEpochMax) +
                                       ", the last that is given out"));
   }
-  v1::InitProducerResponse response;
-  response.set_producer_id(request.producer_id());
   // The id is used up.
   if (request.producer_epoch() == kProducerEpochMax) return GiveProducerId(std::move(call));
+  v1::InitProducerResponse response;
+  response.set_producer_id(request.producer_id());
   response.set_producer_epoch(request.producer_epoch() + 1);
   response.set_inflight_batches_max(kProducerBatchesKept);
   call->Reply(Bytes::Own(response.SerializeAsString()));
@@ -321,11 +323,11 @@ void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {
     if (numbers_wanted_.size() == 1) Refill();
     return;
   }
-  v1::InitProducerResponse response;
-  response.set_producer_id(MarkProducer(key, next_producer_number_++).value());
   // The numbers may have come before the key, which the controller's log brings.
   const std::string& key = context_->image().producer_id_key();
   if (key.empty()) return call->Fail(CheckProducerId(key, ProducerId()));
+  v1::InitProducerResponse response;
+  response.set_producer_id(MarkProducer(key, next_producer_number_++).value());
   response.set_inflight_batches_max(kProducerBatchesKept);
   call->Reply(Bytes::Own(response.SerializeAsString()));
 }

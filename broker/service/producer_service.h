@@ -27,7 +27,7 @@ class ProducerService {
   void Register(ServiceRegistry* registry);
 
   // Appends to the partition of `group`, wherever its leader is. `done` as Partition::Produce says.
-  void Produce(RaftGroupId group, Bytes batch, ProduceDone done);
+  void Produce(RaftGroupId group, SentBatch batch, ProduceDone done);
 
  private:
   void InitProducer(std::shared_ptr<Call> call);

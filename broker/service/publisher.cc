@@ -37,7 +37,7 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
     for (auto& [partition, batch] : batches) {
       const RaftGroupId group = topic.partitions[partition.value()].group;
       publisher_->service_->Produce(
-          group, std::move(batch),
+          group, {.bytes = std::move(batch)},
           [self = shared_from_this(), partition, group](Result<ProduceOutcome> outcome) {
             self->OnProduced(partition, group, outcome);
           });

@@ -11,22 +11,29 @@
 namespace millrace::client {
 namespace {
 
+struct Envelope {
+  uint64_t batch_id = 0;
+  bool is_repeated = false;
+  size_t batch_size = 0;
+};
+
 // ProduceRequest.batches with everything of ProduceBatch but the batch's own bytes.
-Bytes MessagePrefix(const TopicPartition& to, uint64_t batch_id, size_t batch_size) {
+Bytes MessagePrefix(const TopicPartition& to, const Envelope& envelope) {
   constexpr unsigned kBatches = 2;
   constexpr unsigned kBatch = 15;
   char inner[48];
   WireWriter head(inner);
   head.Number(2, to.topic.value());
   head.Number(3, to.partition.value());
-  head.Number(4, batch_id);
+  head.Number(4, envelope.batch_id);
+  head.Number(6, envelope.is_repeated ? 1 : 0);
   head.Byte(WireTag(kBatch, WireType::kLengthDelimited));
-  head.Varint(batch_size);
+  head.Varint(envelope.batch_size);
   const auto inner_size = static_cast<size_t>(head.position() - inner);
   char outer[64];
   WireWriter out(outer);
   out.Byte(WireTag(kBatches, WireType::kLengthDelimited));
-  out.Varint(inner_size + batch_size);
+  out.Varint(inner_size + envelope.batch_size);
   out.Raw({inner, inner_size});
   return Bytes::CopyOf({outer, static_cast<size_t>(out.position() - outer)});
 }
@@ -100,7 +107,9 @@ void Producer::Transmit(uint32_t handle, Batch* batch, ProducerOutput* output) {
   if (broker.pieces_bytes + batch->bytes.size() > options_.message_bytes_max) {
     FlushMessage(to, &broker, output);
   }
-  broker.pieces.push_back(MessagePrefix(partition.name, batch->attempt, batch->bytes.size()));
+  broker.pieces.push_back(MessagePrefix(partition.name, {.batch_id = batch->attempt,
+                                                         .is_repeated = batch->is_in_doubt,
+                                                         .batch_size = batch->bytes.size()}));
   broker.pieces.push_back(batch->bytes);
   broker.pieces_bytes += batch->bytes.size();
 }

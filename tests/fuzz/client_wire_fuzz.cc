@@ -27,6 +27,7 @@ void CheckProduceRequest(const std::string& bytes) {
     CHECK_EQ(batch.topic_id.value(), request.batches(i).topic_id());
     CHECK_EQ(batch.partition.value(), request.batches(i).partition());
     CHECK_EQ(batch.batch_id, request.batches(i).batch_id());
+    CHECK_EQ(batch.is_repeated, request.batches(i).is_repeated());
   }
 }
 

@@ -278,18 +278,19 @@ HOT_PATH(hot_journal_blocks, 64, "entry of 1 KiB laid out in a block")(Input& in
 }
 
 HOT_PATH(hot_sequence_check, 200, "batch checked and applied in the producer table")(Input&) {
-  broker::ProducerTable table;
+  broker::ProducerMemory memory{broker::ProducerLimits()};
+  broker::ProducerTable table(memory);
   for (uint32_t i = 0; i < kRepeats; ++i) {
     const ProducerId producer(i % 8 + 1);
     const uint32_t sequence = i / 8 * 10;
-    CHECK_EQ(table.Check(producer, 0, sequence).verdict, broker::SequenceCheck::kNew);
+    CHECK_EQ(table.Check({.producer = producer, .first_sequence = sequence}).verdict,
+             broker::SequenceCheck::kNew);
     const broker::ProducedBatch batch{.first_sequence = sequence,
                                       .record_count = 10,
                                       .base_offset = Offset(i),
-                                      .append_time_ms = 1,
-                                      .index = LogIndex(i + 1)};
-    table.AddInFlight(producer, 0, batch);
-    table.Apply(producer, 0, batch);
+                                      .append_time_ms = 1};
+    table.AddInFlight(producer, 0, batch, LogIndex(i + 1));
+    table.Apply(producer, 0, batch, LogIndex(i + 1));
   }
 }
 

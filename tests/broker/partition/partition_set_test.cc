@@ -52,7 +52,7 @@ class PartitionSetTest : public testing::Test {
     Settle();
   }
   Partition::Environment environment() {
-    return {*host_, store_, process_.clock(), batches_, lookups_, image_};
+    return {*host_, store_, process_.clock(), batches_, lookups_, image_, producers_};
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
 
@@ -85,6 +85,7 @@ class PartitionSetTest : public testing::Test {
   raft::MemoryLogStore store_{process_.executor()};
   BatchWorker batches_{process_.executor(), process_.executor()};
   Turns lookups_{1, 1};
+  ProducerMemory producers_{ProducerLimits()};
   std::unique_ptr<PartitionSet> partitions_;
   std::unique_ptr<raft::Host> host_;
   Image image_;
@@ -167,7 +168,7 @@ TEST_F(PartitionSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
   Partition* partition = partitions_->Find(image_.FindTopic("t")->partitions[0].group);
   ASSERT_NE(partition, nullptr);
   Status outcome;
-  partition->Produce(Bytes::Own(std::string(2000, 'x')),
+  partition->Produce({.bytes = Bytes::Own(std::string(2000, 'x'))},
                      [&outcome](const Result<ProduceOutcome>& done) { outcome = done.status(); });
   Settle();
   EXPECT_NE(outcome.message().find("larger than 1024"), std::string::npos) << outcome;

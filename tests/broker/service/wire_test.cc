@@ -23,6 +23,7 @@ v1::ProduceRequest Request() {
     batch.set_topic("t" + std::to_string(i));
     batch.set_partition(i);
     batch.set_batch_id(1000 + i);
+    batch.set_is_repeated(i == 1);
     batch.mutable_batch()->add_records()->set_value("value " + std::to_string(i));
   }
   return request;
@@ -39,6 +40,7 @@ TEST(ProduceWire, ReadsWhatLibprotobufWrites_WithoutCopyingBatches) {
     EXPECT_EQ(batch.topic, request.batches(i).topic());
     EXPECT_EQ(batch.partition.value(), request.batches(i).partition());
     EXPECT_EQ(batch.batch_id, request.batches(i).batch_id());
+    EXPECT_EQ(batch.is_repeated, request.batches(i).is_repeated());
     EXPECT_EQ(batch.batch.view(), request.batches(i).batch().SerializeAsString());
     EXPECT_GE(batch.batch.data(), message.data());
     EXPECT_LT(batch.batch.data(), message.data() + message.size());

@@ -1,6 +1,7 @@
 #include "tests/client/cpp/model_brokers.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -77,10 +78,9 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
              &result);
     return result;
   }
-  bool is_stored = false;
-  const Status refused = CheckSequence(*view, &partition, &is_stored, &result);
+  const Status refused = CheckSequence(*view, batch.is_repeated(), &partition, &result);
   if (!refused.ok()) SetError(refused, &result);
-  if (!refused.ok() || is_stored) return result;
+  if (!refused.ok() || result.is_duplicate()) return result;
   result.set_base_offset(static_cast<int64_t>(partition.log.size()));
   partition.batches.push_back(
       {.first_sequence = view->first_sequence, .base_offset = result.base_offset()});
@@ -95,13 +95,16 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   return result;
 }
 
-Status ModelBrokers::CheckSequence(const RecordBatchView& batch, Partition* partition,
-                                   bool* is_stored, v1::ProduceResult* result) {
+Status ModelBrokers::CheckSequence(const RecordBatchView& batch, bool is_repeated,
+                                   Partition* partition, v1::ProduceResult* result) {
   if (partition->is_known && batch.producer_epoch < partition->epoch) {
     return Aborted("an older epoch", Reason::kProducerFenced);
   }
   if (!partition->is_known || batch.producer_epoch > partition->epoch) {
-    if (batch.first_sequence != 0) return OutOfRange("no state", Reason::kUnknownProducer);
+    const bool may_be_stored = is_repeated && !partition->is_known && partition->has_forgotten;
+    if (batch.first_sequence != 0 || may_be_stored) {
+      return FailedPrecondition("no state", Reason::kUnknownProducer);
+    }
     partition->is_known = true;
     partition->epoch = batch.producer_epoch;
     partition->next_sequence = 0;
@@ -110,7 +113,6 @@ Status ModelBrokers::CheckSequence(const RecordBatchView& batch, Partition* part
   for (const Stored& stored : partition->batches) {
     if (stored.first_sequence != batch.first_sequence) continue;
     ++duplicates_seen_;
-    *is_stored = true;
     result->set_is_duplicate(true);
     result->set_base_offset(stored.base_offset);
     return {};
@@ -118,7 +120,6 @@ Status ModelBrokers::CheckSequence(const RecordBatchView& batch, Partition* part
   if (batch.first_sequence == partition->next_sequence) return {};
   if (batch.first_sequence < partition->next_sequence) {  // too old to know where, or a part of one
     ++duplicates_seen_;
-    *is_stored = true;
     result->set_is_duplicate(true);
     result->set_base_offset(-1);
     return {};
@@ -145,7 +146,7 @@ void ModelBrokers::ForgetProducer(uint32_t partition) {
       if (batch.partition() == partition) return;
     }
   }
-  partitions_[partition].is_known = false;
+  partitions_[partition].has_forgotten |= std::exchange(partitions_[partition].is_known, false);
 }
 
 void ModelBrokers::SetLeader(uint32_t partition, BrokerId leader) {

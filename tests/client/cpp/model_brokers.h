@@ -39,8 +39,8 @@ class ModelBrokers {
   // What was not handled and what was not taken is lost.
   void BreakStream(BrokerId broker);
   void SetLeader(uint32_t partition, BrokerId leader);
-  // What a partition knows of its producer is gone, as after its expiry. That takes longer than any
-  // message is under way: while one is, nothing happens.
+  // What a partition knows of its producer is gone, to make room for others. While a batch is under
+  // way nothing happens: what an attempt says that another has overtaken is not modelled.
   void ForgetProducer(uint32_t partition);
 
   // What a batch may take from now on, serialized and before compression.
@@ -63,6 +63,7 @@ class ModelBrokers {
   struct Partition {
     LeaderInfo leader;
     bool is_known = false;
+    bool has_forgotten = false;
     uint32_t epoch = 0;
     uint32_t next_sequence = 0;
     std::deque<Stored> batches;
@@ -70,8 +71,8 @@ class ModelBrokers {
   };
 
   v1::ProduceResult Append(BrokerId broker, const v1::ProduceBatch& batch);
-  // Ok if the batch is next, or with `is_stored` and its result if it is stored already.
-  Status CheckSequence(const RecordBatchView& batch, Partition* partition, bool* is_stored,
+  // Ok if the batch is next, or if it is stored already; then the result says so.
+  Status CheckSequence(const RecordBatchView& batch, bool is_repeated, Partition* partition,
                        v1::ProduceResult* result);
 
   std::vector<Partition> partitions_;

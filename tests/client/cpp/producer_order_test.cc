@@ -91,10 +91,8 @@ class OrderRun {
   void Lose() {
     if (!loses_ || !random_.OneIn(10)) return;
     const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
-    // A producer is forgotten long after its last batch.
-    if (outcome_[partition].size() == sent_[partition].size()) {
-      return brokers_.ForgetProducer(partition);
-    }
+    // Also right after a batch whose answer will be lost.
+    if (random_.OneIn(2)) return brokers_.ForgetProducer(partition);
     if (!random_.OneIn(4)) return;
     const BrokerId broker = AnyBroker();
     const Status bad = InvalidArgument("refused", Reason::kCorruptBatch);

@@ -257,6 +257,18 @@ TEST_F(ProducerTest, UnknownProducer_FailsTheRecords_WhenOneOfThemMayBeStored) {
   EXPECT_TRUE(output_.reports[0].may_be_stored);
 }
 
+TEST_F(ProducerTest, ABatchInDoubt_IsSentAgainAsRepeated_AndNoOther) {
+  Send("a");
+  EXPECT_FALSE(Polled().at(0).second.is_repeated());
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
+  Send("b");
+  now_ += 2s;
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_TRUE(batches[0].second.is_repeated());
+  EXPECT_FALSE(batches[1].second.is_repeated());
+}
+
 TEST_F(ProducerTest, RefusedBatch_AndWhatFollowsIt_AreCertainlyNotStored) {
   Send("a");
   const auto first = Polled().at(0).second;
