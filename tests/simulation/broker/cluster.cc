@@ -129,8 +129,8 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   const Result<storage::ParsedSuperblock> identity =
       storage::ParseSuperblock(disk.DurableImage("SUPERBLOCK").value_or(""));
   if (!identity.ok()) return ends;
-  const Result<storage::journal::Replayed> state = storage::journal::Replay(
-      identity->facts.incarnation.value(), options_.journal_file_bytes, files);
+  const Result<storage::journal::Replayed> state =
+      storage::journal::Replay(identity->facts.journal_key, options_.journal_file_bytes, files);
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
     Offset end = group.ledger.segment_end.next_offset;
