@@ -48,15 +48,17 @@ struct PeerTransportOptions {
   Duration connect_timeout = std::chrono::milliseconds(1000);
   // From a connection to the end of its handshake, all lanes.
   Duration handshake_timeout = std::chrono::milliseconds(2000);
-  // Between attempts: doubled from the first to the last, the upper half of it drawn.
+  // Between attempts: doubled from the first to the last, the upper half of it drawn. A broker that
+  // comes back is not told of to those who dial it, so the last is what it may wait for them.
   Duration backoff_min = std::chrono::milliseconds(20);
-  Duration backoff_max = std::chrono::milliseconds(1000);
+  Duration backoff_max = std::chrono::milliseconds(80);
   // A peer that was silent this long is asked, and one that was silent for the timeout is given up.
   Duration keepalive_interval = std::chrono::milliseconds(150);
   Duration keepalive_timeout = std::chrono::milliseconds(600);
   // Queued on one lane beyond which messages are dropped.
   size_t pending_bytes_max = size_t{64} << 20;
   // Of a peer that was refused, or refuses: what is wrong stays so until somebody mends it.
+  Duration refused_backoff_min = std::chrono::seconds(1);
   Duration refused_backoff_max = std::chrono::seconds(10);
   // Strangers that have not shown who they are; past it one makes room for the next, of the address
   // that has most of them (PeerTransport). Four peers with three lanes each have room for a second

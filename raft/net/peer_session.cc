@@ -24,7 +24,7 @@ PeerSession::PeerSession(SessionContext& context, BrokerId peer, Endpoint endpoi
       peer_(peer),
       endpoint_(std::move(endpoint)),
       backoff_(context.options.backoff_min),
-      refused_backoff_(context.options.backoff_max) {}
+      refused_backoff_(context.options.refused_backoff_min) {}
 
 PeerSession::~PeerSession() {
   context_->executor.Cancel(attempt_timer_);
@@ -125,7 +125,7 @@ void PeerSession::RiseIfComplete() {
   state_ = State::kUp;
   up_since_ = last_ping_ = context_->clock.Now();
   last_failure_.clear();
-  refused_backoff_ = context_->options.backoff_max;
+  refused_backoff_ = context_->options.refused_backoff_min;
   context_->peer_hosts[peer_] = lane_state(Lane::kControl).connection->peer_host();
   context_->executor.Cancel(attempt_timer_);
   LOG(INFO) << "peer connected broker=" << identity_->voter.broker
