@@ -1,0 +1,139 @@
+// What an operator does every week: brokers are restarted one after the other, and the next one
+// stops as soon as the last one says that it is ready. Writers must hardly notice.
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <set>
+#include <string>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "client/cpp/client.h"
+#include "client/cpp/producer_client.h"
+#include "tests/simulation/broker/cluster.h"
+#include "tests/simulation/broker/sim_connector.h"
+
+namespace millrace::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr uint32_t kPartitions = 3;
+// Less than the shortest election timeout: nothing may wait for one.
+constexpr Duration kWaitMax = milliseconds(300);
+
+// A client with a process of its own, which makes a topic and sends a record to each partition
+// every ten milliseconds.
+class SteadyWriter {
+ public:
+  SteadyWriter(SimWorld& world, SimCluster& cluster)
+      : process_(world.AddProcess("writer")),
+        connector_(cluster.edge(), process_),
+        client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
+                {.bootstrap = cluster.addresses()}),
+        producer_(client_, "t", {},
+                  {.on_report = [](const client::DeliveryReport&) {}, .on_room = [] {}}) {
+    CreateTopic();
+  }
+
+  bool is_writing() const { return is_writing_; }
+  uint64_t acknowledged() const { return acknowledged_; }
+  const Status& refusal() const { return refusal_; }
+  // The longest that a record waited for its acknowledgement, those that still wait included.
+  Duration longest_wait() const {
+    const Duration waiting = sent_.empty() ? Duration(0) : process_.clock().Now() - *sent_.begin();
+    return std::max(longest_wait_, waiting);
+  }
+
+ private:
+  void CreateTopic() {
+    v1::CreateTopicRequest request;
+    request.set_name("t");
+    request.set_partition_count(kPartitions);
+    request.set_replication_factor(3);
+    client_.CreateTopic(request, seconds(20), [this](const Result<v1::CreateTopicResponse>& reply) {
+      const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
+      is_there ? Open() : CreateTopic();
+    });
+  }
+
+  void Open() {
+    producer_.Open(seconds(20), [this](Status status) { status.ok() ? Write() : Open(); });
+  }
+
+  void Write() {
+    is_writing_ = true;
+    const MonotonicTime now = process_.clock().Now();
+    for (uint32_t partition = 0; partition < kPartitions; ++partition) {
+      const auto on_delivery = [this, now](const Delivery& delivery) { OnDelivery(now, delivery); };
+      const Result<PartitionId> sent =
+          producer_.Send({.value = "a record"}, now, PartitionId(partition), on_delivery);
+      if (!sent.ok()) refusal_ = sent.status();
+      if (sent.ok()) sent_.insert(now);
+    }
+    process_.executor().RunAfter(milliseconds(10), [this] { Write(); });
+  }
+
+  void OnDelivery(MonotonicTime sent, const Delivery& delivery) {
+    sent_.erase(sent_.find(sent));
+    if (!delivery.status.ok()) refusal_ = delivery.status;
+    ++acknowledged_;
+    longest_wait_ = std::max(longest_wait_, process_.clock().Now() - sent);
+  }
+
+  SimProcess& process_;
+  SimConnector connector_;
+  client::Client client_;
+  client::ProducerClient producer_;
+  std::multiset<MonotonicTime> sent_;  // not acknowledged yet
+  bool is_writing_ = false;
+  uint64_t acknowledged_ = 0;
+  Duration longest_wait_{0};
+  Status refusal_;
+};
+
+// The longest wait of a record while each broker is taken down in turn, is away for `away`, and
+// the next goes down the moment that it is ready again.
+Duration LongestWait(uint64_t seed, Duration away) {
+  SimWorld world(seed);
+  SimCluster cluster(world, {.brokers = 3});
+  auto writer = std::make_unique<SteadyWriter>(world, cluster);
+  cluster.StartAll();
+  EXPECT_TRUE(world.RunUntil([&] { return writer->is_writing(); }, seconds(60))) << "seed=" << seed;
+  world.RunFor(seconds(2));
+  for (size_t broker = 0; broker < cluster.size(); ++broker) {
+    cluster.Kill(broker, /*power_loss=*/false);
+    world.RunFor(away);
+    cluster.Start(broker);
+    const auto is_ready = [&] {
+      return cluster.is_serving(broker) && cluster.node(broker).is_ready();
+    };
+    EXPECT_TRUE(world.RunUntil(is_ready, seconds(60)))
+        << "seed=" << seed << " broker=" << broker + 1;
+  }
+  world.RunFor(seconds(2));
+  EXPECT_TRUE(writer->refusal().ok()) << "seed=" << seed << " " << writer->refusal();
+  EXPECT_GT(writer->acknowledged(), 500u) << "seed=" << seed;
+  const Duration longest = writer->longest_wait();
+  writer.reset();  // before the edge that it talks through
+  return longest;
+}
+
+TEST(RollingRestartTest, WritersHardlyNotice_WhenTheNextBrokerStopsAsTheLastIsReady) {
+  FLAGS_minloglevel = google::GLOG_FATAL;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    for (const Duration away : {Duration(milliseconds(500)), Duration(seconds(5))}) {
+      const Duration longest = LongestWait(seed, away);
+      std::cout << "seed=" << seed << " away_ms=" << away.count() / 1000
+                << " longest_ms=" << longest.count() / 1000 << "\n";
+      EXPECT_LE(longest, kWaitMax) << "seed=" << seed << " away_ms=" << away.count() / 1000;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace millrace::sim
