@@ -86,6 +86,23 @@ class HostTest : public testing::Test {
   std::unique_ptr<Host> host_;
 };
 
+// Where others hold the log too, one of them leads; where nobody does, what can be read is served.
+TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
+  constexpr RaftGroupId kShared{9};
+  Counter machine;
+  ReplicaRecord record{.group = kShared, .partition = {}, .configuration = {}};
+  record.configuration.voters = {
+      kSelf, {BrokerId(2), Incarnation(2)}, {BrokerId(3), Incarnation(3)}};
+  host_->CreateReplica(record, /*campaign=*/false, machine);
+  Settle();
+  host_->ReportUnreadable(kShared, Unavailable("no descriptors just now"));
+  EXPECT_TRUE(host_->Find(kShared)->health().ok());
+  host_->ReportUnreadable(kShared, DataLoss("entry 4 is rotten"));
+  EXPECT_EQ(host_->Find(kShared)->health().code(), Code::kDataLoss);
+  host_->ReportUnreadable(kGroup, DataLoss("entry 4 is rotten"));
+  EXPECT_TRUE(health().ok()) << health();
+}
+
 TEST_F(HostTest, AWriteUnderWay_HasAnAge_UntilItIsDurable) {
   EXPECT_EQ(host_->oldest_write_age(), Duration(0));
   store_.write_time = std::chrono::milliseconds(250);

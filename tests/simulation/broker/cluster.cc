@@ -7,6 +7,7 @@
 
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
+#include "storage/journal/file_pool.h"
 #include "storage/journal/replay.h"
 #include "storage/superblock/superblock.h"
 
@@ -120,7 +121,8 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   std::vector<storage::journal::FileImage> files;
   for (const std::string& path : disk.DurablePaths()) {
     constexpr std::string_view kPrefix = "journal/";
-    if (!path.starts_with(kPrefix)) continue;
+    // One that is being made is no part of the journal yet: a start removes it.
+    if (!path.starts_with(kPrefix) || path.ends_with(storage::journal::kNewSuffix)) continue;
     std::optional<std::string> image = disk.DurableImage(path);
     if (!image.has_value()) continue;
     files.push_back({.name = path.substr(kPrefix.size()), .bytes = Bytes::Own(std::move(*image))});

@@ -90,7 +90,6 @@ constexpr std::string_view kMustBeReached[] = {
     "a read was served from segments",
     "a read was served from the tail",
     "a replica applied from its segments at start",
-    "a replica that could not read its log fell silent",
     "a replica was silent",
     "a refusal was withheld by who no longer led",
     "a group's segments stalled",
