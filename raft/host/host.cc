@@ -41,6 +41,19 @@ bool FollowsOn(const core::Log& log, const core::AppendRequest& append) {
   return header.ok() && FrameChain(*before, *header) == header->chain;
 }
 
+// Leaves of `append` what is in this log already, which takes no room; false if that says nothing
+// new. After a restart no entry is known to be committed: were that not learned, none would go to
+// segments, and a journal that is full of them would stay so for ever.
+bool KeepKnown(const core::Raft& core, core::AppendRequest* append) {
+  if (core.commit_index() >= std::min(append->commit_index, core.log().last_index())) return false;
+  const auto is_new = [&core](const core::Entry& entry) {
+    return core.log().TermAt(entry.index) != entry.term;
+  };
+  auto& entries = append->entries;
+  entries.erase(std::find_if(entries.begin(), entries.end(), is_new), entries.end());
+  return true;
+}
+
 }  // namespace
 
 Host::Host(const HostOptions& options, const Environment& environment, Random random)
@@ -193,10 +206,12 @@ uint64_t Host::tail_bytes() const {
 void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->has_joined()) return;
-  const auto* append = std::get_if<core::AppendRequest>(&message);
+  auto* append = std::get_if<core::AppendRequest>(&message);
   const bool is_refusing =
       !replica->stall.ok() || environment_.log_store.journal_pressure() > kFollowerPressureMax;
-  if (append != nullptr && !append->entries.empty() && is_refusing) return;
+  if (append != nullptr && !append->entries.empty() && is_refusing) {
+    if (!KeepKnown(replica->core(), append)) return;
+  }
   if (append != nullptr && !FollowsOn(replica->core().log(), *append)) {
     LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group
                            << " from=" << from.broker << " after=" << append->prev_index;

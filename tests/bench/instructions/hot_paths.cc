@@ -269,7 +269,7 @@ HOT_PATH(hot_append_encode_and_decode, 64, "entry of 1 KiB on the peers' wire")(
 
 HOT_PATH(hot_journal_blocks, 64, "entry of 1 KiB laid out in a block")(Input& input) {
   storage::journal::BlockWriter writer(
-      {.header = {.uuid = 1, .file_sequence = 1, .lsn = 1}, .block_bytes = 256 << 10});
+      {.header = {.key = 1, .file_sequence = 1, .lsn = 1}, .block_bytes = 256 << 10});
   for (const Entry& entry : input.entries) {
     writer.Add(storage::journal::RecordType::kEntry, 0, kGroup,
                storage::journal::EncodeEntryPrefix(TruncationEpoch(1)), entry.frame);
