@@ -1,38 +1,38 @@
 """Two builds of different feature levels in one cluster: what the older one does not understand it stores, votes on and
-sends on; it stands still where it would have to apply it, and says so; nothing else is disturbed."""
+sends on; it stops where it would have to apply it, and says so; nothing else is disturbed."""
 import json
 import signal
 
 from local_cluster import wait_until
 
 SMALL_FILES = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "4MiB", "--segment-bytes", "64KiB"]
-TOPICS = [f"topic-{number}" for number in range(6)]
 NEWER = 3  # the broker of the newer build
 ROWS = 2000
 
 
-def leader_of(cluster, topic):
-    described = cluster.json("topic", "describe", topic)
-    return described["partitions"][0]["leader"]
+def leaders(cluster):
+    """Each partition's leader."""
+    return [partition["leader_id"] for partition in cluster.json("topic", "describe", "events")["partitions"]]
 
 
-def produce(cluster, topic, lines, check=True, timeout="20"):
-    return cluster.run("produce", topic, lines, "-o", "json", "--timeout", timeout, check=check)
+def produce(cluster, partition, lines, check=True, timeout="20"):
+    return cluster.run("produce", "events", lines, "--partition", partition, "-o", "json", "--timeout", timeout,
+                       check=check)
 
 
-def consumed(cluster, topic):
-    return cluster.run("consume", topic, "--until-end", "-o", "value").stdout.splitlines()
+def consumed(cluster, partition):
+    done = cluster.run("consume", "events", "--partition", partition, "--until-end", "-o", "value")
+    return done.stdout.splitlines()
 
 
 def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_binary, folder):
     cluster = make_cluster(flags=SMALL_FILES, binary=debug_binary)
     cluster.brokers[NEWER].prefix = ["env", "MILLRACE_MUTANT=next_feature_level"]
     cluster.start_all()
-    for topic in TOPICS:
-        cluster.run("topic", "create", topic, "--replicas", "3")
-    leaders = {topic: leader_of(cluster, topic) for topic in TOPICS}
-    newer = next(topic for topic, leader in leaders.items() if leader == NEWER)
-    older = next(topic for topic, leader in leaders.items() if leader != NEWER)
+    cluster.run("topic", "create", "events", "--partitions", "6", "--replicas", "3")
+    led = leaders(cluster)
+    newer = led.index(NEWER)
+    older = next(partition for partition, leader in enumerate(led) if leader != NEWER)
 
     rows = [f"{number:06d} " + "x" * 100 for number in range(ROWS)]
     lines = folder / "lines"
@@ -40,12 +40,10 @@ def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_bina
     assert json.loads(produce(cluster, newer, lines).stdout)["records"] == ROWS
     assert json.loads(produce(cluster, older, lines).stdout)["records"] == ROWS
 
-    def stands(broker_id):
-        return "feature level 2" in cluster.brokers[broker_id].log_text()
-
     for broker_id in (1, 2):
-        wait_until(lambda broker_id=broker_id: stands(broker_id), f"broker {broker_id} stands still and says why")
-        said = cluster.brokers[broker_id].log_text()
+        broker = cluster.brokers[broker_id]
+        wait_until(lambda broker=broker: "feature level 2" in broker.log_text(), f"broker {broker_id} says why it stops")
+        said = broker.log_text()
         assert "peer disconnected" not in said, said
         assert "silent" not in said, said
     assert consumed(cluster, newer) == rows
@@ -58,18 +56,18 @@ def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_bina
         broker.end(signal.SIGTERM)
         cluster.start(broker_id)
         cluster.wait_alive(cluster.brokers)
-        wait_until(lambda: broker.log_text().count("applies no further") > before, "it stands still again")
+        wait_until(lambda broker=broker, before=before: broker.log_text().count("applies no further") > before,
+                   "it stops there again")
     assert json.loads(produce(cluster, newer, lines).stdout)["records"] == ROWS
     assert consumed(cluster, newer) == rows + rows
 
     # Without the newer build nobody leads that partition, and the error says why; all others go on.
     cluster.brokers[NEWER].end(signal.SIGTERM)
-    refused = produce(cluster, newer, lines, check=False, timeout="3")
-    assert refused.returncode != 0
+    assert produce(cluster, newer, lines, check=False, timeout="3").returncode != 0
     assert json.loads(produce(cluster, older, lines).stdout)["records"] == ROWS
 
     # It comes back, and what the others stored counts: nothing is lost.
     cluster.start(NEWER)
     cluster.wait_alive(cluster.brokers)
-    wait_until(lambda: leader_of(cluster, newer) == NEWER, "the newer build leads its partition again")
+    wait_until(lambda: leaders(cluster)[newer] == NEWER, "the newer build leads its partition again")
     assert consumed(cluster, newer) == rows + rows

@@ -128,15 +128,18 @@ def test_a_refused_setting_ends_with_2_and_is_named(binary, folder, flags, varia
     assert not (folder / "data").exists()
 
 
-def test_a_limit_of_file_sizes_is_told_as_an_error(binary, folder):
-    done = server(binary, folder, preexec_fn=limit_file_size)
-    assert done.returncode == 1, (done.returncode, done.stderr)
-    assert "File too large" in done.stderr
-
-
-def limit_file_size():
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+def test_a_start_that_cannot_write_says_why_and_waits(make_cluster):
+    """The limit of file sizes stands for all that a start may run into; its signal does not end the broker without a
+    word, and once there is room the broker goes on by itself."""
+    single = make_cluster(count=1)
+    broker = single.brokers[1]
+    broker.prefix = ["prlimit", f"--fsize={1 << 20}:unlimited"]
+    single.start(1)
+    says(broker, "File too large")
+    assert broker.is_running()
+    subprocess.run(["prlimit", "--pid", str(broker.process.pid), "--fsize=unlimited:unlimited"], check=True)
+    single.wait_alive([1])
+    single.run("topic", "create", "events")
 
 
 def test_what_is_stored_is_for_the_brokers_user_alone(single):
