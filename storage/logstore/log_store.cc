@@ -138,9 +138,11 @@ void JournalLogStore::WriteHanded(RaftGroupId id, Group& group) {
   group.is_writing = true;
   OnSegments([this, id, end, segments = group.segments, entries = std::move(entries),
               shard = &environment_.shard, alive = is_alive_]() mutable {
-    segments->Append(std::move(entries), [this, id, segments, end, shard, alive](Status status) {
-      shard->Post([this, id, segments, end, alive, status = std::move(status)] {
-        if (*alive) OnWritten(id, segments, end, status);
+    // The segments keep this until they have written: it must not keep them.
+    const std::weak_ptr<GroupSegments> from = segments;
+    segments->Append(std::move(entries), [this, id, from, end, shard, alive](Status status) {
+      shard->Post([this, id, from, end, alive, status = std::move(status)] {
+        if (*alive) OnWritten(id, from.lock(), end, status);
       });
     });
   });
@@ -193,12 +195,13 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
 
 MoveFunction<void(Result<SegmentEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
                                                                    const Segments& segments) {
-  return
-      [this, id, segments, shard = &environment_.shard, alive = is_alive_](Result<SegmentEnd> end) {
-        shard->Post([this, id, segments, alive, end = std::move(end)]() mutable {
-          if (*alive) OnSynced(id, segments, std::move(end));
-        });
-      };
+  // As in WriteHanded: what segments keep must not keep them.
+  return [this, id, from = std::weak_ptr<GroupSegments>(segments), shard = &environment_.shard,
+          alive = is_alive_](Result<SegmentEnd> end) {
+    shard->Post([this, id, from, alive, end = std::move(end)]() mutable {
+      if (*alive) OnSynced(id, from.lock(), std::move(end));
+    });
+  };
 }
 
 void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
