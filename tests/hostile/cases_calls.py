@@ -84,7 +84,7 @@ CASES = [
         partitions=[0] * 1_000_000)(t)), REFUSED),
     Case("producer id that was never given", unary("ProducerService/InitProducer", b"\x08" + varint(2**64 - 1)),
          "NOT_FOUND"),
-    Case("producer id that somebody made up", unary("ProducerService/InitProducer", b"\x08\x07"), "NOT_FOUND"),
+    Case("producer id that somebody made up, asked for again", unary("ProducerService/InitProducer", b"\x08\x07"), "NOT_FOUND"),
     Case("epoch after 2^32-1", unary("ProducerService/InitProducer", after(2**32 - 1)), REFUSED),
     Case("epoch after the last", unary("ProducerService/InitProducer", after(32_766)), "OK"),
     Case("deadline of nothing", unary("MetadataService/GetServerInfo", b"", timeout=0), ("DEADLINE_EXCEEDED", "OK")),
