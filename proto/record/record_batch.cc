@@ -34,8 +34,6 @@ constexpr unsigned kRecordsRecords = 1;  // of message Records
 constexpr char kDeltaError[] = "offset_delta is the broker's to set";
 // The one error of a record that is not the producer's mistake, known by its address.
 constexpr const char* kUnknownField = "a field that this version does not know";
-// Numbers whose tags take one byte are for what records and batches will have; others are nobody's.
-constexpr unsigned kFieldMax = 15;
 
 constexpr uint8_t Varint(unsigned field) { return WireTag(field, WireType::kVarint); }
 constexpr uint8_t Delimited(unsigned field) { return WireTag(field, WireType::kLengthDelimited); }
