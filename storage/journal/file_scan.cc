@@ -22,19 +22,19 @@ ScannedFile ScanFile(uint64_t key, const FileImage& image) {
   const std::string_view bytes = image.bytes.view();
   for (uint64_t at = 0; at < bytes.size();) {
     const std::optional<BlockHeader> header = ParseBlockHeader(bytes.substr(at));
-    const std::optional<BlockView> block = ParseBlock(bytes.substr(at));
+    // Whoever lacks the key may have written this, with any length: it hides nothing behind it.
+    const bool is_foreign = header && header->key != key;
+    file.has_foreign_blocks |= is_foreign;
+    std::optional<BlockView> block;
+    if (header && !is_foreign) block = ParseBlock(*header, bytes.substr(at));
     // What the body of another version's block is checked by, its version knows.
-    if (!header || (!block && IsKnown(*header))) {
+    if (!header || is_foreign || (!block && IsKnown(*header))) {
       at += kBlockAlignment;
       continue;
     }
-    if (header->key != key) {
-      file.has_foreign_blocks = true;
-    } else {
-      if (at == 0 && block) file.head = HeadOf(*block);
-      file.blocks.push_back({at, *header});
-      file.sequence = std::max(file.sequence, header->file_sequence);
-    }
+    if (at == 0 && block) file.head = HeadOf(*block);
+    file.blocks.push_back({at, *header});
+    file.sequence = std::max(file.sequence, header->file_sequence);
     at += BlockSize(header->length);
   }
   if (file.head) file.sequence = file.blocks.front().header.file_sequence;

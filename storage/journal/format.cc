@@ -194,10 +194,14 @@ bool IsKnown(const BlockHeader& header) {
 
 std::optional<BlockView> ParseBlock(std::string_view bytes) {
   const std::optional<BlockHeader> header = ParseBlockHeader(bytes);
-  if (!header || !IsKnown(*header) || header->length > bytes.size()) return std::nullopt;
-  const std::string_view body = bytes.substr(kBlockHeaderSize, header->length - kBlockHeaderSize);
-  if (Crc32c(body) != header->body_crc) return std::nullopt;
-  return BlockView{*header, body};
+  return header ? ParseBlock(*header, bytes) : std::nullopt;
+}
+
+std::optional<BlockView> ParseBlock(const BlockHeader& header, std::string_view bytes) {
+  if (!IsKnown(header) || header.length > bytes.size()) return std::nullopt;
+  const std::string_view body = bytes.substr(kBlockHeaderSize, header.length - kBlockHeaderSize);
+  if (Crc32c(body) != header.body_crc) return std::nullopt;
+  return BlockView{header, body};
 }
 
 Result<std::vector<RecordView>> ParseRecords(const BlockView& block) {

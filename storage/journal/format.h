@@ -117,6 +117,8 @@ std::optional<BlockHeader> ParseBlockHeader(std::string_view bytes);
 bool IsKnown(const BlockHeader& header);
 // The whole block at the start of `bytes`; nullopt if anything about it is wrong or not known.
 std::optional<BlockView> ParseBlock(std::string_view bytes);
+// The same where ParseBlockHeader has given `header` already.
+std::optional<BlockView> ParseBlock(const BlockHeader& header, std::string_view bytes);
 // UNIMPLEMENTED if the body does not divide into records that this build knows: its checksum is
 // right, so that it is of another build, not damaged.
 Result<std::vector<RecordView>> ParseRecords(const BlockView& block);

@@ -209,6 +209,24 @@ TEST_F(ReplayOfAnotherBuild, BlockOfAnUnknownVersionElsewhere_IsNotLookedAt) {
   EXPECT_TRUE(replayed->damage.empty());
 }
 
+// Whoever lacks the key may still write a header with a right checksum, and any length in it.
+TEST_F(ReplayOfAnotherBuild, HeaderOfAStranger_HidesNoBlockBehindIt) {
+  const size_t rotten = file_.size();
+  Take(Block().Finish());
+  BlockHeader forged = header_;
+  forged.key = kKey + 1;
+  forged.version = kJournalVersion + 1;
+  forged.length = 20 << 10;
+  file_ += EncodeBlockHeader(forged);
+  file_.resize(rotten + 2 * kBlockAlignment);
+  header_.durable_lsn = header_.lsn - 1;
+  Take(Block().Finish());
+  file_[rotten] = 'x';
+  const Result<Replayed> replayed = Run();
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_EQ(replayed->damage.size(), 1U) << "the block behind says that the rotten one was synced";
+}
+
 TEST_F(ReplayOfAnotherBuild, UnknownRecord_IsRefused_AndNoDamage) {
   BlockWriter block = Block();
   block.Add(static_cast<RecordType>(9), 0, RaftGroupId(7), "of a newer build");
