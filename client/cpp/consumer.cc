@@ -142,13 +142,10 @@ void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   if (!MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace)) {
     return End(handle, {.status = error});
   }
-  const Duration lasts = now - partition.retry.failing_since();
-  if (!trouble_ || trouble_->lasts <= lasts) {
-    trouble_ = Trouble{.partition = partition.name,
-                       .broker = partition.leader.broker,
-                       .status = error,
-                       .lasts = lasts};
-  }
+  KeepLonger(&trouble_, {.partition = partition.name,
+                         .broker = partition.leader.broker,
+                         .status = error,
+                         .lasts = now - partition.retry.failing_since()});
   if (partition.mode == Mode::kReading) StopReading(handle, false);
   const std::optional<LeaderHint> hint = LeaderHintOf(error);
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});

@@ -279,13 +279,10 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
     return IsFinal(error) ? End(handle, error, Cause::kAnswer)
                           : Fail(&partition, error, Cause::kAnswer);
   }
-  const Duration lasts = now - partition.retry.failing_since();
-  if (!trouble_ || trouble_->lasts <= lasts) {
-    trouble_ = Trouble{.partition = partition.name,
-                       .broker = partition.leader.broker,
-                       .status = error,
-                       .lasts = lasts};
-  }
+  KeepLonger(&trouble_, {.partition = partition.name,
+                         .broker = partition.leader.broker,
+                         .status = error,
+                         .lasts = now - partition.retry.failing_since()});
   // What follows a batch that is not stored is refused too, for the gap that it leaves.
   Rewind(&partition, !IsRefusal(error));
   if (error.reason() == Reason::kUnknownProducer && !partition.needs_epoch) {

@@ -38,11 +38,9 @@ void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
 Status ProducerClient::CheckPartitioning() {
   const TopicDetails* details = client().metadata().FindTopic(topic());
   if (details == nullptr || details->partitioning == v1::PARTITIONING_UNSPECIFIED) return {};
-  return Status(Code::kUnimplemented,
-                "topic \"" + topic() + "\" chooses partitions in a way (" +
-                    std::to_string(details->partitioning) +
-                    ") that this version of the library does not know",
-                Reason::kNone);
+  return Unimplemented("topic \"" + topic() + "\" chooses partitions in a way (" +
+                       std::to_string(details->partitioning) +
+                       ") that this version of the library does not know");
 }
 
 void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {

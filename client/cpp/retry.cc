@@ -1,6 +1,7 @@
 #include "client/cpp/retry.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::client {
 
@@ -28,6 +29,10 @@ bool MayHeal(const Status& error, Duration failing_for, Duration unknown_topic_g
       return false;
   }
   return false;
+}
+
+void KeepLonger(std::optional<Trouble>* known, Trouble trouble) {
+  if (!*known || (*known)->lasts <= trouble.lasts) *known = std::move(trouble);
 }
 
 void RetryState::Fail(const Status& error, MonotonicTime now, const BackoffOptions& backoff,

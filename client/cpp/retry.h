@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "client/cpp/backoff.h"
 #include "proto/base/ids.h"
@@ -32,6 +33,9 @@ struct Trouble {
   Status status;
   Duration lasts{};  // since the first failure in a row
 };
+
+// Keeps of two troubles the one that lasts longer, the newer of equals.
+void KeepLonger(std::optional<Trouble>* known, Trouble trouble);
 
 // The failures since the last success.
 class RetryState {
