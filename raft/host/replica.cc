@@ -47,6 +47,9 @@ void Replica::Join(const core::Options& options, core::InitialState initial) {
   handed_over_ = initial.log.prefix().index;
   core_ = std::make_unique<core::Raft>(options, std::move(initial));
   if (!apply_fault_.ok()) core_->StopLeading();
+  leadership_.term = core_->term();
+  // Whoever waits for its health must look again, even where nobody can lead before they do.
+  machine_->OnLeadership(leadership_);
 }
 
 std::string Replica::Name() const {

@@ -38,9 +38,9 @@ class StateMachine {
   // The append time of the last entry applied, a restored state's included: none may follow that
   // is older.
   virtual int64_t last_append_time_ms() const = 0;
-  // Role, term, leader or readiness changed, or nothing more is applied. When leadership is lost,
-  // the fate of what was proposed and not yet applied is unknown: it may be cut, or committed by
-  // another leader.
+  // The replica joined, role, term, leader or readiness changed, or nothing more is applied. When
+  // leadership is lost, the fate of what was proposed and not yet applied is unknown: it may be
+  // cut, or committed by another leader.
   virtual void OnLeadership(const Leadership& leadership) = 0;
 };
 

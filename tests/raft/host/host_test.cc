@@ -35,12 +35,16 @@ class Counter final : public StateMachine {
   Bytes Snapshot() const override { return Bytes::Own(std::to_string(applied)); }
   Offset next_offset() const override { return Offset(); }
   int64_t last_append_time_ms() const override { return 0; }
-  void OnLeadership(const Leadership& now) override { leadership = now; }
+  void OnLeadership(const Leadership& now) override {
+    leadership = now;
+    ++times_told;
+  }
 
   std::string restored;
   uint64_t applied = 0;
   LogIndex refused;
   Leadership leadership;
+  int times_told = 0;
 };
 
 class HostTest : public testing::Test {
@@ -101,6 +105,27 @@ TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
   EXPECT_EQ(host_->Find(kShared)->health().code(), Code::kDataLoss);
   host_->ReportUnreadable(kGroup, DataLoss("entry 4 is rotten"));
   EXPECT_TRUE(health().ok()) << health();
+}
+
+// Whoever keeps a broker from leading until a replica is healthy hears that it is, although nobody
+// can lead before that.
+TEST_F(HostTest, AReplicaThatCanBeReadLater_TellsItsMachine_WhereNothingMayLead) {
+  Propose(3);
+  Start();
+  RecoveredReplica silent = store_.Recovered(kGroup);
+  silent.health = Unavailable("no descriptors just now");
+  host_->AddReplica(std::move(silent), *machine_);
+  host_->SetMayLead(false);
+  Settle();
+  ASSERT_EQ(machine_->times_told, 0);
+  store_.Recover(kGroup);
+  Settle();
+  EXPECT_TRUE(health().ok()) << health();
+  EXPECT_EQ(machine_->times_told, 1);
+  EXPECT_FALSE(machine_->leadership.is_leader);
+  host_->SetMayLead(true);
+  world_.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(machine_->leadership.is_ready);
 }
 
 TEST_F(HostTest, AWriteUnderWay_HasAnAge_UntilItIsDurable) {

@@ -81,6 +81,9 @@ class MemoryLogStore final : public LogStore {
     return replica;
   }
 
+  // As where a group's segments can be read at last, which could not be at start.
+  void Recover(RaftGroupId id) { recovered_listener_(Recovered(id)); }
+
   void Write(std::vector<GroupWrite> writes, Task durable) override {
     for (GroupWrite& write : writes) {
       Group& group = groups.at(write.group);
@@ -136,12 +139,15 @@ class MemoryLogStore final : public LogStore {
   LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).handed; }
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
   void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
-  void SetRecoveredListener(MoveFunction<void(RecoveredReplica)>) override {}
+  void SetRecoveredListener(MoveFunction<void(RecoveredReplica)> listener) override {
+    recovered_listener_ = std::move(listener);
+  }
   double journal_pressure() const override { return 0; }
   Status admission() const override { return {}; }
 
  private:
   Executor* executor_;
+  MoveFunction<void(RecoveredReplica)> recovered_listener_;
 };
 
 }  // namespace millrace::raft
