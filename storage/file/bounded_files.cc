@@ -9,6 +9,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 
 namespace millrace::storage {
 
@@ -238,13 +239,18 @@ class BoundedFile final : public File {
                                                               Result<File*> file) mutable {
       if (!file.ok()) return done(file.status());
       if (!state->error.ok()) return Refuse(core, state, std::move(done));
-      (*file)->Sync(
-          [core, state, changes = state->changes, done = std::move(done)](Status status) mutable {
-            if (status.ok()) state->synced_changes = changes;
-            if (state->error.ok()) state->error = status;
-            core->EndUse(state);
-            done(std::move(status));
-          });
+      StatusDone on_synced = [core, state, changes = state->changes,
+                              done = std::move(done)](Status status) mutable {
+        if (status.ok()) state->synced_changes = changes;
+        if (state->error.ok()) state->error = status;
+        core->EndUse(state);
+        done(std::move(status));
+      };
+      if (!MILLRACE_MUTANT(kRetriesFailedSegmentSync)) return (*file)->Sync(std::move(on_synced));
+      (*file)->Sync([file = *file, on_synced = std::move(on_synced)](Status first) mutable {
+        if (first.ok()) return on_synced(std::move(first));
+        file->Sync(std::move(on_synced));
+      });
     });
   }
 

@@ -6,7 +6,6 @@
 
 #include <glog/logging.h>
 
-#include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 
 namespace millrace::storage {
@@ -145,20 +144,14 @@ void GroupSegments::Sync(MoveFunction<void(Result<SegmentEnd>)> done) {
 
 void GroupSegments::SyncNow(MoveFunction<void(Result<SegmentEnd>)> done) {
   if (segments_.empty() || segments_.back().is_sealed) return done(end_);
-  const std::shared_ptr<File> file = segments_.back().file;
-  StatusDone on_synced = [this, self = shared_from_this(), end = end_,
-                          done = std::move(done)](Status synced) mutable {
-    if (!synced.ok()) return done(std::move(synced));
-    SyncNames([end, done = std::move(done)](Status status) mutable {
-      if (!status.ok()) return done(std::move(status));
-      done(end);
-    });
-  };
-  if (!MILLRACE_MUTANT(kRetriesFailedSegmentSync)) return file->Sync(std::move(on_synced));
-  file->Sync([file, on_synced = std::move(on_synced)](Status first) mutable {
-    if (first.ok()) return on_synced(std::move(first));
-    file->Sync(std::move(on_synced));
-  });
+  segments_.back().file->Sync(
+      [this, self = shared_from_this(), end = end_, done = std::move(done)](Status synced) mutable {
+        if (!synced.ok()) return done(std::move(synced));
+        SyncNames([end, done = std::move(done)](Status status) mutable {
+          if (!status.ok()) return done(std::move(status));
+          done(end);
+        });
+      });
 }
 
 // The file's name, and those of the directories above it, which may be new.

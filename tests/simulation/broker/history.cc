@@ -88,6 +88,8 @@ void History::SawUndurable(const std::string& what) {
   Report("acknowledged, but not durable on a majority: " + what);
 }
 
+void History::SawDamage(const std::string& what) { Report("damage that nobody did: " + what); }
+
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 
 void History::CheckComplete() {

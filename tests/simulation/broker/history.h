@@ -1,6 +1,7 @@
 // What a simulated run's producers were told and consumers saw, held against the rules that real
-// clusters are held against (tests/checker), and three that only a simulator can see: two leaders
-// in a term, acknowledged but not durable on a majority, no progress.
+// clusters are held against (tests/checker), and four that only a simulator can see: two leaders
+// in a term, acknowledged but not durable on a majority, damage of a broker's own making, no
+// progress.
 //
 // Each value is sent once, by one producer to one partition. One thread.
 #pragma once
@@ -39,6 +40,8 @@ class History {
   void SawHighWatermark(uint32_t partition, uint64_t reader, Offset high_watermark);
   void SawLeader(RaftGroupId group, Term term, BrokerId leader);
   void SawUndurable(const std::string& what);
+  // A replica says that its files are damaged, and nobody damaged them.
+  void SawDamage(const std::string& what);
   // A phase did not come to its end in time, or something failed that must not.
   void SawStuck(const std::string& what);
   // The partition's topic is deleted: what was in it need not be read.

@@ -268,11 +268,15 @@ void Nemesis::FailForAWhile(Random& random) {
   const bool is_full = random.OneIn(4);
   const uint64_t room = random.Below(64 << 10);
   const Duration span = Span(random, 50, 4000);
+  const bool is_one_sync = random.OneIn(4);
   for (size_t i = 0; i < cluster_.size(); ++i) {
     if (!is_all && i != one) continue;
     SimDisk& disk = cluster_.disk(i);
     Note("errors for a while at " + cluster_.host(i) + ": " + error.ToString());
-    if (is_full) {
+    if (is_one_sync) {
+      // After writes that succeeded: the kernel has dropped what the next sync calls durable.
+      disk.FailNext(SimDisk::Kind::kSync, "groups", InputOutputError());
+    } else if (is_full) {
       disk.SetCapacity(UINT64_MAX);
       disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + room);
     } else {

@@ -226,7 +226,11 @@ void Run::Observe() {
     see(kControllerGroup, cluster_.node(i).controller().leadership());
     for (const auto& [group, partition] : cluster_.node(i).partitions().all()) {
       const raft::Replica* replica = cluster_.node(i).host().Find(group);
-      MILLRACE_SOMETIMES_IF("a replica was silent", !replica->health().ok());
+      const Status& health = replica->health();
+      MILLRACE_SOMETIMES_IF("a replica was silent", !health.ok());
+      if (health.code() == Code::kDataLoss && !nemesis_.is_damaged(i)) {
+        history_.SawDamage(health.With(cluster_.host(i)).ToString());
+      }
       see(group, partition->leadership());
     }
   }
