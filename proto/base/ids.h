@@ -72,6 +72,10 @@ using PartitionId = StrongId<struct PartitionIdTag, uint32_t>;
 // An idempotent producer, given by the controller; 0 means a producer without one.
 using ProducerId = StrongId<struct ProducerIdTag, uint64_t>;
 
+// A replica's number in its group, given by the controller and never twice in a group: one that
+// leaves and comes back, or lost its disk, is another replica. 1 and up, below 2^24; 0 means none.
+using ReplicaNumber = StrongId<struct ReplicaNumberTag, uint32_t>;
+
 // Raft's term; 0 before the first election.
 using Term = StrongOrdinal<struct TermTag, uint64_t>;
 // Position in a Raft log, counting every entry; the first entry is 1, 0 means none.
@@ -83,14 +87,29 @@ using Offset = StrongOrdinal<struct OffsetTag, int64_t>;
 using TruncationEpoch = StrongOrdinal<struct TruncationEpochTag, uint32_t>;
 
 inline constexpr RaftGroupId kControllerGroup{1};
+// The top 8 bits of a number are kept for what kind of replica it is.
+inline constexpr uint32_t kReplicaNumberEnd = uint32_t{1} << 24;
 
-// A voter is a broker *and* its incarnation, in every configuration (design D3).
+// A broker with one data directory: what a handshake proves.
+struct BrokerIncarnation {
+  BrokerId broker;
+  Incarnation incarnation;
+  constexpr auto operator<=>(const BrokerIncarnation&) const = default;
+  friend std::ostream& operator<<(std::ostream& out, const BrokerIncarnation& who) {
+    return out << who.broker << '@' << who.incarnation;
+  }
+};
+
+// A voter is a replica: a broker, its incarnation *and* the replica's number, in every
+// configuration (design D3). So what one life of a replica promised never counts for another.
 struct Voter {
   BrokerId broker;
   Incarnation incarnation;
+  ReplicaNumber number{};
+  constexpr BrokerIncarnation holder() const { return {broker, incarnation}; }
   constexpr auto operator<=>(const Voter&) const = default;
   friend std::ostream& operator<<(std::ostream& out, const Voter& voter) {
-    return out << voter.broker << '@' << voter.incarnation;
+    return out << voter.holder() << '#' << voter.number;
   }
 };
 

@@ -14,7 +14,9 @@
 
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/core/configuration.h"
 #include "raft/core/entry.h"
+#include "raft/core/log.h"
 #include "raft/ports/log_store.h"
 
 namespace millrace::storage::journal {
@@ -27,6 +29,22 @@ struct SegmentEnd {
   uint32_t chain = 0;
   Offset next_offset;
   bool operator==(const SegmentEnd&) const = default;
+};
+
+// Where a replica's log lies and what must be known of it before its entries are read.
+struct LogRecord {
+  // The newest entry that the log does not hold any more. Grows.
+  raft::core::LogBegin begin;
+  // Entries up to here are synced in segments. Grows.
+  SegmentEnd end;
+  // Of the newest reset, which put another log in this one's place; 0: none.
+  TruncationEpoch reset_epoch;
+  // Of the folder that its segments lie in; grows with each reset, 0 at first.
+  uint32_t generation = 0;
+  // In force at `end`, and the entry that says so; 0: the one that the replica began with.
+  LogIndex configuration_index;
+  raft::core::Configuration configuration;
+  bool operator==(const LogRecord&) const = default;
 };
 
 // A group's part of a commit; its pieces count in this order. The first entry follows the group's
