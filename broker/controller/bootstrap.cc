@@ -13,14 +13,16 @@ using internal::v1::BootstrapState;
 std::vector<Voter> ListOf(const BootstrapState& message) {
   std::vector<Voter> list;
   for (const auto& controller : message.controllers()) {
-    list.push_back({BrokerId(controller.broker_id()), Incarnation(controller.incarnation())});
+    list.push_back({BrokerId(controller.broker_id()), Incarnation(controller.incarnation()),
+                    ReplicaNumber(controller.number())});
   }
   std::sort(list.begin(), list.end());
   return list;
 }
 
-bool Contains(const std::vector<Voter>& list, const Voter& who) {
-  return std::find(list.begin(), list.end(), who) != list.end();
+bool Contains(const std::vector<Voter>& list, const BrokerIncarnation& who) {
+  return std::any_of(list.begin(), list.end(),
+                     [&who](const Voter& voter) { return voter.holder() == who; });
 }
 
 std::vector<BrokerId> Sorted(std::vector<BrokerId> ids) {
@@ -50,7 +52,9 @@ std::string TextOf(const std::vector<BrokerId>& ids) {
 constexpr char kSameList[] =
     "start every broker with the same list; a cluster's controllers cannot change yet";
 
-std::string Name(const Voter& voter) { return "broker " + std::to_string(voter.broker.value()); }
+std::string Name(const BrokerIncarnation& who) {
+  return "broker " + std::to_string(who.broker.value());
+}
 
 }  // namespace
 
@@ -67,8 +71,8 @@ uint64_t ClusterUuid(std::string_view cluster_name, const std::vector<Voter>& co
   return hash == 0 ? 1 : hash;
 }
 
-Bootstrap::Bootstrap(std::string cluster_name, Voter self, std::vector<BrokerId> members,
-                     Stage stage, std::vector<Voter> controllers)
+Bootstrap::Bootstrap(std::string cluster_name, const BrokerIncarnation& self,
+                     std::vector<BrokerId> members, Stage stage, std::vector<Voter> controllers)
     : cluster_name_(std::move(cluster_name)),
       self_(self),
       members_(Sorted(std::move(members))),
@@ -97,14 +101,14 @@ void Bootstrap::Start() {
   Advance();
 }
 
-void Bootstrap::OnPeerConnected(const Voter& peer) {
+void Bootstrap::OnPeerConnected(const BrokerIncarnation& peer) {
   peers_[peer.broker] = peer;
   fresh_.erase(peer.broker);  // Until it says so itself.
   Tell(peer.broker);
   Advance();
 }
 
-void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
+void Bootstrap::OnMessage(const BrokerIncarnation& from, const BootstrapState& message) {
   peers_[from.broker] = from;
   if (!message.refusal().empty()) {
     actions_.refused =
@@ -140,7 +144,7 @@ void Bootstrap::OnMessage(const Voter& from, const BootstrapState& message) {
 }
 
 // We go on without it.
-void Bootstrap::RefusePeer(const Voter& from, std::string why) {
+void Bootstrap::RefusePeer(const BrokerIncarnation& from, std::string why) {
   BootstrapState refusal = StateMessage();
   refusal.set_refusal(std::move(why));
   LOG(ERROR) << "refused a controller: " << refusal.refusal();
@@ -149,7 +153,7 @@ void Bootstrap::RefusePeer(const Voter& from, std::string why) {
 
 // It, or we, were started with another list. Whoever stored a list goes on with it; among those
 // that stored none, nobody can tell which is right.
-void Bootstrap::OnOtherMembers(const Voter& from, const BootstrapState& message) {
+void Bootstrap::OnOtherMembers(const BrokerIncarnation& from, const BootstrapState& message) {
   const std::string both = "--controllers of " + Name(from) + " names the brokers " +
                            TextOf(MembersOf(message)) + ", that of " + Name(self_) + " " +
                            TextOf(members_) + ": " + kSameList;
@@ -158,7 +162,7 @@ void Bootstrap::OnOtherMembers(const Voter& from, const BootstrapState& message)
 }
 
 // It is in no list of ours: its data directory was wiped or replaced.
-void Bootstrap::OnUnknownPeer(const Voter& from) {
+void Bootstrap::OnUnknownPeer(const BrokerIncarnation& from) {
   RefusePeer(from,
              stage_ == Stage::kInitialized
                  ? Name(from) + " was wiped: the cluster knows it as another incarnation"
@@ -169,7 +173,7 @@ void Bootstrap::OnUnknownPeer(const Voter& from) {
 
 // Another list than ours, from one who is in ours. An initialised controller's list is the
 // cluster's; among those that are not, nobody can tell which is right.
-void Bootstrap::OnOtherList(const Voter& from) {
+void Bootstrap::OnOtherList(const BrokerIncarnation& from) {
   if (stage_ == Stage::kInitialized) return OnUnknownPeer(from);
   actions_.refused =
       FailedPrecondition("the controllers' lists of " + Name(self_) + " and " + Name(from) +
@@ -193,9 +197,10 @@ void Bootstrap::Advance() {
       // All must have said that they are fresh, too: one that is not has a list to follow.
       const bool is_fresh = member == self_.broker || fresh_.contains(member);
       if (peer == peers_.end() || !is_fresh) return;
-      list.push_back(peer->second);
+      // In the order of their ids, so that every controller numbers them alike.
+      const uint32_t number = static_cast<uint32_t>(list.size()) + 1;
+      list.push_back({peer->second.broker, peer->second.incarnation, ReplicaNumber(number)});
     }
-    std::sort(list.begin(), list.end());
     Adopt(std::move(list));
     return;
   }
@@ -216,6 +221,14 @@ void Bootstrap::OnStored() {
   Advance();
 }
 
+ReplicaNumber Bootstrap::number() const {
+  CHECK(stage_ == Stage::kInitialized);
+  const auto self = std::find_if(controllers_.begin(), controllers_.end(),
+                                 [this](const Voter& voter) { return voter.holder() == self_; });
+  CHECK(self != controllers_.end());
+  return self->number;
+}
+
 BootstrapState Bootstrap::StateMessage() const {
   BootstrapState message;
   for (const BrokerId member : members_) message.add_members(member.value());
@@ -234,6 +247,7 @@ BootstrapState Bootstrap::StateMessage() const {
     auto& listed = *message.add_controllers();
     listed.set_broker_id(voter.broker.value());
     listed.set_incarnation(voter.incarnation.value());
+    listed.set_number(voter.number.value());
   }
   return message;
 }

@@ -20,7 +20,7 @@ bool IsTopicNameCharacter(char c) {
 }
 
 // Brokers by the number of replicas that they hold, fewest first, then by id.
-std::vector<Voter> BrokersByLoad(const Image& image) {
+std::vector<BrokerIncarnation> BrokersByLoad(const Image& image) {
   std::map<BrokerId, size_t> load;
   for (const auto& [id, broker] : image.brokers()) load[id] = 0;
   for (const auto& [id, topic] : image.topics()) {
@@ -28,11 +28,12 @@ std::vector<Voter> BrokersByLoad(const Image& image) {
       for (const Voter& replica : partition.replicas) ++load[replica.broker];
     }
   }
-  std::vector<Voter> brokers;
+  std::vector<BrokerIncarnation> brokers;
   for (const auto& [id, broker] : image.brokers()) brokers.push_back({id, broker.incarnation});
-  std::stable_sort(brokers.begin(), brokers.end(), [&load](const Voter& a, const Voter& b) {
-    return load[a.broker] < load[b.broker];
-  });
+  std::stable_sort(brokers.begin(), brokers.end(),
+                   [&load](const BrokerIncarnation& a, const BrokerIncarnation& b) {
+                     return load[a.broker] < load[b.broker];
+                   });
   return brokers;
 }
 
@@ -95,7 +96,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   RETURN_IF_ERROR(ValidateFactor(factor, cluster_size));
   RETURN_IF_ERROR(
       config::ValidateTopicSettings({request.settings().begin(), request.settings().end()}));
-  const std::vector<Voter> brokers = BrokersByLoad(image);
+  const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
   if (brokers.size() < factor) {
     return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
                        std::to_string(factor) + " brokers needed are registered yet");
@@ -112,10 +113,11 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
     partition.set_partition(number);
     partition.set_group_id(group++);
     for (uint32_t replica = 0; replica < factor; ++replica) {
-      const Voter& broker = brokers[(number + replica) % brokers.size()];
+      const BrokerIncarnation& broker = brokers[(number + replica) % brokers.size()];
       auto& placement = *partition.add_replicas();
       placement.set_broker_id(broker.broker.value());
       placement.set_incarnation(broker.incarnation.value());
+      placement.set_number(replica + 1);
     }
   }
   return records;

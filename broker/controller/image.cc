@@ -34,8 +34,9 @@ Result<std::vector<PartitionInfo>> PartitionsOf(const TopicCreated& created,
     }
     next_group = RaftGroupId(partition.group.value() + 1);
     for (const auto& replica : placement.replicas()) {
-      partition.replicas.push_back(
-          {BrokerId(replica.broker_id()), Incarnation(replica.incarnation())});
+      partition.replicas.push_back({BrokerId(replica.broker_id()),
+                                    Incarnation(replica.incarnation()),
+                                    ReplicaNumber(replica.number())});
     }
     partitions.push_back(std::move(partition));
   }
@@ -148,6 +149,7 @@ void Image::SaveTo(ControllerImage* saved) const {
         auto& replica = *placement.add_replicas();
         replica.set_broker_id(voter.broker.value());
         replica.set_incarnation(voter.incarnation.value());
+        replica.set_number(voter.number.value());
       }
     }
   }
@@ -213,10 +215,12 @@ size_t Image::partition_count() const {
   return count;
 }
 
-raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition) {
-  raft::ReplicaRecord record{.group = partition.group,
-                             .partition = {.topic = topic.id, .partition = partition.partition},
-                             .configuration = {}};
+raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition,
+                             const Voter& self) {
+  raft::ReplicaRecord record;
+  record.group = partition.group;
+  record.number = self.number;
+  record.partition = {.topic = topic.id, .partition = partition.partition};
   record.configuration.voters = partition.replicas;
   std::sort(record.configuration.voters.begin(), record.configuration.voters.end());
   return record;

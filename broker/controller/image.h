@@ -100,7 +100,8 @@ class Image {
   std::string producer_id_key_;
 };
 
-// What the replica of `partition` is created from, the same on every broker.
-raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition);
+// What the replica `self` of `partition` is created from.
+raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition,
+                             const Voter& self);
 
 }  // namespace millrace::broker

@@ -75,7 +75,7 @@ void Broker::OpenLogStore() {
 void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
   log_store_ = std::move(opened.store);
   raft::net::PeerTransportOptions peers;
-  peers.self = {.voter = identity_->self(),
+  peers.self = {.who = identity_->self(),
                 .boot_epoch = identity_->boot_epoch(),
                 .cluster_uuid = identity_->cluster_uuid()};
   peers.cluster_uuid = [this] { return identity_->cluster_uuid(); };

@@ -16,7 +16,7 @@ namespace millrace::broker {
 class Identity {
  public:
   virtual ~Identity() = default;
-  virtual Voter self() const = 0;
+  virtual BrokerIncarnation self() const = 0;
   virtual Bootstrap::Stage stage() const = 0;
   // Empty while fresh.
   virtual std::vector<Voter> controllers() const = 0;

@@ -22,7 +22,7 @@ constexpr size_t kLookupsRunningMax = 4;
 // Half a KiB each; a call may ask for 10,000.
 constexpr size_t kLookupsWaitingMax = 50'000;
 
-raft::HostOptions WithSelf(raft::HostOptions options, Voter self) {
+raft::HostOptions WithSelf(raft::HostOptions options, const BrokerIncarnation& self) {
   options.self = self;
   return options;
 }
@@ -170,14 +170,18 @@ void Node::StartGroups() {
 
 void Node::StartController(std::optional<raft::RecoveredReplica> recovered) {
   if (recovered.has_value()) return host_.AddReplica(std::move(*recovered), controller_);
-  if (!environment_.log_store.MayCreate(kControllerGroup)) {
+  const ReplicaNumber number = bootstrap_.number();
+  if (!environment_.log_store.MayCreate({kControllerGroup, number})) {
     is_controller_lost_ = true;
     LOG(ERROR) << "the controller's replica was lost to damage; this broker stays silent in it";
     return;
   }
-  raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
+  raft::ReplicaRecord record;
+  record.group = kControllerGroup;
+  record.number = number;
+  record.kind = raft::ReplicaKind::kController;
   record.configuration.voters = bootstrap_.controllers();
-  host_.CreateReplica(record, bootstrap_.controllers().front() == context_.self, controller_);
+  host_.CreateReplica(record, record.configuration.voters.front().number == number, controller_);
 }
 
 // Without the controller's log this broker does not learn what topics there are: its replicas go on
@@ -356,11 +360,12 @@ void Node::TakeLeaderReport(BrokerId from, const Bytes& body) {
   }
 }
 
-void Node::OnRaftMessage(const Voter& from, RaftGroupId group, raft::core::Message message) {
-  host_.OnRaftMessage(from, group, std::move(message));
+void Node::OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
+                         raft::core::Message message) {
+  host_.OnRaftMessage(from, group, to, std::move(message));
 }
 
-void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
+void Node::OnPeerMessage(const BrokerIncarnation& from, raft::PeerKind kind, Bytes body) {
   switch (kind) {
     case raft::PeerKind::kBootstrap: {
       BootstrapState state;
@@ -381,12 +386,12 @@ void Node::OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) {
 }
 
 void Node::OnPeerConnected(const raft::PeerIdentity& peer) {
-  connected_[peer.voter.broker] = peer.boot_epoch;
-  bootstrap_.OnPeerConnected(peer.voter);
+  connected_[peer.who.broker] = peer.boot_epoch;
+  bootstrap_.OnPeerConnected(peer.who);
   CarryOutBootstrap();
-  host_.OnPeerConnected(peer.voter);
+  host_.OnPeerConnected(peer.who);
   const std::vector<GroupLeader> led = LedGroups();
-  if (!led.empty()) SendLeaderReport(peer.voter.broker, led);
+  if (!led.empty()) SendLeaderReport(peer.who.broker, led);
 }
 
 void Node::OnPeerDisconnected(BrokerId peer, const Status&) {

@@ -88,8 +88,9 @@ class Node final : public raft::TransportHandler {
   const PartitionSet& partitions() const { return partitions_; }
   const LeaderTable& leaders() const { return leaders_; }
 
-  void OnRaftMessage(const Voter& from, RaftGroupId group, raft::core::Message message) override;
-  void OnPeerMessage(const Voter& from, raft::PeerKind kind, Bytes body) override;
+  void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
+                     raft::core::Message message) override;
+  void OnPeerMessage(const BrokerIncarnation& from, raft::PeerKind kind, Bytes body) override;
   void OnPeerConnected(const raft::PeerIdentity& peer) override;
   void OnPeerDisconnected(BrokerId peer, const Status& why) override;
   void OnPeerRefused(const Status& why) override;

@@ -21,7 +21,7 @@ class SuperblockIdentity final : public Identity {
                      Executor& files_executor, FailStop fail_stop);
   ~SuperblockIdentity() override;
 
-  Voter self() const override { return {facts_.broker, facts_.incarnation}; }
+  BrokerIncarnation self() const override { return {facts_.broker, facts_.incarnation}; }
   BootEpoch boot_epoch() const { return facts_.boot_epoch; }
   uint64_t journal_key() const { return facts_.journal_key; }
   // The cluster's feature level as it was stored last; 0 before.

@@ -36,7 +36,7 @@ void PartitionSet::Reconcile(const Image& image, TopicId topic) {
   if (const TopicInfo* info = image.FindTopic(topic)) {
     Hold(*info);
   } else if (image.HasMade(topic)) {
-    Remove(topic);
+    Remove(topic, LogIndex());
   } else {
     MILLRACE_SOMETIMES_IF("an image was older than a replica", topics_.contains(topic));
   }
@@ -45,14 +45,15 @@ void PartitionSet::Reconcile(const Image& image, TopicId topic) {
 void PartitionSet::Hold(const TopicInfo& topic) {
   const uint32_t batch_bytes_max = config::TopicSettings(topic.settings).batch_bytes_max;
   for (const PartitionInfo& info : topic.partitions) {
-    if (std::find(info.replicas.begin(), info.replicas.end(), self_) == info.replicas.end()) {
-      continue;
-    }
+    const auto self =
+        std::find_if(info.replicas.begin(), info.replicas.end(),
+                     [this](const Voter& replica) { return replica.holder() == self_; });
+    if (self == info.replicas.end()) continue;
     Partition* partition = Find(info.group);
-    if (partition == nullptr && !environment_.store.MayCreate(info.group)) continue;
+    if (partition == nullptr && !environment_.store.MayCreate({info.group, self->number})) continue;
     if (partition == nullptr) {
       partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
-      environment_.host.CreateReplica(RecordOf(topic, info), info.replicas.front() == self_,
+      environment_.host.CreateReplica(RecordOf(topic, info, *self), *self == info.replicas.front(),
                                       *partition);
     }
     partition->set_batch_bytes_max(batch_bytes_max);
@@ -60,12 +61,12 @@ void PartitionSet::Hold(const TopicInfo& topic) {
   }
 }
 
-void PartitionSet::Remove(TopicId topic) {
+void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
   const auto held = topics_.extract(topic);
   if (held.empty()) return;
   for (const RaftGroupId group : held.mapped().groups) {
     auto found = partitions_.find(group);
-    environment_.host.RemoveReplica(group, [] {});
+    environment_.host.RemoveReplica(group, controller_index, [] {});
     partitions_.erase(found);
   }
   // One line, however many partitions: deleting is ordinary.

@@ -23,7 +23,7 @@ namespace millrace::broker {
 
 class PartitionSet {
  public:
-  PartitionSet(const Partition::Environment& environment, Voter self)
+  PartitionSet(const Partition::Environment& environment, const BrokerIncarnation& self)
       : environment_(environment), self_(self) {}
 
   // A replica that storage recovered; the image, which may come later, adds its settings.
@@ -50,10 +50,10 @@ class PartitionSet {
  private:
   Partition* Emplace(RaftGroupId group, TopicPartition name);
   void Hold(const TopicInfo& topic);
-  void Remove(TopicId topic);
+  void Remove(TopicId topic, LogIndex controller_index);
 
   Partition::Environment environment_;
-  Voter self_;
+  BrokerIncarnation self_;
   LeadershipListener listener_;
   std::map<RaftGroupId, std::unique_ptr<Partition>> partitions_;
   struct HeldTopic {

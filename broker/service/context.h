@@ -45,7 +45,7 @@ struct ServiceContext {
   Forwarder& forwarder;
   ClientMemory& memory;
   BatchWorker& batches;
-  Voter self;
+  BrokerIncarnation self;
   std::string cluster_name;
   std::string client_address;
   size_t cluster_size = 1;

@@ -45,6 +45,10 @@ enum class Mutant {
   // Not broken, but a build of the next feature level: it knows that level and writes batches at
   // it.
   kNextFeatureLevel,
+  // What a former life of a replica promised counts for its successor.
+  kOldLifeCounts,
+  // A restart takes the configuration that the replica was made with for the one in force.
+  kConfigurationFromCreation,
 };
 
 #if defined(MILLRACE_MUTANTS)
@@ -79,6 +83,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"retries_failed_segment_sync", Mutant::kRetriesFailedSegmentSync},
     {"passing_error_is_damage", Mutant::kPassingErrorIsDamage},
     {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
+    {"old_life_acknowledges", Mutant::kOldLifeCounts},
+    {"configuration_from_creation", Mutant::kConfigurationFromCreation},
     {"next_feature_level", Mutant::kNextFeatureLevel},
 };
 

@@ -32,15 +32,25 @@ void AddVoters(const std::vector<Voter>& voters, VoterFields* out) {
     wire::RaftVoter* added = out->Add();
     added->set_broker_id(voter.broker.value());
     added->set_incarnation(voter.incarnation.value());
+    added->set_number(voter.number.value());
   }
 }
 
 std::vector<Voter> ReadVoters(const VoterFields& in) {
   std::vector<Voter> voters;
   for (const wire::RaftVoter& voter : in) {
-    voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation())});
+    voters.push_back({BrokerId(voter.broker_id()), Incarnation(voter.incarnation()),
+                      ReplicaNumber(voter.number())});
   }
   return voters;
+}
+
+// Rare, and kept out of the way of all other entries.
+Status ReadConfiguration(const FrameHeader& header, core::Entry* entry) {
+  const Bytes payload = FramePayloadOf(entry->frame, header);
+  ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
+  entry->configuration = std::make_shared<const core::Configuration>(std::move(configuration));
+  return {};
 }
 
 }  // namespace
@@ -64,11 +74,7 @@ Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
                     .chain = header.chain,
                     .frame = std::move(frame),
                     .configuration = nullptr};
-  if (type == core::EntryType::kConfiguration) {
-    const Bytes payload = FramePayloadOf(entry.frame, header);
-    ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
-    entry.configuration = std::make_shared<const core::Configuration>(std::move(configuration));
-  }
+  if (type == core::EntryType::kConfiguration) RETURN_IF_ERROR(ReadConfiguration(header, &entry));
   return entry;
 }
 

@@ -12,13 +12,16 @@ bool Contains(const std::vector<Voter>& sorted, const Voter& who) {
   return std::binary_search(sorted.begin(), sorted.end(), who);
 }
 
-// Empty if `list` is sorted, and names nobody twice and no broker 0.
+// Empty if `list` is sorted, names no broker twice and no broker 0, and has numbers that can be.
 std::string FlawOf(const std::vector<Voter>& list, const std::string& name) {
   for (size_t at = 0; at < list.size(); ++at) {
+    const std::string broker = "broker " + std::to_string(list[at].broker.value());
     if (list[at].broker == BrokerId()) return name + " name broker 0";
-    if (at > 0 && list[at - 1] == list[at]) {
-      return name + " name broker " + std::to_string(list[at].broker.value()) + " twice";
+    if (list[at].number.value() >= kReplicaNumberEnd) {
+      return name + " name " + broker + " with a number that cannot be";
     }
+    if (at > 0 && list[at - 1].broker == list[at].broker)
+      return name + " name " + broker + " twice";
     if (at > 0 && list[at] < list[at - 1]) return name + " are not sorted";
   }
   return "";

@@ -1,6 +1,6 @@
 // Who votes. A configuration may be joint (two sets of voters, both of whose majorities are needed,
-// Raft §6), and names voters by broker *and* incarnation, so that a wiped disk is not taken for the
-// voter it once was (design D3).
+// Raft §6), and names voters by broker, incarnation *and* replica number, so that neither a wiped
+// disk nor a replica that was made anew is taken for the voter it once was (design D3).
 //
 // Values; any thread.
 #pragma once
@@ -26,8 +26,8 @@ struct Configuration {
 };
 
 // Whether it may stand in a log at all: voters there are; each list is sorted and names a broker
-// once; no voter is a learner too. (An outgoing voter may be: it then learns on.) INVALID_ARGUMENT
-// with what is wrong.
+// once, however many numbers it has; numbers are below kReplicaNumberEnd; no voter is a learner
+// too. (An outgoing voter may be: it then learns on.) INVALID_ARGUMENT with what is wrong.
 Status CheckConfiguration(const Configuration& configuration);
 
 // Whether a leader may append `next` while `now` is in force: any majority of the one must meet any

@@ -67,14 +67,21 @@ void Raft::Campaign() {
   StartPreVote();
 }
 
-void Raft::PeerConnected(const Voter& peer, uint32_t delay_ticks) {
+void Raft::PeerConnected(const BrokerIncarnation& peer, uint32_t delay_ticks) {
   if (!fault_.ok()) return;
   disconnected_.erase(peer.broker);
-  if (Progress* progress = ProgressOf(peer)) return ProbeNow(peer, progress);
-  if (!configuration().IsVoter(peer)) return;
+  // Two of its replicas are members while a configuration is left in which it has another number.
+  for (const Voter& member : Others()) {
+    if (member.holder() == peer) MemberConnected(member, delay_ticks);
+  }
+}
+
+void Raft::MemberConnected(const Voter& member, uint32_t delay_ticks) {
+  if (Progress* progress = ProgressOf(member)) return ProbeNow(member, progress);
+  if (!configuration().IsVoter(member)) return;
   const auto* candidate = std::get_if<Candidate>(&role_);
   if (candidate != nullptr && !candidate->is_pre_vote) {
-    if (!candidate->votes.contains(peer)) RequestVote(peer);
+    if (!candidate->votes.contains(member)) RequestVote(member);
   } else if (leader_.broker == BrokerId()) {
     HurryPreVotes(delay_ticks);
   }

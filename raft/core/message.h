@@ -1,8 +1,8 @@
 // What replicas of a group say to each other, one struct a message, so that no field means two
 // things. The codec to bytes is raft/net's.
 //
-// Every message carries the sender's term. The sender itself (broker and incarnation) is what the
-// connection's handshake proved, and is passed beside the message.
+// Every message carries the sender's term. The sender itself is passed beside the message: broker
+// and incarnation are what the connection's handshake proved, the replica's number is what it says.
 #pragma once
 
 #include <optional>

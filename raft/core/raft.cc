@@ -40,6 +40,7 @@ Raft::Raft(const Options& options, InitialState initial)
     const Entry& entry = log_.At(at);
     if (entry.configuration) configurations_.push_back({at, *entry.configuration});
   }
+  NoteMemberNumbers();
   ResetElectionTimer();
 }
 
@@ -60,8 +61,44 @@ std::vector<Voter> Raft::Others() const {
 
 bool Raft::has_committed_in_term() const { return log_.TermAt(commit_index_) == term(); }
 
-void Raft::Step(const Voter& from, Message message) {
-  if (!fault_.ok() || from == options_.self) return;
+// The member that the sender's broker holds; the sender if there is none.
+Voter Raft::MemberOf(const Voter& sender) const {
+  for (const Voter& member : configuration().Members()) {
+    if (member.holder() == sender.holder()) return member;
+  }
+  return sender;
+}
+
+// A message that a former life of a replica sent may come late. What that one promised must not
+// count for its successor, nor what it asks disturb anybody.
+bool Raft::IsSuperseded(const Voter& from) {
+  LatestNumber& latest = LatestOf(from.broker);
+  if (from.number > latest.heard) {
+    latest.heard = from.number;
+    latest.known = std::max(latest.known, from.number);
+  }
+  return from.number < latest.known;
+}
+
+Raft::LatestNumber& Raft::LatestOf(BrokerId broker) {
+  const auto found = std::ranges::find(latest_, broker, &LatestNumber::broker);
+  return found != latest_.end() ? *found : latest_.emplace_back(LatestNumber{.broker = broker});
+}
+
+// What only a configuration told is forgotten with it.
+void Raft::NoteMemberNumbers() {
+  for (LatestNumber& latest : latest_) latest.known = latest.heard;
+  for (const ConfigurationAt& at : configurations_) {
+    for (const Voter& member : at.configuration.Members()) {
+      ReplicaNumber& known = LatestOf(member.broker).known;
+      known = std::max(known, member.number);
+    }
+  }
+}
+
+void Raft::Step(const Voter& sender, Message message) {
+  const Voter from = MILLRACE_MUTANT(kOldLifeCounts) ? MemberOf(sender) : sender;
+  if (!fault_.ok() || from == options_.self || IsSuperseded(from)) return;
   const Term their_term = TermOf(message);
   if (their_term.value() > term().value() && their_term.value() - term().value() > kTermJumpMax) {
     return;
@@ -165,7 +202,10 @@ void Raft::SetHardState(Term term, Voter vote) {
 }
 
 void Raft::AppendToLog(Entry entry) {
-  if (entry.configuration) configurations_.push_back({entry.index, *entry.configuration});
+  if (entry.configuration) {
+    configurations_.push_back({entry.index, *entry.configuration});
+    NoteMemberNumbers();
+  }
   unwritten_.push_back(entry);
   log_.Append(std::move(entry));
 }
@@ -175,6 +215,7 @@ void Raft::TruncateLog(LogIndex from) {
   MILLRACE_SOMETIMES_IF("two or more uncommitted entries were cut", from < log_.last_index());
   log_.TruncateFrom(from);
   while (configurations_.back().index >= from) configurations_.pop_back();
+  NoteMemberNumbers();
   std::erase_if(unwritten_, [from](const Entry& entry) { return entry.index >= from; });
   truncate_from_ = truncate_from_.has_value() ? std::min(*truncate_from_, from) : from;
   ++epoch_;

@@ -132,8 +132,9 @@ class Raft {
 
   // Inputs ------------------------------------------------------------------------------------
 
-  // A message from `from`. Stale and misaddressed ones are ignored, so any message is safe to give.
-  void Step(const Voter& from, Message message);
+  // A message from `sender`. Stale and misaddressed ones are ignored, so any message is safe to
+  // give; so is what comes from a replica after which its broker is known to have another one.
+  void Step(const Voter& sender, Message message);
   // One tick of the host's timer.
   void Tick();
   // Appends one entry as leader. Pre: is_leader(); entry.index == log().last_index() + 1 and
@@ -147,7 +148,7 @@ class Raft {
   // A connection to `peer` stands (anew). A leader's entries and a candidate's request for its vote
   // are sent at once. Where no leader is known the peer may complete a majority: pre-votes begin
   // within `delay_ticks`.
-  void PeerConnected(const Voter& peer, uint32_t delay_ticks);
+  void PeerConnected(const BrokerIncarnation& peer, uint32_t delay_ticks);
   // The connection to `peer` broke. If it is the leader, pre-votes begin within `delay_ticks`. Who
   // has different delays does not split the votes.
   void PeerDisconnected(BrokerId peer, uint32_t delay_ticks);
@@ -247,7 +248,18 @@ class Raft {
     LogIndex from;
   };
 
+  // Of a broker's replicas, the latest one. A few; looked through for every message.
+  struct LatestNumber {
+    BrokerId broker;
+    ReplicaNumber heard{};  // that has spoken
+    ReplicaNumber known{};  // that, or a later one that a configuration in the log names
+  };
+
   // raft.cc: terms, roles' shared state and durability.
+  bool IsSuperseded(const Voter& from);
+  void NoteMemberNumbers();
+  LatestNumber& LatestOf(BrokerId broker);
+  Voter MemberOf(const Voter& sender) const;
   void StepNewerTerm(const Voter& from, const Message& message);
   void StepOlderTerm(const Voter& from, const Message& message);
   void SetHardState(Term term, Voter vote);
@@ -270,6 +282,7 @@ class Raft {
   void BecomeLeader();
   void TickElection();
   bool TickFastPreVote();
+  void MemberConnected(const Voter& member, uint32_t delay_ticks);
   void HurryPreVotes(uint32_t delay_ticks);
   void ResetElectionTimer();
   bool HasLiveLeader() const;
@@ -335,6 +348,8 @@ class Raft {
   TruncationEpoch durable_epoch_;  // the newest of a completed write
   std::vector<Cut> cuts_;  // truncations that completions of older epochs may still come after
   std::deque<Delayed> delayed_;
+
+  std::vector<LatestNumber> latest_;  // of brokers that are members, or spoke
 
   // What the next Ready takes.
   std::vector<OutgoingMessage> messages_;

@@ -88,21 +88,25 @@ void Host::Stop() {
   replicas_.clear();
 }
 
-core::Options Host::CoreOptions() {
-  return {.self = options_.self,
+Voter Host::SelfOf(const Replica& replica) const {
+  return {options_.self.broker, options_.self.incarnation, replica.record().number};
+}
+
+core::Options Host::CoreOptions(const Replica& replica) {
+  return {.self = SelfOf(replica),
           .election_timeout_ticks = options_.election_timeout_ticks,
           .heartbeat_ticks = options_.heartbeat_ticks,
           .uncommitted_bytes_max = options_.uncommitted_bytes_max,
           .random_seed = random_.Next()};
 }
 
-void Host::RemoveReplica(RaftGroupId group, Task done) {
+void Host::RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done) {
   Replica* replica = FindMutable(group);
   CHECK(replica != nullptr) << "group=" << group;
   if (replica->has_joined())
     replica->Stop(NotFound("the partition was deleted", Reason::kTopicDeleted));
   replicas_.erase(group);
-  environment_.log_store.RemoveReplica(group, std::move(done));
+  environment_.log_store.RemoveReplica(group, controller_index, std::move(done));
 }
 
 Result<LogIndex> Host::Propose(RaftGroupId group, FrameHeader draft, Buffer frame) {
@@ -203,9 +207,12 @@ uint64_t Host::tail_bytes() const {
   return bytes;
 }
 
-void Host::OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message) {
+void Host::OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
+                         core::Message message) {
   Replica* replica = FindMutable(group);
   if (replica == nullptr || !replica->has_joined()) return;
+  // To another life of the replica, which this one knows nothing of.
+  if (to != replica->record().number) return;
   auto* append = std::get_if<core::AppendRequest>(&message);
   const bool is_refusing =
       !replica->stall.ok() || environment_.log_store.journal_pressure() > kFollowerPressureMax;
@@ -243,7 +250,7 @@ void Host::SetMayLead(bool may_lead) {
   }
 }
 
-void Host::OnPeerConnected(const Voter& peer) {
+void Host::OnPeerConnected(const BrokerIncarnation& peer) {
   for (auto& [group, replica] : replicas_) {
     if (!replica->has_joined()) continue;
     replica->core().PeerConnected(peer, ElectionTurn(*replica));
@@ -275,7 +282,7 @@ uint32_t Host::ElectionTurn(const Replica& replica) const {
   uint32_t turn = 0;
   uint32_t voters = 0;
   for (const Voter& voter : configuration.Members()) {
-    const bool is_self = voter == options_.self;
+    const bool is_self = voter == SelfOf(replica);
     const bool is_here = is_self || environment_.transport.IsConnected(voter.broker);
     if (!is_here || !configuration.IsVoter(voter)) continue;
     if (is_self) turn = voters;
@@ -376,8 +383,9 @@ void Host::SendMessages(Replica& replica, std::vector<core::OutgoingMessage> mes
     const auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
     const bool is_bulk = append != nullptr && !append->entries.empty() &&
                          append->entries.front().index <= replica.core().log().prefix().index;
-    environment_.transport.SendRaft(outgoing.to, replica.group(), std::move(outgoing.message),
-                                    is_bulk);
+    const RaftRoute route{
+        .group = replica.group(), .from = replica.record().number, .to = outgoing.to};
+    environment_.transport.SendRaft(route, std::move(outgoing.message), is_bulk);
   }
 }
 

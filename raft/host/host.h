@@ -35,7 +35,7 @@
 namespace millrace::raft {
 
 struct HostOptions {
-  Voter self;
+  BrokerIncarnation self;
   Duration tick = std::chrono::milliseconds(25);
   // Elections are drawn from [1, 2) times this many ticks: 300 to 600 ms by default.
   uint32_t election_timeout_ticks = 12;
@@ -74,8 +74,9 @@ class Host {
   // Journals a new replica, then joins its group, and campaigns at once if `campaign` (one replica
   // of a new group should).
   void CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine);
-  // Leaves the group for good and removes its data; `done` once the tombstone is durable.
-  void RemoveReplica(RaftGroupId group, Task done);
+  // Leaves the group for good and removes its data, as an image says that has applied the
+  // controller's log up to `controller_index`; `done` once the tombstone is durable.
+  void RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done);
 
   // Seals `draft` (term, index, chain, lengths are filled in here; base_offset, offset_span,
   // checksums and producer fields are the caller's) with `frame`, made by AllocateFrame, and
@@ -106,8 +107,8 @@ class Host {
   void SetMayLead(bool may_lead);
 
   // From the Transport.
-  void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message);
-  void OnPeerConnected(const Voter& peer);
+  void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to, core::Message message);
+  void OnPeerConnected(const BrokerIncarnation& peer);
   void OnPeerDisconnected(BrokerId peer);
 
   // CHECKs the invariants of every core; for simulation.
@@ -143,7 +144,8 @@ class Host {
   // leaderships spread.
   uint32_t ElectionTurn(const Replica& replica) const;
   Replica* FindMutable(RaftGroupId group);
-  core::Options CoreOptions();
+  core::Options CoreOptions(const Replica& replica);
+  Voter SelfOf(const Replica& replica) const;
 
   const HostOptions options_;
   Environment environment_;

@@ -62,10 +62,10 @@ void Host::Replay(RaftGroupId group) {
   }
   core::InitialState initial = std::move(*replica->joining);
   replica->joining.reset();
-  replica->Join(CoreOptions(), std::move(initial));
+  replica->Join(CoreOptions(*replica), std::move(initial));
   UpdateMayLead(*replica);
   const core::Configuration& configuration = replica->core().configuration();
-  if (configuration.Members().size() == 1 && configuration.IsVoter(options_.self)) {
+  if (configuration.Members().size() == 1 && configuration.IsVoter(SelfOf(*replica))) {
     replica->core().Campaign();
   }
   MarkDirty(*replica);
@@ -101,6 +101,8 @@ void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachin
   CHECK(!replicas_.contains(record.group)) << "group=" << record.group;
   auto replica = std::make_unique<Replica>(record, machine, LogIndex(), Status::Ok());
   replica->set_namer(&namer_);
+  CHECK(!record.is_added) << "group=" << record.group;
+  CHECK(record.number != ReplicaNumber()) << "group=" << record.group;
   core::InitialState initial;
   initial.configuration = record.configuration;
   replica->joining = std::move(initial);

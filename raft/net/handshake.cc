@@ -94,8 +94,8 @@ wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, La
   hello.set_format_version(kHelloFormatVersion);
   hello.set_cluster_name(options.cluster_name);
   hello.set_cluster_uuid(ClusterUuid(options));
-  hello.set_broker_id(options.self.voter.broker.value());
-  hello.set_incarnation(options.self.voter.incarnation.value());
+  hello.set_broker_id(options.self.who.broker.value());
+  hello.set_incarnation(options.self.who.incarnation.value());
   hello.set_boot_epoch(options.self.boot_epoch.value());
   hello.set_lane(ToWire(lane));
   hello.set_receiver_broker_id(receiver.value());
@@ -110,7 +110,7 @@ wire::Hello MakeHello(const PeerTransportOptions& options, BrokerId receiver, La
 }
 
 PeerIdentity IdentityOf(const PeerTransportOptions& options, const wire::Hello& hello) {
-  return {.voter = {BrokerId(hello.broker_id()), Incarnation(hello.incarnation())},
+  return {.who = {BrokerId(hello.broker_id()), Incarnation(hello.incarnation())},
           .boot_epoch = BootEpoch(hello.boot_epoch()),
           .cluster_uuid = hello.cluster_uuid(),
           .format = std::min(options.formats.max, FormatsOf(hello).max),
@@ -120,7 +120,7 @@ PeerIdentity IdentityOf(const PeerTransportOptions& options, const wire::Hello& 
 }
 
 Status CheckHello(const PeerTransportOptions& options, const wire::Hello& hello) {
-  const BrokerId self = options.self.voter.broker;
+  const BrokerId self = options.self.who.broker;
   const std::string pair = Describe(self.value(), options.cluster_name) + " and " +
                            Describe(hello.broker_id(), hello.cluster_name());
   RETURN_IF_ERROR(CheckVersions(options, hello, pair));

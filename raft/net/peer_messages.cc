@@ -47,22 +47,25 @@ bool IsKnownPeerKind(uint32_t kind) {
          kind <= static_cast<uint32_t>(PeerKind::kForwardReply);
 }
 
+Voter SenderOf(const BrokerIncarnation& who, uint32_t number) {
+  return {who.broker, who.incarnation, ReplicaNumber(number)};
+}
+
 Status BodyTooLarge() { return DataLoss("peer frame has a body where none belongs"); }
 
 }  // namespace
 
-void PeerSession::SendRaft(const Voter& to, RaftGroupId group, const core::Message& message,
-                           bool bulk) {
-  if (state_ != State::kUp || identity_->voter != to) {
+void PeerSession::SendRaft(const RaftRoute& route, const core::Message& message, bool bulk) {
+  if (state_ != State::kUp || identity_->who != route.to.holder()) {
     ++context_->stats.messages_dropped;
     return;
   }
   const auto* append = std::get_if<core::AppendRequest>(&message);
-  if (append == nullptr) return QueueControl(group, message);
+  if (append == nullptr) return QueueControl(route, message);
   const Lane lane = bulk ? Lane::kBulk : Lane::kAppend;
   if (!HasRoom(lane)) return;
   std::vector<Bytes> body;
-  const wire::GroupAppend header = EncodeGroupAppend(group, *append, &body);
+  const wire::GroupAppend header = EncodeGroupAppend(route, *append, &body);
   lane_state(lane).connection->SendFrame(FrameKind::kGroupAppend, header, std::move(body));
 }
 
@@ -89,8 +92,8 @@ bool PeerSession::HasRoom(Lane lane) {
   return false;
 }
 
-void PeerSession::QueueControl(RaftGroupId group, const core::Message& message) {
-  EncodeGroupMessage(group, message, control_.add_messages());
+void PeerSession::QueueControl(const RaftRoute& route, const core::Message& message) {
+  EncodeGroupMessage(route, message, control_.add_messages());
   if (control_.messages_size() >= kControlMessagesMax) return FlushControl();
   if (std::exchange(has_flush_planned_, true)) return;
   context_->executor.Post([this, is_alive = context_->is_alive] {
@@ -151,8 +154,8 @@ Status PeerSession::HandleHandshake(Lane lane, const PeerFrame& frame) {
 
 // The other side says what is wrong and no names: those that are known here are added.
 std::string PeerSession::RefusedBy(const wire::Refusal& refusal) const {
-  return "broker " + std::to_string(context_->options.self.voter.broker.value()) +
-         " of cluster \"" + context_->options.cluster_name + "\" is refused by " + Name() + " at " +
+  return "broker " + std::to_string(context_->options.self.who.broker.value()) + " of cluster \"" +
+         context_->options.cluster_name + "\" is refused by " + Name() + " at " +
          endpoint_.ToString() + ": " + Printable(refusal.message());
 }
 
@@ -219,7 +222,7 @@ Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {
   if (!frame.body.empty()) return BodyTooLarge();
   wire::GroupMessages messages;
   RETURN_IF_ERROR(ParseHeader(frame, &messages));
-  const Voter from = identity_->voter;
+  const BrokerIncarnation from = identity_->who;
   const uint64_t session = session_;
   for (const wire::GroupMessage& in : messages.messages()) {
     Result<core::Message> message = DecodeGroupMessage(in);
@@ -228,7 +231,8 @@ Status PeerSession::HandleGroupMessages(const PeerFrame& frame) {
       continue;
     }
     RETURN_IF_ERROR(message.status());
-    context_->handler->OnRaftMessage(from, RaftGroupId(in.group_id()), *std::move(message));
+    context_->handler->OnRaftMessage(SenderOf(from, in.sender_number()), RaftGroupId(in.group_id()),
+                                     ReplicaNumber(in.receiver_number()), *std::move(message));
     if (state_ != State::kUp || session_ != session) return Status::Ok();
   }
   return Status::Ok();
@@ -245,7 +249,8 @@ Status PeerSession::HandleGroupAppend(const PeerFrame& frame) {
     return Status::Ok();
   }
   RETURN_IF_ERROR(append.status());
-  context_->handler->OnRaftMessage(identity_->voter, RaftGroupId(in.group_id()),
+  context_->handler->OnRaftMessage(SenderOf(identity_->who, in.sender_number()),
+                                   RaftGroupId(in.group_id()), ReplicaNumber(in.receiver_number()),
                                    std::move(*append));
   return Status::Ok();
 }
@@ -260,7 +265,7 @@ Status PeerSession::HandleEnvelope(const PeerFrame& frame) {
     SkipUnknown("peer message kind " + std::to_string(envelope.kind()));
     return Status::Ok();
   }
-  context_->handler->OnPeerMessage(identity_->voter, static_cast<PeerKind>(envelope.kind()),
+  context_->handler->OnPeerMessage(identity_->who, static_cast<PeerKind>(envelope.kind()),
                                    frame.body);
   return Status::Ok();
 }

@@ -75,18 +75,18 @@ Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnect
   const PeerIdentity caller = IdentityOf(context_->options, hello);
   if (is_dialer()) {
     return Telling(FailedPrecondition(Name() + " does not dial broker " +
-                                      std::to_string(context_->options.self.voter.broker.value()) +
+                                      std::to_string(context_->options.self.who.broker.value()) +
                                       ": the lower id dials"),
                    "of two brokers the one with the lower id dials");
   }
   if (identity_ && state_ != State::kIdle) {
-    const bool is_other = identity_->voter != caller.voter;
+    const bool is_other = identity_->who != caller.who;
     if (is_other && state_ == State::kUp) {
       return Telling(FailedPrecondition("broker id " + std::to_string(peer_.value()) +
                                         " is in use by incarnation " +
-                                        std::to_string(identity_->voter.incarnation.value()) +
+                                        std::to_string(identity_->who.incarnation.value()) +
                                         ", refusing incarnation " +
-                                        std::to_string(caller.voter.incarnation.value())),
+                                        std::to_string(caller.who.incarnation.value())),
                      "the broker's id is in use");
     }
     const auto mine = std::pair(identity_->boot_epoch, session_);
@@ -108,7 +108,7 @@ Status PeerSession::Accept(const wire::Hello& hello, std::unique_ptr<LaneConnect
 
 Status PeerSession::Admit(const PeerIdentity& identity, Lane lane) {
   if (identity_ &&
-      (identity_->voter != identity.voter || identity_->boot_epoch != identity.boot_epoch)) {
+      (identity_->who != identity.who || identity_->boot_epoch != identity.boot_epoch)) {
     return Unavailable("peer restarted during the handshake");
   }
   identity_ = identity;
@@ -128,8 +128,8 @@ void PeerSession::RiseIfComplete() {
   refused_backoff_ = context_->options.refused_backoff_min;
   context_->peer_hosts[peer_] = lane_state(Lane::kControl).connection->peer_host();
   context_->executor.Cancel(attempt_timer_);
-  LOG(INFO) << "peer connected broker=" << identity_->voter.broker
-            << " incarnation=" << identity_->voter.incarnation
+  LOG(INFO) << "peer connected broker=" << identity_->who.broker
+            << " incarnation=" << identity_->who.incarnation
             << " boot_epoch=" << identity_->boot_epoch << " session=" << session_
             << " format=" << identity_->format << " version=" << identity_->software_version;
   const uint64_t session = session_;

@@ -68,7 +68,7 @@ class PeerSession final : public LaneOwner {
   bool is_up() const { return state_ == State::kUp; }
   // As the peer told it last in this session; peers that say other things all the time do not ping.
   const std::optional<PeerCondition>& condition() const { return condition_; }
-  void SendRaft(const Voter& to, RaftGroupId group, const core::Message& message, bool bulk);
+  void SendRaft(const RaftRoute& route, const core::Message& message, bool bulk);
   void SendPeer(Lane lane, PeerKind kind, std::vector<Bytes> body);
   // Asks a silent peer, and gives up one that stays silent. `is_late`: this broker itself stood
   // still.
@@ -84,7 +84,7 @@ class PeerSession final : public LaneOwner {
     bool is_standing = false;
   };
 
-  bool is_dialer() const { return context_->options.self.voter.broker < peer_; }
+  bool is_dialer() const { return context_->options.self.who.broker < peer_; }
   LaneState& lane_state(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
   std::optional<Lane> LaneOf(const LaneConnection& connection) const;
   // Who this is about, for the log.
@@ -115,7 +115,7 @@ class PeerSession final : public LaneOwner {
 
   void SendPing();
   bool HasRoom(Lane lane);
-  void QueueControl(RaftGroupId group, const core::Message& message);
+  void QueueControl(const RaftRoute& route, const core::Message& message);
   void FlushControl();
 
   SessionContext* context_;

@@ -19,8 +19,8 @@ PeerTransport::PeerTransport(const PeerTransportOptions& options, const Environm
                .complaints = Complaints(environment.clock),
                .peer_hosts = {},
                .is_alive = std::make_shared<bool>(true)} {
-  CHECK(options.self.voter.broker != BrokerId()) << "a broker has a number";
-  context_.options.peers.erase(options.self.voter.broker);
+  CHECK(options.self.who.broker != BrokerId()) << "a broker has a number";
+  context_.options.peers.erase(options.self.who.broker);
   for (const auto& [peer, endpoint] : context_.options.peers) {
     sessions_.emplace(peer, std::make_unique<PeerSession>(context_, peer, endpoint));
   }
@@ -46,18 +46,18 @@ Status PeerTransport::Start(TransportHandler& handler) {
   return Status::Ok();
 }
 
-void PeerTransport::SendRaft(const Voter& to, RaftGroupId group, core::Message message, bool bulk) {
-  CHECK(to.broker != context_.options.self.voter.broker) << "a message to itself";
-  const auto session = sessions_.find(to.broker);
+void PeerTransport::SendRaft(const RaftRoute& route, core::Message message, bool bulk) {
+  CHECK(route.to.broker != context_.options.self.who.broker) << "a message to itself";
+  const auto session = sessions_.find(route.to.broker);
   if (session == sessions_.end()) {
     ++context_.stats.messages_dropped;
     return;
   }
-  session->second->SendRaft(to, group, message, bulk);
+  session->second->SendRaft(route, message, bulk);
 }
 
 void PeerTransport::SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) {
-  CHECK(to != context_.options.self.voter.broker) << "a message to itself";
+  CHECK(to != context_.options.self.who.broker) << "a message to itself";
   const auto session = sessions_.find(to);
   if (session == sessions_.end()) {
     ++context_.stats.messages_dropped;

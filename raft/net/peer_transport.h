@@ -11,7 +11,7 @@
 //
 //   PeerTransport transport(options, {executor, clock, network, random});
 //   RETURN_IF_ERROR(transport.Start(handler));
-//   transport.SendRaft(peer, group, std::move(message));
+//   transport.SendRaft({.group = group, .from = number, .to = voter}, std::move(message));
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,7 @@ class PeerTransport final : public Transport, private LaneOwner {
   Endpoint endpoint() const { return listener_->endpoint(); }
 
   // Dropped and counted if `to` is not connected, as exactly this incarnation. Pre: not to itself.
-  void SendRaft(const Voter& to, RaftGroupId group, core::Message message,
-                bool bulk = false) override;
+  void SendRaft(const RaftRoute& route, core::Message message, bool bulk = false) override;
   void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) override;
   bool IsConnected(BrokerId peer) const override;
 

@@ -85,8 +85,11 @@ core::HeartbeatReply Decode(const wire::HeartbeatReply& in) {
 
 }  // namespace
 
-void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::GroupMessage* out) {
-  out->set_group_id(group.value());
+void EncodeGroupMessage(const RaftRoute& route, const core::Message& message,
+                        wire::GroupMessage* out) {
+  out->set_group_id(route.group.value());
+  out->set_receiver_number(route.to.number.value());
+  out->set_sender_number(route.from.value());
   std::visit(MessageEncoder{out}, message);
 }
 
@@ -108,10 +111,12 @@ Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in) {
   return Unimplemented("a raft message of unknown kind");
 }
 
-wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,
+wire::GroupAppend EncodeGroupAppend(const RaftRoute& route, const core::AppendRequest& append,
                                     std::vector<Bytes>* body) {
   wire::GroupAppend out;
-  out.set_group_id(group.value());
+  out.set_group_id(route.group.value());
+  out.set_receiver_number(route.to.number.value());
+  out.set_sender_number(route.from.value());
   wire::AppendRequest* request = out.mutable_append();
   request->set_term(append.term.value());
   request->set_prev_index(append.prev_index.value());

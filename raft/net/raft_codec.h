@@ -4,7 +4,7 @@
 // Pure; any thread. Decoding checks everything: both checksums of each entry, and that the entries
 // are those that the message says. What is wrong is DATA_LOSS.
 //
-//   EncodeGroupMessage(group, message, batch.add_messages());
+//   EncodeGroupMessage(route, message, batch.add_messages());
 //   ASSIGN_OR_RETURN(core::AppendRequest append, DecodeGroupAppend(header, body));
 #pragma once
 
@@ -17,17 +17,19 @@
 #include "proto/base/status.h"
 #include "raft/core/configuration.h"
 #include "raft/core/message.h"
+#include "raft/ports/transport.h"
 
 namespace millrace::raft::net {
 
 namespace wire = ::millrace::internal::v1;
 
 // Pre: `message` is no AppendRequest.
-void EncodeGroupMessage(RaftGroupId group, const core::Message& message, wire::GroupMessage* out);
+void EncodeGroupMessage(const RaftRoute& route, const core::Message& message,
+                        wire::GroupMessage* out);
 Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in);
 
 // The header; `body` receives the entries' frames.
-wire::GroupAppend EncodeGroupAppend(RaftGroupId group, const core::AppendRequest& append,
+wire::GroupAppend EncodeGroupAppend(const RaftRoute& route, const core::AppendRequest& append,
                                     std::vector<Bytes>* body);
 Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const Bytes& body);
 

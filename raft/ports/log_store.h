@@ -29,13 +29,41 @@ struct GroupWrite {
   core::StorageWrite write;
 };
 
+// Whose log the group's is. Numbers are on disk.
+enum class ReplicaKind : uint8_t {
+  kController = 1,
+  kPartition = 2,
+  kCoordinator = 3,  // taken, and not made by this version
+};
+
 // What makes a replica exist on this broker (design D3: only the controller's log creates a
 // replica). Kept in the journal from before the replica speaks until its tombstone.
 struct ReplicaRecord {
   RaftGroupId group;
-  TopicPartition partition;           // topic 0 for the controller's own group
-  core::Configuration configuration;  // the first one, the same on every replica
+  ReplicaNumber number;  // of this replica; a later one of the group here has a higher one
+  ReplicaKind kind = ReplicaKind::kPartition;
+  // Not born with its group: it knows no configuration until it was restored from another replica,
+  // and is silent until then.
+  bool is_added = false;
+  TopicPartition partition;  // topic 0 for the controller's own group
+  // The leader epoch that people are told is this plus the term.
+  uint32_t leader_epoch_base = 0;
+  // The controller's image that made it had applied its log up to here. One that has not says
+  // nothing of the replica. 0 for the controller's own.
+  LogIndex controller_index;
+  // Of the partition's first record.
+  Offset first_offset;
+  // The first one, the same on every replica that was born with the group. Of use until the first
+  // segment is synced; what is in force later is the log's to say (RecoveredReplica::initial).
+  core::Configuration configuration;
   bool operator==(const ReplicaRecord&) const = default;
+};
+
+// A replica's name that no other replica has, of whatever time.
+struct ReplicaId {
+  RaftGroupId group;
+  ReplicaNumber number;
+  auto operator<=>(const ReplicaId&) const = default;
 };
 
 // A state machine's state after the entry at `index`.
@@ -73,12 +101,17 @@ class LogStore {
   // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown
   // here.
   virtual void CreateReplica(const ReplicaRecord& record, Task durable) = 0;
-  // Journals a tombstone, then removes the replica's segments. Group ids never come back.
-  virtual void RemoveReplica(RaftGroupId group, Task durable) = 0;
-  // Whether a replica of the group may be made here. Not if it was removed: the controller's log,
-  // applied again after a restart, must not make it anew. And not if it existed and damage took its
-  // record: it has made promises that nobody here remembers, so it stays silent (design D4).
-  virtual bool MayCreate(RaftGroupId group) const = 0;
+  // Journals a tombstone, then removes the replica's segments. Its number never comes back.
+  // `controller_index`: as of the image that no longer has it.
+  virtual void RemoveReplica(RaftGroupId group, LogIndex controller_index, Task durable) = 0;
+  // Whether this replica may be made here. Not if it was removed, or one of a higher number was:
+  // the controller's log, applied again after a restart, must not make it anew. And not if it
+  // existed and damage took its record: it has made promises that nobody here remembers, so it
+  // stays silent (design D4).
+  virtual bool MayCreate(const ReplicaId& replica) const = 0;
+  // The newest index of the controller's log that made or removed a replica here. An image that
+  // has not applied as much neither makes nor removes: it may be older than what is here.
+  virtual LogIndex controller_floor() const = 0;
 
   // Hands committed entries over, in order and without gaps, to be written into segments in the
   // background. The store keeps them alive until they are written.

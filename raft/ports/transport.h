@@ -5,7 +5,7 @@
 // One Transport per broker; everything on the shard's thread. Delivery is at most once and in order
 // per lane; what is lost is lost silently, as Raft expects.
 //
-//   transport.SendRaft(peer, group, std::move(append_request));
+//   transport.SendRaft({.group = group, .from = number, .to = voter}, std::move(append_request));
 //   transport.SendPeer(peer, Lane::kControl, PeerKind::kLeaderReport, {bytes});
 #pragma once
 
@@ -40,7 +40,7 @@ enum class PeerKind : uint8_t {
 
 // Who a handshake proved the other side to be.
 struct PeerIdentity {
-  Voter voter;
+  BrokerIncarnation who;
   BootEpoch boot_epoch;
   uint64_t cluster_uuid = 0;  // 0: not initialised yet
   uint32_t format = 1;        // spoken with it
@@ -49,12 +49,21 @@ struct PeerIdentity {
   std::string internal_address;
 };
 
+// From which replica of a group to which a message goes.
+struct RaftRoute {
+  RaftGroupId group;
+  ReplicaNumber from;  // of the sender's broker
+  Voter to;
+};
+
 class TransportHandler {
  public:
   virtual ~TransportHandler() = default;
-  virtual void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message) = 0;
+  // A message for the group's replica here, if it has the number `to`.
+  virtual void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
+                             core::Message message) = 0;
   // `body` is valid as long as it is held.
-  virtual void OnPeerMessage(const Voter& from, PeerKind kind, Bytes body) = 0;
+  virtual void OnPeerMessage(const BrokerIncarnation& from, PeerKind kind, Bytes body) = 0;
   // All lanes stand. Called again after each OnPeerDisconnected.
   virtual void OnPeerConnected(const PeerIdentity& peer) = 0;
   // A lane broke or fell silent; messages in flight may be lost.
@@ -68,8 +77,7 @@ class Transport {
  public:
   virtual ~Transport() = default;
   // Chooses the lane by the message's kind; `bulk` for entries that were read back from segments.
-  virtual void SendRaft(const Voter& to, RaftGroupId group, core::Message message,
-                        bool bulk = false) = 0;
+  virtual void SendRaft(const RaftRoute& route, core::Message message, bool bulk = false) = 0;
   virtual void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) = 0;
   virtual bool IsConnected(BrokerId peer) const = 0;
 };

@@ -14,13 +14,13 @@ constexpr size_t kByReferenceMin = 4096;
 
 }  // namespace
 
-uint64_t BlockWriter::Add(RecordType type, uint8_t flags, RaftGroupId group,
-                          const std::string& payload, const Bytes& frame) {
+uint64_t BlockWriter::Add(const RecordHeader& header, const std::string& payload,
+                          const Bytes& frame) {
   const uint64_t size = payload.size() + frame.size();
   if (body_bytes_ > 0 && body_bytes_ + RecordSize(size) > start_.block_bytes) CloseBlock();
   const uint64_t place = start_.position + done_.size + kBlockHeaderSize + body_bytes_ +
                          kRecordHeaderSize + payload.size();
-  text_ += EncodeRecordHeader(type, flags, group, size);
+  text_ += EncodeRecordHeader(header, size);
   text_ += payload;
   if (frame.size() >= kByReferenceMin) {
     CloseText();

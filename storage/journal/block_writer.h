@@ -4,9 +4,9 @@
 // A value that lives for one commit; on the journal's executor.
 //
 //   BlockWriter writer({.header = {.key = ..., .lsn = next}, .position = at, .block_bytes = 256 <<
-//   10}); uint64_t place = writer.Add(RecordType::kEntry, 0, group, EncodeEntryPrefix(epoch),
-//   frame); BlockWriter::Blocks blocks = std::move(writer).Finish(); file.Write(at,
-//   std::move(blocks.pieces), ...);
+//   10}); uint64_t place = writer.Add({.type = RecordType::kEntry, .replica = replica},
+//   EncodeEntryPrefix(epoch), frame); BlockWriter::Blocks blocks = std::move(writer).Finish();
+//   file.Write(at, std::move(blocks.pieces), ...);
 #pragma once
 
 #include <cstdint>
@@ -35,8 +35,7 @@ class BlockWriter {
   explicit BlockWriter(const Start& start) : start_(start), header_(start.header) {}
 
   // `payload` and then `frame` make the record. Returns where in the file `frame` begins.
-  uint64_t Add(RecordType type, uint8_t flags, RaftGroupId group, const std::string& payload,
-               const Bytes& frame = {});
+  uint64_t Add(const RecordHeader& header, const std::string& payload, const Bytes& frame = {});
   // All of it; at least one block, which then has no records.
   Blocks Finish() &&;
 

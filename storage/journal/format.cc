@@ -36,7 +36,7 @@ static_assert(sizeof(BlockLayout) == kBlockHeaderSize);
 struct RecordLayout {
   uint8_t type;
   uint8_t flags;
-  uint16_t reserved;
+  uint16_t short_number;
   uint32_t size;
   uint64_t group;
 };
@@ -45,8 +45,16 @@ static_assert(sizeof(RecordLayout) == kRecordHeaderSize);
 struct HeadLayout {
   uint64_t file_bytes;
   uint64_t group_count;
+  uint64_t controller_floor;
 };
-static_assert(sizeof(HeadLayout) == 16);
+static_assert(sizeof(HeadLayout) == 24);
+
+struct TombstoneLayout {
+  uint32_t number;
+  uint32_t reserved;
+  uint64_t controller_index;
+};
+static_assert(sizeof(TombstoneLayout) == 16);
 
 struct HardStateLayout {
   uint64_t term;
@@ -55,7 +63,7 @@ struct HardStateLayout {
   uint32_t vote_broker;
   uint32_t epoch;
   uint32_t last_chain;
-  uint32_t reserved;
+  uint32_t vote_number;
 };
 static_assert(sizeof(HardStateLayout) == 40);
 
@@ -67,30 +75,57 @@ struct TruncationLayout {
 };
 static_assert(sizeof(TruncationLayout) == 24);
 
-struct SegmentEndLayout {
+struct LogPointLayout {
   uint64_t index;
   uint64_t term;
   int64_t next_offset;
   uint32_t chain;
-  uint32_t reserved;
+  uint32_t
+      last;  // of the begin: the epoch of the newest reset; of the end: the folder's generation
 };
-static_assert(sizeof(SegmentEndLayout) == 32);
+static_assert(sizeof(LogPointLayout) == 32);
+
+struct LogLayout {  // then the voters, the outgoing voters and the learners
+  LogPointLayout begin;
+  LogPointLayout end;
+  uint64_t configuration_index;
+  uint16_t voters;
+  uint16_t outgoing;
+  uint16_t learners;
+  uint16_t reserved;
+};
+static_assert(sizeof(LogLayout) == 80);
 
 struct ReplicaLayout {  // then the voters, the outgoing voters and the learners
   uint64_t topic;
   uint32_t partition;
+  uint32_t number;
+  uint8_t kind;
+  uint8_t flags;
+  uint16_t reserved;
+  uint32_t leader_epoch_base;
+  uint64_t controller_index;
+  int64_t first_offset;
   uint32_t voters;
   uint32_t outgoing;
   uint32_t learners;
+  uint32_t more_reserved;
 };
-static_assert(sizeof(ReplicaLayout) == 24);
+static_assert(sizeof(ReplicaLayout) == 56);
+constexpr uint8_t kReplicaAdded = 1;
 
 struct VoterLayout {
   uint64_t incarnation;
   uint32_t broker;
-  uint32_t reserved;
+  uint32_t number;
 };
 static_assert(sizeof(VoterLayout) == 16);
+
+struct FaultLayout {  // then the text
+  uint8_t cause;
+  uint8_t reserved[7];
+};
+static_assert(sizeof(FaultLayout) == 8);
 
 struct EntryLayout {  // then the frame
   uint32_t epoch;
@@ -133,7 +168,8 @@ uint32_t HeaderCrc(BlockLayout layout) {
 
 void AppendVoters(const std::vector<Voter>& voters, std::string* out) {
   for (const Voter& voter : voters) {
-    *out += ToBytes(VoterLayout{voter.incarnation.value(), voter.broker.value(), 0});
+    *out +=
+        ToBytes(VoterLayout{voter.incarnation.value(), voter.broker.value(), voter.number.value()});
   }
 }
 
@@ -143,9 +179,44 @@ std::vector<Voter> TakeVoters(uint64_t count, std::string_view* bytes) {
     VoterLayout layout;
     std::memcpy(&layout, bytes->data(), sizeof(layout));
     bytes->remove_prefix(sizeof(layout));
-    voters.push_back({BrokerId(layout.broker), Incarnation(layout.incarnation)});
+    voters.push_back(
+        {BrokerId(layout.broker), Incarnation(layout.incarnation), ReplicaNumber(layout.number)});
   }
   return voters;
+}
+
+// Lists that stand behind `layout`, which counts them, and are all that does.
+template <typename Layout>
+Result<raft::core::Configuration> TakeConfiguration(const Layout& layout, std::string_view rest,
+                                                    const char* what) {
+  const uint64_t count = uint64_t{layout.voters} + layout.outgoing + layout.learners;
+  if (rest.size() / sizeof(VoterLayout) != count || rest.size() % sizeof(VoterLayout) != 0) {
+    return Unimplemented(std::string(what) + " record does not fit its count of voters");
+  }
+  raft::core::Configuration configuration;
+  configuration.voters = TakeVoters(layout.voters, &rest);
+  configuration.outgoing = TakeVoters(layout.outgoing, &rest);
+  configuration.learners = TakeVoters(layout.learners, &rest);
+  return configuration;
+}
+
+void AppendConfiguration(const raft::core::Configuration& configuration, std::string* out) {
+  AppendVoters(configuration.voters, out);
+  AppendVoters(configuration.outgoing, out);
+  AppendVoters(configuration.learners, out);
+}
+
+// LogBegin and SegmentEnd have the same fields.
+template <typename Point>
+LogPointLayout LayoutOf(const Point& point, uint32_t last) {
+  return {point.index.value(), point.term.value(), point.next_offset.value(), point.chain, last};
+}
+template <typename Point>
+Point PointOf(const LogPointLayout& layout) {
+  return {.index = LogIndex(layout.index),
+          .term = Term(layout.term),
+          .chain = layout.chain,
+          .next_offset = Offset(layout.next_offset)};
 }
 
 }  // namespace
@@ -213,6 +284,7 @@ Result<std::vector<RecordView>> ParseRecords(const BlockView& block) {
     if (RecordSize(layout.size) > rest.size()) return Unimplemented("journal record is cut off");
     records.push_back({.type = static_cast<RecordType>(layout.type),
                        .flags = layout.flags,
+                       .short_number = layout.short_number,
                        .group = RaftGroupId(layout.group),
                        .payload = rest.substr(kRecordHeaderSize, layout.size),
                        .offset = kBlockHeaderSize + at});
@@ -224,34 +296,45 @@ Result<std::vector<RecordView>> ParseRecords(const BlockView& block) {
   return records;
 }
 
-std::string EncodeRecordHeader(RecordType type, uint8_t flags, RaftGroupId group,
-                               uint64_t payload_size) {
+std::string EncodeRecordHeader(const RecordHeader& header, uint64_t payload_size) {
   CHECK_LE(payload_size, UINT32_MAX);
-  return ToBytes(RecordLayout{static_cast<uint8_t>(type), flags, 0,
-                              static_cast<uint32_t>(payload_size), group.value()});
+  return ToBytes(RecordLayout{static_cast<uint8_t>(header.type), header.flags,
+                              ShortNumber(header.replica.number),
+                              static_cast<uint32_t>(payload_size), header.replica.group.value()});
 }
 
 std::string EncodeHead(const HeadRecord& head) {
-  return ToBytes(HeadLayout{head.file_bytes, head.group_count});
+  return ToBytes(HeadLayout{head.file_bytes, head.group_count, head.controller_floor.value()});
+}
+
+std::string EncodeTombstone(const TombstoneRecord& tombstone) {
+  return ToBytes(TombstoneLayout{tombstone.number.value(), 0, tombstone.controller_index.value()});
 }
 
 std::string EncodeReplica(const raft::ReplicaRecord& replica) {
   const raft::core::Configuration& members = replica.configuration;
-  std::string out = ToBytes(ReplicaLayout{
-      replica.partition.topic.value(), replica.partition.partition.value(),
-      static_cast<uint32_t>(members.voters.size()), static_cast<uint32_t>(members.outgoing.size()),
-      static_cast<uint32_t>(members.learners.size())});
-  AppendVoters(members.voters, &out);
-  AppendVoters(members.outgoing, &out);
-  AppendVoters(members.learners, &out);
+  ReplicaLayout layout{};
+  layout.topic = replica.partition.topic.value();
+  layout.partition = replica.partition.partition.value();
+  layout.number = replica.number.value();
+  layout.kind = static_cast<uint8_t>(replica.kind);
+  layout.flags = replica.is_added ? kReplicaAdded : 0;
+  layout.leader_epoch_base = replica.leader_epoch_base;
+  layout.controller_index = replica.controller_index.value();
+  layout.first_offset = replica.first_offset.value();
+  layout.voters = static_cast<uint32_t>(members.voters.size());
+  layout.outgoing = static_cast<uint32_t>(members.outgoing.size());
+  layout.learners = static_cast<uint32_t>(members.learners.size());
+  std::string out = ToBytes(layout);
+  AppendConfiguration(members, &out);
   return out;
 }
 
 std::string EncodeHardState(const HardStateRecord& record) {
-  return ToBytes(HardStateLayout{record.hard_state.term.value(),
-                                 record.hard_state.vote.incarnation.value(),
-                                 record.last_index.value(), record.hard_state.vote.broker.value(),
-                                 record.epoch.value(), record.last_chain, 0});
+  return ToBytes(HardStateLayout{
+      record.hard_state.term.value(), record.hard_state.vote.incarnation.value(),
+      record.last_index.value(), record.hard_state.vote.broker.value(), record.epoch.value(),
+      record.last_chain, record.hard_state.vote.number.value()});
 }
 
 std::string EncodeTruncation(const TruncationRecord& truncation) {
@@ -259,9 +342,21 @@ std::string EncodeTruncation(const TruncationRecord& truncation) {
                                   truncation.epoch.value(), 0});
 }
 
-std::string EncodeSegmentEnd(const SegmentEnd& end) {
-  return ToBytes(
-      SegmentEndLayout{end.index.value(), end.term.value(), end.next_offset.value(), end.chain, 0});
+std::string EncodeLog(const LogRecord& log) {
+  LogLayout layout{};
+  layout.begin = LayoutOf(log.begin, log.reset_epoch.value());
+  layout.end = LayoutOf(log.end, log.generation);
+  layout.configuration_index = log.configuration_index.value();
+  layout.voters = static_cast<uint16_t>(log.configuration.voters.size());
+  layout.outgoing = static_cast<uint16_t>(log.configuration.outgoing.size());
+  layout.learners = static_cast<uint16_t>(log.configuration.learners.size());
+  std::string out = ToBytes(layout);
+  AppendConfiguration(log.configuration, &out);
+  return out;
+}
+
+std::string EncodeFault(const Fault& fault) {
+  return ToBytes(FaultLayout{static_cast<uint8_t>(fault.cause), {}}) + fault.why;
 }
 
 std::string EncodeEntryPrefix(TruncationEpoch epoch) {
@@ -270,22 +365,34 @@ std::string EncodeEntryPrefix(TruncationEpoch epoch) {
 
 Result<HeadRecord> ParseHead(std::string_view payload) {
   ASSIGN_OR_RETURN(const HeadLayout layout, WholeFromBytes<HeadLayout>(payload, "head"));
-  return HeadRecord{layout.file_bytes, layout.group_count};
+  return HeadRecord{layout.file_bytes, layout.group_count, LogIndex(layout.controller_floor)};
+}
+
+Result<TombstoneRecord> ParseTombstone(std::string_view payload) {
+  ASSIGN_OR_RETURN(const TombstoneLayout layout,
+                   WholeFromBytes<TombstoneLayout>(payload, "tombstone"));
+  return TombstoneRecord{ReplicaNumber(layout.number), LogIndex(layout.controller_index)};
 }
 
 Result<raft::ReplicaRecord> ParseReplica(RaftGroupId group, std::string_view payload) {
   ASSIGN_OR_RETURN(const ReplicaLayout layout, FromBytes<ReplicaLayout>(payload, "replica"));
-  payload.remove_prefix(sizeof(layout));
-  const uint64_t count = uint64_t{layout.voters} + layout.outgoing + layout.learners;
-  if (payload.size() != count * sizeof(VoterLayout)) {
-    return DataLoss("replica record holds another number of voters than it says");
+  if (layout.kind < static_cast<uint8_t>(raft::ReplicaKind::kController) ||
+      layout.kind > static_cast<uint8_t>(raft::ReplicaKind::kCoordinator) ||
+      (layout.flags & ~kReplicaAdded) != 0) {
+    return Unimplemented("replica record of kind " + std::to_string(layout.kind) + " with flags " +
+                         std::to_string(layout.flags));
   }
   raft::ReplicaRecord replica;
   replica.group = group;
+  replica.number = ReplicaNumber(layout.number);
+  replica.kind = static_cast<raft::ReplicaKind>(layout.kind);
+  replica.is_added = (layout.flags & kReplicaAdded) != 0;
   replica.partition = {TopicId(layout.topic), PartitionId(layout.partition)};
-  replica.configuration.voters = TakeVoters(layout.voters, &payload);
-  replica.configuration.outgoing = TakeVoters(layout.outgoing, &payload);
-  replica.configuration.learners = TakeVoters(layout.learners, &payload);
+  replica.leader_epoch_base = layout.leader_epoch_base;
+  replica.controller_index = LogIndex(layout.controller_index);
+  replica.first_offset = Offset(layout.first_offset);
+  ASSIGN_OR_RETURN(replica.configuration,
+                   TakeConfiguration(layout, payload.substr(sizeof(layout)), "replica"));
   return replica;
 }
 
@@ -294,7 +401,8 @@ Result<HardStateRecord> ParseHardState(std::string_view payload) {
                    WholeFromBytes<HardStateLayout>(payload, "hard state"));
   return HardStateRecord{
       .hard_state = {Term(layout.term),
-                     {BrokerId(layout.vote_broker), Incarnation(layout.vote_incarnation)}},
+                     {BrokerId(layout.vote_broker), Incarnation(layout.vote_incarnation),
+                      ReplicaNumber(layout.vote_number)}},
       .epoch = TruncationEpoch(layout.epoch),
       .last_index = LogIndex(layout.last_index),
       .last_chain = layout.last_chain};
@@ -307,11 +415,29 @@ Result<TruncationRecord> ParseTruncation(std::string_view payload) {
                           layout.file_sequence};
 }
 
-Result<SegmentEnd> ParseSegmentEnd(std::string_view payload) {
-  ASSIGN_OR_RETURN(const SegmentEndLayout layout,
-                   WholeFromBytes<SegmentEndLayout>(payload, "segment end"));
-  return SegmentEnd{LogIndex(layout.index), Term(layout.term), layout.chain,
-                    Offset(layout.next_offset)};
+Result<LogRecord> ParseLog(std::string_view payload) {
+  ASSIGN_OR_RETURN(const LogLayout layout, FromBytes<LogLayout>(payload, "log"));
+  LogRecord log;
+  log.begin = PointOf<raft::core::LogBegin>(layout.begin);
+  log.reset_epoch = TruncationEpoch(layout.begin.last);
+  log.end = PointOf<SegmentEnd>(layout.end);
+  log.generation = layout.end.last;
+  log.configuration_index = LogIndex(layout.configuration_index);
+  if (log.begin.index > log.end.index || log.configuration_index > log.end.index) {
+    return Unimplemented("log record whose end is below its begin or its configuration");
+  }
+  ASSIGN_OR_RETURN(log.configuration,
+                   TakeConfiguration(layout, payload.substr(sizeof(layout)), "log"));
+  return log;
+}
+
+Result<Fault> ParseFault(std::string_view payload) {
+  ASSIGN_OR_RETURN(const FaultLayout layout, FromBytes<FaultLayout>(payload, "faulty"));
+  if (layout.cause < static_cast<uint8_t>(FaultCause::kRot) ||
+      layout.cause > static_cast<uint8_t>(FaultCause::kNotUnderstood)) {
+    return Unimplemented("faulty record of cause " + std::to_string(layout.cause));
+  }
+  return Fault{static_cast<FaultCause>(layout.cause), std::string(payload.substr(sizeof(layout)))};
 }
 
 Result<TruncationEpoch> ParseEntryPrefix(std::string_view payload) {

@@ -56,18 +56,35 @@ enum class RecordType : uint8_t {
   kHardState = 4,
   kTruncation = 5,
   kEntry = 6,
-  kSegmentEnd = 7,
+  kLog = 7,
   kFaulty = 8,
 };
 
 enum RecordFlags : uint8_t {
-  kCopied = 1,  // an entry copied forward out of an older file: it is not the log's new end
+  kCopied = 1,   // an entry copied forward out of an older file: it is not the log's new end
+  kReset = 2,    // a log record: another log takes this one's place
+  kPending = 4,  // a log record: how far a restore has come, which changes nothing yet
+};
+
+// What stands before a record's payload. Of the number the low 16 bits alone are written: enough to
+// tell that a record is about another replica than the last one that was made.
+struct RecordHeader {
+  RecordType type;
+  uint8_t flags = 0;
+  raft::ReplicaId replica;  // zero in a head record
 };
 
 // A file's length, in its first record: a shorter file has lost bytes that were there.
 struct HeadRecord {
   uint64_t file_bytes = 0;
   uint64_t group_count = 0;
+  // An image of the controller below this neither makes nor removes replicas.
+  LogIndex controller_floor;
+};
+
+struct TombstoneRecord {
+  ReplicaNumber number;  // this one and all lower ones are gone
+  LogIndex controller_index;
 };
 
 // The group's promises, and where its log ended when they were written: what a restart compares
@@ -89,6 +106,7 @@ struct TruncationRecord {
 struct RecordView {
   RecordType type;
   uint8_t flags = 0;
+  uint16_t short_number = 0;  // of the replica: ShortNumber
   RaftGroupId group;
   std::string_view payload;
   uint64_t offset = 0;  // of the payload, from the block's start
@@ -123,22 +141,29 @@ std::optional<BlockView> ParseBlock(const BlockHeader& header, std::string_view 
 // right, so that it is of another build, not damaged.
 Result<std::vector<RecordView>> ParseRecords(const BlockView& block);
 
-std::string EncodeRecordHeader(RecordType type, uint8_t flags, RaftGroupId group,
-                               uint64_t payload_size);
+constexpr uint16_t ShortNumber(ReplicaNumber number) {
+  return static_cast<uint16_t>(number.value());
+}
+
+std::string EncodeRecordHeader(const RecordHeader& header, uint64_t payload_size);
 std::string EncodeHead(const HeadRecord& head);
+std::string EncodeTombstone(const TombstoneRecord& tombstone);
 std::string EncodeReplica(const raft::ReplicaRecord& replica);
 std::string EncodeHardState(const HardStateRecord& record);
 std::string EncodeTruncation(const TruncationRecord& truncation);
-std::string EncodeSegmentEnd(const SegmentEnd& end);
+std::string EncodeLog(const LogRecord& log);
+std::string EncodeFault(const Fault& fault);
 // What stands before an entry's frame.
 std::string EncodeEntryPrefix(TruncationEpoch epoch);
 inline constexpr uint64_t kEntryPrefixSize = 8;
 
 Result<HeadRecord> ParseHead(std::string_view payload);
+Result<TombstoneRecord> ParseTombstone(std::string_view payload);
 Result<raft::ReplicaRecord> ParseReplica(RaftGroupId group, std::string_view payload);
 Result<HardStateRecord> ParseHardState(std::string_view payload);
 Result<TruncationRecord> ParseTruncation(std::string_view payload);
-Result<SegmentEnd> ParseSegmentEnd(std::string_view payload);
+Result<LogRecord> ParseLog(std::string_view payload);
+Result<Fault> ParseFault(std::string_view payload);
 Result<TruncationEpoch> ParseEntryPrefix(std::string_view payload);
 
 }  // namespace millrace::storage::journal

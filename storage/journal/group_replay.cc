@@ -8,7 +8,14 @@
 namespace millrace::storage::journal {
 namespace {
 
+uint8_t KnownFlags(RecordType type) {
+  if (type == RecordType::kEntry) return kCopied;
+  if (type == RecordType::kLog) return kReset | kPending;
+  return 0;
+}
+
 bool IsVoid(const GroupLedger& ledger, LogIndex index, TruncationEpoch epoch) {
+  if (epoch < ledger.log.reset_epoch) return true;
   if (MILLRACE_MUTANT(kIgnoreTruncationEpoch)) return false;
   return std::any_of(ledger.truncations.begin(), ledger.truncations.end(),
                      [&](const TruncationRecord& truncation) {
@@ -31,92 +38,147 @@ Status GroupReplay::ApplyBlock(const BlockView& view, const Bytes& block, uint64
 
 Status GroupReplay::Apply(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
                           uint64_t position) {
-  const uint8_t known_flags = record.type == RecordType::kEntry ? kCopied : 0;
-  if ((record.flags & ~known_flags) != 0) {
+  if ((record.flags & ~KnownFlags(record.type)) != 0) {
     return Unimplemented("journal record of type " + std::to_string(static_cast<int>(record.type)) +
                          " with unknown flags " + std::to_string(record.flags));
   }
-  if (record.type == RecordType::kHead) return Status::Ok();
-  if (removed_.contains(record.group)) return Status::Ok();
+  const bool is_checkpoint = (block.flags & kHeadBlock) != 0;
   switch (record.type) {
-    case RecordType::kReplica: {
-      ASSIGN_OR_RETURN(raft::ReplicaRecord replica, ParseReplica(record.group, record.payload));
-      ApplyReplica(std::move(replica), (block.flags & kHeadBlock) != 0);
+    case RecordType::kHead: {
+      ASSIGN_OR_RETURN(const HeadRecord head, ParseHead(record.payload));
+      controller_floor_ = std::max(controller_floor_, head.controller_floor);
       return Status::Ok();
     }
-    case RecordType::kTombstone:
-      groups_.erase(record.group);
-      removed_.insert(record.group);
+    case RecordType::kReplica: {
+      ASSIGN_OR_RETURN(raft::ReplicaRecord replica, ParseReplica(record.group, record.payload));
+      ApplyReplica(std::move(replica), is_checkpoint);
       return Status::Ok();
+    }
+    case RecordType::kTombstone: {
+      ASSIGN_OR_RETURN(const TombstoneRecord tombstone, ParseTombstone(record.payload));
+      ApplyTombstone(record.group, tombstone);
+      return Status::Ok();
+    }
     case RecordType::kHardState: {
       ASSIGN_OR_RETURN(const HardStateRecord parsed, ParseHardState(record.payload));
-      ApplyHardState(record.group, parsed);
+      if (Group* group = SubjectOf(record)) ApplyHardState(parsed, group);
       return Status::Ok();
     }
     case RecordType::kTruncation: {
       ASSIGN_OR_RETURN(const TruncationRecord parsed, ParseTruncation(record.payload));
-      ApplyTruncation(record.group, parsed, block.file_sequence);
+      if (Group* group = SubjectOf(record)) ApplyTruncation(parsed, block.file_sequence, group);
       return Status::Ok();
     }
-    case RecordType::kEntry:
-      return ApplyEntry(record, block, bytes, position);
-    case RecordType::kSegmentEnd: {
-      ASSIGN_OR_RETURN(const SegmentEnd end, ParseSegmentEnd(record.payload));
-      ApplySegmentEnd(record.group, end);
+    case RecordType::kEntry: {
+      Group* group = SubjectOf(record);
+      return group == nullptr ? Status::Ok() : ApplyEntry(record, block, bytes, position, group);
+    }
+    case RecordType::kLog: {
+      ASSIGN_OR_RETURN(const LogRecord parsed, ParseLog(record.payload));
+      // A restore that was under way: it is begun again, or goes on, but is nothing yet.
+      if ((record.flags & kPending) != 0) return Status::Ok();
+      if (Group* group = SubjectOf(record)) ApplyLog(parsed, is_checkpoint, group);
       return Status::Ok();
     }
-    case RecordType::kFaulty:
-      Of(record.group).ledger.fault = std::string(record.payload);
+    case RecordType::kFaulty: {
+      ASSIGN_OR_RETURN(Fault fault, ParseFault(record.payload));
+      if (Group* group = SubjectOf(record)) group->ledger.fault = std::move(fault);
       return Status::Ok();
-    case RecordType::kHead:
-      break;
+    }
   }
   return Unimplemented("journal record of unknown type " +
                        std::to_string(static_cast<int>(record.type)));
 }
 
-GroupReplay::Group& GroupReplay::Of(RaftGroupId id) {
+GroupReplay::Group& GroupReplay::Of(RaftGroupId id, uint16_t short_number) {
   const auto [found, is_new] = groups_.try_emplace(id);
-  if (is_new) found->second.doubt = last_damage_;
+  if (is_new) {
+    found->second.doubt = last_damage_;
+    found->second.short_number = short_number;
+  }
   return found->second;
 }
 
+GroupReplay::Group* GroupReplay::SubjectOf(const RecordView& record) {
+  const auto removed = removed_.find(record.group);
+  const bool is_removed =
+      removed != removed_.end() && ShortNumber(removed->second.number) == record.short_number;
+  if (is_removed && !groups_.contains(record.group)) return nullptr;
+  Group& group = Of(record.group, record.short_number);
+  if (group.short_number == record.short_number) return &group;
+  // The journal writes of a group's last replica alone, so that this one's creation is lost, and
+  // what it promised cannot be told from what the other one did.
+  group.lost_successor = record.short_number;
+  group.is_known = false;
+  return nullptr;
+}
+
 void GroupReplay::ApplyReplica(raft::ReplicaRecord record, bool is_checkpoint) {
-  Group& group = Of(record.group);
-  // Its creation: nothing is promised yet. A checkpoint's statement follows in a record of its own.
-  if (!is_checkpoint && !group.has_record) {
-    group.is_known = true;
-    group.last_chain = 0;
+  controller_floor_ = std::max(controller_floor_, record.controller_index);
+  const auto removed = removed_.find(record.group);
+  if (removed != removed_.end() && record.number <= removed->second.number) return;
+  const uint16_t short_number = ShortNumber(record.number);
+  Group* group = &Of(record.group, short_number);
+  if (group->has_record && record.number < group->ledger.record.number) return;
+  const bool is_same = group->has_record ? record.number == group->ledger.record.number
+                                         : group->short_number == short_number;
+  if (!is_same) {
+    // A new life: nothing of an older one is its own.
+    groups_.erase(record.group);
+    group = &Of(record.group, short_number);
   }
-  group.has_record = true;
-  group.ledger.record = std::move(record);
+  removed_.erase(record.group);
+  // Its creation: nothing is promised yet. A checkpoint's statement follows in a record of its own.
+  if (!is_checkpoint && !group->has_record) {
+    group->is_known = true;
+    group->last_chain = 0;
+    group->ledger.log.configuration = record.configuration;
+  }
+  group->has_record = true;
+  group->ledger.record = std::move(record);
 }
 
-void GroupReplay::ApplyHardState(RaftGroupId id, const HardStateRecord& record) {
-  Group& group = Of(id);
-  group.ledger.hard_state = record.hard_state;
-  group.ledger.epoch = std::max(group.ledger.epoch, record.epoch);
-  group.last_index = record.last_index;
-  group.last_chain = record.last_chain;
-  group.is_known = true;
+// A restated one may come after the records of a later life, which it does not end.
+void GroupReplay::ApplyTombstone(RaftGroupId id, const TombstoneRecord& tombstone) {
+  controller_floor_ = std::max(controller_floor_, tombstone.controller_index);
+  const auto found = groups_.find(id);
+  if (found != groups_.end()) {
+    const Group& group = found->second;
+    if (group.has_record && group.ledger.record.number > tombstone.number) return;
+    // One that wrote without a trace of its creation is another than the one that is gone.
+    const uint16_t number = group.lost_successor.value_or(group.short_number);
+    const std::string doubt = group.doubt;
+    groups_.erase(found);
+    if (number != ShortNumber(tombstone.number)) Of(id, number).doubt = doubt;
+  }
+  TombstoneRecord& removed = removed_[id];
+  if (tombstone.number > removed.number) removed = tombstone;
 }
 
-void GroupReplay::ApplyTruncation(RaftGroupId id, TruncationRecord record, uint64_t file) {
-  Group& group = Of(id);
-  GroupLedger& ledger = group.ledger;
+void GroupReplay::ApplyHardState(const HardStateRecord& record, Group* group) {
+  group->ledger.hard_state = record.hard_state;
+  group->ledger.epoch = std::max(group->ledger.epoch, record.epoch);
+  group->last_index = record.last_index;
+  group->last_chain = record.last_chain;
+  group->is_known = !group->lost_successor.has_value();
+}
+
+void GroupReplay::ApplyTruncation(TruncationRecord record, uint64_t file, Group* group) {
+  GroupLedger& ledger = group->ledger;
+  if (record.epoch <= ledger.log.reset_epoch) return;
   const bool is_restated = record.file_sequence != 0;
   if (!is_restated) {
     record.file_sequence = file;
-    if (group.last_index >= record.from) {
-      group.last_index = record.from - 1;
-      group.last_chain.reset();
+    if (group->last_index >= record.from) {
+      group->last_index = record.from - 1;
+      group->last_chain.reset();
     }
   }
   ledger.epoch = std::max(ledger.epoch, record.epoch);
-  for (auto at = group.entries.lower_bound(record.from); at != group.entries.end();) {
+  for (auto at = group->entries.lower_bound(record.from); at != group->entries.end();) {
     const bool is_void =
         at->second.facts.epoch < record.epoch || MILLRACE_MUTANT(kIgnoreTruncationEpoch);
-    at = is_void ? group.entries.erase(at) : std::next(at);
+    at = is_void ? group->entries.erase(at) : std::next(at);
   }
   const bool is_known =
       std::any_of(ledger.truncations.begin(), ledger.truncations.end(),
@@ -129,7 +191,7 @@ void GroupReplay::ApplyTruncation(RaftGroupId id, TruncationRecord record, uint6
 }
 
 Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& block,
-                               const Bytes& bytes, uint64_t position) {
+                               const Bytes& bytes, uint64_t position, Group* group) {
   ASSIGN_OR_RETURN(const TruncationEpoch epoch, ParseEntryPrefix(record.payload));
   const std::string_view frame = record.payload.substr(kEntryPrefixSize);
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(frame));
@@ -137,14 +199,13 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
       !IsLogEntry(header.type)) {
     return DataLoss("journal entry does not fit its frame");
   }
-  Group& group = Of(record.group);
   if ((record.flags & kCopied) == 0) {
-    group.last_index = header.index;
-    group.last_chain = header.chain;
+    group->last_index = header.index;
+    group->last_chain = header.chain;
   }
-  if (header.index <= group.ledger.segment_end.index) return Status::Ok();
-  if (IsVoid(group.ledger, header.index, epoch)) return Status::Ok();
-  FoundEntry& entry = group.entries[header.index];
+  if (header.index <= group->ledger.log.end.index) return Status::Ok();
+  if (IsVoid(group->ledger, header.index, epoch)) return Status::Ok();
+  FoundEntry& entry = group->entries[header.index];
   if (!entry.frame.empty() && epoch < entry.facts.epoch) return Status::Ok();
   const uint64_t offset = record.offset + kEntryPrefixSize;
   entry.facts = {header.term,
@@ -156,11 +217,36 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
   return Status::Ok();
 }
 
-void GroupReplay::ApplySegmentEnd(RaftGroupId id, const SegmentEnd& end) {
-  Group& group = Of(id);
-  if (end.index <= group.ledger.segment_end.index) return;
-  group.ledger.segment_end = end;
-  group.entries.erase(group.entries.begin(), group.entries.upper_bound(end.index));
+void GroupReplay::ApplyLog(const LogRecord& record, bool is_checkpoint, Group* group) {
+  LogRecord& log = group->ledger.log;
+  if (record.reset_epoch < log.reset_epoch) return;
+  if (record.reset_epoch > log.reset_epoch) return ResetLog(record, is_checkpoint, group);
+  log.generation = record.generation;
+  if (record.begin.index > log.begin.index) log.begin = record.begin;
+  if (record.configuration_index > log.configuration_index || log.configuration.voters.empty()) {
+    log.configuration_index = record.configuration_index;
+    log.configuration = record.configuration;
+  }
+  if (record.end.index <= log.end.index) return;
+  log.end = record.end;
+  group->entries.erase(group->entries.begin(), group->entries.upper_bound(record.end.index));
+}
+
+// Also where the reset itself was lost and a checkpoint tells of it, whose hard state then says
+// where the log ends.
+void GroupReplay::ResetLog(const LogRecord& record, bool is_checkpoint, Group* group) {
+  GroupLedger& ledger = group->ledger;
+  std::erase_if(group->entries, [&record](const auto& entry) {
+    return entry.second.facts.epoch < record.reset_epoch || entry.first <= record.end.index;
+  });
+  std::erase_if(ledger.truncations, [&record](const TruncationRecord& truncation) {
+    return truncation.epoch <= record.reset_epoch;
+  });
+  ledger.log = record;
+  ledger.epoch = std::max(ledger.epoch, record.reset_epoch);
+  if (is_checkpoint) return;
+  group->last_index = record.end.index;
+  group->last_chain = record.end.chain;
 }
 
 void GroupReplay::CheckRestated(const std::set<RaftGroupId>& restated) {
@@ -183,11 +269,15 @@ std::string GroupReplay::Judge(RaftGroupId id, const Group& group) {
   const std::string because = group.doubt.empty() ? "" : " (" + group.doubt + ")";
   const std::string name = "group " + std::to_string(id.value());
   if (group.ledger.fault) {
-    return group.ledger.fault->empty() ? name + ": faulty, without a reason" : *group.ledger.fault;
+    return group.ledger.fault->why.empty() ? name + ": faulty, without a reason"
+                                           : group.ledger.fault->why;
+  }
+  if (group.lost_successor.has_value()) {
+    return name + ": another replica of it was made here later, and that is lost" + because;
   }
   if (!group.is_known) return name + ": its hard state is not stated after what was lost" + because;
-  LogIndex last = group.ledger.segment_end.index;
-  uint32_t chain = group.ledger.segment_end.chain;
+  LogIndex last = group.ledger.log.end.index;
+  uint32_t chain = group.ledger.log.end.chain;
   for (const auto& [index, entry] : group.entries) {
     if (index != last + 1) {
       return name + ": entry " + std::to_string(last.value() + 1) + " is missing" + because;
@@ -207,6 +297,7 @@ std::string GroupReplay::Judge(RaftGroupId id, const Group& group) {
 
 void GroupReplay::Finish(Replayed* replayed) && {
   replayed->removed = std::move(removed_);
+  replayed->controller_floor = controller_floor_;
   for (auto& [id, group] : groups_) {
     if (!group.has_record) {
       replayed->nameless.insert(id);
@@ -215,13 +306,17 @@ void GroupReplay::Finish(Replayed* replayed) && {
     ReplayedGroup& out = replayed->groups[id];
     out.doubt = Judge(id, group);
     out.ledger = std::move(group.ledger);
+    if (MILLRACE_MUTANT(kConfigurationFromCreation) &&
+        !out.ledger.record.configuration.voters.empty()) {
+      out.ledger.log.configuration = out.ledger.record.configuration;
+    }
     out.ledger.last_index = group.last_index;
     out.ledger.last_chain = group.last_chain.value_or(0);
     if (!out.doubt.empty()) {
-      out.ledger.fault = out.doubt;
+      if (!out.ledger.fault) out.ledger.fault = Fault{FaultCause::kDoubt, out.doubt};
       continue;
     }
-    if (group.entries.empty()) out.ledger.last_chain = out.ledger.segment_end.chain;
+    if (group.entries.empty()) out.ledger.last_chain = out.ledger.log.end.chain;
     for (auto& [index, entry] : group.entries) {
       out.ledger.entries[index] = entry.facts;
       out.ledger.last_chain = entry.facts.chain;

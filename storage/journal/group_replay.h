@@ -31,10 +31,14 @@ class GroupReplay {
     FrameHeader header;
     Bytes frame;  // a view of its file's image
   };
+  // The group's last replica, as far as it was told of.
   struct Group {
     GroupLedger ledger;  // but for entries, last_index and last_chain
     std::map<LogIndex, FoundEntry> entries;
+    uint16_t short_number = 0;
     bool has_record = false;
+    // The number of another replica of the group that wrote, and whose creation is lost.
+    std::optional<uint16_t> lost_successor;
     // Whether hard state and log end are known: from the creation on, or since the last statement
     // of them, unless bytes were lost after that.
     bool is_known = false;
@@ -47,19 +51,24 @@ class GroupReplay {
 
   Status Apply(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
                uint64_t position);
-  Status ApplyEntry(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
-                    uint64_t position);
+  static Status ApplyEntry(const RecordView& record, const BlockHeader& block, const Bytes& bytes,
+                           uint64_t position, Group* group);
   void ApplyReplica(raft::ReplicaRecord record, bool is_checkpoint);
-  void ApplyHardState(RaftGroupId id, const HardStateRecord& record);
-  void ApplyTruncation(RaftGroupId id, TruncationRecord record, uint64_t file);
-  void ApplySegmentEnd(RaftGroupId id, const SegmentEnd& end);
+  void ApplyTombstone(RaftGroupId id, const TombstoneRecord& tombstone);
+  static void ApplyHardState(const HardStateRecord& record, Group* group);
+  static void ApplyTruncation(TruncationRecord record, uint64_t file, Group* group);
+  static void ApplyLog(const LogRecord& record, bool is_checkpoint, Group* group);
+  static void ResetLog(const LogRecord& record, bool is_checkpoint, Group* group);
   void CheckRestated(const std::set<RaftGroupId>& restated);
-  Group& Of(RaftGroupId id);
+  // Whom the record is about; null if that replica is gone, or another than the last that was made.
+  Group* SubjectOf(const RecordView& record);
+  Group& Of(RaftGroupId id, uint16_t short_number);
   // What is wrong with the group's state; empty if it is whole and proven.
   static std::string Judge(RaftGroupId id, const Group& group);
 
   std::map<RaftGroupId, Group> groups_;
-  std::set<RaftGroupId> removed_;
+  std::map<RaftGroupId, TombstoneRecord> removed_;
+  LogIndex controller_floor_;
   std::string last_damage_;
 };
 

@@ -27,7 +27,7 @@ bool IsControl(const GroupRecord& record) {
 
 // What the record takes of a file, a little more at most.
 uint64_t BytesOf(const GroupRecord& record) {
-  constexpr uint64_t kSmallRecordsBytes = 256;
+  constexpr uint64_t kSmallRecordsBytes = 128;
   uint64_t bytes = kSmallRecordsBytes;
   if (const auto* write = std::get_if<LogWrite>(&record.body)) {
     for (const auto& entry : write->entries) {
@@ -36,7 +36,9 @@ uint64_t BytesOf(const GroupRecord& record) {
   } else if (const auto* created = std::get_if<ReplicaCreated>(&record.body)) {
     bytes += EncodeReplica(created->record).size();
   } else if (const auto* faulty = std::get_if<ReplicaFaulty>(&record.body)) {
-    bytes += faulty->why.size();
+    bytes += EncodeFault(faulty->fault).size();
+  } else if (const auto* moved = std::get_if<LogMoved>(&record.body)) {
+    bytes += EncodeLog(moved->log).size();
   }
   return bytes;
 }
@@ -132,13 +134,13 @@ std::vector<Journal::Batch> Journal::TakeBatches() {
         batch.is_control && bytes < bytes_max &&
         std::none_of(
             batch.records.begin(), batch.records.end(),
-            [&](const GroupRecord& record) { return passed.contains(record.group); });
+            [&](const GroupRecord& record) { return passed.contains(record.replica.group); });
     if (may_overtake) {
       bytes += batch.bytes;
       control.push_back(std::move(batch));
       continue;
     }
-    for (const GroupRecord& record : batch.records) passed.insert(record.group);
+    for (const GroupRecord& record : batch.records) passed.insert(record.replica.group);
     left.push_back(std::move(batch));
   }
   while (!left.empty()) {
@@ -180,47 +182,57 @@ void Journal::WriteCommit(std::vector<Batch> batches, std::vector<Copy> copies) 
 }
 
 void Journal::WriteRecord(const GroupRecord& record, BlockWriter* writer) {
-  const RaftGroupId group = record.group;
+  const raft::ReplicaId replica = record.replica;
   if (const auto* created = std::get_if<ReplicaCreated>(&record.body)) {
-    CHECK_EQ(created->record.group, group);
+    CHECK(raft::ReplicaId(created->record.group, created->record.number) == replica);
     ledger_.Create(created->record);
-    writer->Add(RecordType::kReplica, 0, group, EncodeReplica(created->record));
+    writer->Add({.type = RecordType::kReplica, .replica = replica}, EncodeReplica(created->record));
     return;
   }
-  CHECK(ledger_.IsKnown(group)) << "the journal knows no group " << group;
-  if (std::holds_alternative<ReplicaRemoved>(record.body)) {
-    if (ledger_.IsRemoved(group)) return;
-    ledger_.Remove(group);
-    writer->Add(RecordType::kTombstone, 0, group, "");
+  CHECK(ledger_.IsKnown(replica.group)) << "the journal knows no group " << replica.group;
+  if (const auto* removed = std::get_if<ReplicaRemoved>(&record.body)) {
+    if (ledger_.IsGone(replica)) return;
+    ledger_.Remove(replica, removed->controller_index);
+    writer->Add(
+        {.type = RecordType::kTombstone, .replica = replica},
+        EncodeTombstone({.number = replica.number, .controller_index = removed->controller_index}));
     return;
   }
-  if (!ledger_.IsLive(group)) return;
+  if (!ledger_.IsLive(replica)) return;
   if (const auto* write = std::get_if<LogWrite>(&record.body)) {
-    WriteLog(group, *write, writer);
-  } else if (const auto* synced = std::get_if<SegmentSynced>(&record.body)) {
-    ledger_.SegmentSynced(group, synced->end);
-    writer->Add(RecordType::kSegmentEnd, 0, group, EncodeSegmentEnd(synced->end));
+    WriteLog(replica, *write, writer);
+  } else if (const auto* moved = std::get_if<LogMoved>(&record.body)) {
+    if (moved->is_reset) {
+      ledger_.ResetLog(replica.group, moved->log);
+    } else {
+      ledger_.MoveLog(replica.group, moved->log);
+    }
+    const uint8_t flags = moved->is_reset ? kReset : 0;
+    writer->Add({.type = RecordType::kLog, .flags = flags, .replica = replica},
+                EncodeLog(ledger_.at(replica.group).log));
   } else if (const auto* faulty = std::get_if<ReplicaFaulty>(&record.body)) {
-    ledger_.MarkFaulty(group, faulty->why);
-    writer->Add(RecordType::kFaulty, 0, group, faulty->why);
+    ledger_.MarkFaulty(replica.group, faulty->fault);
+    writer->Add({.type = RecordType::kFaulty, .replica = replica}, EncodeFault(faulty->fault));
   }
 }
 
-void Journal::WriteLog(RaftGroupId group, const LogWrite& write, BlockWriter* writer) {
+void Journal::WriteLog(const raft::ReplicaId& replica, const LogWrite& write, BlockWriter* writer) {
+  const RaftGroupId group = replica.group;
   if (write.hard_state) {
     ledger_.SetHardState(group, *write.hard_state);
-    writer->Add(RecordType::kHardState, 0, group, EncodeHardState(ledger_.HardStateOf(group)));
+    writer->Add({.type = RecordType::kHardState, .replica = replica},
+                EncodeHardState(ledger_.HardStateOf(group)));
   }
   if (write.truncate_from) {
     ledger_.Truncate(group, {.epoch = write.epoch,
                              .from = *write.truncate_from,
                              .file_sequence = live_.rbegin()->first});
-    writer->Add(RecordType::kTruncation, 0, group,
+    writer->Add({.type = RecordType::kTruncation, .replica = replica},
                 EncodeTruncation({.epoch = write.epoch, .from = *write.truncate_from}));
   }
   for (const raft::core::Entry& entry : write.entries) {
-    const uint64_t at =
-        writer->Add(RecordType::kEntry, 0, group, EncodeEntryPrefix(write.epoch), entry.frame);
+    const uint64_t at = writer->Add({.type = RecordType::kEntry, .replica = replica},
+                                    EncodeEntryPrefix(write.epoch), entry.frame);
     ledger_.Append(group, entry, write.epoch,
                    {.file = live_.rbegin()->first, .offset = at, .size = entry.frame.size()});
   }
@@ -229,13 +241,14 @@ void Journal::WriteLog(RaftGroupId group, const LogWrite& write, BlockWriter* wr
 void Journal::WriteCopy(const Copy& copy, BlockWriter* writer) {
   // Truncated, synced into a segment or stopped since it was read: nobody needs it any more.
   if (!ledger_.IsLive(copy.group)) return;
-  const auto& entries = ledger_.at(copy.group).entries;
-  const auto entry = entries.find(copy.index);
-  if (entry == entries.end()) return;
+  const GroupLedger& state = ledger_.at(copy.group);
+  const auto entry = state.entries.find(copy.index);
+  if (entry == state.entries.end()) return;
   const EntryPlace& place = entry->second.place;
   if (place.file != copy.place.file || place.offset != copy.place.offset) return;
-  const uint64_t at = writer->Add(RecordType::kEntry, kCopied, copy.group,
-                                  EncodeEntryPrefix(entry->second.epoch), copy.frame);
+  const uint64_t at =
+      writer->Add({.type = RecordType::kEntry, .flags = kCopied, .replica = state.id()},
+                  EncodeEntryPrefix(entry->second.epoch), copy.frame);
   ledger_.Move(copy.group, copy.index,
                {.file = live_.rbegin()->first, .offset = at, .size = copy.frame.size()});
 }

@@ -73,10 +73,10 @@ struct OpenedJournal {
   JournalState state;
 };
 
-// Of one group: the entries from `first` on, as many as `bytes_max` lets pass; the first always
+// Of one replica: the entries from `first` on, as many as `bytes_max` lets pass; the first always
 // does.
 struct ReadBackRequest {
-  RaftGroupId group;
+  raft::ReplicaId replica;
   LogIndex first;
   uint64_t bytes_max = 0;
 };
@@ -87,8 +87,8 @@ class JournalClient {
   // Makes the records durable together with everything that waits, then posts `done` to `done_on`.
   // Records of one group become durable, and their dones are posted, in the order of Submit. A
   // batch of nothing but hard states, no-ops and replica records may overtake batches of other
-  // groups. Records about a group that was removed or marked faulty before are ignored. Nothing is
-  // posted after a failure or after the journal is gone.
+  // groups. Records about a replica that was removed, followed by another or marked faulty before
+  // are ignored. Nothing is posted after a failure or after the journal is gone.
   void Submit(std::vector<GroupRecord> records, Executor& done_on, Task done) const;
   // Reads entries back, once the first of them is durable here, and posts `done` to `done_on`. Pre:
   // it was or will be submitted, and no synced segment has it. DATA_LOSS where what was written is
@@ -133,7 +133,7 @@ class Journal {
   void ReadBack(const ReadBackRequest& request, Executor& done_on, raft::EntriesDone done);
 
   // Called on the journal's executor with the groups whose entries keep the oldest file alive, when
-  // files are wanted back: their segments should be synced and SegmentSynced submitted. Asked again
+  // files are wanted back: their segments should be synced and LogMoved submitted. Asked again
   // while it matters. Entries that stay (uncommitted ones) are copied forward.
   using PinListener = MoveFunction<void(const std::vector<RaftGroupId>&)>;
   void SetPinListener(PinListener listener) { pin_listener_ = std::move(listener); }
@@ -191,7 +191,7 @@ class Journal {
   void WriteCommit(std::vector<Batch> batches, std::vector<Copy> copies);
   void WriteCopy(const Copy& copy, BlockWriter* writer);
   void WriteRecord(const GroupRecord& record, BlockWriter* writer);
-  void WriteLog(RaftGroupId group, const LogWrite& write, BlockWriter* writer);
+  void WriteLog(const raft::ReplicaId& replica, const LogWrite& write, BlockWriter* writer);
   BlockWriter StartBlocks(uint16_t flags, uint64_t block_bytes) const;
   // Writes the blocks and syncs them, then calls `synced`.
   void WriteBlocks(BlockWriter writer, Task synced);

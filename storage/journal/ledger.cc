@@ -9,13 +9,33 @@
 namespace millrace::storage::journal {
 namespace {
 
-constexpr const char* kNamelessFault = "the record of the replica's creation is lost";
+Fault NamelessFault() {
+  return {FaultCause::kDoubt, "the record of the replica's creation is lost"};
+}
+
+// What a checkpoint says of a replica: its configuration is the log record's to say.
+raft::ReplicaRecord WithoutConfiguration(raft::ReplicaRecord record) {
+  record.configuration = {};
+  return record;
+}
 
 }  // namespace
 
 bool Ledger::IsLive(RaftGroupId group) const {
   const auto found = groups_.find(group);
   return found != groups_.end() && !found->second.fault.has_value();
+}
+
+bool Ledger::IsLive(const raft::ReplicaId& replica) const {
+  return IsLive(replica.group) && groups_.at(replica.group).record.number == replica.number;
+}
+
+// By a tombstone, or by the creation of a later one.
+bool Ledger::IsGone(const raft::ReplicaId& replica) const {
+  const auto removed = removed_.find(replica.group);
+  if (removed != removed_.end() && replica.number <= removed->second.number) return true;
+  const auto found = groups_.find(replica.group);
+  return found != groups_.end() && replica.number < found->second.record.number;
 }
 
 GroupLedger& Ledger::Live(RaftGroupId group) {
@@ -56,18 +76,34 @@ void Ledger::Restore(RaftGroupId group, GroupLedger state) {
 }
 
 void Ledger::Create(const raft::ReplicaRecord& record) {
-  CHECK(!IsKnown(record.group)) << "group " << record.group << " is already known";
-  groups_[record.group].record = record;
-}
-
-void Ledger::Remove(RaftGroupId group) {
-  const auto found = groups_.find(group);
+  const raft::ReplicaId id{record.group, record.number};
+  CHECK_NE(id.number, ReplicaNumber()) << "group=" << id.group;
+  CHECK(!nameless_.contains(id.group)) << "group=" << id.group;
+  CHECK(!IsGone(id)) << "group=" << id.group << " number=" << id.number;
+  const auto found = groups_.find(id.group);
   if (found != groups_.end()) {
-    DropEntries(group, found->second, found->second.entries.begin(), found->second.entries.end());
+    CHECK_LT(found->second.record.number, id.number) << "group=" << id.group;
+    DropEntries(id.group, found->second, found->second.entries.begin(),
+                found->second.entries.end());
     groups_.erase(found);
   }
-  nameless_.erase(group);
-  removed_.insert(group);
+  removed_.erase(id.group);
+  GroupLedger& made = groups_[id.group];
+  made.record = record;
+  made.log.configuration = record.configuration;
+  controller_floor_ = std::max(controller_floor_, record.controller_index);
+}
+
+void Ledger::Remove(const raft::ReplicaId& replica, LogIndex controller_index) {
+  const auto found = groups_.find(replica.group);
+  if (found != groups_.end()) {
+    DropEntries(replica.group, found->second, found->second.entries.begin(),
+                found->second.entries.end());
+    groups_.erase(found);
+  }
+  nameless_.erase(replica.group);
+  removed_[replica.group] = {.number = replica.number, .controller_index = controller_index};
+  controller_floor_ = std::max(controller_floor_, controller_index);
 }
 
 void Ledger::SetHardState(RaftGroupId group, const raft::core::HardState& hard_state) {
@@ -78,14 +114,14 @@ void Ledger::SetHardState(RaftGroupId group, const raft::core::HardState& hard_s
 
 void Ledger::Truncate(RaftGroupId group, const TruncationRecord& truncation) {
   GroupLedger& state = Live(group);
-  CHECK_GT(truncation.from, state.segment_end.index) << "group=" << group;
+  CHECK_GT(truncation.from, state.log.end.index) << "group=" << group;
   CHECK_GT(truncation.epoch, state.epoch) << "group=" << group;
   const auto first = state.entries.lower_bound(truncation.from);
   if (first != state.entries.end()) {
     DropEntries(group, state, first, state.entries.end());
     const bool has_entries = !state.entries.empty();
-    state.last_index = has_entries ? state.entries.rbegin()->first : state.segment_end.index;
-    state.last_chain = has_entries ? state.entries.rbegin()->second.chain : state.segment_end.chain;
+    state.last_index = has_entries ? state.entries.rbegin()->first : state.log.end.index;
+    state.last_chain = has_entries ? state.entries.rbegin()->second.chain : state.log.end.chain;
   }
   CHECK_LT(state.last_index, truncation.from) << "group=" << group;
   state.epoch = truncation.epoch;
@@ -114,21 +150,46 @@ void Ledger::Move(RaftGroupId group, LogIndex index, const EntryPlace& place) {
   Pin(group, place);
 }
 
-void Ledger::SegmentSynced(RaftGroupId group, const SegmentEnd& end) {
+void Ledger::MoveLog(RaftGroupId group, const LogRecord& moved) {
   GroupLedger& state = Live(group);
-  CHECK_LE(end.index, state.last_index) << "group=" << group;
-  if (end.index <= state.segment_end.index) return;
-  const auto found = state.entries.find(end.index);
-  CHECK(found != state.entries.end()) << "group=" << group << " index=" << end.index;
-  CHECK_EQ(found->second.chain, end.chain) << "group=" << group << " index=" << end.index;
-  state.segment_end = end;
-  DropEntries(group, state, state.entries.begin(), std::next(found));
+  // It was composed for a log that another one has taken the place of.
+  if (moved.reset_epoch < state.log.reset_epoch) return;
+  CHECK_EQ(moved.reset_epoch, state.log.reset_epoch) << "group=" << group;
+  CHECK_EQ(moved.generation, state.log.generation) << "group=" << group;
+  CHECK_LE(moved.end.index, state.last_index) << "group=" << group;
+  if (moved.end.index > state.log.end.index) {
+    const auto found = state.entries.find(moved.end.index);
+    CHECK(found != state.entries.end()) << "group=" << group << " index=" << moved.end.index;
+    CHECK_EQ(found->second.chain, moved.end.chain)
+        << "group=" << group << " index=" << moved.end.index;
+    state.log.end = moved.end;
+    DropEntries(group, state, state.entries.begin(), std::next(found));
+  }
+  if (moved.begin.index > state.log.begin.index) state.log.begin = moved.begin;
+  if (moved.configuration_index > state.log.configuration_index) {
+    state.log.configuration_index = moved.configuration_index;
+    state.log.configuration = moved.configuration;
+  }
+  CHECK_LE(state.log.begin.index, state.log.end.index) << "group=" << group;
+  CHECK_LE(state.log.configuration_index, state.log.end.index) << "group=" << group;
 }
 
-void Ledger::MarkFaulty(RaftGroupId group, std::string why) {
+void Ledger::ResetLog(RaftGroupId group, const LogRecord& log) {
+  GroupLedger& state = Live(group);
+  CHECK_GT(log.reset_epoch, state.epoch) << "group=" << group;
+  CHECK_GT(log.generation, state.log.generation) << "group=" << group;
+  DropEntries(group, state, state.entries.begin(), state.entries.end());
+  state.log = log;
+  state.epoch = log.reset_epoch;
+  state.truncations.clear();
+  state.last_index = log.end.index;
+  state.last_chain = log.end.chain;
+}
+
+void Ledger::MarkFaulty(RaftGroupId group, Fault fault) {
   GroupLedger& state = Live(group);
   DropEntries(group, state, state.entries.begin(), state.entries.end());
-  state.fault = std::move(why);
+  state.fault = std::move(fault);
 }
 
 HardStateRecord Ledger::HardStateOf(RaftGroupId group) const {
@@ -140,33 +201,43 @@ HardStateRecord Ledger::HardStateOf(RaftGroupId group) const {
 }
 
 void Ledger::WriteCheckpoint(const HeadRecord& head, BlockWriter* writer) const {
-  writer->Add(RecordType::kHead, 0, RaftGroupId(), EncodeHead(head));
-  for (const RaftGroupId group : removed_) writer->Add(RecordType::kTombstone, 0, group, "");
+  writer->Add({.type = RecordType::kHead, .replica = {}}, EncodeHead(head));
+  for (const auto& [group, tombstone] : removed_) {
+    writer->Add({.type = RecordType::kTombstone, .replica = {group, tombstone.number}},
+                EncodeTombstone(tombstone));
+  }
   for (const RaftGroupId group : nameless_) {
-    writer->Add(RecordType::kFaulty, 0, group, kNamelessFault);
+    writer->Add({.type = RecordType::kFaulty, .replica = {group, ReplicaNumber()}},
+                EncodeFault(NamelessFault()));
   }
   for (const auto& [group, state] : groups_) {
-    writer->Add(RecordType::kReplica, 0, group, EncodeReplica(state.record));
-    writer->Add(RecordType::kSegmentEnd, 0, group, EncodeSegmentEnd(state.segment_end));
+    const raft::ReplicaId replica = state.id();
+    writer->Add({.type = RecordType::kReplica, .replica = replica},
+                EncodeReplica(WithoutConfiguration(state.record)));
+    writer->Add({.type = RecordType::kLog, .replica = replica}, EncodeLog(state.log));
     for (const TruncationRecord& truncation : state.truncations) {
-      writer->Add(RecordType::kTruncation, 0, group, EncodeTruncation(truncation));
+      writer->Add({.type = RecordType::kTruncation, .replica = replica},
+                  EncodeTruncation(truncation));
     }
-    writer->Add(RecordType::kHardState, 0, group, EncodeHardState(HardStateOf(group)));
+    writer->Add({.type = RecordType::kHardState, .replica = replica},
+                EncodeHardState(HardStateOf(group)));
     if (state.fault) {
-      writer->Add(RecordType::kFaulty, 0, group, *state.fault);
+      writer->Add({.type = RecordType::kFaulty, .replica = replica}, EncodeFault(*state.fault));
     }
   }
 }
 
 uint64_t Ledger::CheckpointBytes() const {
-  uint64_t bytes = RecordSize(EncodeHead({}).size()) + removed_.size() * RecordSize(0);
-  bytes += nameless_.size() * RecordSize(std::string_view(kNamelessFault).size());
+  uint64_t bytes = RecordSize(EncodeHead({}).size());
+  bytes += removed_.size() * RecordSize(EncodeTombstone({}).size());
+  bytes += nameless_.size() * RecordSize(EncodeFault(NamelessFault()).size());
+  const uint64_t replica_bytes = RecordSize(EncodeReplica({}).size());
+  const uint64_t hard_state_bytes = RecordSize(EncodeHardState({}).size());
+  const uint64_t truncation_bytes = RecordSize(EncodeTruncation({}).size());
   for (const auto& [group, state] : groups_) {
-    bytes += RecordSize(EncodeReplica(state.record).size());
-    bytes += RecordSize(EncodeSegmentEnd({}).size());
-    bytes += state.truncations.size() * RecordSize(EncodeTruncation({}).size());
-    bytes += RecordSize(EncodeHardState({}).size());
-    if (state.fault) bytes += RecordSize(state.fault->size());
+    bytes += replica_bytes + hard_state_bytes + RecordSize(EncodeLog(state.log).size());
+    bytes += state.truncations.size() * truncation_bytes;
+    if (state.fault) bytes += RecordSize(EncodeFault(*state.fault).size());
   }
   return bytes;
 }
@@ -214,11 +285,12 @@ void Ledger::CheckInvariants() const {
   std::map<uint64_t, uint64_t> bytes;
   for (const auto& [group, state] : groups_) {
     CHECK(!removed_.contains(group)) << "group=" << group;
+    CHECK_EQ(state.record.group, group);
     if (state.fault) {
       CHECK(state.entries.empty()) << "group=" << group;
       continue;
     }
-    LogIndex expected = state.segment_end.index;
+    LogIndex expected = state.log.end.index;
     for (const auto& [index, entry] : state.entries) {
       CHECK_EQ(index, expected + 1) << "group=" << group;
       CHECK_LE(entry.epoch, state.epoch) << "group=" << group;

@@ -36,47 +36,57 @@ struct EntryFacts {
   EntryPlace place;
 };
 
+// Of one replica: the group's last one here.
 struct GroupLedger {
   raft::ReplicaRecord record;
   raft::core::HardState hard_state;
   TruncationEpoch epoch;
   // Those that may still void entries in live files, by epoch; their cuts rise with it.
   std::vector<TruncationRecord> truncations;
-  SegmentEnd segment_end;
-  std::map<LogIndex, EntryFacts> entries;  // above segment_end
+  LogRecord log;
+  std::map<LogIndex, EntryFacts> entries;  // above log.end
   LogIndex last_index;
   uint32_t last_chain = 0;
-  std::optional<std::string> fault;
+  std::optional<Fault> fault;
+
+  raft::ReplicaId id() const { return {record.group, record.number}; }
 };
 
 class Ledger {
  public:
   using Groups = std::map<RaftGroupId, GroupLedger>;
 
-  // What became of the group. A removed or faulty one takes no more records.
+  // What became of the replica. One that is removed, faulty or followed by another takes no more
+  // records.
+  bool IsLive(const raft::ReplicaId& replica) const;
   bool IsLive(RaftGroupId group) const;
   bool IsKnown(RaftGroupId group) const {
-    return groups_.contains(group) || IsRemoved(group) || nameless_.contains(group);
+    return groups_.contains(group) || removed_.contains(group) || nameless_.contains(group);
   }
-  bool IsRemoved(RaftGroupId group) const { return removed_.contains(group); }
+  bool IsGone(const raft::ReplicaId& replica) const;
   const GroupLedger& at(RaftGroupId group) const { return groups_.at(group); }
   const Groups& groups() const { return groups_; }
-  const std::set<RaftGroupId>& removed() const { return removed_; }
   bool may_lack_groups() const { return may_lack_groups_; }
+  LogIndex controller_floor() const { return controller_floor_; }
 
   // Recovery's: the group as replay found it.
   void Restore(RaftGroupId group, GroupLedger state);
-  void RestoreRemoved(RaftGroupId group) { removed_.insert(group); }
+  void RestoreRemoved(RaftGroupId group, const TombstoneRecord& removed) {
+    removed_[group] = removed;
+  }
   // A group whose creation is lost: it must not be created again, or it would vote anew.
   void RestoreNameless(RaftGroupId group) { nameless_.insert(group); }
+  void RestoreControllerFloor(LogIndex floor) { controller_floor_ = floor; }
   // Damage may have taken groups without a trace; every checkpoint says so from here on.
   void RestoreMayLackGroups() { may_lack_groups_ = true; }
 
   // What was just put into a block. Pre of those on a group: IsLive, unless said.
+  // Pre: IsGone of none of this number or a higher one. An earlier replica of the group is gone.
   void Create(const raft::ReplicaRecord& record);
-  void Remove(RaftGroupId group);  // pre: IsKnown
+  // Pre: IsKnown, and not IsGone.
+  void Remove(const raft::ReplicaId& replica, LogIndex controller_index);
   void SetHardState(RaftGroupId group, const raft::core::HardState& hard_state);
-  // Pre: `from` is above the segment end. It may lie past the log's end: what it cut was never
+  // Pre: `from` is above the log's synced end. It may lie past the log's end: what it cut was never
   // written.
   void Truncate(RaftGroupId group, const TruncationRecord& truncation);
   // Pre: entry.index is last_index + 1.
@@ -84,8 +94,11 @@ class Ledger {
               const EntryPlace& place);
   // The entry has been copied to `place`.
   void Move(RaftGroupId group, LogIndex index, const EntryPlace& place);
-  void SegmentSynced(RaftGroupId group, const SegmentEnd& end);
-  void MarkFaulty(RaftGroupId group, std::string why);
+  // Each part of `moved` counts where it is further than what is known.
+  void MoveLog(RaftGroupId group, const LogRecord& moved);
+  // Pre: log.reset_epoch is above the group's epoch.
+  void ResetLog(RaftGroupId group, const LogRecord& log);
+  void MarkFaulty(RaftGroupId group, Fault fault);
 
   // The record that says what the group promised, as of now.
   HardStateRecord HardStateOf(RaftGroupId group) const;
@@ -119,8 +132,9 @@ class Ledger {
                    std::map<LogIndex, EntryFacts>::iterator last);
 
   Groups groups_;
-  std::set<RaftGroupId> removed_;
+  std::map<RaftGroupId, TombstoneRecord> removed_;  // and not made again since
   std::set<RaftGroupId> nameless_;
+  LogIndex controller_floor_;
   bool may_lack_groups_ = false;
   std::map<uint64_t, Pins> pins_;  // by file
 };

@@ -35,12 +35,12 @@ void Journal::ServeReadings() {
   std::vector<std::shared_ptr<Reading>> left;
   for (std::shared_ptr<Reading>& reading : std::exchange(waiting_readings_, {})) {
     const ReadBackRequest& request = reading->request;
-    if (!ledger_.IsLive(request.group)) {
+    if (!ledger_.IsLive(request.replica)) {
       Finish(*reading, NotFound("the journal keeps nothing of group " +
-                                std::to_string(request.group.value())));
+                                std::to_string(request.replica.group.value())));
       continue;
     }
-    const auto& entries = ledger_.at(request.group).entries;
+    const auto& entries = ledger_.at(request.replica.group).entries;
     uint64_t bytes = 0;
     for (auto at = entries.find(request.first); at != entries.end(); ++at) {
       bytes += at->second.place.size;
@@ -80,7 +80,8 @@ void Journal::OnReadBack(std::shared_ptr<Reading> reading, const Result<Bytes>& 
   }
   const Result<FrameHeader> header = ParseFrameHeader(frame->view());
   CHECK(header.ok()) << header.status();
-  if (header->group != reading->request.group || entry->index != reading->request.first + at) {
+  if (header->group != reading->request.replica.group ||
+      entry->index != reading->request.first + at) {
     return Finish(*reading,
                   DataLoss("the journal's file holds another entry than was written there"));
   }

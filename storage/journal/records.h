@@ -57,28 +57,47 @@ struct LogWrite {
   std::vector<raft::core::Entry> entries;
 };
 
-// The replica exists from here on. Pre: the group was never known to this journal.
+// The replica exists from here on. An earlier one of its group is gone with that. Pre: no replica
+// of the group with this number or a higher one was ever known to this journal.
 struct ReplicaCreated {
   raft::ReplicaRecord record;
 };
 
-// The replica is gone and its group id is never used again; kept for ever.
-struct ReplicaRemoved {};
-
-// The group's segments are synced up to `end`. Grows; committed entries alone.
-struct SegmentSynced {
-  SegmentEnd end;
+// The replica is gone and its number is never used again.
+struct ReplicaRemoved {
+  LogIndex controller_index;  // as of the controller's image that no longer has it
 };
 
-// The replica is stopped for good on this broker (damage, an I/O error of its segments). It pins no
-// journal file from here on and is recovered with this text as its health.
-struct ReplicaFaulty {
+// Where the log lies now. Its begin, its end and its configuration grow each by itself, so that a
+// record that was composed before another one may come after it. Committed entries alone.
+struct LogMoved {
+  LogRecord log;
+  // Another log takes this one's place, whatever the journal has of it: `log.reset_epoch` is above
+  // all of its epochs.
+  bool is_reset = false;
+};
+
+enum class FaultCause : uint8_t {
+  kRot = 1,    // what was written is not what is read
+  kDoubt = 2,  // the journal lost what it was about
+  kIo = 3,
+  kNotUnderstood = 4,
+};
+struct Fault {
+  FaultCause cause = FaultCause::kRot;
   std::string why;
+  bool operator==(const Fault&) const = default;
+};
+
+// The replica is stopped for good on this broker. It pins no journal file from here on and is
+// recovered with the fault's text as its health.
+struct ReplicaFaulty {
+  Fault fault;
 };
 
 struct GroupRecord {
-  RaftGroupId group;
-  std::variant<LogWrite, ReplicaCreated, ReplicaRemoved, SegmentSynced, ReplicaFaulty> body;
+  raft::ReplicaId replica;
+  std::variant<LogWrite, ReplicaCreated, ReplicaRemoved, LogMoved, ReplicaFaulty> body;
 };
 
 // A group as the journal knows it after recovery.
@@ -86,8 +105,8 @@ struct GroupState {
   raft::ReplicaRecord record;
   raft::core::HardState hard_state;
   TruncationEpoch epoch;
-  SegmentEnd segment_end;
-  // The entries segment_end.index + 1 and up, without gaps, each linked to the one before by its
+  LogRecord log;
+  // The entries log.end.index + 1 and up, without gaps, each linked to the one before by its
   // chain.
   std::vector<raft::core::Entry> entries;
   // Not ok: in doubt. Hard state and entries may be older than what this replica has promised; it
@@ -106,10 +125,13 @@ struct Damage {
 
 struct JournalState {
   std::map<RaftGroupId, GroupState> groups;
-  std::set<RaftGroupId> removed;
+  // The highest number of a replica that was removed, where none was made since.
+  std::map<RaftGroupId, ReplicaNumber> removed;
   // Groups that are written about, but whose ReplicaCreated is lost in a damaged block. They exist
   // nowhere here and must not be created again.
   std::set<RaftGroupId> nameless;
+  // The newest index of the controller's log that made or removed a replica.
+  LogIndex controller_floor;
   std::vector<Damage> damage;
   // Bytes were lost that no later checkpoint makes up for: a group may have been created there of
   // which nothing else is left. Whoever creates replicas must not take such a one for a new one.

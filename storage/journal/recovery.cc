@@ -202,7 +202,10 @@ void Recovery::BeginFirstFile() {
       journal.pool_->Release(std::move(file));
     }
   }
-  for (const RaftGroupId group : replayed_.removed) journal.ledger_.RestoreRemoved(group);
+  for (const auto& [group, removed] : replayed_.removed) {
+    journal.ledger_.RestoreRemoved(group, removed);
+  }
+  journal.ledger_.RestoreControllerFloor(replayed_.controller_floor);
   for (const RaftGroupId group : replayed_.nameless) journal.ledger_.RestoreNameless(group);
   if (replayed_.may_lack_groups) journal.ledger_.RestoreMayLackGroups();
   for (auto& [group, state] : replayed_.groups) journal.ledger_.Restore(group, state.ledger);
@@ -241,7 +244,8 @@ void Recovery::Finish() {
 
 JournalState Recovery::TakeState() {
   JournalState state;
-  state.removed = std::move(replayed_.removed);
+  for (const auto& [group, removed] : replayed_.removed) state.removed[group] = removed.number;
+  state.controller_floor = replayed_.controller_floor;
   state.nameless = std::move(replayed_.nameless);
   state.damage = std::move(replayed_.damage);
   state.may_lack_groups = replayed_.may_lack_groups;
@@ -250,7 +254,7 @@ JournalState Recovery::TakeState() {
     group.record = std::move(replayed.ledger.record);
     group.hard_state = replayed.ledger.hard_state;
     group.epoch = replayed.ledger.epoch;
-    group.segment_end = replayed.ledger.segment_end;
+    group.log = std::move(replayed.ledger.log);
     if (!replayed.doubt.empty()) group.health = DataLoss(replayed.doubt, Reason::kReplicaSilent);
     for (auto& [index, frame] : replayed.frames) {
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());

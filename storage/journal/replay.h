@@ -38,7 +38,8 @@ struct ReplayedGroup {
 
 struct Replayed {
   std::map<RaftGroupId, ReplayedGroup> groups;
-  std::set<RaftGroupId> removed;
+  std::map<RaftGroupId, TombstoneRecord> removed;
+  LogIndex controller_floor;
   std::set<RaftGroupId> nameless;
   std::vector<Damage> damage;
   bool may_lack_groups = false;

@@ -52,7 +52,9 @@ void Journal::Roll(uint64_t room_bytes) {
 
 void Journal::WriteHead(JournalFile file) {
   const uint64_t sequence = next_file_++;
-  const HeadRecord head{.file_bytes = file.bytes, .group_count = ledger_.groups().size()};
+  const HeadRecord head{.file_bytes = file.bytes,
+                        .group_count = ledger_.groups().size(),
+                        .controller_floor = ledger_.controller_floor()};
   is_recycling_ = file.is_used;
   live_[sequence] = std::move(file);
   oldest_file_ = std::min(ledger_.OldestPinned().value_or(sequence), sequence);

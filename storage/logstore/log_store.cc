@@ -62,7 +62,7 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
   std::vector<journal::GroupRecord> records;
   records.reserve(writes.size());
   for (raft::GroupWrite& write : writes) {
-    records.push_back({.group = write.group,
+    records.push_back({.replica = {write.group, groups_.at(write.group).number},
                        .body = journal::LogWrite{.hard_state = write.write.hard_state,
                                                  .truncate_from = write.write.truncate_from,
                                                  .epoch = write.write.epoch,
@@ -71,23 +71,36 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
   Submit(std::move(records), std::move(durable));
 }
 
-void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task durable) {
-  CHECK(!groups_.contains(record.group) && MayCreate(record.group)) << record.group;
-  groups_[record.group].segments =
-      std::make_shared<GroupSegments>(environment_.segment_files, record.group);
-  Submit({{.group = record.group, .body = journal::ReplicaCreated{record}}}, std::move(durable));
+bool JournalLogStore::MayCreate(const raft::ReplicaId& replica) const {
+  if (may_lack_groups_ || nameless_.contains(replica.group)) return false;
+  const auto removed = removed_.find(replica.group);
+  return removed == removed_.end() || replica.number > removed->second;
 }
 
-void JournalLogStore::RemoveReplica(RaftGroupId id, Task durable) {
+void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task durable) {
+  const raft::ReplicaId id{record.group, record.number};
+  CHECK(!groups_.contains(id.group) && MayCreate(id)) << id.group << " number=" << id.number;
+  Group& group = groups_[id.group];
+  group.number = id.number;
+  group.log.configuration = record.configuration;
+  group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id.group);
+  removed_.erase(id.group);
+  controller_floor_ = std::max(controller_floor_, record.controller_index);
+  Submit({{.replica = id, .body = journal::ReplicaCreated{record}}}, std::move(durable));
+}
+
+void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, Task durable) {
   auto found = groups_.find(id);
   CHECK(found != groups_.end()) << id;
+  const raft::ReplicaId replica{id, found->second.number};
   // What writes its files goes first.
   std::shared_ptr<GroupSegments> segments = rewriter_->Forget(id);
   if (segments == nullptr) segments = std::move(found->second.segments);
   handed_bytes_ -= found->second.handed_bytes;
   groups_.erase(found);
-  removed_.insert(id);
-  Submit({{.group = id, .body = journal::ReplicaRemoved{}}},
+  removed_[id] = replica.number;
+  controller_floor_ = std::max(controller_floor_, controller_index);
+  Submit({{.replica = replica, .body = journal::ReplicaRemoved{controller_index}}},
          [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
            durable();
            if (!*alive) return;
@@ -218,9 +231,13 @@ void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments, Result<
   if (group == nullptr) return;
   group->is_syncing = false;
   if (!end.ok()) return OnSegmentError(id, end.status());
-  if (end->index <= group->synced_end.index) return;
-  group->synced_end = *end;
-  Submit({{.group = id, .body = journal::SegmentSynced{*end}}}, [] {});
+  if (end->index > group->log.end.index) MoveLog(id, *group, *end);
+}
+
+void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SegmentEnd& end) {
+  CHECK_GT(end.index, group.log.end.index) << id;
+  group.log.end = end;
+  Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}}, [] {});
 }
 
 void JournalLogStore::ScheduleIdleSync() {
@@ -236,7 +253,7 @@ void JournalLogStore::ScheduleIdleSync() {
 void JournalLogStore::SyncIdleGroups() {
   bool is_any_left = false;
   for (auto& [id, group] : groups_) {
-    if (group.handed_end <= group.synced_end.index || group.is_faulty) continue;
+    if (group.handed_end <= group.log.end.index || group.is_faulty) continue;
     is_any_left = true;
     if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
   }
@@ -247,7 +264,7 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
   MILLRACE_SOMETIMES("the journal waited for segments");
   for (const RaftGroupId id : groups) {
     Group* group = Find(id);
-    if (group != nullptr && group->handed_end > group->synced_end.index) SyncGroup(id, *group);
+    if (group != nullptr && group->handed_end > group->log.end.index) SyncGroup(id, *group);
   }
 }
 
@@ -290,10 +307,7 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentEnd
   group.active_bytes = active_bytes;
   const bool has_grown = end.index > group.readable_end;
   group.readable_end = end.index;
-  if (end.index > group.synced_end.index) {
-    group.synced_end = end;
-    Submit({{.group = id, .body = journal::SegmentSynced{end}}}, [] {});
-  }
+  if (end.index > group.log.end.index) MoveLog(id, group, end);
   MILLRACE_SOMETIMES("a group's segments were written again after an error");
   LOG(INFO) << "segments were written again group=" << id << " end=" << end.index;
   if (has_grown && segment_listener_) segment_listener_(id, end.index);
@@ -322,7 +336,10 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   DropHanded(group);
   MILLRACE_SOMETIMES("a replica's segments failed");
   LOG(ERROR) << "segments are damaged group=" << id << " why=" << status;
-  Submit({{.group = id, .body = journal::ReplicaFaulty{std::string(status.message())}}}, [] {});
+  Submit({{.replica = {id, group.number},
+           .body = journal::ReplicaFaulty{{.cause = journal::FaultCause::kRot,
+                                           .why = std::string(status.message())}}}},
+         [] {});
   if (segments_state_listener_) segments_state_listener_(id, status);
 }
 

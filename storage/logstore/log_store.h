@@ -67,10 +67,9 @@ class JournalLogStore final : public raft::LogStore {
 
   void Write(std::vector<raft::GroupWrite> writes, Task durable) override;
   void CreateReplica(const raft::ReplicaRecord& record, Task durable) override;
-  void RemoveReplica(RaftGroupId group, Task durable) override;
-  bool MayCreate(RaftGroupId group) const override {
-    return !may_lack_groups_ && !removed_.contains(group) && !nameless_.contains(group);
-  }
+  void RemoveReplica(RaftGroupId group, LogIndex controller_index, Task durable) override;
+  bool MayCreate(const raft::ReplicaId& replica) const override;
+  LogIndex controller_floor() const override { return controller_floor_; }
   void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
   bool WantsRoll(RaftGroupId group) const override;
   void Roll(RaftGroupId group, LogIndex index, Bytes state) override;
@@ -101,6 +100,9 @@ class JournalLogStore final : public raft::LogStore {
   class Rewriter;
   // What the shard knows of one group's segments.
   struct Group {
+    ReplicaNumber number;
+    // As it was journalled last.
+    journal::LogRecord log;
     // Used on the segment executor alone. While stalled, those that failed: reads try them.
     std::shared_ptr<GroupSegments> segments;
     std::vector<raft::core::Entry> handed;  // not yet given to the segment writer
@@ -109,7 +111,6 @@ class JournalLogStore final : public raft::LogStore {
     uint64_t state_bytes = 0;   // of the newest sealed segment's state
     LogIndex handed_end;
     LogIndex readable_end;
-    SegmentEnd synced_end;
     // Its segments could not be read when the store was opened: what the journal has of it.
     std::unique_ptr<journal::GroupState> unopened;
     Status stall;            // not ok: its segments failed, and are to be written again
@@ -146,6 +147,8 @@ class JournalLogStore final : public raft::LogStore {
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
+  // Journals that the segments are synced up to `end`.
+  void MoveLog(RaftGroupId id, Group& group, const SegmentEnd& end);
   // Gives `done` the outcome of a read of `segments` on the shard.
   template <typename Outcome>
   MoveFunction<void(Result<Outcome>)> WhenRead(RaftGroupId id, const Segments& segments,
@@ -162,7 +165,8 @@ class JournalLogStore final : public raft::LogStore {
   std::unique_ptr<journal::Journal> journal_;  // destroyed on the journal's executor
   journal::JournalClient client_;
   std::map<RaftGroupId, Group> groups_;
-  std::set<RaftGroupId> removed_;
+  std::map<RaftGroupId, ReplicaNumber> removed_;
+  LogIndex controller_floor_;
   std::set<RaftGroupId> nameless_;  // known to have existed, their records lost to damage
   bool may_lack_groups_ = false;    // damage may have taken groups without a trace
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;

@@ -32,6 +32,7 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
   store_->removed_ = state_.removed;
   store_->nameless_ = state_.nameless;
   store_->may_lack_groups_ = state_.may_lack_groups;
+  store_->controller_floor_ = state_.controller_floor;
   JournalLogStore* store = store_.get();
   environment_.journal_executor.Post([journal = store->journal_.get(), store,
                                       shard = &environment_.shard, alive = store->is_alive_] {
@@ -54,6 +55,8 @@ void JournalLogStore::Opener::RecoverNext() {
   for (; at_ != state_.groups.end(); ++at_) {
     const RaftGroupId id = at_->first;
     Group& group = store_->groups_[id];
+    group.number = at_->second.record.number;
+    group.log = at_->second.log;
     group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
     // The journal may have forgotten how far the segments of a replica in doubt were synced: they
     // are not touched, since recovery discards what lies above.
@@ -62,7 +65,7 @@ void JournalLogStore::Opener::RecoverNext() {
       continue;
     }
     environment_.segment_executor.Post(
-        [self = shared_from_this(), segments = group.segments, end = at_->second.segment_end] {
+        [self = shared_from_this(), segments = group.segments, end = at_->second.log.end] {
           segments->Recover(end, LastFile::kKept, [self](Result<RecoveredSegments> recovered) {
             self->environment_.shard.Post([self, recovered = std::move(recovered)]() mutable {
               self->OnRecovered(std::move(recovered));
@@ -80,10 +83,9 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   const RaftGroupId id = at_->first;
   journal::GroupState& state = at_->second;
   Group& group = store_->groups_[id];
-  const LogIndex end = state.segment_end.index;
+  const LogIndex end = state.log.end.index;
   group.handed_end = end;
   group.readable_end = end;
-  group.synced_end = state.segment_end;
   if (segments.ok()) {
     group.active_bytes = segments->active_bytes;
     if (segments->snapshot.has_value()) group.state_bytes = segments->snapshot->state.size();
@@ -103,23 +105,24 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   }
   group.is_faulty = true;
   if (!state.health.ok()) return;
-  store_->client_.Submit(
-      {{.group = id, .body = journal::ReplicaFaulty{std::string(why.message())}}},
-      environment_.shard, [] {});
+  store_->client_.Submit({{.replica = {id, group.number},
+                           .body = journal::ReplicaFaulty{{.cause = journal::FaultCause::kRot,
+                                                           .why = std::string(why.message())}}}},
+                         environment_.shard, [] {});
 }
 
 raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState state,
                                                         RecoveredSegments segments) {
   raft::RecoveredReplica replica{
       .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = Status::Ok()};
-  const SegmentEnd& end = state.segment_end;
+  const SegmentEnd& end = state.log.end;
   replica.initial.hard_state = state.hard_state;
   replica.initial.epoch = state.epoch;
   replica.initial.commit_index = end.index;
-  replica.initial.configuration = state.record.configuration;
-  replica.initial.log = raft::core::Log(raft::core::LogBegin(),
-                                        {.index = end.index, .term = end.term, .chain = end.chain},
-                                        std::move(segments.term_starts), std::move(state.entries));
+  replica.initial.configuration = std::move(state.log.configuration);
+  replica.initial.log =
+      raft::core::Log(state.log.begin, {.index = end.index, .term = end.term, .chain = end.chain},
+                      std::move(segments.term_starts), std::move(state.entries));
   replica.snapshot = std::move(segments.snapshot);
   return replica;
 }
@@ -128,7 +131,7 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
 void JournalLogStore::Opener::RemoveLeftovers() {
   environment_.segment_executor.Post(
       [files = &environment_.segment_files, removed = store_->removed_] {
-        for (const RaftGroupId id : removed) {
+        for (const auto& [id, number] : removed) {
           auto segments = std::make_shared<GroupSegments>(*files, id);
           segments->Remove([id, segments](Status status) {
             LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;

@@ -45,7 +45,7 @@ void JournalLogStore::Rewriter::BeginNext() {
     const RaftGroupId group = due_.front();
     due_.pop_front();
     if (!pauses_.contains(group)) continue;
-    const SegmentEnd end = store_.groups_.at(group).synced_end;
+    const SegmentEnd end = store_.groups_.at(group).log.end;
     try_ = std::make_shared<Try>();
     try_->group = group;
     try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files, group);
@@ -86,9 +86,10 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
 void JournalLogStore::Rewriter::ReadOn() {
   const Group& group = store_.groups_.at(try_->group);
   if (try_->appended < group.handed_end) {
-    store_.client_.ReadBack(
-        {.group = try_->group, .first = try_->appended + 1, .bytes_max = kPieceBytes},
-        store_.environment_.shard, Then(&Rewriter::OnRead));
+    store_.client_.ReadBack({.replica = {try_->group, group.number},
+                             .first = try_->appended + 1,
+                             .bytes_max = kPieceBytes},
+                            store_.environment_.shard, Then(&Rewriter::OnRead));
     return;
   }
   store_.OnSegments([segments = try_->segments, then = Then(&Rewriter::OnSynced)]() mutable {

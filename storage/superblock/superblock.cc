@@ -33,7 +33,7 @@ struct Layout {
   struct {
     uint64_t incarnation;
     uint32_t broker;
-    uint32_t reserved;
+    uint32_t number;
   } controllers[kControllersMax];
   uint32_t name_size;
   char name[kNameMax + 3];
@@ -73,6 +73,7 @@ Bytes EncodeSuperblock(const SuperblockFacts& facts, uint64_t sequence) {
   for (size_t i = 0; i < facts.controllers.size(); ++i) {
     layout.controllers[i].broker = facts.controllers[i].broker.value();
     layout.controllers[i].incarnation = facts.controllers[i].incarnation.value();
+    layout.controllers[i].number = facts.controllers[i].number.value();
   }
   layout.name_size = static_cast<uint32_t>(facts.cluster_name.size());
   std::memcpy(layout.name, facts.cluster_name.data(), facts.cluster_name.size());
@@ -144,8 +145,9 @@ Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
                                     .cluster_level = layout.cluster_level},
                           .sequence = layout.sequence};
   for (uint32_t i = 0; i < layout.controller_count; ++i) {
-    parsed.facts.controllers.push_back(
-        {BrokerId(layout.controllers[i].broker), Incarnation(layout.controllers[i].incarnation)});
+    parsed.facts.controllers.push_back({BrokerId(layout.controllers[i].broker),
+                                        Incarnation(layout.controllers[i].incarnation),
+                                        ReplicaNumber(layout.controllers[i].number)});
   }
   return parsed;
 }

@@ -66,7 +66,7 @@ constexpr Field kSuperblockFields[] = {
 constexpr Field kControllerFields[] = {
     {"incarnation", 8, Kind::kHex},
     {"broker", 4},
-    {"reserved", 4, Kind::kReserved},
+    {"number", 4},
 };
 
 constexpr Field kBlockFields[] = {
@@ -87,26 +87,34 @@ constexpr Field kBlockFields[] = {
 };
 
 constexpr Field kRecordFields[] = {
-    {"type", 1}, {"flags", 1}, {"reserved", 2, Kind::kReserved}, {"payload size", 4}, {"group", 8},
+    {"type", 1}, {"flags", 1}, {"number", 2}, {"payload size", 4}, {"group", 8},
 };
 
-constexpr Field kHeadFields[] = {{"file size", 8}, {"number of groups", 8}};
+constexpr Field kHeadFields[] = {
+    {"file size", 8}, {"number of groups", 8}, {"controller floor", 8}};
 
 constexpr Field kReplicaFields[] = {
-    {"topic", 8},          {"partition", 4},
-    {"voters", 4},         {"outgoing voters", 4},
-    {"learners", 4},       {"voter's incarnation", 8, Kind::kHex},
-    {"voter's broker", 4}, {"reserved", 4, Kind::kReserved},
+    {"topic", 8},
+    {"partition", 4},
+    {"number", 4},
+    {"kind", 1},
+    {"flags", 1},
+    {"reserved", 2, Kind::kReserved},
+    {"leader epoch base", 4},
+    {"controller index", 8},
+    {"first offset", 8},
+    {"voters", 4},
+    {"outgoing voters", 4},
+    {"learners", 4},
+    {"reserved", 4, Kind::kReserved},
+    {"voter's incarnation", 8, Kind::kHex},
+    {"voter's broker", 4},
+    {"voter's number", 4},
 };
 
 constexpr Field kHardStateFields[] = {
-    {"term", 8},
-    {"vote's incarnation", 8, Kind::kHex},
-    {"last index", 8},
-    {"vote's broker", 4},
-    {"epoch", 4},
-    {"last chain", 4, Kind::kHex},
-    {"reserved", 4, Kind::kReserved},
+    {"term", 8},  {"vote's incarnation", 8, Kind::kHex}, {"last index", 8},    {"vote's broker", 4},
+    {"epoch", 4}, {"last chain", 4, Kind::kHex},         {"vote's number", 4},
 };
 
 constexpr Field kEntryPrefixFields[] = {{"truncation epoch", 4}, {"reserved", 4, Kind::kReserved}};
@@ -255,7 +263,7 @@ Blocks ExampleBlocks() {
                                    .oldest_file = 1,
                                    .lsn = 1};
   journal::BlockWriter head({.header = start, .position = 0, .block_bytes = 256 << 10});
-  head.Add(journal::RecordType::kHead, 0, RaftGroupId(),
+  head.Add({.type = journal::RecordType::kHead, .replica = {}},
            journal::EncodeHead({.file_bytes = kJournalFileBytes, .group_count = 0}));
   const journal::BlockWriter::Blocks first = std::move(head).Finish();
   journal::BlockHeader next = start;
@@ -265,14 +273,18 @@ Blocks ExampleBlocks() {
   next.previous_crc = first.last_crc;
   journal::BlockWriter commit(
       {.header = next, .position = journal::kBlockAlignment, .block_bytes = 256 << 10});
-  commit.Add(
-      journal::RecordType::kReplica, 0, kGroup,
-      journal::EncodeReplica(
-          {.group = kGroup, .partition = kPartition, .configuration = {.voters = {kVoter}}}));
-  commit.Add(journal::RecordType::kHardState, 0, kGroup,
+  const raft::ReplicaId replica{kGroup, kVoter.number};
+  commit.Add({.type = journal::RecordType::kReplica, .replica = replica},
+             journal::EncodeReplica({.group = kGroup,
+                                     .number = kVoter.number,
+                                     .partition = kPartition,
+                                     .leader_epoch_base = kLeaderEpochBase,
+                                     .controller_index = LogIndex(12),
+                                     .configuration = {.voters = {kVoter}}}));
+  commit.Add({.type = journal::RecordType::kHardState, .replica = replica},
              journal::EncodeHardState({.hard_state = {.term = Term(2), .vote = kVoter}}));
-  commit.Add(journal::RecordType::kEntry, 0, kGroup, journal::EncodeEntryPrefix(TruncationEpoch()),
-             ExampleFrame());
+  commit.Add({.type = journal::RecordType::kEntry, .replica = replica},
+             journal::EncodeEntryPrefix(TruncationEpoch()), ExampleFrame());
   return {.head = Joined(first), .second = Joined(std::move(commit).Finish())};
 }
 

@@ -38,20 +38,24 @@ void AddRecord(FuzzedDataProvider& input, BlockWriter* writer) {
   // Mostly what is known, since one record that is not ends the replay.
   const uint8_t flags =
       input.ConsumeIntegralInRange<int>(0, 15) == 0 ? input.ConsumeIntegral<uint8_t>() : 0;
-  const RaftGroupId group(input.ConsumeIntegralInRange<uint64_t>(0, 3));
-  switch (input.ConsumeIntegralInRange<int>(0, 5)) {
+  const raft::ReplicaId replica{RaftGroupId(input.ConsumeIntegralInRange<uint64_t>(0, 3)),
+                                ReplicaNumber(input.ConsumeIntegralInRange<uint32_t>(0, 3))};
+  const auto header = [&](RecordType of) {
+    return RecordHeader{.type = of, .flags = flags, .replica = replica};
+  };
+  switch (input.ConsumeIntegralInRange<int>(0, 6)) {
     case 0:
-      writer->Add(type, flags, group, input.ConsumeRandomLengthString(80));
+      writer->Add(header(type), input.ConsumeRandomLengthString(80));
       return;
     case 1: {
       const TruncationEpoch epoch(input.ConsumeIntegralInRange<uint32_t>(0, 3));
-      writer->Add(RecordType::kEntry, flags, group, EncodeEntryPrefix(epoch), SomeFrame(input));
+      writer->Add(header(RecordType::kEntry), EncodeEntryPrefix(epoch), SomeFrame(input));
       return;
     }
     case 2: {
-      raft::ReplicaRecord replica{.group = group};
-      replica.configuration.voters.push_back({BrokerId(1), Incarnation(1)});
-      writer->Add(RecordType::kReplica, flags, group, EncodeReplica(replica));
+      raft::ReplicaRecord record{.group = replica.group, .number = replica.number};
+      record.configuration.voters.push_back({BrokerId(1), Incarnation(1), replica.number});
+      writer->Add(header(RecordType::kReplica), EncodeReplica(record));
       return;
     }
     case 3: {
@@ -59,22 +63,30 @@ void AddRecord(FuzzedDataProvider& input, BlockWriter* writer) {
                             .epoch = TruncationEpoch(input.ConsumeIntegralInRange<int>(0, 3)),
                             .last_index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9)),
                             .last_chain = input.ConsumeIntegral<uint8_t>()};
-      writer->Add(RecordType::kHardState, flags, group, EncodeHardState(state));
+      writer->Add(header(RecordType::kHardState), EncodeHardState(state));
       return;
     }
     case 4:
       writer->Add(
-          RecordType::kTruncation, flags, group,
+          header(RecordType::kTruncation),
           EncodeTruncation({.epoch = TruncationEpoch(input.ConsumeIntegralInRange<int>(0, 3)),
                             .from = LogIndex(input.ConsumeIntegralInRange<int>(0, 9)),
                             .file_sequence = input.ConsumeIntegralInRange<uint64_t>(0, 3)}));
       return;
+    case 5:
+      writer->Add(header(RecordType::kTombstone), EncodeTombstone({.number = replica.number}));
+      return;
     default: {
-      const storage::journal::SegmentEnd end{
-          .index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9)),
-          .term = Term(input.ConsumeIntegralInRange<int>(0, 3)),
-          .chain = input.ConsumeIntegral<uint8_t>()};
-      writer->Add(RecordType::kSegmentEnd, flags, group, EncodeSegmentEnd(end));
+      LogRecord log;
+      log.begin.index = LogIndex(input.ConsumeIntegralInRange<int>(0, 2));
+      log.end = {.index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9)),
+                 .term = Term(input.ConsumeIntegralInRange<int>(0, 3)),
+                 .chain = input.ConsumeIntegral<uint8_t>()};
+      log.reset_epoch = TruncationEpoch(input.ConsumeIntegralInRange<int>(0, 3));
+      log.configuration_index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9));
+      RecordHeader moved = header(RecordType::kLog);
+      moved.flags = flags == 0 && log.reset_epoch != TruncationEpoch() ? kReset : flags;
+      writer->Add(moved, EncodeLog(log));
     }
   }
 }
@@ -103,7 +115,7 @@ std::vector<std::string> BuiltFiles(FuzzedDataProvider& input) {
            .position = file.size(),
            .block_bytes = 256 << 10});
       if (is_head) {
-        writer.Add(RecordType::kHead, 0, RaftGroupId(),
+        writer.Add({.type = RecordType::kHead, .replica = {}},
                    EncodeHead({.file_bytes = kFileBytes, .group_count = 0}));
       }
       const int records = input.ConsumeIntegralInRange<int>(0, kRecordsMax);
@@ -157,7 +169,9 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
   for (const auto& [id, group] : once->groups) {
     CHECK_EQ(group.doubt, twice->groups.at(id).doubt);
     if (!group.doubt.empty()) continue;
-    LogIndex expected = group.ledger.segment_end.index + 1;
+    CHECK_LE(group.ledger.log.begin.index, group.ledger.log.end.index);
+    CHECK_LE(group.ledger.log.configuration_index, group.ledger.log.end.index);
+    LogIndex expected = group.ledger.log.end.index + 1;
     for (const auto& [index, frame] : group.frames) {
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());
       CHECK(header.ok()) << header.status();

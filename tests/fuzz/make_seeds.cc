@@ -137,7 +137,7 @@ void WritePeerWire(const Seeds& seeds, const std::string& frame) {
               raft::EncodeConfiguration({.voters = {docs::kVoter}, .outgoing = {}, .learners = {}}),
               {3, kPiece});
   net::PeerTransportOptions options;
-  options.self = {.voter = {BrokerId(1), Incarnation(11)}, .cluster_uuid = 4712};
+  options.self = {.who = {BrokerId(1), Incarnation(11)}, .cluster_uuid = 4712};
   options.cluster_name = "secret";
   seeds.Write("peer_wire", "hello",
               net::MakeHello(options, BrokerId(2), raft::Lane::kBulk, 1).SerializeAsString(),

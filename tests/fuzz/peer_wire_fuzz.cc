@@ -23,6 +23,8 @@ struct Seen {
   bool operator==(const Seen&) const = default;
 };
 
+constexpr raft::RaftRoute kRoute{.group = RaftGroupId(7), .from = ReplicaNumber(1), .to = {}};
+
 // Frames of a stream that comes in pieces of `piece` bytes; ends at an error.
 std::vector<Seen> Cut(std::string_view stream, size_t piece) {
   PeerFrameReader reader(kHandshakeFrameSizeMax);
@@ -48,7 +50,7 @@ void CheckMessages(const std::string& header) {
     const Result<raft::core::Message> decoded = DecodeGroupMessage(message);
     if (!decoded.ok()) continue;
     wire::GroupMessage again;
-    EncodeGroupMessage(RaftGroupId(message.group_id()), *decoded, &again);
+    EncodeGroupMessage(kRoute, *decoded, &again);
     const Result<raft::core::Message> twice = DecodeGroupMessage(again);
     CHECK(twice.ok()) << twice.status();
     CHECK_EQ(twice->index(), decoded->index());
@@ -61,7 +63,7 @@ void CheckAppend(const std::string& header, const std::string& body) {
   const auto decoded = DecodeGroupAppend(append, Bytes::CopyOf(body));
   if (!decoded.ok()) return;
   std::vector<Bytes> pieces;
-  EncodeGroupAppend(RaftGroupId(append.group_id()), *decoded, &pieces);
+  EncodeGroupAppend(kRoute, *decoded, &pieces);
   std::string again;
   for (const Bytes& piece : pieces) again += piece.view();
   CHECK_EQ(again, body);
@@ -71,13 +73,13 @@ void CheckStrangersHello(const std::string& header) {
   wire::Hello hello;
   if (!hello.ParseFromString(header)) return;
   PeerTransportOptions options;
-  options.self = {.voter = {BrokerId(2), Incarnation(4711)}, .cluster_uuid = 4712};
+  options.self = {.who = {BrokerId(2), Incarnation(4711)}, .cluster_uuid = 4712};
   options.cluster_name = "secret";
   options.peers[BrokerId(1)] = {"b1", 7441};
   const Status verdict = CheckHello(options, hello);
   if (verdict.ok()) {
     const raft::PeerIdentity peer = IdentityOf(options, hello);
-    CHECK(peer.voter.broker == BrokerId(1));
+    CHECK(peer.who.broker == BrokerId(1));
     CHECK_EQ(peer.format, 1u);
     return;
   }

@@ -95,7 +95,7 @@ class Victim {
  public:
   Victim() {
     for (uint32_t id = 1; id <= 3; ++id) {
-      configuration_.voters.push_back({BrokerId(id), Incarnation(1)});
+      configuration_.voters.push_back({BrokerId(id), Incarnation(1), ReplicaNumber(1)});
     }
     Boot();
   }

@@ -73,7 +73,7 @@ class Trio {
  public:
   Trio() {
     for (uint32_t id = 1; id <= kVoters; ++id) {
-      configuration_.voters.push_back({BrokerId(id), Incarnation(1)});
+      configuration_.voters.push_back({BrokerId(id), Incarnation(1), ReplicaNumber(1)});
     }
     for (size_t i = 0; i < kVoters; ++i) Boot(i);
   }
@@ -95,7 +95,8 @@ class Trio {
         break;
       case 16:
         nodes_[i].raft->PeerConnected(
-            configuration_.voters[input.ConsumeIntegralInRange<size_t>(0, kVoters - 1)], 1);
+            configuration_.voters[input.ConsumeIntegralInRange<size_t>(0, kVoters - 1)].holder(),
+            1);
         break;
       case 15:
         Reconfigure(i, input.ConsumeIntegralInRange<uint32_t>(1, 7));

@@ -51,6 +51,9 @@ using raft::core::Raft;
 
 constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
 constexpr RaftGroupId kGroup{11};
+constexpr raft::RaftRoute kRoute{.group = kGroup,
+                                 .from = ReplicaNumber(1),
+                                 .to = {BrokerId(2), Incarnation(2), ReplicaNumber(2)}};
 constexpr uint32_t kRepeats = 200;
 
 Entry SealedEntry(Term term, LogIndex index, uint32_t chain, FrameType type, size_t payload) {
@@ -261,7 +264,7 @@ HOT_PATH(hot_append_encode_and_decode, 64, "entry of 1 KiB on the peers' wire")(
                                          .commit_index = LogIndex(0),
                                          .entries = input.entries};
   std::vector<Bytes> pieces;
-  const auto head = raft::net::EncodeGroupAppend(kGroup, append, &pieces);
+  const auto head = raft::net::EncodeGroupAppend(kRoute, append, &pieces);
   std::string body;
   for (const Bytes& piece : pieces) body += piece.view();
   CHECK(raft::net::DecodeGroupAppend(head, Bytes::Own(std::move(body))).ok());
@@ -271,7 +274,7 @@ HOT_PATH(hot_journal_blocks, 64, "entry of 1 KiB laid out in a block")(Input& in
   storage::journal::BlockWriter writer(
       {.header = {.key = 1, .file_sequence = 1, .lsn = 1}, .block_bytes = 256 << 10});
   for (const Entry& entry : input.entries) {
-    writer.Add(storage::journal::RecordType::kEntry, 0, kGroup,
+    writer.Add({.type = storage::journal::RecordType::kEntry, .replica = {kGroup, kRoute.from}},
                storage::journal::EncodeEntryPrefix(TruncationEpoch(1)), entry.frame);
   }
   CHECK_GT(std::move(writer).Finish().size, 0u);

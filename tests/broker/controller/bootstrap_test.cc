@@ -20,8 +20,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+// As founders are numbered that are called 1, 2, 3 …
 Voter V(uint32_t broker, uint64_t incarnation) {
-  return {BrokerId(broker), Incarnation(incarnation)};
+  return {BrokerId(broker), Incarnation(incarnation), ReplicaNumber(broker)};
 }
 
 // Some controllers whose messages arrive at once and whose disks are instant, unless told
@@ -38,8 +39,8 @@ class Group {
   // One that was started with a --controllers of its own.
   void AddWithMembers(Voter voter, Stage stage, std::vector<Voter> list,
                       std::vector<BrokerId> members) {
-    nodes_[voter.broker] = std::make_unique<Bootstrap>("c", voter, members, stage, list);
-    identities_[voter.broker] = voter;
+    nodes_[voter.broker] = std::make_unique<Bootstrap>("c", voter.holder(), members, stage, list);
+    identities_[voter.broker] = voter.holder();
     nodes_[voter.broker]->Start();
   }
   Bootstrap& at(uint32_t broker) { return *nodes_[BrokerId(broker)]; }
@@ -85,7 +86,7 @@ class Group {
   std::vector<Voter> voters_;
   std::vector<BrokerId> members_;
   std::map<BrokerId, std::unique_ptr<Bootstrap>> nodes_;
-  std::map<BrokerId, Voter> identities_;
+  std::map<BrokerId, BrokerIncarnation> identities_;
 };
 
 TEST(Bootstrap, ASingleController_InitializesAlone) {
@@ -206,8 +207,8 @@ TEST(Bootstrap, WhoeverIsNotInTheClustersList_IsNotToldToWipeTheOthers) {
   Group group(list);
   group.Add(V(1, 11), Stage::kInitialized, list);
   group.Add(V(2, 99), Stage::kFresh, {});
-  group.at(2).OnPeerConnected(V(1, 11));
-  group.at(1).OnPeerConnected(V(2, 99));
+  group.at(2).OnPeerConnected(V(1, 11).holder());
+  group.at(1).OnPeerConnected(V(2, 99).holder());
   group.Settle();
   EXPECT_THAT(group.RefusalOf(2), AllOf(HasSubstr("wiped"), Not(HasSubstr("of all controllers"))));
 }

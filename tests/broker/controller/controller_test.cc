@@ -24,7 +24,7 @@ using internal::v1::ControllerRecord;
 using internal::v1::ControllerRecords;
 
 const std::string kKey(kProducerIdKeyBytes, 'k');
-constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
+constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
 
 internal::v1::BrokerRegistered Broker(uint32_t id, const std::string& address) {
   internal::v1::BrokerRegistered broker;
@@ -56,7 +56,7 @@ class ControllerTest : public testing::Test {
   void SetUp() override {
     FLAGS_minloglevel = google::GLOG_FATAL;
     Make();
-    raft::ReplicaRecord record{.group = kControllerGroup, .partition = {}, .configuration = {}};
+    raft::ReplicaRecord record{.group = kControllerGroup, .number = kSelf.number};
     record.configuration.voters = {kSelf};
     host_->CreateReplica(record, /*campaign=*/true, *controller_);
     Settle();
@@ -66,7 +66,7 @@ class ControllerTest : public testing::Test {
   void Make() {
     host_.reset();
     host_ = std::make_unique<raft::Host>(
-        raft::HostOptions{.self = kSelf},
+        raft::HostOptions{.self = kSelf.holder()},
         raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
     controller_ = std::make_unique<Controller>(*host_, process_.clock());

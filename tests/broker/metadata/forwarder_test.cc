@@ -22,7 +22,7 @@ constexpr BrokerId kPeer{2};
 // Keeps what is sent.
 class KeepingTransport final : public raft::Transport {
  public:
-  void SendRaft(const Voter&, RaftGroupId, raft::core::Message, bool) override {}
+  void SendRaft(const raft::RaftRoute&, raft::core::Message, bool) override {}
   void SendPeer(BrokerId, raft::Lane, raft::PeerKind kind, std::vector<Bytes> body) override {
     std::string whole;
     for (const Bytes& piece : body) whole += piece.view();

@@ -17,7 +17,7 @@
 namespace millrace::broker {
 namespace {
 
-constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
+constexpr BrokerIncarnation kSelf{BrokerId(1), Incarnation(11)};
 constexpr RaftGroupId kGroup{9};  // of partitions that are in no set
 
 void ApplyAll(const Decision& decision, Image* image) {

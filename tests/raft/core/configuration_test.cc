@@ -32,9 +32,9 @@ TEST(ConfigurationTest, WhatMayStandInALog) {
   EXPECT_TRUE(CheckConfiguration(Of("1")).ok());
   EXPECT_TRUE(CheckConfiguration(Of("1,2,3|2,3,4|5")).ok());
   EXPECT_TRUE(CheckConfiguration(Of("1,2|1,2,3|3")).ok());  // 3 stays on as a learner
-  EXPECT_TRUE(CheckConfiguration(Of("1.1,1.2")).ok());      // two disks of one broker
-  for (const char* bad :
-       {"", "|1,2", "||1", "1,1", "2,1", "0,1", "1,2|3,3", "1|2,1", "1,2||2", "1||2,2", "1||3,2"}) {
+  EXPECT_TRUE(CheckConfiguration(Of("1#2,2|1#1,2")).ok());  // one broker's next replica
+  for (const char* bad : {"", "|1,2", "||1", "1,1", "1.1,1.2", "1#1,1#2", "1#16777216", "2,1",
+                          "0,1", "1,2|3,3", "1|2,1", "1,2||2", "1||2,2", "1||3,2"}) {
     const Status refused = CheckConfiguration(Of(bad));
     EXPECT_EQ(refused.code(), Code::kInvalidArgument) << bad << " " << refused;
   }

@@ -46,9 +46,12 @@ std::string_view RoleName(Role role) {
 }  // namespace
 
 Voter VoterNamed(const std::string& name) {
-  const std::vector<std::string> parts = Split(name, '.');
+  const std::vector<std::string> numbered = Split(name, '#');
+  const std::vector<std::string> parts = Split(numbered.at(0), '.');
+  const auto number = numbered.size() > 1 ? static_cast<uint32_t>(std::stoul(numbered[1])) : 1;
   return {.broker = BrokerId(static_cast<uint32_t>(std::stoul(parts.at(0)))),
-          .incarnation = Incarnation(parts.size() > 1 ? std::stoull(parts[1]) : 1)};
+          .incarnation = Incarnation(parts.size() > 1 ? std::stoull(parts[1]) : 1),
+          .number = ReplicaNumber(number)};
 }
 
 Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index, size_t bytes) {
@@ -125,7 +128,7 @@ void Lab::RunInput(const Command& command) {
     raft(id).PeerDisconnected(BrokerId(static_cast<uint32_t>(command.Number("peer"))),
                               static_cast<uint32_t>(command.Number("delay")));
   } else if (name == "connect") {
-    raft(id).PeerConnected(VoterNamed(command.Text("peer")),
+    raft(id).PeerConnected(VoterNamed(command.Text("peer")).holder(),
                            static_cast<uint32_t>(command.Number("delay")));
   } else if (name == "tick") {
     for (uint64_t count = command.Number("count", 1); count > 0; --count) {
@@ -158,8 +161,9 @@ void Lab::MakeCluster(const Command& command) {
 }
 
 void Lab::MakeNode(const Command& command) {
-  const auto id = static_cast<uint32_t>(command.Number("id"));
+  const uint32_t id = IdOf(VoterNamed(command.Text("id")));
   Node& node = nodes_[id] = Node{};
+  node.self = VoterNamed(command.Text("id"));
   node.disk.configuration = configuration_;
   if (command.Has("voters")) node.disk.configuration.voters = VotersNamed(command.Text("voters"));
   if (command.Has("outgoing")) {
@@ -191,7 +195,7 @@ void Lab::Restart(uint32_t id) {
                     {.index = node.begin.index, .term = node.begin.term, .chain = node.begin.chain},
                     {}, std::vector<Entry>(node.entries.begin() + first, node.entries.end()));
   Options options = options_;
-  options.self = VoterNamed(std::to_string(id));
+  options.self = node.self;
   options.random_seed = id;
   node.raft = std::make_unique<Raft>(options, std::move(initial));
   node.role_seen = RoleName(Role::kFollower);
@@ -364,7 +368,9 @@ void Lab::Receive(const Envelope& envelope) {
   const uint32_t to = IdOf(envelope.outgoing.to);
   auto found = nodes_.find(to);
   if (found == nodes_.end() || found->second.raft == nullptr) return;
-  found->second.raft->Step(VoterNamed(std::to_string(envelope.from)), envelope.outgoing.message);
+  // As the host does: to another life of the replica.
+  if (found->second.self != envelope.outgoing.to) return;
+  found->second.raft->Step(envelope.sender, envelope.outgoing.message);
   Pump(to);
 }
 
@@ -379,7 +385,9 @@ void Lab::Pump(uint32_t id) {
       node.raft.reset();
       return;
     }
-    for (OutgoingMessage& outgoing : ready.messages) messages_.push_back({id, std::move(outgoing)});
+    for (OutgoingMessage& outgoing : ready.messages) {
+      messages_.push_back({id, node.self, std::move(outgoing)});
+    }
     for (EntriesWanted& wanted : ready.wanted) node.wanted.push_back(wanted);
     if (ready.write) node.writes.push_back(std::move(*ready.write));
     if (ready.wants_no_op && node.raft->is_leader()) {

@@ -20,7 +20,8 @@
 
 namespace millrace::raft::core {
 
-// "1" is broker 1 in incarnation 1; "1.2" the same broker on another disk.
+// "1" is broker 1 in incarnation 1, the replica of number 1; "1.2" the same broker on another disk;
+// "1#2" another replica of it.
 Voter VoterNamed(const std::string& name);
 // An entry sealed as the host would: its chain depends on all entries before it.
 Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index, size_t bytes);
@@ -31,7 +32,7 @@ class Lab {
  public:
   // Making replicas
   //   cluster voters=N [disk=manual] [inflight=BYTES] [append=BYTES] [uncommitted=BYTES]
-  //   node id=N [term=T] [vote=N] [log=TERM,TERM,...] [commit=I] [voters=..] [outgoing=..]
+  //   node id=N[#NUMBER] [term=T] [vote=N] [log=TERM,TERM,...] [commit=I] [voters=..] [outgoing=..]
   //        [trimmed=I] [begin=I]               makes or replaces one; trimmed: not in memory;
   //        begin:
   //                                            dropped up to there
@@ -58,6 +59,7 @@ class Lab {
 
  private:
   struct Node {
+    Voter self;
     std::unique_ptr<Raft> raft;
     InitialState disk;           // what is durable, but for the log's entries
     std::vector<Entry> entries;  // durable
@@ -70,6 +72,7 @@ class Lab {
   };
   struct Envelope {
     uint32_t from = 0;
+    Voter sender;
     OutgoingMessage outgoing;
   };
 

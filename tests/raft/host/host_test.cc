@@ -16,7 +16,7 @@ namespace millrace::raft {
 namespace {
 
 constexpr RaftGroupId kGroup{7};
-constexpr Voter kSelf{BrokerId(1), Incarnation(11)};
+constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
 
 // Its state is how many entries it applied, in words.
 class Counter final : public StateMachine {
@@ -52,7 +52,7 @@ class HostTest : public testing::Test {
   void SetUp() override {
     FLAGS_minloglevel = google::GLOG_FATAL;
     Start();
-    ReplicaRecord record{.group = kGroup, .partition = {}, .configuration = {}};
+    ReplicaRecord record{.group = kGroup, .number = kSelf.number};
     record.configuration.voters = {kSelf};
     host_->CreateReplica(record, /*campaign=*/true, *machine_);
     Settle();
@@ -61,7 +61,7 @@ class HostTest : public testing::Test {
     host_.reset();
     machine_ = std::make_unique<Counter>();
     host_ = std::make_unique<Host>(
-        HostOptions{.self = kSelf},
+        HostOptions{.self = kSelf.holder()},
         Host::Environment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
     host_->Start();
@@ -94,7 +94,7 @@ class HostTest : public testing::Test {
 TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
   constexpr RaftGroupId kShared{9};
   Counter machine;
-  ReplicaRecord record{.group = kShared, .partition = {}, .configuration = {}};
+  ReplicaRecord record{.group = kShared, .number = kSelf.number};
   record.configuration.voters = {
       kSelf, {BrokerId(2), Incarnation(2)}, {BrokerId(3), Incarnation(3)}};
   host_->CreateReplica(record, /*campaign=*/false, machine);
@@ -223,7 +223,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   constexpr RaftGroupId kThree{8};
   constexpr Voter kLeader{BrokerId(2), Incarnation(12)};
   constexpr Voter kOther{BrokerId(3), Incarnation(13)};
-  ReplicaRecord record{.group = kThree, .partition = {}, .configuration = {}};
+  ReplicaRecord record{.group = kThree, .number = kSelf.number};
   record.configuration.voters = {kSelf, kLeader, kOther};
   Counter machine;
   machine.refused = LogIndex(2);
@@ -231,7 +231,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   Settle();
   EntrySequence log(kThree);
   for (int i = 0; i < 4; ++i) log.Add({.type = FrameType::kRecordBatch}, "x");
-  host_->OnRaftMessage(kLeader, kThree,
+  host_->OnRaftMessage(kLeader, kThree, kSelf.number,
                        core::AppendRequest{.term = Term(1),
                                            .prev_index = LogIndex(),
                                            .prev_term = Term(),
@@ -249,7 +249,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   transport_.sent.clear();
   world_.RunFor(std::chrono::seconds(3));
   EXPECT_TRUE(transport_.sent.empty());  // no votes are asked for
-  host_->OnRaftMessage(kOther, kThree,
+  host_->OnRaftMessage(kOther, kThree, kSelf.number,
                        core::VoteRequest{.term = Term(2),
                                          .is_pre_vote = false,
                                          .last_log_term = Term(1),
@@ -259,6 +259,28 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   const auto* vote = std::get_if<core::VoteReply>(&transport_.sent.back());
   ASSERT_NE(vote, nullptr);
   EXPECT_TRUE(vote->granted);
+}
+
+TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
+  constexpr RaftGroupId kThree{8};
+  constexpr Voter kLeader{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+  constexpr Voter kOther{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
+  ReplicaRecord record{.group = kThree, .number = ReplicaNumber(3)};
+  record.configuration.voters = {{kSelf.broker, kSelf.incarnation, record.number}, kLeader, kOther};
+  Counter machine;
+  host_->CreateReplica(record, /*campaign=*/false, machine);
+  Settle();
+  transport_.sent.clear();
+  const core::VoteRequest request{
+      .term = Term(1), .is_pre_vote = true, .last_log_term = Term(), .last_log_index = LogIndex()};
+  constexpr Voter kOtherBefore{BrokerId(3), Incarnation(13), ReplicaNumber(1)};
+  host_->OnRaftMessage(kLeader, kThree, ReplicaNumber(1), request);
+  host_->OnRaftMessage(kOtherBefore, kThree, record.number, request);
+  Settle();
+  EXPECT_TRUE(transport_.sent.empty());
+  host_->OnRaftMessage(kLeader, kThree, record.number, request);
+  Settle();
+  EXPECT_EQ(transport_.sent.size(), 1U);
 }
 
 }  // namespace

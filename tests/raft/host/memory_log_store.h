@@ -31,7 +31,7 @@ class MemoryTransport final : public Transport {
   // What was sent, oldest first.
   std::vector<core::Message> sent;
 
-  void SendRaft(const Voter&, RaftGroupId, core::Message message, bool) override {
+  void SendRaft(const RaftRoute&, core::Message message, bool) override {
     sent.push_back(std::move(message));
   }
   void SendPeer(BrokerId, Lane, PeerKind, std::vector<Bytes>) override {}
@@ -56,7 +56,8 @@ class MemoryLogStore final : public LogStore {
   // How long a write takes.
   Duration write_time{0};
   std::map<RaftGroupId, Group> groups;
-  std::set<RaftGroupId> removed;
+  std::set<ReplicaId> removed;
+  LogIndex floor;
 
   RecoveredReplica Recovered(RaftGroupId id) const {
     const Group& group = groups.at(id);
@@ -96,16 +97,20 @@ class MemoryLogStore final : public LogStore {
     executor_->RunAfter(write_time, std::move(durable));
   }
   void CreateReplica(const ReplicaRecord& record, Task durable) override {
-    CHECK(MayCreate(record.group) && !groups.contains(record.group)) << record.group;
+    CHECK(MayCreate({record.group, record.number}) && !groups.contains(record.group))
+        << record.group;
+    floor = std::max(floor, record.controller_index);
     groups[record.group].record = record;
     executor_->Post(std::move(durable));
   }
-  void RemoveReplica(RaftGroupId id, Task durable) override {
+  void RemoveReplica(RaftGroupId id, LogIndex controller_index, Task durable) override {
+    removed.insert({id, groups.at(id).record.number});
     CHECK(groups.erase(id) == 1) << id;
-    removed.insert(id);
+    floor = std::max(floor, controller_index);
     executor_->Post(std::move(durable));
   }
-  bool MayCreate(RaftGroupId id) const override { return !removed.contains(id); }
+  bool MayCreate(const ReplicaId& id) const override { return !removed.contains(id); }
+  LogIndex controller_floor() const override { return floor; }
   void HandOver(RaftGroupId id, std::vector<core::Entry> entries) override {
     Group& group = groups.at(id);
     CHECK_EQ(entries.front().index, group.handed + 1);

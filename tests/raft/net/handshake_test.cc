@@ -52,9 +52,9 @@ TEST_F(HandshakeTest, RefusalToAStranger_NamesNothing) {
   std::vector<PeerTransportOptions> strangers(5, OptionsOf(1));
   strangers[0].cluster_name = "guess";
   strangers[1].self.cluster_uuid = 4711;
-  strangers[2].self.voter = VoterOf(9);
-  strangers[3].self.voter = VoterOf(2);
-  strangers[4].self.voter = VoterOf(1, 666);  // of a living broker
+  strangers[2].self.who = WhoIs(9);
+  strangers[3].self.who = WhoIs(2);
+  strangers[4].self.who = WhoIs(1, 666);  // of a living broker
   for (const PeerTransportOptions& options : strangers) {
     stranger_.received.clear();
     const wire::Hello hello = MakeHello(options, BrokerId(2), Lane::kControl, 1);
@@ -188,11 +188,11 @@ TEST_F(HandshakeTest, SecondBrokerWithTheSameId_IsRefused_WhileTheFirstServes) {
   Broker& three = Start(3);
   ASSERT_TRUE(RunUntilConnected(one, three));
   PeerTransportOptions options = OptionsOf(1);
-  options.self.voter = VoterOf(1, 666);
+  options.self.who = WhoIs(1, 666);
   Broker twin(world_.AddProcess("twin"), options);
   world_.RunFor(seconds(3));
   EXPECT_TRUE(three.transport.IsConnected(BrokerId(1)));
-  EXPECT_EQ(three.handler.identity.voter, VoterOf(1));
+  EXPECT_EQ(three.handler.identity.who, WhoIs(1));
   EXPECT_FALSE(twin.transport.IsConnected(BrokerId(3)));
   ASSERT_EQ(twin.handler.refusals.size(), 1u) << "told once, however often it tries";
   EXPECT_NE(twin.handler.refusals[0].message().find("in use"), std::string::npos);

@@ -96,11 +96,11 @@ TEST_F(PeerMessagesTest, GroupMessageOfAnUnknownKind_IsSkipped_AndThoseBesideItA
   Broker& two = StartTwo();
   PlayBrokerOne(two);
   wire::GroupMessages messages;
-  EncodeGroupMessage(kGroup, core::Heartbeat{.term = Term(1)}, messages.add_messages());
+  EncodeGroupMessage(RouteTo(2), core::Heartbeat{.term = Term(1)}, messages.add_messages());
   messages.add_messages()->set_group_id(3);
   // Field 13 of the oneof, as a later version may have it: an empty message.
   ASSERT_TRUE(messages.mutable_messages(1)->MergeFromString(std::string("\x6a\x00", 2)));
-  EncodeGroupMessage(kGroup, core::Heartbeat{.term = Term(1)}, messages.add_messages());
+  EncodeGroupMessage(RouteTo(2), core::Heartbeat{.term = Term(1)}, messages.add_messages());
   Send(FrameOf(FrameKind::kGroupMessages, messages));
   EXPECT_TRUE(two.transport.IsConnected(BrokerId(1)));
   EXPECT_EQ(two.handler.small_messages, 2);

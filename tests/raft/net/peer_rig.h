@@ -27,21 +27,24 @@ inline constexpr RaftGroupId kGroup{3};
 inline constexpr uint16_t kPort = 7441;
 
 struct Listening : TransportHandler {
-  void OnRaftMessage(const Voter& from, RaftGroupId group, core::Message message) override {
+  void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
+                     core::Message message) override {
     EXPECT_TRUE(is_up[from.broker]) << "a message of a peer that is not connected";
     last_group = group;
+    last_from = from;
+    last_to = to;
     if (auto* append = std::get_if<core::AppendRequest>(&message)) {
       for (core::Entry& entry : append->entries) indexes.push_back(entry.index.value());
     } else {
       ++small_messages;
     }
   }
-  void OnPeerMessage(const Voter&, PeerKind kind, Bytes body) override {
+  void OnPeerMessage(const BrokerIncarnation&, PeerKind kind, Bytes body) override {
     EXPECT_EQ(kind, PeerKind::kForwardRequest);
     bodies.emplace_back(body.view());
   }
   void OnPeerConnected(const PeerIdentity& peer) override {
-    is_up[peer.voter.broker] = true;
+    is_up[peer.who.broker] = true;
     identity = peer;
     ++connects;
   }
@@ -57,13 +60,23 @@ struct Listening : TransportHandler {
   Status disconnected;
   std::vector<Status> refusals;
   RaftGroupId last_group;
+  Voter last_from;
+  ReplicaNumber last_to;
   std::vector<uint64_t> indexes;
   int small_messages = 0;
   std::vector<std::string> bodies;
 };
 
-inline Voter VoterOf(uint32_t broker, uint64_t incarnation = 0) {
+inline BrokerIncarnation WhoIs(uint32_t broker, uint64_t incarnation = 0) {
   return {BrokerId(broker), Incarnation(incarnation == 0 ? broker * 100 : incarnation)};
+}
+
+// From the sender's replica 5 to the receiver's replica 7.
+inline RaftRoute RouteTo(uint32_t broker, uint64_t incarnation = 0) {
+  const BrokerIncarnation who = WhoIs(broker, incarnation);
+  return {.group = kGroup,
+          .from = ReplicaNumber(5),
+          .to = {who.broker, who.incarnation, ReplicaNumber(7)}};
 }
 
 inline core::AppendRequest AppendOf(uint64_t first, uint64_t count, size_t payload_size = 100) {
@@ -82,7 +95,7 @@ inline core::AppendRequest AppendOf(uint64_t first, uint64_t count, size_t paylo
 
 inline PeerTransportOptions OptionsOf(uint32_t broker) {
   PeerTransportOptions options;
-  options.self = {.voter = VoterOf(broker), .boot_epoch = BootEpoch(1), .cluster_uuid = 77};
+  options.self = {.who = WhoIs(broker), .boot_epoch = BootEpoch(1), .cluster_uuid = 77};
   options.cluster_name = "test";
   options.listen = {"b" + std::to_string(broker), kPort};
   for (uint32_t peer = 1; peer <= 3; ++peer) {

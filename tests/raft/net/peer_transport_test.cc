@@ -34,7 +34,7 @@ TEST_F(PeerTransportTest, Appends_ArriveInOrder_WhateverTheirSize) {
   ASSERT_TRUE(RunUntilConnected(one, two));
   uint64_t index = 1;
   for (const size_t size : {1u, 100u, 70'000u, 3u, 2'000'000u, 8u}) {
-    one.transport.SendRaft(VoterOf(2), kGroup, AppendOf(index, 3, size));
+    one.transport.SendRaft(RouteTo(2), AppendOf(index, 3, size));
     index += 3;
   }
   world_.RunFor(seconds(1));
@@ -49,7 +49,9 @@ TEST_F(PeerTransportTest, ControlMessagesOfOneTurn_AreOneFrame) {
   Broker& two = Start(2);
   ASSERT_TRUE(RunUntilConnected(one, two));
   for (uint64_t group = 1; group <= 1000; ++group) {
-    one.transport.SendRaft(VoterOf(2), RaftGroupId(group), core::Heartbeat{.term = Term(1)});
+    RaftRoute route = RouteTo(2);
+    route.group = RaftGroupId(group);
+    one.transport.SendRaft(route, core::Heartbeat{.term = Term(1)});
   }
   world_.RunFor(milliseconds(50));
   EXPECT_EQ(two.handler.small_messages, 1000);
@@ -73,8 +75,8 @@ TEST_F(PeerTransportTest, MessageForAnotherIncarnation_IsDropped_AndCounted) {
   Broker& one = Start(1);
   Broker& two = Start(2);
   ASSERT_TRUE(RunUntilConnected(one, two));
-  one.transport.SendRaft(VoterOf(2, 999), kGroup, core::Heartbeat{.term = Term(1)});
-  one.transport.SendRaft(VoterOf(3), kGroup, core::Heartbeat{.term = Term(1)});
+  one.transport.SendRaft(RouteTo(2, 999), core::Heartbeat{.term = Term(1)});
+  one.transport.SendRaft(RouteTo(3), core::Heartbeat{.term = Term(1)});
   world_.RunFor(milliseconds(50));
   EXPECT_EQ(two.handler.small_messages, 0);
   EXPECT_EQ(one.transport.stats().messages_dropped, 2u);
@@ -97,10 +99,10 @@ TEST_F(PeerTransportTest, WipedPeer_ComesBack_AsAnotherVoter) {
   Broker& three = Start(3);
   ASSERT_TRUE(RunUntilConnected(one, three));
   PeerTransportOptions options = OptionsOf(1);
-  options.self.voter = VoterOf(1, 4711);
+  options.self.who = WhoIs(1, 4711);
   Broker& wiped = Restart(1, options);
   ASSERT_TRUE(RunUntilConnected(wiped, three));
-  EXPECT_EQ(three.handler.identity.voter, VoterOf(1, 4711));
+  EXPECT_EQ(three.handler.identity.who, WhoIs(1, 4711));
 }
 
 TEST_F(PeerTransportTest, PulledCable_IsNoticedWithinTheKeepalive_EitherWay) {
@@ -147,7 +149,7 @@ TEST_F(PeerTransportTest, ConnectionsResetInMidFrame_LoseASuffix_AndNeverReorder
   uint64_t index = 1;
   for (int round = 0; round < 300; ++round) {
     if (random.OneIn(10)) world_.BreakConnections("b1", "b2");
-    one.transport.SendRaft(VoterOf(2), kGroup, AppendOf(index++, 1, random.Below(20'000)));
+    one.transport.SendRaft(RouteTo(2), AppendOf(index++, 1, random.Below(20'000)));
     world_.RunFor(Duration(random.Below(30'000)));
   }
   ASSERT_TRUE(RunUntilConnected(one, two));
@@ -164,8 +166,7 @@ TEST_F(PeerTransportTest, LaneThatIsFull_DropsMessages_AndSaysSoInItsCounter) {
   Broker& one = Start(1, options);
   Broker& two = Start(2);
   ASSERT_TRUE(RunUntilConnected(one, two));
-  for (uint64_t i = 0; i < 100; ++i)
-    one.transport.SendRaft(VoterOf(2), kGroup, AppendOf(i + 1, 1, 1000));
+  for (uint64_t i = 0; i < 100; ++i) one.transport.SendRaft(RouteTo(2), AppendOf(i + 1, 1, 1000));
   world_.RunFor(milliseconds(100));
   EXPECT_GE(two.handler.indexes.size(), 8u);
   EXPECT_EQ(two.handler.indexes.size() + one.transport.stats().messages_dropped, 100u);
@@ -194,8 +195,8 @@ TEST(PeerTransportOverTcp, TwoBrokersOnOneLoop_ExchangeEntries) {
   uint64_t sent = 0;
   std::function<void()> tick = [&] {
     if (one->IsConnected(BrokerId(2)) && sent < kAppends) {
-      one->SendRaft(VoterOf(2), kGroup, AppendOf(++sent, 1, 1'000'000));
-      one->SendRaft(VoterOf(2), kGroup, core::Heartbeat{.term = Term(1)});
+      one->SendRaft(RouteTo(2), AppendOf(++sent, 1, 1'000'000));
+      one->SendRaft(RouteTo(2), core::Heartbeat{.term = Term(1)});
     }
     if (heard_by_two.indexes.size() == kAppends && heard_by_two.small_messages == kAppends) {
       return loop.Stop();

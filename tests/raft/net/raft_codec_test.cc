@@ -15,6 +15,9 @@ namespace millrace::raft::net {
 namespace {
 
 constexpr RaftGroupId kGroup{9};
+constexpr RaftRoute kRoute{.group = kGroup,
+                           .from = ReplicaNumber(5),
+                           .to = {BrokerId(2), Incarnation(200), ReplicaNumber(7)}};
 
 core::AppendRequest MakeAppend(int count) {
   core::AppendRequest append{.term = Term(5),
@@ -48,12 +51,14 @@ TEST(RaftCodec, SmallMessages_ComeBackAsTheyWere) {
   };
   for (const core::Message& message : messages) {
     wire::GroupMessage encoded;
-    EncodeGroupMessage(kGroup, message, &encoded);
+    EncodeGroupMessage(kRoute, message, &encoded);
     EXPECT_EQ(encoded.group_id(), kGroup.value());
+    EXPECT_EQ(encoded.sender_number(), kRoute.from.value());
+    EXPECT_EQ(encoded.receiver_number(), kRoute.to.number.value());
     const Result<core::Message> decoded = DecodeGroupMessage(encoded);
     ASSERT_TRUE(decoded.ok()) << decoded.status();
     wire::GroupMessage again;
-    EncodeGroupMessage(kGroup, *decoded, &again);
+    EncodeGroupMessage(kRoute, *decoded, &again);
     EXPECT_EQ(decoded->index(), message.index());
     EXPECT_EQ(again.SerializeAsString(), encoded.SerializeAsString());
   }
@@ -66,7 +71,7 @@ TEST(RaftCodec, MessageOfNoKind_IsRefused) {
 TEST(RaftCodec, Append_KeepsFramesByteForByte_InTheReceivedBuffer) {
   const core::AppendRequest sent = MakeAppend(5);
   std::vector<Bytes> pieces;
-  const wire::GroupAppend header = EncodeGroupAppend(kGroup, sent, &pieces);
+  const wire::GroupAppend header = EncodeGroupAppend(kRoute, sent, &pieces);
   const Bytes body = Join(pieces);
 
   const Result<core::AppendRequest> append = DecodeGroupAppend(header, body);
@@ -88,7 +93,7 @@ TEST(RaftCodec, Append_KeepsFramesByteForByte_InTheReceivedBuffer) {
 TEST(RaftCodec, AppendWithAnyByteChanged_IsRefused_UnlessItIsPadding) {
   const core::AppendRequest sent = MakeAppend(2);
   std::vector<Bytes> pieces;
-  const wire::GroupAppend header = EncodeGroupAppend(kGroup, sent, &pieces);
+  const wire::GroupAppend header = EncodeGroupAppend(kRoute, sent, &pieces);
   const std::string good(Join(pieces).view());
   const size_t first_end = kFrameHeaderSize + 1;
   for (size_t at = 0; at < good.size(); ++at) {
@@ -105,7 +110,7 @@ TEST(RaftCodec, AppendWithAnyByteChanged_IsRefused_UnlessItIsPadding) {
 TEST(RaftCodec, AppendWhoseEntriesAreNotThoseItNames_IsRefused) {
   const core::AppendRequest sent = MakeAppend(3);
   std::vector<Bytes> pieces;
-  const wire::GroupAppend good = EncodeGroupAppend(kGroup, sent, &pieces);
+  const wire::GroupAppend good = EncodeGroupAppend(kRoute, sent, &pieces);
   const Bytes body = Join(pieces);
 
   wire::GroupAppend bad = good;
@@ -134,7 +139,7 @@ TEST(RaftCodec, AppendIsRefused_WhenAnEntryBreaksTheChain) {
   core::AppendRequest sent = MakeAppend(3);
   sent.entries[2] = MakeEntry(kGroup, Term(5), LogIndex(43), "another past", 12345);
   std::vector<Bytes> pieces;
-  const wire::GroupAppend header = EncodeGroupAppend(kGroup, sent, &pieces);
+  const wire::GroupAppend header = EncodeGroupAppend(kRoute, sent, &pieces);
   EXPECT_EQ(DecodeGroupAppend(header, Join(pieces)).status().code(), Code::kDataLoss);
 }
 

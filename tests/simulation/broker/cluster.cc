@@ -135,7 +135,7 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
       storage::journal::Replay(identity->facts.journal_key, options_.journal_file_bytes, files);
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
-    Offset end = group.ledger.segment_end.next_offset;
+    Offset end = group.ledger.log.end.next_offset;
     for (const auto& [log_index, frame] : group.frames) {
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());
       if (!header.ok() || header->base_offset != end) break;

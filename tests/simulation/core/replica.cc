@@ -49,7 +49,10 @@ raft::core::Log RecoveredLog(const DiskImage& image) {
 }  // namespace
 
 Voter VoterAt(size_t at) {
-  return {.broker = BrokerId(static_cast<uint32_t>(at) + 1), .incarnation = Incarnation(100 + at)};
+  const auto place = static_cast<uint32_t>(at);
+  return {.broker = BrokerId(place + 1),
+          .incarnation = Incarnation(100 + at),
+          .number = ReplicaNumber(place + 1)};
 }
 
 SimReplica::SimReplica(size_t place, World* world, Random random)
@@ -124,7 +127,7 @@ void SimReplica::Receive(size_t from, raft::core::Message message) {
 void SimReplica::PeerConnected(size_t peer) {
   Do([this, peer] {
     const auto delay = static_cast<uint32_t>(random_.Below(3));
-    raft_->PeerConnected(VoterAt(peer), delay);
+    raft_->PeerConnected(VoterAt(peer).holder(), delay);
   });
 }
 

@@ -87,6 +87,7 @@ TEST_P(JournalMutants, IsFound_WithinAThousandSeeds) {
 INSTANTIATE_TEST_SUITE_P(All, JournalMutants,
                          testing::Values(Mutant::kAckBeforeFsync, Mutant::kRecycleBeforeCheckpoint,
                                          Mutant::kIgnoreTruncationEpoch,
+                                         Mutant::kConfigurationFromCreation,
                                          Mutant::kSkipDirectorySync));
 
 }  // namespace

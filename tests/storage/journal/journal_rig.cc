@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 #include <glog/logging.h>
@@ -74,37 +75,69 @@ bool JournalRig::StopCleanly() {
   return is_stopped;
 }
 
-void JournalRig::Submit(uint64_t group, GroupRecord record) {
+void JournalRig::Submit(uint64_t group, decltype(GroupRecord::body) body) {
   const uint64_t life = life_;
-  const size_t reached = models_.at(group).history.size() - 1;
+  const Model& model = models_.at(group);
+  const size_t reached = model.history.size() - 1;
   ++outstanding_;
   std::vector<GroupRecord> records;
-  records.push_back(std::move(record));
+  records.push_back(
+      {{RaftGroupId(group), ReplicaNumber(model.history.back().number)}, std::move(body)});
   journal_->client().Submit(std::move(records), process_->executor(), [this, life, group, reached] {
     CHECK_EQ(life, life_);
-    Model& model = models_.at(group);
-    CHECK_GE(reached, model.acked) << "acknowledged out of order";
-    model.acked = reached;
+    Model& acknowledged = models_.at(group);
+    CHECK_GE(reached, acknowledged.acked) << "acknowledged out of order";
+    acknowledged.acked = reached;
     --outstanding_;
   });
 }
 
+// By the entry that makes it; 0 for the first one.
+raft::core::Configuration JournalRig::ConfigurationOf(uint64_t index) {
+  raft::core::Configuration configuration;
+  configuration.voters = {
+      {BrokerId(1), Incarnation(11), ReplicaNumber(1)},
+      {BrokerId(2), Incarnation(22), ReplicaNumber(static_cast<uint32_t>(2 + index))}};
+  if (index % 3 == 1) configuration.outgoing = {configuration.voters.front()};
+  if (index % 3 == 2) configuration.learners = {{BrokerId(3), Incarnation(33), ReplicaNumber(9)}};
+  return configuration;
+}
+
+LogRecord JournalRig::LogOf(const Snapshot& now, const Model& model) const {
+  const auto point = [&model](uint64_t index) {
+    return SegmentEnd{.index = LogIndex(index),
+                      .term = Term(model.terms.at(index)),
+                      .chain = model.chains.at(index),
+                      .next_offset = Offset(static_cast<int64_t>(index) * 2)};
+  };
+  const SegmentEnd begin = point(now.begin);
+  return {.begin = {begin.index, begin.term, begin.chain, begin.next_offset},
+          .end = point(now.segment_end),
+          .reset_epoch = TruncationEpoch(now.reset_epoch),
+          .generation = now.reset_epoch,
+          .configuration_index = LogIndex(now.configuration_index),
+          .configuration = ConfigurationOf(now.configuration_index)};
+}
+
 void JournalRig::CreateGroup(uint64_t group) {
   Model& model = models_[group];
-  Snapshot next = model.history.back();
-  CHECK(!next.exists && !next.is_removed);
-  next.exists = true;
-  model.history.push_back(next);
-  const RaftGroupId id(group);
-  raft::ReplicaRecord record{.group = id, .partition = {TopicId(group), PartitionId(7)}};
-  record.configuration.voters = {{BrokerId(1), Incarnation(11)}, {BrokerId(2), Incarnation(22)}};
-  Submit(group, {id, ReplicaCreated{record}});
+  const uint32_t number = model.history.back().number + 1;
+  model.history.push_back({.exists = true, .number = number});
+  model.chains = {0};
+  model.terms = {0};
+  const raft::ReplicaRecord record{.group = RaftGroupId(group),
+                                   .number = ReplicaNumber(number),
+                                   .partition = {TopicId(group), PartitionId(7)},
+                                   .controller_index = LogIndex(group * 10 + number),
+                                   .configuration = ConfigurationOf(0)};
+  Submit(group, ReplicaCreated{record});
   next_group_ = std::max(next_group_, group + 1);
 }
 
 void JournalRig::RemoveGroup(uint64_t group) {
-  models_.at(group).history.push_back({.is_removed = true});
-  Submit(group, {RaftGroupId(group), ReplicaRemoved{}});
+  Model& model = models_.at(group);
+  model.history.push_back({.number = model.history.back().number, .is_removed = true});
+  Submit(group, ReplicaRemoved{LogIndex(group * 10 + 9)});
 }
 
 raft::core::Entry JournalRig::MakeEntry(uint64_t group, uint64_t term, uint64_t payload_bytes) {
@@ -147,7 +180,7 @@ LogWrite JournalRig::MakeEntries(uint64_t group, uint64_t count, uint64_t payloa
 }
 
 void JournalRig::Append(uint64_t group, uint64_t count, uint64_t payload_bytes) {
-  Submit(group, {RaftGroupId(group), MakeEntries(group, count, payload_bytes)});
+  Submit(group, MakeEntries(group, count, payload_bytes));
 }
 
 void JournalRig::SetHardState(uint64_t group, uint64_t term, uint32_t vote) {
@@ -156,8 +189,9 @@ void JournalRig::SetHardState(uint64_t group, uint64_t term, uint32_t vote) {
   next.term = term;
   next.vote = vote;
   model.history.push_back(next);
-  const raft::core::HardState state{Term(term), {BrokerId(vote), Incarnation(vote * 11)}};
-  Submit(group, {RaftGroupId(group), LogWrite{.hard_state = state}});
+  const raft::core::HardState state{
+      Term(term), {BrokerId(vote), Incarnation(vote * 11), ReplicaNumber(vote * 5)}};
+  Submit(group, LogWrite{.hard_state = state});
 }
 
 void JournalRig::Rewrite(uint64_t group, uint64_t from, uint64_t count) {
@@ -175,7 +209,7 @@ void JournalRig::Rewrite(uint64_t group, uint64_t from, uint64_t count) {
   write.hard_state = raft::core::HardState{Term(next.term), {}};
   write.truncate_from = LogIndex(from);
   write.epoch = TruncationEpoch(next.epoch);
-  Submit(group, {RaftGroupId(group), std::move(write)});
+  Submit(group, std::move(write));
 }
 
 uint64_t JournalRig::acked_index(uint64_t group) const {
@@ -194,10 +228,72 @@ void JournalRig::SyncSegment(uint64_t group, uint64_t index) {
   CHECK_LE(index, acked_index(group));
   if (index <= next.segment_end) return;
   next.segment_end = index;
+  if (index > next.configuration_index && index % 4 < 2)
+    next.configuration_index = index - index % 4;
+  next.configuration_index =
+      std::max(next.configuration_index, model.history.back().configuration_index);
   model.history.push_back(next);
-  Submit(group, {RaftGroupId(group), SegmentSynced{{.index = LogIndex(index),
-                                                    .term = Term(model.terms.at(index)),
-                                                    .chain = model.chains.at(index)}}});
+  Submit(group, LogMoved{.log = LogOf(next, model)});
+}
+
+void JournalRig::MoveBegin(uint64_t group, uint64_t index) {
+  Model& model = models_.at(group);
+  Snapshot next = model.history.back();
+  CHECK_LE(index, next.segment_end);
+  if (index <= next.begin) return;
+  next.begin = index;
+  model.history.push_back(next);
+  // As if composed before a sync that has become durable since.
+  LogRecord log = LogOf(next, model);
+  log.end = {.index = log.begin.index,
+             .term = log.begin.term,
+             .chain = log.begin.chain,
+             .next_offset = log.begin.next_offset};
+  log.configuration_index = LogIndex();
+  log.configuration = ConfigurationOf(0);
+  Submit(group, LogMoved{.log = log});
+}
+
+void JournalRig::ResetLog(uint64_t group, uint64_t end) {
+  Model& model = models_.at(group);
+  Snapshot next = model.history.back();
+  next.epoch += 1;
+  next.reset_epoch = next.epoch;
+  next.segment_end = end;
+  next.last_index = end;
+  next.begin = end / 2;
+  next.configuration_index = end;
+  next.term += 1;  // so that entries of the log before are of a lower one
+  model.chains.assign(end + 1, 0);
+  model.terms.assign(end + 1, 0);
+  for (const uint64_t at : {next.begin, end}) {
+    model.chains[at] = at == 0 ? 0 : static_cast<uint32_t>(random_.Next());
+    model.terms[at] = at == 0 ? 0 : next.term;
+  }
+  next.last_chain = model.chains[end];
+  Snapshot before = model.history.back();
+  before.term = next.term;
+  before.vote = next.vote = 0;
+  model.history.push_back(before);
+  Submit(group, LogWrite{.hard_state = raft::core::HardState{Term(next.term), {}},
+                         .epoch = TruncationEpoch(before.epoch)});
+  model.history.push_back(next);
+  Submit(group, LogMoved{.log = LogOf(next, model), .is_reset = true});
+}
+
+void JournalRig::SubmitStale(uint64_t group) {
+  const Snapshot& now = models_.at(group).history.back();
+  if (now.reset_epoch > 0) {
+    LogRecord log;
+    log.reset_epoch = TruncationEpoch(now.reset_epoch - 1);
+    log.end = {.index = LogIndex(now.last_index + 3), .term = Term(9), .chain = 9};
+    Submit(group, LogMoved{.log = log});
+  }
+  if (now.number < 2) return;
+  std::vector<GroupRecord> records;
+  records.push_back({{RaftGroupId(group), ReplicaNumber(now.number - 1)},
+                     LogWrite{.hard_state = raft::core::HardState{Term(99), {}}}});
+  journal_->client().Submit(std::move(records), process_->executor(), [] {});
 }
 
 void JournalRig::MarkFaulty(uint64_t group) {
@@ -205,7 +301,7 @@ void JournalRig::MarkFaulty(uint64_t group) {
   Snapshot next = model.history.back();
   next.is_faulty = true;
   model.history.push_back(next);
-  Submit(group, {RaftGroupId(group), ReplicaFaulty{"its segment is damaged"}});
+  Submit(group, ReplicaFaulty{{.cause = FaultCause::kRot, .why = "its segment is damaged"}});
 }
 
 void JournalRig::RandomStep() {
@@ -213,6 +309,7 @@ void JournalRig::RandomStep() {
   for (const auto& [id, model] : models_) {
     const Snapshot& now = model.history.back();
     if (now.exists && !now.is_faulty) groups.push_back(id);
+    if (now.is_removed && random_.OneIn(30)) return CreateGroup(id);
   }
   if (groups.empty() || (groups.size() < 6 && random_.OneIn(12))) return CreateGroup(next_group_);
   const uint64_t group = groups[random_.Below(groups.size())];
@@ -227,29 +324,48 @@ void JournalRig::RandomStep() {
   if (choice < 76) {
     return Rewrite(group, random_.Between(now.segment_end, now.last_index) + 1, random_.Below(4));
   }
-  if (choice < 97) {
+  if (choice < 91) {
     const uint64_t end = acked_index(group);
     if (end > now.segment_end) SyncSegment(group, random_.Between(now.segment_end + 1, end));
     return;
   }
+  if (choice < 93) return MoveBegin(group, random_.Between(now.begin, now.segment_end));
+  if (choice < 94) return ResetLog(group, random_.Below(now.last_index + 20));
+  if (choice < 96) return SubmitStale(group);
+  if (choice < 97) return CreateGroup(group);
   if (choice < 99) return groups.size() > 3 ? RemoveGroup(group) : Append(group, 1);
   if (groups.size() > 4) MarkFaulty(group);
 }
 
 JournalRig::Snapshot JournalRig::Recovered(uint64_t id) const {
   const RaftGroupId group(id);
-  if (recovered_.removed.contains(group)) return {.is_removed = true};
+  const auto removed = recovered_.removed.find(group);
+  if (removed != recovered_.removed.end()) {
+    return {.number = removed->second.value(), .is_removed = true};
+  }
   const auto found = recovered_.groups.find(group);
   if (found == recovered_.groups.end()) return {};
   const GroupState& state = found->second;
   Snapshot snapshot{.exists = true,
+                    .number = state.record.number.value(),
                     .is_faulty = !state.health.ok(),
                     .term = state.hard_state.term.value(),
                     .vote = state.hard_state.vote.broker.value(),
                     .epoch = state.epoch.value(),
-                    .last_index = state.segment_end.index.value(),
-                    .last_chain = state.segment_end.chain,
-                    .segment_end = state.segment_end.index.value()};
+                    .last_index = state.log.end.index.value(),
+                    .last_chain = state.log.end.chain,
+                    .segment_end = state.log.end.index.value(),
+                    .begin = state.log.begin.index.value(),
+                    .reset_epoch = state.log.reset_epoch.value(),
+                    .configuration_index = state.log.configuration_index.value()};
+  if (state.health.ok()) {
+    CHECK_EQ(state.log.generation, snapshot.reset_epoch);
+    CHECK_EQ(state.hard_state.vote.number.value(), snapshot.vote * 5);
+    // Two configurations of one index never are.
+    if (state.log.configuration != ConfigurationOf(snapshot.configuration_index)) {
+      snapshot.configuration_index = UINT64_MAX;
+    }
+  }
   for (const raft::core::Entry& entry : state.entries) {
     const Result<FrameHeader> header = ParseFrame(entry.frame.view());
     CHECK(header.ok()) << header.status();
@@ -274,15 +390,18 @@ std::string JournalRig::Compare(uint64_t id, Model& model) {
     return "";
   }
   const auto state = recovered_.groups.find(RaftGroupId(id));
-  const Snapshot& acked = model.history[model.acked];
-  return "group " + std::to_string(id) + " came back as exists=" + std::to_string(found.exists) +
-         " term=" + std::to_string(found.term) + " epoch=" + std::to_string(found.epoch) +
-         " last=" + std::to_string(found.last_index) +
-         " segment_end=" + std::to_string(found.segment_end) +
+  return "group " + std::to_string(id) + " came back as " + Text(found) +
          " health=" + (state == recovered_.groups.end() ? "-" : state->second.health.ToString()) +
-         "; acknowledged term=" + std::to_string(acked.term) +
-         " epoch=" + std::to_string(acked.epoch) + " last=" + std::to_string(acked.last_index) +
-         " segment_end=" + std::to_string(acked.segment_end);
+         "; acknowledged " + Text(model.history[model.acked]);
+}
+
+std::string JournalRig::Text(const Snapshot& at) {
+  std::ostringstream out;
+  out << "exists=" << at.exists << " number=" << at.number << " removed=" << at.is_removed
+      << " term=" << at.term << " vote=" << at.vote << " epoch=" << at.epoch
+      << " last=" << at.last_index << " end=" << at.segment_end << " begin=" << at.begin
+      << " reset=" << at.reset_epoch << " configuration=" << at.configuration_index;
+  return out.str();
 }
 
 std::string JournalRig::CompareWithModel() {
@@ -300,8 +419,8 @@ std::string JournalRig::CompareWithModel() {
     if (!state.health.ok()) continue;
     model.chains.resize(model.history.back().last_index + 1);
     model.terms.resize(model.history.back().last_index + 1);
-    model.chains[state.segment_end.index.value()] = state.segment_end.chain;
-    model.terms[state.segment_end.index.value()] = state.segment_end.term.value();
+    model.chains[state.log.end.index.value()] = state.log.end.chain;
+    model.terms[state.log.end.index.value()] = state.log.end.term.value();
     for (const raft::core::Entry& entry : state.entries) {
       model.chains[entry.index.value()] = entry.chain;
       model.terms[entry.index.value()] = entry.term.value();
@@ -321,7 +440,9 @@ std::string JournalRig::CompareAfterDamage() {
     const Snapshot& written = model.history.back();
     const auto found = recovered_.groups.find(group);
     Snapshot now = Recovered(id);
-    if (may_lack_groups_ && !now.exists && !now.is_removed) continue;
+    // No replica is made here any more, so that the one without a trace cannot be made anew.
+    const bool is_without_trace = !now.exists && now.number < written.number;
+    if (may_lack_groups_ && is_without_trace) continue;
     const bool is_silent = recovered_.nameless.contains(group) ||
                            (found != recovered_.groups.end() && !found->second.health.ok());
     if (written.is_faulty && !is_silent)
@@ -331,11 +452,15 @@ std::string JournalRig::CompareAfterDamage() {
       continue;
     }
     // A lost segment end costs nothing: what is above the one before is in the journal still.
-    if (now.segment_end < written.segment_end) now.segment_end = written.segment_end;
+    if (now.segment_end < written.segment_end) {
+      now.segment_end = written.segment_end;
+      now.configuration_index = written.configuration_index;
+    }
+    if (now.begin < written.begin) now.begin = written.begin;
     if (!(now == written)) {
-      return "group " + std::to_string(id) + " came back changed and not in doubt, last=" +
-             std::to_string(Recovered(id).last_index) + " instead of " +
-             std::to_string(written.last_index);
+      return "group " + std::to_string(id) +
+             " came back changed and not in doubt: " + Text(Recovered(id)) + " instead of " +
+             Text(written);
     }
   }
   return "";

@@ -52,6 +52,7 @@ class JournalRig {
   bool StopCleanly();
 
   // What a host does with a group. Pre: the journal is open and the group is as it must be.
+  // Its first replica, or the next one after one that was removed, or is there still.
   void CreateGroup(uint64_t group);
   void RemoveGroup(uint64_t group);
   void Append(uint64_t group, uint64_t count, uint64_t payload_bytes = 100);
@@ -59,8 +60,15 @@ class JournalRig {
   // A new leader's conflicting suffix: a new term, entries from `from` on cut, and `count` new
   // ones.
   void Rewrite(uint64_t group, uint64_t from, uint64_t count);
-  // Segments are synced up to `index`, which must be acknowledged.
+  // Segments are synced up to `index`, which must be acknowledged. Every 4th entry or so makes a
+  // configuration.
   void SyncSegment(uint64_t group, uint64_t index);
+  // What lies up to `index`, at most the synced end, is dropped from segments.
+  void MoveBegin(uint64_t group, uint64_t index);
+  // Another log takes the place of the group's, up to `end` in segments and with nothing above.
+  void ResetLog(uint64_t group, uint64_t end);
+  // What comes late, of a log that was reset or a replica that another one followed: says nothing.
+  void SubmitStale(uint64_t group);
   void MarkFaulty(uint64_t group);
   // One random step of any of these, on any group.
   void RandomStep();
@@ -94,6 +102,7 @@ class JournalRig {
   // A group's state after one piece of a write.
   struct Snapshot {
     bool exists = false;
+    uint32_t number = 0;  // of the replica that exists, or of the last that did
     bool is_removed = false;
     bool is_faulty = false;
     uint64_t term = 0;
@@ -102,6 +111,9 @@ class JournalRig {
     uint64_t last_index = 0;
     uint32_t last_chain = 0;
     uint64_t segment_end = 0;
+    uint64_t begin = 0;
+    uint32_t reset_epoch = 0;
+    uint64_t configuration_index = 0;
     bool operator==(const Snapshot&) const = default;
   };
   struct Model {
@@ -111,11 +123,14 @@ class JournalRig {
     std::vector<uint64_t> terms{0};
   };
 
-  void Submit(uint64_t group, GroupRecord record);
+  static raft::core::Configuration ConfigurationOf(uint64_t index);
+  LogRecord LogOf(const Snapshot& now, const Model& model) const;
+  void Submit(uint64_t group, decltype(GroupRecord::body) body);
   raft::core::Entry MakeEntry(uint64_t group, uint64_t term, uint64_t payload_bytes);
   LogWrite MakeEntries(uint64_t group, uint64_t count, uint64_t payload_bytes);
   std::string Compare(uint64_t id, Model& model);
   Snapshot Recovered(uint64_t id) const;
+  static std::string Text(const Snapshot& at);
 
   Options options_;
   sim::SimWorld world_;

@@ -128,12 +128,13 @@ TEST(Replay, GroupCalledFaultyWithoutAReason_IsInDoubtAllTheSame) {
       {.header =
            {.flags = kHeadBlock, .key = kUuid, .file_sequence = 1, .oldest_file = 1, .lsn = 1},
        .block_bytes = 256 << 10});
-  writer.Add(RecordType::kHead, 0, RaftGroupId(),
+  const raft::ReplicaId replica{kGroup, ReplicaNumber(1)};
+  writer.Add({.type = RecordType::kHead, .replica = {}},
              EncodeHead({.file_bytes = kFileBytes, .group_count = 1}));
-  writer.Add(RecordType::kReplica, 0, kGroup,
-             EncodeReplica({.group = kGroup, .partition = {}, .configuration = {}}));
-  writer.Add(RecordType::kHardState, 0, kGroup, EncodeHardState({}));
-  writer.Add(RecordType::kFaulty, 0, kGroup, "");
+  writer.Add({.type = RecordType::kReplica, .replica = replica},
+             EncodeReplica({.group = kGroup, .number = replica.number}));
+  writer.Add({.type = RecordType::kHardState, .replica = replica}, EncodeHardState({}));
+  writer.Add({.type = RecordType::kFaulty, .replica = replica}, EncodeFault({}));
   std::string file;
   const BlockWriter::Blocks blocks = std::move(writer).Finish();
   for (const Bytes& piece : blocks.pieces) file += piece.view();
@@ -149,10 +150,11 @@ class ReplayOfAnotherBuild : public testing::Test {
  protected:
   static constexpr uint64_t kKey = 5;
   static constexpr uint64_t kFileBytes = 32 << 10;
+  static constexpr raft::ReplicaId kReplica{RaftGroupId(7), ReplicaNumber(1)};
 
   ReplayOfAnotherBuild() {
     BlockWriter head({.header = header_, .block_bytes = 256 << 10});
-    head.Add(RecordType::kHead, 0, RaftGroupId(),
+    head.Add({.type = RecordType::kHead, .replica = {}},
              EncodeHead({.file_bytes = kFileBytes, .group_count = 0}));
     Take(std::move(head).Finish());
     header_.flags = 0;
@@ -229,21 +231,21 @@ TEST_F(ReplayOfAnotherBuild, HeaderOfAStranger_HidesNoBlockBehindIt) {
 
 TEST_F(ReplayOfAnotherBuild, UnknownRecord_IsRefused_AndNoDamage) {
   BlockWriter block = Block();
-  block.Add(static_cast<RecordType>(9), 0, RaftGroupId(7), "of a newer build");
+  block.Add({.type = static_cast<RecordType>(9), .replica = kReplica}, "of a newer build");
   Take(std::move(block).Finish());
   ExpectRefused("type 9");
 }
 
 TEST_F(ReplayOfAnotherBuild, UnknownFlagOfARecord_IsRefused) {
   BlockWriter block = Block();
-  block.Add(RecordType::kTombstone, 4, RaftGroupId(7), "");
+  block.Add({.type = RecordType::kTombstone, .flags = 4, .replica = kReplica}, EncodeTombstone({}));
   Take(std::move(block).Finish());
   ExpectRefused("flags 4");
 }
 
 TEST_F(ReplayOfAnotherBuild, RecordOfAnotherLength_IsRefused) {
   BlockWriter block = Block();
-  block.Add(RecordType::kHardState, 0, RaftGroupId(7), std::string(48, 'x'));
+  block.Add({.type = RecordType::kHardState, .replica = kReplica}, std::string(48, 'x'));
   Take(std::move(block).Finish());
   ExpectRefused("");
 }

@@ -118,14 +118,15 @@ void LogStoreRig::CreateGroup(uint64_t group) {
   model.history.push_back({.exists = true});
   next_group_ = std::max(next_group_, group + 1);
   raft::ReplicaRecord record{.group = RaftGroupId(group),
+                             .number = kNumber,
                              .partition = {TopicId(group), PartitionId(7)}};
-  record.configuration.voters = {{BrokerId(1), Incarnation(11)}};
+  record.configuration.voters = {{BrokerId(1), Incarnation(11), kNumber}};
   store_->CreateReplica(record, Acknowledge(group));
 }
 
 void LogStoreRig::RemoveGroup(uint64_t group) {
   models_.at(group).history.push_back({.is_removed = true});
-  store_->RemoveReplica(RaftGroupId(group), Acknowledge(group));
+  store_->RemoveReplica(RaftGroupId(group), LogIndex(), Acknowledge(group));
 }
 
 void LogStoreRig::Submit(uint64_t group, raft::core::StorageWrite write) {
@@ -253,7 +254,7 @@ std::string LogStoreRig::CompareWithModel() {
 std::string LogStoreRig::Compare(uint64_t group, Model& model) {
   const raft::RecoveredReplica* replica = Recovered(group);
   Snapshot found;
-  found.is_removed = !store_->MayCreate(RaftGroupId(group));
+  found.is_removed = !store_->MayCreate({RaftGroupId(group), kNumber});
   if (replica != nullptr) {
     if (!replica->health.ok()) return "in doubt: " + replica->health.ToString();
     const raft::core::Log& log = replica->initial.log;

@@ -32,6 +32,9 @@ namespace millrace::storage {
 
 class LogStoreRig {
  public:
+  // Of each group's replica here.
+  static constexpr ReplicaNumber kNumber{1};
+
   explicit LogStoreRig(uint64_t seed);
   ~LogStoreRig();
 

@@ -134,7 +134,7 @@ TEST(LogStore, RemovedReplica_IsGoneWithItsFiles_AndItsIdIsRemembered) {
   for (const std::string& path : rig.disk().Paths()) EXPECT_FALSE(path.starts_with("groups/2"));
   rig.Crash(true);
   ASSERT_TRUE(rig.Start().ok());
-  EXPECT_FALSE(rig.store().MayCreate(RaftGroupId(2)));
+  EXPECT_FALSE(rig.store().MayCreate({RaftGroupId(2), LogStoreRig::kNumber}));
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
@@ -148,7 +148,7 @@ TEST(LogStore, RemovalThatACrashInterrupted_IsFinishedAtStart) {
     rig.Crash(true);
     ASSERT_TRUE(rig.Start().ok());
     EXPECT_EQ(rig.CompareWithModel(), "") << operation;
-    if (rig.store().MayCreate(RaftGroupId(2))) continue;
+    if (rig.store().MayCreate({RaftGroupId(2), LogStoreRig::kNumber})) continue;
     rig.RunFor(std::chrono::milliseconds(100));
     for (const std::string& path : rig.disk().Paths()) {
       EXPECT_FALSE(path.starts_with("groups/2")) << operation << " " << path;

@@ -91,7 +91,7 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
     Life life(root.string());
     EXPECT_TRUE(life.Open().empty());
     life.Await([](JournalLogStore& store, Task done) {
-      store.CreateReplica({.group = kGroup, .partition = {}, .configuration = {}}, std::move(done));
+      store.CreateReplica({.group = kGroup, .number = ReplicaNumber(1)}, std::move(done));
     });
     life.Await([&](JournalLogStore& store, Task done) {
       raft::GroupWrite write{.group = kGroup, .write = {}};
