@@ -95,13 +95,20 @@ Bytes Controller::Snapshot() const {
 Status Controller::Apply(const raft::core::Entry& entry) {
   const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
   CHECK(header.ok()) << header.status();
+  std::vector<ImageChange> changes;
   if (entry.type == raft::core::EntryType::kCommand) {
     if (header->type != FrameType::kControllerCommand) {
       return DataLoss("it is no command of a controller");
     }
-    RETURN_IF_ERROR(ApplyRecords(FramePayloadOf(entry.frame, *header)));
+    ASSIGN_OR_RETURN(changes, ApplyRecords(FramePayloadOf(entry.frame, *header)));
   }
+  RETURN_IF_ERROR(image_.NoteApplied(entry.index));
   last_append_time_ms_ = std::max(last_append_time_ms_, header->append_time_ms);
+  // Also of an entry that changes nothing: the image is newer than it was.
+  if (changes.empty()) changes.emplace_back();
+  if (listener_) {
+    for (const ImageChange& change : changes) listener_(change);
+  }
   while (!pending_.empty() && pending_.front().index <= entry.index) {
     CHECK_EQ(leadership_.term, entry.term) << "index=" << entry.index;
     std::vector<Done> waiting = std::move(pending_.front().waiting);
@@ -111,17 +118,17 @@ Status Controller::Apply(const raft::core::Entry& entry) {
   return {};
 }
 
-Status Controller::ApplyRecords(const Bytes& payload) {
+Result<std::vector<ImageChange>> Controller::ApplyRecords(const Bytes& payload) {
   ControllerRecords records;
   if (!records.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
     return DataLoss("its records cannot be read");
   }
+  std::vector<ImageChange> changes;
   for (const auto& record : records.records()) {
-    const ImageChange change = ChangeBy(record);
+    changes.push_back(ChangeBy(record));
     RETURN_IF_ERROR(image_.Apply(record));
-    if (listener_) listener_(change);
   }
-  return {};
+  return changes;
 }
 
 // What applying the record will change.

@@ -34,7 +34,8 @@ class Controller final : public raft::StateMachine {
  public:
   using Decide = MoveFunction<Decision(const Image&)>;
   using Done = MoveFunction<void(Status)>;
-  // Called after each applied record and each restore, when image() has it.
+  // Called for each record of an entry once image() has all of them, once for an entry without, and
+  // after each restore.
   using Listener = MoveFunction<void(const ImageChange&)>;
 
   Controller(raft::Host& host, const Clock& clock) : host_(&host), clock_(&clock) {}
@@ -64,7 +65,8 @@ class Controller final : public raft::StateMachine {
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:
-  Status ApplyRecords(const Bytes& payload);
+  // What each of the records changed.
+  Result<std::vector<ImageChange>> ApplyRecords(const Bytes& payload);
   ImageChange ChangeBy(const internal::v1::ControllerRecord& record) const;
 
   struct Pending {

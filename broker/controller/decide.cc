@@ -112,6 +112,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
     auto& partition = *created.add_partitions();
     partition.set_partition(number);
     partition.set_group_id(group++);
+    partition.set_first_configuration_stands(true);
     for (uint32_t replica = 0; replica < factor; ++replica) {
       const BrokerIncarnation& broker = brokers[(number + replica) % brokers.size()];
       auto& placement = *partition.add_replicas();

@@ -1,12 +1,14 @@
 #include "broker/controller/image.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace millrace::broker {
 namespace {
 
 using internal::v1::ControllerImage;
+using internal::v1::PartitionPlacement;
 using internal::v1::TopicCreated;
 
 // Of ControllerImage.
@@ -18,27 +20,51 @@ Status DoesNotFollow(const std::string& what) {
   return DataLoss("a controller's record does not follow from those before it: " + what);
 }
 
+// The replicas as they were placed, each with a number of its own on a broker of its own.
+Result<PartitionInfo> PartitionOf(const PartitionPlacement& placement) {
+  PartitionInfo partition{.partition = PartitionId(placement.partition()),
+                          .group = RaftGroupId(placement.group_id()),
+                          .replicas = {},
+                          .next_number = ReplicaNumber(placement.next_replica_number()),
+                          .first_configuration_stands = placement.first_configuration_stands(),
+                          .first_offset = Offset(placement.first_offset())};
+  uint32_t largest = 0;
+  std::set<uint32_t> numbers;
+  std::set<uint32_t> brokers;
+  for (const auto& replica : placement.replicas()) {
+    const bool is_number = replica.number() > 0 && replica.number() < kReplicaNumberEnd;
+    if (!is_number || !numbers.insert(replica.number()).second ||
+        !brokers.insert(replica.broker_id()).second) {
+      return DoesNotFollow("replica " + std::to_string(replica.number()) + " on broker " +
+                           std::to_string(replica.broker_id()));
+    }
+    largest = std::max(largest, replica.number());
+    partition.replicas.push_back({BrokerId(replica.broker_id()), Incarnation(replica.incarnation()),
+                                  ReplicaNumber(replica.number())});
+  }
+  if (partition.next_number == ReplicaNumber()) partition.next_number = ReplicaNumber(largest + 1);
+  if (partition.replicas.empty() || partition.next_number.value() <= largest) {
+    return DoesNotFollow("replicas up to number " + std::to_string(largest) + ", and " +
+                         std::to_string(placement.next_replica_number()) + " is next");
+  }
+  return partition;
+}
+
 // The partitions as they were placed; DATA_LOSS if their numbers or groups do not ascend.
 Result<std::vector<PartitionInfo>> PartitionsOf(const TopicCreated& created,
                                                 RaftGroupId next_group) {
   std::vector<PartitionInfo> partitions;
   for (const auto& placement : created.partitions()) {
-    PartitionInfo partition{.partition = PartitionId(placement.partition()),
-                            .group = RaftGroupId(placement.group_id()),
-                            .replicas = {}};
-    if (partition.partition.value() != partitions.size() || partition.group < next_group ||
-        placement.replicas().empty()) {
-      return DoesNotFollow("topic \"" + created.name() + "\", partition " +
-                           std::to_string(placement.partition()) + ", group " +
-                           std::to_string(placement.group_id()));
+    const std::string name = "topic \"" + created.name() + "\", partition " +
+                             std::to_string(placement.partition()) + ", group " +
+                             std::to_string(placement.group_id());
+    Result<PartitionInfo> partition = PartitionOf(placement);
+    if (!partition.ok()) return partition.status().With(name);
+    if (partition->partition.value() != partitions.size() || partition->group < next_group) {
+      return DoesNotFollow(name);
     }
-    next_group = RaftGroupId(partition.group.value() + 1);
-    for (const auto& replica : placement.replicas()) {
-      partition.replicas.push_back({BrokerId(replica.broker_id()),
-                                    Incarnation(replica.incarnation()),
-                                    ReplicaNumber(replica.number())});
-    }
-    partitions.push_back(std::move(partition));
+    next_group = RaftGroupId(partition->group.value() + 1);
+    partitions.push_back(std::move(*partition));
   }
   return partitions;
 }
@@ -145,6 +171,9 @@ void Image::SaveTo(ControllerImage* saved) const {
       auto& placement = *created.add_partitions();
       placement.set_partition(partition.partition.value());
       placement.set_group_id(partition.group.value());
+      placement.set_first_configuration_stands(partition.first_configuration_stands);
+      placement.set_first_offset(partition.first_offset.value());
+      placement.set_next_replica_number(partition.next_number.value());
       for (const Voter& voter : partition.replicas) {
         auto& replica = *placement.add_replicas();
         replica.set_broker_id(voter.broker.value());
@@ -162,6 +191,7 @@ void Image::SaveTo(ControllerImage* saved) const {
   saved->set_next_group_id(next_group_id_.value());
   saved->set_next_producer_number(next_producer_number_);
   saved->set_producer_id_key(producer_id_key_);
+  saved->set_applied_index(applied_index_.value());
 }
 
 Result<Image> Image::LoadFrom(const ControllerImage& saved) {
@@ -191,7 +221,23 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
     image.deletions_.push_back(
         {.request_id = deletion.request_id(), .topic = TopicId(deletion.topic_id())});
   }
+  image.applied_index_ = LogIndex(saved.applied_index());
   return image;
+}
+
+Status Image::NoteApplied(LogIndex index) {
+  if (index <= applied_index_) {
+    return DoesNotFollow("the image is of entry " + std::to_string(applied_index_.value()) +
+                         " already");
+  }
+  applied_index_ = index;
+  return {};
+}
+
+const Voter* PartitionInfo::FindReplica(const BrokerIncarnation& holder) const {
+  const auto found = std::find_if(replicas.begin(), replicas.end(),
+                                  [&](const Voter& replica) { return replica.holder() == holder; });
+  return found == replicas.end() ? nullptr : &*found;
 }
 
 const TopicInfo* Image::FindTopic(std::string_view name) const {

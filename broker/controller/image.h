@@ -34,6 +34,15 @@ struct PartitionInfo {
   PartitionId partition;
   RaftGroupId group;
   std::vector<Voter> replicas;  // in order of placement: the first campaigns first
+  // Larger than that of any replica that the group ever had.
+  ReplicaNumber next_number;
+  // Whether `replicas` are what the group began with. Only then may a broker begin a replica with
+  // them: one that comes later would start a group of strangers.
+  bool first_configuration_stands = true;
+  Offset first_offset;
+
+  // Null if there is no replica on this broker with this data directory.
+  const Voter* FindReplica(const BrokerIncarnation& holder) const;
 };
 
 struct TopicInfo {
@@ -49,6 +58,11 @@ class Image {
   // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
   // DATA_LOSS if it cannot have been decided on an image equal to this one.
   Status Apply(const internal::v1::ControllerRecord& record);
+
+  // All records of the entry are applied, if it has any. DATA_LOSS if the image is not older.
+  Status NoteApplied(LogIndex index);
+  // How new the image is: the last entry applied.
+  LogIndex applied_index() const { return applied_index_; }
 
   // Everything that Apply rests on, in the fields that are the image's own.
   void SaveTo(internal::v1::ControllerImage* saved) const;
@@ -98,6 +112,7 @@ class Image {
   RaftGroupId next_group_id_{kControllerGroup.value() + 1};
   uint64_t next_producer_number_ = kProducerNumberMin;
   std::string producer_id_key_;
+  LogIndex applied_index_;
 };
 
 // What the replica `self` of `partition` is created from.

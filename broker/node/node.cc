@@ -44,7 +44,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       producer_memory_(options.producers),
       partitions_({host_, environment.log_store, environment.clock, batches_, lookups_,
                    controller_.image(), producer_memory_},
-                  environment.identity.self()),
+                  environment.identity.self().holder()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
       client_memory_(options.client_memory_bytes_max),
@@ -213,7 +213,7 @@ void Node::OnImageChanged(const ImageChange& change) {
   const Image& image = controller_.image();
   if (change.is_whole) {
     partitions_.ReconcileAll(image);
-  } else if (change.topic != TopicId()) {
+  } else {
     partitions_.Reconcile(image, change.topic);
   }
   for (const RaftGroupId group : change.removed) leaders_.Forget(group);

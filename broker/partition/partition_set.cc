@@ -1,6 +1,5 @@
 #include "broker/partition/partition_set.h"
 
-#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -25,36 +24,54 @@ void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
   environment_.host.AddReplica(std::move(recovered), *partition);
 }
 
+// An image that has not applied what replicas here rest on may lack their topics, or have them
+// still. Once it has, all of it is held against what is here.
+bool PartitionSet::IsTooOld(const Image& image) {
+  if (image.applied_index() >= environment_.store.controller_floor()) return false;
+  MILLRACE_SOMETIMES("an image was older than a replica");
+  is_image_behind_ = true;
+  return true;
+}
+
 void PartitionSet::ReconcileAll(const Image& image) {
+  if (IsTooOld(image)) return;
+  is_image_behind_ = false;
   std::set<TopicId> topics;
   for (const auto& [id, topic] : image.topics()) topics.insert(id);
   for (const auto& [id, held] : topics_) topics.insert(id);
-  for (const TopicId topic : topics) Reconcile(image, topic);
+  for (const TopicId topic : topics) ReconcileTopic(image, topic);
 }
 
 void PartitionSet::Reconcile(const Image& image, TopicId topic) {
+  if (IsTooOld(image)) return;
+  if (is_image_behind_) return ReconcileAll(image);
+  if (topic != TopicId()) ReconcileTopic(image, topic);
+}
+
+void PartitionSet::ReconcileTopic(const Image& image, TopicId topic) {
   if (const TopicInfo* info = image.FindTopic(topic)) {
-    Hold(*info);
+    Hold(*info, image.applied_index());
   } else if (image.HasMade(topic)) {
-    Remove(topic, LogIndex());
-  } else {
-    MILLRACE_SOMETIMES_IF("an image was older than a replica", topics_.contains(topic));
+    Remove(topic, image.applied_index());
   }
 }
 
-void PartitionSet::Hold(const TopicInfo& topic) {
+bool PartitionSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) const {
+  return info.first_configuration_stands && environment_.store.MayCreate({info.group, number});
+}
+
+void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
   const uint32_t batch_bytes_max = config::TopicSettings(topic.settings).batch_bytes_max;
   for (const PartitionInfo& info : topic.partitions) {
-    const auto self =
-        std::find_if(info.replicas.begin(), info.replicas.end(),
-                     [this](const Voter& replica) { return replica.holder() == self_; });
-    if (self == info.replicas.end()) continue;
+    const Voter* self = info.FindReplica(self_);
+    if (self == nullptr) continue;
     Partition* partition = Find(info.group);
-    if (partition == nullptr && !environment_.store.MayCreate({info.group, self->number})) continue;
+    if (partition == nullptr && !MayBegin(info, self->number)) continue;
     if (partition == nullptr) {
       partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
-      environment_.host.CreateReplica(RecordOf(topic, info, *self), *self == info.replicas.front(),
-                                      *partition);
+      raft::ReplicaRecord record = RecordOf(topic, info, *self);
+      record.controller_index = controller_index;
+      environment_.host.CreateReplica(record, *self == info.replicas.front(), *partition);
     }
     partition->set_batch_bytes_max(batch_bytes_max);
     topics_[topic.id].name = topic.name;

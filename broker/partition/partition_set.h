@@ -8,7 +8,7 @@
 //
 //   partitions.AddRecovered(std::move(replica));   // all of them, before an image
 //   partitions.ReconcileAll(image);                // once an image was restored
-//   partitions.Reconcile(image, topic);            // after each record
+//   partitions.Reconcile(image, topic);            // after each record, and each entry without one
 #pragma once
 
 #include <map>
@@ -30,7 +30,9 @@ class PartitionSet {
   void AddRecovered(raft::RecoveredReplica recovered);
   // Makes the topic's replicas that the image places here and that are not here yet, and gives them
   // its settings; removes those that are here if the image had the topic and has it no more. Of a
-  // topic that an image is too old to know it leaves the replicas as they are.
+  // topic that an image is too old to know it leaves the replicas as they are. 0: the image is newer
+  // than it was, and no topic is another. An image that is older than what the replicas here rest
+  // on is not acted on, until it has become as new as that.
   void Reconcile(const Image& image, TopicId topic);
   // The same for every topic that the image has or that is here.
   void ReconcileAll(const Image& image);
@@ -49,7 +51,11 @@ class PartitionSet {
 
  private:
   Partition* Emplace(RaftGroupId group, TopicPartition name);
-  void Hold(const TopicInfo& topic);
+  // Whether a replica that the image places here may begin with the configuration that it tells.
+  bool MayBegin(const PartitionInfo& info, ReplicaNumber number) const;
+  bool IsTooOld(const Image& image);
+  void ReconcileTopic(const Image& image, TopicId topic);
+  void Hold(const TopicInfo& topic, LogIndex controller_index);
   void Remove(TopicId topic, LogIndex controller_index);
 
   Partition::Environment environment_;
@@ -61,6 +67,7 @@ class PartitionSet {
     std::set<RaftGroupId> groups;
   };
   std::map<TopicId, HeldTopic> topics_;  // those of partitions_
+  bool is_image_behind_ = false;         // what it said when it was too old was not acted on
 };
 
 }  // namespace millrace::broker

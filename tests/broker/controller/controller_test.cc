@@ -167,6 +167,19 @@ TEST_F(ControllerTest, ARestoredImage_IsTold_AndSoIsEachRecordAfterIt) {
   EXPECT_EQ(changes_[2].removed.size(), 3U);
 }
 
+TEST_F(ControllerTest, WhoeverIsTold_SeesTheImageOfTheWholeEntry) {
+  LogIndex seen;
+  controller_->SetListener(
+      [&](const ImageChange&) { seen = controller_->image().applied_index(); });
+  ASSERT_TRUE(Create("t").ok());
+  EXPECT_EQ(seen, host_->Find(kControllerGroup)->applied());
+  store_.roll_every = 1;
+  ASSERT_TRUE(Create("u").ok());
+  Restart();
+  EXPECT_EQ(controller_->image().applied_index(), host_->Find(kControllerGroup)->applied());
+  EXPECT_GT(controller_->image().applied_index(), seen);
+}
+
 TEST_F(ControllerTest, AppendTimes_NeverGoBack_ThoughTheClockDoes) {
   store_.roll_every = 3;
   for (const int64_t offset : {0, -60'000, 5'000, -3'600'000}) {

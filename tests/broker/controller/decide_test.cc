@@ -159,7 +159,13 @@ TEST(CreateTopic, SpreadsFirstReplicasEvenly_AndPutsEachReplicaOnAnotherBroker) 
   for (const PartitionInfo& partition : image.FindTopic("a")->partitions) {
     ++firsts[partition.replicas.front().broker];
     groups.insert(partition.group);
-    EXPECT_EQ(std::set<Voter>(partition.replicas.begin(), partition.replicas.end()).size(), 3u);
+    std::set<BrokerId> brokers;
+    for (const Voter& replica : partition.replicas) {
+      brokers.insert(replica.broker);
+      EXPECT_EQ(replica.number, ReplicaNumber(static_cast<uint32_t>(brokers.size())));
+    }
+    EXPECT_EQ(brokers.size(), 3u);
+    EXPECT_TRUE(partition.first_configuration_stands);
   }
   for (const auto& [broker, count] : firsts) EXPECT_EQ(count, 2) << broker;
   EXPECT_EQ(groups.size(), 6u);

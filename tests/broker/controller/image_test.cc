@@ -11,6 +11,14 @@ namespace {
 
 using internal::v1::ControllerImage;
 using internal::v1::ControllerRecord;
+using internal::v1::PartitionPlacement;
+
+void AddReplica(uint32_t broker, uint32_t number, PartitionPlacement* placement) {
+  auto& replica = *placement->add_replicas();
+  replica.set_broker_id(broker);
+  replica.set_incarnation(7);
+  replica.set_number(number);
+}
 
 ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first_group,
                          uint32_t partitions) {
@@ -24,9 +32,8 @@ ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first
     auto& placement = *created.add_partitions();
     placement.set_partition(number);
     placement.set_group_id(first_group + number);
-    auto& replica = *placement.add_replicas();
-    replica.set_broker_id(3 - number % 2);  // in an order of its own
-    replica.set_incarnation(7);
+    placement.set_first_configuration_stands(true);
+    AddReplica(3 - number % 2, 1, &placement);  // in an order of its own
   }
   return record;
 }
@@ -95,6 +102,67 @@ TEST(Image, SavedAndLoaded_RemembersDeletionsInTheirOrder) {
   EXPECT_EQ(same.DeletedBy(1), TopicId());  // the oldest made room
   EXPECT_EQ(same.DeletedBy(2), TopicId(2));
   EXPECT_EQ(same.DeletedBy(1001), TopicId(1001));
+}
+
+TEST(Image, Replicas_HaveNumbers_AndWhatComesNextIsLarger) {
+  Image image;
+  ControllerRecord record = Created(1, "a", 2, 1);
+  auto& placement = *record.mutable_topic_created()->mutable_partitions(0);
+  AddReplica(2, 2, &placement);
+  placement.set_first_offset(40);
+  ASSERT_TRUE(image.Apply(record).ok());
+  const PartitionInfo& partition = image.FindTopic("a")->partitions[0];
+  EXPECT_EQ(partition.replicas[1], (Voter{BrokerId(2), Incarnation(7), ReplicaNumber(2)}));
+  EXPECT_EQ(partition.next_number, ReplicaNumber(3));
+  EXPECT_TRUE(partition.first_configuration_stands);
+  EXPECT_EQ(partition.FindReplica({BrokerId(2), Incarnation(7)}), &partition.replicas[1]);
+  EXPECT_EQ(partition.FindReplica({BrokerId(2), Incarnation(8)}), nullptr) << "another disk";
+  const Image same = Reloaded(image);
+  EXPECT_EQ(same.FindTopic("a")->partitions[0].next_number, ReplicaNumber(3));
+  EXPECT_EQ(same.FindTopic("a")->partitions[0].first_offset, Offset(40));
+}
+
+// As it will be once replicas come and go: 2 was there and went, and its number is not given again.
+TEST(Image, SavedAndLoaded_RemembersNumbersOfReplicasThatWent) {
+  ControllerImage saved;
+  saved.set_version(1);
+  saved.set_next_topic_id(2);
+  saved.set_next_group_id(3);
+  saved.set_next_producer_number(kProducerNumberMin);
+  *saved.add_topics() = Created(1, "a", 2, 1).topic_created();
+  auto& placement = *saved.mutable_topics(0)->mutable_partitions(0);
+  placement.set_first_configuration_stands(false);
+  placement.set_next_replica_number(3);
+  const Result<Image> image = Image::LoadFrom(saved);
+  ASSERT_TRUE(image.ok()) << image.status();
+  const Image same = Reloaded(*image);
+  EXPECT_EQ(same.FindTopic("a")->partitions[0].next_number, ReplicaNumber(3));
+  EXPECT_FALSE(same.FindTopic("a")->partitions[0].first_configuration_stands);
+}
+
+TEST(Image, APlacementThatCannotBe_IsRefused) {
+  Image image;
+  const auto refused = [&image](void (*spoil)(PartitionPlacement&)) {
+    ControllerRecord record = Created(1, "a", 2, 1);
+    AddReplica(2, 2, record.mutable_topic_created()->mutable_partitions(0));
+    spoil(*record.mutable_topic_created()->mutable_partitions(0));
+    EXPECT_EQ(image.Apply(record).code(), Code::kDataLoss) << record.ShortDebugString();
+  };
+  refused([](PartitionPlacement& placement) { placement.mutable_replicas(1)->set_number(0); });
+  refused([](PartitionPlacement& placement) { placement.mutable_replicas(1)->set_number(1); });
+  refused([](PartitionPlacement& placement) {
+    placement.mutable_replicas(1)->set_number(kReplicaNumberEnd);
+  });
+  refused([](PartitionPlacement& placement) { placement.mutable_replicas(1)->set_broker_id(3); });
+  refused([](PartitionPlacement& placement) { placement.set_next_replica_number(2); });
+}
+
+TEST(Image, KnowsHowNewItIs_AndNeverGetsOlder) {
+  Image image;
+  ASSERT_TRUE(image.NoteApplied(LogIndex(7)).ok());
+  EXPECT_EQ(Reloaded(image).applied_index(), LogIndex(7));
+  EXPECT_EQ(image.NoteApplied(LogIndex(7)).code(), Code::kDataLoss);
+  EXPECT_EQ(image.applied_index(), LogIndex(7));
 }
 
 TEST(Image, KnowsWhatItIsTooOldToKnow) {

@@ -41,10 +41,10 @@ class PartitionSetTest : public testing::Test {
     host_.reset();
     partitions_.reset();
     host_ = std::make_unique<raft::Host>(
-        raft::HostOptions{.self = kSelf},
+        raft::HostOptions{.self = kSelf.holder()},
         raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf);
+    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf.holder());
     host_->Start();
     for (const auto& [group, kept] : store_.groups) {
       partitions_->AddRecovered(store_.Recovered(group));
@@ -136,12 +136,60 @@ TEST_F(PartitionSetTest, ATopicThatAnImageIsTooOldToKnow_KeepsItsReplicas) {
   EXPECT_EQ(CountOf(newer), 2U);
 }
 
+// S8 of docs/formats.md: the snapshot that this life begins with is older than what the one before
+// did, and whoever acts on it makes what is gone and removes what is new.
+TEST_F(PartitionSetTest, S8_ImageBelowTheFloor_NeitherMakesNorRemoves_UntilItIsAsNew) {
+  const TopicId kept = Create("kept");
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(5)).ok());
+  partitions_->ReconcileAll(image_);
+  Settle();
+  EXPECT_EQ(store_.groups.begin()->second.record.controller_index, LogIndex(5));
+  const TopicId lost = Create("lost");
+  const Image old = image_;
+  Delete("kept");
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(9)).ok());
+  store_.floor = LogIndex(9);  // of a topic that came and went
+  Restart();
+  Image behind = old;
+  ASSERT_TRUE(behind.NoteApplied(LogIndex(8)).ok());
+  partitions_->ReconcileAll(behind);
+  partitions_->Reconcile(behind, lost);
+  Settle();
+  EXPECT_EQ(CountOf(lost), 0U);
+  EXPECT_EQ(CountOf(kept), 2U);
+  // The entry that makes it as new changes no topic itself.
+  partitions_->Reconcile(image_, TopicId());
+  Settle();
+  EXPECT_EQ(CountOf(lost), 2U);
+  EXPECT_EQ(CountOf(kept), 0U);
+}
+
 TEST_F(PartitionSetTest, OneTopicsRecord_TouchesThatTopicAlone) {
   const TopicId a = Create("a");
   const TopicId b = Create("b");
   partitions_->Reconcile(image_, b);
   EXPECT_EQ(CountOf(a), 0U);
   EXPECT_EQ(CountOf(b), 2U);
+}
+
+// Once replicas have come or gone, the image tells today's, who are nobody's first configuration.
+TEST_F(PartitionSetTest, AReplicaOfAGroupThatHasChanged_IsNotBegunWithTodaysReplicas) {
+  const TopicId topic = Create("t");
+  internal::v1::ControllerImage saved;
+  image_.SaveTo(&saved);
+  for (auto& placement : *saved.mutable_topics(0)->mutable_partitions()) {
+    placement.set_first_configuration_stands(placement.partition() == 0);
+  }
+  const Result<Image> changed = Image::LoadFrom(saved);
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  partitions_->ReconcileAll(*changed);
+  EXPECT_EQ(CountOf(topic), 1U);
+  // What was begun while it stood is kept.
+  partitions_->ReconcileAll(image_);
+  Settle();
+  partitions_->ReconcileAll(*changed);
+  EXPECT_EQ(CountOf(topic), 2U);
+  EXPECT_TRUE(store_.removed.empty());
 }
 
 // The log is applied again after a restart, from before the topic was deleted.

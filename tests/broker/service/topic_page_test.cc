@@ -17,7 +17,9 @@ void AddTopic(const std::string& name, Image* image) {
   created.set_name(name);
   auto& partition = *created.add_partitions();
   partition.set_group_id(image->next_group_id().value());
-  partition.add_replicas()->set_broker_id(1);
+  auto& replica = *partition.add_replicas();
+  replica.set_broker_id(1);
+  replica.set_number(1);
   EXPECT_TRUE(image->Apply(record).ok());
 }
 
