@@ -30,9 +30,9 @@ class PartitionSet {
   void AddRecovered(raft::RecoveredReplica recovered);
   // Makes the topic's replicas that the image places here and that are not here yet, and gives them
   // its settings; removes those that are here if the image had the topic and has it no more. Of a
-  // topic that an image is too old to know it leaves the replicas as they are. 0: the image is newer
-  // than it was, and no topic is another. An image that is older than what the replicas here rest
-  // on is not acted on, until it has become as new as that.
+  // topic that an image is too old to know it leaves the replicas as they are. 0: the image is
+  // newer than it was, and no topic is another. An image that is older than what the replicas here
+  // rest on is not acted on, until it has become as new as that.
   void Reconcile(const Image& image, TopicId topic);
   // The same for every topic that the image has or that is here.
   void ReconcileAll(const Image& image);

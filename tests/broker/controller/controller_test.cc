@@ -151,7 +151,7 @@ TEST_F(ControllerTest, AfterARoll_ARestartHoldsEverything_AndGivesNoNumberOutAga
   EXPECT_EQ(controller_->image().FindTopic("new")->id, before.next_topic_id());
 }
 
-TEST_F(ControllerTest, ARestoredImage_IsTold_AndSoIsEachRecordAfterIt) {
+TEST_F(ControllerTest, ARestoredImage_IsTold_AndSoIsEachRecordAndEntryAfterIt) {
   store_.roll_every = 1;
   ASSERT_TRUE(Create("kept").ok());
   store_.roll_every = 100;
@@ -159,12 +159,14 @@ TEST_F(ControllerTest, ARestoredImage_IsTold_AndSoIsEachRecordAfterIt) {
   ASSERT_TRUE(Delete("gone").ok());
   const std::vector<ImageChange> live = changes_;
   Restart();
-  ASSERT_EQ(changes_.size(), 3U);
+  ASSERT_EQ(changes_.size(), 4U);
   EXPECT_TRUE(changes_[0].is_whole);
   EXPECT_EQ(changes_[1].topic, TopicId(2));
   EXPECT_EQ(changes_[2].topic, TopicId(2));
   EXPECT_EQ(changes_[2].removed, live.back().removed);
   EXPECT_EQ(changes_[2].removed.size(), 3U);
+  EXPECT_EQ(changes_[3].topic, TopicId());  // the new leader's no-op
+  EXPECT_FALSE(changes_[3].is_whole);
 }
 
 TEST_F(ControllerTest, WhoeverIsTold_SeesTheImageOfTheWholeEntry) {

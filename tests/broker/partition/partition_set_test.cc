@@ -41,10 +41,10 @@ class PartitionSetTest : public testing::Test {
     host_.reset();
     partitions_.reset();
     host_ = std::make_unique<raft::Host>(
-        raft::HostOptions{.self = kSelf.holder()},
+        raft::HostOptions{.self = kSelf},
         raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf.holder());
+    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf);
     host_->Start();
     for (const auto& [group, kept] : store_.groups) {
       partitions_->AddRecovered(store_.Recovered(group));
