@@ -12,6 +12,7 @@
 namespace millrace::broker {
 namespace {
 
+using internal::v1::BrokerRegistered;
 using internal::v1::ControllerRecords;
 
 bool IsTopicNameCharacter(char c) {
@@ -53,6 +54,26 @@ Status ValidateFactor(uint32_t factor, size_t cluster_size) {
                            std::to_string(cluster_size) + " broker(s)");
   }
   return {};
+}
+
+// Of what a broker tells of itself, which every broker then holds.
+Status CheckRegistration(const BrokerRegistered& broker) {
+  RETURN_IF_ERROR(CheckUnderstood(broker));
+  constexpr size_t kRegistrationBytesMax = 4096;
+  if (broker.ByteSizeLong() > kRegistrationBytesMax) {
+    return InvalidArgument("a broker's registration is larger than " +
+                           std::to_string(kRegistrationBytesMax) + " bytes");
+  }
+  if (!broker.supersedes().empty()) {
+    return InvalidArgument("a broker cannot say by itself that it supersedes another");
+  }
+  return {};
+}
+
+// Whether the broker would tell what is known of it already.
+bool IsRegisteredAs(const BrokerInfo& known, BrokerRegistered broker) {
+  *broker.mutable_supersedes() = known.registration.supersedes();
+  return broker.SerializeAsString() == known.registration.SerializeAsString();
 }
 
 }  // namespace
@@ -142,6 +163,7 @@ Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& req
 Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker,
                         std::string_view drawn_key) {
   CHECK_EQ(drawn_key.size(), kProducerIdKeyBytes);
+  RETURN_IF_ERROR(CheckRegistration(broker));
   ControllerRecords records;
   const BrokerInfo* known = image.FindBroker(BrokerId(broker.broker_id()));
   if (known != nullptr && known->incarnation.value() != broker.incarnation()) {
@@ -152,7 +174,7 @@ Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered
   if (image.producer_id_key().empty()) {
     records.add_records()->mutable_producer_id_key_drawn()->set_key(std::string(drawn_key));
   }
-  if (known != nullptr && known->client_address == broker.client_address()) return records;
+  if (known != nullptr && IsRegisteredAs(*known, broker)) return records;
   *records.add_records()->mutable_broker_registered() = broker;
   return records;
 }

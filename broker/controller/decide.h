@@ -27,8 +27,10 @@ Status ValidateTopicName(std::string_view name);
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            size_t cluster_size);
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request);
-// No records if nothing changes. FAILED_PRECONDITION if the id is another incarnation's. The first
-// broker brings what producer ids are marked with: `drawn_key`, a secret of kProducerIdKeyBytes.
+// No records if nothing changes: every start registers. FAILED_PRECONDITION if the id is another
+// incarnation's; UNIMPLEMENTED if the broker tells something that this version does not know. The
+// first broker brings what producer ids are marked with: `drawn_key`, a secret of
+// kProducerIdKeyBytes.
 Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker,
                         std::string_view drawn_key);
 // The next kProducerIdBlock numbers; RESOURCE_EXHAUSTED once there are no more.

@@ -7,6 +7,7 @@
 namespace millrace::broker {
 namespace {
 
+using internal::v1::BrokerRegistered;
 using internal::v1::ControllerImage;
 using internal::v1::PartitionPlacement;
 using internal::v1::TopicCreated;
@@ -71,12 +72,32 @@ Result<std::vector<PartitionInfo>> PartitionsOf(const TopicCreated& created,
 
 }  // namespace
 
+Status CheckUnderstood(const BrokerRegistered& registered) {
+  for (const BrokerRegistered::Endpoint& endpoint : registered.endpoints()) {
+    const bool is_known = endpoint.protocol() == BrokerRegistered::PROTOCOL_CLIENTS ||
+                          endpoint.protocol() == BrokerRegistered::PROTOCOL_INTERNAL;
+    if (is_known) continue;
+    return Unimplemented("broker " + std::to_string(registered.broker_id()) +
+                         " has an endpoint of protocol " +
+                         std::to_string(static_cast<int>(endpoint.protocol())) +
+                         ", which this version does not know");
+  }
+  return {};
+}
+
+const std::string& ClientAddressOf(const BrokerInfo& broker) {
+  static const std::string kNone;
+  for (const BrokerRegistered::Endpoint& endpoint : broker.registration.endpoints()) {
+    if (endpoint.protocol() == BrokerRegistered::PROTOCOL_CLIENTS) return endpoint.address();
+  }
+  return kNone;
+}
+
 Status Image::Apply(const internal::v1::ControllerRecord& record) {
   using Record = internal::v1::ControllerRecord;
   switch (record.record_case()) {
     case Record::kBrokerRegistered:
-      ApplyBroker(record.broker_registered());
-      return {};
+      return ApplyBroker(record.broker_registered());
     case Record::kTopicCreated:
       return ApplyTopicCreated(record.topic_created());
     case Record::kTopicDeleted:
@@ -91,11 +112,24 @@ Status Image::Apply(const internal::v1::ControllerRecord& record) {
   return Unimplemented("the controller's log holds a record that this version does not know");
 }
 
-void Image::ApplyBroker(const internal::v1::BrokerRegistered& registered) {
+Status Image::ApplyBroker(const BrokerRegistered& registered) {
+  RETURN_IF_ERROR(CheckUnderstood(registered));
   const BrokerId id(registered.broker_id());
-  brokers_[id] = {.id = id,
-                  .incarnation = Incarnation(registered.incarnation()),
-                  .client_address = registered.client_address()};
+  BrokerInfo broker{
+      .id = id, .incarnation = Incarnation(registered.incarnation()), .registration = registered};
+  if (const BrokerInfo* known = FindBroker(id)) {
+    const auto& supersedes = registered.supersedes();
+    const bool does_replace = std::find(supersedes.begin(), supersedes.end(),
+                                        known->incarnation.value()) != supersedes.end();
+    if (known->incarnation != broker.incarnation && !does_replace) {
+      return DoesNotFollow("broker " + std::to_string(id.value()) +
+                           " has another incarnation, and does not supersede the one before");
+    }
+    *broker.registration.mutable_supersedes() = known->registration.supersedes();
+    broker.registration.mutable_supersedes()->MergeFrom(supersedes);
+  }
+  brokers_[id] = std::move(broker);
+  return {};
 }
 
 Status Image::ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated) {
@@ -155,12 +189,7 @@ Status Image::ApplyTopicCreated(const TopicCreated& created) {
 
 void Image::SaveTo(ControllerImage* saved) const {
   saved->set_version(kImageVersion);
-  for (const auto& [id, broker] : brokers_) {
-    auto& registered = *saved->add_brokers();
-    registered.set_broker_id(id.value());
-    registered.set_incarnation(broker.incarnation.value());
-    registered.set_client_address(broker.client_address);
-  }
+  for (const auto& [id, broker] : brokers_) *saved->add_brokers() = broker.registration;
   for (const auto& [id, topic] : topics_) {
     auto& created = *saved->add_topics();
     created.set_topic_id(id.value());
@@ -201,7 +230,7 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
                          ", and this build knows " + std::to_string(kImageVersion));
   }
   Image image;
-  for (const auto& broker : saved.brokers()) image.ApplyBroker(broker);
+  for (const auto& broker : saved.brokers()) RETURN_IF_ERROR(image.ApplyBroker(broker));
   // What is gone made the numbers larger than those of what is left.
   for (const TopicCreated& topic : saved.topics()) {
     RETURN_IF_ERROR(image.ApplyTopicCreated(topic));

@@ -27,8 +27,11 @@ namespace millrace::broker {
 struct BrokerInfo {
   BrokerId id;
   Incarnation incarnation;
-  std::string client_address;
+  // As registered last, with all incarnations that it supersedes.
+  internal::v1::BrokerRegistered registration;
 };
+// Where clients reach the broker, HOST:PORT; empty if it has told no place.
+const std::string& ClientAddressOf(const BrokerInfo& broker);
 
 struct PartitionInfo {
   PartitionId partition;
@@ -102,7 +105,7 @@ class Image {
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
   Status ApplyProducerIdKey(const std::string& key);
-  void ApplyBroker(const internal::v1::BrokerRegistered& registered);
+  Status ApplyBroker(const internal::v1::BrokerRegistered& registered);
 
   std::map<BrokerId, BrokerInfo> brokers_;
   std::map<TopicId, TopicInfo> topics_;
@@ -114,6 +117,9 @@ class Image {
   std::string producer_id_key_;
   LogIndex applied_index_;
 };
+
+// UNIMPLEMENTED, naming it, if the registration has a value that this version does not know.
+Status CheckUnderstood(const internal::v1::BrokerRegistered& registered);
 
 // What the replica `self` of `partition` is created from.
 raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition,

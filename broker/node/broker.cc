@@ -95,6 +95,8 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                                                    environment_.network, random_.Fork()});
   NodeOptions options{.cluster_name = options_.cluster_name,
                       .client_address = options_.client_address,
+                      .internal_address = peers.internal_address,
+                      .software_version = options_.software_version,
                       .members = {},
                       .client_memory_bytes_max = options_.client_memory_bytes_max,
                       .message_bytes_max = options_.message_bytes_max,

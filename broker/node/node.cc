@@ -9,6 +9,7 @@ namespace millrace::broker {
 namespace {
 
 using internal::v1::BootstrapState;
+using internal::v1::BrokerRegistered;
 using internal::v1::GroupLeader;
 using internal::v1::LeaderReport;
 
@@ -266,15 +267,31 @@ void Node::CheckReady() {
   for (Task& listener : listeners) listener();
 }
 
+BrokerRegistered Node::Registration() const {
+  BrokerRegistered broker;
+  broker.set_broker_id(context_.self.broker.value());
+  broker.set_incarnation(context_.self.incarnation.value());
+  const auto add = [&broker](BrokerRegistered::Protocol protocol, const std::string& address) {
+    if (address.empty()) return;
+    auto& endpoint = *broker.add_endpoints();
+    endpoint.set_protocol(protocol);
+    endpoint.set_address(address);
+  };
+  add(BrokerRegistered::PROTOCOL_CLIENTS, options_.client_address);
+  add(BrokerRegistered::PROTOCOL_INTERNAL, options_.internal_address);
+  broker.set_software_version(options_.software_version);
+  broker.set_level_min(1);
+  broker.set_level_max(kFeatureLevel);
+  return broker;
+}
+
 // At every start, also where the registration stands already: the answer tells how far this
 // broker's own image must have come before it may say that something does not exist.
 void Node::Register() {
   if (is_registering_) return;
   is_registering_ = true;
   internal::v1::RegisterRequest request;
-  request.mutable_broker()->set_broker_id(context_.self.broker.value());
-  request.mutable_broker()->set_incarnation(context_.self.incarnation.value());
-  request.mutable_broker()->set_client_address(options_.client_address);
+  *request.mutable_broker() = Registration();
   context_.AskController(kForwardRegister, Bytes::Own(request.SerializeAsString()),
                          kRegisterTimeout, [this, alive = is_alive_](Result<Bytes> body) {
                            if (!*alive) return;

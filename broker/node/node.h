@@ -39,6 +39,10 @@ struct NodeOptions {
   std::string cluster_name;
   // HOST:PORT that clients are told.
   std::string client_address;
+  // HOST:PORT that brokers are told; empty if it is not known.
+  std::string internal_address;
+  // Told to everybody, for people.
+  std::string software_version;
   // The controllers' ids, this broker's included.
   std::vector<BrokerId> members;
   // What clients may make this broker hold.
@@ -105,6 +109,7 @@ class Node final : public raft::TransportHandler {
   void StartController(std::optional<raft::RecoveredReplica> recovered);
   void OnImageChanged(const ImageChange& change);
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
+  internal::v1::BrokerRegistered Registration() const;
   void Register();
   void TakeRegistration(const Bytes& body, ForwardDone done);
   void CheckController();

@@ -57,7 +57,7 @@ Status ServiceContext::WithLeader(Status status, RaftGroupId group) const {
   if (has_leader || broker == nullptr) return status;
   Status named(status.code(), std::string(status.message()), status.reason());
   named.AddMetadata("leader_id", std::to_string(hint.leader.value()));
-  named.AddMetadata("leader_address", broker->client_address);
+  named.AddMetadata("leader_address", ClientAddressOf(*broker));
   named.AddMetadata("leader_epoch", std::to_string(hint.term.value()));
   return named;
 }

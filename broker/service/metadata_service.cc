@@ -59,7 +59,7 @@ void MetadataService::FillBrokers(Response* response) const {
   for (const auto& [id, info] : context_->image().brokers()) {
     auto& broker = *response->add_brokers();
     broker.set_broker_id(id.value());
-    broker.set_address(info.client_address);
+    broker.set_address(ClientAddressOf(info));
     broker.set_is_alive(id == context_->self.broker || context_->transport.IsConnected(id));
     auto leads = leader_counts.find(id);
     broker.set_leader_count(leads == leader_counts.end() ? 0 : leads->second);

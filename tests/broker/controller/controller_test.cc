@@ -30,7 +30,9 @@ internal::v1::BrokerRegistered Broker(uint32_t id, const std::string& address) {
   internal::v1::BrokerRegistered broker;
   broker.set_broker_id(id);
   broker.set_incarnation(10 + id);
-  broker.set_client_address(address);
+  auto& endpoint = *broker.add_endpoints();
+  endpoint.set_protocol(internal::v1::BrokerRegistered::PROTOCOL_CLIENTS);
+  endpoint.set_address(address);
   return broker;
 }
 

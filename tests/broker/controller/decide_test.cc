@@ -11,6 +11,8 @@
 namespace millrace::broker {
 namespace {
 
+using internal::v1::BrokerRegistered;
+
 const std::string kKey(kProducerIdKeyBytes, 'k');
 
 void ApplyAll(const Decision& decision, Image* image) {
@@ -18,14 +20,23 @@ void ApplyAll(const Decision& decision, Image* image) {
   for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
 }
 
+BrokerRegistered Broker(uint32_t id) {
+  BrokerRegistered broker;
+  broker.set_broker_id(id);
+  broker.set_incarnation(100 + id);
+  auto& endpoint = *broker.add_endpoints();
+  endpoint.set_protocol(BrokerRegistered::PROTOCOL_CLIENTS);
+  endpoint.set_address("host" + std::to_string(id) + ":7440");
+  broker.set_software_version("1.0");
+  broker.set_level_min(1);
+  broker.set_level_max(1);
+  return broker;
+}
+
 Image ImageWithBrokers(uint32_t count) {
   Image image;
   for (uint32_t id = 1; id <= count; ++id) {
-    internal::v1::BrokerRegistered broker;
-    broker.set_broker_id(id);
-    broker.set_incarnation(100 + id);
-    broker.set_client_address("host" + std::to_string(id) + ":7440");
-    ApplyAll(DecideRegister(image, broker, kKey), &image);
+    ApplyAll(DecideRegister(image, Broker(id), kKey), &image);
   }
   return image;
 }
@@ -182,13 +193,40 @@ TEST(Register, IsRefused_WhenAnotherIncarnationHoldsTheId) {
 
 TEST(Register, WritesNothing_WhenNothingChanged) {
   const Image image = ImageWithBrokers(1);
-  internal::v1::BrokerRegistered again;
-  again.set_broker_id(1);
-  again.set_incarnation(101);
-  again.set_client_address("host1:7440");
-  const Decision decision = DecideRegister(image, again, kKey);
+  const Decision decision = DecideRegister(image, Broker(1), kKey);
   ASSERT_TRUE(decision.ok());
   EXPECT_EQ(decision->records_size(), 0);
+}
+
+TEST(Register, WritesARecord_WhenAnEndpointTheVersionOrTheLevelsChanged) {
+  Image image = ImageWithBrokers(1);
+  BrokerRegistered broker = Broker(1);
+  for (const auto& change : std::initializer_list<void (*)(BrokerRegistered&)>{
+           [](BrokerRegistered& it) { it.mutable_endpoints(0)->set_address("other:7440"); },
+           [](BrokerRegistered& it) { it.add_endpoints()->set_protocol(it.PROTOCOL_INTERNAL); },
+           [](BrokerRegistered& it) { it.set_software_version("1.1"); },
+           [](BrokerRegistered& it) { it.set_level_max(2); },
+           [](BrokerRegistered& it) { it.set_rack("east"); }}) {
+    change(broker);
+    const Decision decision = DecideRegister(image, broker, kKey);
+    ASSERT_TRUE(decision.ok()) << decision.status();
+    ASSERT_EQ(decision->records_size(), 1) << broker.ShortDebugString();
+    ApplyAll(decision, &image);
+    EXPECT_TRUE(DecideRegister(image, broker, kKey)->records().empty());
+  }
+}
+
+TEST(Register, IsRefused_WhenItTellsWhatNobodyKnows_OrTooMuch) {
+  const Image image;
+  BrokerRegistered later = Broker(1);
+  later.mutable_endpoints(0)->set_protocol(static_cast<BrokerRegistered::Protocol>(9));
+  EXPECT_EQ(DecideRegister(image, later, kKey).status().code(), Code::kUnimplemented);
+  BrokerRegistered large = Broker(1);
+  large.set_rack(std::string(5000, 'r'));
+  EXPECT_EQ(DecideRegister(image, large, kKey).status().code(), Code::kInvalidArgument);
+  BrokerRegistered heir = Broker(1);
+  heir.add_supersedes(7);
+  EXPECT_EQ(DecideRegister(image, heir, kKey).status().code(), Code::kInvalidArgument);
 }
 
 TEST(Register, TheFirstBroker_BringsTheKeyOfProducerIds_AndNobodyChangesIt) {

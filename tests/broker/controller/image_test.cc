@@ -2,6 +2,7 @@
 // gives.
 #include "broker/controller/image.h"
 
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -9,9 +10,17 @@
 namespace millrace::broker {
 namespace {
 
+using internal::v1::BrokerRegistered;
 using internal::v1::ControllerImage;
 using internal::v1::ControllerRecord;
 using internal::v1::PartitionPlacement;
+
+void AddEndpoint(BrokerRegistered::Protocol protocol, const std::string& address,
+                 BrokerRegistered* broker) {
+  auto& endpoint = *broker->add_endpoints();
+  endpoint.set_protocol(protocol);
+  endpoint.set_address(address);
+}
 
 void AddReplica(uint32_t broker, uint32_t number, PartitionPlacement* placement) {
   auto& replica = *placement->add_replicas();
@@ -58,7 +67,9 @@ TEST(Image, SavedAndLoaded_AnswersAsBefore) {
   ControllerRecord broker;
   broker.mutable_broker_registered()->set_broker_id(2);
   broker.mutable_broker_registered()->set_incarnation(22);
-  broker.mutable_broker_registered()->set_client_address("b:1");
+  AddEndpoint(BrokerRegistered::PROTOCOL_INTERNAL, "b:9", broker.mutable_broker_registered());
+  AddEndpoint(BrokerRegistered::PROTOCOL_CLIENTS, "b:1", broker.mutable_broker_registered());
+  broker.mutable_broker_registered()->set_rack("east");
   ASSERT_TRUE(image.Apply(broker).ok());
   ASSERT_TRUE(image.Apply(Created(1, "a", 2, 2)).ok());
   ASSERT_TRUE(image.Apply(Created(2, "b", 4, 3)).ok());
@@ -72,7 +83,9 @@ TEST(Image, SavedAndLoaded_AnswersAsBefore) {
   EXPECT_EQ(image.Apply(key).code(), Code::kDataLoss) << "ids under the first are given out";
   const Image same = Reloaded(image);
   ASSERT_NE(same.FindBroker(BrokerId(2)), nullptr);
-  EXPECT_EQ(same.FindBroker(BrokerId(2))->client_address, "b:1");
+  EXPECT_EQ(ClientAddressOf(*same.FindBroker(BrokerId(2))), "b:1");
+  EXPECT_EQ(same.FindBroker(BrokerId(2))->registration.DebugString(),
+            broker.broker_registered().DebugString());
   EXPECT_EQ(same.FindBroker(BrokerId(2))->incarnation, Incarnation(22));
   const TopicInfo* topic = same.FindTopic("a");
   ASSERT_NE(topic, nullptr);
@@ -155,6 +168,40 @@ TEST(Image, APlacementThatCannotBe_IsRefused) {
   });
   refused([](PartitionPlacement& placement) { placement.mutable_replicas(1)->set_broker_id(3); });
   refused([](PartitionPlacement& placement) { placement.set_next_replica_number(2); });
+}
+
+TEST(Image, ABrokersNextIncarnation_NamesTheOneThatItSupersedes_AndAllAreRemembered) {
+  const auto registered = [](uint64_t incarnation, std::optional<uint64_t> superseded) {
+    ControllerRecord record;
+    record.mutable_broker_registered()->set_broker_id(2);
+    record.mutable_broker_registered()->set_incarnation(incarnation);
+    if (superseded) record.mutable_broker_registered()->add_supersedes(*superseded);
+    return record;
+  };
+  Image image;
+  ASSERT_TRUE(image.Apply(registered(7, std::nullopt)).ok());
+  EXPECT_EQ(image.Apply(registered(8, std::nullopt)).code(), Code::kDataLoss);
+  EXPECT_EQ(image.Apply(registered(8, 6)).code(), Code::kDataLoss);
+  ASSERT_TRUE(image.Apply(registered(8, 7)).ok());
+  ASSERT_TRUE(image.Apply(registered(9, 8)).ok());
+  ASSERT_TRUE(image.Apply(registered(9, std::nullopt)).ok());  // new addresses, say
+  const Image same = Reloaded(image);
+  const BrokerInfo& broker = *same.FindBroker(BrokerId(2));
+  EXPECT_EQ(broker.incarnation, Incarnation(9));
+  ASSERT_EQ(broker.registration.supersedes_size(), 2);
+  EXPECT_EQ(broker.registration.supersedes(0), 7U);
+  EXPECT_EQ(broker.registration.supersedes(1), 8U);
+}
+
+TEST(Image, AnEndpointOfAnUnknownProtocol_IsNotApplied) {
+  ControllerRecord record;
+  AddEndpoint(static_cast<BrokerRegistered::Protocol>(9), "k:1",
+              record.mutable_broker_registered());
+  Image image;
+  const Status applied = image.Apply(record);
+  EXPECT_EQ(applied.code(), Code::kUnimplemented);
+  EXPECT_NE(applied.message().find("protocol 9"), std::string::npos) << applied;
+  EXPECT_TRUE(image.brokers().empty());
 }
 
 TEST(Image, KnowsHowNewItIs_AndNeverGetsOlder) {
