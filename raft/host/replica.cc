@@ -112,8 +112,9 @@ void Replica::HandOverCommitted(LogStore& store) {
   }
   if (handed.empty()) return;
   store.HandOver(group(), std::move(handed));
+  if (!store.WantsRoll(group())) return;
   // A segment is sealed with the state at its end, which a replica that stopped does not have.
-  if (!apply_fault_.ok() || !store.WantsRoll(group())) return;
+  if (!apply_fault_.ok()) return store.Roll(group(), handed_over_, std::nullopt);
   MILLRACE_SOMETIMES("a segment was rolled");
   store.Roll(group(), applied_, machine_->Snapshot());
 }

@@ -116,10 +116,10 @@ class LogStore {
   // Hands committed entries over, in order and without gaps, to be written into segments in the
   // background. The store keeps them alive until they are written.
   virtual void HandOver(RaftGroupId group, std::vector<core::Entry> entries) = 0;
-  // The state machine's state after `index`, the last entry handed over. Offered when
-  // WantsRoll(group); the segment is sealed there with this state in its footer.
+  // The state machine's state after `index`, the last entry handed over, if there is one. Offered
+  // when WantsRoll(group); the segment is sealed there with this state.
   virtual bool WantsRoll(RaftGroupId group) const = 0;
-  virtual void Roll(RaftGroupId group, LogIndex index, Bytes state) = 0;
+  virtual void Roll(RaftGroupId group, LogIndex index, std::optional<Bytes> state) = 0;
 
   // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
   // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it

@@ -83,7 +83,8 @@ void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task dura
   Group& group = groups_[id.group];
   group.number = id.number;
   group.log.configuration = record.configuration;
-  group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id.group);
+  group.segments = std::make_shared<GroupSegments>(environment_.segment_files,
+                                                   FolderOf(id.group, group), record.configuration);
   removed_.erase(id.group);
   controller_floor_ = std::max(controller_floor_, record.controller_index);
   Submit({{.replica = id, .body = journal::ReplicaCreated{record}}}, std::move(durable));
@@ -192,13 +193,13 @@ bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   return found->second.active_bytes >= std::max(size, found->second.state_bytes);
 }
 
-void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
+void JournalLogStore::Roll(RaftGroupId id, LogIndex index, std::optional<Bytes> state) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
   if (group->is_faulty || !group->stall.ok()) return;
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
-  group->state_bytes = state.size();
+  if (state.has_value()) group->state_bytes = state->size();
   if (!group->handed.empty()) WriteHanded(id, *group);
   OnSegments([segments = group->segments, state = std::move(state),
               synced = WhenSynced(id, group->segments)]() mutable {
@@ -206,11 +207,11 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index, Bytes state) {
   });
 }
 
-MoveFunction<void(Result<SegmentEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
-                                                                   const Segments& segments) {
+MoveFunction<void(Result<SyncedEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
+                                                                  const Segments& segments) {
   // As in WriteHanded: what segments keep must not keep them.
   return [this, id, from = std::weak_ptr<GroupSegments>(segments), shard = &environment_.shard,
-          alive = is_alive_](Result<SegmentEnd> end) {
+          alive = is_alive_](Result<SyncedEnd> end) {
     shard->Post([this, id, from, alive, end = std::move(end)]() mutable {
       if (*alive) OnSynced(id, from.lock(), std::move(end));
     });
@@ -226,17 +227,20 @@ void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
   });
 }
 
-void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments, Result<SegmentEnd> end) {
+void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments, Result<SyncedEnd> end) {
   Group* group = FindWriting(id, segments);
   if (group == nullptr) return;
   group->is_syncing = false;
   if (!end.ok()) return OnSegmentError(id, end.status());
-  if (end->index > group->log.end.index) MoveLog(id, *group, *end);
+  if (end->end.index > group->log.end.index) MoveLog(id, *group, *end);
 }
 
-void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SegmentEnd& end) {
-  CHECK_GT(end.index, group.log.end.index) << id;
-  group.log.end = end;
+void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SyncedEnd& end) {
+  CHECK_GT(end.end.index, group.log.end.index) << id;
+  CHECK_GE(end.configuration_index, group.log.configuration_index) << id;
+  group.log.end = end.end;
+  group.log.configuration_index = end.configuration_index;
+  group.log.configuration = end.configuration;
   Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}}, [] {});
 }
 
@@ -296,9 +300,10 @@ void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
 }
 
 // `segments` hold, synced, all that was handed over.
-void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentEnd& end,
+void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SyncedEnd& synced,
                              uint64_t active_bytes) {
   Group& group = groups_.at(id);
+  const SegmentEnd& end = synced.end;
   CHECK(!group.stall.ok() && !group.is_faulty) << id;
   CHECK_EQ(end.index, group.handed_end) << id;
   CHECK_GE(end.index, group.readable_end) << id;
@@ -307,7 +312,7 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentEnd
   group.active_bytes = active_bytes;
   const bool has_grown = end.index > group.readable_end;
   group.readable_end = end.index;
-  if (end.index > group.log.end.index) MoveLog(id, group, end);
+  if (end.index > group.log.end.index) MoveLog(id, group, synced);
   MILLRACE_SOMETIMES("a group's segments were written again after an error");
   LOG(INFO) << "segments were written again group=" << id << " end=" << end.index;
   if (has_grown && segment_listener_) segment_listener_(id, end.index);

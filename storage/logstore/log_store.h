@@ -72,7 +72,7 @@ class JournalLogStore final : public raft::LogStore {
   LogIndex controller_floor() const override { return controller_floor_; }
   void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
   bool WantsRoll(RaftGroupId group) const override;
-  void Roll(RaftGroupId group, LogIndex index, Bytes state) override;
+  void Roll(RaftGroupId group, LogIndex index, std::optional<Bytes> state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;
@@ -132,8 +132,8 @@ class JournalLogStore final : public raft::LogStore {
   Group* FindWriting(RaftGroupId id, const Segments& segments);
   void OnWritten(RaftGroupId id, const Segments& segments, LogIndex end, const Status& status);
   void SyncGroup(RaftGroupId id, Group& group);
-  MoveFunction<void(Result<SegmentEnd>)> WhenSynced(RaftGroupId id, const Segments& segments);
-  void OnSynced(RaftGroupId id, const Segments& segments, Result<SegmentEnd> end);
+  MoveFunction<void(Result<SyncedEnd>)> WhenSynced(RaftGroupId id, const Segments& segments);
+  void OnSynced(RaftGroupId id, const Segments& segments, Result<SyncedEnd> end);
   void ScheduleIdleSync();
   void SyncIdleGroups();
   void OnPinned(const std::vector<RaftGroupId>& groups);
@@ -143,12 +143,15 @@ class JournalLogStore final : public raft::LogStore {
   void OnSegmentError(RaftGroupId id, const Status& status);
   void DropHanded(Group& group);
   void Stall(RaftGroupId id, const Status& status);
-  void Resume(RaftGroupId id, Segments segments, const SegmentEnd& end, uint64_t active_bytes);
+  void Resume(RaftGroupId id, Segments segments, const SyncedEnd& synced, uint64_t active_bytes);
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
   // Journals that the segments are synced up to `end`.
-  void MoveLog(RaftGroupId id, Group& group, const SegmentEnd& end);
+  void MoveLog(RaftGroupId id, Group& group, const SyncedEnd& end);
+  static SegmentFolder FolderOf(RaftGroupId id, const Group& group) {
+    return {.group = id, .number = group.number, .generation = group.log.generation};
+  }
   // Gives `done` the outcome of a read of `segments` on the shard.
   template <typename Outcome>
   MoveFunction<void(Result<Outcome>)> WhenRead(RaftGroupId id, const Segments& segments,

@@ -6,6 +6,7 @@
 
 #include "proto/frame/frame.h"
 #include "storage/logstore/rewriter.h"
+#include "storage/segment/folders.h"
 
 namespace millrace::storage {
 
@@ -57,7 +58,8 @@ void JournalLogStore::Opener::RecoverNext() {
     Group& group = store_->groups_[id];
     group.number = at_->second.record.number;
     group.log = at_->second.log;
-    group.segments = std::make_shared<GroupSegments>(environment_.segment_files, id);
+    group.segments =
+        std::make_shared<GroupSegments>(environment_.segment_files, FolderOf(id, group));
     // The journal may have forgotten how far the segments of a replica in doubt were synced: they
     // are not touched, since recovery discards what lies above.
     if (const Status& doubt = at_->second.health; !doubt.ok()) {
@@ -65,8 +67,8 @@ void JournalLogStore::Opener::RecoverNext() {
       continue;
     }
     environment_.segment_executor.Post(
-        [self = shared_from_this(), segments = group.segments, end = at_->second.log.end] {
-          segments->Recover(end, LastFile::kKept, [self](Result<RecoveredSegments> recovered) {
+        [self = shared_from_this(), segments = group.segments, log = at_->second.log] {
+          segments->Recover(log, LastFile::kKept, [self](Result<RecoveredSegments> recovered) {
             self->environment_.shard.Post([self, recovered = std::move(recovered)]() mutable {
               self->OnRecovered(std::move(recovered));
               ++self->at_;
@@ -100,7 +102,8 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   if (why.code() != Code::kDataLoss && state.health.ok()) {
     group.stall = why;
     group.unopened = std::make_unique<journal::GroupState>(std::move(state));
-    unopened_.push_back(id);
+    // What another build wrote waits for that build: no try of this one would take it.
+    if (why.code() != Code::kUnimplemented) unopened_.push_back(id);
     return;
   }
   group.is_faulty = true;
@@ -127,17 +130,27 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
   return replica;
 }
 
-// Removals that a crash interrupted after their tombstone was durable.
+// Removals that a crash interrupted after their tombstone was durable, and folders that no record
+// of the journal names: of a log that did not take another one's place, or of one that did not
+// stay. Those of a group in doubt stay: what the journal names there may be older than they are.
 void JournalLogStore::Opener::RemoveLeftovers() {
-  environment_.segment_executor.Post(
-      [files = &environment_.segment_files, removed = store_->removed_] {
-        for (const auto& [id, number] : removed) {
-          auto segments = std::make_shared<GroupSegments>(*files, id);
-          segments->Remove([id, segments](Status status) {
-            LOG_IF(WARNING, !status.ok()) << "cannot remove group=" << id << " why=" << status;
-          });
-        }
+  const auto remove = [this](RaftGroupId id,
+                             MoveFunction<bool(const SegmentFolder&)> is_left_over) {
+    environment_.segment_executor.Post([files = &environment_.segment_files, id,
+                                        is_left_over = std::move(is_left_over)]() mutable {
+      RemoveFolders(*files, id, std::move(is_left_over), [id](const Status& status) {
+        LOG_IF(WARNING, !status.ok())
+            << "cannot remove what is left of group=" << id << " why=" << status;
       });
+    });
+  };
+  for (const auto& [id, number] : store_->removed_) {
+    remove(id, [last = number](const SegmentFolder& found) { return found.number <= last; });
+  }
+  for (const auto& [id, group] : store_->groups_) {
+    if (group.is_faulty || !group.stall.ok()) continue;
+    remove(id, [kept = FolderOf(id, group)](const SegmentFolder& found) { return found != kept; });
+  }
   Finish();
 }
 

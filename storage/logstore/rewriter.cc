@@ -45,19 +45,19 @@ void JournalLogStore::Rewriter::BeginNext() {
     const RaftGroupId group = due_.front();
     due_.pop_front();
     if (!pauses_.contains(group)) continue;
-    const SegmentEnd end = store_.groups_.at(group).log.end;
+    const Group& stalled = store_.groups_.at(group);
     try_ = std::make_shared<Try>();
     try_->group = group;
-    try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files, group);
-    try_->end = end;
-    try_->appended = end.index;
+    try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files,
+                                                     FolderOf(group, stalled));
+    try_->appended = stalled.log.end.index;
     // Nothing was written in this life to files that could not even be read.
-    const bool is_unopened = store_.groups_.at(group).unopened != nullptr;
+    const bool is_unopened = stalled.unopened != nullptr;
     const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;
-    store_.OnSegments(
-        [segments = try_->segments, end, last_file, then = Then(&Rewriter::OnRecovered)]() mutable {
-          segments->Recover(end, last_file, std::move(then));
-        });
+    store_.OnSegments([segments = try_->segments, log = stalled.log, last_file,
+                       then = Then(&Rewriter::OnRecovered)]() mutable {
+      segments->Recover(log, last_file, std::move(then));
+    });
   }
 }
 
@@ -117,14 +117,14 @@ void JournalLogStore::Rewriter::OnAppended(Status status) {
   ReadOn();
 }
 
-void JournalLogStore::Rewriter::OnSynced(Result<SegmentEnd> end) {
-  if (!end.ok()) return Fail(end.status());
-  CHECK_EQ(end->index, try_->appended) << "group=" << try_->group;
+void JournalLogStore::Rewriter::OnSynced(Result<SyncedEnd> synced) {
+  if (!synced.ok()) return Fail(synced.status());
+  CHECK_EQ(synced->end.index, try_->appended) << "group=" << try_->group;
   // More was handed over meanwhile.
-  if (end->index < store_.groups_.at(try_->group).handed_end) return ReadOn();
+  if (synced->end.index < store_.groups_.at(try_->group).handed_end) return ReadOn();
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
   pauses_.erase(done->group);
-  store_.Resume(done->group, std::move(done->segments), *end, done->active_bytes);
+  store_.Resume(done->group, std::move(done->segments), *synced, done->active_bytes);
   BeginNext();
 }
 
@@ -133,6 +133,11 @@ void JournalLogStore::Rewriter::Fail(const Status& why) {
   if (why.code() == Code::kDataLoss) {
     pauses_.erase(group);
     store_.SegmentFault(group, why);
+  } else if (why.code() == Code::kUnimplemented) {
+    pauses_.erase(group);
+    store_.groups_.at(group).stall = why;
+    LOG(ERROR) << "segments are of another build and stay as they are group=" << group
+               << " why=" << why;
   } else {
     Duration& pause = pauses_.at(group);
     pause = std::min(pause * 2, kPauseMax);

@@ -36,7 +36,6 @@ class JournalLogStore::Rewriter {
   struct Try {
     RaftGroupId group;
     std::shared_ptr<GroupSegments> segments;  // on the segment executor alone
-    SegmentEnd end;                           // of what `segments` holds, and is synced
     LogIndex appended;
     uint64_t active_bytes = 0;
   };
@@ -51,7 +50,7 @@ class JournalLogStore::Rewriter {
   void ReadOn();
   void OnRead(Result<std::vector<raft::core::Entry>> entries);
   void OnAppended(Status status);
-  void OnSynced(Result<SegmentEnd> end);
+  void OnSynced(Result<SyncedEnd> synced);
   void Fail(const Status& why);
 
   JournalLogStore& store_;

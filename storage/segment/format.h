@@ -1,9 +1,9 @@
 // A segment's bytes (docs/formats.md, "Segment"):
 //
-//   SegmentHeader frame* [footer SegmentTrailer]
+//   SegmentHeader frame* [[state] footer SegmentTrailer]
 //
 // The frames are those of the journal, byte for byte. Footer and trailer stand only in a sealed
-// segment.
+// segment, and the state machine's state in most of them.
 //
 // Pure; any thread.
 #pragma once
@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "millrace/internal/v1/segment.pb.h"
 #include "proto/base/bytes.h"
@@ -22,45 +23,77 @@
 
 namespace millrace::storage {
 
+// Where a replica's segments lie. A life of a replica has folders of its own, so that nothing of
+// another one is ever taken for its own, or removed with it.
+struct SegmentFolder {
+  RaftGroupId group;
+  ReplicaNumber number;
+  uint32_t generation = 0;  // grows when another log takes the place of this one
+  bool operator==(const SegmentFolder&) const = default;
+};
+
+// Magic, version and crc lie here in every version, and the crc is over as many bytes.
 struct SegmentHeader {
   uint64_t magic = 0x30474553524C4D00;
   uint32_t version = 1;
   uint32_t crc = 0;  // of the header with this field zero
   uint64_t group = 0;
   uint64_t first_index = 0;
+  // The log's end before this segment: what its first entry follows on.
+  uint64_t base_offset = 0;
+  uint64_t term_before = 0;
+  uint32_t chain_before = 0;
+  uint32_t number = 0;  // of the replica
+  uint32_t pass = 0;    // how often the segment was rewritten; this build does not
+  uint32_t key_id = 0;  // of what its payloads are encrypted with; this build does not
 };
-static_assert(sizeof(SegmentHeader) == 32);
+static_assert(sizeof(SegmentHeader) == 64);
 
 struct SegmentTrailer {
   uint64_t magic = 0x4C494154524C4D00;
   uint32_t footer_size = 0;
   uint32_t footer_crc = 0;
-  uint64_t frames_end = 0;  // position after the last frame, where the footer begins
+  uint64_t frames_end = 0;  // position after the last frame, where state or footer begin
   uint32_t reserved = 0;
   uint32_t crc = 0;  // of the trailer with this field zero
 };
 static_assert(sizeof(SegmentTrailer) == 32);
 
-std::string SegmentPath(RaftGroupId group, LogIndex first_index);
-std::string SegmentDirectory(RaftGroupId group);
+// groups/GROUP, with a folder in it for each log that a replica has here.
+std::string GroupDirectory(RaftGroupId group);
+// groups/GROUP/NUMBER.GENERATION.
+std::string SegmentDirectory(const SegmentFolder& folder);
+std::string SegmentPath(const SegmentFolder& folder, LogIndex first_index);
+// The folder in `group`'s that has exactly this name; nullopt if no folder of segments has it.
+std::optional<SegmentFolder> ParseFolderName(RaftGroupId group, std::string_view name);
+// The name of the segment's file in its folder.
+std::string SegmentName(LogIndex first_index);
 // A segment that is being made anew has this behind its name until it is whole and synced.
 inline constexpr std::string_view kAnewSuffix = ".new";
 // The first index that a segment's file name tells; nullopt if it is not exactly a segment's name.
 std::optional<LogIndex> ParseSegmentName(std::string_view name);
 
-Bytes EncodeSegmentHeader(RaftGroupId group, LogIndex first_index);
-// DATA_LOSS if it is damaged or another segment's.
-Status CheckSegmentHeader(std::string_view bytes, RaftGroupId group, LogIndex first_index);
+// Of the segment that begins behind `before`.
+Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::SegmentEnd& before);
+// DATA_LOSS if it is damaged, another segment's or another replica's; UNIMPLEMENTED if it is whole,
+// but of a version, a pass or a key that this build does not know.
+Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
+                          const journal::SegmentEnd& before);
 
-// Footer and trailer, to be written at `frames_end`.
-Bytes EncodeSegmentEnding(const internal::v1::SegmentFooter& footer, uint64_t frames_end);
+// What is to be written at `frames_end`: the state, if there is one, footer and trailer. The footer
+// is given but for what it says of the state.
+std::vector<Bytes> EncodeSegmentEnding(internal::v1::SegmentFooter footer, uint64_t frames_end,
+                                       const std::optional<Bytes>& state);
 // From the file's last bytes. nullopt: not sealed.
 std::optional<SegmentTrailer> ParseSegmentTrailer(std::string_view bytes);
 
-// A whole footer that belongs to the segment; DATA_LOSS otherwise.
+// A whole footer that belongs to the segment; DATA_LOSS otherwise. `footer_at` is where it begins
+// in its file.
 Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
                                                        const SegmentTrailer& trailer,
-                                                       RaftGroupId group, LogIndex first_index);
+                                                       uint64_t footer_at,
+                                                       const SegmentFolder& folder,
+                                                       LogIndex first_index);
 
 // Whether the entry with this header follows `end` in the group: index, term, offset and chain
 // (design D6: asserted at append, recovery and read). DATA_LOSS if not.

@@ -7,6 +7,8 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
+#include "storage/segment/folders.h"
 
 namespace millrace::storage {
 namespace {
@@ -74,7 +76,7 @@ void GroupSegments::BeginSegment(LogIndex first_index, StatusDone done) {
                  done = std::move(done)](Status made) mutable {
     if (!made.ok()) return done(std::move(made));
     has_directory_ = true;
-    files_->Open(SegmentPath(group_, first_index), OpenMode::kCreate, Caching::kPageCache,
+    files_->Open(SegmentPath(folder_, first_index), OpenMode::kCreate, Caching::kPageCache,
                  [this, self, first_index,
                   done = std::move(done)](Result<std::unique_ptr<File>> file) mutable {
                    if (!file.ok()) return done(file.status());
@@ -85,25 +87,33 @@ void GroupSegments::BeginSegment(LogIndex first_index, StatusDone done) {
                    segment.base_offset = end_.next_offset;
                    segment.frames_end = sizeof(SegmentHeader);
                    segment.file = std::move(*file);
-                   segment.file->Write(0, {EncodeSegmentHeader(group_, first_index)},
-                                       std::move(done));
+                   segment.file->Write(0, {EncodeSegmentHeader(folder_, end_)}, std::move(done));
                  });
   };
   if (has_directory_) return create(Status::Ok());
-  files_->MakeDirectory(SegmentDirectory(group_), std::move(create));
+  files_->MakeDirectory(SegmentDirectory(folder_), std::move(create));
 }
 
-void GroupSegments::Note(const FrameHeader& header, uint64_t position) {
+void GroupSegments::Note(const FrameHeader& header, const Entry& entry, uint64_t position) {
   Segment& segment = segments_.back();
+  if (segment.last_index < segment.first_index) {
+    segment.first_append_time_ms = header.append_time_ms;
+  }
+  segment.last_append_time_ms = header.append_time_ms;
   segment.max_timestamp_ms = std::max(segment.max_timestamp_ms, header.max_timestamp_ms);
   if (segment.points.empty() || position - segment.points.back().position >= kPointEvery) {
     segment.points.push_back({.index = header.index,
                               .base_offset = header.base_offset,
                               .max_timestamp_ms = segment.max_timestamp_ms,
+                              .append_time_ms = header.append_time_ms,
                               .position = position});
   }
-  if (segment.term_starts.empty() || segment.term_starts.back().term != header.term) {
-    segment.term_starts.push_back({.term = header.term, .first_index = header.index});
+  if (segment.terms.empty() || segment.terms.back().start.term != header.term) {
+    segment.terms.push_back({.start = {.term = header.term, .first_index = header.index},
+                             .base_offset = header.base_offset});
+  }
+  if (entry.configuration != nullptr) {
+    in_force_ = {.index = header.index, .configuration = *entry.configuration};
   }
   segment.last_index = header.index;
   segment.frames_end = position + FrameSize(header.payload_size);
@@ -126,7 +136,7 @@ void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
                             CHECK(header.ok()) << header.status();
                             const Status follows = CheckFollows(end_, group_, *header);
                             CHECK(follows.ok()) << "group=" << group_ << " " << follows;
-                            Note(*header, at);
+                            Note(*header, entry, at);
                             at += entry.frame.size();
                           }
                         }
@@ -134,7 +144,7 @@ void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
                       });
 }
 
-void GroupSegments::Sync(MoveFunction<void(Result<SegmentEnd>)> done) {
+void GroupSegments::Sync(MoveFunction<void(Result<SyncedEnd>)> done) {
   Enqueue([this, done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
     if (!fault_.ok()) return ending(fault_);
@@ -142,35 +152,42 @@ void GroupSegments::Sync(MoveFunction<void(Result<SegmentEnd>)> done) {
   });
 }
 
-void GroupSegments::SyncNow(MoveFunction<void(Result<SegmentEnd>)> done) {
-  if (segments_.empty() || segments_.back().is_sealed) return done(end_);
-  segments_.back().file->Sync(
-      [this, self = shared_from_this(), end = end_, done = std::move(done)](Status synced) mutable {
-        if (!synced.ok()) return done(std::move(synced));
-        SyncNames([end, done = std::move(done)](Status status) mutable {
-          if (!status.ok()) return done(std::move(status));
-          done(end);
-        });
-      });
+SyncedEnd GroupSegments::Reached() const {
+  return {.end = end_,
+          .configuration_index = in_force_.index,
+          .configuration = in_force_.configuration};
 }
 
-// The file's name, and those of the directories above it, which may be new.
-void GroupSegments::SyncNames(StatusDone done) {
-  if (!has_new_names_) return done(Status::Ok());
-  files_->SyncDirectory(SegmentDirectory(group_), [this, self = shared_from_this(),
-                                                   done = std::move(done)](Status group) mutable {
-    if (!group.ok()) return done(std::move(group));
-    files_->SyncDirectory("groups", [this, self, done = std::move(done)](Status all) mutable {
-      if (!all.ok()) return done(std::move(all));
-      files_->SyncDirectory("", [this, self, done = std::move(done)](Status root) mutable {
-        if (root.ok()) has_new_names_ = false;
-        done(std::move(root));
-      });
-    });
+void GroupSegments::SyncNow(MoveFunction<void(Result<SyncedEnd>)> done) {
+  if (segments_.empty() || segments_.back().is_sealed) return done(Reached());
+  segments_.back().file->Sync([this, self = shared_from_this(), reached = Reached(),
+                               done = std::move(done)](Status synced) mutable {
+    if (!synced.ok()) return done(std::move(synced));
+    if (!has_new_names_) return done(std::move(reached));
+    SyncNames(
+        {"", "groups", GroupDirectory(group_), SegmentDirectory(folder_)},
+        [this, self, reached = std::move(reached), done = std::move(done)](Status status) mutable {
+          if (!status.ok()) return done(std::move(status));
+          has_new_names_ = false;
+          done(std::move(reached));
+        });
   });
 }
 
-void GroupSegments::Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done) {
+// The file's name, then those of the directories above it, which may be new; last first.
+void GroupSegments::SyncNames(std::vector<std::string> directories, StatusDone done) {
+  if (directories.empty()) return done(Status::Ok());
+  const std::string directory = std::move(directories.back());
+  directories.pop_back();
+  files_->SyncDirectory(directory,
+                        [this, self = shared_from_this(), directories = std::move(directories),
+                         done = std::move(done)](Status status) mutable {
+                          if (!status.ok()) return done(std::move(status));
+                          SyncNames(std::move(directories), std::move(done));
+                        });
+}
+
+void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done) {
   Enqueue([this, state = std::move(state), done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
     if (!fault_.ok()) return ending(fault_);
@@ -178,8 +195,7 @@ void GroupSegments::Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> don
   });
 }
 
-internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment,
-                                                      const Bytes& state) const {
+internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) const {
   internal::v1::SegmentFooter footer;
   footer.set_group_id(group_.value());
   footer.set_first_index(segment.first_index.value());
@@ -187,11 +203,11 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment,
   footer.set_last_term(end_.term.value());
   footer.set_chain(end_.chain);
   footer.set_next_offset(end_.next_offset.value());
-  footer.set_state(state.data(), state.size());
-  for (const raft::core::TermStart& start : segment.term_starts) {
+  for (const TermBegin& term : segment.terms) {
     auto& out = *footer.add_term_starts();
-    out.set_term(start.term.value());
-    out.set_first_index(start.first_index.value());
+    out.set_term(term.start.term.value());
+    out.set_first_index(term.start.first_index.value());
+    out.set_base_offset(term.base_offset.value());
   }
   for (const Point& point : segment.points) {
     auto& out = *footer.add_points();
@@ -199,20 +215,30 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment,
     out.set_base_offset(point.base_offset.value());
     out.set_max_timestamp_ms(point.max_timestamp_ms);
     out.set_position(point.position);
+    out.set_append_time_ms(point.append_time_ms);
   }
   footer.set_max_timestamp_ms(segment.max_timestamp_ms);
+  footer.set_first_append_time_ms(segment.first_append_time_ms);
+  footer.set_last_append_time_ms(segment.last_append_time_ms);
+  footer.set_configuration_index(in_force_.index.value());
+  if (!in_force_.configuration.voters.empty()) {
+    CHECK(footer.mutable_configuration()->ParseFromString(
+        raft::EncodeConfiguration(in_force_.configuration)));
+  }
+  footer.set_number(folder_.number.value());
   return footer;
 }
 
-void GroupSegments::SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done) {
+void GroupSegments::SealNow(std::optional<Bytes> state,
+                            MoveFunction<void(Result<SyncedEnd>)> done) {
   CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << group_;
   const Segment& segment = segments_.back();
   const uint64_t at = segment.frames_end;
   segment.file->Write(
-      at, {EncodeSegmentEnding(MakeFooter(segment, state), at)},
+      at, EncodeSegmentEnding(MakeFooter(segment), at, state),
       [this, self = shared_from_this(), done = std::move(done)](Status written) mutable {
         if (!written.ok()) return done(std::move(written));
-        SyncNow([this, self, done = std::move(done)](Result<SegmentEnd> end) mutable {
+        SyncNow([this, self, done = std::move(done)](Result<SyncedEnd> end) mutable {
           if (end.ok()) {
             segments_.back().is_sealed = true;
             // Many sealed segments must not hold many descriptors.
@@ -225,30 +251,14 @@ void GroupSegments::SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> 
 
 void GroupSegments::Remove(StatusDone done) {
   Enqueue([this, done = std::move(done)](Task next) mutable {
-    auto finish = [done = std::move(done), next = std::move(next)](Status status) mutable {
-      done(std::move(status));
-      next();
-    };
     segments_.clear();
-    files_->List(SegmentDirectory(group_), [this, self = shared_from_this(),
-                                            finish = std::move(finish)](
-                                               Result<std::vector<std::string>> names) mutable {
-      if (names.status().code() == Code::kNotFound) return finish(Status::Ok());
-      if (!names.ok()) return finish(names.status());
-      RemoveNext(std::make_shared<std::vector<std::string>>(std::move(*names)), std::move(finish));
-    });
-  });
-}
-
-void GroupSegments::RemoveNext(std::shared_ptr<std::vector<std::string>> names, StatusDone done) {
-  const bool is_last = names->empty();
-  const std::string path =
-      is_last ? SegmentDirectory(group_) : SegmentDirectory(group_) + "/" + names->back();
-  files_->Remove(path, [this, self = shared_from_this(), names, is_last,
-                        done = std::move(done)](Status removed) mutable {
-    if (!removed.ok() || is_last) return done(std::move(removed));
-    names->pop_back();
-    RemoveNext(names, std::move(done));
+    RemoveFolders(
+        *files_, group_, [folder = folder_](const SegmentFolder& found) { return found == folder; },
+        [self = shared_from_this(), done = std::move(done),
+         next = std::move(next)](Status status) mutable {
+          done(std::move(status));
+          next();
+        });
   });
 }
 

@@ -1,4 +1,4 @@
-// The segments of one group: committed entries, written through the page cache, sealed with a
+// The segments of one replica: committed entries, written through the page cache, sealed with a
 // footer when the shard says so, read back by index or offset (design D4, "Segments").
 //
 // Lives on the segment writer's Executor, a thread in production; everything is called and
@@ -11,7 +11,7 @@
 // not synced.
 //
 //   segments.Append(entries, [](Status written) { ... });   // readable from now on
-//   segments.Sync([](Result<SegmentEnd> durable) { ... });
+//   segments.Sync([](Result<SyncedEnd> durable) { ... });
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@
 
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/core/configuration.h"
 #include "raft/core/entry.h"
 #include "raft/core/log.h"
 #include "raft/ports/log_store.h"
@@ -33,6 +34,13 @@
 namespace millrace::storage {
 
 using journal::SegmentEnd;
+
+// How far a log is synced, and the configuration in force there.
+struct SyncedEnd {
+  SegmentEnd end;
+  LogIndex configuration_index;  // of the entry that says so; 0: what the replica began with
+  raft::core::Configuration configuration;
+};
 
 // What recovery found of a group's segments.
 struct RecoveredSegments {
@@ -54,21 +62,29 @@ enum class LastFile {
 
 class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
  public:
-  GroupSegments(FileSystem& files, RaftGroupId group) : files_(&files), group_(group) {}
+  // Of a log that has no segments yet, and begins with this configuration.
+  GroupSegments(FileSystem& files, const SegmentFolder& folder,
+                raft::core::Configuration configuration = {})
+      : files_(&files), folder_(folder), group_(folder.group) {
+    in_force_.configuration = std::move(configuration);
+  }
 
-  // Finds what is on disk: below `synced_end`, which the journal names, damage or absence is
-  // DATA_LOSS naming the file; what lies above is discarded, to be written again. Another error
-  // may pass: a fresh GroupSegments may try again.
-  void Recover(const SegmentEnd& synced_end, LastFile last_file,
+  // Finds what is on disk of the log that the journal tells of. Between its begin and its end,
+  // damage or absence is DATA_LOSS naming the file. What lies above is discarded, to be written
+  // again; what lies below the begin is a leftover of what was dropped, and goes. UNIMPLEMENTED:
+  // another build wrote it, and nothing is touched. Another error may pass: a fresh GroupSegments
+  // may try again.
+  void Recover(const journal::LogRecord& log, LastFile last_file,
                MoveFunction<void(Result<RecoveredSegments>)> done);
 
   // Writes entries that follow on; readable once `done` is ok.
   void Append(std::vector<raft::core::Entry> entries, StatusDone done);
   // Makes everything appended so far durable, names included.
-  void Sync(MoveFunction<void(Result<SegmentEnd>)> done);
-  // Ends the active segment after its last entry, with the state machine's state there, durably.
-  void Seal(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
-  // Removes all files, after what was asked for before.
+  void Sync(MoveFunction<void(Result<SyncedEnd>)> done);
+  // Ends the active segment after its last entry, durably; with the state machine's state there, if
+  // whoever asks has one.
+  void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done);
+  // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);
 
   // Entries from `first` on; see raft::LogStore::Read.
@@ -85,7 +101,16 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     LogIndex index;
     Offset base_offset;
     int64_t max_timestamp_ms = 0;  // of the segment's records up to this entry, with it
+    int64_t append_time_ms = 0;
     uint64_t position = 0;
+  };
+  struct TermBegin {
+    raft::core::TermStart start;
+    Offset base_offset;
+  };
+  struct InForce {
+    LogIndex index;
+    raft::core::Configuration configuration;
   };
   struct Segment {
     LogIndex first_index;
@@ -94,7 +119,9 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     uint64_t frames_end = 0;
     int64_t max_timestamp_ms = 0;
     std::vector<Point> points;
-    std::vector<raft::core::TermStart> term_starts;
+    int64_t first_append_time_ms = 0;
+    int64_t last_append_time_ms = 0;
+    std::vector<TermBegin> terms;
     bool is_sealed = false;
     std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
   };
@@ -109,22 +136,24 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void AppendNow(std::vector<raft::core::Entry> entries, StatusDone done);
   void BeginSegment(LogIndex first_index, StatusDone done);
   void WriteEntries(std::vector<raft::core::Entry> entries, StatusDone done);
-  void SyncNow(MoveFunction<void(Result<SegmentEnd>)> done);
-  void SyncNames(StatusDone done);
-  void SealNow(Bytes state, MoveFunction<void(Result<SegmentEnd>)> done);
-  internal::v1::SegmentFooter MakeFooter(const Segment& segment, const Bytes& state) const;
-  void RemoveNext(std::shared_ptr<std::vector<std::string>> names, StatusDone done);
+  void SyncNow(MoveFunction<void(Result<SyncedEnd>)> done);
+  void SyncNames(std::vector<std::string> directories, StatusDone done);
+  void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done);
+  internal::v1::SegmentFooter MakeFooter(const Segment& segment) const;
+  SyncedEnd Reached() const;
   // Takes an entry at `position` into the active segment's index. Pre: it follows end_.
-  void Note(const FrameHeader& header, uint64_t position);
+  void Note(const FrameHeader& header, const raft::core::Entry& entry, uint64_t position);
   void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
   std::string Name(const Segment& segment) const {
-    return SegmentPath(group_, segment.first_index);
+    return SegmentPath(folder_, segment.first_index);
   }
 
   FileSystem* files_;
+  const SegmentFolder folder_;
   const RaftGroupId group_;
   std::deque<Segment> segments_;  // in order; the last may be active
   SegmentEnd end_;                // of what is written
+  InForce in_force_;              // at end_
   bool has_new_names_ = false;    // the directory must be synced with the file
   bool has_directory_ = false;
   Status fault_;  // the first error of a change

@@ -1,6 +1,10 @@
-// Finding a group's segments again: all but the last by their footers, the last frame by frame up
-// to the synced end that the journal names. Below that end, damage or absence is corruption; above
-// it, bytes are discarded (design D4).
+// Finding a replica's segments again: all but the last by their footers, the last frame by frame up
+// to the synced end that the journal names. Between the log's begin, which the journal names too,
+// and that end, damage or absence is corruption; above it, bytes are discarded (design D4); below
+// the begin they are what was dropped, and died before it was gone.
+//
+// Of the states in the footers the newest alone is read: the others would take the start's memory
+// and time, and are for the case that it is rotten.
 //
 // The last one is not taken by its footer alone: while it is written on, its last bytes are a
 // producer's, who could write what looks like a footer.
@@ -13,6 +17,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
@@ -30,12 +35,21 @@ constexpr uint64_t kCopyPieceBytes = 1 << 20;  // a multiple of what direct read
 
 class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegments::Recovery> {
  public:
-  Recovery(std::shared_ptr<GroupSegments> segments, const SegmentEnd& end, LastFile last_file,
-           MoveFunction<void(Result<RecoveredSegments>)> done)
-      : segments_(std::move(segments)), end_(end), last_file_(last_file), done_(std::move(done)) {}
+  Recovery(std::shared_ptr<GroupSegments> segments, const journal::LogRecord& log,
+           LastFile last_file, MoveFunction<void(Result<RecoveredSegments>)> done)
+      : segments_(std::move(segments)),
+        log_(log),
+        end_(log.end),
+        last_file_(last_file),
+        done_(std::move(done)) {}
 
   void Start() {
-    current_ = SegmentDirectory(segments_->group_);
+    segments_->end_ = {.index = log_.begin.index,
+                       .term = log_.begin.term,
+                       .chain = log_.begin.chain,
+                       .next_offset = log_.begin.next_offset};
+    segments_->in_force_ = {};
+    current_ = SegmentDirectory(folder());
     files().List(current_, [self = shared_from_this()](Result<std::vector<std::string>> names) {
       const bool is_missing = names.status().code() == Code::kNotFound;
       if (!names.ok() && !is_missing) return self->Fail(names.status());
@@ -46,15 +60,17 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       if (!is_missing) {
         for (const std::string& name : *names) {
           if (auto first = ParseSegmentName(name)) self->firsts_.push_back(*first);
-          if (name.ends_with(kAnewSuffix)) self->leftovers_.push_back(name);
+          if (IsAnewName(name)) self->leftovers_.push_back(name);
         }
       }
       std::sort(self->firsts_.begin(), self->firsts_.end());
-      self->RemoveLeftovers();
+      self->SetDroppedAside();
+      self->Next();
     });
   }
 
  private:
+  const SegmentFolder& folder() const { return segments_->folder_; }
   FileSystem& files() { return *segments_->files_; }
   Segment& segment() { return segments_->segments_.back(); }
   File& file() { return *segment().file; }
@@ -73,28 +89,53 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
                     " were synced");
   }
 
-  // Of files that were being made anew when that ended.
-  void RemoveLeftovers() {
-    if (leftovers_.empty()) return Next();
-    const std::string path = SegmentDirectory(segments_->group_) + "/" + leftovers_.back();
+  // Whole segments below the begin. One that reaches past it stays, and is damage: a begin is where
+  // a segment ends.
+  void SetDroppedAside() {
+    const LogIndex begin = log_.begin.index;
+    size_t dropped = 0;
+    while (dropped < firsts_.size() && firsts_[dropped] <= begin) {
+      const bool is_last = dropped + 1 == firsts_.size();
+      const bool ends_below = is_last ? end_.index == begin : firsts_[dropped + 1] <= begin + 1;
+      if (!ends_below) break;
+      leftovers_.push_back(SegmentName(firsts_[dropped]));
+      ++dropped;
+    }
+    firsts_.erase(firsts_.begin(), firsts_.begin() + static_cast<ptrdiff_t>(dropped));
+  }
+
+  static bool IsAnewName(std::string_view name) {
+    if (!name.ends_with(kAnewSuffix)) return false;
+    name.remove_suffix(kAnewSuffix.size());
+    return ParseSegmentName(name).has_value();
+  }
+
+  // Of files that were being made anew when that ended, and of what was dropped. Not before the
+  // segments are known to be ones that this build may change.
+  void RemoveLeftovers(Task then) {
+    if (leftovers_.empty()) return then();
+    const std::string path = SegmentDirectory(folder()) + "/" + leftovers_.back();
     leftovers_.pop_back();
-    files().Remove(path, [self = shared_from_this()](Status status) {
-      if (!status.ok()) return self->Fail(status);
-      self->RemoveLeftovers();
-    });
+    files().Remove(path,
+                   [self = shared_from_this(), then = std::move(then)](Status status) mutable {
+                     if (!status.ok()) return self->Fail(status);
+                     self->RemoveLeftovers(std::move(then));
+                   });
   }
 
   void Next() {
     if (IsLast()) return DiscardRest();
     const LogIndex first = firsts_[at_++];
     if (first != reached() + 1) return Fail(Missing());
-    current_ = SegmentPath(segments_->group_, first);
+    current_ = SegmentPath(folder(), first);
     Segment& begun = segments_->segments_.emplace_back();
     begun.first_index = first;
     begun.last_index = first - 1;
     begun.base_offset = segments_->end_.next_offset;
     begun.frames_end = sizeof(SegmentHeader);
-    if (IsLast() && last_file_ == LastFile::kMadeAnew) return BeginCopy();
+    if (IsLast() && last_file_ == LastFile::kMadeAnew) {
+      return RemoveLeftovers([self = shared_from_this()] { self->BeginCopy(); });
+    }
     files().Open(current_, OpenMode::kReadWrite, Caching::kPageCache,
                  [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
                    if (!opened.ok()) return self->Fail(opened.status());
@@ -107,7 +148,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     file().Read(0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> header) {
       if (!header.ok()) return self->Fail(header.status());
       const Status status =
-          CheckSegmentHeader(header->view(), self->segments_->group_, self->segment().first_index);
+          CheckSegmentHeader(header->view(), self->segments_->folder_, self->segments_->end_);
       if (!status.ok()) return self->Fail(status);
       if (self->IsLast()) return self->Scan();
       self->ReadEnding([self](Result<Ending> ending) {
@@ -136,24 +177,28 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
         [self = shared_from_this(), size, done = std::move(done)](Result<Bytes> bytes) mutable {
           if (!bytes.ok()) return done(bytes.status());
           const std::optional<SegmentTrailer> trailer = ParseSegmentTrailer(bytes->view());
-          if (!trailer.has_value() || trailer->frames_end < sizeof(SegmentHeader) ||
-              trailer->frames_end + trailer->footer_size + sizeof(SegmentTrailer) != size) {
+          const uint64_t trailer_at = size - sizeof(SegmentTrailer);
+          if (!trailer.has_value() || trailer->footer_size > trailer_at ||
+              trailer->frames_end < sizeof(SegmentHeader) ||
+              trailer->frames_end > trailer_at - trailer->footer_size) {
             return done(DataLoss("the segment was sealed, but its trailer is damaged"));
           }
-          self->ReadFooter(*trailer, std::move(done));
+          self->ReadFooter(*trailer, trailer_at - trailer->footer_size, std::move(done));
         });
   }
 
-  void ReadFooter(const SegmentTrailer& trailer, MoveFunction<void(Result<Ending>)> done) {
-    file().Read(
-        trailer.frames_end, trailer.footer_size,
-        [self = shared_from_this(), trailer, done = std::move(done)](Result<Bytes> bytes) mutable {
-          if (!bytes.ok()) return done(bytes.status());
-          Result<SegmentFooter> footer = ParseSegmentFooter(
-              bytes->view(), trailer, self->segments_->group_, self->segment().first_index);
-          if (!footer.ok()) return done(footer.status());
-          done(Ending{.footer = std::move(*footer), .frames_end = trailer.frames_end});
-        });
+  void ReadFooter(const SegmentTrailer& trailer, uint64_t footer_at,
+                  MoveFunction<void(Result<Ending>)> done) {
+    file().Read(footer_at, trailer.footer_size,
+                [self = shared_from_this(), trailer, footer_at,
+                 done = std::move(done)](Result<Bytes> bytes) mutable {
+                  if (!bytes.ok()) return done(bytes.status());
+                  Result<SegmentFooter> footer =
+                      ParseSegmentFooter(bytes->view(), trailer, footer_at, self->folder(),
+                                         self->segment().first_index);
+                  if (!footer.ok()) return done(footer.status());
+                  done(Ending{.footer = std::move(*footer), .frames_end = trailer.frames_end});
+                });
   }
 
   void Adopt(const Ending& ending) {
@@ -162,20 +207,25 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     sealed.last_index = LogIndex(footer.last_index());
     sealed.frames_end = ending.frames_end;
     sealed.max_timestamp_ms = footer.max_timestamp_ms();
+    sealed.first_append_time_ms = footer.first_append_time_ms();
+    sealed.last_append_time_ms = footer.last_append_time_ms();
     for (const auto& point : footer.points()) {
       sealed.points.push_back({.index = LogIndex(point.index()),
                                .base_offset = Offset(point.base_offset()),
                                .max_timestamp_ms = point.max_timestamp_ms(),
+                               .append_time_ms = point.append_time_ms(),
                                .position = point.position()});
     }
-    for (const auto& start : footer.term_starts()) {
-      sealed.term_starts.push_back(
-          {.term = Term(start.term()), .first_index = LogIndex(start.first_index())});
+    for (const auto& term : footer.term_starts()) {
+      sealed.terms.push_back(
+          {.start = {.term = Term(term.term()), .first_index = LogIndex(term.first_index())},
+           .base_offset = Offset(term.base_offset())});
     }
     segments_->end_ = {.index = sealed.last_index,
                        .term = Term(footer.last_term()),
                        .chain = footer.chain(),
                        .next_offset = Offset(footer.next_offset())};
+    segments_->in_force_.index = LogIndex(footer.configuration_index());
     MarkSealed(footer);
     Next();
   }
@@ -184,9 +234,11 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     segment().is_sealed = true;
     segment().file.reset();
     // An index without a state would let the state machine begin there empty.
-    if (!footer.has_state()) return;
-    recovered_.snapshot =
-        raft::Snapshot{.index = segment().last_index, .state = Bytes::CopyOf(footer.state())};
+    if (footer.has_state_size()) {
+      states_.push_back({.place = segments_->segments_.size() - 1,
+                         .size = footer.state_size(),
+                         .crc = footer.state_crc()});
+    }
   }
 
   // The last segment
@@ -201,10 +253,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
         [self = shared_from_this()](const FrameHeader& header, const Bytes& frame) -> Result<bool> {
           if (self->reached() == self->end_.index) return false;
           RETURN_IF_ERROR(CheckFollows(self->segments_->end_, self->segments_->group_, header));
-          if (Result<raft::core::Entry> entry = raft::DecodeEntry(frame); !entry.ok()) {
-            return entry.status();
-          }
-          self->segments_->Note(header, self->position_);
+          ASSIGN_OR_RETURN(const raft::core::Entry entry, raft::DecodeEntry(frame));
+          self->segments_->Note(header, entry, self->position_);
           self->position_ += frame.size();
           return true;
         },
@@ -302,8 +352,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // Files that begin above the synced end.
   void DiscardRest() {
     if (reached() < end_.index) return Fail(Missing());
-    if (at_ == firsts_.size()) return Finish();
-    current_ = SegmentPath(segments_->group_, firsts_[at_++]);
+    if (at_ == firsts_.size()) {
+      return RemoveLeftovers([self = shared_from_this()] { self->Finish(); });
+    }
+    current_ = SegmentPath(folder(), firsts_[at_++]);
     LOG(INFO) << "rebuilding a segment from the journal, which has it file=" << current_;
     files().Remove(current_, [self = shared_from_this()](Status status) {
       if (!status.ok()) return self->Fail(status);
@@ -312,17 +364,63 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   }
 
   void Finish() {
+    // The journal's is of exactly this end, and entries that segments do not hold may have told of
+    // it: a replica's first one, or one below the begin.
+    if (segments_->in_force_.index > log_.configuration_index) {
+      return Fail(DataLoss("entry " + std::to_string(segments_->in_force_.index.value()) +
+                           " is a configuration that the journal does not know of"));
+    }
+    segments_->in_force_ = {.index = log_.configuration_index, .configuration = log_.configuration};
     for (const Segment& found : segments_->segments_) {
-      for (const raft::core::TermStart& start : found.term_starts) {
+      for (const TermBegin& term : found.terms) {
         auto& starts = recovered_.term_starts;
-        if (starts.empty() || starts.back().term != start.term) starts.push_back(start);
+        if (starts.empty() || starts.back().term != term.start.term) starts.push_back(term.start);
       }
     }
     recovered_.next_offset = segments_->end_.next_offset;
-    done_(std::move(recovered_));
+    ReadNewestState();
   }
 
+  // The newest state that is whole. What lies above an older one is applied again.
+  void ReadNewestState() {
+    if (states_.empty()) return done_(std::move(recovered_));
+    const Segment& sealed = segments_->segments_[states_.back().place];
+    current_ = segments_->Name(sealed);
+    files().Open(current_, OpenMode::kRead, Caching::kPageCache,
+                 [self = shared_from_this(), at = sealed.frames_end,
+                  last = sealed.last_index](Result<std::unique_ptr<File>> opened) {
+                   if (!opened.ok()) return self->Fail(opened.status());
+                   self->ReadState(std::move(*opened), at, last);
+                 });
+  }
+
+  void ReadState(std::shared_ptr<File> file, uint64_t at, LogIndex last) {
+    file->Read(
+        at, states_.back().size, [self = shared_from_this(), file, last](Result<Bytes> state) {
+          if (!state.ok()) return self->Fail(state.status());
+          const StateAt expected = self->states_.back();
+          self->states_.pop_back();
+          if (state->size() == expected.size && Crc32c(state->view()) == expected.crc) {
+            self->recovered_.snapshot = raft::Snapshot{.index = last, .state = std::move(*state)};
+            self->states_.clear();
+          } else {
+            MILLRACE_SOMETIMES("a rotten state in a segment was passed over");
+            LOG(ERROR) << "a segment's state is damaged, an older one is taken file="
+                       << self->current_;
+          }
+          self->ReadNewestState();
+        });
+  }
+
+  // Where a state lies that may be taken.
+  struct StateAt {
+    size_t place = 0;  // in the segments
+    uint64_t size = 0;
+    uint32_t crc = 0;
+  };
+
   std::shared_ptr<GroupSegments> segments_;
+  const journal::LogRecord log_;
   const SegmentEnd end_;
   const LastFile last_file_;
   MoveFunction<void(Result<RecoveredSegments>)> done_;
@@ -333,14 +431,15 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   size_t at_ = 0;                   // the next of them
   std::string current_;             // what an error is about
   uint64_t position_ = 0;           // of the scan
+  std::vector<StateAt> states_;     // oldest first
   RecoveredSegments recovered_;
 };
 
-void GroupSegments::Recover(const SegmentEnd& synced_end, LastFile last_file,
+void GroupSegments::Recover(const journal::LogRecord& log, LastFile last_file,
                             MoveFunction<void(Result<RecoveredSegments>)> done) {
-  Enqueue([this, synced_end, last_file, done = std::move(done)](Task next) mutable {
+  Enqueue([this, log, last_file, done = std::move(done)](Task next) mutable {
     std::make_shared<Recovery>(
-        shared_from_this(), synced_end, last_file,
+        shared_from_this(), log, last_file,
         [done = std::move(done), next = std::move(next)](Result<RecoveredSegments> found) mutable {
           done(std::move(found));
           next();

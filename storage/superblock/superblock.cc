@@ -173,7 +173,7 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
       return std::find(names.begin(), names.end(), name) != names.end();
     };
     if (has(kFile)) return Read();
-    if (has("journal") || has("groups")) {
+    if (has("journal") || has("groups") || has("aside") || has("views")) {
       return done_(DataLoss("the data directory holds data but no SUPERBLOCK"));
     }
     if (!has(kNewFile)) return Create();

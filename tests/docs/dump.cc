@@ -80,6 +80,8 @@ std::string BytesOf(const std::string& text, const std::map<std::string, std::st
   return bytes;
 }
 
+constexpr uint64_t kWireTypeFixed64 = 1;  // the record batches' reader has no use for it
+
 }  // namespace
 
 std::string Say(std::string_view name, uint64_t value) {
@@ -122,9 +124,9 @@ void Dump::AddMessage(std::string_view bytes, const Descriptor& type, const std:
   WireReader in(bytes);
   while (!in.AtEnd()) {
     const std::string_view from = in.rest();
-    uint8_t tag = 0;
-    CHECK(in.ReadTag(&tag));
-    const FieldDescriptor* field = type.FindFieldByNumber(tag >> 3);
+    uint64_t tag = 0;
+    CHECK(in.ReadVarint(&tag));
+    const FieldDescriptor* field = type.FindFieldByNumber(static_cast<int>(tag >> 3));
     CHECK(field != nullptr) << type.full_name() << " has no field " << (tag >> 3);
     const std::string name = prefix + field->name();
     const auto taken = [&] { return from.substr(0, from.size() - in.rest().size()); };
@@ -137,6 +139,11 @@ void Dump::AddMessage(std::string_view bytes, const Descriptor& type, const std:
     } else if ((tag & 7) == static_cast<uint8_t>(WireType::kFixed32)) {
       CHECK(in.ReadFixed32(&fixed));
       AddBytes(taken(), SayHex(name, fixed, sizeof(fixed)));
+    } else if ((tag & 7) == kWireTypeFixed64) {
+      uint32_t high = 0;
+      CHECK(in.ReadFixed32(&fixed));
+      CHECK(in.ReadFixed32(&high));
+      AddBytes(taken(), SayHex(name, uint64_t{high} << 32 | fixed, sizeof(uint64_t)));
     } else {
       CHECK(in.ReadDelimited(&content));
       // What `packed` holds is a message by agreement, not by its type.

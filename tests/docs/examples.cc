@@ -11,6 +11,7 @@
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
 #include "proto/record/record_batch_builder.h"
+#include "raft/codec/entry_codec.h"
 #include "storage/journal/block_writer.h"
 #include "storage/journal/format.h"
 #include "storage/segment/format.h"
@@ -120,8 +121,17 @@ constexpr Field kHardStateFields[] = {
 constexpr Field kEntryPrefixFields[] = {{"truncation epoch", 4}, {"reserved", 4, Kind::kReserved}};
 
 constexpr Field kSegmentHeaderFields[] = {
-    {"magic", 8, Kind::kText}, {"version", 4},     {"crc", 4, Kind::kHex},
-    {"raft group id", 8},      {"first index", 8},
+    {"magic", 8, Kind::kText},
+    {"version", 4},
+    {"crc", 4, Kind::kHex},
+    {"raft group id", 8},
+    {"first index", 8},
+    {"base offset", 8},
+    {"term before", 8},
+    {"chain before", 4, Kind::kHex},
+    {"replica number", 4},
+    {"pass", 4},
+    {"key id", 4},
 };
 
 constexpr Field kTrailerFields[] = {
@@ -307,23 +317,37 @@ Dump SegmentDump() {
   auto* term = footer.add_term_starts();
   term->set_term(2);
   term->set_first_index(1);
+  term->set_base_offset(0);
   auto* point = footer.add_points();
   point->set_index(1);
   point->set_max_timestamp_ms(entry->max_timestamp_ms);
   point->set_position(sizeof(storage::SegmentHeader));
-  footer.set_state("snapshot");
+  point->set_append_time_ms(entry->append_time_ms);
   footer.set_max_timestamp_ms(entry->max_timestamp_ms);
+  footer.set_first_append_time_ms(entry->append_time_ms);
+  footer.set_last_append_time_ms(entry->append_time_ms);
+  footer.mutable_configuration()->ParseFromString(
+      raft::EncodeConfiguration({.voters = {kVoter}, .outgoing = {}, .learners = {}}));
+  footer.set_number(3);
   const uint64_t frames_end = sizeof(storage::SegmentHeader) + frame.size();
-  const Bytes ending = storage::EncodeSegmentEnding(footer, frames_end);
-  const Bytes header = storage::EncodeSegmentHeader(kGroup, LogIndex(1));
+  const std::string state = "snapshot";
+  std::string ending;
+  for (const Bytes& piece :
+       storage::EncodeSegmentEnding(footer, frames_end, Bytes::CopyOf(state))) {
+    ending += piece.view();
+  }
+  const Bytes header =
+      storage::EncodeSegmentHeader({.group = kGroup, .number = ReplicaNumber(3)}, {});
   Dump dump;
   std::string_view rest = header.view();
   dump.AddFields(&rest, kSegmentHeaderFields);
   dump.AddExample("frame", frame.view());
-  const size_t footer_size = ending.size() - sizeof(storage::SegmentTrailer);
-  dump.AddMessage(ending.view().substr(0, footer_size), *internal::v1::SegmentFooter::descriptor(),
-                  "footer: ");
-  rest = ending.view().substr(footer_size);
+  rest = ending;
+  dump.AddBytes(rest.substr(0, state.size()), "state = \"" + state + "\"");
+  const size_t footer_size = rest.size() - state.size() - sizeof(storage::SegmentTrailer);
+  dump.AddMessage(rest.substr(state.size(), footer_size),
+                  *internal::v1::SegmentFooter::descriptor(), "footer: ");
+  rest.remove_prefix(state.size() + footer_size);
   dump.AddFields(&rest, kTrailerFields);
   return dump;
 }

@@ -17,7 +17,7 @@ inline constexpr RaftGroupId kGroup{7};
 inline constexpr uint64_t kJournalKey = 0x2468ACE013579BDF;
 inline constexpr uint32_t kLeaderEpochBase = 15'000'000;
 inline constexpr uint64_t kJournalFileBytes = 1 << 20;
-inline constexpr Voter kVoter{BrokerId(2), Incarnation(0x1122334455667788), ReplicaNumber(1)};
+inline constexpr Voter kVoter{BrokerId(2), Incarnation(0x1122334455667788), ReplicaNumber(3)};
 
 // By the name that the page has for each.
 std::map<std::string, Dump> MakeExamples();

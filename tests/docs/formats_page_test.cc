@@ -248,23 +248,25 @@ TEST_F(FormatsPage, ItsBlocks_AreAJournalThatReplayTakes) {
 
 TEST_F(FormatsPage, Segment_IsReadAsThePageSays_AndRecovered) {
   const std::string& bytes = BytesOf("segment");
-  EXPECT_TRUE(storage::CheckSegmentHeader(bytes, kGroup, LogIndex(1)).ok());
+  EXPECT_TRUE(storage::CheckSegmentHeader(bytes, storage::SegmentRig::kFolder, {}).ok());
   const auto trailer = storage::ParseSegmentTrailer(bytes);
   ASSERT_TRUE(trailer.has_value());
   ExpectSaid("segment", {Say("raft group id", kGroup.value()), Say("first index", 1),
+                         Say("replica number", storage::SegmentRig::kFolder.number.value()),
                          Say("footer size", trailer->footer_size),
                          SayHex("footer crc", trailer->footer_crc, 4),
                          Say("frames end", trailer->frames_end)});
-  const auto footer = storage::ParseSegmentFooter(
-      std::string_view(bytes).substr(trailer->frames_end, trailer->footer_size), *trailer, kGroup,
-      LogIndex(1));
+  const size_t footer_at = bytes.size() - sizeof(storage::SegmentTrailer) - trailer->footer_size;
+  const auto footer =
+      storage::ParseSegmentFooter(std::string_view(bytes).substr(footer_at, trailer->footer_size),
+                                  *trailer, footer_at, storage::SegmentRig::kFolder, LogIndex(1));
   ASSERT_TRUE(footer.ok()) << footer.status();
   const storage::SegmentEnd end{.index = LogIndex(footer->last_index()),
                                 .term = Term(footer->last_term()),
                                 .chain = footer->chain(),
                                 .next_offset = Offset(footer->next_offset())};
   storage::SegmentRig rig(1);
-  rig.disk.PutFile(storage::SegmentPath(kGroup, LogIndex(1)), bytes);
+  rig.disk.PutFile(storage::SegmentPath(storage::SegmentRig::kFolder, LogIndex(1)), bytes);
   rig.Restart(/*power=*/false);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();

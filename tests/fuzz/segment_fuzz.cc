@@ -84,9 +84,9 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
            .term = Term(input.ConsumeIntegralInRange<int>(0, 2)),
            .chain = input.ConsumeIntegral<uint32_t>(),
            .next_offset = Offset(input.ConsumeIntegralInRange<int>(0, 5))};
-    std::string bytes(EncodeSegmentHeader(SegmentRig::kGroup, LogIndex(1)).view());
+    std::string bytes(EncodeSegmentHeader(SegmentRig::kFolder, {}).view());
     if (input.ConsumeBool()) bytes.clear();
-    rig.disk.PutFile(SegmentPath(SegmentRig::kGroup, LogIndex(1)),
+    rig.disk.PutFile(SegmentPath(SegmentRig::kFolder, LogIndex(1)),
                      bytes + input.ConsumeRemainingBytesAsString());
     rig.Restart(/*power=*/false);
   }

@@ -32,6 +32,9 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
     CHECK(text != "." && text != "..");
   }
   if (const auto first = storage::ParseSegmentName(text)) {
-    CHECK(storage::SegmentPath(RaftGroupId(1), *first) == "groups/1/" + text);
+    CHECK(storage::SegmentName(*first) == text);
+  }
+  if (const auto folder = storage::ParseFolderName(RaftGroupId(1), text)) {
+    CHECK(storage::SegmentDirectory(*folder) == "groups/1/" + text);
   }
 }

@@ -227,6 +227,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   record.configuration.voters = {kSelf, kLeader, kOther};
   Counter machine;
   machine.refused = LogIndex(2);
+  store_.roll_every = 1;
   host_->CreateReplica(record, /*campaign=*/false, machine);
   Settle();
   EntrySequence log(kThree);
@@ -241,6 +242,9 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   EXPECT_EQ(host_->Find(kThree)->apply_fault().code(), Code::kUnimplemented);
   EXPECT_EQ(machine.applied, 1U);
   EXPECT_EQ(store_.groups[kThree].handed, LogIndex(4));
+  // Its segments are sealed all the same, without the state that it does not have.
+  EXPECT_EQ(store_.groups[kThree].rolls, 1U);
+  EXPECT_FALSE(store_.groups[kThree].snapshot.has_value());
   ASSERT_FALSE(transport_.sent.empty());
   const auto* stored = std::get_if<core::AppendReply>(&transport_.sent.back());
   ASSERT_NE(stored, nullptr);

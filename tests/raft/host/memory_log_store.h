@@ -46,6 +46,7 @@ class MemoryLogStore final : public LogStore {
     std::vector<core::Entry> entries;  // from index 1 on
     LogIndex handed;                   // up to here they are in segments
     uint64_t since_roll = 0;
+    uint64_t rolls = 0;
     std::optional<Snapshot> snapshot;
   };
 
@@ -118,11 +119,13 @@ class MemoryLogStore final : public LogStore {
     group.since_roll += entries.size();
   }
   bool WantsRoll(RaftGroupId id) const override { return groups.at(id).since_roll >= roll_every; }
-  void Roll(RaftGroupId id, LogIndex index, Bytes state) override {
+  void Roll(RaftGroupId id, LogIndex index, std::optional<Bytes> state) override {
     Group& group = groups.at(id);
     CHECK_EQ(index, group.handed);
     group.since_roll = 0;
-    group.snapshot = Snapshot{.index = index, .state = std::move(state)};
+    ++group.rolls;
+    if (!state.has_value()) return;
+    group.snapshot = Snapshot{.index = index, .state = std::move(*state)};
   }
   void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     const Group& group = groups.at(id);

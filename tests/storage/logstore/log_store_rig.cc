@@ -13,6 +13,14 @@ namespace {
 
 using raft::core::Entry;
 
+// By the entry that makes it; 0 for the first one.
+raft::core::Configuration ConfigurationOf(uint64_t index) {
+  return {.voters = {{BrokerId(1), Incarnation(11), ReplicaNumber(1)},
+                     {BrokerId(2), Incarnation(22), ReplicaNumber(static_cast<uint32_t>(index))}},
+          .outgoing = {},
+          .learners = {}};
+}
+
 constexpr Duration kLong = std::chrono::seconds(60);
 
 std::string StateAt(uint64_t group, uint64_t index) {
@@ -115,17 +123,24 @@ MoveFunction<void()> LogStoreRig::Acknowledge(uint64_t group) {
 void LogStoreRig::CreateGroup(uint64_t group) {
   Model& model = models_[group];
   CHECK(!model.history.back().exists);
-  model.history.push_back({.exists = true});
+  const uint32_t number = model.history.back().number + 1;
+  model.history.push_back({.exists = true, .number = number});
+  model.entries.clear();
+  model.ends = {SegmentEnd{}};
+  model.committed = 0;
+  model.handed = 0;
+  readable_.erase(group);
   next_group_ = std::max(next_group_, group + 1);
-  raft::ReplicaRecord record{.group = RaftGroupId(group),
-                             .number = kNumber,
-                             .partition = {TopicId(group), PartitionId(7)}};
-  record.configuration.voters = {{BrokerId(1), Incarnation(11), kNumber}};
-  store_->CreateReplica(record, Acknowledge(group));
+  store_->CreateReplica({.group = RaftGroupId(group),
+                         .number = ReplicaNumber(number),
+                         .partition = {TopicId(group), PartitionId(7)},
+                         .configuration = ConfigurationOf(0)},
+                        Acknowledge(group));
 }
 
 void LogStoreRig::RemoveGroup(uint64_t group) {
-  models_.at(group).history.push_back({.is_removed = true});
+  Model& model = models_.at(group);
+  model.history.push_back({.number = model.history.back().number, .is_removed = true});
   store_->RemoveReplica(RaftGroupId(group), LogIndex(), Acknowledge(group));
 }
 
@@ -145,8 +160,9 @@ void LogStoreRig::AddEntries(uint64_t group, uint64_t count, uint32_t payload_by
   for (uint64_t i = 0; i < count; ++i) {
     const auto records = static_cast<uint32_t>(random_.Between(1, 4));
     const auto bytes = static_cast<uint32_t>(random_.Between(1, payload_bytes));
-    Entry entry = random_.OneIn(6)
-                      ? maker.NoOp()
+    Entry entry = random_.OneIn(6) ? maker.NoOp()
+                  : random_.OneIn(10)
+                      ? maker.Configure(ConfigurationOf(maker.end().index.value() + 1))
                       : maker.Batch(records, bytes, static_cast<char>(random_.Between('a', 'z')));
     model.entries.push_back(entry);
     model.ends.push_back(maker.end());
@@ -223,6 +239,10 @@ void LogStoreRig::RandomStep() {
   for (const auto& [id, model] : models_) {
     if (model.history.back().exists) groups.push_back(id);
   }
+  for (const auto& [id, model] : models_) {
+    const bool is_gone = model.history.back().is_removed && model.acked + 1 == model.history.size();
+    if (is_gone && random_.OneIn(20)) return CreateGroup(id);
+  }
   if (groups.empty() || (groups.size() < 4 && random_.OneIn(10))) return CreateGroup(next_group_);
   const uint64_t group = groups[random_.Below(groups.size())];
   if (store_->journal_pressure() > 1) return Commit(group);
@@ -254,11 +274,17 @@ std::string LogStoreRig::CompareWithModel() {
 std::string LogStoreRig::Compare(uint64_t group, Model& model) {
   const raft::RecoveredReplica* replica = Recovered(group);
   Snapshot found;
-  found.is_removed = !store_->MayCreate({RaftGroupId(group), kNumber});
+  const uint32_t last_number = model.history.back().number;
+  while (replica == nullptr && found.number < last_number &&
+         !store_->MayCreate({RaftGroupId(group), ReplicaNumber(found.number + 1)})) {
+    found.is_removed = true;
+    ++found.number;
+  }
   if (replica != nullptr) {
     if (!replica->health.ok()) return "in doubt: " + replica->health.ToString();
     const raft::core::Log& log = replica->initial.log;
     found.exists = true;
+    found.number = replica->record.number.value();
     found.term = replica->initial.hard_state.term.value();
     found.epoch = replica->initial.epoch.value();
     found.last_index = log.last_index().value();
@@ -268,8 +294,8 @@ std::string LogStoreRig::Compare(uint64_t group, Model& model) {
   const auto at = std::find(first, model.history.end(), found);
   if (at == model.history.end()) {
     return "recovered a state that it never had or that was acknowledged away: last=" +
-           std::to_string(found.last_index) + " term=" + std::to_string(found.term) +
-           " epoch=" + std::to_string(found.epoch) +
+           std::to_string(found.last_index) + " number=" + std::to_string(found.number) +
+           " term=" + std::to_string(found.term) + " epoch=" + std::to_string(found.epoch) +
            " acknowledged last=" + std::to_string(first->last_index) +
            " term=" + std::to_string(first->term);
   }
@@ -307,6 +333,13 @@ std::string LogStoreRig::CompareReplica(const raft::RecoveredReplica& replica, c
     if (log.TermAt(LogIndex(index)) != model.entries[index - 1].term) {
       return "wrong term at " + std::to_string(index);
     }
+  }
+  uint64_t changed_at = 0;
+  for (uint64_t index = 1; index <= log.prefix().index.value(); ++index) {
+    if (model.entries[index - 1].configuration != nullptr) changed_at = index;
+  }
+  if (replica.initial.configuration != ConfigurationOf(changed_at)) {
+    return "the configuration is not that of entry " + std::to_string(changed_at);
   }
   if (!replica.snapshot.has_value()) return "";
   const uint64_t index = replica.snapshot->index.value();

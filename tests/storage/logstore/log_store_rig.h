@@ -32,7 +32,7 @@ namespace millrace::storage {
 
 class LogStoreRig {
  public:
-  // Of each group's replica here.
+  // Of each group's first replica here.
   static constexpr ReplicaNumber kNumber{1};
 
   explicit LogStoreRig(uint64_t seed);
@@ -47,6 +47,7 @@ class LogStoreRig {
   void RunFor(Duration span) { world_.RunFor(span); }
 
   // What a host does with a group that it has.
+  // Its first replica, or the next one, once the removal of the one before is acknowledged.
   void CreateGroup(uint64_t group);
   void RemoveGroup(uint64_t group);
   void Append(uint64_t group, uint64_t count, uint32_t payload_bytes);
@@ -88,6 +89,7 @@ class LogStoreRig {
   // The group after one piece of a write.
   struct Snapshot {
     bool exists = false;
+    uint32_t number = 0;  // of the replica, or of the last that there was
     bool is_removed = false;
     uint64_t term = 0;
     uint64_t epoch = 0;

@@ -318,7 +318,7 @@ TEST(LogStore, RotBelowTheSyncedEnd_FoundWhileWritingAgain_IsDamage) {
   rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", kErrors[2]);
   rig.Commit(2);
   rig.RunFor(std::chrono::milliseconds(100));
-  rig.disk().FlipBit("groups/2/00000000000000000001.segment", 200, 3);
+  rig.disk().FlipBit("groups/2/1.0/00000000000000000001.segment", 200, 3);
   rig.RunFor(std::chrono::seconds(2));
   EXPECT_TRUE(rig.faults().contains(2));
   EXPECT_EQ(rig.faults().size(), 1U);
@@ -335,12 +335,12 @@ TEST(LogStore, DamagedSegment_SilencesItsReplica_AndPinsNoJournalFile) {
   rig.Append(2, 2, 100);
   rig.Settle();
   rig.Crash(true);
-  rig.disk().FlipBit("groups/2/00000000000000000001.segment", 200, 3);
-  const std::string damaged = *rig.disk().Content("groups/2/00000000000000000001.segment");
+  rig.disk().FlipBit("groups/2/1.0/00000000000000000001.segment", 200, 3);
+  const std::string damaged = *rig.disk().Content("groups/2/1.0/00000000000000000001.segment");
   ASSERT_TRUE(rig.Start().ok());
   const Status health = rig.Recovered(2)->health;
   EXPECT_EQ(health.code(), Code::kDataLoss);
-  EXPECT_NE(health.message().find("groups/2/00000000000000000001.segment"), std::string::npos);
+  EXPECT_NE(health.message().find("groups/2/1.0/00000000000000000001.segment"), std::string::npos);
   for (int i = 0; i < 300; ++i) {
     rig.Append(3, 4, 1500);
     rig.Settle();
@@ -351,7 +351,54 @@ TEST(LogStore, DamagedSegment_SilencesItsReplica_AndPinsNoJournalFile) {
   rig.Crash(true);
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_EQ(rig.Recovered(2)->health.code(), Code::kDataLoss);
-  EXPECT_EQ(*rig.disk().Content("groups/2/00000000000000000001.segment"), damaged);
+  EXPECT_EQ(*rig.disk().Content("groups/2/1.0/00000000000000000001.segment"), damaged);
+}
+
+// The build that knows them may come back: nothing of it is called damaged, moved or tried again.
+TEST(LogStore, SegmentsOfAnotherBuild_SilenceTheirReplica_AndWaitForThatBuild) {
+  LogStoreRig rig(17);
+  Fill(rig);
+  rig.RunFor(std::chrono::seconds(2));
+  rig.Append(2, 2, 100);
+  rig.Settle();
+  rig.Crash(true);
+  const std::string path = "groups/2/1.0/00000000000000000001.segment";
+  const std::string ours = *rig.disk().Content(path);
+  std::string theirs = ours;
+  SegmentRig::ChangeHeader(8, &theirs);
+  rig.disk().PutFile(path, theirs);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.Recovered(2)->health.code(), Code::kUnimplemented);
+  EXPECT_TRUE(rig.Recovered(3)->health.ok());
+  EXPECT_EQ(rig.store().stalled_groups(), 0U);
+  rig.RunFor(std::chrono::seconds(1));
+  const uint64_t operations = rig.disk().operations();
+  rig.RunFor(std::chrono::seconds(60));
+  EXPECT_EQ(rig.disk().operations(), operations);
+  EXPECT_TRUE(rig.faults().empty());
+  rig.Crash(true);
+  EXPECT_EQ(rig.disk().Content(path), theirs);
+  rig.disk().PutFile(path, ours);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+// What could not even be read at first may turn out to be another build's.
+TEST(LogStore, SegmentsOfAnotherBuild_FoundByALaterTry_AreNotTriedAgain) {
+  LogStoreRig rig(18);
+  Fill(rig);
+  rig.Crash(true);
+  const std::string path = "groups/2/1.0/00000000000000000001.segment";
+  std::string theirs = *rig.disk().Content(path);
+  SegmentRig::ChangeHeader(56, &theirs);
+  rig.disk().PutFile(path, theirs);
+  rig.disk().FailNext(sim::SimDisk::Kind::kRead, "groups/2", kErrors[2]);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.store().stalled_groups(), 1U);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_EQ(rig.store().stalled_groups(), 0U);
+  EXPECT_TRUE(rig.faults().empty());
+  EXPECT_EQ(rig.disk().Content(path), theirs);
 }
 
 TEST(LogStore, JournalError_EndsTheProcess) {

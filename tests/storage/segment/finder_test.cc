@@ -70,10 +70,10 @@ TEST(SegmentFinder, LooksAtOneStretchBetweenIndexPoints_NotAtTheWholeSegment) {
   for (int i = 0; i < 100; ++i) rig.Append(rig.maker.BatchAt(1000 + i, 12'000));
   rig.Seal("state");
   // The headers of the first and the 80th entry: who reads them, says so.
-  const std::string path = SegmentPath(SegmentRig::kGroup, LogIndex(1));
+  const std::string path = SegmentPath(SegmentRig::kFolder, LogIndex(1));
   const uint64_t frame_bytes = rig.entries.front().frame.size();
   for (const uint64_t entry : {uint64_t{0}, uint64_t{79}}) {
-    rig.disk.FlipBit(path, 32 + entry * frame_bytes + 40, 1);
+    rig.disk.FlipBit(path, sizeof(SegmentHeader) + entry * frame_bytes + 40, 1);
   }
   EXPECT_EQ(rig.FindTimestamp(1040, LogIndex(101)).value(), LogIndex(41));
   EXPECT_EQ(rig.FindTimestamp(1000, LogIndex(101)).status().code(), Code::kDataLoss);

@@ -73,7 +73,7 @@ TEST(SegmentRead, EntryLargerThanAPiece_IsReadWhole) {
 TEST(SegmentRead, FileThatBecameShorter_IsDataLossNamingIt) {
   SegmentRig rig(7);
   rig.Fill(1, 4, 1000);
-  rig.disk.TruncateFile(SegmentPath(SegmentRig::kGroup, LogIndex(1)), 600);
+  rig.disk.TruncateFile(SegmentPath(SegmentRig::kFolder, LogIndex(1)), 600);
   const auto read = rig.Read(4, 100);
   EXPECT_EQ(read.status().code(), Code::kDataLoss);
   EXPECT_NE(read.status().message().find("00000000000000000001.segment"), std::string::npos);
@@ -83,7 +83,8 @@ TEST(SegmentRead, EntriesBeforeTheDamage_AreGiven_AndThenTheDamage) {
   SegmentRig rig(8);
   for (int i = 0; i < 4; ++i) rig.Append(rig.maker.Batch(1, 72));
   rig.Seal("s");
-  rig.disk.FlipBit(SegmentPath(SegmentRig::kGroup, LogIndex(1)), 32 + 200 * 2 + 150, 1);
+  rig.disk.FlipBit(SegmentPath(SegmentRig::kFolder, LogIndex(1)),
+                   sizeof(SegmentHeader) + 200 * 2 + 150, 1);
   EXPECT_EQ(rig.Read(1, 10'000)->size(), 2U);
   EXPECT_EQ(rig.Read(3, 10'000).status().code(), Code::kDataLoss);
 }

@@ -10,6 +10,7 @@
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
+#include "storage/segment/folders.h"
 
 namespace millrace::storage {
 
@@ -59,10 +60,20 @@ Entry EntryMaker::NoOp() {
   return Make({.type = FrameType::kNoOp, .flags = kFrameControl}, AllocateFrame(0));
 }
 
+Entry EntryMaker::Configure(const raft::core::Configuration& configuration) {
+  const std::string payload = raft::EncodeConfiguration(configuration);
+  Buffer buffer = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(buffer), payload.data(), payload.size());
+  return Make({.type = FrameType::kConfiguration,
+               .flags = kFrameControl,
+               .payload_size = static_cast<uint32_t>(payload.size())},
+              std::move(buffer));
+}
+
 SegmentRig::SegmentRig(uint64_t seed)
     : world_(seed), random_(world_.Fork()), process_(&world_.AddProcess("broker")) {
   files_ = std::make_unique<sim::SimFileSystem>(disk, process_->executor(), process_->Fork());
-  segments_ = std::make_shared<GroupSegments>(*files_, kGroup);
+  segments_ = std::make_shared<GroupSegments>(*files_, kFolder);
 }
 
 SegmentRig::~SegmentRig() = default;
@@ -82,12 +93,17 @@ Status SegmentRig::TryAppend(std::vector<Entry> batch) {
 }
 
 Result<SegmentEnd> SegmentRig::TrySync() {
-  return Wait<Result<SegmentEnd>>([&](auto done) { segments_->Sync(std::move(done)); });
+  ASSIGN_OR_RETURN(reached_,
+                   Wait<Result<SyncedEnd>>([&](auto done) { segments_->Sync(std::move(done)); }));
+  return reached_.end;
 }
 
-Result<SegmentEnd> SegmentRig::TrySeal(const std::string& state) {
-  return Wait<Result<SegmentEnd>>(
-      [&](auto done) { segments_->Seal(Bytes::CopyOf(state), std::move(done)); });
+Result<SegmentEnd> SegmentRig::TrySeal(const std::optional<std::string>& state) {
+  std::optional<Bytes> bytes;
+  if (state.has_value()) bytes = Bytes::CopyOf(*state);
+  ASSIGN_OR_RETURN(reached_, Wait<Result<SyncedEnd>>(
+                                 [&](auto done) { segments_->Seal(bytes, std::move(done)); }));
+  return reached_.end;
 }
 
 void SegmentRig::Append(Entry entry) {
@@ -97,7 +113,9 @@ void SegmentRig::Append(Entry entry) {
 }
 
 SegmentEnd SegmentRig::Sync() { return TrySync().value(); }
-SegmentEnd SegmentRig::Seal(const std::string& state) { return TrySeal(state).value(); }
+SegmentEnd SegmentRig::Seal(const std::optional<std::string>& state) {
+  return TrySeal(state).value();
+}
 
 SegmentEnd SegmentRig::Fill(uint64_t segments, uint64_t count, uint32_t payload_bytes) {
   for (uint64_t i = 0; i <= segments; ++i) {
@@ -127,19 +145,49 @@ Result<LogIndex> SegmentRig::FindTimestamp(int64_t timestamp_ms, LogIndex before
       [&](auto done) { segments_->FindTimestamp(timestamp_ms, before, std::move(done)); });
 }
 
-void SegmentRig::Restart(bool power) {
+void SegmentRig::Restart(bool power, const SegmentFolder& folder) {
   process_->Kill();
   segments_.reset();
   files_.reset();
   if (power) disk.PowerLoss(random_);
   process_->Restart();
   files_ = std::make_unique<sim::SimFileSystem>(disk, process_->executor(), process_->Fork());
-  segments_ = std::make_shared<GroupSegments>(*files_, kGroup);
+  segments_ = std::make_shared<GroupSegments>(*files_, folder);
+}
+
+Status SegmentRig::RemoveFolders(std::function<bool(const SegmentFolder&)> is_left_over) {
+  return Wait<Status>([&](StatusDone done) {
+    storage::RemoveFolders(*files_, kGroup, std::move(is_left_over), std::move(done));
+  });
+}
+
+journal::LogRecord SegmentRig::LogUpTo(const SegmentEnd& synced_end) const {
+  journal::LogRecord log{.end = synced_end};
+  for (const Entry& entry : entries) {
+    if (entry.configuration == nullptr || entry.index > synced_end.index) continue;
+    log.configuration_index = entry.index;
+    log.configuration = *entry.configuration;
+  }
+  return log;
 }
 
 Result<RecoveredSegments> SegmentRig::Recover(const SegmentEnd& synced_end, LastFile last_file) {
+  return Recover(LogUpTo(synced_end), last_file);
+}
+
+Result<RecoveredSegments> SegmentRig::Recover(const journal::LogRecord& log, LastFile last_file) {
   return Wait<Result<RecoveredSegments>>(
-      [&](auto done) { segments_->Recover(synced_end, last_file, std::move(done)); });
+      [&](auto done) { segments_->Recover(log, last_file, std::move(done)); });
+}
+
+void SegmentRig::ChangeHeader(size_t at, std::string* segment) {
+  SegmentHeader header;
+  CHECK_GE(segment->size(), sizeof(header));
+  (*segment)[at] = static_cast<char>((*segment)[at] + 1);
+  std::memcpy(&header, segment->data(), sizeof(header));
+  header.crc = 0;
+  header.crc = Crc32c({reinterpret_cast<const char*>(&header), sizeof(header)});
+  std::memcpy(segment->data(), &header, sizeof(header));
 }
 
 void SegmentRig::ExpectAllReadable(uint64_t last) {

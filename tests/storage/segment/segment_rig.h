@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,7 @@ class EntryMaker {
   // One record of that time.
   raft::core::Entry BatchAt(int64_t timestamp_ms, uint32_t payload_bytes);
   raft::core::Entry NoOp();
+  raft::core::Entry Configure(const raft::core::Configuration& configuration);
   void set_term(Term term) { term_ = term; }
   const SegmentEnd& end() const { return end_; }
   // Goes on after another end, as a new leader's log does.
@@ -49,17 +51,20 @@ class EntryMaker {
 class SegmentRig {
  public:
   static constexpr RaftGroupId kGroup{7};
+  static constexpr SegmentFolder kFolder{.group = kGroup, .number = ReplicaNumber(3)};
 
   explicit SegmentRig(uint64_t seed);
   ~SegmentRig();
 
   Status TryAppend(std::vector<raft::core::Entry> entries);
   Result<SegmentEnd> TrySync();
-  Result<SegmentEnd> TrySeal(const std::string& state);
+  Result<SegmentEnd> TrySeal(const std::optional<std::string>& state);
   // The same, to succeed.
   void Append(raft::core::Entry entry);
   SegmentEnd Sync();
-  SegmentEnd Seal(const std::string& state);
+  SegmentEnd Seal(const std::optional<std::string>& state);
+  // What the last sync or seal said of the configuration.
+  const SyncedEnd& reached() const { return reached_; }
   // A filled group: `segments` sealed ones with `entries` each and one more that is synced, not
   // sealed.
   SegmentEnd Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
@@ -70,11 +75,19 @@ class SegmentRig {
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before);
 
   // The process goes on, with segments that know nothing yet.
-  void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kGroup); }
-  // The process ends; with `power` its unsynced writes too.
-  void Restart(bool power);
+  void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kFolder); }
+  // The process ends; with `power` its unsynced writes too. The next one looks into `folder`.
+  void Restart(bool power, const SegmentFolder& folder = kFolder);
+  // See storage/segment/folders.h.
+  Status RemoveFolders(std::function<bool(const SegmentFolder&)> is_left_over);
   Result<RecoveredSegments> Recover(const SegmentEnd& synced_end,
                                     LastFile last_file = LastFile::kKept);
+  Result<RecoveredSegments> Recover(const journal::LogRecord& log,
+                                    LastFile last_file = LastFile::kKept);
+  // As the journal has it: with the configuration that was in force there.
+  journal::LogRecord LogUpTo(const SegmentEnd& synced_end) const;
+  // A segment's header says more at that byte, and its checksum is right.
+  static void ChangeHeader(size_t at, std::string* segment);
   // Every entry that was appended can be read, one by one by index, and comes back byte for byte.
   void ExpectAllReadable(uint64_t last);
 
@@ -91,6 +104,7 @@ class SegmentRig {
   sim::SimProcess* process_;
   std::unique_ptr<sim::SimFileSystem> files_;
   std::shared_ptr<GroupSegments> segments_;
+  SyncedEnd reached_;
 };
 
 }  // namespace millrace::storage

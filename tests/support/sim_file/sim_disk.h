@@ -55,6 +55,8 @@ class SimDisk {
   void CrashAtOperation(uint64_t count, std::function<void()> on_crash);
   void ForgetCrash() { crash_at_ = 0; }
   uint64_t operations() const { return operations_; }
+  // Of files, by whoever.
+  uint64_t bytes_read() const { return bytes_read_; }
 
   // Faults -------------------------------------------------------------------------------------
 
@@ -95,6 +97,7 @@ class SimDisk {
   // The content now, as the medium and dirty pages have it.
   std::optional<std::string> Content(const std::string& path) const;
   std::vector<std::string> Paths() const;
+  bool HasDirectory(const std::string& path) const { return current_.directories.contains(path); }
   // Which file `path` names now: two files are never told alike, whatever their names. 0 if none.
   uint64_t Identity(const std::string& path) const;
 
@@ -165,6 +168,7 @@ class SimDisk {
   uint64_t capacity_ = UINT64_MAX;
 
   uint64_t operations_ = 0;
+  uint64_t bytes_read_ = 0;
   uint64_t crash_at_ = 0;
   std::function<void()> on_crash_;
   uint64_t fail_at_ = 0;

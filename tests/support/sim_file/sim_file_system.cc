@@ -141,7 +141,9 @@ class SimFile final : public File {
       const bool sees_cache = state->caching == Caching::kPageCache && node.cache.has_value();
       const std::string& content = sees_cache ? *node.cache : node.current;
       if (offset >= content.size()) return done(Bytes());
-      done(Bytes::CopyOf(std::string_view(content).substr(offset, size)));
+      const Bytes bytes = Bytes::CopyOf(std::string_view(content).substr(offset, size));
+      state->core->disk.bytes_read_ += bytes.size();
+      done(bytes);
     });
   }
 
@@ -336,10 +338,10 @@ void SimFileSystem::Remove(const std::string& path, StatusDone done) {
       if (!names.files.contains(path) && !names.directories.contains(path)) {
         return NotFound("remove " + path + ": No such file or directory");
       }
-      for (const auto& [other, node] : names.files) {
-        if (ParentOf(other) == path) {
-          return FailedPrecondition("remove " + path + ": Directory not empty");
-        }
+      const auto is_in_it = [&path](const auto& other) { return ParentOf(other) == path; };
+      if (std::ranges::any_of(names.files, is_in_it, [](const auto& file) { return file.first; }) ||
+          std::ranges::any_of(names.directories, is_in_it)) {
+        return FailedPrecondition("remove " + path + ": Directory not empty");
       }
       core->disk.ChangeNames({.added = "", .node = nullptr, .removed = path});
       return Status::Ok();
