@@ -52,6 +52,13 @@ struct ProduceOutcome {
   Term leader_epoch;
 };
 
+// The first record that is not older than a time.
+struct FoundTime {
+  Offset offset;
+  int64_t timestamp_ms = 0;  // its own, or its batch's append time
+  Term leader_epoch;         // of the leader that appended it
+};
+
 struct PartitionOffsets {
   Offset log_start;
   Offset high_watermark;
@@ -59,6 +66,8 @@ struct PartitionOffsets {
   // Where a reader of the time that was asked for begins; the high watermark if no record is as
   // new.
   std::optional<Offset> timestamp_offset;
+  // The record there, if there is one.
+  std::optional<FoundTime> found;
 };
 
 // Committed batches in order; each entry's frame holds one (proto/frame).

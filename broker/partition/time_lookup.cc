@@ -22,7 +22,7 @@ bool HoldsCompressed(const Entry& entry) {
 }
 
 // The first record of the entry that is not older than `timestamp_ms`.
-Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
+Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
   const Bytes payload = FramePayloadOf(entry.frame, header);
   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(payload.view()));
@@ -30,9 +30,11 @@ Result<Offset> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
   RecordView record;
   while (records.Next(&record)) {
     const bool has_timestamp = record.timestamp_ms != 0;
-    if ((has_timestamp ? record.timestamp_ms : header.append_time_ms) >= timestamp_ms) {
-      return header.base_offset + record.place;
-    }
+    const int64_t time_ms = has_timestamp ? record.timestamp_ms : header.append_time_ms;
+    if (time_ms < timestamp_ms) continue;
+    return FoundTime{.offset = header.base_offset + record.place,
+                     .timestamp_ms = time_ms,
+                     .leader_epoch = header.term};
   }
   RETURN_IF_ERROR(records.status());
   return DataLoss("entry " + std::to_string(entry.index.value()) +
@@ -54,8 +56,9 @@ void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets,
                   [offsets, turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {
                     // What came while this waited for its turn is after the answer's end.
-                    if (found.ok() && *found->timestamp_offset > offsets.high_watermark) {
+                    if (found.ok() && *found->timestamp_offset >= offsets.high_watermark) {
                       found->timestamp_offset = offsets.high_watermark;
+                      found->found.reset();
                     }
                     done(std::move(found));
                     turn.End();
@@ -72,15 +75,17 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
                  done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
     if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     if (!entry.ok()) return done(entry.status());
-    auto answer_with = [offsets, done = std::move(done)](const Result<Offset>& offset) mutable {
-      if (!offset.ok()) return done(offset.status());
-      PartitionOffsets found = offsets;
-      found.timestamp_offset = *offset;
-      done(found);
+    PartitionOffsets answered = offsets;
+    answered.timestamp_offset = offsets.high_watermark;
+    if (!entry->has_value()) return done(answered);
+    auto answer_with = [answered, done = std::move(done)](const Result<FoundTime>& found) mutable {
+      if (!found.ok()) return done(found.status());
+      answered.timestamp_offset = found->offset;
+      answered.found = *found;
+      done(answered);
     };
-    if (!entry->has_value()) return answer_with(offsets.high_watermark);
     if (!HoldsCompressed(**entry)) return answer_with(FirstRecordSince(**entry, timestamp_ms));
-    environment_.batches.Run<Result<Offset>>(
+    environment_.batches.Run<Result<FoundTime>>(
         {.kind = BatchWorker::Kind::kFetched},
         [entry = **entry, timestamp_ms] { return FirstRecordSince(entry, timestamp_ms); },
         std::move(answer_with));

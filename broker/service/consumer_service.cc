@@ -98,17 +98,35 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
   TimerId timer_;
 };
 
+// What a lookup by time found, in an answer of either kind.
+template <typename Answer>
+void SetTimestampOffset(const PartitionOffsets& offsets, Answer* answer) {
+  if (!offsets.timestamp_offset.has_value()) return;
+  answer->set_timestamp_offset(offsets.timestamp_offset->value());
+  if (!offsets.found.has_value()) return;
+  answer->set_found_timestamp_ms(offsets.found->timestamp_ms);
+  answer->set_found_leader_epoch(offsets.found->leader_epoch.value());
+}
+
 Result<PartitionOffsets> ParseOffsets(const Bytes& body, bool has_timestamp) {
   PartitionOffsetsReply reply;
   if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size())) ||
-      reply.has_timestamp_offset() != has_timestamp) {
+      reply.has_timestamp_offset() != has_timestamp ||
+      reply.has_found_timestamp_ms() != reply.has_found_leader_epoch()) {
     return Internal("the leader's answer cannot be read");
   }
   PartitionOffsets offsets{.log_start = Offset(reply.log_start_offset()),
                            .high_watermark = Offset(reply.high_watermark()),
                            .leader_epoch = Term(reply.leader_epoch()),
-                           .timestamp_offset = std::nullopt};
-  if (reply.has_timestamp_offset()) offsets.timestamp_offset = Offset(reply.timestamp_offset());
+                           .timestamp_offset = std::nullopt,
+                           .found = std::nullopt};
+  if (!reply.has_timestamp_offset()) return offsets;
+  offsets.timestamp_offset = Offset(reply.timestamp_offset());
+  if (reply.has_found_timestamp_ms()) {
+    offsets.found = FoundTime{.offset = *offsets.timestamp_offset,
+                              .timestamp_ms = reply.found_timestamp_ms(),
+                              .leader_epoch = Term(reply.found_leader_epoch())};
+  }
   return offsets;
 }
 
@@ -120,7 +138,8 @@ Result<RemoteRead> ParseRead(const Bytes& body) {
   RemoteRead read{.offsets = {.log_start = Offset(reply.log_start_offset()),
                               .high_watermark = Offset(reply.high_watermark()),
                               .leader_epoch = Term(reply.leader_epoch()),
-                              .timestamp_offset = std::nullopt},
+                              .timestamp_offset = std::nullopt,
+                              .found = std::nullopt},
                   .next_offset = Offset(reply.next_offset()),
                   .batches = {}};
   if (!reply.batches().empty()) {
@@ -261,9 +280,7 @@ void ConsumerService::ServeOffsets(Bytes body, ForwardDone done) {
                        reply.set_high_watermark(offsets->high_watermark.value());
                        reply.set_log_start_offset(offsets->log_start.value());
                        reply.set_leader_epoch(offsets->leader_epoch.value());
-                       if (offsets->timestamp_offset.has_value()) {
-                         reply.set_timestamp_offset(offsets->timestamp_offset->value());
-                       }
+                       SetTimestampOffset(*offsets, &reply);
                        done(Bytes::Own(reply.SerializeAsString()));
                      });
 }
@@ -307,9 +324,7 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
                 out->set_high_watermark(offsets->high_watermark.value());
                 out->set_end_offset(offsets->high_watermark.value());
                 out->set_leader_epoch(offsets->leader_epoch.value());
-                if (offsets->timestamp_offset.has_value()) {
-                  out->set_timestamp_offset(offsets->timestamp_offset->value());
-                }
+                SetTimestampOffset(*offsets, out);
               } else {
                 ToError(context_->WithLeader(offsets.status(), group), out->mutable_error());
               }

@@ -150,31 +150,44 @@ int Describe(const TopicOptions& options) {
   });
 }
 
+Json OffsetsToJson(const OffsetRange& range) {
+  Json row{{"partition", range.partition}};
+  if (!range.status.ok()) {
+    row["error"] = range.status.ToString();
+    return row;
+  }
+  row["log_start_offset"] = range.start;
+  row["high_watermark"] = range.end;
+  if (!range.at_timestamp) return row;
+  row["timestamp_offset"] = *range.at_timestamp;
+  row["found_timestamp_ms"] = range.found_timestamp_ms ? Json(*range.found_timestamp_ms) : Json();
+  row["found_leader_epoch"] = range.found_leader_epoch ? Json(*range.found_leader_epoch) : Json();
+  return row;
+}
+
+template <typename Number>
+std::string OrDash(const std::optional<Number>& number, const char* before = "") {
+  return number ? before + std::to_string(*number) : "-";
+}
+
 void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
   if (options.common.is_json()) {
     Json json{{"name", options.name}, {"partitions", Json::array()}};
-    for (const OffsetRange& range : offsets) {
-      Json row{{"partition", range.partition}};
-      if (range.status.ok()) {
-        row["log_start_offset"] = range.start;
-        row["high_watermark"] = range.end;
-        if (range.at_timestamp) row["timestamp_offset"] = *range.at_timestamp;
-      } else {
-        row["error"] = range.status.ToString();
-      }
-      json["partitions"].push_back(std::move(row));
-    }
+    for (const OffsetRange& range : offsets) json["partitions"].push_back(OffsetsToJson(range));
     return PrintJson(json);
   }
-  Table table(!options.at_ms ? std::vector<std::string>{"PARTITION", "START", "END"}
-                             : std::vector<std::string>{"PARTITION", "START", "END", "AT"});
+  std::vector<std::string> head{"PARTITION", "START", "END"};
+  if (options.at_ms) head.insert(head.end(), {"AT", "TIME", "EPOCH"});
+  Table table(std::move(head));
   for (const OffsetRange& range : offsets) {
     const bool ok = range.status.ok();
     std::vector<std::string> row{std::to_string(range.partition),
                                  ok ? std::to_string(range.start) : "-",
                                  ok ? std::to_string(range.end) : "-"};
     if (options.at_ms) {
-      row.push_back(range.at_timestamp ? std::to_string(*range.at_timestamp) : "-");
+      row.push_back(OrDash(range.at_timestamp));
+      row.push_back(OrDash(range.found_timestamp_ms, "@"));
+      row.push_back(OrDash(range.found_leader_epoch));
     }
     table.Add(std::move(row));
   }
@@ -266,7 +279,9 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
         ASSIGN_OR_RETURN(*at, ParseTime(text));
         return {};
       },
-      "Also the first offset that is not older than this RFC 3339 time or @MILLISECONDS since 1970")
+      "Also the first record that is not older than this RFC 3339 time or @MILLISECONDS since "
+      "1970: "
+      "its offset, time, and leader's epoch")
       ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
   auto delete_options = make();

@@ -30,9 +30,13 @@ OffsetRange Describe(const v1::PartitionOffsets& offsets) {
                     .start = offsets.log_start_offset(),
                     .end = offsets.high_watermark(),
                     .at_timestamp = {},
+                    .found_timestamp_ms = {},
+                    .found_leader_epoch = {},
                     .leader_epoch = offsets.leader_epoch()};
   if (offsets.has_error()) range.status = client::FromError(offsets.error());
   if (offsets.has_timestamp_offset()) range.at_timestamp = offsets.timestamp_offset();
+  if (offsets.has_found_timestamp_ms()) range.found_timestamp_ms = offsets.found_timestamp_ms();
+  if (offsets.has_found_leader_epoch()) range.found_leader_epoch = offsets.found_leader_epoch();
   return range;
 }
 

@@ -79,6 +79,10 @@ struct OffsetRange {
   int64_t end = 0;    // one past the last committed record
   // With a timestamp asked for: the first record that is not older, or `end`.
   std::optional<int64_t> at_timestamp;
+  // Of the record there; nothing where no record is as new. Its time, or its batch's append time
+  // where it has none, in milliseconds since 1970 UTC; the epoch of the leader that appended it.
+  std::optional<int64_t> found_timestamp_ms;
+  std::optional<uint64_t> found_leader_epoch;
   uint64_t leader_epoch = 0;
 };
 

@@ -168,6 +168,20 @@ def stored(cli, topic):
     return partition["high_watermark"]
 
 
+def test_offsets_at_a_time_tell_the_record_that_was_found(cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, input="x\n"))
+    offsets = ["topic", "offsets", topic, "--at"]
+    [found] = json.loads(succeeded(cli(*offsets, "1970-01-01T00:00:00Z", "-o", "json")))["partitions"]
+    assert found["timestamp_offset"] == 0 and found["found_timestamp_ms"] > 1_700_000_000_000
+    assert found["found_leader_epoch"] > 0
+    [none] = json.loads(succeeded(cli(*offsets, "2999-01-01T00:00:00Z", "-o", "json")))["partitions"]
+    assert (none["timestamp_offset"], none["found_timestamp_ms"], none["found_leader_epoch"]) == (1, None, None)
+    head, row = (line.split() for line in succeeded(cli(*offsets, "1970-01-01T00:00:00Z")).splitlines())
+    time, epoch = f"@{found['found_timestamp_ms']}", str(found["found_leader_epoch"])
+    assert dict(zip(head, row)) == {"PARTITION": "0", "START": "0", "END": "1", "AT": "0", "TIME": time, "EPOCH": epoch}
+
+
 # Output that cannot be written
 
 

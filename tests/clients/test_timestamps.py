@@ -112,7 +112,10 @@ def test_a_fetch_begins_at_a_time(api, channel, topic):
 def test_a_time_beyond_every_record_begins_after_the_last(api, channel, topic):
     assert offsets_at(api, channel, topic, 5).timestamp_offset == 0
     produce(api, channel, batch_of(api, topic, api.Record(timestamp_ms=1_000)))
-    assert offsets_at(api, channel, topic, 1_001).timestamp_offset == 1
+    assert offsets_at(api, channel, topic, 1_000).found_timestamp_ms == 1_000
+    beyond = offsets_at(api, channel, topic, 1_001)
+    assert beyond.timestamp_offset == 1
+    assert not beyond.HasField("found_timestamp_ms") and not beyond.HasField("found_leader_epoch")
     without = api.ListOffsetsRequest(topic=topic)
     partitions = api.ConsumerServiceStub(channel).ListOffsets(without, timeout=10).partitions
     assert not any(partition.HasField("timestamp_offset") for partition in partitions)

@@ -249,6 +249,7 @@ TEST_F(CompressionTest, ATimestamp_IsFoundInsideACompressedBatch) {
         rig.Call<v1::ListOffsetsResponse>(0, "/millrace.v1.ConsumerService/ListOffsets", request);
     ASSERT_TRUE(offsets.ok()) << offsets.status();
     EXPECT_EQ(offsets->partitions(0).timestamp_offset(), record);
+    EXPECT_EQ(offsets->partitions(0).found_timestamp_ms(), kFirstTimestampMs + record);
   }
 }
 

@@ -383,6 +383,12 @@ TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
   ASSERT_EQ(offsets->size(), 3u);
   EXPECT_EQ((*offsets)[0].end, 7);
   EXPECT_EQ((*offsets)[0].at_timestamp, 4);
+  EXPECT_EQ((*offsets)[0].found_timestamp_ms, 5004);
+  EXPECT_EQ((*offsets)[0].found_leader_epoch, (*offsets)[0].leader_epoch);
+  const auto beyond = client_->admin().ListOffsets(topic_, 5007);
+  ASSERT_OK(beyond.status());
+  EXPECT_EQ((*beyond)[0].at_timestamp, 7);
+  EXPECT_FALSE((*beyond)[0].found_timestamp_ms || (*beyond)[0].found_leader_epoch);
   const auto cluster = client_->admin().DescribeCluster();
   ASSERT_OK(cluster.status());
   EXPECT_EQ(cluster->brokers.size(), 1u);
