@@ -28,8 +28,8 @@ std::string KnownKeys() {
 const std::vector<TopicSetting>& TopicSettingTable() {
   static const std::vector<TopicSetting> kTable{
       {"batch_bytes_max", Kind::kBytes, kBatchBytes, &TopicSettings::batch_bytes_max,
-       "Largest RecordBatch that the topic takes, serialized and before compression. A larger one "
-       "is refused with BATCH_TOO_LARGE."},
+       "Largest RecordBatch that the topic takes, serialized, as it is sent: if it is compressed, "
+       "after that; before, it may have 4032KiB. A larger one is refused with BATCH_TOO_LARGE."},
   };
   return kTable;
 }

@@ -25,7 +25,7 @@ struct TopicSettings {
   // another version wrote it, keeps its default.
   explicit TopicSettings(const std::map<std::string, std::string>& settings);
 
-  uint32_t batch_bytes_max = 1 << 20;
+  uint32_t batch_bytes_max = 1'048'588;  // Kafka's, so that what fits there fits here
 };
 
 // One row of the table.

@@ -100,8 +100,11 @@ class Partition final : public raft::StateMachine {
     const Image& image;
     ProducerMemory& producers;
   };
-  // Bytes of one batch, serialized and before compression, unless the topic says otherwise.
-  static constexpr uint32_t kBatchBytesMaxDefault = 1 << 20;
+  // Bytes of one batch, as it is sent, unless the topic says otherwise.
+  static constexpr uint32_t kBatchBytesMaxDefault = 1'048'588;
+  // Of its records before compression. Readers that take no compression get them in pieces, but a
+  // record in one: with what a message adds to it, it fits the 4 MiB that gRPC clients receive.
+  static constexpr uint32_t kInflatedBytesMax = (4 << 20) - (64 << 10);
 
   Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
   ~Partition() override { *is_alive_ = false; }

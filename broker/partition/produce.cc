@@ -2,6 +2,7 @@
 // thread, and then what the leader alone knows.
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "broker/partition/partition.h"
@@ -13,10 +14,11 @@ namespace {
 // A record may claim to be at most this much younger than the leader's clock.
 constexpr int64_t kFutureTimestampMsMax = 24 * 3600 * 1000;
 
-Status TooLarge(const std::string& what, uint32_t bytes_max) {
+// `limit` is how the limit is named to programs.
+Status TooLarge(const std::string& what, std::string_view limit, uint32_t bytes_max) {
   return InvalidArgument(what + " is larger than " + std::to_string(bytes_max),
                          Reason::kBatchTooLarge)
-      .AddMetadata("batch_bytes_max", std::to_string(bytes_max));
+      .AddMetadata(std::string(limit), std::to_string(bytes_max));
 }
 
 }  // namespace
@@ -25,14 +27,15 @@ void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
   const size_t size = batch.bytes.size();
   if (size > batch_bytes_max_) {
-    return done(TooLarge("batch of " + std::to_string(size) + " bytes", batch_bytes_max_));
+    return done(TooLarge("batch of " + std::to_string(size) + " bytes", "batch_bytes_max",
+                         batch_bytes_max_));
   }
   Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view(), UnknownFields::kRefuse);
   if (!view.ok()) return done(view.status());
-  if (view->uncompressed_size > batch_bytes_max_) {
+  if (view->uncompressed_size > kInflatedBytesMax) {
     return done(TooLarge(
         "batch of " + std::to_string(view->uncompressed_size) + " bytes before compression",
-        batch_bytes_max_));
+        "uncompressed_bytes_max", kInflatedBytesMax));
   }
   // What comes behind a batch that is being checked must not overtake it.
   if (IsCompressed(view->compression) || batches_in_check_ > 0) {

@@ -1,5 +1,7 @@
 // Which forms of a batch a reader takes, and the rewriting of those that it does not: with typed
-// records, which every generated client reads (design D5).
+// records, which every generated client reads (design D5), in pieces of less than 1 MiB each. A
+// batch that is small compressed may be larger than the 4 MiB that such clients take in a message,
+// and than the credit that they give.
 //
 // Pure; any thread. Rewriting takes the time of decompression: not on a shard's thread.
 //
@@ -47,18 +49,24 @@ class AcceptedForms {
 
 struct RewrittenBatches {
   std::vector<Bytes> pieces;  // as EncodeBatches makes them
-  Offset next_offset;         // one past the last record in them
+  // Where the reader goes on: one past the last record in them, or past the last batch.
+  Offset next_offset;
 };
+
+// What is sent of a batch that is rewritten is less than this at a time, with what stands before
+// it; but for a record that is larger by itself.
+inline constexpr uint64_t kRewrittenBytesMax = 1 << 20;
 
 // Whom batches are rewritten for.
 struct BatchReader {
-  Offset offset;  // where it stands
+  Offset offset;  // where it stands; the records before it in a rewritten batch are left out
   AcceptedForms accepted;
   uint64_t bytes_max = 0;
 };
 
-// The batches of `entries` in forms that are accepted, up to `bytes_max`; the first always passes.
-// DATA_LOSS if a batch is none. Pre: `entries` is not empty.
+// The batches of `entries` in forms that are accepted, up to `bytes_max` with what stands before
+// them; the first, or the first piece of it, always passes. DATA_LOSS if a batch is none. Pre:
+// `entries` is not empty.
 Result<RewrittenBatches> RewriteBatches(const std::vector<raft::core::Entry>& entries,
                                         const BatchReader& reader);
 

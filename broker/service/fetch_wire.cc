@@ -51,7 +51,10 @@ void BatchEncoder::Add(const FrameHeader& header, Bytes payload, uint32_t checks
   std::string prefix;
   AppendLengthDelimited(&prefix, v1::FetchedPartition::kBatchesFieldNumber,
                         inner.size() + payload.size());
-  pieces_.push_back(Bytes::Own(prefix + inner));
+  prefix += inner;
+  CHECK_LE(prefix.size(), kHeadBytesMax);
+  bytes_ += prefix.size() + payload.size();
+  pieces_.push_back(Bytes::Own(std::move(prefix)));
   pieces_.push_back(std::move(payload));
 }
 

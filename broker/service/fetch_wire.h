@@ -19,6 +19,9 @@ namespace millrace::broker {
 // after the other, to a reader that stands at an offset.
 class BatchEncoder {
  public:
+  // What stands before a batch at most.
+  static constexpr uint64_t kHeadBytesMax = 80;
+
   explicit BatchEncoder(Offset reader) : reader_(reader) {}
 
   // Adds a stored batch as it is.
@@ -26,12 +29,13 @@ class BatchEncoder {
   // Adds `payload`, a serialized RecordBatch with that CRC32C, under what the frame says.
   void Add(const FrameHeader& header, Bytes payload, uint32_t checksum);
   bool empty() const { return pieces_.empty(); }
-  // Where the reader stands after what was added.
-  Offset reader() const { return reader_; }
+  // Of what was added, as it will be sent.
+  uint64_t bytes() const { return bytes_; }
   std::vector<Bytes> Take() && { return std::move(pieces_); }
 
  private:
   Offset reader_;
+  uint64_t bytes_ = 0;
   std::vector<Bytes> pieces_;
 };
 

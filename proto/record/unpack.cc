@@ -1,51 +1,104 @@
 #include "proto/record/unpack.h"
 
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include <glog/logging.h>
 
 #include "proto/record/batch_header.h"
+#include "proto/record/record_batch_builder.h"
 #include "proto/record/wire.h"
 
 namespace millrace {
 namespace {
 
 constexpr uint8_t kRecordTagTyped = WireTag(14, WireType::kLengthDelimited);
+constexpr uint8_t kOffsetDeltaTag = WireTag(5, WireType::kVarint);
+constexpr size_t kHeaderBytesMax = RecordBatchBuilder::kHeaderBytesMax;
 
-// The header of the typed batch; its records are still to come.
-RecordBatchView TypedHeader(const RecordBatchView& batch) {
-  RecordBatchView typed = batch;
-  typed.is_packed = false;
-  typed.compression = BatchCompression::kUnspecified;
-  typed.checksum = 0;
-  typed.uncompressed_size = 0;
-  return typed;
-}
-
-size_t RecordsSize(const RecordBatchView& batch) {
-  return IsCompressed(batch.compression) ? batch.uncompressed_size : batch.records.size();
+// The record without the field that counts from the first record of another batch.
+std::string WithoutOffsetDelta(const RecordView& record) {
+  std::string kept;
+  WireReader in(record.bytes);
+  while (!in.AtEnd()) {
+    const std::string_view from_tag = in.rest();
+    uint8_t tag = 0;
+    static_cast<void>(in.ReadTag(&tag));
+    CHECK(in.SkipField(tag)) << "the record was read before";
+    if (tag != kOffsetDeltaTag) kept += from_tag.substr(0, from_tag.size() - in.rest().size());
+  }
+  return kept;
 }
 
 }  // namespace
 
 size_t UnpackedSize(const RecordBatchView& batch) {
-  return BatchHeaderSize(TypedHeader(batch)) + RecordsSize(batch);
+  return IsCompressed(batch.compression) ? batch.uncompressed_size : batch.records.size();
 }
 
-Result<Bytes> UnpackRecordBatch(const RecordBatchView& batch) {
+Result<BatchUnpacker> BatchUnpacker::Open(const RecordBatchView& batch, const Options& options) {
   CHECK(batch.is_packed);
-  ASSIGN_OR_RETURN(const OpenedBatch opened, OpenRecordBatch(batch));
-  Buffer typed = Buffer::Allocate(UnpackedSize(batch));
-  WireWriter out(typed.data());
-  WriteBatchHeader(TypedHeader(batch), &out);
-  RecordIterator records(opened.view);
-  RecordView record;
-  while (records.Next(&record)) {
-    // The tags of a record, packed or typed, take one byte each: only that byte differs.
-    out.Byte(kRecordTagTyped);
-    out.Varint(record.bytes.size());
-    out.Raw(record.bytes);
+  ASSIGN_OR_RETURN(OpenedBatch opened, OpenRecordBatch(batch));
+  return BatchUnpacker(std::move(opened), options);
+}
+
+BatchUnpacker::BatchUnpacker(OpenedBatch opened, const Options& options)
+    : opened_(std::move(opened)),
+      records_bytes_max_(options.bytes_max - std::min(options.bytes_max, kHeaderBytesMax)),
+      records_(opened_.view) {
+  do {
+    Advance();
+  } while (has_record_ && record_.place < options.first_place);
+}
+
+bool BatchUnpacker::Next(UnpackedBatch* piece) {
+  if (!has_record_) return false;
+  *piece = {.bytes = {}, .first_place = record_.place, .end_place = record_.place};
+  typed_.clear();
+  int64_t max_timestamp_ms = 0;
+  do {
+    AppendRecord();
+    max_timestamp_ms = std::max(max_timestamp_ms, record_.timestamp_ms);
+    ++piece->end_place;
+    ++piece->record_count;
+    Advance();
+  } while (has_record_ && record_.place == piece->end_place &&
+           typed_.size() + DelimitedSize(record_.bytes.size()) <= records_bytes_max_);
+  if (!status().ok()) return false;
+  const RecordBatchView header = HeaderOf(*piece, max_timestamp_ms);
+  Buffer buffer = Buffer::Allocate(BatchHeaderSize(header) + typed_.size());
+  WireWriter out(buffer.data());
+  WriteBatchHeader(header, &out);
+  out.Raw(typed_);
+  piece->bytes = std::move(buffer).Freeze();
+  return true;
+}
+
+void BatchUnpacker::AppendRecord() {
+  const std::string without =
+      record_.offset_delta == 0 ? std::string() : WithoutOffsetDelta(record_);
+  const std::string_view bytes = record_.offset_delta == 0 ? record_.bytes : without;
+  // The tags of a record, packed or typed, take one byte each: only that byte differs.
+  std::array<char, 16> prefix;
+  WireWriter out(prefix.data());
+  out.Byte(kRecordTagTyped);
+  out.Varint(bytes.size());
+  typed_.append(prefix.data(), out.position());
+  typed_.append(bytes);
+}
+
+RecordBatchView BatchUnpacker::HeaderOf(const UnpackedBatch& piece,
+                                        int64_t max_timestamp_ms) const {
+  RecordBatchView typed{.producer_id = opened_.view.producer_id,
+                        .producer_epoch = opened_.view.producer_epoch,
+                        .first_sequence = opened_.view.first_sequence,
+                        .record_count = piece.record_count,
+                        .max_timestamp_ms = max_timestamp_ms};
+  if (typed.producer_id != ProducerId()) {
+    typed.first_sequence = (typed.first_sequence + piece.first_place) % kRecordSequenceModulus;
   }
-  RETURN_IF_ERROR(records.status());
-  return std::move(typed).Freeze(static_cast<size_t>(out.position() - typed.data()));
+  return typed;
 }
 
 }  // namespace millrace

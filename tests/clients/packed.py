@@ -1,5 +1,7 @@
 """Packed batches as a producer that compresses writes them, from the description in record.proto."""
+import base64
 import gzip
+import random
 import struct
 
 
@@ -30,3 +32,9 @@ def gzip_batch(api, topic_id, partition, records):
         record_count=len(records), max_timestamp_ms=max(record.timestamp_ms for record in records),
         compression=api.COMPRESSION_GZIP, uncompressed_size=len(plain), packed=packed,
         checksum=crc32c(packed + struct.pack("<QI", topic_id, partition)))
+
+
+def large_texts(count=1090):
+    """So many lines of text that take nearly 4 MiB as a batch's records, and less than 1 MiB with gzip."""
+    chance = random.Random(count)
+    return [f"{n} {base64.b64encode(chance.randbytes(693)).decode() * 4}" for n in range(count)]

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from conftest import ROOT
+from packed import gzip_batch, large_texts
 
 SERVICES = [f"millrace.v1.{name}Service" for name in ("Admin", "Consumer", "Metadata", "Producer")]
 
@@ -111,6 +112,45 @@ def test_records_come_back_as_they_were(api, channel, topic):
     fetch.close()
     assert [offset for offset, _ in received] == [0, 1, 2, 3, 4]
     assert [record for _, record in received] == sent
+
+
+def topic_id(api, channel, topic):
+    request = api.DescribeTopicsRequest(names=[topic])
+    return api.MetadataServiceStub(channel).DescribeTopics(request, timeout=10).topics[0].topic_id
+
+
+def test_batches_that_inflate_to_4_mib_are_read_with_grpcs_default_limit_and_1_mib_of_credit(api, channel, topic):
+    """By a reader that takes no compression and gives 1 MiB more after each answer, however small it was."""
+    texts = large_texts()
+    batch = gzip_batch(api, topic_id(api, channel, topic), 0, [api.Record(value=text.encode()) for text in texts])
+    assert batch.uncompressed_size > 4_000_000 and len(batch.packed) < 1_000_000
+    results = produce(api, channel, *(api.ProduceBatch(topic=topic, batch=batch) for _ in range(2)))
+    assert [result.base_offset for result in results] == [0, len(texts)], results
+    fetch = Fetch(api, channel, topic=topic, position=api.Position(earliest=True), credit_bytes=1 << 20)
+    offsets, values = [], []
+    for part in fetch.parts():
+        assert sum(piece.ByteSize() for piece in part.batches) < 1 << 20
+        for piece in part.batches:
+            assert piece.base_offset == len(offsets) and not piece.skipped_before
+            assert piece.record_count == piece.batch.record_count == len(piece.batch.records)
+            assert piece.end_offset == piece.base_offset + piece.record_count
+            offsets += range(piece.base_offset, piece.end_offset)
+            values += [record.value.decode() for record in piece.batch.records]
+        assert part.next_offset == len(offsets)
+        if part.batches and len(offsets) == 2 * len(texts):
+            break
+        fetch.send(credit_bytes=1 << 20)
+    fetch.close()
+    assert values == texts * 2
+
+
+def test_a_batch_that_inflates_to_more_than_a_message_holds_is_refused_and_named(api, channel, topic):
+    records = [api.Record(value=bytes((4 << 20) - (64 << 10)))]
+    batch = gzip_batch(api, topic_id(api, channel, topic), 0, records)
+    [result] = produce(api, channel, api.ProduceBatch(topic=topic, batch=batch))
+    assert result.error.info.reason == "BATCH_TOO_LARGE"
+    assert result.error.info.metadata["uncompressed_bytes_max"] == str((4 << 20) - (64 << 10))
+    assert "before compression" in result.error.message
 
 
 def test_batches_of_one_partition_keep_their_order(api, channel, topic):
@@ -248,7 +288,7 @@ def test_the_servers_limits_are_told(api, channel):
     info = api.MetadataServiceStub(channel).GetServerInfo(api.GetServerInfoRequest(), timeout=10)
     assert info.version
     assert info.broker_id == 1
-    assert info.batch_bytes_max == 1 << 20
+    assert info.batch_bytes_max == 1_048_588
     assert info.message_bytes_max == 4 << 20
 
 

@@ -12,8 +12,8 @@ import uuid
 import pytest
 
 from conftest import ROOT
-from packed import gzip_batch
-from test_python import produce
+from packed import gzip_batch, large_texts
+from test_python import produce, topic_id
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
@@ -129,12 +129,27 @@ def test_a_program_of_the_proto_alone_reads_what_packed_producers_wrote(program,
                         "--key-separator", " "], input="\n".join(lines), text=True, check=True,
                        capture_output=True, timeout=30)
         expected += [f"{len(expected) + n} {line}" for n, line in enumerate(lines)]
-    described = api.MetadataServiceStub(channel).DescribeTopics(api.DescribeTopicsRequest(names=[topic]), timeout=10)
     records = [api.Record(key=b"by-hand", value=f"compressed-{n}".encode()) for n in range(1000)]
-    batch = gzip_batch(api, described.topics[0].topic_id, 0, records)
+    batch = gzip_batch(api, topic_id(api, channel, topic), 0, records)
     [result] = produce(api, channel, api.ProduceBatch(topic=topic, batch=batch))
     assert (result.base_offset, result.HasField("error")) == (len(expected), False), result
     expected += [f"{len(expected) + n} by-hand compressed-{n}" for n in range(1000)]
+    assert run("fetch", topic, str(len(expected))) == expected
+    assert run("subscribe", topic) == expected
+
+
+def test_a_program_of_the_proto_alone_reads_batches_that_inflate_to_4_mib_with_1_mib_of_credit(
+        program, server, api, channel):
+    name, run = program
+    topic = f"{name}-{uuid.uuid4().hex[:8]}"
+    run("write", topic, "2")
+    expected = [f"{n} {name} value-{n}" for n in range(2)]
+    for texts in (large_texts(1000), large_texts(1090)):
+        records = [api.Record(key=b"large", value=text.encode()) for text in texts]
+        [result] = produce(api, channel, api.ProduceBatch(
+            topic=topic, batch=gzip_batch(api, topic_id(api, channel, topic), 0, records)))
+        assert not result.HasField("error"), result
+        expected += [f"{len(expected) + n} large {text}" for n, text in enumerate(texts)]
     assert run("fetch", topic, str(len(expected))) == expected
     assert run("subscribe", topic) == expected
 

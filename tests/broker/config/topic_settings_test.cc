@@ -35,10 +35,10 @@ TEST(TopicSettingsTest, Validate_NamesKeyAndValue_WhenTheValueDoesNotFit) {
 }
 
 TEST(TopicSettingsTest, Values_ComeFromTheTexts_ElseFromTheDefaults) {
-  EXPECT_EQ(TopicSettings().batch_bytes_max, 1u << 20);
+  EXPECT_EQ(TopicSettings().batch_bytes_max, 1'048'588u);
   using Texts = std::map<std::string, std::string>;
   EXPECT_EQ(TopicSettings(Texts{{"batch_bytes_max", "64KiB"}}).batch_bytes_max, 64u << 10);
-  EXPECT_EQ(TopicSettings(Texts{{"of_a_later_version", "?"}}).batch_bytes_max, 1u << 20);
+  EXPECT_EQ(TopicSettings(Texts{{"of_a_later_version", "?"}}).batch_bytes_max, 1'048'588u);
 }
 
 }  // namespace

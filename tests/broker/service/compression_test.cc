@@ -239,6 +239,43 @@ TEST_F(CompressionTest, ABatchThatLies_IsRefused_AndTheNextGoodOneIsStored) {
   ExpectTyped(Fetch(leader, {})[0], 0);
 }
 
+// Past the topic's limit before compression, and below it as it is sent.
+TEST_F(CompressionTest, WhatInflatesTo4MiB_IsRead_With1MiBOfCreditAnAnswer_FromAnyBroker) {
+  RecordBatchBuilder builder({.records_bytes_max = 5 << 20});
+  for (int i = 0; i < 1000; ++i) CHECK(builder.TryAppend({.value = std::string(4100, 'x')}));
+  const Bytes batch = std::move(builder).Finish({.producer_id = producer,
+                                                 .destination = {topic, PartitionId(0)},
+                                                 .compression = BatchCompression::kZstd});
+  const v1::ProduceResult result = Produce(leader, {std::string(batch.view())})[0];
+  ASSERT_FALSE(result.has_error()) << result.error().ShortDebugString();
+  for (size_t broker = 0; broker < rig.cluster.size(); ++broker) {
+    TestStream<v1::FetchResponse> stream(rig, broker, "/millrace.v1.ConsumerService/Fetch");
+    v1::FetchRequest request;
+    request.mutable_init();
+    request.mutable_add()->Add()->set_topic("t");
+    request.mutable_add(0)->mutable_position()->set_earliest(true);
+    request.set_credit_bytes(1 << 20);
+    stream.Send(request);
+    request.Clear();
+    request.set_credit_bytes(1 << 20);
+    int64_t next = 0;
+    size_t seen = 0;
+    const bool is_read = rig.world.RunUntil(
+        [&] {
+          for (; seen < stream.received.size(); ++seen) {
+            EXPECT_LT(stream.received[seen].ByteSizeLong(), size_t{1} << 20);
+            for (const auto& partition : stream.received[seen].partitions()) {
+              next = partition.next_offset();
+            }
+            stream.Send(request);
+          }
+          return next == 1000;
+        },
+        kRigTimeMax);
+    EXPECT_TRUE(is_read) << "broker=" << broker << " next=" << next;
+  }
+}
+
 TEST_F(CompressionTest, ATimestamp_IsFoundInsideACompressedBatch) {
   StoreOneOfEach(leader);
   v1::ListOffsetsRequest request;
@@ -258,7 +295,7 @@ TEST_F(CompressionTest, GetServerInfo_NamesThemAll) {
       0, "/millrace.v1.MetadataService/GetServerInfo", v1::GetServerInfoRequest());
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->compressions_size(), 5);
-  EXPECT_EQ(info->batch_bytes_max(), 1u << 20);
+  EXPECT_EQ(info->batch_bytes_max(), 1'048'588u);
   EXPECT_EQ(info->message_bytes_max(), 4u << 20);
   EXPECT_EQ(info->streams_per_connection_max(), 1000u);
 }

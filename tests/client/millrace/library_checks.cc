@@ -350,6 +350,33 @@ TEST_F(LibraryTest, Prefetch_SmallerThanTheTopic_ReadsAllOfIt) {
   EXPECT_EQ(read, 3000u);
 }
 
+TEST_F(LibraryTest, BatchesThatInflateTo4MiB_AreRead_WithAPrefetchOf1MiB) {
+  const std::string name = topic_ + "large";
+  ASSERT_OK(
+      client_->admin()
+          .CreateTopic(
+              {.name = name, .partition_count = 1, .settings = {{"batch_bytes_max", "4032KiB"}}})
+          .status());
+  auto producer = client_->OpenProducer(
+      name, {.compression = millrace::Compression::kZstd, .batch_bytes = 4 << 20, .linger = 1s});
+  ASSERT_OK(producer.status());
+  const std::string value(4000, 'x');
+  for (int i = 0; i < 3000; ++i) ASSERT_OK((*producer)->Send({.value = value}));
+  ASSERT_OK((*producer)->Flush(60s));
+  auto consumer = client_->OpenConsumer(name, {.stop_at_end = true, .prefetch_bytes = 1 << 20});
+  ASSERT_OK(consumer.status());
+  int64_t next = 0;
+  while (!(*consumer)->at_end()) {
+    const auto records = (*consumer)->Poll(20s);
+    ASSERT_OK(records.status());
+    for (const millrace::ConsumedRecord& record : *records) {
+      ASSERT_EQ(record.offset, next++);
+      ASSERT_EQ(record.value, value);
+    }
+  }
+  EXPECT_EQ(next, 3000);
+}
+
 TEST_F(LibraryTest, Assign_AddsAPartitionOnce) {
   auto consumer = OpenConsumer({.partitions = std::vector<uint32_t>()});
   ASSERT_OK(consumer->Assign(0, millrace::Position::Earliest()));

@@ -18,14 +18,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	pb "millrace.test/clients/gen/millrace/v1"
 )
 
 const (
 	publishedAtOnce = 50
-	// What an answer takes at most: so each one's credit can be given back without counting.
-	creditBytes = 1 << 20
+	creditBytes     = 1 << 20
 )
 
 func earliest() *pb.Position {
@@ -109,7 +109,7 @@ func show(offset int64, record *pb.Record) {
 	fmt.Printf("%d %s %s\n", offset, record.Key, record.Value)
 }
 
-// fetch shows `count` records from the beginning, giving credit for one more answer with each.
+// fetch shows `count` records from the beginning, giving back the credit that each answer took.
 func fetch(ctx context.Context, broker *grpc.ClientConn, topic string, count int) {
 	stream, err := pb.NewConsumerServiceClient(broker).Fetch(ctx)
 	if err != nil {
@@ -138,7 +138,7 @@ func fetch(ctx context.Context, broker *grpc.ClientConn, topic string, count int
 				}
 			}
 		}
-		request = &pb.FetchRequest{CreditBytes: creditBytes}
+		request = &pb.FetchRequest{CreditBytes: uint64(proto.Size(response))}
 	}
 	_ = stream.CloseSend()
 }

@@ -14,7 +14,6 @@ const loader = require('@grpc/proto-loader');
 
 const TIME_MAX_MS = 60000;
 const PUBLISHED_AT_ONCE = 50;
-// What an answer takes at most: so each one's credit can be given back without counting.
 const CREDIT_BYTES = 1 << 20;
 
 function load(folder) {
@@ -22,7 +21,12 @@ function load(folder) {
       .map((name) => `millrace/v1/${name}`);
   // Producer ids do not fit a Number.
   const options = {includeDirs: [folder], keepCase: true, longs: String, defaults: true};
-  return grpc.loadPackageDefinition(loader.loadSync(files, options)).millrace.v1;
+  const definitions = loader.loadSync(files, options);
+  // An answer's size is the credit that it took, and is not known any more once it is an object.
+  const method = definitions['millrace.v1.ConsumerService'].Fetch;
+  const deserialize = method.responseDeserialize;
+  method.responseDeserialize = (bytes) => ({...deserialize(bytes), size_bytes: bytes.length});
+  return grpc.loadPackageDefinition(definitions).millrace.v1;
 }
 
 class Client {
@@ -110,7 +114,7 @@ function print(offset, record) {
   console.log(`${offset} ${record.key} ${record.value}`);
 }
 
-// Gives credit for one more answer with each.
+// Gives back the credit that each answer took.
 async function fetch(client, topic, count) {
   const stream = client.stream('ConsumerService', 'Fetch');
   stream.write({init: {client_id: 'node'}, credit_bytes: CREDIT_BYTES,
@@ -127,7 +131,7 @@ async function fetch(client, topic, count) {
       }
     }
     if (read >= count) break;
-    stream.write({credit_bytes: CREDIT_BYTES});
+    stream.write({credit_bytes: response.size_bytes});
   }
   stream.cancel();
   check(read === count, 'fetch: records', read);
@@ -146,7 +150,8 @@ async function main([folder, command, address, topic, count]) {
   await commands[command](new Client(load(folder), address), topic, Number(count));
 }
 
-main(process.argv.slice(2)).then(() => process.exit(0), (error) => {
+// An exit would cut off what a pipe has not taken yet.
+main(process.argv.slice(2)).then(() => process.stdout.write('', () => process.exit(0)), (error) => {
   console.error(error.message);
   process.exit(1);
 });

@@ -157,26 +157,113 @@ TEST(CompressedBatch, Parse_RefusesAWrongChecksum_BeforeItDecompresses) {
               HasSubstr("checksum does not match"));
 }
 
+struct Piece {
+  UnpackedBatch unpacked;
+  v1::RecordBatch batch;
+};
+
+std::vector<Piece> PiecesOf(std::string_view bytes, const BatchUnpacker::Options& options) {
+  const Result<RecordBatchView> view = ParseRecordBatchHeader(bytes);
+  CHECK(view.ok()) << view.status();
+  Result<BatchUnpacker> unpacker = BatchUnpacker::Open(*view, options);
+  CHECK(unpacker.ok()) << unpacker.status();
+  std::vector<Piece> pieces;
+  UnpackedBatch unpacked;
+  while (unpacker->Next(&unpacked)) {
+    Piece& piece = pieces.emplace_back(Piece{.unpacked = unpacked, .batch = {}});
+    CHECK(piece.batch.ParseFromString(std::string(unpacked.bytes.view())));
+    EXPECT_EQ(piece.batch.SerializeAsString(), unpacked.bytes.view());
+    EXPECT_EQ(piece.batch.record_count(), unpacked.record_count);
+  }
+  CHECK(unpacker->status().ok()) << unpacker->status();
+  return pieces;
+}
+
+// As compaction will leave it: of six records, three, of which the first keeps its place.
+Bytes WithHoles() {
+  v1::Records records;
+  int32_t number = 0;
+  for (const int32_t place : {0, 3, 4}) {
+    v1::Record& record = *records.add_records();
+    record.set_value("record " + std::to_string(place));
+    record.set_timestamp_ms(100 - number++);
+    record.set_offset_delta(place);
+  }
+  v1::RecordBatch batch = Foreign(records.SerializeAsString());
+  batch.set_producer_id(5);
+  batch.set_first_sequence(kRecordSequenceModulus - 2);
+  batch.set_record_count(3);
+  batch.set_max_timestamp_ms(100);
+  batch.set_checksum(1);
+  return Bytes::Own(batch.SerializeAsString());
+}
+
 TEST(CompressedBatch, Unpack_MakesTheSameBatch_WithTypedRecords) {
   for (const BatchCompression compression : kBatchCompressions) {
-    const Bytes bytes = Built(compression);
-    const Result<RecordBatchView> view = ParseRecordBatchHeader(bytes.view());
-    ASSERT_TRUE(view.ok()) << view.status();
-    const Result<Bytes> unpacked = UnpackRecordBatch(*view);
-    ASSERT_TRUE(unpacked.ok()) << unpacked.status();
-    EXPECT_EQ(unpacked->size(), UnpackedSize(*view));
-    v1::RecordBatch typed;
-    ASSERT_TRUE(typed.ParseFromArray(unpacked->data(), static_cast<int>(unpacked->size())));
+    const std::vector<Piece> pieces = PiecesOf(Built(compression).view(), {});
+    ASSERT_EQ(pieces.size(), 1u);
+    EXPECT_EQ(pieces[0].unpacked.first_place, 0u);
+    EXPECT_EQ(pieces[0].unpacked.end_place, kRecords);
+    const v1::RecordBatch& typed = pieces[0].batch;
     EXPECT_EQ(typed.producer_id(), 5u);
+    EXPECT_EQ(typed.producer_epoch(), 1u);
     EXPECT_EQ(typed.first_sequence(), 9u);
     EXPECT_EQ(typed.max_timestamp_ms(), 149);
     EXPECT_FALSE(typed.has_packed() || typed.has_checksum());
     EXPECT_EQ(typed.compression(), v1::COMPRESSION_UNSPECIFIED);
     ASSERT_EQ(typed.records_size(), static_cast<int>(kRecords));
     EXPECT_EQ(typed.records(49).key(), "49");
-    EXPECT_EQ(typed.SerializeAsString(), unpacked->view());
-    EXPECT_TRUE(ParseRecordBatch(unpacked->view(), kHome).ok());
+    EXPECT_TRUE(ParseRecordBatch(pieces[0].unpacked.bytes.view(), kHome).ok());
   }
+}
+
+TEST(CompressedBatch, Unpack_CutsPieces_EachABatchAsAProducerWouldSendIt) {
+  constexpr size_t kBytesMax = 500;
+  constexpr uint32_t kFrom = 7;
+  uint32_t place = kFrom;
+  for (const Piece& piece : PiecesOf(Built(BatchCompression::kZstd).view(),
+                                     {.first_place = kFrom, .bytes_max = kBytesMax})) {
+    EXPECT_LE(piece.unpacked.bytes.size(), kBytesMax);
+    EXPECT_EQ(piece.unpacked.first_place, place);
+    EXPECT_EQ(piece.batch.first_sequence(), 9 + place);
+    for (const v1::Record& record : piece.batch.records()) {
+      EXPECT_EQ(record.key(), std::to_string(place++));
+    }
+    EXPECT_EQ(piece.unpacked.end_place, place);
+    EXPECT_EQ(piece.batch.max_timestamp_ms(), 100 + place - 1);
+    EXPECT_TRUE(ParseRecordBatch(piece.unpacked.bytes.view(), kHome).ok());
+  }
+  EXPECT_EQ(place, kRecords);
+}
+
+TEST(CompressedBatch, Unpack_OfARecordLargerThanAPiece_MakesOneOfItAlone) {
+  RecordBatchBuilder builder({});
+  for (const size_t size : {10, 2000, 10}) {
+    CHECK(builder.TryAppend({.value = std::string(size, 'x')}));
+  }
+  const Bytes bytes =
+      std::move(builder).Finish({.destination = kHome, .compression = BatchCompression::kLz4});
+  const std::vector<Piece> pieces = PiecesOf(bytes.view(), {.bytes_max = 1000});
+  ASSERT_EQ(pieces.size(), 3u);
+  for (const Piece& piece : pieces) {
+    EXPECT_EQ(piece.batch.records_size(), 1);
+    EXPECT_EQ(piece.batch.first_sequence(), 0u) << "nobody's, and so no sequence";
+  }
+}
+
+TEST(CompressedBatch, Unpack_CutsAtHoles_SoThatCountingIsRight) {
+  const std::vector<Piece> pieces = PiecesOf(WithHoles().view(), {});
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(pieces[0].unpacked.end_place, 1u);
+  EXPECT_EQ(pieces[0].batch.first_sequence(), kRecordSequenceModulus - 2);
+  EXPECT_EQ(pieces[0].batch.max_timestamp_ms(), 100);
+  EXPECT_EQ(pieces[1].unpacked.first_place, 3u);
+  EXPECT_EQ(pieces[1].unpacked.end_place, 5u);
+  EXPECT_EQ(pieces[1].batch.first_sequence(), 1u);
+  EXPECT_EQ(pieces[1].batch.max_timestamp_ms(), 99);
+  EXPECT_EQ(pieces[1].batch.records(1).value(), "record 4");
+  EXPECT_EQ(pieces[1].batch.records(1).offset_delta(), 0);
+  EXPECT_TRUE(PiecesOf(WithHoles().view(), {.first_place = 5}).empty());
 }
 
 TEST(CompressedBatch, Unpack_RefusesWhatHoldsNoRecords) {
@@ -187,7 +274,11 @@ TEST(CompressedBatch, Unpack_RefusesWhatHoldsNoRecords) {
   const std::string sealed = batch.SerializeAsString();
   const Result<RecordBatchView> view = ParseRecordBatchHeader(sealed);
   ASSERT_TRUE(view.ok()) << view.status();
-  EXPECT_EQ(UnpackRecordBatch(*view).status().reason(), Reason::kCorruptBatch);
+  Result<BatchUnpacker> unpacker = BatchUnpacker::Open(*view, {});
+  ASSERT_TRUE(unpacker.ok()) << unpacker.status();
+  UnpackedBatch piece;
+  EXPECT_FALSE(unpacker->Next(&piece));
+  EXPECT_EQ(unpacker->status().reason(), Reason::kCorruptBatch);
 }
 
 }  // namespace
