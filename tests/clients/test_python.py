@@ -1,4 +1,5 @@
 """Python's gRPC against a real server: the quickstart as it is, and what the API promises."""
+import itertools
 import queue
 import subprocess
 import sys
@@ -32,12 +33,12 @@ def batch_of(api, topic, *records, partition=0, batch_id=0, **fields):
 class Fetch:
     """A Fetch stream that stays open until close()."""
 
-    def __init__(self, api, channel, credit_bytes=1 << 20, **partition):
+    def __init__(self, api, channel, credit_bytes=1 << 20, init=None, **partition):
         self.api = api
         self.requests = queue.SimpleQueue()
         self.stream = api.ConsumerServiceStub(channel).Fetch(iter(self.requests.get, None), timeout=30)
         start = api.FetchPartition(fetch_id=1, **partition)
-        self.send(init=api.FetchInit(), add=[start], credit_bytes=credit_bytes)
+        self.send(init=api.FetchInit(**(init or {})), add=[start], credit_bytes=credit_bytes)
 
     def send(self, **fields):
         self.requests.put(self.api.FetchRequest(**fields))
@@ -170,6 +171,22 @@ def test_a_batch_that_is_sent_again_is_stored_once(api, channel, topic):
     first, second = produce(api, channel, batch, batch)
     assert (first.base_offset, first.is_duplicate) == (0, False)
     assert (second.base_offset, second.is_duplicate) == (0, True)
+
+
+@pytest.mark.parametrize("isolation", [0, 1, 2, 77])
+def test_every_isolation_means_the_same_as_long_as_there_are_no_transactions(api, channel, topic, isolation):
+    """Also one that a later version may have."""
+    produce(api, channel, batch_of(api, topic, api.Record(value=b"a"), api.Record(value=b"b")))
+    stub = api.ConsumerServiceStub(channel)
+    request = api.ListOffsetsRequest(topic=topic, partitions=[0], isolation=isolation)
+    assert stub.ListOffsets(request, timeout=10).partitions[0].end_offset == 2
+    request = api.SubscribeRequest(topic=topic, position=api.Position(earliest=True), stop_at_end=True,
+                                   isolation=isolation)
+    assert [record.offset for answer in stub.Subscribe(request, timeout=30) for record in answer.records] == [0, 1]
+    fetch = Fetch(api, channel, init={"isolation": isolation}, topic=topic, position=api.Position(earliest=True))
+    [part] = itertools.islice((part for part in fetch.parts() if part.batches), 1)
+    fetch.close()
+    assert (part.end_offset, part.next_offset) == (2, 2)
 
 
 def test_a_reader_at_the_end_gets_what_comes_later(api, channel, topic):
