@@ -98,7 +98,7 @@ Status ValidateTopicName(std::string_view name) {
 }
 
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
-                           size_t cluster_size) {
+                           const Circumstances& now) {
   RETURN_IF_ERROR(ValidateTopicName(request.name()));
   if (const TopicInfo* topic = image.FindTopic(request.name())) {
     if (request.request_id() != 0 && request.request_id() == topic->request_id) {
@@ -111,10 +111,10 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
     return InvalidArgument("partition_count " + std::to_string(partitions) + " is more than " +
                            std::to_string(kPartitionCountMax));
   }
-  const uint32_t default_factor = cluster_size >= 3 ? 3 : 1;
+  const uint32_t default_factor = now.cluster_size >= 3 ? 3 : 1;
   const uint32_t factor =
       request.replication_factor() == 0 ? default_factor : request.replication_factor();
-  RETURN_IF_ERROR(ValidateFactor(factor, cluster_size));
+  RETURN_IF_ERROR(ValidateFactor(factor, now.cluster_size));
   RETURN_IF_ERROR(
       config::ValidateTopicSettings({request.settings().begin(), request.settings().end()}));
   const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
@@ -122,12 +122,20 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
     return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
                        std::to_string(factor) + " brokers needed are registered yet");
   }
+  const uint32_t end = image.EpochEndOf(request.name());
+  if (end >= kLeaderEpochBaseMax) {
+    return ResourceExhausted("topic \"" + request.name() +
+                             "\" was deleted and made again too often: its leader epochs are used "
+                             "up; take another name");
+  }
   ControllerRecords records;
   auto& created = *records.add_records()->mutable_topic_created();
   created.set_topic_id(image.next_topic_id().value());
   created.set_name(request.name());
   *created.mutable_settings() = request.settings();
   created.set_request_id(request.request_id());
+  created.set_kind(internal::v1::TopicCreated::KIND_PARTITION_LOG);
+  created.set_leader_epoch_base(std::max(LeaderEpochBaseAt(now.now_ms), end + 1));
   uint64_t group = image.next_group_id().value();
   for (uint32_t number = 0; number < partitions; ++number) {
     auto& partition = *created.add_partitions();
@@ -145,7 +153,8 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   return records;
 }
 
-Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request) {
+Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
+                           const TermOf& term_of) {
   if (image.DeletedBy(request.request_id()) != TopicId()) {
     return ControllerRecords();  // this very request deleted it, and its answer was lost
   }
@@ -157,6 +166,13 @@ Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& req
   auto& deleted = *records.add_records()->mutable_topic_deleted();
   deleted.set_topic_id(topic->id.value());
   deleted.set_request_id(request.request_id());
+  Term last;
+  for (const PartitionInfo& partition : topic->partitions) {
+    last = std::max(last, term_of(partition.group));
+  }
+  const LeaderEpoch end = LeaderEpochOf(LeaderEpochOf(topic->leader_epoch_base, last).value(),
+                                        Term(kUnreportedElections));
+  deleted.set_epoch_end(end.value());
   return records;
 }
 

@@ -1,9 +1,11 @@
 // The controller's decisions as pure functions (image, request) -> records: no clock, no chance, no
 // I/O. What they return takes effect when it is committed and applied (design D7).
 //
-//   ASSIGN_OR_RETURN(auto records, DecideCreateTopic(image, request, alive));
+//   ASSIGN_OR_RETURN(auto records,
+//                    DecideCreateTopic(image, request, {.cluster_size = 3, .now_ms = now}));
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include "broker/controller/image.h"
@@ -22,11 +24,20 @@ using Decision = Result<internal::v1::ControllerRecords>;
 // one of Millrace's own. Other names with two underscores are people's: connectors use them.
 Status ValidateTopicName(std::string_view name);
 
+// What a topic is made in.
+struct Circumstances {
+  size_t cluster_size = 1;
+  int64_t now_ms = 0;  // by the clock of whoever decides
+};
 // ALREADY_EXISTS; INVALID_ARGUMENT naming the field; UNAVAILABLE while fewer brokers are registered
-// than the factor asks for and the cluster is known to have as many (`cluster_size`).
+// than the factor asks for and the cluster is known to have as many; RESOURCE_EXHAUSTED if the name
+// has used up its leader epochs.
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
-                           size_t cluster_size);
-Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request);
+                           const Circumstances& now);
+// The last term that a leader of the group has told; 0 if none has.
+using TermOf = std::function<Term(RaftGroupId)>;
+Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
+                           const TermOf& term_of);
 // No records if nothing changes: every start registers. FAILED_PRECONDITION if the id is another
 // incarnation's; UNIMPLEMENTED if the broker tells something that this version does not know. The
 // first broker brings what producer ids are marked with: `drawn_key`, a secret of

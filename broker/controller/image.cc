@@ -16,6 +16,7 @@ using internal::v1::TopicCreated;
 constexpr uint32_t kImageVersion = 1;
 // Far more than are deleted while one client tries again.
 constexpr size_t kDeletionsRemembered = 1000;
+constexpr size_t kDeletedNamesRemembered = 1000;
 
 Status DoesNotFollow(const std::string& what) {
   return DataLoss("a controller's record does not follow from those before it: " + what);
@@ -154,12 +155,34 @@ Status Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
   if (found == topics_.end()) {
     return DoesNotFollow("topic " + std::to_string(id.value()) + " is deleted, and is not there");
   }
+  const uint32_t end = deleted.epoch_end();
+  if (end < found->second.leader_epoch_base || end > kLeaderEpochMax) {
+    return DoesNotFollow("topic " + std::to_string(id.value()) + " ends with the leader epoch " +
+                         std::to_string(end));
+  }
+  for (const PartitionInfo& partition : found->second.partitions) groups_.erase(partition.group);
+  RememberEpochEnd(found->second.name, end);
   topic_ids_.erase(found->second.name);
   topics_.erase(found);
   if (deleted.request_id() == 0) return {};
   deletions_.push_back({.request_id = deleted.request_id(), .topic = id});
   if (deletions_.size() > kDeletionsRemembered) deletions_.pop_front();
   return {};
+}
+
+void Image::RememberEpochEnd(const std::string& name, uint32_t end) {
+  deleted_names_[name] = end;
+  if (deleted_names_.size() <= kDeletedNamesRemembered) return;
+  const auto lowest =
+      std::min_element(deleted_names_.begin(), deleted_names_.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  deleted_epoch_end_ = std::max(deleted_epoch_end_, lowest->second);
+  deleted_names_.erase(lowest);
+}
+
+uint32_t Image::EpochEndOf(std::string_view name) const {
+  const auto found = deleted_names_.find(name);
+  return std::max(deleted_epoch_end_, found == deleted_names_.end() ? 0 : found->second);
 }
 
 TopicId Image::DeletedBy(uint64_t request_id) const {
@@ -175,15 +198,24 @@ Status Image::ApplyTopicCreated(const TopicCreated& created) {
     return DoesNotFollow("topic \"" + created.name() + "\" is made with the id " +
                          std::to_string(id.value()));
   }
+  const uint32_t base = created.leader_epoch_base();
+  if (base == 0 || base > kLeaderEpochBaseMax || base <= EpochEndOf(created.name())) {
+    return DoesNotFollow("topic \"" + created.name() + "\" begins with the leader epoch " +
+                         std::to_string(base));
+  }
   ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions, PartitionsOf(created, next_group_id_));
   next_topic_id_ = TopicId(id.value() + 1);
   if (!partitions.empty()) next_group_id_ = RaftGroupId(partitions.back().group.value() + 1);
+  for (const PartitionInfo& partition : partitions) groups_.emplace(partition.group, id);
+  // Its own end will be larger.
+  deleted_names_.erase(created.name());
   topic_ids_.emplace(created.name(), id);
   topics_.emplace(id, TopicInfo{.id = id,
                                 .name = created.name(),
                                 .settings = {created.settings().begin(), created.settings().end()},
                                 .partitions = std::move(partitions),
-                                .request_id = created.request_id()});
+                                .request_id = created.request_id(),
+                                .leader_epoch_base = base});
   return {};
 }
 
@@ -196,6 +228,8 @@ void Image::SaveTo(ControllerImage* saved) const {
     created.set_name(topic.name);
     created.mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
     created.set_request_id(topic.request_id);
+    created.set_kind(TopicCreated::KIND_PARTITION_LOG);
+    created.set_leader_epoch_base(topic.leader_epoch_base);
     for (const PartitionInfo& partition : topic.partitions) {
       auto& placement = *created.add_partitions();
       placement.set_partition(partition.partition.value());
@@ -221,6 +255,12 @@ void Image::SaveTo(ControllerImage* saved) const {
   saved->set_next_producer_number(next_producer_number_);
   saved->set_producer_id_key(producer_id_key_);
   saved->set_applied_index(applied_index_.value());
+  for (const auto& [name, end] : deleted_names_) {
+    auto& deleted = *saved->add_deleted_names();
+    deleted.set_name(name);
+    deleted.set_epoch_end(end);
+  }
+  saved->set_deleted_epoch_end(deleted_epoch_end_);
 }
 
 Result<Image> Image::LoadFrom(const ControllerImage& saved) {
@@ -251,6 +291,11 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
         {.request_id = deletion.request_id(), .topic = TopicId(deletion.topic_id())});
   }
   image.applied_index_ = LogIndex(saved.applied_index());
+  // After the topics: one may have been made before another name's end was forgotten.
+  for (const auto& name : saved.deleted_names()) {
+    image.deleted_names_[name.name()] = name.epoch_end();
+  }
+  image.deleted_epoch_end_ = saved.deleted_epoch_end();
   return image;
 }
 
@@ -279,6 +324,11 @@ const TopicInfo* Image::FindTopic(TopicId id) const {
   return found == topics_.end() ? nullptr : &found->second;
 }
 
+const TopicInfo* Image::FindTopicOf(RaftGroupId group) const {
+  auto found = groups_.find(group);
+  return found == groups_.end() ? nullptr : FindTopic(found->second);
+}
+
 const BrokerInfo* Image::FindBroker(BrokerId id) const {
   auto found = brokers_.find(id);
   return found == brokers_.end() ? nullptr : &found->second;
@@ -295,6 +345,7 @@ raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partit
   raft::ReplicaRecord record;
   record.group = partition.group;
   record.number = self.number;
+  record.leader_epoch_base = topic.leader_epoch_base;
   record.partition = {.topic = topic.id, .partition = partition.partition};
   record.configuration.voters = partition.replicas;
   std::sort(record.configuration.voters.begin(), record.configuration.voters.end());

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/controller/leader_epoch.h"
 #include "broker/controller/producer_id.h"
 #include "millrace/internal/v1/controller.pb.h"
 #include "proto/base/ids.h"
@@ -54,6 +55,7 @@ struct TopicInfo {
   std::map<std::string, std::string> settings;
   std::vector<PartitionInfo> partitions;  // by partition number, without gaps
   uint64_t request_id = 0;                // that made it; 0: unknown
+  uint32_t leader_epoch_base = 0;         // broker/controller/leader_epoch.h; at least 1
 };
 
 class Image {
@@ -79,7 +81,11 @@ class Image {
   const TopicInfo* FindTopic(std::string_view name) const;
   const TopicInfo* FindTopic(TopicId id) const;
   const BrokerInfo* FindBroker(BrokerId id) const;
+  // The topic whose partition the group is.
+  const TopicInfo* FindTopicOf(RaftGroupId group) const;
 
+  // The largest leader epoch that a topic of this name ever had, or may have had; 0 if none.
+  uint32_t EpochEndOf(std::string_view name) const;
   // The topic that this request deleted, if it is among the last 1,000 with a number; else 0.
   TopicId DeletedBy(uint64_t request_id) const;
 
@@ -102,6 +108,7 @@ class Image {
   };
 
   Status ApplyTopicCreated(const internal::v1::TopicCreated& created);
+  void RememberEpochEnd(const std::string& name, uint32_t end);
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
   Status ApplyProducerIdKey(const std::string& key);
@@ -110,6 +117,11 @@ class Image {
   std::map<BrokerId, BrokerInfo> brokers_;
   std::map<TopicId, TopicInfo> topics_;
   std::map<std::string, TopicId, std::less<>> topic_ids_;
+  std::map<RaftGroupId, TopicId> groups_;
+  // Ends of leader epochs, of names whose topic was deleted: the 1,000 largest, and the largest of
+  // all others. So what is kept has a bound, and a name made again and again raises no other's.
+  std::map<std::string, uint32_t, std::less<>> deleted_names_;
+  uint32_t deleted_epoch_end_ = 0;
   std::deque<Deletion> deletions_;  // those with a request id, oldest first
   TopicId next_topic_id_{1};
   RaftGroupId next_group_id_{kControllerGroup.value() + 1};

@@ -91,6 +91,7 @@ class Node final : public raft::TransportHandler {
   const Controller& controller() const { return controller_; }
   const PartitionSet& partitions() const { return partitions_; }
   const LeaderTable& leaders() const { return leaders_; }
+  const ServiceContext& context() const { return context_; }
 
   void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
                      raft::core::Message message) override;

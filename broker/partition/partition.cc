@@ -106,7 +106,7 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   pending.outcome = {.base_offset = draft.base_offset,
                      .append_time_ms = draft.append_time_ms,
                      .is_duplicate = false,
-                     .leader_epoch = leadership_.term};
+                     .leader_epoch = leader_epoch()};
   pending.waiting.push_back(std::move(done));
 }
 
@@ -126,7 +126,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
       (*done)(ProduceOutcome{.base_offset = is_known ? check.original.base_offset : Offset(-1),
                              .append_time_ms = check.original.append_time_ms,
                              .is_duplicate = true,
-                             .leader_epoch = leadership_.term});
+                             .leader_epoch = leader_epoch()});
       return false;
     }
     case SequenceCheck::kInFlight:
@@ -152,12 +152,24 @@ void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
 }
 
 PartitionOffsets Partition::offsets_now() const {
-  return {.log_start = log_start(),
-          .high_watermark = high_watermark(),
-          .leader_epoch = leadership_.term};
+  return {
+      .log_start = log_start(), .high_watermark = high_watermark(), .leader_epoch = leader_epoch()};
+}
+
+Status Partition::CheckKnowsEpochs() const {
+  if (leader_epoch_base_ != 0) return Status::Ok();
+  MILLRACE_SOMETIMES("a replica did not know its leader epochs yet");
+  return Unavailable("this broker is starting and does not know the partition's leader epochs yet",
+                     Reason::kNotInitialized);
+}
+
+LeaderEpoch Partition::leader_epoch() const {
+  CHECK_NE(leader_epoch_base_, 0U) << "group=" << group_;
+  return LeaderEpochOf(leader_epoch_base_, leadership_.term);
 }
 
 void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
+  if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
   environment_.host.ReadBarrier(group_, [this, timestamp_ms, alive = is_alive_,
                                          done = std::move(done)](Status status) mutable {
     if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
@@ -174,10 +186,15 @@ void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
 void Partition::Read(const ReadRequest& request, ReadDone done) {
   if (!leadership_.is_ready) {
     done(environment_.host.NotLeader(group_));
+  } else if (Status knows = CheckKnowsEpochs(); !knows.ok()) {
+    done(std::move(knows));
   } else if (request.offset < log_start() || request.offset > high_watermark()) {
     RefuseOutOfRange(request.offset, std::move(done));
   } else if (request.offset == high_watermark()) {
-    done(ReadOutcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset});
+    done(ReadOutcome{.offsets = offsets_now(),
+                     .entries = {},
+                     .next_offset = request.offset,
+                     .leader_epoch_base = leader_epoch_base_});
   } else if (TailHolds(request.offset)) {
     done(TailOutcome(request));
   } else {
@@ -222,7 +239,10 @@ LogIndex Partition::FindInTail(Offset offset) const {
 
 ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
   const raft::Replica& replica = *environment_.host.Find(group_);
-  ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};
+  ReadOutcome outcome{.offsets = offsets_now(),
+                      .entries = {},
+                      .next_offset = request.offset,
+                      .leader_epoch_base = leader_epoch_base_};
   uint64_t bytes = 0;
   bool is_full = false;
   MILLRACE_SOMETIMES("a read was served from the tail");
@@ -253,7 +273,10 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
           done(is_silent ? environment_.host.NotLeader(group_) : entries.status());
           return;
         }
-        ReadOutcome outcome{.offsets = offsets_now(), .entries = {}, .next_offset = request.offset};
+        ReadOutcome outcome{.offsets = offsets_now(),
+                            .entries = {},
+                            .next_offset = request.offset,
+                            .leader_epoch_base = leader_epoch_base_};
         uint64_t bytes = 0;
         bool is_full = false;
         for (const Entry& entry : *entries) {

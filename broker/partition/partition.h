@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "broker/controller/image.h"
+#include "broker/controller/leader_epoch.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
@@ -49,20 +50,20 @@ struct ProduceOutcome {
   Offset base_offset;  // -1 for a duplicate too old to know
   int64_t append_time_ms = 0;
   bool is_duplicate = false;
-  Term leader_epoch;
+  LeaderEpoch leader_epoch;
 };
 
 // The first record that is not older than a time.
 struct FoundTime {
   Offset offset;
   int64_t timestamp_ms = 0;  // its own, or its batch's append time
-  Term leader_epoch;         // of the leader that appended it
+  LeaderEpoch leader_epoch;  // of the leader that appended it
 };
 
 struct PartitionOffsets {
   Offset log_start;
   Offset high_watermark;
-  Term leader_epoch;
+  LeaderEpoch leader_epoch;
   // Where a reader of the time that was asked for begins; the high watermark if no record is as
   // new.
   std::optional<Offset> timestamp_offset;
@@ -76,6 +77,7 @@ struct ReadOutcome {
   std::vector<raft::core::Entry> entries;
   // One past the last record read; the offset asked for if there was none.
   Offset next_offset;
+  uint32_t leader_epoch_base = 0;  // of the entries' terms
 };
 
 struct ReadRequest {
@@ -111,10 +113,13 @@ class Partition final : public raft::StateMachine {
 
   RaftGroupId group() const { return group_; }
   const TopicPartition& name() const { return name_; }
+  // Until it is known, clients are not served: an epoch told without it would be a wrong one.
+  void set_leader_epoch_base(uint32_t base) { leader_epoch_base_ = base; }
   void set_batch_bytes_max(uint32_t bytes) { batch_bytes_max_ = bytes; }
 
   // Appends the batch. `done` once it is committed and applied, or with the error:
-  // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER; the batch's fate may be unknown),
+  // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER: the batch's fate may be unknown;
+  // NOT_INITIALIZED: nothing is stored),
   // RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence gap), ABORTED (fenced).
   void Produce(SentBatch batch, ProduceDone done);
 
@@ -157,6 +162,9 @@ class Partition final : public raft::StateMachine {
     Task wake;
   };
 
+  // NOT_INITIALIZED while the leader epochs' base is not known.
+  Status CheckKnowsEpochs() const;
+  LeaderEpoch leader_epoch() const;
   void CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done);
   // Of a batch whose bytes are all right.
   void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
@@ -180,6 +188,7 @@ class Partition final : public raft::StateMachine {
   const RaftGroupId group_;
   const TopicPartition name_;
   Environment environment_;
+  uint32_t leader_epoch_base_ = 0;  // 0: not known
   uint32_t batch_bytes_max_ = kBatchBytesMaxDefault;
   ProducerTable producers_;
   TimeIndex times_;

@@ -21,6 +21,7 @@ Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
 void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
   const RaftGroupId group = recovered.record.group;
   Partition* partition = Emplace(group, recovered.record.partition);
+  partition->set_leader_epoch_base(recovered.record.leader_epoch_base);
   environment_.host.AddReplica(std::move(recovered), *partition);
 }
 
@@ -73,6 +74,7 @@ void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
       record.controller_index = controller_index;
       environment_.host.CreateReplica(record, *self == info.replicas.front(), *partition);
     }
+    partition->set_leader_epoch_base(topic.leader_epoch_base);
     partition->set_batch_bytes_max(batch_bytes_max);
     topics_[topic.id].name = topic.name;
   }

@@ -25,6 +25,7 @@ Status TooLarge(const std::string& what, std::string_view limit, uint32_t bytes_
 
 void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
+  if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
   const size_t size = batch.bytes.size();
   if (size > batch_bytes_max_) {
     return done(TooLarge("batch of " + std::to_string(size) + " bytes", "batch_bytes_max",

@@ -22,7 +22,8 @@ bool HoldsCompressed(const Entry& entry) {
 }
 
 // The first record of the entry that is not older than `timestamp_ms`.
-Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
+Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms,
+                                   uint32_t leader_epoch_base) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
   const Bytes payload = FramePayloadOf(entry.frame, header);
   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(payload.view()));
@@ -34,7 +35,7 @@ Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms) {
     if (time_ms < timestamp_ms) continue;
     return FoundTime{.offset = header.base_offset + record.place,
                      .timestamp_ms = time_ms,
-                     .leader_epoch = header.term};
+                     .leader_epoch = LeaderEpochOf(leader_epoch_base, header.term)};
   }
   RETURN_IF_ERROR(records.status());
   return DataLoss("entry " + std::to_string(entry.index.value()) +
@@ -84,10 +85,14 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
       answered.found = *found;
       done(answered);
     };
-    if (!HoldsCompressed(**entry)) return answer_with(FirstRecordSince(**entry, timestamp_ms));
+    if (!HoldsCompressed(**entry)) {
+      return answer_with(FirstRecordSince(**entry, timestamp_ms, leader_epoch_base_));
+    }
     environment_.batches.Run<Result<FoundTime>>(
         {.kind = BatchWorker::Kind::kFetched},
-        [entry = **entry, timestamp_ms] { return FirstRecordSince(entry, timestamp_ms); },
+        [entry = **entry, timestamp_ms, base = leader_epoch_base_] {
+          return FirstRecordSince(entry, timestamp_ms, base);
+        },
         std::move(answer_with));
   };
   std::optional<Entry> in_tail = FindInTail(timestamp_ms, tail_begin);

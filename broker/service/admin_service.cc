@@ -143,7 +143,9 @@ void AdminService::TryCreate(const std::shared_ptr<PendingCreate>& pending) {
   if (!pending->done) return;
   context_->controller.Execute(
       [this, pending](const Image& image) {
-        return DecideCreateTopic(image, pending->request, context_->cluster_size);
+        return DecideCreateTopic(
+            image, pending->request,
+            {.cluster_size = context_->cluster_size, .now_ms = context_->clock.WallMs()});
       },
       [this, pending](Status status) {
         if (!pending->done) return;
@@ -179,8 +181,10 @@ void AdminService::ServeDelete(const Bytes& body, ForwardDone done) {
   }
   auto response = std::make_shared<v1::DeleteTopicResponse>();
   context_->controller.Execute(
-      [request, response](const Image& image) {
-        Decision decision = DecideDeleteTopic(image, *request);
+      [this, request, response](const Image& image) {
+        Decision decision = DecideDeleteTopic(image, *request, [this](RaftGroupId group) {
+          return context_->leaders.Find(group).term;
+        });
         if (!decision.ok()) return decision;
         response->set_topic_id(decision->records().empty()
                                    ? image.DeletedBy(request->request_id()).value()

@@ -30,7 +30,9 @@ Status Unreadable(const FrameHeader& header, const Status& why) {
 class Rewriter {
  public:
   explicit Rewriter(const BatchReader& reader)
-      : reader_(reader), next_offset_(reader.offset), encoder_(reader.offset) {}
+      : reader_(reader),
+        next_offset_(reader.offset),
+        encoder_(reader.offset, reader.leader_epoch_base) {}
 
   Status Add(const FrameHeader& header, Bytes payload);
   bool is_full() const { return is_full_; }

@@ -62,6 +62,7 @@ struct BatchReader {
   Offset offset;  // where it stands; the records before it in a rewritten batch are left out
   AcceptedForms accepted;
   uint64_t bytes_max = 0;
+  uint32_t leader_epoch_base = 0;
 };
 
 // The batches of `entries` in forms that are accepted, up to `bytes_max` with what stands before

@@ -53,9 +53,10 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
                            partition != nullptr && request_.offset >= partition->high_watermark();
     if (must_wait) return WaitAtEnd(*partition);
     if (!accepted_.TakesAllOf(outcome->entries)) return Rewrite(std::move(*outcome));
-    done_(RemoteRead{.offsets = outcome->offsets,
-                     .next_offset = outcome->next_offset,
-                     .batches = EncodeBatches(outcome->entries, request_.offset)});
+    done_(RemoteRead{
+        .offsets = outcome->offsets,
+        .next_offset = outcome->next_offset,
+        .batches = EncodeBatches(outcome->entries, request_.offset, outcome->leader_epoch_base)});
   }
 
   void Rewrite(ReadOutcome outcome) {
@@ -64,7 +65,8 @@ class LongPoll : public std::enable_shared_from_this<LongPoll> {
         [entries = std::move(outcome.entries),
          reader = BatchReader{.offset = request_.offset,
                               .accepted = accepted_,
-                              .bytes_max = request_.bytes_max}] {
+                              .bytes_max = request_.bytes_max,
+                              .leader_epoch_base = outcome.leader_epoch_base}] {
           return RewriteBatches(entries, reader);
         },
         [self = shared_from_this(), offsets = outcome.offsets](Result<RewrittenBatches> rewritten) {
@@ -117,15 +119,16 @@ Result<PartitionOffsets> ParseOffsets(const Bytes& body, bool has_timestamp) {
   }
   PartitionOffsets offsets{.log_start = Offset(reply.log_start_offset()),
                            .high_watermark = Offset(reply.high_watermark()),
-                           .leader_epoch = Term(reply.leader_epoch()),
+                           .leader_epoch = LeaderEpoch(static_cast<uint32_t>(reply.leader_epoch())),
                            .timestamp_offset = std::nullopt,
                            .found = std::nullopt};
   if (!reply.has_timestamp_offset()) return offsets;
   offsets.timestamp_offset = Offset(reply.timestamp_offset());
   if (reply.has_found_timestamp_ms()) {
-    offsets.found = FoundTime{.offset = *offsets.timestamp_offset,
-                              .timestamp_ms = reply.found_timestamp_ms(),
-                              .leader_epoch = Term(reply.found_leader_epoch())};
+    offsets.found =
+        FoundTime{.offset = *offsets.timestamp_offset,
+                  .timestamp_ms = reply.found_timestamp_ms(),
+                  .leader_epoch = LeaderEpoch(static_cast<uint32_t>(reply.found_leader_epoch()))};
   }
   return offsets;
 }
@@ -135,13 +138,14 @@ Result<RemoteRead> ParseRead(const Bytes& body) {
   if (!reply.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
     return Internal("the leader's answer cannot be read");
   }
-  RemoteRead read{.offsets = {.log_start = Offset(reply.log_start_offset()),
-                              .high_watermark = Offset(reply.high_watermark()),
-                              .leader_epoch = Term(reply.leader_epoch()),
-                              .timestamp_offset = std::nullopt,
-                              .found = std::nullopt},
-                  .next_offset = Offset(reply.next_offset()),
-                  .batches = {}};
+  RemoteRead read{
+      .offsets = {.log_start = Offset(reply.log_start_offset()),
+                  .high_watermark = Offset(reply.high_watermark()),
+                  .leader_epoch = LeaderEpoch(static_cast<uint32_t>(reply.leader_epoch())),
+                  .timestamp_offset = std::nullopt,
+                  .found = std::nullopt},
+      .next_offset = Offset(reply.next_offset()),
+      .batches = {}};
   if (!reply.batches().empty()) {
     read.batches.push_back(Bytes::Own(std::move(*reply.mutable_batches())));
   }

@@ -42,6 +42,13 @@ Partition* ServiceContext::LedHere(RaftGroupId group) const {
   return partition != nullptr && partition->leadership().is_leader ? partition : nullptr;
 }
 
+std::optional<LeaderEpoch> ServiceContext::EpochOf(RaftGroupId group, Term term) const {
+  if (group == kControllerGroup) return LeaderEpochOf(0, term);
+  const TopicInfo* topic = image().FindTopicOf(group);
+  if (topic == nullptr) return std::nullopt;
+  return LeaderEpochOf(topic->leader_epoch_base, term);
+}
+
 Status ServiceContext::NotLeader(RaftGroupId group) const {
   return WithLeader(Unavailable("this broker does not lead the partition", Reason::kNotLeader),
                     group);
@@ -58,7 +65,9 @@ Status ServiceContext::WithLeader(Status status, RaftGroupId group) const {
   Status named(status.code(), std::string(status.message()), status.reason());
   named.AddMetadata("leader_id", std::to_string(hint.leader.value()));
   named.AddMetadata("leader_address", ClientAddressOf(*broker));
-  named.AddMetadata("leader_epoch", std::to_string(hint.term.value()));
+  if (const std::optional<LeaderEpoch> epoch = EpochOf(group, hint.term)) {
+    named.AddMetadata("leader_epoch", std::to_string(epoch->value()));
+  }
   return named;
 }
 
@@ -94,7 +103,7 @@ void ServiceContext::Describe(const TopicInfo& topic, v1::Topic* out) const {
     auto& partition = *out->add_partitions();
     partition.set_partition(info.partition.value());
     partition.set_leader_id(hint.leader.value());
-    partition.set_leader_epoch(hint.term.value());
+    partition.set_leader_epoch(LeaderEpochOf(topic.leader_epoch_base, hint.term).value());
     for (const Voter& replica : info.replicas) partition.add_replica_ids(replica.broker.value());
     out->set_replication_factor(static_cast<uint32_t>(info.replicas.size()));
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,6 +75,8 @@ struct ServiceContext {
   BrokerId LeaderOf(RaftGroupId group) const { return leaders.Find(group).leader; }
   // The partition's replica here if this broker leads it; null otherwise.
   Partition* LedHere(RaftGroupId group) const;
+  // The epoch that outside is told of a leader's term; none where the group's topic is not known.
+  std::optional<LeaderEpoch> EpochOf(RaftGroupId group, Term term) const;
   // NOT_LEADER with all that is known: leader_id, leader_address, leader_epoch.
   Status NotLeader(RaftGroupId group) const;
   // Adds leader_id and leader_address to a NOT_LEADER error that lacks them.

@@ -7,6 +7,8 @@
 #include <glog/logging.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include "broker/controller/leader_epoch.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -38,7 +40,7 @@ void BatchEncoder::Add(const FrameHeader& header, Bytes payload, uint32_t checks
   v1::FetchedBatch head;
   head.set_base_offset(header.base_offset.value());
   head.set_append_time_ms(header.append_time_ms);
-  head.set_leader_epoch(header.term.value());
+  head.set_leader_epoch(LeaderEpochOf(leader_epoch_base_, header.term).value());
   head.set_record_count(header.record_count);
   head.set_batch_checksum(checksum);
   if (header.base_offset > reader_) {
@@ -64,8 +66,9 @@ void BatchEncoder::Add(const raft::core::Entry& entry) {
   Add(*header, FramePayloadOf(entry.frame, *header), header->stored_crc);
 }
 
-std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader) {
-  BatchEncoder encoder(reader);
+std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader,
+                                 uint32_t leader_epoch_base) {
+  BatchEncoder encoder(reader, leader_epoch_base);
   for (const raft::core::Entry& entry : entries) encoder.Add(entry);
   return std::move(encoder).Take();
 }

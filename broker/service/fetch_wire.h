@@ -16,13 +16,14 @@
 namespace millrace::broker {
 
 // Batches as repeated FetchedPartition.batches, tags and lengths included: pieces to be sent one
-// after the other, to a reader that stands at an offset.
+// after the other, to a reader that stands at an offset. `leader_epoch_base` is the topic's.
 class BatchEncoder {
  public:
   // What stands before a batch at most.
   static constexpr uint64_t kHeadBytesMax = 80;
 
-  explicit BatchEncoder(Offset reader) : reader_(reader) {}
+  BatchEncoder(Offset reader, uint32_t leader_epoch_base)
+      : reader_(reader), leader_epoch_base_(leader_epoch_base) {}
 
   // Adds a stored batch as it is.
   void Add(const raft::core::Entry& entry);
@@ -35,12 +36,14 @@ class BatchEncoder {
 
  private:
   Offset reader_;
+  const uint32_t leader_epoch_base_;
   uint64_t bytes_ = 0;
   std::vector<Bytes> pieces_;
 };
 
 // `entries` as they are, for a reader that stands at `reader`.
-std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader);
+std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader,
+                                 uint32_t leader_epoch_base);
 
 // A FetchResponse with one partition: the fields of `head` (without batches), then `batches`.
 std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,

@@ -266,10 +266,11 @@ void ProducerService::Produce(RaftGroupId group, SentBatch batch, ProduceDone do
         if (!reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
           return done(Internal("a forwarded batch got an unreadable answer"));
         }
-        done(ProduceOutcome{.base_offset = Offset(reply.base_offset()),
-                            .append_time_ms = reply.append_time_ms(),
-                            .is_duplicate = reply.is_duplicate(),
-                            .leader_epoch = Term(reply.leader_epoch())});
+        done(ProduceOutcome{
+            .base_offset = Offset(reply.base_offset()),
+            .append_time_ms = reply.append_time_ms(),
+            .is_duplicate = reply.is_duplicate(),
+            .leader_epoch = LeaderEpoch(static_cast<uint32_t>(reply.leader_epoch()))});
       });
 }
 

@@ -194,7 +194,6 @@ Status Host::NotLeader(RaftGroupId group) const {
   Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);
   if (replica != nullptr && replica->has_joined() && replica->leadership().leader.broker.value()) {
     status.AddMetadata("leader_id", std::to_string(replica->leadership().leader.broker.value()));
-    status.AddMetadata("leader_epoch", std::to_string(replica->leadership().term.value()));
   }
   return status;
 }

@@ -46,7 +46,7 @@ struct ReplicaRecord {
   // and is silent until then.
   bool is_added = false;
   TopicPartition partition;  // topic 0 for the controller's own group
-  // The leader epoch that people are told is this plus the term.
+  // The leader epoch that people are told is this plus the term; 0: not known, or the controller's.
   uint32_t leader_epoch_base = 0;
   // The controller's image that made it had applied its log up to here. One that has not says
   // nothing of the replica. 0 for the controller's own.

@@ -311,7 +311,7 @@ HOT_PATH(hot_fetch_response_encode, 200, "fetch response of 64 batches, written"
   head.set_high_watermark(100);
   for (uint32_t i = 0; i < kRepeats; ++i) {
     const auto pieces =
-        broker::EncodeFetchResponse(head, broker::EncodeBatches(input.entries, Offset(0)));
+        broker::EncodeFetchResponse(head, broker::EncodeBatches(input.entries, Offset(0), 1));
     CHECK_GT(broker::TotalSize(pieces), 64u * 1024);
   }
 }

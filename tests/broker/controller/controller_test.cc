@@ -52,6 +52,8 @@ v1::DeleteTopicRequest Deletion(const std::string& name, uint64_t request_id) {
   return request;
 }
 
+Term LastTerm(RaftGroupId) { return Term(1); }
+
 // The only controller, over a store that keeps everything.
 class ControllerTest : public testing::Test {
  protected:
@@ -90,12 +92,14 @@ class ControllerTest : public testing::Test {
     return outcome;
   }
   Status Create(const std::string& name, uint64_t request_id = 0) {
-    return Run(
-        [&](const Image& image) { return DecideCreateTopic(image, Topic(name, request_id), 1); });
+    return Run([&](const Image& image) {
+      return DecideCreateTopic(image, Topic(name, request_id), {.cluster_size = 1});
+    });
   }
   Status Delete(const std::string& name, uint64_t request_id = 0) {
-    return Run(
-        [&](const Image& image) { return DecideDeleteTopic(image, Deletion(name, request_id)); });
+    return Run([&](const Image& image) {
+      return DecideDeleteTopic(image, Deletion(name, request_id), LastTerm);
+    });
   }
   // Puts records into the log that nobody decided on.
   void Propose(const ControllerRecords& records) {
@@ -252,13 +256,13 @@ Decision RandomDecision(const Image& image, Random& random) {
     case 1:
       return DecideAllocateProducerIds(image);
     case 2:
-      return DecideDeleteTopic(image, Deletion(name, request_id));
+      return DecideDeleteTopic(image, Deletion(name, request_id), LastTerm);
     default: {
       v1::CreateTopicRequest request = Topic(name, request_id);
       request.set_partition_count(static_cast<uint32_t>(random.Between(1, 4)));
       request.set_replication_factor(random.OneIn(2) ? 1 : 3);
       if (random.OneIn(2)) (*request.mutable_settings())["batch_bytes_max"] = "64KiB";
-      return DecideCreateTopic(image, request, 3);
+      return DecideCreateTopic(image, request, {.cluster_size = 3});
     }
   }
 }

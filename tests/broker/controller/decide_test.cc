@@ -2,6 +2,7 @@
 
 #include "broker/controller/decide.h"
 
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -41,6 +42,19 @@ Image ImageWithBrokers(uint32_t count) {
   return image;
 }
 
+// 2025-01-02, by whose clock the base is 21600.
+constexpr int64_t kNowMs = 1'735'776'000'000;
+constexpr uint32_t kBaseNow = 21'600;
+
+Decision Create(const Image& image, const v1::CreateTopicRequest& request, size_t cluster_size,
+                int64_t now_ms = kNowMs) {
+  return DecideCreateTopic(image, request, {.cluster_size = cluster_size, .now_ms = now_ms});
+}
+
+Decision Delete(const Image& image, const v1::DeleteTopicRequest& request, Term last = Term(3)) {
+  return DecideDeleteTopic(image, request, [last](RaftGroupId) { return last; });
+}
+
 v1::CreateTopicRequest Topic(const std::string& name, uint32_t partitions, uint32_t replicas) {
   v1::CreateTopicRequest request;
   request.set_name(name);
@@ -53,20 +67,20 @@ TEST(DecideCreateTopic, TheSameRequestAgain_Succeeds_AnotherIsToldThatTheTopicEx
   Image image = ImageWithBrokers(1);
   v1::CreateTopicRequest request = Topic("t", 1, 1);
   request.set_request_id(77);
-  ApplyAll(DecideCreateTopic(image, request, 1), &image);
-  const Decision again = DecideCreateTopic(image, request, 1);
+  ApplyAll(Create(image, request, 1), &image);
+  const Decision again = Create(image, request, 1);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->records().empty());
   request.set_request_id(78);
-  EXPECT_EQ(DecideCreateTopic(image, request, 1).status().code(), Code::kAlreadyExists);
+  EXPECT_EQ(Create(image, request, 1).status().code(), Code::kAlreadyExists);
   request.set_request_id(0);
-  EXPECT_EQ(DecideCreateTopic(image, request, 1).status().code(), Code::kAlreadyExists);
+  EXPECT_EQ(Create(image, request, 1).status().code(), Code::kAlreadyExists);
 }
 
 TEST(DecideCreateTopic, WithoutARequestId_NothingIsTheSameRequest) {
   Image image = ImageWithBrokers(1);
-  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 1), 1), &image);
-  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 1), 1).status().code(), Code::kAlreadyExists);
+  ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
+  EXPECT_EQ(Create(image, Topic("t", 1, 1), 1).status().code(), Code::kAlreadyExists);
 }
 
 TEST(TopicName, IsRefused_WhenItBreaksARule) {
@@ -96,7 +110,7 @@ TEST(TopicName, OfMillracesOwnTopics_IsReserved_AndOtherUnderscoresArePeoples) {
 
 TEST(CreateTopic, IsRefused_WhenMoreReplicasThanBrokersAreAsked) {
   const Image image = ImageWithBrokers(1);
-  const Decision decision = DecideCreateTopic(image, Topic("t", 1, 3), 1);
+  const Decision decision = Create(image, Topic("t", 1, 3), 1);
   EXPECT_EQ(decision.status().code(), Code::kInvalidArgument);
   EXPECT_NE(decision.status().message().find("replication_factor 3"), std::string::npos);
 }
@@ -104,7 +118,7 @@ TEST(CreateTopic, IsRefused_WhenMoreReplicasThanBrokersAreAsked) {
 TEST(CreateTopic, TakesAnEvenFactor) {
   const Image image = ImageWithBrokers(5);
   for (const uint32_t factor : {2u, 4u}) {
-    const Decision decision = DecideCreateTopic(image, Topic("t", 1, factor), 5);
+    const Decision decision = Create(image, Topic("t", 1, factor), 5);
     ASSERT_TRUE(decision.ok()) << decision.status();
     const auto& created = decision->records(0).topic_created();
     EXPECT_EQ(created.partitions(0).replicas_size(), static_cast<int>(factor));
@@ -113,58 +127,56 @@ TEST(CreateTopic, TakesAnEvenFactor) {
 
 TEST(CreateTopic, IsRefused_WhenFactorOrPartitionsAreTooMany) {
   const Image image = ImageWithBrokers(6);
-  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 6), 6).status().code(), Code::kInvalidArgument);
-  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 10001, 3), 3).status().code(),
-            Code::kInvalidArgument);
+  EXPECT_EQ(Create(image, Topic("t", 1, 6), 6).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Create(image, Topic("t", 10001, 3), 3).status().code(), Code::kInvalidArgument);
 }
 
 TEST(CreateTopic, IsRefused_WhenASettingIsUnknown) {
   v1::CreateTopicRequest request = Topic("t", 1, 3);
   (*request.mutable_settings())["no.such"] = "1";
-  const Decision decision = DecideCreateTopic(ImageWithBrokers(3), request, 3);
+  const Decision decision = Create(ImageWithBrokers(3), request, 3);
   EXPECT_EQ(decision.status().code(), Code::kInvalidArgument);
   EXPECT_NE(decision.status().message().find("no.such"), std::string::npos);
 }
 
 TEST(CreateTopic, WaitsForBrokers_WhenTheClusterHasThemButFewRegistered) {
-  EXPECT_EQ(DecideCreateTopic(ImageWithBrokers(2), Topic("t", 1, 3), 3).status().code(),
-            Code::kUnavailable);
+  EXPECT_EQ(Create(ImageWithBrokers(2), Topic("t", 1, 3), 3).status().code(), Code::kUnavailable);
 }
 
 TEST(DeleteTopic, TriedAgain_Succeeds_AndLeavesTheNamesNextTopicAlone) {
   Image image = ImageWithBrokers(3);
-  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  ApplyAll(Create(image, Topic("t", 1, 3), 3), &image);
   const TopicId first = image.FindTopic("t")->id;
   v1::DeleteTopicRequest deletion;
   deletion.set_name("t");
   deletion.set_request_id(77);
-  ApplyAll(DecideDeleteTopic(image, deletion), &image);
+  ApplyAll(Delete(image, deletion), &image);
   EXPECT_EQ(image.DeletedBy(77), first);
-  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
-  const Decision again = DecideDeleteTopic(image, deletion);
+  ApplyAll(Create(image, Topic("t", 1, 3), 3), &image);
+  const Decision again = Delete(image, deletion);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->records().empty());
   EXPECT_NE(image.FindTopic("t"), nullptr);
   deletion.set_request_id(78);
-  EXPECT_EQ(DecideDeleteTopic(image, deletion)->records_size(), 1);
+  EXPECT_EQ(Delete(image, deletion)->records_size(), 1);
 }
 
 TEST(CreateTopic, IsRefused_WhenTheNameIsTaken_AndAllowedAgain_AfterDeletion) {
   Image image = ImageWithBrokers(3);
-  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  ApplyAll(Create(image, Topic("t", 1, 3), 3), &image);
   const TopicId first = image.FindTopic("t")->id;
-  EXPECT_EQ(DecideCreateTopic(image, Topic("t", 1, 3), 3).status().code(), Code::kAlreadyExists);
+  EXPECT_EQ(Create(image, Topic("t", 1, 3), 3).status().code(), Code::kAlreadyExists);
   v1::DeleteTopicRequest deletion;
   deletion.set_name("t");
-  ApplyAll(DecideDeleteTopic(image, deletion), &image);
-  EXPECT_EQ(DecideDeleteTopic(image, deletion).status().reason(), Reason::kUnknownTopic);
-  ApplyAll(DecideCreateTopic(image, Topic("t", 1, 3), 3), &image);
+  ApplyAll(Delete(image, deletion), &image);
+  EXPECT_EQ(Delete(image, deletion).status().reason(), Reason::kUnknownTopic);
+  ApplyAll(Create(image, Topic("t", 1, 3), 3), &image);
   EXPECT_GT(image.FindTopic("t")->id, first) << "topic ids are never reused";
 }
 
 TEST(CreateTopic, SpreadsFirstReplicasEvenly_AndPutsEachReplicaOnAnotherBroker) {
   Image image = ImageWithBrokers(3);
-  ApplyAll(DecideCreateTopic(image, Topic("a", 6, 3), 3), &image);
+  ApplyAll(Create(image, Topic("a", 6, 3), 3), &image);
   std::map<BrokerId, int> firsts;
   std::set<RaftGroupId> groups;
   for (const PartitionInfo& partition : image.FindTopic("a")->partitions) {
@@ -181,6 +193,64 @@ TEST(CreateTopic, SpreadsFirstReplicasEvenly_AndPutsEachReplicaOnAnotherBroker) 
   for (const auto& [broker, count] : firsts) EXPECT_EQ(count, 2) << broker;
   EXPECT_EQ(groups.size(), 6u);
   EXPECT_FALSE(groups.contains(kControllerGroup));
+}
+
+v1::DeleteTopicRequest Deletion(const std::string& name) {
+  v1::DeleteTopicRequest request;
+  request.set_name(name);
+  return request;
+}
+
+uint32_t BaseOf(const Image& image, const std::string& name) {
+  return image.FindTopic(name)->leader_epoch_base;
+}
+
+TEST(LeaderEpochs, BeginByTheClock_WithinWhatClientsCanHold) {
+  EXPECT_EQ(LeaderEpochBaseAt(kNowMs), kBaseNow);
+  EXPECT_EQ(LeaderEpochBaseAt(kNowMs + 3999), kBaseNow);
+  EXPECT_EQ(LeaderEpochBaseAt(kNowMs + 4000), kBaseNow + 1);
+  EXPECT_EQ(LeaderEpochBaseAt(0), 1U);
+  EXPECT_EQ(LeaderEpochBaseAt(INT64_MAX), kLeaderEpochBaseMax);
+  EXPECT_EQ(LeaderEpochOf(100, Term(7)), LeaderEpoch(107));
+  EXPECT_EQ(LeaderEpochOf(100, Term(UINT64_MAX)), LeaderEpoch(kLeaderEpochMax));
+}
+
+TEST(LeaderEpochs,
+     OfATopicThatIsMadeAgain_AreLarger_WhateverTheClockSays_AndHoweverMuchWasElected) {
+  Image image = ImageWithBrokers(1);
+  for (const Term last : {Term(1), Term(100'000), Term(0)}) {
+    for (const int64_t now_ms : {kNowMs, int64_t{0}, kNowMs + 10'000'000, kNowMs}) {
+      ApplyAll(Create(image, Topic("t", 2, 1), 1, now_ms), &image);
+      const uint32_t base = BaseOf(image, "t");
+      EXPECT_GE(base, LeaderEpochBaseAt(now_ms));
+      ApplyAll(Delete(image, Deletion("t"), last), &image);
+      // Also larger than what elections gave that nobody has reported.
+      EXPECT_EQ(image.EpochEndOf("t"), base + last.value() + kUnreportedElections);
+      ApplyAll(Create(image, Topic("t", 1, 1), 1, now_ms), &image);
+      EXPECT_GT(BaseOf(image, "t"), base + last.value() + kUnreportedElections);
+      ApplyAll(Delete(image, Deletion("t"), Term(1)), &image);
+    }
+  }
+  ApplyAll(Create(image, Topic("other", 1, 1), 1), &image);
+  EXPECT_EQ(BaseOf(image, "other"), kBaseNow) << "one name's haste is no other's";
+}
+
+TEST(LeaderEpochs, CountFromTheLastTermOfAnyPartition) {
+  Image image = ImageWithBrokers(1);
+  ApplyAll(Create(image, Topic("t", 3, 1), 1), &image);
+  const RaftGroupId second = image.FindTopic("t")->partitions[1].group;
+  ApplyAll(DecideDeleteTopic(image, Deletion("t"),
+                             [&](RaftGroupId group) { return Term(group == second ? 70 : 2); }),
+           &image);
+  EXPECT_EQ(image.EpochEndOf("t"), kBaseNow + 70 + kUnreportedElections);
+}
+
+TEST(LeaderEpochs, AreRefused_OnceANameHasUsedThemUp) {
+  Image image = ImageWithBrokers(1);
+  ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
+  ApplyAll(Delete(image, Deletion("t"), Term(UINT64_MAX)), &image);
+  EXPECT_EQ(Create(image, Topic("t", 1, 1), 1).status().code(), Code::kResourceExhausted);
+  EXPECT_TRUE(Create(image, Topic("u", 1, 1), 1).ok());
 }
 
 TEST(Register, IsRefused_WhenAnotherIncarnationHoldsTheId) {

@@ -2,6 +2,7 @@
 // gives.
 #include "broker/controller/image.h"
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,7 @@ using internal::v1::BrokerRegistered;
 using internal::v1::ControllerImage;
 using internal::v1::ControllerRecord;
 using internal::v1::PartitionPlacement;
+using internal::v1::TopicCreated;
 
 void AddEndpoint(BrokerRegistered::Protocol protocol, const std::string& address,
                  BrokerRegistered* broker) {
@@ -30,13 +32,15 @@ void AddReplica(uint32_t broker, uint32_t number, PartitionPlacement* placement)
 }
 
 ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first_group,
-                         uint32_t partitions) {
+                         uint32_t partitions, uint32_t base = 1'000'000) {
   ControllerRecord record;
   auto& created = *record.mutable_topic_created();
   created.set_topic_id(topic);
   created.set_name(name);
   (*created.mutable_settings())["batch_bytes_max"] = "64KiB";
   created.set_request_id(100 + topic);
+  created.set_kind(TopicCreated::KIND_PARTITION_LOG);
+  created.set_leader_epoch_base(base);
   for (uint32_t number = 0; number < partitions; ++number) {
     auto& placement = *created.add_partitions();
     placement.set_partition(number);
@@ -47,10 +51,11 @@ ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first
   return record;
 }
 
-ControllerRecord Deleted(uint64_t topic, uint64_t request_id) {
+ControllerRecord Deleted(uint64_t topic, uint64_t request_id, uint32_t epoch_end = 1'000'000) {
   ControllerRecord record;
   record.mutable_topic_deleted()->set_topic_id(topic);
   record.mutable_topic_deleted()->set_request_id(request_id);
+  record.mutable_topic_deleted()->set_epoch_end(epoch_end);
   return record;
 }
 
@@ -106,11 +111,14 @@ TEST(Image, SavedAndLoaded_AnswersAsBefore) {
 TEST(Image, SavedAndLoaded_RemembersDeletionsInTheirOrder) {
   Image image;
   for (uint64_t topic = 1; topic <= 1000; ++topic) {
-    ASSERT_TRUE(image.Apply(Created(topic, "t", 2 * topic, 1)).ok());
-    ASSERT_TRUE(image.Apply(Deleted(topic, topic)).ok());
+    const auto epoch = static_cast<uint32_t>(topic);
+    ASSERT_TRUE(image.Apply(Created(topic, "t", 2 * topic, 1, epoch)).ok());
+    ASSERT_TRUE(image.Apply(Deleted(topic, topic, epoch)).ok());
   }
   Image same = Reloaded(image);
+  EXPECT_EQ(same.FindTopicOf(RaftGroupId(2000)), nullptr);
   ASSERT_TRUE(same.Apply(Created(1001, "t", 5000, 1)).ok());
+  EXPECT_EQ(same.FindTopicOf(RaftGroupId(5000)), same.FindTopic("t"));
   ASSERT_TRUE(same.Apply(Deleted(1001, 1001)).ok());
   EXPECT_EQ(same.DeletedBy(1), TopicId());  // the oldest made room
   EXPECT_EQ(same.DeletedBy(2), TopicId(2));
@@ -202,6 +210,45 @@ TEST(Image, AnEndpointOfAnUnknownProtocol_IsNotApplied) {
   EXPECT_EQ(applied.code(), Code::kUnimplemented);
   EXPECT_NE(applied.message().find("protocol 9"), std::string::npos) << applied;
   EXPECT_TRUE(image.brokers().empty());
+}
+
+TEST(Image, LeaderEpochsOfAName_NeverGoBack_AndAreSavedAndLoaded) {
+  Image image;
+  ASSERT_TRUE(image.Apply(Created(1, "a", 2, 1, 500)).ok());
+  EXPECT_EQ(image.Apply(Deleted(1, 0, 499)).code(), Code::kDataLoss);
+  ASSERT_TRUE(image.Apply(Deleted(1, 0, 900)).ok());
+  EXPECT_EQ(image.Apply(Created(2, "a", 4, 1, 900)).code(), Code::kDataLoss);
+  Image same = Reloaded(image);
+  EXPECT_EQ(same.EpochEndOf("a"), 900U);
+  EXPECT_EQ(same.EpochEndOf("b"), 0U);
+  EXPECT_EQ(same.Apply(Created(2, "a", 4, 1, 900)).code(), Code::kDataLoss);
+  EXPECT_EQ(same.Apply(Created(2, "b", 4, 1, 0)).code(), Code::kDataLoss);
+  ASSERT_TRUE(same.Apply(Created(2, "b", 4, 1, 3)).ok());
+  ASSERT_TRUE(same.Apply(Created(3, "a", 5, 1, 901)).ok());
+  EXPECT_EQ(Reloaded(same).FindTopic("a")->leader_epoch_base, 901U);
+  const TopicInfo& topic = *same.FindTopic("a");
+  const PartitionInfo& partition = topic.partitions[0];
+  EXPECT_EQ(RecordOf(topic, partition, partition.replicas[0]).leader_epoch_base, 901U);
+}
+
+// What is remembered has a bound: of the names that it has no room for, the largest end counts for
+// every name.
+TEST(Image, OfMoreDeletedNamesThanItRemembers_NoEpochGoesBack) {
+  Image image;
+  std::map<std::string, uint32_t> ends;
+  for (uint32_t topic = 1; topic <= 1500; ++topic) {
+    const std::string name = "t" + std::to_string(topic);
+    const uint32_t base = image.EpochEndOf(name) + 1;
+    ends[name] = base + topic;
+    ASSERT_TRUE(image.Apply(Created(topic, name, 2 * topic, 1, base)).ok());
+    ASSERT_TRUE(image.Apply(Deleted(topic, 0, ends[name])).ok());
+  }
+  ControllerImage saved;
+  image.SaveTo(&saved);
+  EXPECT_EQ(saved.deleted_names_size(), 1000);
+  const Image same = Reloaded(image);
+  for (const auto& [name, end] : ends) EXPECT_GE(same.EpochEndOf(name), end);
+  EXPECT_EQ(same.EpochEndOf("never"), ends["t500"]) << "the largest of those that were forgotten";
 }
 
 TEST(Image, KnowsHowNewItIs_AndNeverGetsOlder) {

@@ -18,7 +18,8 @@ namespace millrace::broker {
 namespace {
 
 constexpr BrokerIncarnation kSelf{BrokerId(1), Incarnation(11)};
-constexpr RaftGroupId kGroup{9};  // of partitions that are in no set
+constexpr int64_t kNowMs = 1'735'776'000'000;  // when the base of leader epochs is 21600
+constexpr RaftGroupId kGroup{9};               // of partitions that are in no set
 
 void ApplyAll(const Decision& decision, Image* image) {
   ASSERT_TRUE(decision.ok()) << decision.status();
@@ -63,13 +64,20 @@ class PartitionSetTest : public testing::Test {
     request.set_partition_count(2);
     request.set_replication_factor(1);
     (*request.mutable_settings())["batch_bytes_max"] = batch_bytes_max;
-    ApplyAll(DecideCreateTopic(image_, request, 1), &image_);
+    ApplyAll(DecideCreateTopic(image_, request, {.cluster_size = 1, .now_ms = kNowMs}), &image_);
     return image_.FindTopic(name)->id;
   }
   void Delete(const std::string& name) {
     v1::DeleteTopicRequest request;
     request.set_name(name);
-    ApplyAll(DecideDeleteTopic(image_, request), &image_);
+    ApplyAll(DecideDeleteTopic(image_, request, [](RaftGroupId) { return Term(1); }), &image_);
+  }
+  Result<PartitionOffsets> OffsetsOf(RaftGroupId group) {
+    Result<PartitionOffsets> offsets = Internal("no answer");
+    partitions_->Find(group)->Offsets(
+        std::nullopt, [&offsets](Result<PartitionOffsets> done) { offsets = std::move(done); });
+    Settle();
+    return offsets;
   }
   size_t CountOf(TopicId topic) const {
     size_t count = 0;
@@ -220,6 +228,44 @@ TEST_F(PartitionSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
                      [&outcome](const Result<ProduceOutcome>& done) { outcome = done.status(); });
   Settle();
   EXPECT_NE(outcome.message().find("larger than 1024"), std::string::npos) << outcome;
+}
+
+TEST_F(PartitionSetTest, ALeadersEpoch_IsTheTopicsBaseAndItsTerm_AlsoBeforeThereIsAnImage) {
+  const TopicId topic = Create("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
+  LeaderEpoch before;
+  for (int life = 0; life < 2; ++life) {
+    const Result<PartitionOffsets> offsets = OffsetsOf(group);
+    ASSERT_TRUE(offsets.ok()) << offsets.status();
+    const Term term = partitions_->Find(group)->leadership().term;
+    EXPECT_EQ(offsets->leader_epoch, LeaderEpochOf(21'600, term));
+    EXPECT_GT(offsets->leader_epoch, before);
+    before = offsets->leader_epoch;
+    Restart();
+  }
+}
+
+// An epoch without its base would go back.
+TEST_F(PartitionSetTest, AReplicaThatDoesNotKnowItsEpochs_ServesNobody_UntilTheImageTells) {
+  const TopicId topic = Create("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  for (auto& [id, kept] : store_.groups) kept.record.leader_epoch_base = 0;
+  Restart();
+  const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
+  EXPECT_EQ(OffsetsOf(group).status().reason(), Reason::kNotInitialized);
+  Partition* partition = partitions_->Find(group);
+  Status produced;
+  partition->Produce({.bytes = Bytes::Own("x")},
+                     [&](const Result<ProduceOutcome>& done) { produced = done.status(); });
+  EXPECT_EQ(produced.reason(), Reason::kNotInitialized);
+  Status read;
+  partition->Read({}, [&](const Result<ReadOutcome>& done) { read = done.status(); });
+  EXPECT_EQ(read.reason(), Reason::kNotInitialized);
+  partitions_->ReconcileAll(image_);
+  EXPECT_TRUE(OffsetsOf(group).ok());
 }
 
 TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {

@@ -15,6 +15,8 @@ void AddTopic(const std::string& name, Image* image) {
   auto& created = *record.mutable_topic_created();
   created.set_topic_id(image->next_topic_id().value());
   created.set_name(name);
+  created.set_kind(internal::v1::TopicCreated::KIND_PARTITION_LOG);
+  created.set_leader_epoch_base(image->EpochEndOf(name) + 1);
   auto& partition = *created.add_partitions();
   partition.set_group_id(image->next_group_id().value());
   auto& replica = *partition.add_replicas();
@@ -26,6 +28,7 @@ void AddTopic(const std::string& name, Image* image) {
 void RemoveTopic(const std::string& name, Image* image) {
   internal::v1::ControllerRecord record;
   record.mutable_topic_deleted()->set_topic_id(image->FindTopic(name)->id.value());
+  record.mutable_topic_deleted()->set_epoch_end(image->FindTopic(name)->leader_epoch_base);
   EXPECT_TRUE(image->Apply(record).ok());
 }
 

@@ -93,7 +93,8 @@ TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
   head.set_fetch_id(5);
   head.set_high_watermark(43);
   std::string joined;
-  for (const Bytes& piece : EncodeFetchResponse(head, EncodeBatches({entry, entry}, Offset(0)))) {
+  for (const Bytes& piece :
+       EncodeFetchResponse(head, EncodeBatches({entry, entry}, Offset(0), 500))) {
     joined.append(piece.view());
   }
   v1::FetchResponse response;
@@ -103,7 +104,7 @@ TEST(FetchWire, LibprotobufReads_WhatIsWrittenInPieces) {
   ASSERT_EQ(response.partitions(0).batches_size(), 2);
   const v1::FetchedBatch& batch = response.partitions(0).batches(1);
   EXPECT_EQ(batch.base_offset(), 42);
-  EXPECT_EQ(batch.leader_epoch(), 9u);
+  EXPECT_EQ(batch.leader_epoch(), 509u);
   EXPECT_EQ(batch.batch_checksum(), Crc32c(payload));
   EXPECT_EQ(batch.batch().records(0).value(), "hello");
 }
