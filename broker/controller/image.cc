@@ -22,6 +22,21 @@ Status DoesNotFollow(const std::string& what) {
   return DataLoss("a controller's record does not follow from those before it: " + what);
 }
 
+// What a later version may write within a level that this one knows.
+Status CheckUnderstood(const TopicCreated& created) {
+  if (created.kind() != TopicCreated::KIND_PARTITION_LOG) {
+    return Unimplemented("topic \"" + created.name() + "\" is of kind " +
+                         std::to_string(static_cast<int>(created.kind())) +
+                         ", which this version does not know");
+  }
+  if (created.slot_count() != 0) {
+    return Unimplemented("topic \"" + created.name() + "\" has " +
+                         std::to_string(created.slot_count()) +
+                         " slots, and this version knows none");
+  }
+  return {};
+}
+
 // The replicas as they were placed, each with a number of its own on a broker of its own.
 Result<PartitionInfo> PartitionOf(const PartitionPlacement& placement) {
   PartitionInfo partition{.partition = PartitionId(placement.partition()),
@@ -193,6 +208,7 @@ TopicId Image::DeletedBy(uint64_t request_id) const {
 }
 
 Status Image::ApplyTopicCreated(const TopicCreated& created) {
+  RETURN_IF_ERROR(CheckUnderstood(created));
   const TopicId id(created.topic_id());
   if (HasMade(id) || topic_ids_.contains(created.name())) {
     return DoesNotFollow("topic \"" + created.name() + "\" is made with the id " +

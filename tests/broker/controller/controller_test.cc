@@ -219,6 +219,20 @@ TEST_F(ControllerTest, ARecordThatThisVersionDoesNotKnow_StopsTheReplicaThere_An
   EXPECT_NE(controller_->image().FindTopic("t"), nullptr);
 }
 
+TEST_F(ControllerTest,
+       ATopicOfAKindThatThisVersionDoesNotKnow_StopsTheReplicaThere_AndEndsNothing) {
+  ControllerRecords records;
+  auto& created = *records.add_records()->mutable_topic_created();
+  created.set_topic_id(1);
+  created.set_name("q");
+  created.set_kind(static_cast<internal::v1::TopicCreated::Kind>(7));
+  created.set_leader_epoch_base(1);
+  Propose(records);
+  EXPECT_EQ(apply_fault().code(), Code::kUnimplemented);
+  EXPECT_NE(apply_fault().message().find("kind 7"), std::string::npos) << apply_fault();
+  EXPECT_EQ(controller_->image().FindTopic("q"), nullptr);
+}
+
 TEST_F(ControllerTest, ARecordThatDoesNotFollow_StopsTheReplicaThere_AndEndsNothing) {
   ControllerRecords records;
   records.add_records()->mutable_topic_deleted()->set_topic_id(77);

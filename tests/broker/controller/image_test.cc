@@ -251,6 +251,31 @@ TEST(Image, OfMoreDeletedNamesThanItRemembers_NoEpochGoesBack) {
   EXPECT_EQ(same.EpochEndOf("never"), ends["t500"]) << "the largest of those that were forgotten";
 }
 
+TEST(Image, ATopicThatThisVersionDoesNotUnderstand_IsAsAnUnknownRecord) {
+  Image image;
+  ControllerImage before;
+  image.SaveTo(&before);
+  const auto refused = [&image](const ControllerRecord& record, const std::string& what) {
+    const Status applied = image.Apply(record);
+    EXPECT_EQ(applied.code(), Code::kUnimplemented) << applied;
+    EXPECT_NE(applied.message().find(what), std::string::npos) << applied;
+  };
+  ControllerRecord queue = Created(1, "a", 2, 1);
+  queue.mutable_topic_created()->set_kind(static_cast<TopicCreated::Kind>(7));
+  refused(queue, "topic \"a\" is of kind 7");
+  ControllerRecord without = Created(1, "a", 2, 1);
+  without.mutable_topic_created()->clear_kind();
+  refused(without, "kind 0");
+  ControllerRecord slots = Created(1, "a", 2, 1);
+  slots.mutable_topic_created()->set_slot_count(64);
+  refused(slots, "64 slots");
+  ControllerImage after;
+  image.SaveTo(&after);
+  EXPECT_EQ(before.DebugString(), after.DebugString());
+  *before.add_topics() = queue.topic_created();
+  EXPECT_EQ(Image::LoadFrom(before).status().code(), Code::kUnimplemented);
+}
+
 TEST(Image, KnowsHowNewItIs_AndNeverGetsOlder) {
   Image image;
   ASSERT_TRUE(image.NoteApplied(LogIndex(7)).ok());
