@@ -43,6 +43,7 @@ void Controller::Execute(Decide decide, Done done) {
   const uint32_t crc = Crc32c(payload);
   const FrameHeader draft{
       .type = FrameType::kControllerCommand,
+      .feature_level = speculative_->entry_level(),
       .flags = kFrameControl,
       .payload_size = static_cast<uint32_t>(payload.size()),
       // Clocks jump, and leaders differ in theirs.

@@ -8,6 +8,7 @@
 #include <glog/logging.h>
 
 #include "broker/config/topic_settings.h"
+#include "proto/frame/frame.h"
 
 namespace millrace::broker {
 namespace {
@@ -67,7 +68,37 @@ Status CheckRegistration(const BrokerRegistered& broker) {
   if (!broker.supersedes().empty()) {
     return InvalidArgument("a broker cannot say by itself that it supersedes another");
   }
+  if (broker.level_min() > broker.level_max()) {
+    return InvalidArgument("a broker's feature levels are the wrong way round");
+  }
   return {};
+}
+
+// What a registration that tells nothing of levels means.
+uint32_t LevelMinOf(const BrokerRegistered& broker) {
+  return std::max<uint32_t>(broker.level_min(), kFirstFeatureLevel);
+}
+uint32_t LevelMaxOf(const BrokerRegistered& broker) {
+  return std::max<uint32_t>(broker.level_max(), kFirstFeatureLevel);
+}
+
+Status CheckKnowsClusterLevel(const Image& image, const BrokerRegistered& broker) {
+  const uint32_t level = image.level();
+  if (level == 0 || (LevelMinOf(broker) <= level && level <= LevelMaxOf(broker))) return {};
+  return FailedPrecondition("the cluster is of feature level " + std::to_string(level) +
+                            ", and broker " + std::to_string(broker.broker_id()) + " (version \"" +
+                            broker.software_version() + "\") knows " +
+                            std::to_string(LevelMinOf(broker)) + " to " +
+                            std::to_string(LevelMaxOf(broker)));
+}
+
+// The highest level that every broker knows, and whoever decides, once `joining` is one of them.
+uint32_t LevelOfAll(const Image& image, const BrokerRegistered& joining) {
+  uint32_t level = std::min<uint32_t>(KnownFeatureLevel(), LevelMaxOf(joining));
+  for (const auto& [id, broker] : image.brokers()) {
+    if (id.value() != joining.broker_id()) level = std::min(level, LevelMaxOf(broker.registration));
+  }
+  return level;
 }
 
 // Whether the broker would tell what is known of it already.
@@ -187,11 +218,17 @@ Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered
                               " is registered with another incarnation: its data directory was "
                               "replaced or wiped");
   }
+  RETURN_IF_ERROR(CheckKnowsClusterLevel(image, broker));
   if (image.producer_id_key().empty()) {
     records.add_records()->mutable_producer_id_key_drawn()->set_key(std::string(drawn_key));
   }
-  if (known != nullptr && IsRegisteredAs(*known, broker)) return records;
-  *records.add_records()->mutable_broker_registered() = broker;
+  if (known == nullptr || !IsRegisteredAs(*known, broker)) {
+    *records.add_records()->mutable_broker_registered() = broker;
+  }
+  const uint32_t level = LevelOfAll(image, broker);
+  if (level > image.level()) {
+    records.add_records()->mutable_level_raised()->set_level(level);
+  }
   return records;
 }
 

@@ -39,9 +39,10 @@ using TermOf = std::function<Term(RaftGroupId)>;
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
                            const TermOf& term_of);
 // No records if nothing changes: every start registers. FAILED_PRECONDITION if the id is another
-// incarnation's; UNIMPLEMENTED if the broker tells something that this version does not know. The
-// first broker brings what producer ids are marked with: `drawn_key`, a secret of
-// kProducerIdKeyBytes.
+// incarnation's, or if the broker does not know the cluster's feature level; UNIMPLEMENTED if it
+// tells something that this version does not know. The first broker brings what producer ids are
+// marked with, `drawn_key`, a secret of kProducerIdKeyBytes, and founds the cluster at the highest
+// level that it knows; whoever is the last to know a higher one raises it.
 Decision DecideRegister(const Image& image, const internal::v1::BrokerRegistered& broker,
                         std::string_view drawn_key);
 // The next kProducerIdBlock numbers; RESOURCE_EXHAUSTED once there are no more.

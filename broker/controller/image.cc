@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "proto/frame/frame.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -35,6 +37,12 @@ Status CheckUnderstood(const TopicCreated& created) {
                          " slots, and this version knows none");
   }
   return {};
+}
+
+Status CheckKnowsLevel(uint32_t level) {
+  if (level <= KnownFeatureLevel()) return {};
+  return Unimplemented("the cluster is of feature level " + std::to_string(level) +
+                       ", and this build knows " + std::to_string(KnownFeatureLevel()));
 }
 
 // The replicas as they were placed, each with a number of its own on a broker of its own.
@@ -122,6 +130,8 @@ Status Image::Apply(const internal::v1::ControllerRecord& record) {
       return ApplyProducerIds(record.producer_ids_allocated());
     case Record::kProducerIdKeyDrawn:
       return ApplyProducerIdKey(record.producer_id_key_drawn().key());
+    case Record::kLevelRaised:
+      return ApplyLevel(record.level_raised().level());
     case Record::RECORD_NOT_SET:
       break;
   }
@@ -154,6 +164,20 @@ Status Image::ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocat
   }
   next_producer_number_ = allocated.end();
   return {};
+}
+
+Status Image::ApplyLevel(uint32_t level) {
+  if (level <= level_) {
+    return DoesNotFollow("feature level " + std::to_string(level) + " after " +
+                         std::to_string(level_));
+  }
+  RETURN_IF_ERROR(CheckKnowsLevel(level));
+  level_ = level;
+  return {};
+}
+
+uint8_t Image::entry_level() const {
+  return std::max(kFirstFeatureLevel, static_cast<uint8_t>(level_));
 }
 
 Status Image::ApplyProducerIdKey(const std::string& key) {
@@ -271,6 +295,7 @@ void Image::SaveTo(ControllerImage* saved) const {
   saved->set_next_producer_number(next_producer_number_);
   saved->set_producer_id_key(producer_id_key_);
   saved->set_applied_index(applied_index_.value());
+  saved->set_level(level_);
   for (const auto& [name, end] : deleted_names_) {
     auto& deleted = *saved->add_deleted_names();
     deleted.set_name(name);
@@ -285,7 +310,9 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
     return Unimplemented("the controller's image is of version " + std::to_string(saved.version()) +
                          ", and this build knows " + std::to_string(kImageVersion));
   }
+  RETURN_IF_ERROR(CheckKnowsLevel(saved.level()));
   Image image;
+  image.level_ = saved.level();
   for (const auto& broker : saved.brokers()) RETURN_IF_ERROR(image.ApplyBroker(broker));
   // What is gone made the numbers larger than those of what is left.
   for (const TopicCreated& topic : saved.topics()) {

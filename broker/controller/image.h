@@ -91,6 +91,10 @@ class Image {
 
   TopicId next_topic_id() const { return next_topic_id_; }
   RaftGroupId next_group_id() const { return next_group_id_; }
+  // The feature level that the cluster is of; 0 before its first broker.
+  uint32_t level() const { return level_; }
+  // What entries are written at: no broker knows less.
+  uint8_t entry_level() const;
   // The number of the next producer id to be allocated, and what ids are marked with, empty before
   // the first broker is registered (broker/controller/producer_id.h).
   uint64_t next_producer_number() const { return next_producer_number_; }
@@ -111,6 +115,7 @@ class Image {
   void RememberEpochEnd(const std::string& name, uint32_t end);
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
+  Status ApplyLevel(uint32_t level);
   Status ApplyProducerIdKey(const std::string& key);
   Status ApplyBroker(const internal::v1::BrokerRegistered& registered);
 
@@ -128,6 +133,7 @@ class Image {
   uint64_t next_producer_number_ = kProducerNumberMin;
   std::string producer_id_key_;
   LogIndex applied_index_;
+  uint32_t level_ = 0;
 };
 
 // UNIMPLEMENTED, naming it, if the registration has a value that this version does not know.

@@ -1,10 +1,28 @@
 #include "broker/node/broker.h"
 
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
 
+#include "proto/frame/frame.h"
+
 namespace millrace::broker {
+
+namespace {
+
+// Of the cluster that the data directory belongs to: an older build than the cluster's would not
+// understand what it finds.
+Status CheckKnowsLevel(const storage::SuperblockFacts& facts) {
+  if (facts.cluster_level <= KnownFeatureLevel()) return {};
+  return FailedPrecondition("the cluster of this data directory is of feature level " +
+                            std::to_string(facts.cluster_level) + ", and this build of broker " +
+                            std::to_string(facts.broker.value()) + " knows " +
+                            std::to_string(KnownFeatureLevel()) +
+                            ": start the newer build that it was run with");
+}
+
+}  // namespace
 
 Broker::Broker(const BrokerOptions& options, const Environment& environment)
     : options_(options), environment_(environment), random_(environment.random_seed) {}
@@ -37,6 +55,9 @@ void Broker::Start(MoveFunction<void(Status)> done) {
           environment_.shard.Post([this, alive, opened = std::move(opened)]() mutable {
             if (!*alive) return;
             if (!opened.ok()) return started_(opened.status());
+            if (const Status known = CheckKnowsLevel((*opened)->facts()); !known.ok()) {
+              return started_(known);
+            }
             identity_ = std::make_unique<SuperblockIdentity>(std::move(*opened), environment_.shard,
                                                              environment_.segment_executor,
                                                              [this, alive](const Status& status) {
@@ -87,6 +108,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
     return raft::net::PeerCondition{.oldest_write_age = node_->host().oldest_write_age(),
                                     .is_disk_full = !log_store_->admission().ok()};
   };
+  peers.levels.max = KnownFeatureLevel();
   peers.software_version = options_.software_version;
   const auto own = options_.controllers.find(options_.broker);
   if (own != options_.controllers.end()) peers.internal_address = own->second.ToString();

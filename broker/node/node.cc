@@ -218,6 +218,7 @@ void Node::OnImageChanged(const ImageChange& change) {
     partitions_.Reconcile(image, change.topic);
   }
   for (const RaftGroupId group : change.removed) leaders_.Forget(group);
+  KeepLevel();
   // Not from within Apply: what listeners do may propose.
   environment_.executor.Post([this, alive = is_alive_] {
     if (!*alive) return;
@@ -225,6 +226,15 @@ void Node::OnImageChanged(const ImageChange& change) {
     std::vector<Task> listeners = std::exchange(image_listeners_, {});
     for (Task& listener : listeners) listener();
   });
+}
+
+// What this broker holds against peers that do not know the level, and an older build of it against
+// its own start. A restored image may be older than what is kept.
+void Node::KeepLevel() {
+  const uint32_t level = controller_.image().level();
+  if (level <= environment_.identity.cluster_level()) return;
+  LOG(INFO) << "the cluster is of feature level=" << level;
+  environment_.identity.StoreClusterLevel(level, [] {});
 }
 
 void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
@@ -280,8 +290,8 @@ BrokerRegistered Node::Registration() const {
   add(BrokerRegistered::PROTOCOL_CLIENTS, options_.client_address);
   add(BrokerRegistered::PROTOCOL_INTERNAL, options_.internal_address);
   broker.set_software_version(options_.software_version);
-  broker.set_level_min(1);
-  broker.set_level_max(kFeatureLevel);
+  broker.set_level_min(kFirstFeatureLevel);
+  broker.set_level_max(KnownFeatureLevel());
   return broker;
 }
 

@@ -109,6 +109,7 @@ class Node final : public raft::TransportHandler {
   void StartGroups();
   void StartController(std::optional<raft::RecoveredReplica> recovered);
   void OnImageChanged(const ImageChange& change);
+  void KeepLevel();
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   internal::v1::BrokerRegistered Registration() const;
   void Register();

@@ -14,6 +14,7 @@ SuperblockIdentity::SuperblockIdentity(std::unique_ptr<storage::Superblock> supe
       facts_(superblock_->facts()) {}
 
 SuperblockIdentity::~SuperblockIdentity() {
+  *is_alive_ = false;
   files_executor_->Post([superblock = std::move(superblock_)] {});
 }
 
@@ -30,15 +31,24 @@ Bootstrap::Stage SuperblockIdentity::stage() const {
 }
 
 void SuperblockIdentity::Store(Task durable) {
+  waiting_.push_back(std::move(durable));
+  if (!is_storing_) StoreNext();
+}
+
+void SuperblockIdentity::StoreNext() {
+  is_storing_ = true;
+  auto stored = [this, alive = is_alive_, fail_stop = fail_stop_,
+                 done = std::exchange(waiting_, {})](const Status& status) mutable {
+    if (!status.ok()) return fail_stop(status.With("SUPERBLOCK"));
+    if (*alive) is_storing_ = false;
+    for (Task& durable : done) durable();
+    if (*alive && !is_storing_ && !waiting_.empty()) StoreNext();
+  };
   files_executor_->Post([superblock = superblock_.get(), facts = facts_, shard = shard_,
-                         fail_stop = fail_stop_, durable = std::move(durable)]() mutable {
-    superblock->Update(
-        facts, [shard, fail_stop, durable = std::move(durable)](const Status& status) mutable {
-          shard->Post([status, fail_stop, durable = std::move(durable)]() mutable {
-            if (!status.ok()) return fail_stop(status.With("SUPERBLOCK"));
-            durable();
-          });
-        });
+                         stored = std::move(stored)]() mutable {
+    superblock->Update(facts, [shard, stored = std::move(stored)](const Status& status) mutable {
+      shard->Post([status, stored = std::move(stored)]() mutable { stored(status); });
+    });
   });
 }
 
@@ -51,6 +61,11 @@ void SuperblockIdentity::StoreControllers(const std::vector<Voter>& controllers,
 void SuperblockIdentity::StoreClusterUuid(uint64_t cluster_uuid, Task durable) {
   facts_.stage = storage::BootstrapStage::kInitialized;
   facts_.cluster_uuid = cluster_uuid;
+  Store(std::move(durable));
+}
+
+void SuperblockIdentity::StoreClusterLevel(uint32_t level, Task durable) {
+  facts_.cluster_level = level;
   Store(std::move(durable));
 }
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "broker/node/identity.h"
 #include "raft/runtime/executor.h"
@@ -24,24 +25,30 @@ class SuperblockIdentity final : public Identity {
   BrokerIncarnation self() const override { return {facts_.broker, facts_.incarnation}; }
   BootEpoch boot_epoch() const { return facts_.boot_epoch; }
   uint64_t journal_key() const { return facts_.journal_key; }
-  // The cluster's feature level as it was stored last; 0 before.
-  uint32_t cluster_level() const { return facts_.cluster_level; }
   Bootstrap::Stage stage() const override;
   std::vector<Voter> controllers() const override { return facts_.controllers; }
   uint64_t cluster_uuid() const override { return facts_.cluster_uuid; }
+  uint32_t cluster_level() const override { return facts_.cluster_level; }
   void StoreControllers(const std::vector<Voter>& controllers, Task durable) override;
   void StoreClusterUuid(uint64_t cluster_uuid, Task durable) override;
+  void StoreClusterLevel(uint32_t level, Task durable) override;
   // The mark of a clean stop; the last that is stored.
   void StoreStopped(Task durable);
 
  private:
+  // One at a time: two at once could tear both copies. What is asked for meanwhile goes together.
   void Store(Task durable);
+  void StoreNext();
 
   std::unique_ptr<storage::Superblock> superblock_;  // used on files_executor_ alone
   Executor* shard_;
   Executor* files_executor_;
   FailStop fail_stop_;
   storage::SuperblockFacts facts_;
+  bool is_storing_ = false;
+  std::vector<Task> waiting_;  // for the next store
+  // Guards callbacks that outlive the identity; shared with those alone.
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace millrace::broker

@@ -68,9 +68,9 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   CHECK(replica != nullptr) << "group=" << group_;
   const uint32_t crc = Crc32c(batch.view());
   FrameHeader draft{.type = FrameType::kRecordBatch,
-                    .feature_level = MILLRACE_MUTANT(kNextFeatureLevel)
-                                         ? static_cast<uint8_t>(kFeatureLevel + 1)
-                                         : kFeatureLevel,
+                    .feature_level = MILLRACE_MUTANT(kNextLevelTooSoon)
+                                         ? KnownFeatureLevel()
+                                         : environment_.image.entry_level(),
                     .flags = FlagsOf(view),
                     .payload_size = static_cast<uint32_t>(batch.size()),
                     .base_offset = replica->next_offset(),

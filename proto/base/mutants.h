@@ -42,13 +42,12 @@ enum class Mutant {
   kRetriesFailedSegmentSync,   // ... of a segment
   kPassingErrorIsDamage,       // an error of a segment's call stops its replica for good
   kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
-  // Not broken, but a build of the next feature level: it knows that level and writes batches at
-  // it.
+  kOldLifeCounts,              // what a former life of a replica promised counts for its successor
+  kConfigurationFromCreation,  // a restart takes the configuration that the replica began with
+  // Not broken, but a build of the next feature level: it knows that level, and writes batches at
+  // it once the cluster is of it.
   kNextFeatureLevel,
-  // What a former life of a replica promised counts for its successor.
-  kOldLifeCounts,
-  // A restart takes the configuration that the replica was made with for the one in force.
-  kConfigurationFromCreation,
+  kNextLevelTooSoon,  // the same, but it does not wait for the cluster
 };
 
 #if defined(MILLRACE_MUTANTS)
@@ -86,6 +85,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"old_life_acknowledges", Mutant::kOldLifeCounts},
     {"configuration_from_creation", Mutant::kConfigurationFromCreation},
     {"next_feature_level", Mutant::kNextFeatureLevel},
+    {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };
 
 // Turns the named variant on, for the process; false if there is none of that name.

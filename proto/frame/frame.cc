@@ -129,9 +129,13 @@ bool IsZero(const std::array<uint64_t, 2>& numbers) { return numbers[0] == 0 && 
 
 }  // namespace
 
+uint8_t KnownFeatureLevel() {
+  const bool is_next = MILLRACE_MUTANT(kNextFeatureLevel) || MILLRACE_MUTANT(kNextLevelTooSoon);
+  return static_cast<uint8_t>(kFeatureLevel + (is_next ? 1 : 0));
+}
+
 bool IsUnderstood(const FrameHeader& header) {
-  const int level = kFeatureLevel + (MILLRACE_MUTANT(kNextFeatureLevel) ? 1 : 0);
-  return header.feature_level <= level && IsKnown(header.type) &&
+  return header.feature_level <= KnownFeatureLevel() && IsKnown(header.type) &&
          (header.flags & ~kKnownFlags) == 0 && IsZero(header.more_identity) &&
          !header.has_reserved_bytes;
 }
@@ -142,7 +146,7 @@ Status NotUnderstood(const FrameHeader& header) {
       std::to_string(header.group.value()) + " is of a newer build (feature level " +
       std::to_string(header.feature_level) + ", type " +
       std::to_string(static_cast<int>(header.type)) + ", flags " + std::to_string(header.flags) +
-      "); this build knows level " + std::to_string(kFeatureLevel));
+      "); this build knows level " + std::to_string(KnownFeatureLevel()));
 }
 
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {

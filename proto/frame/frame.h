@@ -29,6 +29,11 @@ inline constexpr uint8_t kFrameVersion = 1;
 // The newest feature level that this build knows; each change of what entries may say takes the
 // next.
 inline constexpr uint8_t kFeatureLevel = 1;
+// The level of what every build may write in every cluster, no-ops and configurations among it.
+// What is newer is written at the cluster's level, once all brokers know it.
+inline constexpr uint8_t kFirstFeatureLevel = 1;
+// The newest level that this process knows: one more in builds that tests pretend.
+uint8_t KnownFeatureLevel();
 inline constexpr size_t kFrameHeaderSize = 128;
 // Journal and segment place frames at multiples of this; the gap after the payload is zero.
 inline constexpr size_t kFrameAlignment = 8;
@@ -61,7 +66,7 @@ enum FrameFlags : uint16_t {
 // bytes.
 struct FrameHeader {
   FrameType type = FrameType::kNoOp;
-  uint8_t feature_level = kFeatureLevel;
+  uint8_t feature_level = kFirstFeatureLevel;
   uint16_t flags = 0;
   uint32_t payload_size = 0;
   RaftGroupId group;

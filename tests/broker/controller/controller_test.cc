@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/base/checksum.h"
+#include "proto/base/mutants.h"
 #include "raft/runtime/random.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
@@ -57,6 +58,7 @@ Term LastTerm(RaftGroupId) { return Term(1); }
 // The only controller, over a store that keeps everything.
 class ControllerTest : public testing::Test {
  protected:
+  void TearDown() override { active_mutant = Mutant::kNone; }
   void SetUp() override {
     FLAGS_minloglevel = google::GLOG_FATAL;
     Make();
@@ -186,6 +188,22 @@ TEST_F(ControllerTest, WhoeverIsTold_SeesTheImageOfTheWholeEntry) {
   Restart();
   EXPECT_EQ(controller_->image().applied_index(), host_->Find(kControllerGroup)->applied());
   EXPECT_GT(controller_->image().applied_index(), seen);
+}
+
+TEST_F(ControllerTest, Entries_AreWrittenAtTheClustersLevel) {
+  const auto level_of_last = [this] {
+    const auto& entries = store_.groups.at(kControllerGroup).entries;
+    return ParseFrameHeader(entries.back().frame.view()).value().feature_level;
+  };
+  active_mutant = Mutant::kNextFeatureLevel;  // a build that knows more
+  ASSERT_TRUE(Create("t").ok());
+  EXPECT_EQ(level_of_last(), 1);
+  internal::v1::BrokerRegistered broker = Broker(1, "a:1");
+  broker.set_level_max(2);
+  ASSERT_TRUE(Run([&](const Image& image) { return DecideRegister(image, broker, kKey); }).ok());
+  EXPECT_EQ(level_of_last(), 1) << "the record that raises it is for everybody";
+  ASSERT_TRUE(Create("u").ok());
+  EXPECT_EQ(level_of_last(), 2);
 }
 
 TEST_F(ControllerTest, AppendTimes_NeverGoBack_ThoughTheClockDoes) {

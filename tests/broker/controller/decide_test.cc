@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include "proto/base/mutants.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -297,6 +299,66 @@ TEST(Register, IsRefused_WhenItTellsWhatNobodyKnows_OrTooMuch) {
   BrokerRegistered heir = Broker(1);
   heir.add_supersedes(7);
   EXPECT_EQ(DecideRegister(image, heir, kKey).status().code(), Code::kInvalidArgument);
+}
+
+// As a build of the next feature level decides.
+class FeatureLevel : public ::testing::Test {
+ protected:
+  void SetUp() override { active_mutant = Mutant::kNextFeatureLevel; }
+  void TearDown() override { active_mutant = Mutant::kNone; }
+  static BrokerRegistered Knowing(uint32_t id, uint32_t level_max) {
+    BrokerRegistered broker = Broker(id);
+    broker.set_level_max(level_max);
+    return broker;
+  }
+};
+
+TEST_F(FeatureLevel, IsFounded_AtTheHighestOfTheFirstBroker) {
+  for (const uint32_t level : {1u, 2u, 3u}) {
+    Image image;
+    EXPECT_EQ(image.level(), 0U);
+    ApplyAll(DecideRegister(image, Knowing(1, level), kKey), &image);
+    EXPECT_EQ(image.level(), std::min(level, 2u)) << "what decides must know it too";
+  }
+}
+
+TEST_F(FeatureLevel, IsRaised_OnceEveryRegisteredBrokerKnowsMore) {
+  Image image;
+  for (const uint32_t id : {1u, 2u, 3u}) {
+    ApplyAll(DecideRegister(image, Knowing(id, 1), kKey), &image);
+  }
+  for (const uint32_t id : {1u, 2u}) {
+    ApplyAll(DecideRegister(image, Knowing(id, 2), kKey), &image);
+    EXPECT_EQ(image.level(), 1U) << "broker 3 knows no more";
+    EXPECT_EQ(image.entry_level(), 1);
+  }
+  ApplyAll(DecideRegister(image, Knowing(3, 2), kKey), &image);
+  EXPECT_EQ(image.level(), 2U);
+  EXPECT_EQ(image.entry_level(), 2);
+}
+
+TEST_F(FeatureLevel, IsRaised_AlsoByABrokerThatTellsNothingNew) {
+  Image image;
+  active_mutant = Mutant::kNone;  // what decides is older than the broker
+  ApplyAll(DecideRegister(image, Knowing(1, 2), kKey), &image);
+  EXPECT_EQ(image.level(), 1U);
+  active_mutant = Mutant::kNextFeatureLevel;
+  ApplyAll(DecideRegister(image, Knowing(1, 2), kKey), &image);
+  EXPECT_EQ(image.level(), 2U);
+}
+
+TEST_F(FeatureLevel, ThatABrokerDoesNotKnow_RefusesIt_AndNamesBoth) {
+  Image image;
+  ApplyAll(DecideRegister(image, Knowing(1, 2), kKey), &image);
+  const Status refused = DecideRegister(image, Knowing(2, 1), kKey).status();
+  EXPECT_EQ(refused.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(refused.message(),
+            "the cluster is of feature level 2, and broker 2 (version \"1.0\") knows 1 to 1");
+  BrokerRegistered later = Knowing(2, 4);
+  later.set_level_min(3);
+  EXPECT_EQ(DecideRegister(image, later, kKey).status().code(), Code::kFailedPrecondition);
+  later.set_level_min(5);
+  EXPECT_EQ(DecideRegister(image, later, kKey).status().code(), Code::kInvalidArgument);
 }
 
 TEST(Register, TheFirstBroker_BringsTheKeyOfProducerIds_AndNobodyChangesIt) {

@@ -276,6 +276,26 @@ TEST(Image, ATopicThatThisVersionDoesNotUnderstand_IsAsAnUnknownRecord) {
   EXPECT_EQ(Image::LoadFrom(before).status().code(), Code::kUnimplemented);
 }
 
+TEST(Image, ItsLevelRises_AndIsSavedAndLoaded_ButNotByABuildThatDoesNotKnowIt) {
+  const auto raised = [](uint32_t level) {
+    ControllerRecord record;
+    record.mutable_level_raised()->set_level(level);
+    return record;
+  };
+  Image image;
+  EXPECT_EQ(image.entry_level(), 1) << "before the first broker, too";
+  ASSERT_TRUE(image.Apply(raised(1)).ok());
+  EXPECT_EQ(image.Apply(raised(1)).code(), Code::kDataLoss);
+  EXPECT_EQ(Reloaded(image).level(), 1U);
+  const Status later = image.Apply(raised(2));
+  EXPECT_EQ(later.code(), Code::kUnimplemented);
+  EXPECT_NE(later.message().find("feature level 2"), std::string::npos) << later;
+  ControllerImage saved;
+  image.SaveTo(&saved);
+  saved.set_level(2);
+  EXPECT_EQ(Image::LoadFrom(saved).status().code(), Code::kUnimplemented);
+}
+
 TEST(Image, KnowsHowNewItIs_AndNeverGetsOlder) {
   Image image;
   ASSERT_TRUE(image.NoteApplied(LogIndex(7)).ok());

@@ -10,6 +10,8 @@
 #include <gtest/gtest.h>
 
 #include "broker/controller/decide.h"
+#include "millrace/v1/record.pb.h"
+#include "proto/base/mutants.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -28,6 +30,7 @@ void ApplyAll(const Decision& decision, Image* image) {
 
 class PartitionSetTest : public testing::Test {
  protected:
+  void TearDown() override { active_mutant = Mutant::kNone; }
   void SetUp() override {
     FLAGS_minloglevel = google::GLOG_FATAL;
     Restart();
@@ -266,6 +269,29 @@ TEST_F(PartitionSetTest, AReplicaThatDoesNotKnowItsEpochs_ServesNobody_UntilTheI
   EXPECT_EQ(read.reason(), Reason::kNotInitialized);
   partitions_->ReconcileAll(image_);
   EXPECT_TRUE(OffsetsOf(group).ok());
+}
+
+TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
+  active_mutant = Mutant::kNextFeatureLevel;
+  const TopicId topic = Create("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
+  v1::RecordBatch batch;
+  batch.add_records()->set_value("v");
+  const auto level_of_next = [&] {
+    partitions_->Find(group)->Produce(
+        {.bytes = Bytes::Own(batch.SerializeAsString())},
+        [](const Result<ProduceOutcome>& done) { ASSERT_TRUE(done.ok()) << done.status(); });
+    Settle();
+    const raft::core::Entry& last = store_.groups.at(group).entries.back();
+    return ParseFrameHeader(last.frame.view()).value().feature_level;
+  };
+  EXPECT_EQ(level_of_next(), 1);
+  internal::v1::ControllerRecord raised;
+  raised.mutable_level_raised()->set_level(2);
+  ASSERT_TRUE(image_.Apply(raised).ok());
+  EXPECT_EQ(level_of_next(), 2);
 }
 
 TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
