@@ -124,6 +124,11 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="more clients")
 
 
+def pytest_configure(config):
+    # A client whose thread has died attacks nobody any more, so that its test would pass for the wrong reason.
+    config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 @pytest.fixture()
 def is_long(request):
     return request.config.getoption("--long")
