@@ -61,7 +61,7 @@ def fill(api, channel, address, binary, topic):
 
 def segment_bytes(folder):
     """Of the partition that has most."""
-    return max((file.stat().st_size for file in (folder / "data" / "groups").glob("*/*.segment")), default=0)
+    return max((file.stat().st_size for file in (folder / "data" / "groups").rglob("*.segment")), default=0)
 
 
 @pytest.mark.parametrize("where", ["memory", "segments"])
