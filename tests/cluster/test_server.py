@@ -53,6 +53,25 @@ def test_deleting_a_topic_is_one_line_and_no_error(single):
     assert lines(single.brokers[1], "WEF") == []
 
 
+def test_leader_epochs_never_go_back_for_a_name(single):
+    """Clients that remember a larger one by the topic's name would take the new leader for an old one."""
+    def epoch():
+        return single.partitions("events")[0]["leader_epoch"]
+
+    last = 0
+    for _ in range(3):
+        single.run("topic", "create", "events")
+        created = epoch()
+        assert created > last
+        single.brokers[1].end(signal.SIGTERM)
+        single.start(1)
+        single.wait_alive([1])
+        wait_until(lambda: single.partitions("events")[0]["leader_id"] == 1, "it leads again")
+        last = epoch()
+        assert last > created
+        single.run("topic", "delete", "events")
+
+
 def test_each_peer_event_stands_once(cluster):
     cluster.kill(3)
     says(cluster.brokers[1], "peer disconnected", "broker=3")
