@@ -82,7 +82,7 @@ void SimFabric::Accept(uint64_t connect_id, SimProcess& client, const Endpoint& 
   stream->ends[kServer].process = &server;
   const Endpoint client_endpoint{client.name(), next_port_++};
   const Duration delay = DrawDelay(server, client);
-  stream->ends[kClient].last_arrival = world_->elapsed() + delay;
+  stream->ends[kClient].known_at = stream->ends[kClient].last_arrival = world_->elapsed() + delay;
   streams_.emplace(id, std::move(stream));
 
   client.executor_.Plan(delay, [this, connect_id, id, endpoint] {

@@ -68,7 +68,7 @@ void SimFabric::SetLink(const std::string& a, const std::string& b, const LinkOp
     if (!IsBetween(*stream, a, b)) continue;
     for (size_t to = 0; to < 2; ++to) {
       End& end = stream->ends[to];
-      end.last_arrival = world_->elapsed();
+      end.last_arrival = std::max(world_->elapsed(), end.known_at);
       for (size_t at = end.arrivals_held; at < end.inbound.size(); ++at) {
         PlanArrival(*stream, to, end.last_arrival + Duration(1));
       }

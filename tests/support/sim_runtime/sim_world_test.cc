@@ -132,6 +132,22 @@ TEST_F(SimWorldTest, Connect_TimesOut_AcrossAPartition) {
   EXPECT_EQ(connect_status_->code(), Code::kDeadlineExceeded);
 }
 
+// On its way to the client is that there is a connection; what follows must not overtake it, though
+// the link gets faster meanwhile.
+TEST_F(SimWorldTest, AConnectionIsKnown_BeforeAnythingArrivesOverIt) {
+  Listen();
+  world_.SetLink("a", "b", {.delay_min = milliseconds(50), .delay_max = milliseconds(50)});
+  a_.network().Connect({"b", 7}, seconds(1), [this](Result<std::unique_ptr<Connection>> made) {
+    client_.Attach(std::move(made).value());
+  });
+  ASSERT_TRUE(world_.RunUntil([&] { return server_.connection != nullptr; }, seconds(1)));
+  ASSERT_EQ(client_.connection, nullptr);
+  world_.SetLink("a", "b", {});
+  server_.connection->Send(Text("hello"));
+  world_.RunFor(seconds(1));
+  EXPECT_EQ(client_.received, "hello");
+}
+
 TEST_F(SimWorldTest, Close_DeliversWhatWasSent_ThenEnds) {
   Listen();
   Connect();
