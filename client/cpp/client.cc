@@ -14,7 +14,8 @@
 namespace millrace::client {
 namespace {
 
-// A refresh so long after the last is the first of a new row.
+// A refresh so long after the last is the first of a new row; so is one after a refresh that told
+// of a leader that was not known, since what fails next is another matter.
 constexpr Duration kRefreshRowEnds = std::chrono::seconds(2);
 constexpr Duration kRefreshTimeout = std::chrono::seconds(5);
 // How long OpenTopic believes that a broker has only not heard of the topic yet.
@@ -297,7 +298,9 @@ void Client::RefreshMetadata() {
   if (is_refresh_planned_ || refreshes_under_way_ > 0 || watches_.empty()) return;
   is_refresh_planned_ = true;
   const MonotonicTime now = clock().Now();
-  refreshes_in_row_ = now - last_refresh_ > kRefreshRowEnds ? 0 : refreshes_in_row_ + 1;
+  const bool is_row_over = has_news_ || now - last_refresh_ > kRefreshRowEnds;
+  has_news_ = false;
+  refreshes_in_row_ = is_row_over ? 0 : refreshes_in_row_ + 1;
   Duration delay{0};
   if (refreshes_in_row_ > 0) {
     delay = BackoffDelay(options_.backoff, refreshes_in_row_, environment_.random);
@@ -328,7 +331,7 @@ void Client::OnRefreshed(const std::string& topic,
                          const Result<v1::DescribeTopicsResponse>& response) {
   --refreshes_under_way_;
   last_refresh_ = clock().Now();
-  if (response.ok()) metadata_.Update(*response);
+  if (response.ok() && metadata_.Update(*response)) has_news_ = true;
   // Listeners may end their watches or begin others.
   std::vector<uint64_t> ids;
   for (const auto& [id, watch] : watches_) {

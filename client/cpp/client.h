@@ -137,6 +137,7 @@ class Client {
   bool is_refresh_planned_ = false;
   size_t refreshes_under_way_ = 0;  // a topic each
   uint32_t refreshes_in_row_ = 0;
+  bool has_news_ = false;  // the last refresh told of a leader that was not known
   MonotonicTime last_refresh_{};
   std::map<std::string, MonotonicTime> told_outages_;  // by address
   // Guards callbacks that outlive the client; shared with those alone.

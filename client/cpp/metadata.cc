@@ -2,7 +2,8 @@
 
 namespace millrace::client {
 
-void MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
+bool MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
+  bool is_news = false;
   for (const v1::Broker& broker : response.brokers()) {
     if (!broker.address().empty()) addresses_[BrokerId(broker.broker_id())] = broker.address();
   }
@@ -12,10 +13,12 @@ void MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
                              .batch_bytes_max = topic.batch_bytes_max(),
                              .partitioning = topic.partitioning()};
     for (const v1::Partition& partition : topic.partitions()) {
-      Learn({TopicId(topic.topic_id()), PartitionId(partition.partition())},
-            {.broker = BrokerId(partition.leader_id()), .epoch = Term(partition.leader_epoch())});
+      is_news |= Learn(
+          {TopicId(topic.topic_id()), PartitionId(partition.partition())},
+          {.broker = BrokerId(partition.leader_id()), .epoch = Term(partition.leader_epoch())});
     }
   }
+  return is_news;
 }
 
 void MetadataCache::Hint(const TopicPartition& partition, const LeaderHint& hint) {
@@ -23,11 +26,13 @@ void MetadataCache::Hint(const TopicPartition& partition, const LeaderHint& hint
   Learn(partition, {.broker = hint.broker, .epoch = hint.epoch});
 }
 
-void MetadataCache::Learn(const TopicPartition& partition, const LeaderInfo& leader) {
+bool MetadataCache::Learn(const TopicPartition& partition, const LeaderInfo& leader) {
   LeaderInfo& known = leaders_[partition];
-  if (leader.epoch < known.epoch) return;
-  if (leader.epoch == known.epoch && leader.broker == BrokerId()) return;
+  if (leader.epoch < known.epoch) return false;
+  if (leader.epoch == known.epoch && leader.broker == BrokerId()) return false;
+  const bool is_news = leader.broker != BrokerId() && leader.broker != known.broker;
   known = leader;
+  return is_news;
 }
 
 const TopicDetails* MetadataCache::FindTopic(std::string_view name) const {

@@ -36,7 +36,8 @@ struct TopicDetails {
 
 class MetadataCache {
  public:
-  void Update(const v1::DescribeTopicsResponse& response);
+  // Whether it told of a leader that was not known.
+  bool Update(const v1::DescribeTopicsResponse& response);
   void Hint(const TopicPartition& partition, const LeaderHint& hint);
 
   // Null if the topic is not known.
@@ -48,7 +49,7 @@ class MetadataCache {
   std::vector<std::string> Addresses() const;
 
  private:
-  void Learn(const TopicPartition& partition, const LeaderInfo& leader);
+  bool Learn(const TopicPartition& partition, const LeaderInfo& leader);
 
   std::map<BrokerId, std::string> addresses_;
   std::map<std::string, TopicDetails, std::less<>> topics_;

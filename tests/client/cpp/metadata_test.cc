@@ -34,6 +34,17 @@ TEST(MetadataCache, Update_NeverTakesAnOlderEpoch) {
   EXPECT_EQ(cache.LeaderOf(kPartition).broker, BrokerId());
 }
 
+// After news the next failure is another matter, and is asked about at once.
+TEST(MetadataCache, Update_SaysWhetherItToldOfALeaderThatWasNotKnown) {
+  MetadataCache cache;
+  EXPECT_TRUE(cache.Update(Described(1, 1)));
+  EXPECT_FALSE(cache.Update(Described(1, 1)));
+  EXPECT_FALSE(cache.Update(Described(1, 2))) << "it leads on, in another epoch";
+  EXPECT_FALSE(cache.Update(Described(0, 3)));
+  EXPECT_TRUE(cache.Update(Described(2, 3)));
+  EXPECT_FALSE(cache.Update(Described(1, 2))) << "an older epoch";
+}
+
 TEST(MetadataCache, Update_LearnsTopicsAndAddresses) {
   MetadataCache cache;
   cache.Update(Described(1, 1));
