@@ -62,12 +62,16 @@ void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) 
   std::vector<journal::GroupRecord> records;
   records.reserve(writes.size());
   for (raft::GroupWrite& write : writes) {
-    records.push_back({.replica = {write.group, groups_.at(write.group).number},
+    // Removed in the turn that asked for the write: the controller's log, applied in it, said so.
+    const Group* group = Find(write.group);
+    if (group == nullptr) continue;
+    records.push_back({.replica = {write.group, group->number},
                        .body = journal::LogWrite{.hard_state = write.write.hard_state,
                                                  .truncate_from = write.write.truncate_from,
                                                  .epoch = write.write.epoch,
                                                  .entries = std::move(write.write.entries)}});
   }
+  if (records.empty()) return environment_.shard.Post(std::move(durable));
   Submit(std::move(records), std::move(durable));
 }
 

@@ -19,6 +19,8 @@ uint32_t CrcOf(T value) {
 }
 
 constexpr std::string_view kSuffix = ".segment";
+constexpr std::string_view kFrameMagicBytes = "MLRF";
+static_assert(kFrameMagicBytes.size() == kMayFollowBytes);
 
 }  // namespace
 
@@ -106,6 +108,10 @@ Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
     return DataLoss("segment does not follow on what is before it");
   }
   return {};
+}
+
+bool MayFollowFrames(std::string_view bytes) {
+  return bytes.empty() || (bytes.front() != '\0' && !bytes.starts_with(kFrameMagicBytes));
 }
 
 std::vector<Bytes> EncodeSegmentEnding(internal::v1::SegmentFooter footer, uint64_t frames_end,

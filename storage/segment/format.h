@@ -80,6 +80,12 @@ Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::SegmentEnd
 Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
                           const journal::SegmentEnd& before);
 
+// Whether frames may end where `bytes` begin, which are a state's or a footer's: neither does a
+// frame follow there, nor is it what a write leaves that never reached the disk. So the beginning
+// of a producer's entry is never taken for a state, whatever its end says.
+bool MayFollowFrames(std::string_view bytes);
+inline constexpr size_t kMayFollowBytes = 4;  // are enough to tell
+
 // What is to be written at `frames_end`: the state, if there is one, footer and trailer. The footer
 // is given but for what it says of the state.
 std::vector<Bytes> EncodeSegmentEnding(internal::v1::SegmentFooter footer, uint64_t frames_end,

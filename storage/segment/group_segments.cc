@@ -188,6 +188,7 @@ void GroupSegments::SyncNames(std::vector<std::string> directories, StatusDone d
 }
 
 void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done) {
+  CHECK(!state.has_value() || MayFollowFrames(state->view())) << "group=" << group_;
   Enqueue([this, state = std::move(state), done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
     if (!fault_.ok()) return ending(fault_);

@@ -82,7 +82,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Makes everything appended so far durable, names included.
   void Sync(MoveFunction<void(Result<SyncedEnd>)> done);
   // Ends the active segment after its last entry, durably; with the state machine's state there, if
-  // whoever asks has one.
+  // whoever asks has one. Pre: MayFollowFrames(state), as any protobuf may.
   void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done);
   // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);

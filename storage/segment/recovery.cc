@@ -276,9 +276,21 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
                              LogIndex(ending->footer.last_index()) == self->end_.index &&
                              ending->footer.chain() == self->end_.chain;
       if (!is_sealed) return self->DiscardTail();
-      self->MarkSealed(ending->footer);
-      self->PutCopyInPlace();
+      self->CheckFramesEnd(std::move(*ending));
     });
+  }
+
+  // All that the footer says is right; but a producer's entry may lie above the synced end, and its
+  // own beginning, or what a power cut left of that, would be the state.
+  void CheckFramesEnd(Ending ending) {
+    const uint64_t at = ending.frames_end;
+    file().Read(at, kMayFollowBytes,
+                [self = shared_from_this(), ending = std::move(ending)](Result<Bytes> bytes) {
+                  if (!bytes.ok()) return self->Fail(bytes.status());
+                  if (!MayFollowFrames(bytes->view())) return self->DiscardTail();
+                  self->MarkSealed(ending.footer);
+                  self->PutCopyInPlace();
+                });
   }
 
   void DiscardTail() {

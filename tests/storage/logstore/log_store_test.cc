@@ -138,6 +138,27 @@ TEST(LogStore, RemovedReplica_IsGoneWithItsFiles_AndItsIdIsRemembered) {
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
+// As a host does that applies, in one turn, the deletion of a topic whose replica had something to
+// write in it.
+TEST(LogStore, WriteOfAReplicaThatWasRemovedMeanwhile_CountsAsDone) {
+  LogStoreRig rig(5);
+  Fill(rig);
+  rig.RemoveGroup(2);
+  for (const bool is_alone : {true, false}) {
+    std::vector<raft::GroupWrite> writes;
+    writes.push_back({.group = RaftGroupId(2), .write = {}});
+    if (!is_alone) writes.push_back({.group = RaftGroupId(3), .write = {}});
+    bool is_done = false;
+    rig.store().Write(std::move(writes), [&is_done] { is_done = true; });
+    rig.RunFor(std::chrono::milliseconds(100));
+    EXPECT_TRUE(is_done);
+  }
+  rig.Settle();
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
 TEST(LogStore, RemovalThatACrashInterrupted_IsFinishedAtStart) {
   for (uint64_t operation = 1; operation <= 12; ++operation) {
     LogStoreRig rig(6);

@@ -145,6 +145,16 @@ TEST(SegmentFormat, Footer_IsRefused_WhenItIsAnotherSegments) {
   EXPECT_FALSE(ParseFooter("x" + ending, kFolder, LogIndex(9)).ok());
 }
 
+TEST(SegmentFormat, FramesEnd_NeitherBeforeAFrame_NorBeforeWhatWasNeverWritten) {
+  EntryMaker maker(kGroup);
+  EXPECT_FALSE(MayFollowFrames(maker.NoOp().frame.view()));
+  EXPECT_FALSE(MayFollowFrames(std::string(8, '\0')));
+  EXPECT_FALSE(MayFollowFrames(std::string("\0state", 6)));
+  EXPECT_TRUE(MayFollowFrames(SomeFooter().SerializeAsString()));
+  EXPECT_TRUE(MayFollowFrames("state"));
+  EXPECT_TRUE(MayFollowFrames(""));
+}
+
 TEST(SegmentFormat, Entry_FollowsOn_OnlyInItsPlace) {
   EntryMaker maker(kGroup);
   maker.Batch(2, 10);
