@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "broker/partition/partition.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/checksum.h"
@@ -71,6 +72,17 @@ class CompressionTest : public ::testing::Test {
                                                    .first_sequence = number * kRecordsPerBatch,
                                                    .destination = {topic, PartitionId(0)},
                                                    .compression = compression});
+    return std::string(bytes.view());
+  }
+
+  // One record, that takes so many bytes before compression.
+  std::string BatchThatInflatesTo(size_t size) {
+    constexpr size_t kTagsAndLengths = 2 * (1 + 4);
+    RecordBatchBuilder builder({});
+    CHECK(builder.TryAppend({.value = std::string(size - kTagsAndLengths, 'x')}));
+    CHECK_EQ(builder.records_bytes(), size);
+    const Bytes bytes = std::move(builder).Finish(
+        {.destination = {topic, PartitionId(0)}, .compression = BatchCompression::kZstd});
     return std::string(bytes.view());
   }
 
@@ -273,6 +285,31 @@ TEST_F(CompressionTest, WhatInflatesTo4MiB_IsRead_With1MiBOfCreditAnAnswer_FromA
         },
         kRigTimeMax);
     EXPECT_TRUE(is_read) << "broker=" << broker << " next=" << next;
+  }
+}
+
+TEST_F(CompressionTest,
+       ARecordAsLargeAsABatchMayInflate_IsReadInAMessageOf4MiB_AndAByteMoreRefused) {
+  constexpr size_t kMessageBytesMax = 4 << 20;  // that a gRPC client receives by default
+  stored.push_back(BatchThatInflatesTo(Partition::kInflatedBytesMax));
+  const std::vector<v1::ProduceResult> results =
+      Produce(leader, {stored[0], BatchThatInflatesTo(Partition::kInflatedBytesMax + 1)});
+  EXPECT_FALSE(results[0].has_error()) << results[0].error().ShortDebugString();
+  EXPECT_EQ(results[1].error().info().reason(), "BATCH_TOO_LARGE");
+  EXPECT_EQ(results[1].error().info().metadata().at("uncompressed_bytes_max"),
+            std::to_string(Partition::kInflatedBytesMax));
+  for (size_t broker = 0; broker < rig.cluster.size(); ++broker) {
+    v1::FetchResponse whole;
+    *whole.add_partitions()->add_batches() = Fetch(broker, {})[0];
+    EXPECT_GT(whole.ByteSizeLong(), size_t{Partition::kInflatedBytesMax});
+    EXPECT_LT(whole.ByteSizeLong() + 100, kMessageBytesMax) << "with a partition's other fields";
+    TestStream<v1::SubscribeResponse> stream(rig, broker, "/millrace.v1.ConsumerService/Subscribe");
+    v1::SubscribeRequest request;
+    request.set_topic("t");
+    request.mutable_position()->set_earliest(true);
+    stream.Send(request);
+    ASSERT_TRUE(rig.world.RunUntil([&] { return !stream.received.empty(); }, kRigTimeMax));
+    EXPECT_LT(stream.received[0].ByteSizeLong(), kMessageBytesMax);
   }
 }
 
