@@ -118,19 +118,19 @@ void WriteClientWire(const Seeds& seeds, const std::string& batch) {
 void WritePeerWire(const Seeds& seeds, const std::string& frame) {
   namespace net = raft::net;
   constexpr unsigned kPiece = 7;
+  const raft::RaftRoute route{.group = docs::kGroup, .from = ReplicaNumber(1), .to = docs::kVoter};
   net::wire::GroupMessages messages;
   for (const raft::core::Message& message :
        {raft::core::Message(raft::core::VoteRequest{.term = Term(3), .is_pre_vote = true}),
         raft::core::Message(raft::core::AppendReply{.term = Term(3), .success = true}),
         raft::core::Message(raft::core::Heartbeat{.term = Term(3)})}) {
-    net::EncodeGroupMessage(docs::kGroup, message, messages.add_messages());
+    net::EncodeGroupMessage(route, message, messages.add_messages());
   }
   seeds.Write("peer_wire", "messages", messages.SerializeAsString(), {1, kPiece});
   const Result<raft::core::Entry> entry = raft::DecodeEntry(Bytes::CopyOf(frame));
   CHECK(entry.ok()) << entry.status();
   std::vector<Bytes> body;
-  const auto head =
-      net::EncodeGroupAppend(docs::kGroup, {.term = Term(2), .entries = {*entry}}, &body);
+  const auto head = net::EncodeGroupAppend(route, {.term = Term(2), .entries = {*entry}}, &body);
   // A backslash ends the first of two strings.
   seeds.Write("peer_wire", "append", head.SerializeAsString() + "\\." + frame, {2, kPiece});
   seeds.Write("peer_wire", "configuration",

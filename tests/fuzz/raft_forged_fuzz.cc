@@ -21,6 +21,8 @@ using namespace millrace::raft::core;  // NOLINT
 namespace {
 
 constexpr RaftGroupId kGroup{1};
+// Whom a message is for does not matter to what is in it.
+constexpr raft::RaftRoute kRoute{.group = kGroup, .from = ReplicaNumber(1), .to = {}};
 constexpr int kStepsMax = 300;
 
 // Near what the core holds as a rule, anything now and then.
@@ -83,7 +85,7 @@ AppendRequest AnyAppend(FuzzedDataProvider& input) {
 // As the other side of a connection gets it; nothing if it is refused there.
 std::optional<Message> ThroughTheWire(const AppendRequest& append) {
   std::vector<Bytes> pieces;
-  const auto head = raft::net::EncodeGroupAppend(kGroup, append, &pieces);
+  const auto head = raft::net::EncodeGroupAppend(kRoute, append, &pieces);
   std::string body;
   for (const Bytes& piece : pieces) body += piece.view();
   Result<AppendRequest> decoded = raft::net::DecodeGroupAppend(head, Bytes::Own(std::move(body)));

@@ -24,6 +24,8 @@ using namespace millrace::raft::core;  // NOLINT
 namespace {
 
 constexpr RaftGroupId kGroup{1};
+// Whom a message is for does not matter to what is in it.
+constexpr raft::RaftRoute kRoute{.group = kGroup, .from = ReplicaNumber(1), .to = {}};
 constexpr size_t kVoters = 3;
 constexpr int kStepsMax = 600;
 constexpr size_t kMessagesMax = 64;
@@ -47,7 +49,7 @@ Entry SealedEntry(const Raft& leader, FrameType type, std::string_view payload) 
 Message ThroughTheWire(const Message& message) {
   if (const auto* append = std::get_if<AppendRequest>(&message)) {
     std::vector<Bytes> pieces;
-    const auto head = raft::net::EncodeGroupAppend(kGroup, *append, &pieces);
+    const auto head = raft::net::EncodeGroupAppend(kRoute, *append, &pieces);
     std::string body;
     for (const Bytes& piece : pieces) body += piece.view();
     Result<AppendRequest> decoded = raft::net::DecodeGroupAppend(head, Bytes::Own(std::move(body)));
@@ -55,7 +57,7 @@ Message ThroughTheWire(const Message& message) {
     return std::move(decoded).value();
   }
   raft::net::wire::GroupMessage out;
-  raft::net::EncodeGroupMessage(kGroup, message, &out);
+  raft::net::EncodeGroupMessage(kRoute, message, &out);
   Result<Message> decoded = raft::net::DecodeGroupMessage(out);
   CHECK(decoded.ok()) << decoded.status();
   return std::move(decoded).value();
