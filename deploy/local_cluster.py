@@ -8,7 +8,6 @@ process id, and dies with the script that started it. Waits are on conditions wi
         cluster.run("topic", "create", "flights", "--partitions", "6", "--replicas", "3")
         cluster.kill(cluster.busiest_leader("flights"))
 """
-import ctypes
 import json
 import os
 import pathlib
@@ -20,8 +19,9 @@ import time
 READY_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 20
 POLL_SECONDS = 0.02
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+# Put before a command: it is killed with the thread that started it. Python's own hook between fork and exec would run
+# code in a copy of a process that has threads, such as gRPC's, and can wait there for ever for a lock of theirs.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class ClusterError(Exception):
@@ -68,12 +68,12 @@ class Broker:
     def start(self, *flags):
         """Starts the process with its addresses, its folder and `flags`; does not wait for it."""
         assert not self.is_running(), f"broker {self.broker_id} runs already"
-        command = [*self.prefix, self.binary, "server", "--data-dir", str(self.data_dir), "--listen",
+        command = [*DIE_WITH_PARENT, *self.prefix, self.binary, "server", "--data-dir", str(self.data_dir), "--listen",
                    self.client_address, "--internal-listen", self.internal_address, *flags]
         with open(self.log_path, "ab") as log:
             # A session of its own: Ctrl-C reaches the script alone, which then stops the brokers in order.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, preexec_fn=die_with_parent)
+                                            start_new_session=True)
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -217,12 +217,6 @@ class LocalCluster:
         """The id of the broker that leads most partitions; the lowest of several."""
         leaders = [row["leader_id"] for row in self.partitions(topic) if row["leader_id"] != 0]
         return max(sorted(set(leaders)), key=leaders.count)
-
-
-def die_with_parent():
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The mask of the script's threads is not the broker's affair.
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def default_binary():

@@ -13,7 +13,7 @@ BUILD = ROOT / "build"
 PEERS = BUILD / "bench-peers"
 sys.path.insert(0, str(ROOT / "deploy"))
 
-from local_cluster import (ClusterError, LocalCluster, default_binary, die_with_parent,  # noqa: E402,F401
+from local_cluster import (DIE_WITH_PARENT, ClusterError, LocalCluster, default_binary,  # noqa: E402,F401
                            free_ports, wait_until)
 
 CLIENT_SECONDS_MAX = 240
@@ -29,8 +29,8 @@ class BenchError(Exception):
 def spawn(command, log_path, cwd=None):
     """A server process whose output goes to its log; it dies with this script."""
     with open(log_path, "ab") as log:
-        return subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                cwd=cwd, start_new_session=True, preexec_fn=die_with_parent)
+        return subprocess.Popen([*DIE_WITH_PARENT, *map(str, command)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                cwd=cwd, start_new_session=True)
 
 
 def end(process):
@@ -49,8 +49,8 @@ class Client:
 
     def __init__(self, command):
         self.command = [str(word) for word in command]
-        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+        self.process = subprocess.Popen([*DIE_WITH_PARENT, *self.command], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def output(self, seconds_max=CLIENT_SECONDS_MAX):
         try:

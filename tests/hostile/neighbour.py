@@ -20,7 +20,7 @@ import types
 import grpc
 
 from conftest import Target, load_api
-from local_cluster import die_with_parent, wait_until
+from local_cluster import DIE_WITH_PARENT, wait_until
 
 # A p99 that nobody would call slow, on a machine that does other things too.
 NORMAL_SECONDS = 0.005
@@ -38,12 +38,13 @@ class Neighbour:
         self.refused = 0
         self.reconnects = collections.Counter()  # by why
         self._begun = ""  # a line that is not whole yet
-        self._command = [sys.executable, __file__, target.address, target.topic, *["--may-reconnect"][:may_reconnect]]
+        self._command = [*DIE_WITH_PARENT, sys.executable, __file__, target.address, target.topic,
+                         *["--may-reconnect"][:may_reconnect]]
 
     def __enter__(self):
         self._told = tempfile.NamedTemporaryFile("rb")  # pylint: disable=consider-using-with
         with open(self._told.name, "wb") as out:
-            self._process = subprocess.Popen(self._command, stdout=out, preexec_fn=die_with_parent)
+            self._process = subprocess.Popen(self._command, stdout=out)
         self._wait_for(1000)
         self.alone = _p99(self.latencies)
         self.alone_count = len(self.latencies)
