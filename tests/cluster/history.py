@@ -124,10 +124,11 @@ class HistoryLoad:
 
     def verify(self):
         """After the `with`: the history is good, and the clients saw nothing that they could not ride out."""
+        # First of all: a load that crashed tells no last line, and its history is cut.
+        assert self._process.returncode == 0, (self._process.returncode, self.last_line, self._log_path.read_text())
         code, said = self.check()
         assert code == 0, f"{said}history: {self.path}\n{self.last_line}"
         assert self.last_line.get("ended") == "OK", self.last_line
         assert self.last_line["producer_restarts"] == 0, self.last_line
         assert self.last_line["reader_restarts"] == 0, self.last_line
-        assert self._process.returncode == 0, self._log_path.read_text()
         print(said.splitlines()[0])

@@ -57,6 +57,7 @@ class Program {
 
  private:
   void Report() {
+    if (has_ended_) return;  // its timer may be due in the loop's last turn
     std::cout << nlohmann::json{{"acknowledged", recorder_.acknowledged()}}.dump() << std::endl;
     if (!is_stopping_ && HasInputEnded()) {
       is_stopping_ = true;
@@ -66,6 +67,7 @@ class Program {
   }
 
   void OnEnd(const Status& status) {
+    has_ended_ = true;
     const Status last_error = load_.last_error();
     std::cout << nlohmann::json{{"ended", status.ToString()},
                                 {"acknowledged", recorder_.acknowledged()},
@@ -84,6 +86,7 @@ class Program {
   client::GrpcConnector connector_;
   Load load_;
   bool is_stopping_ = false;
+  bool has_ended_ = false;
   int exit_code_ = 0;
 };
 
