@@ -40,7 +40,10 @@ LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage
 LONG_SECONDS = 600
 FUZZ_SECONDS = 15
 FUZZ_SECONDS_LONG = 600
+# Nothing takes so long, not even on a slow machine: what does is stuck, fails by name, and the others go on.
 TEST_SECONDS_MAX = 900
+PYTEST_CASE_SECONDS_MAX = 600
+PYTEST_CASE_SECONDS_MAX_LONG = 3600
 NOT_COMPARABLE = 2  # count.py's exit code under another compiler
 
 
@@ -115,7 +118,9 @@ def pytest(tally, name, prefix, folder):
     """Runs pytest through `prefix` and counts its cases."""
     path = RESULTS / f"{name}.xml"
     path.unlink(missing_ok=True)
-    done = run([*prefix, f"--junitxml={path}"], env=dict(os.environ, MILLRACE_BINARY=str(RELEASE_BINARY)))
+    seconds = PYTEST_CASE_SECONDS_MAX_LONG if "--long" in prefix else PYTEST_CASE_SECONDS_MAX
+    done = run([*prefix, f"--junitxml={path}", f"--timeout={seconds}"],
+               env=dict(os.environ, MILLRACE_BINARY=str(RELEASE_BINARY)))
     add_junit(tally, path, folder, shown(prefix), done.stdout)
     if done.returncode not in (0, 1):  # ended before its end, or nothing was there to run
         tally.add(False, f"{name} (pytest's exit code {done.returncode})", shown(prefix), done.stdout)
