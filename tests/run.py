@@ -383,6 +383,8 @@ def main():
                         for name, stage in STAGES.items()))
         return 0
     os.environ["CI"] = "true"
+    if options.long:
+        os.environ["MILLRACE_LONG"] = "1"  # tests/support/seeds
     # A compiler cache that was filled by another clone on the same machine serves this one too.
     os.environ.setdefault("CCACHE_BASEDIR", str(ROOT))
     os.environ.setdefault("CCACHE_NOHASHDIR", "true")

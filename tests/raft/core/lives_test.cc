@@ -1,8 +1,6 @@
 // One broker's replica leaves the group and comes back as another one, again and again, while
 // messages of its former lives are still on their way. What those promised must not count.
 #include <cstdint>
-#include <cstdlib>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +13,7 @@
 #include "proto/base/mutants.h"
 #include "raft/core/raft.h"
 #include "tests/raft/core/lab.h"
+#include "tests/support/seeds/seeds.h"
 
 namespace millrace::raft::core {
 namespace {
@@ -177,28 +176,14 @@ class Lives {
 
 constexpr int kSteps = 3000;
 
+std::string PlayLives(uint64_t seed) { return Lives(seed).Play(kSteps); }
+
 TEST(Lives, WhatAFormerLifePromised_DoesNotCountForTheNext) {
-  const char* text = std::getenv("MILLRACE_SEED");
-  const uint64_t first = text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-  for (uint64_t seed = first; seed < first + (text == nullptr ? 600 : 1); ++seed) {
-    ASSERT_EQ(Lives(seed).Play(kSteps), "") << "seed=" << seed << " rerun: MILLRACE_SEED=" << seed
-                                            << " tests_raft_core --gtest_filter=Lives.What*";
-  }
+  sim::ExpectHolds({.count = 600, .count_long = 20'000}, PlayLives);
 }
 
 TEST(Lives, OldLifeAcknowledges_IsFound) {
-#if defined(MILLRACE_MUTANTS)
-  active_mutant = Mutant::kOldLifeCounts;
-  uint64_t found = 0;
-  for (uint64_t seed = 1; seed <= 500 && found == 0; ++seed) {
-    if (!Lives(seed).Play(kSteps).empty()) found = seed;
-  }
-  active_mutant = Mutant::kNone;
-  EXPECT_NE(found, 0U);
-  std::cout << "found by seed " << found << "\n";
-#else
-  GTEST_SKIP() << "built without MILLRACE_MUTANTS";
-#endif
+  sim::ExpectFound(Mutant::kOldLifeCounts, 500, PlayLives);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Rot: bits flip, sectors vanish, files are cut off or gone. Nothing that was durable is ever
 // shorter in silence: a group is as it was, or in doubt, and the damage is named. The journal opens
 // all the same.
-#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -9,6 +8,7 @@
 
 #include "proto/base/mutants.h"
 #include "tests/storage/journal/journal_rig.h"
+#include "tests/support/seeds/seeds.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -85,37 +85,26 @@ std::string PlayDamage(uint64_t seed, bool* was_found) {
 }
 
 TEST(JournalDamage, NothingDurableIsShorterInSilence_WhateverRots) {
-  const char* text = std::getenv("MILLRACE_SEED");
-  const uint64_t first = text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-  const uint64_t count = text == nullptr ? 1500 : 1;
-  uint64_t found = 0;
-  for (uint64_t seed = first; seed < first + count; ++seed) {
+  uint64_t played = 0;
+  uint64_t mattered = 0;
+  sim::ExpectHolds({.count = 1500, .count_long = 20'000}, [&](uint64_t seed) {
     bool was_found = false;
     const std::string wrong = PlayDamage(seed, &was_found);
-    ASSERT_EQ(wrong, "") << "seed=" << seed << " rerun: MILLRACE_SEED=" << seed
-                         << " tests_storage_journal --gtest_filter=JournalDamage.Nothing*";
-    found += was_found ? 1 : 0;
-  }
-  std::cout << found << " of " << count << " damages hit something that mattered\n";
-  if (count > 1) {
-    EXPECT_GT(found, count / 10);
+    ++played;
+    mattered += was_found ? 1 : 0;
+    return wrong;
+  });
+  std::cout << mattered << " of " << played << " damages hit something that mattered\n";
+  if (played > 1) {
+    EXPECT_GT(mattered, played / 10);
   }
 }
 
 TEST(JournalDamage, CutAtFirstBadChecksum_IsFound) {
-#if defined(MILLRACE_MUTANTS)
-  active_mutant = Mutant::kCutAtFirstBadChecksum;
-  uint64_t found = 0;
-  for (uint64_t seed = 1; seed <= 1000 && found == 0; ++seed) {
+  sim::ExpectFound(Mutant::kCutAtFirstBadChecksum, 1000, [](uint64_t seed) {
     bool was_found = false;
-    if (!PlayDamage(seed, &was_found).empty()) found = seed;
-  }
-  active_mutant = Mutant::kNone;
-  EXPECT_NE(found, 0U);
-  std::cout << "found by seed " << found << "\n";
-#else
-  GTEST_SKIP() << "built without MILLRACE_MUTANTS";
-#endif
+    return PlayDamage(seed, &was_found);
+  });
 }
 
 }  // namespace

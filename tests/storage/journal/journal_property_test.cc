@@ -1,13 +1,12 @@
 // Random lives of a journal under crashes: whatever was acknowledged is there, in the order and at
 // the truncation epoch that it was written; and the deliberately broken variants are found.
-#include <cstdlib>
-#include <iostream>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "proto/base/mutants.h"
 #include "tests/storage/journal/journal_rig.h"
+#include "tests/support/seeds/seeds.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -17,7 +16,7 @@ std::string PlayLives(uint64_t seed) {
   JournalRig rig(seed);
   Random& random = rig.random();
   // Small files come back often.
-  rig.options().file_bytes = random.OneIn(2) ? 64 << 10 : 16 << 10;
+  rig.options().file_bytes = uint64_t{4 << 10} << (2 * random.Below(3));
   const uint64_t lives = random.Between(2, 6);
   for (uint64_t life = 0; life < lives; ++life) {
     if (random.OneIn(4)) {
@@ -49,19 +48,8 @@ std::string PlayLives(uint64_t seed) {
   return "";
 }
 
-uint64_t FirstSeed() {
-  const char* text = std::getenv("MILLRACE_SEED");
-  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-}
-
 TEST(JournalProperty, EveryAcknowledgedRecordSurvives_WhenTheMachineDiesAnywhere) {
-  const uint64_t first = FirstSeed();
-  const uint64_t count = std::getenv("MILLRACE_SEED") == nullptr ? 1500 : 1;
-  for (uint64_t seed = first; seed < first + count; ++seed) {
-    const std::string wrong = PlayLives(seed);
-    ASSERT_EQ(wrong, "") << "seed=" << seed << " rerun: MILLRACE_SEED=" << seed
-                         << " tests_storage_journal --gtest_filter=JournalProperty.Every*";
-  }
+  sim::ExpectHolds({.count = 1500, .count_long = 20'000}, PlayLives);
 }
 
 TEST(JournalProperty, SameSeed_GivesTheSameRun) { EXPECT_EQ(PlayLives(42), PlayLives(42)); }
@@ -69,19 +57,7 @@ TEST(JournalProperty, SameSeed_GivesTheSameRun) { EXPECT_EQ(PlayLives(42), PlayL
 class JournalMutants : public testing::TestWithParam<Mutant> {};
 
 TEST_P(JournalMutants, IsFound_WithinAThousandSeeds) {
-#if defined(MILLRACE_MUTANTS)
-  active_mutant = GetParam();
-  uint64_t found = 0;
-  for (uint64_t seed = 1; seed <= 1000 && found == 0; ++seed) {
-    if (!PlayLives(seed).empty()) found = seed;
-  }
-  active_mutant = Mutant::kNone;
-  EXPECT_NE(found, 0U) << "no seed finds the mutant";
-  RecordProperty("found_by_seed", static_cast<int>(found));
-  std::cout << "found by seed " << found << "\n";
-#else
-  GTEST_SKIP() << "built without MILLRACE_MUTANTS";
-#endif
+  sim::ExpectFound(GetParam(), 1000, PlayLives);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, JournalMutants,

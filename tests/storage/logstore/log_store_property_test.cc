@@ -1,12 +1,12 @@
 // Random lives of a log store under crashes: what was acknowledged is there, what was committed is
 // readable, and snapshots are those of exactly their index.
-#include <cstdlib>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "proto/base/mutants.h"
 #include "tests/storage/logstore/log_store_rig.h"
+#include "tests/support/seeds/seeds.h"
 
 namespace millrace::storage {
 namespace {
@@ -48,19 +48,8 @@ std::string PlayLives(uint64_t seed) {
   return StartAndCompare(rig);
 }
 
-uint64_t FirstSeed() {
-  const char* text = std::getenv("MILLRACE_SEED");
-  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-}
-
 TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAnywhere) {
-  const uint64_t first = FirstSeed();
-  const uint64_t count = std::getenv("MILLRACE_SEED") == nullptr ? 400 : 1;
-  for (uint64_t seed = first; seed < first + count; ++seed) {
-    const std::string wrong = PlayLives(seed);
-    ASSERT_EQ(wrong, "") << "seed=" << seed << " rerun: MILLRACE_SEED=" << seed
-                         << " tests_storage_logstore --gtest_filter=LogStoreProperty.Committed*";
-  }
+  sim::ExpectHolds({.count = 400, .count_long = 5'000}, PlayLives);
 }
 
 // The same short life, ended at its first disk operation, its second, and so on to its last.
@@ -123,17 +112,7 @@ TEST(LogStoreProperty, CommittedEntriesSurvive_WhenAnyCallOfSegmentsFailsForAWhi
 class LogStoreMutants : public testing::TestWithParam<Mutant> {};
 
 TEST_P(LogStoreMutants, IsFound_WithinFiveHundredSeeds) {
-#if defined(MILLRACE_MUTANTS)
-  active_mutant = GetParam();
-  uint64_t found = 0;
-  for (uint64_t seed = 1; seed <= 500 && found == 0; ++seed) {
-    if (!PlayLives(seed).empty()) found = seed;
-  }
-  active_mutant = Mutant::kNone;
-  EXPECT_NE(found, 0U) << "no seed finds the mutant";
-#else
-  GTEST_SKIP() << "built without MILLRACE_MUTANTS";
-#endif
+  sim::ExpectFound(GetParam(), 500, PlayLives);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
