@@ -7,7 +7,7 @@
 
 namespace millrace::raft::core {
 
-Log::Log(const LogBegin& begin, Prefix prefix, std::vector<TermStart> term_starts,
+Log::Log(const LogPoint& begin, Prefix prefix, std::vector<TermStart> term_starts,
          std::vector<Entry> tail)
     : begin_(begin), prefix_(prefix), term_starts_(std::move(term_starts)) {
   CHECK_LE(begin_.index, prefix_.index);
@@ -88,7 +88,7 @@ void Log::TruncateFrom(LogIndex from) {
   }
 }
 
-void Log::MoveBeginTo(const LogBegin& begin) {
+void Log::MoveBeginTo(const LogPoint& begin) {
   CHECK_GE(begin.index, begin_.index);
   CHECK_LE(begin.index, prefix_.index);
   CHECK(TermAt(begin.index) == begin.term) << "index=" << begin.index;

@@ -27,13 +27,14 @@ struct TermStart {
   auto operator<=>(const TermStart&) const = default;
 };
 
-// The newest entry that a log does not hold any more; all zero for a log that holds everything.
-struct LogBegin {
-  LogIndex index;
+// A place in a log, told by the entry before it: the end of what is synced, or the begin of a log
+// whose older entries are gone. All zero before the first entry of all.
+struct LogPoint {
+  LogIndex index;  // of the entry before it
   Term term;
   uint32_t chain = 0;
   Offset next_offset;  // of the first record after it
-  auto operator<=>(const LogBegin&) const = default;
+  auto operator<=>(const LogPoint&) const = default;
 };
 
 class Log {
@@ -47,10 +48,11 @@ class Log {
 
   Log() = default;
   // `term_starts` covers (begin.index, prefix.index], sorted; empty if these are the same.
-  Log(const LogBegin& begin, Prefix prefix, std::vector<TermStart> term_starts,
+  Log(const LogPoint& begin, Prefix prefix, std::vector<TermStart> term_starts,
       std::vector<Entry> tail);
 
-  const LogBegin& begin() const { return begin_; }
+  // What it does not hold any more ends there.
+  const LogPoint& begin() const { return begin_; }
   LogIndex first_index() const { return begin_.index + 1; }
   LogIndex last_index() const;
   Term last_term() const;
@@ -81,10 +83,10 @@ class Log {
   // Forgets the entries up to begin.index, which the log does not hold any more.
   // Pre: begin().index <= begin.index <= prefix().index, and it is the entry that the log had
   // there.
-  void MoveBeginTo(const LogBegin& begin);
+  void MoveBeginTo(const LogPoint& begin);
 
  private:
-  LogBegin begin_;
+  LogPoint begin_;
   Prefix prefix_;
   std::vector<TermStart> term_starts_;  // of everything after the begin, tail included
   std::deque<Entry> tail_;

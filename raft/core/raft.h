@@ -170,7 +170,7 @@ class Raft {
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);
   // The log does not hold the entries up to begin.index any more. Pre: as Log::MoveBeginTo.
-  void MoveBeginTo(const LogBegin& begin) { log_.MoveBeginTo(begin); }
+  void MoveBeginTo(const LogPoint& begin) { log_.MoveBeginTo(begin); }
 
   // Outputs -----------------------------------------------------------------------------------
 

@@ -206,13 +206,10 @@ void AppendConfiguration(const raft::core::Configuration& configuration, std::st
   AppendVoters(configuration.learners, out);
 }
 
-// LogBegin and SegmentEnd have the same fields.
-template <typename Point>
-LogPointLayout LayoutOf(const Point& point, uint32_t last) {
+LogPointLayout LayoutOf(const LogPoint& point, uint32_t last) {
   return {point.index.value(), point.term.value(), point.next_offset.value(), point.chain, last};
 }
-template <typename Point>
-Point PointOf(const LogPointLayout& layout) {
+LogPoint PointOf(const LogPointLayout& layout) {
   return {.index = LogIndex(layout.index),
           .term = Term(layout.term),
           .chain = layout.chain,
@@ -418,9 +415,9 @@ Result<TruncationRecord> ParseTruncation(std::string_view payload) {
 Result<LogRecord> ParseLog(std::string_view payload) {
   ASSIGN_OR_RETURN(const LogLayout layout, FromBytes<LogLayout>(payload, "log"));
   LogRecord log;
-  log.begin = PointOf<raft::core::LogBegin>(layout.begin);
+  log.begin = PointOf(layout.begin);
   log.reset_epoch = TruncationEpoch(layout.begin.last);
-  log.end = PointOf<SegmentEnd>(layout.end);
+  log.end = PointOf(layout.end);
   log.generation = layout.end.last;
   log.configuration_index = LogIndex(layout.configuration_index);
   if (log.begin.index > log.end.index || log.configuration_index > log.end.index) {

@@ -21,22 +21,14 @@
 
 namespace millrace::storage::journal {
 
-// How far a group's entries are synced in its segments; entries up to here need no journal. All
-// zero where there are none yet.
-struct SegmentEnd {
-  LogIndex index;
-  Term term;
-  uint32_t chain = 0;
-  Offset next_offset;
-  bool operator==(const SegmentEnd&) const = default;
-};
+using raft::core::LogPoint;
 
 // Where a replica's log lies and what must be known of it before its entries are read.
 struct LogRecord {
-  // The newest entry that the log does not hold any more. Grows.
-  raft::core::LogBegin begin;
-  // Entries up to here are synced in segments. Grows.
-  SegmentEnd end;
+  // Entries up to here are gone. Grows.
+  LogPoint begin;
+  // Entries up to here are synced in segments and need no journal. Grows.
+  LogPoint end;
   // Of the newest reset, which put another log in this one's place; 0: none.
   TruncationEpoch reset_epoch;
   // Of the folder that its segments lie in; grows with each reset, 0 at first.

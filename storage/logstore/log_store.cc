@@ -307,7 +307,7 @@ void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
 void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SyncedEnd& synced,
                              uint64_t active_bytes) {
   Group& group = groups_.at(id);
-  const SegmentEnd& end = synced.end;
+  const LogPoint& end = synced.end;
   CHECK(!group.stall.ok() && !group.is_faulty) << id;
   CHECK_EQ(end.index, group.handed_end) << id;
   CHECK_GE(end.index, group.readable_end) << id;

@@ -118,7 +118,7 @@ raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState stat
                                                         RecoveredSegments segments) {
   raft::RecoveredReplica replica{
       .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = Status::Ok()};
-  const SegmentEnd& end = state.log.end;
+  const LogPoint& end = state.log.end;
   replica.initial.hard_state = state.hard_state;
   replica.initial.epoch = state.epoch;
   replica.initial.commit_index = end.index;

@@ -8,7 +8,7 @@
 
 namespace millrace::storage {
 
-using journal::SegmentEnd;
+using journal::LogPoint;
 
 namespace {
 
@@ -66,7 +66,7 @@ std::optional<LogIndex> ParseSegmentName(std::string_view name) {
   return LogIndex(index);
 }
 
-Bytes EncodeSegmentHeader(const SegmentFolder& folder, const SegmentEnd& before) {
+Bytes EncodeSegmentHeader(const SegmentFolder& folder, const LogPoint& before) {
   SegmentHeader header;
   header.group = folder.group.value();
   header.first_index = before.index.value() + 1;
@@ -79,7 +79,7 @@ Bytes EncodeSegmentHeader(const SegmentFolder& folder, const SegmentEnd& before)
 }
 
 Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
-                          const SegmentEnd& before) {
+                          const LogPoint& before) {
   SegmentHeader header;
   if (bytes.size() < sizeof(header)) return DataLoss("segment header is cut off");
   std::memcpy(&header, bytes.data(), sizeof(header));
@@ -164,7 +164,7 @@ Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
   return footer;
 }
 
-Status CheckFollows(const SegmentEnd& end, RaftGroupId group, const FrameHeader& header) {
+Status CheckFollows(const LogPoint& end, RaftGroupId group, const FrameHeader& header) {
   if (header.group != group) {
     return DataLoss("the entry is of group " + std::to_string(header.group.value()));
   }
@@ -185,7 +185,7 @@ Status CheckFollows(const SegmentEnd& end, RaftGroupId group, const FrameHeader&
   return {};
 }
 
-SegmentEnd EndAfter(const FrameHeader& header) {
+LogPoint EndAfter(const FrameHeader& header) {
   return {.index = header.index,
           .term = header.term,
           .chain = header.chain,

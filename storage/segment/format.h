@@ -74,11 +74,11 @@ inline constexpr std::string_view kAnewSuffix = ".new";
 std::optional<LogIndex> ParseSegmentName(std::string_view name);
 
 // Of the segment that begins behind `before`.
-Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::SegmentEnd& before);
+Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::LogPoint& before);
 // DATA_LOSS if it is damaged, another segment's or another replica's; UNIMPLEMENTED if it is whole,
 // but of a version, a pass or a key that this build does not know.
 Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
-                          const journal::SegmentEnd& before);
+                          const journal::LogPoint& before);
 
 // Whether frames may end where `bytes` begin, which are a state's or a footer's: neither does a
 // frame follow there, nor is it what a write leaves that never reached the disk. So the beginning
@@ -103,8 +103,8 @@ Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
 
 // Whether the entry with this header follows `end` in the group: index, term, offset and chain
 // (design D6: asserted at append, recovery and read). DATA_LOSS if not.
-Status CheckFollows(const journal::SegmentEnd& end, RaftGroupId group, const FrameHeader& header);
+Status CheckFollows(const journal::LogPoint& end, RaftGroupId group, const FrameHeader& header);
 // The end after that entry.
-journal::SegmentEnd EndAfter(const FrameHeader& header);
+journal::LogPoint EndAfter(const FrameHeader& header);
 
 }  // namespace millrace::storage

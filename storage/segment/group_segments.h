@@ -33,11 +33,11 @@
 
 namespace millrace::storage {
 
-using journal::SegmentEnd;
+using journal::LogPoint;
 
 // How far a log is synced, and the configuration in force there.
 struct SyncedEnd {
-  SegmentEnd end;
+  LogPoint end;
   LogIndex configuration_index;  // of the entry that says so; 0: what the replica began with
   raft::core::Configuration configuration;
 };
@@ -152,7 +152,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   const SegmentFolder folder_;
   const RaftGroupId group_;
   std::deque<Segment> segments_;  // in order; the last may be active
-  SegmentEnd end_;                // of what is written
+  LogPoint end_;                  // of what is written
   InForce in_force_;              // at end_
   bool has_new_names_ = false;    // the directory must be synced with the file
   bool has_directory_ = false;

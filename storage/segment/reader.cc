@@ -112,7 +112,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   const Request request_;
   raft::EntriesDone done_;
   std::string name_;
-  SegmentEnd end_;  // after the last entry that was taken
+  LogPoint end_;  // after the last entry that was taken
   uint64_t bytes_ = 0;
   std::vector<Entry> entries_;
 };

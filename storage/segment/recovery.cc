@@ -44,10 +44,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
         done_(std::move(done)) {}
 
   void Start() {
-    segments_->end_ = {.index = log_.begin.index,
-                       .term = log_.begin.term,
-                       .chain = log_.begin.chain,
-                       .next_offset = log_.begin.next_offset};
+    segments_->end_ = log_.begin;
     segments_->in_force_ = {};
     current_ = SegmentDirectory(folder());
     files().List(current_, [self = shared_from_this()](Result<std::vector<std::string>> names) {
@@ -433,7 +430,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
 
   std::shared_ptr<GroupSegments> segments_;
   const journal::LogRecord log_;
-  const SegmentEnd end_;
+  const LogPoint end_;
   const LastFile last_file_;
   MoveFunction<void(Result<RecoveredSegments>)> done_;
   std::vector<LogIndex> firsts_;  // of the files found, sorted

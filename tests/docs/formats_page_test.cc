@@ -261,10 +261,10 @@ TEST_F(FormatsPage, Segment_IsReadAsThePageSays_AndRecovered) {
       storage::ParseSegmentFooter(std::string_view(bytes).substr(footer_at, trailer->footer_size),
                                   *trailer, footer_at, storage::SegmentRig::kFolder, LogIndex(1));
   ASSERT_TRUE(footer.ok()) << footer.status();
-  const storage::SegmentEnd end{.index = LogIndex(footer->last_index()),
-                                .term = Term(footer->last_term()),
-                                .chain = footer->chain(),
-                                .next_offset = Offset(footer->next_offset())};
+  const storage::LogPoint end{.index = LogIndex(footer->last_index()),
+                              .term = Term(footer->last_term()),
+                              .chain = footer->chain(),
+                              .next_offset = Offset(footer->next_offset())};
   storage::SegmentRig rig(1);
   rig.disk.PutFile(storage::SegmentPath(storage::SegmentRig::kFolder, LogIndex(1)), bytes);
   rig.Restart(/*power=*/false);

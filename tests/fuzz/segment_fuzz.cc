@@ -19,7 +19,7 @@ namespace {
 constexpr uint64_t kReadBytesMax = 1 << 20;
 
 // Sealed and open segments, as the writer leaves them.
-SegmentEnd Written(FuzzedDataProvider& input, SegmentRig* rig) {
+LogPoint Written(FuzzedDataProvider& input, SegmentRig* rig) {
   const uint64_t segments = input.ConsumeIntegralInRange<uint64_t>(0, 2);
   const uint64_t entries = input.ConsumeIntegralInRange<uint64_t>(1, 6);
   return rig->Fill(segments, entries, input.ConsumeIntegralInRange<uint32_t>(1, 300));
@@ -74,7 +74,7 @@ std::vector<LogIndex> ReadAll(SegmentRig* rig, uint64_t last) {
 
 FUZZ_TARGET(FuzzedDataProvider& input) {
   SegmentRig rig(1);
-  SegmentEnd end;
+  LogPoint end;
   if (input.ConsumeBool()) {
     end = Written(input, &rig);
     rig.Restart(/*power=*/input.ConsumeBool());

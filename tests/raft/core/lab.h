@@ -66,7 +66,7 @@ class Lab {
     std::deque<StorageWrite> writes;
     std::vector<EntriesWanted> wanted;
     std::map<LogIndex, Entry> segment;  // what was trimmed from memory
-    LogBegin begin;
+    LogPoint begin;
     std::string role_seen;
     LogIndex commit_seen;
   };

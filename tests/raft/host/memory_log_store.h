@@ -77,7 +77,7 @@ class MemoryLogStore final : public LogStore {
     replica.initial.commit_index = group.handed;
     replica.initial.configuration = group.record.configuration;
     replica.initial.log =
-        core::Log(core::LogBegin(), prefix, std::move(terms),
+        core::Log(core::LogPoint(), prefix, std::move(terms),
                   {group.entries.begin() + static_cast<ptrdiff_t>(group.handed.value()),
                    group.entries.end()});
     return replica;

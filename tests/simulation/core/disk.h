@@ -25,7 +25,7 @@ struct DiskImage {
   // What the segments hold: committed for certain.
   LogIndex segment_end;
   // Up to here a boot does not find the entries any more; they stay in `entries` for the oracle.
-  raft::core::LogBegin begin;
+  raft::core::LogPoint begin;
 
   LogIndex last_index() const { return LogIndex(entries.size()); }
   // Whether the entry with this identity and chain is here.
@@ -49,7 +49,7 @@ class SimDisk {
   // Commits up to `index` have reached the segments. Pre: durable.
   void MoveToSegments(LogIndex index);
   // Retention dropped what lies up to there. Pre: in segments.
-  void MoveBegin(const raft::core::LogBegin& begin) { image_.begin = begin; }
+  void MoveBegin(const raft::core::LogPoint& begin) { image_.begin = begin; }
 
  private:
   struct Pending {

@@ -187,7 +187,7 @@ void SimReplica::MoveBegin() {
   const LogIndex index = std::min(world_->oracle->HeldByAll(), raft_->log().prefix().index);
   if (index <= raft_->log().begin().index) return;
   const Entry& last = disk_.image().entries[index.value() - 1];
-  const raft::core::LogBegin begin{.index = index, .term = last.term, .chain = last.chain};
+  const raft::core::LogPoint begin{.index = index, .term = last.term, .chain = last.chain};
   disk_.MoveBegin(begin);
   raft_->MoveBeginTo(begin);
   world_->statistics.Count("moved begins");

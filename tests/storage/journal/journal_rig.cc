@@ -105,13 +105,12 @@ raft::core::Configuration JournalRig::ConfigurationOf(uint64_t index) {
 
 LogRecord JournalRig::LogOf(const Snapshot& now, const Model& model) const {
   const auto point = [&model](uint64_t index) {
-    return SegmentEnd{.index = LogIndex(index),
-                      .term = Term(model.terms.at(index)),
-                      .chain = model.chains.at(index),
-                      .next_offset = Offset(static_cast<int64_t>(index) * 2)};
+    return LogPoint{.index = LogIndex(index),
+                    .term = Term(model.terms.at(index)),
+                    .chain = model.chains.at(index),
+                    .next_offset = Offset(static_cast<int64_t>(index) * 2)};
   };
-  const SegmentEnd begin = point(now.begin);
-  return {.begin = {begin.index, begin.term, begin.chain, begin.next_offset},
+  return {.begin = point(now.begin),
           .end = point(now.segment_end),
           .reset_epoch = TruncationEpoch(now.reset_epoch),
           .generation = now.reset_epoch,

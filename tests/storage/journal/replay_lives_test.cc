@@ -19,7 +19,7 @@ constexpr uint64_t kFileBytes = 128 << 10;
 constexpr RaftGroupId kGroup{7};
 constexpr raft::ReplicaId kFirst{kGroup, ReplicaNumber(1)};
 constexpr raft::ReplicaId kSecond{kGroup, ReplicaNumber(2)};
-constexpr SegmentEnd kNowhere{};
+constexpr LogPoint kNowhere{};
 
 // A journal of one file: a head, and then a block for each record that is added.
 class ReplayOfLives : public testing::Test {
@@ -87,10 +87,6 @@ class ReplayOfLives : public testing::Test {
   void MoveLog(const raft::ReplicaId& replica, const LogRecord& log, uint8_t flags = 0) {
     Add({.type = RecordType::kLog, .flags = flags, .replica = replica}, EncodeLog(log));
   }
-  static raft::core::LogBegin BeginAt(const SegmentEnd& at) {
-    return {at.index, at.term, at.chain, at.next_offset};
-  }
-
   Replayed Run() {
     std::string bytes = file_;
     bytes.resize(kFileBytes);
@@ -110,8 +106,8 @@ class ReplayOfLives : public testing::Test {
   BlockHeader header_{.key = kKey, .file_sequence = 1, .oldest_file = 1, .lsn = 1};
   std::string file_;
   TruncationEpoch epoch_;
-  SegmentEnd last_;                         // of the log that is appended to
-  std::vector<SegmentEnd> ends_{kNowhere};  // by index
+  LogPoint last_;                         // of the log that is appended to
+  std::vector<LogPoint> ends_{kNowhere};  // by index
 };
 
 TEST_F(ReplayOfLives, LaterReplica_BeginsWithNothingOfTheOneBefore) {
@@ -149,11 +145,11 @@ TEST_F(ReplayOfLives, CreationOfAReplicaThatIsGone_SaysNothing) {
 TEST_F(ReplayOfLives, S3_LogThatWasReset_KnowsNothingOfTheOneBefore) {
   Create(kFirst);
   Append(kFirst, 8);
-  const std::vector<SegmentEnd> deposed = ends_;
+  const std::vector<LogPoint> deposed = ends_;
   LogRecord log{.end = deposed[3]};
   MoveLog(kFirst, log);
   // To an end below what the journal still holds.
-  const SegmentEnd restored{.index = LogIndex(5), .term = Term(2), .chain = 555};
+  const LogPoint restored{.index = LogIndex(5), .term = Term(2), .chain = 555};
   log = {.begin = {.index = LogIndex(4), .term = Term(2), .chain = 444},
          .end = restored,
          .reset_epoch = TruncationEpoch(1),
@@ -250,12 +246,12 @@ TEST_F(ReplayOfLives, S6_BeginEndAndConfiguration_GrowEachByItself) {
   Append(kFirst, 9);
   const raft::core::Configuration later{
       .voters = {{BrokerId(4), Incarnation(4), ReplicaNumber(8)}}, .outgoing = {}, .learners = {}};
-  MoveLog(kFirst, {.begin = BeginAt(ends_[4]), .end = ends_[6]});
+  MoveLog(kFirst, {.begin = ends_[4], .end = ends_[6]});
   // Composed before, and later on disk.
   MoveLog(kFirst, {.end = ends_[8], .configuration_index = LogIndex(7), .configuration = later});
-  MoveLog(kFirst, {.begin = BeginAt(ends_[2]), .end = ends_[5]});
+  MoveLog(kFirst, {.begin = ends_[2], .end = ends_[5]});
   const GroupLedger ledger = Sound();
-  EXPECT_EQ(ledger.log.begin, BeginAt(ends_[4]));
+  EXPECT_EQ(ledger.log.begin, ends_[4]);
   EXPECT_EQ(ledger.log.end, ends_[8]);
   EXPECT_EQ(ledger.log.configuration_index, LogIndex(7));
   EXPECT_EQ(ledger.log.configuration, later);

@@ -126,7 +126,7 @@ void LogStoreRig::CreateGroup(uint64_t group) {
   const uint32_t number = model.history.back().number + 1;
   model.history.push_back({.exists = true, .number = number});
   model.entries.clear();
-  model.ends = {SegmentEnd{}};
+  model.ends = {LogPoint{}};
   model.committed = 0;
   model.handed = 0;
   readable_.erase(group);

@@ -101,9 +101,9 @@ class LogStoreRig {
     std::vector<Snapshot> history{Snapshot{}};
     size_t acked = 0;  // into history
     std::vector<raft::core::Entry> entries;
-    std::vector<SegmentEnd> ends{SegmentEnd{}};  // by index
-    uint64_t committed = 0;                      // ever
-    uint64_t handed = 0;                         // in this life
+    std::vector<LogPoint> ends{LogPoint{}};  // by index
+    uint64_t committed = 0;                  // ever
+    uint64_t handed = 0;                     // in this life
   };
 
   void Submit(uint64_t group, raft::core::StorageWrite write);

@@ -16,7 +16,7 @@ using internal::v1::SegmentFooter;
 std::string FirstPath() { return SegmentPath(SegmentRig::kFolder, LogIndex(1)); }
 
 // The footer of a segment that was sealed after `end`, as a forger would make it who knows all.
-SegmentFooter FooterOf(const SegmentEnd& end) {
+SegmentFooter FooterOf(const LogPoint& end) {
   SegmentFooter footer;
   footer.set_group_id(SegmentRig::kFolder.group.value());
   footer.set_number(SegmentRig::kFolder.number.value());
@@ -49,7 +49,7 @@ uint64_t AppendOne(SegmentRig* rig) {
 TEST(SegmentEnding, S22_WholeEndingWithinAPayload_IsNotBelieved) {
   SegmentRig rig(1);
   const uint64_t frames_end = AppendOne(&rig) + kFrameHeaderSize;
-  const SegmentEnd end = rig.maker.end();
+  const LogPoint end = rig.maker.end();
   SegmentFooter footer = FooterOf(end);
   std::string state = "forged";
   std::string payload;
@@ -69,7 +69,7 @@ TEST(SegmentEnding, S22_WholeEndingWithinAPayload_IsNotBelieved) {
 TEST(SegmentEnding, S22_EntryAboveTheSyncedEnd_IsNoState) {
   SegmentRig rig(2);
   const uint64_t frames_end = AppendOne(&rig);
-  const SegmentEnd end = rig.maker.end();
+  const LogPoint end = rig.maker.end();
   SegmentFooter footer = FooterOf(end);
   size_t padding = 0;
   std::string ending;
@@ -88,7 +88,7 @@ TEST(SegmentEnding, S22_EntryAboveTheSyncedEnd_IsNoState) {
 TEST(SegmentEnding, S22_ZerosThatATornEntryLeft_AreNoState) {
   SegmentRig rig(3);
   const uint64_t frames_end = AppendOne(&rig);
-  const SegmentEnd end = rig.maker.end();
+  const LogPoint end = rig.maker.end();
   rig.Restart(true);
   const std::string content = rig.disk.Content(FirstPath()).value();
   ASSERT_EQ(content.size(), frames_end);
@@ -111,7 +111,7 @@ class ForeignEnding : public testing::TestWithParam<Foreign> {};
 TEST_P(ForeignEnding, S22_SealsNothing) {
   SegmentRig rig(4);
   const uint64_t frames_end = AppendOne(&rig);
-  const SegmentEnd end = rig.maker.end();
+  const LogPoint end = rig.maker.end();
   rig.Restart(true);
   const std::string content = rig.disk.Content(FirstPath()).value();
   const std::string state = "state";

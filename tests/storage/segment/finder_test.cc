@@ -28,7 +28,7 @@ void ExpectAsNaive(SegmentRig& rig, int64_t timestamp_ms, LogIndex before) {
 }
 
 // Three sealed segments and an active one, with times that wander up and down around a rising line.
-SegmentEnd FillWithTimes(SegmentRig& rig, Random& random) {
+LogPoint FillWithTimes(SegmentRig& rig, Random& random) {
   for (int segment = 0; segment < 4; ++segment) {
     for (int i = 0; i < 40; ++i) {
       const auto time = static_cast<int64_t>(1000 + segment * 40 + i + random.Below(60));
@@ -50,7 +50,7 @@ TEST(SegmentFinder, FindsTheFirstEntryOfATime_InAnyOrderOfTimes_AlsoAfterARestar
     SCOPED_TRACE("seed=" + std::to_string(seed));
     SegmentRig rig(seed);
     Random random(seed);
-    const SegmentEnd end = FillWithTimes(rig, random);
+    const LogPoint end = FillWithTimes(rig, random);
     for (const bool is_restarted : {false, true}) {
       if (is_restarted) {
         rig.Restart(true);

@@ -43,7 +43,7 @@ TEST(SegmentFormat, Name_IsRefused_UnlessItIsExactlyASegmentsName) {
   }
 }
 
-constexpr journal::SegmentEnd kBefore{
+constexpr journal::LogPoint kBefore{
     .index = LogIndex(8), .term = Term(2), .chain = 77, .next_offset = Offset(40)};
 
 TEST(SegmentFormat, Header_IsRefused_WhenAnyBitIsFlipped) {
@@ -62,7 +62,7 @@ TEST(SegmentFormat, Header_IsRefused_WhenItIsAnotherSegments) {
   EXPECT_EQ(CheckSegmentHeader(header.view(), kOtherNumber, kBefore).code(), Code::kDataLoss);
   EXPECT_FALSE(CheckSegmentHeader(header.view().substr(0, 63), kFolder, kBefore).ok());
   for (int field = 0; field < 4; ++field) {
-    journal::SegmentEnd other = kBefore;
+    journal::LogPoint other = kBefore;
     if (field == 0) other.index = LogIndex(9);
     if (field == 1) other.term = Term(3);
     if (field == 2) ++other.chain;
@@ -158,12 +158,12 @@ TEST(SegmentFormat, FramesEnd_NeitherBeforeAFrame_NorBeforeWhatWasNeverWritten) 
 TEST(SegmentFormat, Entry_FollowsOn_OnlyInItsPlace) {
   EntryMaker maker(kGroup);
   maker.Batch(2, 10);
-  const SegmentEnd before = maker.end();
+  const LogPoint before = maker.end();
   const FrameHeader header = ParseFrameHeader(maker.Batch(3, 10).frame.view()).value();
   EXPECT_TRUE(CheckFollows(before, kGroup, header).ok());
   EXPECT_FALSE(CheckFollows(before, RaftGroupId(8), header).ok());
   for (int field = 0; field < 4; ++field) {
-    SegmentEnd other = before;
+    LogPoint other = before;
     if (field == 0) other.index += 1;
     if (field == 1) other.term += 1;
     if (field == 2) other.chain ^= 1;

@@ -17,17 +17,14 @@ using raft::core::Configuration;
 std::string PathOf(uint64_t first) { return SegmentPath(SegmentRig::kFolder, LogIndex(first)); }
 
 // A log whose entries up to `end` were dropped.
-journal::LogRecord BeginningAt(const SegmentEnd& begin, journal::LogRecord log) {
-  log.begin = {.index = begin.index,
-               .term = begin.term,
-               .chain = begin.chain,
-               .next_offset = begin.next_offset};
+journal::LogRecord BeginningAt(const LogPoint& begin, journal::LogRecord log) {
+  log.begin = begin;
   return log;
 }
 
 // Three sealed segments and one more; their ends.
-std::vector<SegmentEnd> Filled(SegmentRig* rig) {
-  std::vector<SegmentEnd> ends;
+std::vector<LogPoint> Filled(SegmentRig* rig) {
+  std::vector<LogPoint> ends;
   for (int i = 0; i < 4; ++i) {
     rig->maker.set_term(Term(static_cast<uint64_t>(i) + 1));
     rig->Append(rig->maker.NoOp());
@@ -40,7 +37,7 @@ std::vector<SegmentEnd> Filled(SegmentRig* rig) {
 TEST(LogPlace, LogThatBeginsLater_IsRecoveredFromThereOn_AndWhatIsBelowGoes) {
   for (const bool is_removed_before : {false, true}) {
     SegmentRig rig(1);
-    const std::vector<SegmentEnd> ends = Filled(&rig);
+    const std::vector<LogPoint> ends = Filled(&rig);
     rig.Restart(true);
     if (is_removed_before) rig.disk.RemoveFile(PathOf(1));
     const auto recovered = rig.Recover(BeginningAt(ends[1], rig.LogUpTo(ends[3])));
@@ -59,7 +56,7 @@ TEST(LogPlace, LogThatBeginsLater_IsRecoveredFromThereOn_AndWhatIsBelowGoes) {
 
 TEST(LogPlace, LogThatWasDroppedAsAWhole_IsEmptyAndGoesOn) {
   SegmentRig rig(2);
-  const std::vector<SegmentEnd> ends = Filled(&rig);
+  const std::vector<LogPoint> ends = Filled(&rig);
   rig.Restart(true);
   ASSERT_TRUE(rig.Recover(BeginningAt(ends[3], rig.LogUpTo(ends[3]))).ok());
   for (const uint64_t first : {1, 3, 5, 7}) {
@@ -74,9 +71,9 @@ TEST(LogPlace, LogThatWasDroppedAsAWhole_IsEmptyAndGoesOn) {
 TEST(LogPlace, S6_LogThatDoesNotBeginWhereTheJournalSays_IsDamaged) {
   for (const bool is_within : {false, true}) {
     SegmentRig rig(3);
-    const std::vector<SegmentEnd> ends = Filled(&rig);
+    const std::vector<LogPoint> ends = Filled(&rig);
     rig.Restart(true);
-    SegmentEnd begin = ends[1];
+    LogPoint begin = ends[1];
     if (is_within) {
       begin = EndAfter(ParseFrameHeader(rig.entries[4].frame.view()).value());
     } else {
@@ -92,9 +89,9 @@ TEST(LogPlace, S6_LogThatDoesNotBeginWhereTheJournalSays_IsDamaged) {
 // The first segment's header says what it follows on.
 TEST(LogPlace, BeginThatIsAnotherLogs_IsDamage) {
   SegmentRig rig(4);
-  const std::vector<SegmentEnd> ends = Filled(&rig);
+  const std::vector<LogPoint> ends = Filled(&rig);
   rig.Restart(true);
-  SegmentEnd begin = ends[1];
+  LogPoint begin = ends[1];
   ++begin.chain;
   EXPECT_EQ(rig.Recover(BeginningAt(begin, rig.LogUpTo(ends[3]))).status().code(), Code::kDataLoss);
 }
@@ -109,11 +106,11 @@ TEST(LogPlace, ConfigurationInForce_IsToldWithEverySync_AndOutlivesRestarts) {
   rig.Append(rig.maker.NoOp());
   rig.Append(rig.maker.Configure(with(2)));
   rig.Append(rig.maker.Batch(1, 10));
-  const SegmentEnd first = rig.Sync();
+  const LogPoint first = rig.Sync();
   EXPECT_EQ(rig.reached().configuration_index, LogIndex(2));
   EXPECT_EQ(rig.reached().configuration, with(2));
   rig.Append(rig.maker.Configure(with(3)));
-  const SegmentEnd end = rig.Seal("state");
+  const LogPoint end = rig.Seal("state");
   EXPECT_EQ(rig.reached().configuration_index, LogIndex(4));
   rig.Restart(true);
   // The journal knows the older end: the one above is written again, and not in force yet.
@@ -138,7 +135,7 @@ TEST(LogPlace, ConfigurationThatTheJournalDoesNotKnow_IsDamage) {
   rig.Append(rig.maker.Configure({.voters = {{BrokerId(1), Incarnation(1), ReplicaNumber(2)}},
                                   .outgoing = {},
                                   .learners = {}}));
-  const SegmentEnd end = rig.Sync();
+  const LogPoint end = rig.Sync();
   rig.Restart(true);
   EXPECT_EQ(rig.Recover(journal::LogRecord{.end = end}).status().code(), Code::kDataLoss);
 }
@@ -146,7 +143,7 @@ TEST(LogPlace, ConfigurationThatTheJournalDoesNotKnow_IsDamage) {
 // S2: one rotten state, or one rotten byte of it, costs what lies above the one before.
 TEST(LogPlace, S2_RottenState_LeavesTheOneBefore) {
   SegmentRig rig(7);
-  const std::vector<SegmentEnd> ends = Filled(&rig);
+  const std::vector<LogPoint> ends = Filled(&rig);
   rig.Restart(true);
   const std::string content = rig.disk.Content(PathOf(5)).value();
   rig.disk.FlipBit(PathOf(5), content.find("state 2") + 3, 2);
@@ -165,7 +162,7 @@ TEST(LogPlace, OfManyStates_OneIsRead) {
     rig.Append(rig.maker.NoOp());
     rig.Seal(large);
   }
-  const SegmentEnd end = rig.Sync();
+  const LogPoint end = rig.Sync();
   rig.Restart(true);
   const uint64_t before = rig.disk.bytes_read();
   ASSERT_TRUE(rig.Recover(end).ok());
@@ -184,7 +181,7 @@ TEST(LogPlace, S1_FolderThatTheJournalNames_IsTheLog_AndAnyOtherGoes) {
   const SegmentFolder later{.group = SegmentRig::kGroup, .number = ReplicaNumber(4)};
   for (const SegmentFolder& kept : {SegmentRig::kFolder, next}) {
     SegmentRig rig(9);
-    const std::vector<SegmentEnd> ends = Filled(&rig);
+    const std::vector<LogPoint> ends = Filled(&rig);
     for (const std::string& path : rig.disk.Paths()) {
       const std::string name = path.substr(path.rfind('/'));
       rig.disk.PutFile(SegmentDirectory(next) + name, rig.disk.Content(path).value());

@@ -19,7 +19,7 @@ TEST(SegmentRead, ByIndex_FindsEveryEntry_InSealedAndActiveSegments) {
 
 TEST(SegmentRead, ByIndex_FindsEveryEntry_AfterARestart) {
   SegmentRig rig(2);
-  const SegmentEnd end = rig.Fill(3, 12, 20'000);
+  const LogPoint end = rig.Fill(3, 12, 20'000);
   rig.Restart(true);
   ASSERT_TRUE(rig.Recover(end).ok());
   rig.ExpectAllReadable(48);
@@ -37,7 +37,7 @@ TEST(SegmentRead, ByIndex_IsOutOfRange_BeyondBothEnds) {
 
 TEST(SegmentRead, ByOffset_BeginsWithTheEntryThatHoldsIt) {
   SegmentRig rig(4);
-  const SegmentEnd end = rig.Fill(2, 12, 20'000);
+  const LogPoint end = rig.Fill(2, 12, 20'000);
   for (int64_t offset = 0; offset < end.next_offset.value(); ++offset) {
     const auto read = rig.ReadFromOffset(offset, 1);
     ASSERT_TRUE(read.ok()) << offset << " " << read.status();

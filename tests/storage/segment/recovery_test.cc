@@ -19,7 +19,7 @@ std::string FirstPath() { return SegmentPath(kFolder, LogIndex(1)); }
 
 TEST(SegmentRecovery, NothingThere_IsAnEmptyGroup) {
   SegmentRig rig(1);
-  const auto recovered = rig.Recover(SegmentEnd());
+  const auto recovered = rig.Recover(LogPoint());
   ASSERT_TRUE(recovered.ok()) << recovered.status();
   EXPECT_FALSE(recovered->snapshot.has_value());
   EXPECT_TRUE(recovered->term_starts.empty());
@@ -27,7 +27,7 @@ TEST(SegmentRecovery, NothingThere_IsAnEmptyGroup) {
 
 TEST(SegmentRecovery, StateAndTerms_AreThoseOfTheSegments) {
   SegmentRig rig(2);
-  const SegmentEnd end = rig.Fill(2, 6, 100);
+  const LogPoint end = rig.Fill(2, 6, 100);
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
@@ -43,7 +43,7 @@ TEST(SegmentRecovery, StateAndTerms_AreThoseOfTheSegments) {
 TEST(SegmentRecovery, LastSegmentSealed_KeepsItsState_AndTheNextBeginsANewFile) {
   SegmentRig rig(3);
   rig.Append(rig.maker.Batch(1, 10));
-  const SegmentEnd end = rig.Seal("sealed");
+  const LogPoint end = rig.Seal("sealed");
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
@@ -60,7 +60,7 @@ TEST(SegmentRecovery, SealedWithoutAState_LeavesTheStateBefore) {
   rig.Append(rig.maker.Batch(1, 10));
   rig.Seal("older");
   rig.Append(rig.maker.Batch(1, 10));
-  const SegmentEnd end = rig.Seal(std::nullopt);
+  const LogPoint end = rig.Seal(std::nullopt);
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
@@ -72,7 +72,7 @@ TEST(SegmentRecovery, SealedWithoutAState_LeavesTheStateBefore) {
 TEST(SegmentRecovery, AllSealedWithoutAState_IsNoSnapshot) {
   SegmentRig rig(9);
   rig.Append(rig.maker.Batch(1, 10));
-  const SegmentEnd end = rig.Seal(std::nullopt);
+  const LogPoint end = rig.Seal(std::nullopt);
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
@@ -83,7 +83,7 @@ TEST(SegmentRecovery, AllSealedWithoutAState_IsNoSnapshot) {
 TEST(SegmentRecovery, BytesAboveTheSyncedEnd_AreDiscardedAndWrittenAgain) {
   SegmentRig rig(4);
   rig.Append(rig.maker.Batch(2, 100));
-  const SegmentEnd end = rig.Sync();
+  const LogPoint end = rig.Sync();
   rig.Append(rig.maker.Batch(2, 100, 'a'));
   rig.Seal("above");
   rig.Append(rig.maker.Batch(2, 100, 'b'));
@@ -106,7 +106,7 @@ TEST(SegmentRecovery, DiscardedFile_NeverComesBack) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     SegmentRig rig(seed);
     rig.Append(rig.maker.Batch(2, 100));
-    const SegmentEnd end = rig.Sync();
+    const LogPoint end = rig.Sync();
     rig.Append(rig.maker.Batch(2, 100));
     rig.Seal("above");
     rig.Append(rig.maker.Batch(2, 100));
@@ -119,7 +119,7 @@ TEST(SegmentRecovery, DiscardedFile_NeverComesBack) {
     rig.entries.resize(1);
     rig.maker.ResetTo(end);
     for (int i = 0; i < 4; ++i) rig.Append(rig.maker.Batch(1, 30));
-    const SegmentEnd later = rig.Sync();
+    const LogPoint later = rig.Sync();
     rig.Restart(true);
     const auto recovered = rig.Recover(later);
     ASSERT_TRUE(recovered.ok()) << "seed=" << seed << " " << recovered.status();
@@ -130,7 +130,7 @@ TEST(SegmentRecovery, DiscardedFile_NeverComesBack) {
 TEST(SegmentRecovery, UnsyncedTail_MayBeTornInAnyWay) {
   for (uint64_t seed = 1; seed <= 100; ++seed) {
     SegmentRig rig(seed);
-    const SegmentEnd end = rig.Fill(1, 4, 700);
+    const LogPoint end = rig.Fill(1, 4, 700);
     for (int i = 0; i < 5; ++i) {
       const Status status = rig.TryAppend({rig.maker.Batch(1, 900)});
       ASSERT_TRUE(status.ok()) << status;
@@ -159,7 +159,7 @@ TEST(SegmentRecovery, S22_ForgedFooter_IsNotBelieved) {
   }
   payload.insert(0, (8 - payload.size() % 8) % 8, 'x');
   rig.Append(rig.maker.BatchOf(1, payload));
-  const SegmentEnd end = rig.Sync();
+  const LogPoint end = rig.Sync();
   rig.Restart(true);
   const auto recovered = rig.Recover(end);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
@@ -177,7 +177,7 @@ class SegmentDamage : public testing::TestWithParam<Damage> {};
 
 TEST_P(SegmentDamage, BelowTheSyncedEnd_IsNamed_AndNothingIsRemoved) {
   SegmentRig rig(6);
-  const SegmentEnd end = rig.Fill(2, 5, 200);
+  const LogPoint end = rig.Fill(2, 5, 200);
   rig.Restart(true);
   GetParam().inflict(rig.disk);
   const std::vector<std::string> before = rig.disk.Paths();
@@ -214,7 +214,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(SegmentRecovery, AnyBitFlippedInASealedSegment_IsFound_AtStartOrWhenRead) {
   SegmentRig original(7);
-  const SegmentEnd end = original.Fill(1, 3, 40);
+  const LogPoint end = original.Fill(1, 3, 40);
   const std::string content = *original.disk.Content(FirstPath());
   const std::string last = *original.disk.Content(SegmentPath(kFolder, LogIndex(4)));
   for (uint64_t byte = 0; byte < content.size(); ++byte) {
@@ -235,7 +235,7 @@ TEST(SegmentRecovery, SegmentsOfAnotherBuild_AreNoDamage_AndStayAsTheyAre) {
   for (const uint64_t first : {1, 4}) {  // a sealed one, and the last
     for (const size_t at : {8, 56, 60}) {
       SegmentRig rig(15);
-      const SegmentEnd end = rig.Fill(1, 3, 40);
+      const LogPoint end = rig.Fill(1, 3, 40);
       rig.Append(rig.maker.Batch(1, 10));  // above the end, to be discarded
       rig.Restart(false);
       const std::string path = SegmentPath(kFolder, LogIndex(first));
@@ -253,7 +253,7 @@ TEST(SegmentRecovery, SegmentsOfAnotherBuild_AreNoDamage_AndStayAsTheyAre) {
 
 TEST(SegmentRecovery, SegmentOfAnotherReplica_IsDamage) {
   SegmentRig rig(16);
-  const SegmentEnd end = rig.Fill(0, 3, 40);
+  const LogPoint end = rig.Fill(0, 3, 40);
   rig.Restart(true);
   std::string content = rig.disk.Content(FirstPath()).value();
   SegmentRig::ChangeHeader(52, &content);
@@ -263,7 +263,7 @@ TEST(SegmentRecovery, SegmentOfAnotherReplica_IsDamage) {
 
 TEST(SegmentRecovery, FilesOfOthers_AreLeftAlone) {
   SegmentRig rig(9);
-  const SegmentEnd end = rig.Fill(1, 3, 40);
+  const LogPoint end = rig.Fill(1, 3, 40);
   rig.disk.PutFile("groups/7/3.0/notes.txt", "mine");
   rig.disk.PutFile("groups/7/3.0/5.segment", "mine");
   rig.disk.PutFile("groups/7/3.0/notes.new", "mine");
@@ -275,8 +275,8 @@ TEST(SegmentRecovery, FilesOfOthers_AreLeftAlone) {
 }
 
 // Fails a sync of what was appended after the synced end.
-SegmentEnd FailASync(SegmentRig& rig) {
-  const SegmentEnd end = rig.Fill(1, 6, 100);
+LogPoint FailASync(SegmentRig& rig) {
+  const LogPoint end = rig.Fill(1, 6, 100);
   rig.Append(rig.maker.Batch(2, 700));
   rig.disk.FailNextSync("groups/");
   EXPECT_FALSE(rig.TrySync().ok());
@@ -286,12 +286,12 @@ SegmentEnd FailASync(SegmentRig& rig) {
 
 TEST(SegmentMadeAnew, HoldsWhatWasSynced_InAnotherFile_AndGoesOn) {
   SegmentRig rig(11);
-  const SegmentEnd end = FailASync(rig);
+  const LogPoint end = FailASync(rig);
   ASSERT_TRUE(rig.Recover(end, LastFile::kMadeAnew).ok());
   const Entry lost = rig.entries.back();
   rig.entries.pop_back();
   rig.Append(lost);
-  const SegmentEnd later = rig.Sync();
+  const LogPoint later = rig.Sync();
   EXPECT_EQ(later.index, end.index + 1);
   rig.Restart(true);
   ASSERT_TRUE(rig.Recover(later).ok());
@@ -300,7 +300,7 @@ TEST(SegmentMadeAnew, HoldsWhatWasSynced_InAnotherFile_AndGoesOn) {
 
 TEST(SegmentMadeAnew, TheFileThatHadTheError_IsNotSyncedAgain) {
   SegmentRig rig(12);
-  const SegmentEnd end = FailASync(rig);
+  const LogPoint end = FailASync(rig);
   const auto file = rig.disk.Identity(rig.disk.Paths().back());
   ASSERT_TRUE(rig.Recover(end, LastFile::kMadeAnew).ok());
   EXPECT_NE(rig.disk.Identity(rig.disk.Paths().back()), file);
@@ -308,7 +308,7 @@ TEST(SegmentMadeAnew, TheFileThatHadTheError_IsNotSyncedAgain) {
 
 TEST(SegmentMadeAnew, RotBelowTheSyncedEnd_IsDataLoss_AndTheFileStays) {
   SegmentRig rig(13);
-  const SegmentEnd end = FailASync(rig);
+  const LogPoint end = FailASync(rig);
   const std::string path = rig.disk.Paths().back();
   rig.disk.FlipBit(path, 130, 3);
   const std::string damaged = *rig.disk.Content(path);
@@ -323,7 +323,7 @@ TEST(SegmentMadeAnew, AnyCallMayFail_AndNothingSyncedIsLost) {
     uint64_t failed = 0;
     for (bool has_failed = true; has_failed;) {
       SegmentRig rig(14);
-      const SegmentEnd end = FailASync(rig);
+      const LogPoint end = FailASync(rig);
       rig.disk.FailCall(++failed, ResourceExhausted("No space left on device"));
       const Status status = rig.Recover(end, LastFile::kMadeAnew).status();
       has_failed = !status.ok();

@@ -92,13 +92,13 @@ Status SegmentRig::TryAppend(std::vector<Entry> batch) {
   return Wait<Status>([&](StatusDone done) { segments_->Append(batch, std::move(done)); });
 }
 
-Result<SegmentEnd> SegmentRig::TrySync() {
+Result<LogPoint> SegmentRig::TrySync() {
   ASSIGN_OR_RETURN(reached_,
                    Wait<Result<SyncedEnd>>([&](auto done) { segments_->Sync(std::move(done)); }));
   return reached_.end;
 }
 
-Result<SegmentEnd> SegmentRig::TrySeal(const std::optional<std::string>& state) {
+Result<LogPoint> SegmentRig::TrySeal(const std::optional<std::string>& state) {
   std::optional<Bytes> bytes;
   if (state.has_value()) bytes = Bytes::CopyOf(*state);
   ASSIGN_OR_RETURN(reached_, Wait<Result<SyncedEnd>>(
@@ -112,12 +112,12 @@ void SegmentRig::Append(Entry entry) {
   ASSERT_TRUE(status.ok()) << status;
 }
 
-SegmentEnd SegmentRig::Sync() { return TrySync().value(); }
-SegmentEnd SegmentRig::Seal(const std::optional<std::string>& state) {
+LogPoint SegmentRig::Sync() { return TrySync().value(); }
+LogPoint SegmentRig::Seal(const std::optional<std::string>& state) {
   return TrySeal(state).value();
 }
 
-SegmentEnd SegmentRig::Fill(uint64_t segments, uint64_t count, uint32_t payload_bytes) {
+LogPoint SegmentRig::Fill(uint64_t segments, uint64_t count, uint32_t payload_bytes) {
   for (uint64_t i = 0; i <= segments; ++i) {
     for (uint64_t k = 0; k < count; ++k) {
       const bool is_control = k % 5 == 0;
@@ -161,7 +161,7 @@ Status SegmentRig::RemoveFolders(std::function<bool(const SegmentFolder&)> is_le
   });
 }
 
-journal::LogRecord SegmentRig::LogUpTo(const SegmentEnd& synced_end) const {
+journal::LogRecord SegmentRig::LogUpTo(const LogPoint& synced_end) const {
   journal::LogRecord log{.end = synced_end};
   for (const Entry& entry : entries) {
     if (entry.configuration == nullptr || entry.index > synced_end.index) continue;
@@ -171,7 +171,7 @@ journal::LogRecord SegmentRig::LogUpTo(const SegmentEnd& synced_end) const {
   return log;
 }
 
-Result<RecoveredSegments> SegmentRig::Recover(const SegmentEnd& synced_end, LastFile last_file) {
+Result<RecoveredSegments> SegmentRig::Recover(const LogPoint& synced_end, LastFile last_file) {
   return Recover(LogUpTo(synced_end), last_file);
 }
 

@@ -4,7 +4,7 @@
 //
 //   SegmentRig rig(1);
 //   rig.Append(rig.maker.Batch(3, 100));
-//   SegmentEnd end = rig.Sync();
+//   LogPoint end = rig.Sync();
 //   rig.Restart(/*power=*/true);
 //   EXPECT_TRUE(rig.Recover(end).ok());
 #pragma once
@@ -36,16 +36,16 @@ class EntryMaker {
   raft::core::Entry NoOp();
   raft::core::Entry Configure(const raft::core::Configuration& configuration);
   void set_term(Term term) { term_ = term; }
-  const SegmentEnd& end() const { return end_; }
+  const LogPoint& end() const { return end_; }
   // Goes on after another end, as a new leader's log does.
-  void ResetTo(const SegmentEnd& end) { end_ = end; }
+  void ResetTo(const LogPoint& end) { end_ = end; }
 
  private:
   raft::core::Entry Make(FrameHeader header, Buffer buffer);
 
   const RaftGroupId group_;
   Term term_{1};
-  SegmentEnd end_;
+  LogPoint end_;
 };
 
 class SegmentRig {
@@ -57,17 +57,17 @@ class SegmentRig {
   ~SegmentRig();
 
   Status TryAppend(std::vector<raft::core::Entry> entries);
-  Result<SegmentEnd> TrySync();
-  Result<SegmentEnd> TrySeal(const std::optional<std::string>& state);
+  Result<LogPoint> TrySync();
+  Result<LogPoint> TrySeal(const std::optional<std::string>& state);
   // The same, to succeed.
   void Append(raft::core::Entry entry);
-  SegmentEnd Sync();
-  SegmentEnd Seal(const std::optional<std::string>& state);
+  LogPoint Sync();
+  LogPoint Seal(const std::optional<std::string>& state);
   // What the last sync or seal said of the configuration.
   const SyncedEnd& reached() const { return reached_; }
   // A filled group: `segments` sealed ones with `entries` each and one more that is synced, not
   // sealed.
-  SegmentEnd Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
+  LogPoint Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
 
   Result<std::vector<raft::core::Entry>> Read(uint64_t first, uint64_t bytes_max);
   Result<std::vector<raft::core::Entry>> ReadFromOffset(int64_t offset, uint64_t bytes_max);
@@ -80,12 +80,12 @@ class SegmentRig {
   void Restart(bool power, const SegmentFolder& folder = kFolder);
   // See storage/segment/folders.h.
   Status RemoveFolders(std::function<bool(const SegmentFolder&)> is_left_over);
-  Result<RecoveredSegments> Recover(const SegmentEnd& synced_end,
+  Result<RecoveredSegments> Recover(const LogPoint& synced_end,
                                     LastFile last_file = LastFile::kKept);
   Result<RecoveredSegments> Recover(const journal::LogRecord& log,
                                     LastFile last_file = LastFile::kKept);
   // As the journal has it: with the configuration that was in force there.
-  journal::LogRecord LogUpTo(const SegmentEnd& synced_end) const;
+  journal::LogRecord LogUpTo(const LogPoint& synced_end) const;
   // A segment's header says more at that byte, and its checksum is right.
   static void ChangeHeader(size_t at, std::string* segment);
   // Every entry that was appended can be read, one by one by index, and comes back byte for byte.
