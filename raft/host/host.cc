@@ -173,6 +173,11 @@ Replica* Host::FindMutable(RaftGroupId group) {
   return found == replicas_.end() ? nullptr : found->second.get();
 }
 
+Replica* Host::FindLife(const ReplicaId& id) {
+  Replica* replica = FindMutable(id.group);
+  return replica != nullptr && replica->id() == id ? replica : nullptr;
+}
+
 Status Host::NotLeader(RaftGroupId group) const {
   const Replica* replica = Find(group);
   if (replica != nullptr && !replica->health().ok()) {
@@ -335,7 +340,7 @@ void Host::MarkDirty(Replica& replica) {
 void Host::Flush() {
   is_flush_posted_ = false;
   std::vector<RaftGroupId> dirty = std::exchange(dirty_, {});
-  std::vector<GroupWrite> writes;
+  std::vector<ReplicaWrite> writes;
   for (const RaftGroupId group : dirty) {
     Replica* replica = FindMutable(group);
     if (replica == nullptr) continue;
@@ -345,7 +350,7 @@ void Host::Flush() {
   if (!writes.empty()) SubmitWrites(std::move(writes));
 }
 
-void Host::Drain(Replica& replica, std::vector<GroupWrite>* writes) {
+void Host::Drain(Replica& replica, std::vector<ReplicaWrite>* writes) {
   while (replica.has_joined() && replica.core().HasReady()) {
     core::Ready ready = replica.core().TakeReady();
     if (!ready.fault.ok()) {
@@ -354,7 +359,7 @@ void Host::Drain(Replica& replica, std::vector<GroupWrite>* writes) {
     }
     SendMessages(replica, std::move(ready.messages));
     if (ready.write.has_value()) {
-      writes->push_back({.group = replica.group(), .write = std::move(*ready.write)});
+      writes->push_back({.replica = replica.id(), .write = std::move(*ready.write)});
     }
     for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(replica, wanted);
     for (const core::FollowerBehind& follower : ready.behind) {
@@ -392,10 +397,10 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
   MILLRACE_SOMETIMES("a follower was caught up from segments");
   environment_.log_store.Read(
       replica.group(), wanted.first_index, std::min(wanted.bytes_max, kReadBytes),
-      [this, group = replica.group(), wanted,
+      [this, id = replica.id(), wanted,
        alive = is_alive_](Result<std::vector<core::Entry>> entries) {
         if (!*alive) return;
-        Replica* waiting = FindMutable(group);
+        Replica* waiting = FindLife(id);
         if (waiting == nullptr || !waiting->has_joined()) return;
         LOG_IF(WARNING, !entries.ok())
             << "cannot read entries for a follower " << waiting->Name()
@@ -411,11 +416,12 @@ void Host::ReadForPeer(Replica& replica, const core::EntriesWanted& wanted) {
       });
 }
 
-void Host::SubmitWrites(std::vector<GroupWrite> writes) {
-  std::vector<std::pair<RaftGroupId, core::DurablePoint>> points;
+void Host::SubmitWrites(std::vector<ReplicaWrite> writes) {
+  std::vector<std::pair<ReplicaId, core::DurablePoint>> points;
   points.reserve(writes.size());
-  for (const GroupWrite& write : writes)
-    points.emplace_back(write.group, write.write.durable_point);
+  for (const ReplicaWrite& write : writes) {
+    points.emplace_back(write.replica, write.write.durable_point);
+  }
   outstanding_writes_.push_back({.submitted = environment_.clock.Now()});
   environment_.log_store.Write(std::move(writes),
                                [this, points = std::move(points), alive = is_alive_] {
@@ -423,11 +429,11 @@ void Host::SubmitWrites(std::vector<GroupWrite> writes) {
                                });
 }
 
-void Host::OnWritten(const std::vector<std::pair<RaftGroupId, core::DurablePoint>>& points) {
+void Host::OnWritten(const std::vector<std::pair<ReplicaId, core::DurablePoint>>& points) {
   CHECK(!outstanding_writes_.empty());
   outstanding_writes_.pop_front();
-  for (const auto& [group, point] : points) {
-    Replica* replica = FindMutable(group);
+  for (const auto& [id, point] : points) {
+    Replica* replica = FindLife(id);
     if (replica == nullptr || !replica->has_joined()) continue;
     replica->core().OnDurable(point);
     MarkDirty(*replica);

@@ -123,15 +123,15 @@ class Host {
   void MarkDirty(Replica& replica);
   void Flush();
   // Hands on everything that `replica`'s core has ready; its write, if any, goes to `writes`.
-  void Drain(Replica& replica, std::vector<GroupWrite>* writes);
+  void Drain(Replica& replica, std::vector<ReplicaWrite>* writes);
   void SendMessages(Replica& replica, std::vector<core::OutgoingMessage> messages);
   void ReadForPeer(Replica& replica, const core::EntriesWanted& wanted);
   void ProposeNoOp(Replica& replica);
-  void SubmitWrites(std::vector<GroupWrite> writes);
-  void OnWritten(const std::vector<std::pair<RaftGroupId, core::DurablePoint>>& points);
+  void SubmitWrites(std::vector<ReplicaWrite> writes);
+  void OnWritten(const std::vector<std::pair<ReplicaId, core::DurablePoint>>& points);
   // Applies, from segments, what the snapshot lacks of the part below the tail; then joins.
-  void Replay(RaftGroupId group);
-  void OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries);
+  void Replay(const ReplicaId& id);
+  void OnReplayRead(const ReplicaId& id, Result<std::vector<core::Entry>> entries);
   void OnSegmentsGrew(RaftGroupId group, LogIndex readable_end);
   void OnSegmentsState(RaftGroupId group, Status state);
   void OnRecovered(RecoveredReplica recovered);
@@ -144,6 +144,9 @@ class Host {
   // leaderships spread.
   uint32_t ElectionTurn(const Replica& replica) const;
   Replica* FindMutable(RaftGroupId group);
+  // Who asked for something that is done now; null if that replica is gone, though another life of
+  // its group may be here.
+  Replica* FindLife(const ReplicaId& id);
   core::Options CoreOptions(const Replica& replica);
   Voter SelfOf(const Replica& replica) const;
 

@@ -45,18 +45,18 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   LOG_IF(ERROR, !health.ok()) << "replica is silent " << replica->Name() << " why=" << health;
   if (health.ok()) replica->joining = std::move(recovered.initial);
   replicas_.emplace(group, std::move(replica));
-  if (health.ok()) Replay(group);
+  if (health.ok()) Replay({group, recovered.record.number});
 }
 
-void Host::Replay(RaftGroupId group) {
-  Replica* replica = FindMutable(group);
+void Host::Replay(const ReplicaId& id) {
+  Replica* replica = FindLife(id);
   if (replica == nullptr || !replica->joining.has_value()) return;
   const LogIndex end = replica->joining->log.prefix().index;
   if (replica->applied() < end && replica->apply_fault().ok()) {
     environment_.log_store.Read(
-        group, replica->applied() + 1, kReplayBytes,
-        [this, group, alive = is_alive_](Result<std::vector<core::Entry>> entries) {
-          if (*alive) OnReplayRead(group, std::move(entries));
+        id.group, replica->applied() + 1, kReplayBytes,
+        [this, id, alive = is_alive_](Result<std::vector<core::Entry>> entries) {
+          if (*alive) OnReplayRead(id, std::move(entries));
         });
     return;
   }
@@ -71,15 +71,15 @@ void Host::Replay(RaftGroupId group) {
   MarkDirty(*replica);
 }
 
-void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entries) {
-  Replica* replica = FindMutable(group);
+void Host::OnReplayRead(const ReplicaId& id, Result<std::vector<core::Entry>> entries) {
+  Replica* replica = FindLife(id);
   if (replica == nullptr || !replica->joining.has_value()) return;
   if (!entries.ok() && entries.status().code() == Code::kUnavailable) {
     MILLRACE_SOMETIMES("a replica could not read at once what it has to apply");
-    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << group
+    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << id.group
                  << " why=" << entries.status();
-    environment_.executor.RunAfter(kReplayPause, [this, group, alive = is_alive_] {
-      if (*alive) Replay(group);
+    environment_.executor.RunAfter(kReplayPause, [this, id, alive = is_alive_] {
+      if (*alive) Replay(id);
     });
     return;
   }
@@ -88,13 +88,13 @@ void Host::OnReplayRead(RaftGroupId group, Result<std::vector<core::Entry>> entr
     replica->Fail(entries.status().With("read back the partition's segments"));
     return;
   }
-  CHECK(!entries->empty()) << "group=" << group << " applied=" << replica->applied();
+  CHECK(!entries->empty()) << "group=" << id.group << " applied=" << replica->applied();
   MILLRACE_SOMETIMES("a replica applied from its segments at start");
   for (const core::Entry& entry : *entries) {
     const bool is_joining = entry.index <= replica->joining->log.prefix().index;
     if (is_joining && replica->apply_fault().ok()) replica->Apply(entry);
   }
-  Replay(group);
+  Replay(id);
 }
 
 void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
@@ -108,10 +108,10 @@ void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachin
   replica->joining = std::move(initial);
   replicas_.emplace(record.group, std::move(replica));
   environment_.log_store.CreateReplica(
-      record, [this, group = record.group, campaign, alive = is_alive_] {
+      record, [this, id = ReplicaId{record.group, record.number}, campaign, alive = is_alive_] {
         if (!*alive) return;
-        Replay(group);
-        Replica* created = FindMutable(group);
+        Replay(id);
+        Replica* created = FindLife(id);
         if (created == nullptr || !created->has_joined() || !campaign) return;
         created->core().Campaign();
         MarkDirty(*created);

@@ -29,6 +29,7 @@ class Replica {
   Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, Status health);
 
   RaftGroupId group() const { return record_.group; }
+  ReplicaId id() const { return {record_.group, record_.number}; }
   const ReplicaRecord& record() const { return record_; }
   // Not ok: silent for good, and why.
   const Status& health() const { return health_; }

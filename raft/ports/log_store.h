@@ -23,12 +23,6 @@
 
 namespace millrace::raft {
 
-// One group's part of a commit.
-struct GroupWrite {
-  RaftGroupId group;
-  core::StorageWrite write;
-};
-
 // Whose log the group's is. Numbers are on disk.
 enum class ReplicaKind : uint8_t {
   kController = 1,
@@ -66,6 +60,12 @@ struct ReplicaId {
   auto operator<=>(const ReplicaId&) const = default;
 };
 
+// One replica's part of a commit.
+struct ReplicaWrite {
+  ReplicaId replica;
+  core::StorageWrite write;
+};
+
 // A state machine's state after the entry at `index`.
 struct Snapshot {
   LogIndex index;
@@ -95,8 +95,8 @@ class LogStore {
 
   // Makes the writes durable with one sync, after all earlier ones; then calls `durable`.
   // A group's completions come in the order of its calls; a write of hard states and no-ops alone
-  // may overtake other groups' bulk.
-  virtual void Write(std::vector<GroupWrite> writes, Task durable) = 0;
+  // may overtake other groups' bulk. What belongs to a replica that is gone by then is dropped.
+  virtual void Write(std::vector<ReplicaWrite> writes, Task durable) = 0;
 
   // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown
   // here.

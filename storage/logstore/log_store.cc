@@ -58,18 +58,19 @@ JournalLogStore::Group* JournalLogStore::Find(RaftGroupId group) {
   return found == groups_.end() ? nullptr : &found->second;
 }
 
-void JournalLogStore::Write(std::vector<raft::GroupWrite> writes, Task durable) {
+void JournalLogStore::Write(std::vector<raft::ReplicaWrite> writes, Task durable) {
   std::vector<journal::GroupRecord> records;
   records.reserve(writes.size());
-  for (raft::GroupWrite& write : writes) {
+  for (raft::ReplicaWrite& write : writes) {
     // Removed in the turn that asked for the write: the controller's log, applied in it, said so.
-    const Group* group = Find(write.group);
-    if (group == nullptr) continue;
-    records.push_back({.replica = {write.group, group->number},
-                       .body = journal::LogWrite{.hard_state = write.write.hard_state,
-                                                 .truncate_from = write.write.truncate_from,
-                                                 .epoch = write.write.epoch,
-                                                 .entries = std::move(write.write.entries)}});
+    const Group* group = Find(write.replica.group);
+    if (group == nullptr || group->number != write.replica.number) continue;
+    journal::GroupRecord& record = records.emplace_back();
+    record.replica = write.replica;
+    record.body = journal::LogWrite{.hard_state = write.write.hard_state,
+                                    .truncate_from = write.write.truncate_from,
+                                    .epoch = write.write.epoch,
+                                    .entries = std::move(write.write.entries)};
   }
   if (records.empty()) return environment_.shard.Post(std::move(durable));
   Submit(std::move(records), std::move(durable));

@@ -65,7 +65,7 @@ class JournalLogStore final : public raft::LogStore {
   // Writes what was submitted and a marker, then calls `done` on the shard. Nothing may follow.
   void Stop(Task done);
 
-  void Write(std::vector<raft::GroupWrite> writes, Task durable) override;
+  void Write(std::vector<raft::ReplicaWrite> writes, Task durable) override;
   void CreateReplica(const raft::ReplicaRecord& record, Task durable) override;
   void RemoveReplica(RaftGroupId group, LogIndex controller_index, Task durable) override;
   bool MayCreate(const raft::ReplicaId& replica) const override;

@@ -141,6 +141,21 @@ TEST_F(HostTest, AWriteUnderWay_HasAnAge_UntilItIsDurable) {
   EXPECT_EQ(host_->oldest_write_age(), Duration(0));
 }
 
+// Its vote for itself is not durable because what a replica before it wrote is.
+TEST_F(HostTest, AWriteOfAFormerLife_SaysNothingToTheNext) {
+  store_.write_time = std::chrono::milliseconds(250);
+  Propose(2);  // a tenth of a second each
+  host_->RemoveReplica(kGroup, LogIndex(), [] {});
+  ReplicaRecord record{.group = kGroup, .number = ReplicaNumber(2)};
+  record.configuration.voters = {{kSelf.broker, kSelf.incarnation, record.number}};
+  Counter machine;
+  host_->CreateReplica(record, /*campaign=*/true, machine);
+  world_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_FALSE(machine.leadership.is_leader) << "its own first write takes 250 ms";
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_TRUE(machine.leadership.is_leader);
+}
+
 TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
   store_.roll_every = 4;
   Propose(9);  // and the no-op

@@ -86,9 +86,11 @@ class MemoryLogStore final : public LogStore {
   // As where a group's segments can be read at last, which could not be at start.
   void Recover(RaftGroupId id) { recovered_listener_(Recovered(id)); }
 
-  void Write(std::vector<GroupWrite> writes, Task durable) override {
-    for (GroupWrite& write : writes) {
-      Group& group = groups.at(write.group);
+  void Write(std::vector<ReplicaWrite> writes, Task durable) override {
+    for (ReplicaWrite& write : writes) {
+      const auto found = groups.find(write.replica.group);
+      if (found == groups.end() || found->second.record.number != write.replica.number) continue;
+      Group& group = found->second;
       if (write.write.hard_state.has_value()) group.hard_state = *write.write.hard_state;
       if (write.write.truncate_from.has_value()) {
         group.entries.resize(write.write.truncate_from->value() - 1);

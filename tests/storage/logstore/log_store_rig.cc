@@ -145,8 +145,9 @@ void LogStoreRig::RemoveGroup(uint64_t group) {
 }
 
 void LogStoreRig::Submit(uint64_t group, raft::core::StorageWrite write) {
-  std::vector<raft::GroupWrite> writes;
-  writes.push_back({.group = RaftGroupId(group), .write = std::move(write)});
+  std::vector<raft::ReplicaWrite> writes;
+  const ReplicaNumber number(models_.at(group).history.back().number);
+  writes.push_back({.replica = {RaftGroupId(group), number}, .write = std::move(write)});
   store_->Write(std::move(writes), Acknowledge(group));
 }
 

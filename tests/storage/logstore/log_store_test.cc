@@ -145,15 +145,33 @@ TEST(LogStore, WriteOfAReplicaThatWasRemovedMeanwhile_CountsAsDone) {
   Fill(rig);
   rig.RemoveGroup(2);
   for (const bool is_alone : {true, false}) {
-    std::vector<raft::GroupWrite> writes;
-    writes.push_back({.group = RaftGroupId(2), .write = {}});
-    if (!is_alone) writes.push_back({.group = RaftGroupId(3), .write = {}});
+    std::vector<raft::ReplicaWrite> writes;
+    writes.push_back({.replica = {RaftGroupId(2), LogStoreRig::kNumber}, .write = {}});
+    if (!is_alone) writes.push_back({.replica = {RaftGroupId(3), LogStoreRig::kNumber}});
     bool is_done = false;
     rig.store().Write(std::move(writes), [&is_done] { is_done = true; });
     rig.RunFor(std::chrono::milliseconds(100));
     EXPECT_TRUE(is_done);
   }
   rig.Settle();
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+TEST(LogStore, WriteOfAFormerLife_IsNotTheNextOnes) {
+  LogStoreRig rig(5);
+  Fill(rig);
+  rig.RemoveGroup(2);
+  rig.CreateGroup(2);
+  rig.Settle();
+  std::vector<raft::ReplicaWrite> writes;
+  writes.push_back({.replica = {RaftGroupId(2), LogStoreRig::kNumber}, .write = {}});
+  writes.back().write.hard_state = raft::core::HardState{.term = Term(77)};
+  bool is_done = false;
+  rig.store().Write(std::move(writes), [&is_done] { is_done = true; });
+  rig.RunFor(std::chrono::milliseconds(100));
+  EXPECT_TRUE(is_done);
   rig.Crash(true);
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_EQ(rig.CompareWithModel(), "");

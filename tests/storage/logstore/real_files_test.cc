@@ -94,10 +94,10 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
       store.CreateReplica({.group = kGroup, .number = ReplicaNumber(1)}, std::move(done));
     });
     life.Await([&](JournalLogStore& store, Task done) {
-      raft::GroupWrite write{.group = kGroup, .write = {}};
+      raft::ReplicaWrite write{.replica = {kGroup, ReplicaNumber(1)}, .write = {}};
       write.write.hard_state = raft::core::HardState{.term = Term(1)};
       write.write.entries = entries;
-      std::vector<raft::GroupWrite> writes;
+      std::vector<raft::ReplicaWrite> writes;
       writes.push_back(std::move(write));
       store.Write(std::move(writes), std::move(done));
     });
