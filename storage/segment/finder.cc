@@ -53,7 +53,7 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
     FrameCursor::Walk(
         std::move(file), range,
         [self = shared_from_this()](const FrameHeader& header, const Bytes&) -> Result<bool> {
-          if (header.group != self->segments_->group_) {
+          if (header.group != self->segments_->folder_.group) {
             return DataLoss("another group's entry lies here");
           }
           if (header.index >= self->before_) return false;

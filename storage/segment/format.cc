@@ -62,7 +62,7 @@ std::optional<LogIndex> ParseSegmentName(std::string_view name) {
   name.remove_suffix(kSuffix.size());
   uint64_t index = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  if (error != std::errc() || end != name.data() + name.size() || index == 0) return std::nullopt;
   return LogIndex(index);
 }
 

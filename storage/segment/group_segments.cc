@@ -59,7 +59,7 @@ void GroupSegments::Append(std::vector<Entry> entries, StatusDone done) {
 }
 
 void GroupSegments::AppendNow(std::vector<Entry> entries, StatusDone done) {
-  CHECK_EQ(entries.front().index, end_.index + 1) << "group=" << group_;
+  CHECK_EQ(entries.front().index, end_.index + 1) << "group=" << folder_.group;
   if (!segments_.empty() && !segments_.back().is_sealed) {
     return WriteEntries(std::move(entries), std::move(done));
   }
@@ -134,8 +134,8 @@ void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
                           for (const Entry& entry : entries) {
                             const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
                             CHECK(header.ok()) << header.status();
-                            const Status follows = CheckFollows(end_, group_, *header);
-                            CHECK(follows.ok()) << "group=" << group_ << " " << follows;
+                            const Status follows = CheckFollows(end_, folder_.group, *header);
+                            CHECK(follows.ok()) << "group=" << folder_.group << " " << follows;
                             Note(*header, entry, at);
                             at += entry.frame.size();
                           }
@@ -165,7 +165,7 @@ void GroupSegments::SyncNow(MoveFunction<void(Result<SyncedEnd>)> done) {
     if (!synced.ok()) return done(std::move(synced));
     if (!has_new_names_) return done(std::move(reached));
     SyncNames(
-        {"", "groups", GroupDirectory(group_), SegmentDirectory(folder_)},
+        {"", "groups", GroupDirectory(folder_.group), SegmentDirectory(folder_)},
         [this, self, reached = std::move(reached), done = std::move(done)](Status status) mutable {
           if (!status.ok()) return done(std::move(status));
           has_new_names_ = false;
@@ -188,7 +188,7 @@ void GroupSegments::SyncNames(std::vector<std::string> directories, StatusDone d
 }
 
 void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done) {
-  CHECK(!state.has_value() || MayFollowFrames(state->view())) << "group=" << group_;
+  CHECK(!state.has_value() || MayFollowFrames(state->view())) << "group=" << folder_.group;
   Enqueue([this, state = std::move(state), done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
     if (!fault_.ok()) return ending(fault_);
@@ -198,7 +198,7 @@ void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<Sy
 
 internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) const {
   internal::v1::SegmentFooter footer;
-  footer.set_group_id(group_.value());
+  footer.set_group_id(folder_.group.value());
   footer.set_first_index(segment.first_index.value());
   footer.set_last_index(segment.last_index.value());
   footer.set_last_term(end_.term.value());
@@ -232,7 +232,7 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) co
 
 void GroupSegments::SealNow(std::optional<Bytes> state,
                             MoveFunction<void(Result<SyncedEnd>)> done) {
-  CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << group_;
+  CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << folder_.group;
   const Segment& segment = segments_.back();
   const uint64_t at = segment.frames_end;
   segment.file->Write(
@@ -254,7 +254,8 @@ void GroupSegments::Remove(StatusDone done) {
   Enqueue([this, done = std::move(done)](Task next) mutable {
     segments_.clear();
     RemoveFolders(
-        *files_, group_, [folder = folder_](const SegmentFolder& found) { return found == folder; },
+        *files_, folder_.group,
+        [folder = folder_](const SegmentFolder& found) { return found == folder; },
         [self = shared_from_this(), done = std::move(done),
          next = std::move(next)](Status status) mutable {
           done(std::move(status));

@@ -65,7 +65,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Of a log that has no segments yet, and begins with this configuration.
   GroupSegments(FileSystem& files, const SegmentFolder& folder,
                 raft::core::Configuration configuration = {})
-      : files_(&files), folder_(folder), group_(folder.group) {
+      : files_(&files), folder_(folder) {
     in_force_.configuration = std::move(configuration);
   }
 
@@ -150,7 +150,6 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
 
   FileSystem* files_;
   const SegmentFolder folder_;
-  const RaftGroupId group_;
   std::deque<Segment> segments_;  // in order; the last may be active
   LogPoint end_;                  // of what is written
   InForce in_force_;              // at end_

@@ -37,7 +37,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     const auto segment = FindSegment();
     if (segment == segments_->segments_.end()) {
       return done_(OutOfRange("the entry is not in the segments of group " +
-                              std::to_string(segments_->group_.value())));
+                              std::to_string(segments_->folder_.group.value())));
     }
     const FrameCursor::Range range{
         .begin = FindPoint(*segment),
@@ -88,8 +88,8 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     if (is_before) return true;
     if (!entries_.empty() && bytes_ + frame.size() > request_.bytes_max) return false;
     if (!entries_.empty()) {
-      RETURN_IF_ERROR(CheckFollows(end_, segments_->group_, header));
-    } else if (header.group != segments_->group_ ||
+      RETURN_IF_ERROR(CheckFollows(end_, segments_->folder_.group, header));
+    } else if (header.group != segments_->folder_.group ||
                (!request_.by_offset && header.index != request_.first)) {
       return DataLoss("another entry lies where entry " + std::to_string(request_.first.value()) +
                       " is looked for");

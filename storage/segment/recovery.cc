@@ -47,6 +47,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     segments_->end_ = log_.begin;
     segments_->in_force_ = {};
     current_ = SegmentDirectory(folder());
+    if (end_.index < log_.begin.index || (end_.index == log_.begin.index && end_ != log_.begin)) {
+      return Fail(DataLoss("the log's end " + Told(end_) + " does not follow its begin " +
+                           Told(log_.begin)));
+    }
     files().List(current_, [self = shared_from_this()](Result<std::vector<std::string>> names) {
       const bool is_missing = names.status().code() == Code::kNotFound;
       if (!names.ok() && !is_missing) return self->Fail(names.status());
@@ -99,6 +103,12 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       ++dropped;
     }
     firsts_.erase(firsts_.begin(), firsts_.begin() + static_cast<ptrdiff_t>(dropped));
+  }
+
+  static std::string Told(const LogPoint& point) {
+    return "at entry " + std::to_string(point.index.value()) + " of term " +
+           std::to_string(point.term.value()) + ", offset " +
+           std::to_string(point.next_offset.value());
   }
 
   static bool IsAnewName(std::string_view name) {
@@ -249,7 +259,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
         segment().file, range,
         [self = shared_from_this()](const FrameHeader& header, const Bytes& frame) -> Result<bool> {
           if (self->reached() == self->end_.index) return false;
-          RETURN_IF_ERROR(CheckFollows(self->segments_->end_, self->segments_->group_, header));
+          RETURN_IF_ERROR(
+              CheckFollows(self->segments_->end_, self->segments_->folder_.group, header));
           ASSIGN_OR_RETURN(const raft::core::Entry entry, raft::DecodeEntry(frame));
           self->segments_->Note(header, entry, self->position_);
           self->position_ += frame.size();

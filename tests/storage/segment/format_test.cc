@@ -38,7 +38,8 @@ TEST(SegmentFormat, Name_IsRefused_UnlessItIsExactlyASegmentsName) {
   for (const char* name :
        {"", ".segment", "42.segment", "00000000000000000042.segment.tmp", "00000000000000000042",
         "0000000000000000004x.segment", "-0000000000000000042.segment", "lost+found",
-        "99999999999999999999.segment", "000000000000000000042.segment"}) {
+        "99999999999999999999.segment", "00000000000000000000.segment",
+        "000000000000000000042.segment"}) {
     EXPECT_FALSE(ParseSegmentName(name).has_value()) << name;
   }
 }

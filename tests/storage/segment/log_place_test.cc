@@ -96,6 +96,22 @@ TEST(LogPlace, BeginThatIsAnotherLogs_IsDamage) {
   EXPECT_EQ(rig.Recover(BeginningAt(begin, rig.LogUpTo(ends[3]))).status().code(), Code::kDataLoss);
 }
 
+// Nothing is dropped on the word of a begin that the end does not bear out.
+TEST(LogPlace, BeginThatIsNotUpToTheEnd_IsDamage_AndRemovesNothing) {
+  for (const bool is_beyond : {false, true}) {
+    SegmentRig rig(7);
+    const std::vector<LogPoint> ends = Filled(&rig);
+    rig.Restart(true);
+    LogPoint begin = ends[is_beyond ? 3 : 2];
+    if (!is_beyond) ++begin.chain;
+    const auto recovered = rig.Recover(BeginningAt(begin, rig.LogUpTo(ends[2])));
+    EXPECT_EQ(recovered.status().code(), Code::kDataLoss);
+    for (const uint64_t first : {1, 3, 5, 7}) {
+      EXPECT_TRUE(rig.disk.Content(PathOf(first)).has_value()) << first;
+    }
+  }
+}
+
 TEST(LogPlace, ConfigurationInForce_IsToldWithEverySync_AndOutlivesRestarts) {
   const auto with = [](uint32_t number) {
     return Configuration{.voters = {{BrokerId(1), Incarnation(1), ReplicaNumber(number)}},
