@@ -6,7 +6,7 @@ A Driver speaks to one running Server for one Contestant. What `produced` and `c
 import json
 import re
 
-from processes import PEERS, BenchError, ClusterError, default_binary, run_client, wait_until
+from processes import PEERS, BenchError, ClusterError, run_client, wait_until
 from workloads import MEMORY_MB, NATS_PENDING, linger_ms
 
 READY_SECONDS_MAX = 90
@@ -48,7 +48,7 @@ class Driver:
 
 class MillraceBench(Driver):
     def command(self, *words):
-        return [default_binary(), *words, "--bootstrap", self.server.bootstrap]
+        return [self.server.binary, *words, "--bootstrap", self.server.bootstrap]
 
     def create(self, topic, partitions):
         def is_created():

@@ -63,7 +63,7 @@ def plotter():
     return python
 
 
-NEEDS = {"millrace": (), "kafka": (fetch_kafka, build_peerload), "nats": (fetch_nats, build_peerload),
+NEEDS = {"millrace": (), "millrace-before": (), "kafka": (fetch_kafka, build_peerload), "nats": (fetch_nats, build_peerload),
          "nats-fsync": (fetch_nats, build_peerload), "raw": (build_raw,)}
 
 

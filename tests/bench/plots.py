@@ -14,7 +14,7 @@ import workloads as table  # noqa: E402
 from report import Figures, number  # noqa: E402
 
 COLOURS = dict(zip((one.name for one in table.CONTESTANTS),
-                   ("#0b6e4f", "#c44536", "#e8998d", "#7d1d3f", "#b07d9b", "#3066be", "#8fb8ed", "#444444")))
+                   ("#0b6e4f", "#c44536", "#e8998d", "#7d1d3f", "#b07d9b", "#3066be", "#8fb8ed", "#444444", "#999999")))
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "millrace", "font.size": 9,
                             "axes.spines.top": False, "axes.spines.right": False})
 

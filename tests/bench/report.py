@@ -5,6 +5,8 @@ import workloads as table
 
 BEGIN = "<!-- figures of tests/bench/run_bench.py: begin -->"
 END = "<!-- figures: end -->"
+PAIR_BEGIN = "<!-- figures of tests/bench/run_bench.py --before: begin -->"
+PAIR_END = "<!-- figures of --before: end -->"
 US = "millrace"
 
 
@@ -156,11 +158,24 @@ def render(run):
         "### Start, failure, memory of the largest broker", plot("life"), life(figures), *failures(run)]) + "\n"
 
 
+def is_pair(run):
+    """Whether another build of Millrace ran beside this one."""
+    return any(sample["contestant"] == table.BEFORE for sample in run["samples"])
+
+
+def render_pair(run):
+    figures = Figures(run)
+    return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")), "Catch-up reads:",
+                        throughput(figures, "read-", ("produce",)), latency(figures), life(figures),
+                        *failures(run)]) + "\n"
+
+
 def write(document, run):
-    """Puts the tables between the document's markers."""
+    """Puts the tables between the document's markers for such a run."""
+    begin, end, rendered = (PAIR_BEGIN, PAIR_END, render_pair(run)) if is_pair(run) else (BEGIN, END, render(run))
     text = document.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(BEGIN)
-    _, end_mark, after = rest.partition(END)
+    before, mark, rest = text.partition(begin)
+    _, end_mark, after = rest.partition(end)
     if not mark or not end_mark:
         raise ValueError(f"{document} has no markers")
-    document.write_text(f"{before}{BEGIN}\n\n{render(run)}\n{END}{after}", encoding="utf-8")
+    document.write_text(f"{before}{begin}\n\n{rendered}\n{end}{after}", encoding="utf-8")

@@ -59,6 +59,16 @@ def test_the_document_keeps_what_is_around_the_figures(tmp_path):
     assert "old" not in text and "Machine: c, 2 cores" in text
 
 
+def test_a_run_beside_an_earlier_build_goes_to_its_own_place(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text(f"{report.BEGIN}\nthe peers\n{report.END}\n{report.PAIR_BEGIN}\nold\n{report.PAIR_END}\n")
+    report.write(document, run_of(throughput("millrace", "1k-p1", 200.0),
+                                  throughput(table.BEFORE, "1k-p1", 100.0)))
+    text = document.read_text()
+    assert "the peers" in text and "old" not in text
+    assert "| 1 KiB, 1 partition | Millrace before | 100/100/100 | 100/100/100 | 2.00 |" in text
+
+
 def test_every_workload_that_a_contestant_or_target_names_exists():
     known = {workload.name for workload in table.WORKLOADS}
     assert all(set(contestant.workloads) <= known for contestant in table.CONTESTANTS)

@@ -4,6 +4,7 @@
     tests/bench/run_bench.py                        all of it, 3 rounds, into build/bench/figures.json
     tests/bench/run_bench.py --quick                hardly any load: shows that everything runs
     tests/bench/run_bench.py --systems millrace kafka --workloads 1k-p1 gap --rounds 2
+    tests/bench/run_bench.py --before BINARY        what a change did: another build beside this one
     tests/bench/run_bench.py --report FILE.json     tables and plots of docs/benchmarks.md from a run
 
 Prints minimum/median/maximum of the rounds and Millrace's ratio. Exits 1 if a run failed, never for a slow one.
@@ -11,6 +12,7 @@ Prints minimum/median/maximum of the rounds and Millrace's ratio. Exits 1 if a r
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import time
 import fetch
 import report
 import workloads as table
-from processes import BUILD, ROOT, machine
+from processes import BUILD, ROOT, machine, output_of
 from runner import run_rounds
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -27,14 +29,16 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def parse():
-    names = [contestant.name for contestant in table.CONTESTANTS]
+    names = [contestant.name for contestant in table.CONTESTANTS if contestant.name != table.BEFORE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--systems", nargs="+", choices=names, default=names, metavar="NAME",
+    parser.add_argument("--systems", nargs="+", choices=names, metavar="NAME",
                         help=" ".join(names))
     parser.add_argument("--workloads", nargs="+", metavar="NAME",
                         choices=[workload.name for workload in table.WORKLOADS],
                         default=[workload.name for workload in table.WORKLOADS],
                         help=" ".join(workload.name for workload in table.WORKLOADS))
+    parser.add_argument("--before", type=pathlib.Path, metavar="BINARY",
+                        help="the release binary of another commit; the peers are left out unless they are named")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--quick", action="store_true", help="hardly any load, one round")
     parser.add_argument("--out", type=pathlib.Path, default=BUILD / "bench" / "figures.json")
@@ -43,7 +47,18 @@ def parse():
                         help="measures nothing: writes docs/benchmarks.md and its plots from FILE.json")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
+    options.systems = options.systems or (["millrace"] if options.before else names)
+    if options.before:
+        os.environ["MILLRACE_BEFORE"] = str(options.before.resolve(strict=True))
+        options.systems.append(table.BEFORE)
     return options
+
+
+def versions(options):
+    if options.before:
+        commit = output_of("git", "-C", str(options.before.resolve().parent), "describe", "--always", "--dirty")
+        return {table.BEFORE: f"Before: {commit or options.before}"}
+    return fetch.VERSIONS
 
 
 def measure(options):
@@ -56,7 +71,7 @@ def measure(options):
     options.folder.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     run = {"date": datetime.date.today().isoformat(), "rounds": options.rounds, "is_quick": options.quick,
-           "machine": machine(options.folder), "versions": fetch.VERSIONS,
+           "machine": machine(options.folder), "versions": versions(options),
            "settings": {"linger_ms": table.LINGER_MS, "memory_mb": table.MEMORY_MB,
                         "nats_pending": table.NATS_PENDING, "fan_out": table.FAN_OUT}, "samples": []}
     began = time.monotonic()
@@ -74,6 +89,8 @@ def measure(options):
 def write_document(run, source):
     """The tables between the document's markers, and the plots, with the plotter's own Python."""
     report.write(DOCUMENT, run)
+    if report.is_pair(run):
+        return
     IMAGES.mkdir(parents=True, exist_ok=True)
     plots = pathlib.Path(__file__).resolve().parent / "plots.py"
     subprocess.run([fetch.plotter(), plots, source, IMAGES], check=True)
@@ -85,7 +102,8 @@ def main():
         write_document(json.loads(options.report.read_text(encoding="utf-8")), options.report)
         return 0
     run = measure(options)
-    print(f"\n{report.render(run)}\n{options.out}: {len(run['samples'])} samples in {run['minutes']:.1f} minutes")
+    rendered = report.render_pair(run) if report.is_pair(run) else report.render(run)
+    print(f"\n{rendered}\n{options.out}: {len(run['samples'])} samples in {run['minutes']:.1f} minutes")
     return 1 if any("error" in sample for sample in run["samples"]) else 0
 
 

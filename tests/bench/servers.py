@@ -2,6 +2,7 @@
 
 A Server owns its processes, ports and folder. It does not speak to them: drivers.py does.
 """
+import os
 import shutil
 
 from processes import PEERS, BenchError, LocalCluster, default_binary, end, free_ports, spawn
@@ -55,9 +56,13 @@ class Server:
 class Millrace(Server):
     """As it comes: every acknowledgement after fdatasync on a majority."""
 
+    @property
+    def binary(self):
+        return default_binary()
+
     def start(self):
         self.wipe()
-        cluster = LocalCluster(default_binary(), self.folder, count=COUNT, name="bench")
+        cluster = LocalCluster(self.binary, self.folder, count=COUNT, name="bench")
         for broker_id, broker in cluster.brokers.items():
             cluster.start(broker_id)
             self.processes[broker_id] = broker.process
@@ -65,6 +70,14 @@ class Millrace(Server):
 
     def log(self, server_id):
         return self.folder / f"broker-{server_id}.log"
+
+
+class MillraceBefore(Millrace):
+    """The binary of another commit, with its own clients: run_bench.py --before."""
+
+    @property
+    def binary(self):
+        return os.environ["MILLRACE_BEFORE"]
 
 
 class Kafka(Server):
@@ -157,4 +170,4 @@ class Raw(Server):
         self.wipe()
 
 
-SERVERS = {"millrace": Millrace, "kafka": Kafka, "nats": Nats, "nats-fsync": NatsSyncAlways, "raw": Raw}
+SERVERS = {"millrace": Millrace, "millrace-before": MillraceBefore, "kafka": Kafka, "nats": Nats, "nats-fsync": NatsSyncAlways, "raw": Raw}

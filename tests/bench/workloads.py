@@ -88,6 +88,7 @@ _FEW = ("1k-p1", "1k-p16", "100b-p1", "fanout", "rate-1000")
 _TOOLS = ("1k-p1", "1k-p16", "100b-p1", "rate-1000")
 _FEW_STREAMS = ("1k-p1", "1k-p16", "100b-p1", "100b-p16", "fanout", "rate-1000", "rate-10000", "gap")
 
+BEFORE = "millrace-before"  # only where run_bench.py is given its binary
 CONTESTANTS = (
     Contestant("millrace", "Millrace", "millrace", "millrace"),
     Contestant("kafka", "Kafka, franz-go", "kafka", "kafka"),
@@ -100,6 +101,7 @@ CONTESTANTS = (
     Contestant("nats-fsync", "NATS JetStream, sync always", "nats-fsync", "nats", share=0.15,
                workloads=_FEW + ("gap",)),
     Contestant("raw", "raw sockets, O_DIRECT, fdatasync", "raw", "raw", workloads=("1k-p1", "rate-1000")),
+    Contestant(BEFORE, "Millrace before", BEFORE, "millrace"),
 )
 
 # What a server is warmed up with before anything is measured, in MB of 1 KiB records and of 100-byte records, and in
