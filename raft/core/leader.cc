@@ -95,10 +95,8 @@ void Raft::SendEntries(const Voter& to, Progress* progress) {
     if (!progress->inflight.empty() && progress->inflight_bytes >= options_.inflight_bytes_max) {
       return;
     }
-    if (progress->next < log_.first_index()) {
-      if (progress->is_behind) return;
-      BecomeProbe(progress);  // asks it at the begin
-    }
+    if (progress->next < log_.first_index()) BecomeProbe(progress);  // asks it at the begin
+    if (progress->is_behind) return SendAppend(to, progress, {});
     if (progress->next <= log_.prefix().index) {
       progress->is_reading = true;
       wanted_.push_back(
@@ -216,13 +214,18 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
     if (progress.state == Progress::kProbe && reply.index != progress.next - 1) return;
     const LogIndex common = log_.LastIndexWithTermAtMost(reply.hint_term, reply.hint_index);
     BecomeProbe(&progress);
-    progress.next = std::max(progress.match, common) + 1;
-    // A refusal at the begin shows that the follower needs what lies below. (One above it may be
-    // older than what the follower has got since.)
-    const bool is_proof = reply.index <= log_.begin().index;
-    if (is_proof && !std::exchange(progress.is_behind, true)) {
-      behind_.push_back({.peer = from, .needed = progress.next});
+    const LogIndex needed = std::max(progress.match, common) + 1;
+    if (reply.index <= log_.begin().index) {
+      // The follower needs what lies below the begin, or did: the refusal may be older than what it
+      // has got since. So it is sent nothing but the same question, with each heartbeat that it
+      // answers.
+      if (!std::exchange(progress.is_behind, true)) {
+        behind_.push_back({.peer = from, .needed = needed});
+      }
+      progress.is_probe_sent = true;
+      return;
     }
+    progress.next = needed;
   }
   SendEntries(from, &progress);
 }

@@ -95,8 +95,9 @@ struct EntriesWanted {
   uint64_t bytes_max = 0;
 };
 
-// A follower needs entries that lie below the log's begin: it cannot be caught up from here, and
-// hears nothing but heartbeats, which keep it loyal.
+// A follower said that it needs entries that lie below the log's begin. It cannot be caught up from
+// here, and is asked again, without entries, with every heartbeat that it answers: what it said may
+// have been late, and it may be restored by other means.
 struct FollowerBehind {
   Voter peer;
   LogIndex needed;
@@ -211,8 +212,9 @@ class Raft {
     LogIndex next{1};
     bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat's
     bool is_reading = false;     // entries below the tail are being read for it
-    bool is_behind = false;      // it needs what lies below the log's begin, and the host knows
-    uint32_t silent_ticks = 0;   // since it was heard from
+    // It said that it needs what lies below the log's begin, and the host knows.
+    bool is_behind = false;
+    uint32_t silent_ticks = 0;  // since it was heard from
     std::deque<Sent> inflight;
     uint64_t inflight_bytes = 0;
     uint32_t ticks_without_answer = 0;

@@ -364,7 +364,7 @@ void Host::Drain(Replica& replica, std::vector<ReplicaWrite>* writes) {
     for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(replica, wanted);
     for (const core::FollowerBehind& follower : ready.behind) {
       ++followers_left_behind_;
-      LOG(ERROR) << "a follower needs entries that are not kept any more, it is sent none group="
+      LOG(ERROR) << "a follower says that it needs entries that are not kept any more group="
                  << replica.group() << " peer=" << follower.peer << " needed=" << follower.needed
                  << " begin=" << replica.core().log().begin().index;
     }

@@ -224,7 +224,7 @@ void Lab::Propose(const Command& command) {
 
 // kind=append prev=I@T [entries=I@T,I@T!] [commit=I]   ("!": its chain is not what it should be)
 // kind=heartbeat [commit=I]      kind=vote|pre-vote last=I@T [transfer=1]
-// kind=vote-reply|pre-vote-reply granted=0|1      kind=append-reply durable=I
+// kind=vote-reply|pre-vote-reply granted=0|1      kind=append-reply durable=I | refused=I hint=I@T
 void Lab::Inject(const Command& command) {
   const std::string kind = command.Text("kind");
   const Term term(command.Number("term"));
@@ -262,8 +262,13 @@ void Lab::Inject(const Command& command) {
                         .granted = command.Number("granted") != 0};
   } else {
     CHECK_EQ(kind, "append-reply");
-    message =
-        AppendReply{.term = term, .success = true, .index = LogIndex(command.Number("durable"))};
+    const bool is_refusal = command.Has("refused");
+    const auto [hint_index, hint_term] = PlaceNamed(command.Text("hint", "0@0"));
+    message = AppendReply{.term = term,
+                          .success = !is_refusal,
+                          .index = LogIndex(command.Number(is_refusal ? "refused" : "durable")),
+                          .hint_index = hint_index,
+                          .hint_term = hint_term};
   }
   raft(to).Step(VoterNamed(command.Text("from")), std::move(message));
   Pump(to);
