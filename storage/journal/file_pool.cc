@@ -1,6 +1,7 @@
 #include "storage/journal/file_pool.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -16,39 +17,45 @@ namespace {
 constexpr uint64_t kZeroPieceBytes = 1 << 20;
 // More files than these are given back to the file system.
 constexpr size_t kFreeFilesMax = 8;
-constexpr size_t kNameDigits = 8;
+constexpr size_t kNumberDigits = 8;
+constexpr const char* kNewSuffix = ".new";
+constexpr const char* kJournalSuffix = ".journal";
 // Between two tries to make a file.
 constexpr Duration kPauseMin = std::chrono::milliseconds(250);
 constexpr Duration kPauseMax = std::chrono::seconds(4);
-
-std::string NameOf(uint64_t number, const char* suffix) {
-  std::string digits = std::to_string(number);
-  if (digits.size() < kNameDigits) digits.insert(0, kNameDigits - digits.size(), '0');
-  return digits + suffix;
-}
 
 Bytes ZeroPiece(uint64_t size) { return Bytes::Own(std::string(size, '\0')); }
 
 }  // namespace
 
-uint64_t JournalFileNumber(const std::string& name) {
-  const size_t dot = name.find('.');
-  const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
-  if (suffix != kJournalSuffix && suffix != kNewSuffix) return 0;
-  if (dot < kNameDigits || dot > 18) return 0;
-  uint64_t number = 0;
-  for (const char digit : name.substr(0, dot)) {
-    if (digit < '0' || digit > '9') return 0;
-    number = number * 10 + static_cast<uint64_t>(digit - '0');
-  }
-  return number;
+std::string JournalFileName::ToString() const {
+  std::string digits = std::to_string(number);
+  if (digits.size() < kNumberDigits) digits.insert(0, kNumberDigits - digits.size(), '0');
+  return digits + "." + std::to_string(bytes) + (is_new ? kNewSuffix : kJournalSuffix);
+}
+
+std::optional<JournalFileName> JournalFileName::Parse(std::string_view name) {
+  JournalFileName parsed;
+  const char* const end = name.data() + name.size();
+  const auto number = std::from_chars(name.data(), end, parsed.number);
+  if (number.ec != std::errc() || number.ptr == end || *number.ptr != '.') return std::nullopt;
+  const auto bytes = std::from_chars(number.ptr + 1, end, parsed.bytes);
+  if (bytes.ec != std::errc()) return std::nullopt;
+  parsed.is_new = name.ends_with(kNewSuffix);
+  if (parsed.number == 0 || parsed.ToString() != name) return std::nullopt;
+  return parsed;
 }
 
 struct FilePool::Creation {
-  uint64_t number = 0;
-  uint64_t bytes = 0;
+  JournalFileName name;  // as it will be
   std::shared_ptr<File> file;
   uint64_t written = 0;
+
+  std::string NewName() const {
+    JournalFileName unfinished = name;
+    unfinished.is_new = true;
+    return unfinished.ToString();
+  }
 };
 
 FilePool::FilePool(Executor& executor, FileSystem& files, const Options& options,
@@ -126,9 +133,8 @@ StatusDone FilePool::Then(void (FilePool::*next)()) {
 void FilePool::StartCreation(uint64_t bytes) {
   CHECK(creation_ == nullptr);
   creation_ = std::make_unique<Creation>();
-  creation_->number = next_number_++;
-  creation_->bytes = (bytes + 4095) / 4096 * 4096;
-  files_.Open(PathOf(NameOf(creation_->number, kNewSuffix)), OpenMode::kCreate, Caching::kPageCache,
+  creation_->name = {.number = next_number_++, .bytes = (bytes + 4095) / 4096 * 4096};
+  files_.Open(PathOf(creation_->NewName()), OpenMode::kCreate, Caching::kPageCache,
               [alive = alive_, this](Result<std::unique_ptr<File>> file) {
                 if (!*alive) return;
                 if (!file.ok()) return Abandon(file.status());
@@ -138,9 +144,9 @@ void FilePool::StartCreation(uint64_t bytes) {
 }
 
 void FilePool::WriteZeros() {
-  if (creation_->written == creation_->bytes) return SyncZeros();
+  if (creation_->written == creation_->name.bytes) return SyncZeros();
   const uint64_t at = creation_->written;
-  const uint64_t size = std::min(kZeroPieceBytes, creation_->bytes - at);
+  const uint64_t size = std::min(kZeroPieceBytes, creation_->name.bytes - at);
   creation_->written += size;
   creation_->file->Write(at, {ZeroPiece(size)}, Then(&FilePool::WriteZeros));
 }
@@ -148,8 +154,7 @@ void FilePool::WriteZeros() {
 void FilePool::SyncZeros() { creation_->file->Sync(Then(&FilePool::GiveName)); }
 
 void FilePool::GiveName() {
-  files_.Rename(PathOf(NameOf(creation_->number, kNewSuffix)),
-                PathOf(NameOf(creation_->number, kJournalSuffix)),
+  files_.Rename(PathOf(creation_->NewName()), PathOf(creation_->name.ToString()),
                 [alive = alive_, this](const Status& status) {
                   if (!*alive) return;
                   if (!status.ok()) return Abandon(status);
@@ -161,7 +166,7 @@ void FilePool::GiveName() {
 
 void FilePool::OnNamed() {
   const std::unique_ptr<Creation> made = std::move(creation_);
-  free_.push_back({NameOf(made->number, kJournalSuffix), std::move(made->file), made->bytes});
+  free_.push_back({made->name.ToString(), std::move(made->file), made->name.bytes});
   trouble_ = Status::Ok();
   pause_ = kPauseMin;
   TellTrouble();
@@ -173,8 +178,8 @@ void FilePool::Abandon(const Status& why) {
   MILLRACE_SOMETIMES("a journal file could not be made");
   const std::unique_ptr<Creation> failed = std::move(creation_);
   // It may have either.
-  Remove(NameOf(failed->number, kNewSuffix));
-  Remove(NameOf(failed->number, kJournalSuffix));
+  Remove(failed->NewName());
+  Remove(failed->name.ToString());
   LOG_IF(ERROR, trouble_.ok()) << "cannot make the journal's next file, trying again: " << why;
   trouble_ = why;
   is_pausing_ = true;

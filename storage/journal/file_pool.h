@@ -14,7 +14,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "proto/base/status.h"
 #include "raft/runtime/executor.h"
@@ -87,9 +89,17 @@ class FilePool {
   std::shared_ptr<bool> alive_;  // with completions, which may come after the pool's end
 };
 
-// The number in "00000012.journal"; 0 if `name` is none of the pool's.
-uint64_t JournalFileNumber(const std::string& name);
-inline constexpr const char* kNewSuffix = ".new";
-inline constexpr const char* kJournalSuffix = ".journal";
+// A file's name says how long the file was made, so that one that has lost bytes is known by it,
+// whatever it holds: "00000012.33554432.journal", or ".new" while it is being made.
+struct JournalFileName {
+  uint64_t number = 0;  // counts the files that were made
+  uint64_t bytes = 0;
+  bool is_new = false;
+
+  std::string ToString() const;
+  // Nullopt for the name of anything else.
+  static std::optional<JournalFileName> Parse(std::string_view name);
+  bool operator==(const JournalFileName&) const = default;
+};
 
 }  // namespace millrace::storage::journal

@@ -71,10 +71,10 @@ void Recovery::ListFiles() {
                [self = shared_from_this()](Result<std::vector<std::string>> names) {
                  if (!names.ok()) return self->GiveUp(names.status());
                  for (const std::string& name : *names) {
-                   const uint64_t number = JournalFileNumber(name);
-                   if (number == 0) continue;
-                   self->next_number_ = std::max(self->next_number_, number + 1);
-                   (name.ends_with(kNewSuffix) ? self->unfinished_ : self->names_).push_back(name);
+                   const auto parsed = JournalFileName::Parse(name);
+                   if (!parsed) continue;
+                   self->next_number_ = std::max(self->next_number_, parsed->number + 1);
+                   (parsed->is_new ? self->unfinished_ : self->names_).push_back(name);
                  }
                  self->RemoveUnfinished();
                });
@@ -103,7 +103,9 @@ void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file
                              std::string content) {
   const uint64_t at = content.size();
   if (at >= file->size()) {
-    images_.push_back({name, Bytes::Own(std::move(content))});
+    images_.push_back({.name = name,
+                       .made_bytes = JournalFileName::Parse(name)->bytes,
+                       .bytes = Bytes::Own(std::move(content))});
     return ReadNextFile();
   }
   const uint64_t size = std::min(kReadPieceBytes, BlockSize(file->size() - at));
@@ -138,7 +140,7 @@ void Recovery::ReadLater(const std::string& name, std::shared_ptr<File> file, st
 
 void Recovery::ReplayFiles() {
   const Options& options = journal_->options_;
-  Result<Replayed> replayed = Replay(options.key, options.file_bytes, images_);
+  Result<Replayed> replayed = Replay(options.key, images_);
   if (!replayed.ok()) return GiveUp(replayed.status());
   replayed_ = std::move(replayed).value();
   if (options.must_exist && replayed_.end_lsn == 0) {

@@ -17,8 +17,7 @@ constexpr uint64_t kNoLimit = UINT64_MAX;
 
 class Replayer {
  public:
-  Replayer(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& images)
-      : file_bytes_(file_bytes) {
+  Replayer(uint64_t key, const std::vector<FileImage>& images) {
     for (const FileImage& image : images) files_.push_back(ScanFile(key, image));
   }
 
@@ -35,7 +34,6 @@ class Replayer {
   // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
   uint64_t LimitAfter(uint64_t sequence) const;
 
-  const uint64_t file_bytes_;
   std::vector<ScannedFile> files_;
   std::map<uint64_t, const ScannedFile*> by_sequence_;
   uint64_t oldest_ = 0;
@@ -179,7 +177,7 @@ Result<Replayed> Replayer::Run() {
     expected_lsn_ = limit;
   }
   for (const ScannedFile& file : files_) {
-    if (file.sequence != 0 || file.image->bytes.size() >= file_bytes_) continue;
+    if (file.sequence != 0 || file.image->bytes.size() >= file.image->made_bytes) continue;
     out_.unusable.push_back(file.image->name);
     if (newest_ == 0) continue;
     Lose(file.image->name, file.image->bytes.size(), expected_lsn_,
@@ -192,8 +190,8 @@ Result<Replayed> Replayer::Run() {
 
 }  // namespace
 
-Result<Replayed> Replay(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& files) {
-  return Replayer(key, file_bytes, files).Run();
+Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files) {
+  return Replayer(key, files).Run();
 }
 
 }  // namespace millrace::storage::journal

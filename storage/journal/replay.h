@@ -5,7 +5,7 @@
 // Pure; any thread. Never fails on damage: it names it, and the groups that are in doubt because of
 // it.
 //
-//   ASSIGN_OR_RETURN(Replayed replayed, Replay(uuid, images));
+//   ASSIGN_OR_RETURN(Replayed replayed, Replay(key, images));
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ namespace millrace::storage::journal {
 
 struct FileImage {
   std::string name;
+  uint64_t made_bytes = 0;  // as long as it was made: a shorter one has lost bytes
   Bytes bytes;
 };
 
@@ -54,8 +55,7 @@ struct Replayed {
 };
 
 // FAILED_PRECONDITION if the files belong to a journal with another key; UNIMPLEMENTED, naming file
-// and byte, if an intact block says what this build does not know. `file_bytes` is the least size
-// of a whole file.
-Result<Replayed> Replay(uint64_t key, uint64_t file_bytes, const std::vector<FileImage>& files);
+// and byte, if an intact block says what this build does not know.
+Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files);
 
 }  // namespace millrace::storage::journal

@@ -236,8 +236,8 @@ TEST_F(FormatsPage, Block_IsReadAsThePageSays) {
 TEST_F(FormatsPage, ItsBlocks_AreAJournalThatReplayTakes) {
   std::string file = BytesOf("head block") + BytesOf("block");
   file.resize(kJournalFileBytes, '\0');
-  const auto replayed = journal::Replay(kJournalKey, kJournalFileBytes,
-                                        {{"00000001.journal", Bytes::Own(std::move(file))}});
+  const auto replayed =
+      journal::Replay(kJournalKey, {{.name = "1.journal", .bytes = Bytes::Own(std::move(file))}});
   ASSERT_TRUE(replayed.ok()) << replayed.status();
   EXPECT_TRUE(replayed->damage.empty());
   const journal::ReplayedGroup& group = replayed->groups.at(kGroup);

@@ -157,10 +157,12 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
   }
   std::vector<FileImage> files;
   for (size_t i = 0; i < contents.size(); ++i) {
-    files.push_back({std::to_string(i) + ".journal", Bytes::Own(std::move(contents[i]))});
+    files.push_back({.name = std::to_string(i) + ".journal",
+                     .made_bytes = kFileBytes,
+                     .bytes = Bytes::Own(std::move(contents[i]))});
   }
-  const Result<Replayed> once = Replay(kUuid, kFileBytes, files);
-  const Result<Replayed> twice = Replay(kUuid, kFileBytes, files);
+  const Result<Replayed> once = Replay(kUuid, files);
+  const Result<Replayed> twice = Replay(kUuid, files);
   CHECK_EQ(once.ok(), twice.ok());
   if (!once.ok()) return;
   CHECK_EQ(once->groups.size(), twice->groups.size());

@@ -122,17 +122,21 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   for (const std::string& path : disk.DurablePaths()) {
     constexpr std::string_view kPrefix = "journal/";
     // One that is being made is no part of the journal yet: a start removes it.
-    if (!path.starts_with(kPrefix) || path.ends_with(storage::journal::kNewSuffix)) continue;
+    if (!path.starts_with(kPrefix)) continue;
+    const std::string file = path.substr(kPrefix.size());
+    const auto name = storage::journal::JournalFileName::Parse(file);
+    if (!name.has_value() || name->is_new) continue;
     std::optional<std::string> image = disk.DurableImage(path);
     if (!image.has_value()) continue;
-    files.push_back({.name = path.substr(kPrefix.size()), .bytes = Bytes::Own(std::move(*image))});
+    files.push_back(
+        {.name = file, .made_bytes = name->bytes, .bytes = Bytes::Own(std::move(*image))});
   }
   std::map<RaftGroupId, Offset> ends;
   const Result<storage::ParsedSuperblock> identity =
       storage::ParseSuperblock(disk.DurableImage("SUPERBLOCK").value_or(""));
   if (!identity.ok()) return ends;
   const Result<storage::journal::Replayed> state =
-      storage::journal::Replay(identity->facts.journal_key, options_.journal_file_bytes, files);
+      storage::journal::Replay(identity->facts.journal_key, files);
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
     Offset end = group.ledger.log.end.next_offset;

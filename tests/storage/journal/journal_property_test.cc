@@ -15,10 +15,12 @@ namespace {
 std::string PlayLives(uint64_t seed) {
   JournalRig rig(seed);
   Random& random = rig.random();
-  // Small files come back often.
-  rig.options().file_bytes = uint64_t{4 << 10} << (2 * random.Below(3));
   const uint64_t lives = random.Between(2, 6);
   for (uint64_t life = 0; life < lives; ++life) {
+    // Small files come back often; and an operator may change the setting.
+    if (life == 0 || random.OneIn(3)) {
+      rig.options().file_bytes = uint64_t{4 << 10} << (2 * random.Below(3));
+    }
     if (random.OneIn(4)) {
       rig.disk().CrashAtOperation(random.Between(1, 12), [&] { rig.Crash(false); });
     }

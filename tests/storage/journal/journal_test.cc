@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "storage/journal/file_scan.h"
+#include "storage/journal/file_pool.h"
 #include "tests/storage/journal/journal_rig.h"
 
 namespace millrace::storage::journal {
@@ -75,6 +76,54 @@ TEST(Journal, CrashInAnyOperationOfRecovery_IsRecoveredFrom) {
   }
 }
 
+// A spare that was made shorter is whole, and too short to be used.
+TEST(Journal, FileBytesThatAreChanged_AreNoDamage) {
+  JournalRig rig(3, {.file_bytes = 64 << 10});
+  for (const uint64_t file_bytes : {64 << 10, 256 << 10, 16 << 10, 1 << 20, 32 << 10}) {
+    rig.options().file_bytes = file_bytes;
+    ASSERT_TRUE(rig.Start().ok());
+    EXPECT_TRUE(rig.recovered().damage.empty()) << "file_bytes=" << file_bytes;
+    EXPECT_EQ(rig.CompareWithModel(), "") << "file_bytes=" << file_bytes;
+    if (file_bytes == 64 << 10) rig.CreateGroup(1);
+    rig.Append(1, 2, 1000);
+    rig.Settle();
+    rig.RunFor(milliseconds(50));  // and a spare is made
+    rig.Crash(false);
+  }
+}
+
+TEST(Journal, FilesOfOtherNames_AreLeftAlone) {
+  JournalRig rig(3);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Append(1, 2);
+  rig.Settle();
+  rig.PowerLoss();
+  for (const char* name :
+       {"journal/00000099.journal", "journal/99.4096.journal", "journal/notes"}) {
+    rig.disk().PutFile(name, "mine");
+  }
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_TRUE(rig.recovered().damage.empty());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+  EXPECT_EQ(rig.disk().Content("journal/99.4096.journal"), "mine");
+}
+
+TEST(JournalFileName, IsReadBack_AndNothingElseIsOne) {
+  for (const JournalFileName& name :
+       {JournalFileName{.number = 12, .bytes = 33554432},
+        JournalFileName{.number = 123456789, .bytes = 4096, .is_new = true}}) {
+    EXPECT_EQ(JournalFileName::Parse(name.ToString()), name);
+  }
+  for (const char* name :
+       {"", ".", "00000012", "00000012.journal", "12.4096.journal", "00000012.4096",
+        "00000012.4096.journal2", "00000012.04096.journal", "00000012.-1.journal",
+        "00000000.4096.journal", "00000012.4096.new.journal",
+        "00000012.99999999999999999999.journal", "lost+found"}) {
+    EXPECT_FALSE(JournalFileName::Parse(name).has_value()) << name;
+  }
+}
+
 TEST(Journal, StaleBlocksPastACut_NeverComeBack) {
   JournalRig rig(3, {.file_bytes = 256 << 10});
   ASSERT_TRUE(rig.Start().ok());
@@ -87,7 +136,7 @@ TEST(Journal, StaleBlocksPastACut_NeverComeBack) {
   rig.Settle();
   rig.Crash(false);
   const std::string path = rig.Files().front();
-  const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
+  const FileImage image{.name = path, .bytes = Bytes::Own(*rig.disk().Content(path))};
   const ScannedFile scan = ScanFile(rig.options().key, image);
   const FoundBlock& torn = scan.blocks[scan.blocks.size() - 3];
   rig.disk().FlipBit(path, torn.position + 200, 1);
@@ -143,7 +192,7 @@ TEST(Journal, FilesAreRecycled_AndTheirOldBlocksMeanNothing) {
   EXPECT_LE(rig.Files().size(), 6U);
   bool has_old_blocks = false;
   for (const std::string& path : rig.Files()) {
-    const FileImage image{path, Bytes::Own(*rig.disk().Content(path))};
+    const FileImage image{.name = path, .bytes = Bytes::Own(*rig.disk().Content(path))};
     std::set<uint64_t> sequences;
     for (const FoundBlock& block : ScanFile(rig.options().key, image).blocks) {
       sequences.insert(block.header.file_sequence);
@@ -344,7 +393,7 @@ TEST(Journal, CleanStop_WritesEverythingAndAMarker) {
   EXPECT_EQ(rig.outstanding(), 0U);
   const uint64_t last = rig.journal().durable_lsn();
   const std::string path = rig.Files().front();
-  const FileImage image{path, Bytes::Own(*rig.disk().DurableImage(path))};
+  const FileImage image{.name = path, .bytes = Bytes::Own(*rig.disk().DurableImage(path))};
   const ScannedFile scan = ScanFile(rig.options().key, image);
   EXPECT_EQ(scan.blocks.back().header.lsn, last);
   EXPECT_EQ(scan.blocks.back().header.flags, kMarkerBlock);

@@ -91,7 +91,7 @@ class ReplayOfLives : public testing::Test {
     std::string bytes = file_;
     bytes.resize(kFileBytes);
     Result<Replayed> replayed =
-        Replay(kKey, kFileBytes, {{"1.journal", Bytes::Own(std::move(bytes))}});
+        Replay(kKey, {{.name = "1.journal", .bytes = Bytes::Own(std::move(bytes))}});
     EXPECT_TRUE(replayed.ok()) << replayed.status();
     return std::move(replayed).value();
   }
@@ -285,9 +285,10 @@ TEST_F(ReplayOfLives, UnknownKindOrCause_IsRefused) {
     std::string bytes = std::exchange(file_, whole);
     header_ = next;
     bytes.resize(kFileBytes);
-    EXPECT_EQ(
-        Replay(kKey, kFileBytes, {{"1.journal", Bytes::Own(std::move(bytes))}}).status().code(),
-        Code::kUnimplemented);
+    EXPECT_EQ(Replay(kKey, {{.name = "1.journal", .bytes = Bytes::Own(std::move(bytes))}})
+                  .status()
+                  .code(),
+              Code::kUnimplemented);
   }
 }
 

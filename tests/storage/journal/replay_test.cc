@@ -33,17 +33,18 @@ class ReplayTest : public testing::Test {
     rig.Settle();
     rig.RunFor(std::chrono::milliseconds(100));
     for (const std::string& path : rig.Files()) {
-      files_.push_back({path, Bytes::CopyOf(*rig.disk().Content(path))});
+      files_.push_back({.name = path,
+                        .made_bytes = rig.options().file_bytes,
+                        .bytes = Bytes::CopyOf(*rig.disk().Content(path))});
     }
     uuid_ = rig.options().key;
-    file_bytes_ = rig.options().file_bytes;
     whole_ = Run();
     ASSERT_EQ(whole_.groups.size(), 3U);
     ASSERT_TRUE(whole_.damage.empty());
   }
 
   Replayed Run() {
-    Result<Replayed> replayed = Replay(uuid_, file_bytes_, files_);
+    Result<Replayed> replayed = Replay(uuid_, files_);
     CHECK(replayed.ok()) << replayed.status();
     return std::move(replayed).value();
   }
@@ -71,7 +72,6 @@ class ReplayTest : public testing::Test {
   }
 
   uint64_t uuid_ = 0;
-  uint64_t file_bytes_ = 0;
   std::vector<FileImage> files_;
   Replayed whole_;
 };
@@ -140,7 +140,7 @@ TEST(Replay, GroupCalledFaultyWithoutAReason_IsInDoubtAllTheSame) {
   for (const Bytes& piece : blocks.pieces) file += piece.view();
   file.resize(kFileBytes);
   const Result<Replayed> replayed =
-      Replay(kUuid, kFileBytes, {{"1.journal", Bytes::Own(std::move(file))}});
+      Replay(kUuid, {{.name = "1.journal", .bytes = Bytes::Own(std::move(file))}});
   ASSERT_TRUE(replayed.ok()) << replayed.status();
   EXPECT_NE(replayed->groups.at(kGroup).doubt, "");
 }
@@ -172,7 +172,7 @@ class ReplayOfAnotherBuild : public testing::Test {
   Result<Replayed> Run() {
     std::string bytes = file_;
     bytes.resize(kFileBytes);
-    return Replay(kKey, kFileBytes, {{"1.journal", Bytes::Own(std::move(bytes))}});
+    return Replay(kKey, {{.name = "1.journal", .bytes = Bytes::Own(std::move(bytes))}});
   }
   void ExpectRefused(const std::string& named) {
     const Status status = Run().status();
@@ -256,7 +256,8 @@ TEST(Replay, Garbage_IsNoJournal) {
     std::string bytes(random.Below(20000), '\0');
     for (char& byte : bytes) byte = static_cast<char>(random.Next());
     if (random.OneIn(2) && bytes.size() > 8) bytes.replace(0, 8, "MRLJ\x01\0\x01\0", 8);
-    const Result<Replayed> replayed = Replay(1, 4096, {{"x.journal", Bytes::Own(bytes)}});
+    const Result<Replayed> replayed =
+        Replay(1, {{.name = "x.journal", .bytes = Bytes::Own(bytes)}});
     ASSERT_TRUE(replayed.ok());
     EXPECT_EQ(replayed->end_lsn, 0U);
     EXPECT_TRUE(replayed->groups.empty());
