@@ -137,7 +137,8 @@ std::vector<ServerSetting> TuningRows() {
       {"journal_bytes_max", Kind::kBytes, "SIZE", "256MiB", Between(4 * kMiB, 64 * kGiB),
        ReadNumber<&ServerConfig::journal_bytes_max>,
        "Live journal bytes past which segments are synced to give files back; bounds the time to "
-       "recover. At least four times --journal-file-bytes."},
+       "recover. At least four times --journal-file-bytes. It and that may be changed at any "
+       "start."},
       {"segment_bytes", Kind::kBytes, "SIZE", "64MiB", Between(64 * kKiB, 4 * kGiB),
        ReadNumber<&ServerConfig::segment_bytes>,
        "Size at which a partition's segment is sealed and the next one begun."},

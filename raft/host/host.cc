@@ -41,17 +41,26 @@ bool FollowsOn(const core::Log& log, const core::AppendRequest& append) {
   return header.ok() && FrameChain(*before, *header) == header->chain;
 }
 
-// Leaves of `append` what is in this log already, which takes no room; false if that says nothing
-// new. After a restart no entry is known to be committed: were that not learned, none would go to
-// segments, and a journal that is full of them would stay so for ever.
-bool KeepKnown(const core::Raft& core, core::AppendRequest* append) {
-  if (core.commit_index() >= std::min(append->commit_index, core.log().last_index())) return false;
-  const auto is_new = [&core](const core::Entry& entry) {
-    return core.log().TermAt(entry.index) != entry.term;
-  };
+// Leaves of `append` what does not make a full journal fuller; false if that is nothing. A follower
+// that refused it would stay full for ever: entries go to segments once they are known to be
+// committed, and come off the journal once others take their place.
+bool KeepWhatMakesRoom(const core::Raft& core, core::AppendRequest* append) {
+  const core::Log& log = core.log();
   auto& entries = append->entries;
-  entries.erase(std::find_if(entries.begin(), entries.end(), is_new), entries.end());
+  const auto first_new = std::find_if(entries.begin(), entries.end(), [&log](const auto& entry) {
+    return log.TermAt(entry.index) != entry.term;
+  });
+  if (first_new != entries.end() && log.TermAt(first_new->index).has_value()) return true;
+  if (core.commit_index() >= std::min(append->commit_index, log.last_index())) return false;
+  entries.erase(first_new, entries.end());
   return true;
+}
+
+void WarnOfFullJournal(double pressure) {
+  LOG_EVERY_T(WARNING, 10)
+      << "the journal is full, leaders' entries are refused until older ones are in "
+         "segments; --journal-bytes-max gives it more room pressure="
+      << pressure;
 }
 
 }  // namespace
@@ -218,10 +227,11 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
   // To another life of the replica, which this one knows nothing of.
   if (to != replica->record().number) return;
   auto* append = std::get_if<core::AppendRequest>(&message);
-  const bool is_refusing =
-      !replica->stall.ok() || environment_.log_store.journal_pressure() > kFollowerPressureMax;
-  if (append != nullptr && !append->entries.empty() && is_refusing) {
-    if (!KeepKnown(replica->core(), append)) return;
+  const double pressure = environment_.log_store.journal_pressure();
+  const bool is_full = pressure > kFollowerPressureMax;
+  if (append != nullptr && !append->entries.empty() && (is_full || !replica->stall.ok())) {
+    if (is_full) WarnOfFullJournal(pressure);
+    if (!KeepWhatMakesRoom(replica->core(), append)) return;
   }
   if (append != nullptr && !FollowsOn(replica->core().log(), *append)) {
     LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group

@@ -30,7 +30,8 @@ struct JournalFile {
   // Shared with reads under way, which may outlive the file's use by the journal.
   std::shared_ptr<File> file;
   uint64_t bytes = 0;
-  bool is_used = false;  // something was once written to it
+  bool is_used = false;       // something was once written to it
+  uint64_t filled_bytes = 0;  // of a live file that is over: how far it was written
 };
 
 class FilePool {

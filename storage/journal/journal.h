@@ -51,7 +51,8 @@ struct Options {
   std::string directory = "journal";
   // Of each file, a multiple of 4096; a file is larger if one commit needs it.
   uint64_t file_bytes = 32 << 20;
-  // Live files at journal_pressure 1. Past half of them, groups are asked to sync their segments.
+  // Live files that are full at pressure 1. Past half of them, groups are asked to sync their
+  // segments; past three quarters, files that hold little are written together.
   uint32_t live_files_max = 8;
   // Bytes of one commit, after which the rest waits for the next; the first record always passes.
   uint64_t commit_bytes_max = 8 << 20;
@@ -94,8 +95,8 @@ class JournalClient {
   // it was or will be submitted, and no synced segment has it. DATA_LOSS where what was written is
   // not what is read; another error may pass. NOT_FOUND if the group was removed or marked faulty.
   void ReadBack(const ReadBackRequest& request, Executor& done_on, raft::EntriesDone done) const;
-  // Live files as a share of live_files_max, well above 1 while there is no next file; may pass 1,
-  // since the journal itself never refuses.
+  // What is written in files that are needed, as a share of live_files_max whole ones; well above 1
+  // while there is no next file. May pass 1, since the journal itself never refuses.
   double pressure() const;
 
  private:
@@ -213,6 +214,8 @@ class Journal {
   void Roll(uint64_t room_bytes);
   void WriteHead(JournalFile file);
   void OnHeadSynced();
+  bool HasManyFiles() const;
+  bool IsWorthARoll(size_t files) const;
   bool WantsEarlyRoll() const;
   void AskForSegments();
   void CopyForward();
@@ -241,7 +244,7 @@ class Journal {
   // Shared with the reads under way.
   std::vector<std::shared_ptr<Reading>> waiting_readings_;
   bool is_copying_ = false;
-  uint64_t copied_file_ = 0;  // the last file that was copied forward
+  uint64_t copied_up_to_ = 0;  // the last file that was copied forward
   bool is_flush_scheduled_ = false;
   bool is_busy_ = false;       // a commit, a head or a marker is being written
   bool is_recycling_ = false;  // a used file is given its head

@@ -195,10 +195,11 @@ void Recovery::BeginFirstFile() {
                         .next_number = next_number_},
       [raw = journal_.get()](const Status& status) { raw->OnFileTrouble(status); });
   std::map<std::string, uint64_t> sequences;
-  for (const auto& [sequence, name] : replayed_.live) sequences[name] = sequence;
+  for (const auto& [sequence, live] : replayed_.live) sequences[live.name] = sequence;
   for (JournalFile& file : opened_) {
     const auto live = sequences.find(file.name);
     if (live != sequences.end()) {
+      file.filled_bytes = replayed_.live.at(live->second).filled_bytes;
       journal.live_[live->second] = std::move(file);
     } else {
       journal.pool_->Release(std::move(file));

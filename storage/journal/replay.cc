@@ -146,6 +146,7 @@ Status Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_
     expected_lsn_ = next->header.lsn;
     position = next->position;
   }
+  out_.live[file.sequence].filled_bytes = position;
   // Files are written with zeros to their full length before their first use, so a short one has
   // lost bytes; in the newest, blocks that nothing later speaks of may have been among them.
   const uint64_t size = file.image->bytes.size();
@@ -167,7 +168,8 @@ Result<Replayed> Replayer::Run() {
     const uint64_t limit = LimitAfter(sequence);
     const auto found = by_sequence_.find(sequence);
     if (found != by_sequence_.end()) {
-      out_.live[sequence] = found->second->image->name;
+      const FileImage& image = *found->second->image;
+      out_.live[sequence] = {.name = image.name, .filled_bytes = image.bytes.size()};
       const auto next = by_sequence_.find(sequence + 1);
       RETURN_IF_ERROR(
           WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head));

@@ -44,8 +44,12 @@ struct Replayed {
   std::set<RaftGroupId> nameless;
   std::vector<Damage> damage;
   bool may_lack_groups = false;
+  struct LiveFile {
+    std::string name;
+    uint64_t filled_bytes = 0;  // where its last block ends
+  };
   // The files that replay used, by sequence; the others may be written over.
-  std::map<uint64_t, std::string> live;
+  std::map<uint64_t, LiveFile> live;
   // Names of files that hold nothing readable and are too short to be used; named in `damage`.
   std::vector<std::string> unusable;
   // Sequence to begin the next file with: above all that was found.

@@ -15,6 +15,8 @@ namespace {
 
 // Leaders and followers refuse entries by far.
 constexpr double kPressureWithoutFile = 2;
+// Fewer come back than a roll takes, or none the more.
+constexpr size_t kFilesWorthARollMin = 2;
 
 }  // namespace
 
@@ -56,6 +58,8 @@ void Journal::WriteHead(JournalFile file) {
                         .group_count = ledger_.groups().size(),
                         .controller_floor = ledger_.controller_floor()};
   is_recycling_ = file.is_used;
+  file.filled_bytes = 0;
+  if (!live_.empty() && position_ > 0) live_.rbegin()->second.filled_bytes = position_;
   live_[sequence] = std::move(file);
   oldest_file_ = std::min(ledger_.OldestPinned().value_or(sequence), sequence);
   position_ = 0;
@@ -89,14 +93,23 @@ void Journal::OnHeadSynced() {
   Flush();
 }
 
+// Too many files are live for their own sake: what is in them matters little.
+bool Journal::HasManyFiles() const {
+  return live_.size() * 4 > uint64_t{options_.live_files_max} * 3;
+}
+
+// Whether it is worth beginning a new file to get so many back: each roll adds one.
+bool Journal::IsWorthARoll(size_t files) const {
+  return files >= kFilesWorthARollMin && files * 4 >= live_.size();
+}
+
 // Files come back at a roll only. When appends are refused for want of space nothing would fill the
 // newest file, so that it is given up early.
 bool Journal::WantsEarlyRoll() const {
-  if (live_.size() < 2 || live_.size() * 4 <= uint64_t{options_.live_files_max} * 3) return false;
+  if (!HasManyFiles()) return false;
   const uint64_t newest = live_.rbegin()->first;
   const uint64_t oldest = std::min(ledger_.OldestPinned().value_or(newest), newest);
-  const auto freed = std::distance(live_.begin(), live_.lower_bound(oldest));
-  return freed > 0 && static_cast<size_t>(freed) * 4 >= live_.size();
+  return IsWorthARoll(static_cast<size_t>(std::distance(live_.begin(), live_.lower_bound(oldest))));
 }
 
 void Journal::AskForSegments() {
@@ -108,17 +121,26 @@ void Journal::AskForSegments() {
   if (!groups.empty()) pin_listener_(groups);
 }
 
-// Rewrites what is left of the oldest file, once that is little: entries that can't be committed
-// keep their files alive otherwise.
+// Writes together what is left in the oldest files, as many as are worth a roll, once that is
+// little. Entries that can't be committed keep their files alive otherwise, and each start adds a
+// file: a broker that is killed again and again would be full of files that hold next to nothing,
+// and take no entries, not even those that would commit the others.
 void Journal::CopyForward() {
-  if (is_copying_ || live_.size() < 3) return;
-  if (live_.size() * 4 <= uint64_t{options_.live_files_max} * 3) return;
-  const uint64_t oldest = live_.begin()->first;
-  const uint64_t bytes = ledger_.PinnedBytes(oldest);
-  if (bytes == 0 || bytes * 4 > options_.file_bytes || oldest == copied_file_) return;
-  is_copying_ = true;
-  copied_file_ = oldest;
-  ReadNextCopy(ledger_.EntriesIn(oldest));
+  if (is_copying_ || !HasManyFiles()) return;
+  std::vector<std::pair<RaftGroupId, LogIndex>> entries;
+  uint64_t bytes = 0;
+  size_t files = 0;
+  for (auto at = live_.begin(); std::next(at) != live_.end(); ++at) {
+    ++files;
+    bytes += ledger_.PinnedBytes(at->first);
+    const auto found = ledger_.EntriesIn(at->first);
+    entries.insert(entries.end(), found.begin(), found.end());
+    if (!IsWorthARoll(files) || bytes * 4 > files * options_.file_bytes) continue;
+    if (entries.empty() || at->first <= copied_up_to_) return;
+    is_copying_ = true;
+    copied_up_to_ = at->first;
+    return ReadNextCopy(std::move(entries));
+  }
 }
 
 void Journal::ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left) {
@@ -128,9 +150,9 @@ void Journal::ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left) {
     if (!ledger_.IsLive(group)) continue;
     const auto& entries = ledger_.at(group).entries;
     const auto entry = entries.find(index);
-    if (entry == entries.end() || entry->second.place.file != copied_file_) continue;
-    const auto file = live_.find(copied_file_);
-    if (file == live_.end()) break;
+    if (entry == entries.end() || entry->second.place.file > copied_up_to_) continue;
+    const auto file = live_.find(entry->second.place.file);
+    if (file == live_.end()) continue;
     Copy copy{.group = group, .index = index, .place = entry->second.place};
     const std::shared_ptr<File> open = file->second.file;
     open->Read(
@@ -159,9 +181,16 @@ void Journal::OnCopyRead(Copy copy, const Result<Bytes>& frame) {
   copies_.push_back(std::move(copy));
 }
 
+// A file that waits for the next roll to come back counts no more: were its bytes held against
+// entries, none would come to fill the newest file, and no roll.
 void Journal::PublishPressure() {
-  const double share =
-      static_cast<double>(live_.size()) / static_cast<double>(options_.live_files_max);
+  const uint64_t oldest = ledger_.OldestPinned().value_or(UINT64_MAX);
+  uint64_t filled = position_;
+  for (auto at = live_.lower_bound(oldest); at != live_.end(); ++at) {
+    filled += at->second.filled_bytes;
+  }
+  const double share = static_cast<double>(filled) /
+                       static_cast<double>(options_.live_files_max * options_.file_bytes);
   const double pressure = file_trouble_.ok() ? share : std::max(share, kPressureWithoutFile);
   shared_->pressure.store(pressure, std::memory_order_relaxed);
 }

@@ -10,6 +10,7 @@
 
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
+#include "tests/raft/net/entries.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::raft {
@@ -278,6 +279,42 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   const auto* vote = std::get_if<core::VoteReply>(&transport_.sent.back());
   ASSERT_NE(vote, nullptr);
   EXPECT_TRUE(vote->granted);
+}
+
+// What a deposed leader left uncommitted would keep the journal full, and only an append takes it
+// away.
+TEST_F(HostTest, AFullJournal_TakesWhatReplacesItsEntries_AndNothingNew) {
+  constexpr RaftGroupId kThree{8};
+  constexpr Voter kOld{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+  constexpr Voter kNew{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
+  ReplicaRecord record{.group = kThree, .number = ReplicaNumber(3)};
+  record.configuration.voters = {{kSelf.broker, kSelf.incarnation, record.number}, kOld, kNew};
+  Counter machine;
+  host_->CreateReplica(record, /*campaign=*/false, machine);
+  Settle();
+  const auto append = [&](const Voter& from, uint64_t term, LogIndex after, uint64_t count) {
+    const core::Log& log = host_->Find(kThree)->core().log();
+    core::AppendRequest request{.term = Term(term),
+                                .prev_index = after,
+                                .prev_term = log.TermAt(after).value_or(Term()),
+                                .commit_index = LogIndex(),
+                                .entries = {}};
+    uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
+    for (uint64_t i = 1; i <= count; ++i) {
+      request.entries.push_back(net::MakeEntry(kThree, Term(term), after + i, "", chain));
+      chain = request.entries.back().chain;
+    }
+    host_->OnRaftMessage(from, kThree, record.number, std::move(request));
+    Settle();
+  };
+  append(kOld, 1, LogIndex(), 4);
+  ASSERT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4));
+  store_.pressure = 2;
+  append(kOld, 1, LogIndex(4), 1);
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4)) << "a new one";
+  append(kNew, 2, LogIndex(1), 2);
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(3));
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_term(), Term(2));
 }
 
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {

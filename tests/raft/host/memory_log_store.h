@@ -59,6 +59,7 @@ class MemoryLogStore final : public LogStore {
   std::map<RaftGroupId, Group> groups;
   std::set<ReplicaId> removed;
   LogIndex floor;
+  double pressure = 0;
 
   RecoveredReplica Recovered(RaftGroupId id) const {
     const Group& group = groups.at(id);
@@ -152,7 +153,7 @@ class MemoryLogStore final : public LogStore {
   void SetRecoveredListener(MoveFunction<void(RecoveredReplica)> listener) override {
     recovered_listener_ = std::move(listener);
   }
-  double journal_pressure() const override { return 0; }
+  double journal_pressure() const override { return pressure; }
   Status admission() const override { return {}; }
 
  private:

@@ -7,8 +7,8 @@
 
 #include <gtest/gtest.h>
 
-#include "storage/journal/file_scan.h"
 #include "storage/journal/file_pool.h"
+#include "storage/journal/file_scan.h"
 #include "tests/storage/journal/journal_rig.h"
 
 namespace millrace::storage::journal {
@@ -122,6 +122,41 @@ TEST(JournalFileName, IsReadBack_AndNothingElseIsOne) {
         "00000012.99999999999999999999.journal", "lost+found"}) {
     EXPECT_FALSE(JournalFileName::Parse(name).has_value()) << name;
   }
+}
+
+// Each start begins a file. Entries that nobody commits would keep all of them, and the journal
+// full for good: its followers' entries would be refused, which alone could commit these.
+TEST(Journal, StartsOneAfterTheOther_DoNotFillIt) {
+  JournalRig rig(11, {.file_bytes = 64 << 10, .live_files_max = 4});
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  for (int start = 0; start < 20; ++start) {
+    rig.Append(1, 2, 500);
+    rig.Settle();
+    rig.RunFor(milliseconds(100));
+    rig.Crash(false);
+    ASSERT_TRUE(rig.Start().ok());
+    ASSERT_EQ(rig.CompareWithModel(), "");
+    rig.Settle();
+    rig.RunFor(milliseconds(100));
+    EXPECT_LE(rig.journal().live_files(), 4U) << "start=" << start;
+    EXPECT_LT(rig.journal().client().pressure(), 0.5) << "start=" << start;
+  }
+}
+
+// What must be written together again is, and then there is peace.
+TEST(Journal, AJournalWithNothingToGiveBack_BeginsNoFiles) {
+  JournalRig rig(12, {.file_bytes = 64 << 10, .live_files_max = 4});
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  for (int i = 0; i < 12; ++i) {
+    rig.Append(1, 1, 20 << 10);
+    rig.Settle();
+  }
+  rig.RunFor(milliseconds(100));
+  const uint64_t written = rig.journal().durable_lsn();
+  rig.RunFor(milliseconds(1000));
+  EXPECT_LE(rig.journal().durable_lsn(), written + 1) << "a marker at most";
 }
 
 TEST(Journal, StaleBlocksPastACut_NeverComeBack) {
