@@ -127,6 +127,8 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+// What this process sends itself to end a wait for signals.
+constexpr int kWakeSignal = SIGUSR1;
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 
@@ -159,10 +161,11 @@ class Server {
   Status Run(const sigset_t& signals);
 
  private:
-  Status Start();
+  Status Start(const sigset_t& signals);
   void Stop();
-  // Waits for a signal to end.
-  void WaitForEnd(const sigset_t& signals);
+  // Blocks until a signal to end, or kWakeSignal.
+  int WaitForSignal(const sigset_t& signals);
+  Status AwaitRecovery(const sigset_t& signals, std::future<Status> started);
   void ReopenLog();
 
   const ServerConfig config_;
@@ -182,7 +185,7 @@ class Server {
   std::unique_ptr<broker::edge::GrpcEdge> edge_;
 };
 
-Status Server::Start() {
+Status Server::Start(const sigset_t& signals) {
   // Before anything is recovered, and before the other brokers hear of this one.
   ASSIGN_OR_RETURN(broker::edge::ListenSockets clients,
                    broker::edge::ListenSockets::Claim(config_.listen));
@@ -208,9 +211,12 @@ Status Server::Start() {
                                       google::FlushLogFiles(google::INFO);
                                       std::_Exit(kExitError);
                                     }});
-    broker_->Start([&started](Status status) { started.set_value(std::move(status)); });
+    broker_->Start([&started](Status status) {
+      started.set_value(std::move(status));
+      kill(getpid(), kWakeSignal);
+    });
   });
-  RETURN_IF_ERROR(started.get_future().get());
+  RETURN_IF_ERROR(AwaitRecovery(signals, started.get_future()));
   segments_.RunAndWait([this] { GiveBackMemoryRegularly(segments_.executor()); });
   Status status;
   const uint64_t connections_max = ConnectionsMax(config_, files_max_);
@@ -258,14 +264,29 @@ void Server::Stop() {
   });
 }
 
-void Server::WaitForEnd(const sigset_t& signals) {
+int Server::WaitForSignal(const sigset_t& signals) {
   int signal = 0;
   while (true) {
     CHECK_EQ(sigwait(&signals, &signal), 0);
-    if (signal != SIGHUP) break;
-    ReopenLog();
+    if (signal == SIGHUP) {
+      ReopenLog();
+      continue;
+    }
+    if (signal != kWakeSignal) LOG(INFO) << "stopping signal=" << strsignal(signal);
+    return signal;
   }
-  LOG(INFO) << "stopping signal=" << strsignal(signal);
+}
+
+// A start may wait for room on its disk for as long as it takes. Nothing has been promised yet, so
+// that it is ended as by a crash.
+Status Server::AwaitRecovery(const sigset_t& signals, std::future<Status> started) {
+  while (started.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (WaitForSignal(signals) == kWakeSignal) continue;
+    LOG(INFO) << "stopped while starting broker=" << config_.broker_id;
+    google::FlushLogFiles(google::INFO);
+    std::_Exit(0);
+  }
+  return started.get();
 }
 
 void Server::ReopenLog() {
@@ -279,8 +300,9 @@ void Server::ReopenLog() {
 }
 
 Status Server::Run(const sigset_t& signals) {
-  Status status = Start();
-  if (status.ok()) WaitForEnd(signals);
+  Status status = Start(signals);
+  while (status.ok() && WaitForSignal(signals) == kWakeSignal) {
+  }
   Stop();
   shard_.Stop();
   batches_.Stop();
@@ -317,7 +339,7 @@ void LogFromProtobuf(google::protobuf::LogLevel level, const char*, int,
 sigset_t TakeSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, kWakeSignal}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   // A file over the process's limit of sizes is then an error of the write, which says what it is.

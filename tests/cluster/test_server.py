@@ -161,6 +161,21 @@ def test_a_start_that_cannot_write_says_why_and_waits(make_cluster):
     single.run("topic", "create", "events")
 
 
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_that_waits_is_stopped_by_its_signal(make_cluster, sig):
+    single = make_cluster(count=1)
+    broker = single.brokers[1]
+    broker.prefix = ["prlimit", f"--fsize={1 << 20}:unlimited"]
+    single.start(1)
+    says(broker, "File too large")
+    broker.process.send_signal(signal.SIGUSR1)  # nobody's: it changes nothing
+    assert broker.end(sig) == 0
+    assert "stopped while starting" in broker.log_text()
+    broker.prefix = []
+    single.start_all()
+    single.run("topic", "create", "events")
+
+
 def test_what_is_stored_is_for_the_brokers_user_alone(single):
     single.run("topic", "create", "events")
     single.run("produce", "events", input="hello\n", stdin=None)
