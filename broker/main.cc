@@ -153,7 +153,8 @@ class Server {
         batches_("batches"),
         network_(shard_.loop()),
         journal_files_(journal_.executor(), config.data_dir),
-        all_segment_files_(segments_.executor(), config.data_dir, syncs_.executor()),
+        all_segment_files_(segments_.executor(), config.data_dir, syncs_.executor(),
+                           {"journal", "groups"}),
         segment_files_(segments_.executor(), all_segment_files_,
                        {.open_files_max = SegmentFilesMax(files_max_)}) {}
 

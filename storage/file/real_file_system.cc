@@ -111,15 +111,20 @@ Status MakeDirectories(const std::string& path) {
   return Status::Ok();
 }
 
-RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor)
+RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor,
+                               const std::vector<std::string>& watched)
     : executor_(executor), syncs_(executor, sync_executor), root_(std::move(root)) {
   CHECK(!root_.empty());
-  const Result<std::optional<Identity>> lock = FindLock();
-  if (lock.ok()) lock_ = *lock;
+  // Without a lock the directory is nobody's, and nothing is watched.
+  const Result<std::optional<Identity>> lock = Find(DirectoryLock::kFileName);
+  if (!lock.ok() || !lock->has_value()) return;
+  known_[DirectoryLock::kFileName] = *lock;
+  for (const std::string& name : watched) known_[name];
 }
 
-Result<std::optional<RealFileSystem::Identity>> RealFileSystem::FindLock() const {
-  const std::string path = FullPath(DirectoryLock::kFileName);
+Result<std::optional<RealFileSystem::Identity>> RealFileSystem::Find(
+    const std::string& name) const {
+  const std::string path = FullPath(name);
   struct stat facts{};
   if (stat(path.c_str(), &facts) == 0) {
     return std::optional<Identity>({.device = facts.st_dev, .number = facts.st_ino});
@@ -128,12 +133,16 @@ Result<std::optional<RealFileSystem::Identity>> RealFileSystem::FindLock() const
   return PosixError("look at", path, errno);
 }
 
-Status RealFileSystem::CheckDirectory() const {
-  if (!lock_.has_value()) return Status::Ok();
-  ASSIGN_OR_RETURN(const std::optional<Identity> found, FindLock());
-  if (found == lock_) return Status::Ok();
-  return FailedPrecondition("the data directory " + root_ +
-                            " was removed, replaced or unmounted under this broker");
+Status RealFileSystem::CheckDirectory() {
+  for (auto& [name, known] : known_) {
+    ASSIGN_OR_RETURN(const std::optional<Identity> found, Find(name));
+    if (!known.has_value()) known = found;
+    if (found == known) continue;
+    const bool is_all = name == DirectoryLock::kFileName;
+    return FailedPrecondition((is_all ? "the data directory " + root_ : FullPath(name)) +
+                              " was removed, replaced or unmounted under this broker");
+  }
+  return Status::Ok();
 }
 
 std::string RealFileSystem::FullPath(const std::string& path) const {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,8 +57,10 @@ class RealFileSystem final : public FileSystem {
   RealFileSystem(Executor& executor, std::string root)
       : RealFileSystem(executor, std::move(root), executor) {}
   // Syncs run on `sync_executor`: other operations do not wait for them, not even those on the same
-  // file, and may complete before.
-  RealFileSystem(Executor& executor, std::string root, Executor& sync_executor);
+  // file, and may complete before. FreeBytes also looks whether the directories `watched` are the
+  // ones that it saw there first.
+  RealFileSystem(Executor& executor, std::string root, Executor& sync_executor,
+                 const std::vector<std::string>& watched = {});
 
   void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) override;
   void List(const std::string& directory, ListDone done) override;
@@ -69,19 +72,20 @@ class RealFileSystem final : public FileSystem {
 
  private:
   std::string FullPath(const std::string& path) const;
-  // Of the directory's lock, by device and number; nullopt if none is found.
   struct Identity {
     uint64_t device = 0;
     uint64_t number = 0;
     bool operator==(const Identity&) const = default;
   };
-  Result<std::optional<Identity>> FindLock() const;
-  Status CheckDirectory() const;
+  // Nullopt if there is nothing of the name.
+  Result<std::optional<Identity>> Find(const std::string& name) const;
+  Status CheckDirectory();
 
   Executor& executor_;
   const SyncRunner syncs_;
   const std::string root_;
-  std::optional<Identity> lock_;  // nullopt: the directory had none
+  // The lock and what is watched, as first seen; nullopt: not there yet.
+  std::map<std::string, std::optional<Identity>> known_;
 };
 
 }  // namespace millrace::storage

@@ -162,6 +162,29 @@ TEST_F(RealFileSystemTest, DirectoryThatWasRemovedOrReplaced_IsSeen) {
   EXPECT_TRUE(look().ok());
 }
 
+TEST_F(RealFileSystemTest, WatchedDirectoryThatWasReplaced_IsSeen) {
+  const std::filesystem::path directory = std::filesystem::path(root_) / "watched";
+  Result<DirectoryLock> lock = DirectoryLock::Acquire(directory.string());
+  ASSERT_TRUE(lock.ok());
+  RealFileSystem files(process_.executor(), directory.string(), process_.executor(), {"journal"});
+  const auto look = [&] {
+    Result<uint64_t> outcome = Unavailable("no answer");
+    files.FreeBytes([&](Result<uint64_t> free) { outcome = std::move(free); });
+    world_.RunFor(std::chrono::milliseconds(1));
+    return outcome.status();
+  };
+  EXPECT_TRUE(look().ok()) << "it is not there yet";
+  std::filesystem::create_directory(directory / "journal");
+  EXPECT_TRUE(look().ok());
+  EXPECT_TRUE(look().ok());
+  std::filesystem::rename(directory / "journal", directory / "elsewhere");
+  EXPECT_EQ(look().code(), Code::kFailedPrecondition);
+  std::filesystem::create_directory(directory / "journal");
+  const Status replaced = look();
+  EXPECT_EQ(replaced.code(), Code::kFailedPrecondition);
+  EXPECT_NE(replaced.message().find("watched/journal was removed"), std::string::npos) << replaced;
+}
+
 TEST_F(RealFileSystemTest, SecondLock_NamesTheDirectoryAndItsOwner) {
   const std::string directory = (root_ / "data").string();
   Result<DirectoryLock> first = DirectoryLock::Acquire(directory);
