@@ -133,6 +133,12 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   void Next() {
     if (IsLast()) return DiscardRest();
     const LogIndex first = firsts_[at_++];
+    if (first <= reached()) {
+      current_ = SegmentPath(folder(), first);
+      return Fail(DataLoss(
+          "a file of this name cannot be here: the segment before it holds entries up to " +
+          std::to_string(reached().value())));
+    }
     if (first != reached() + 1) return Fail(Missing());
     current_ = SegmentPath(folder(), first);
     Segment& begun = segments_->segments_.emplace_back();
@@ -425,8 +431,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
             self->states_.clear();
           } else {
             MILLRACE_SOMETIMES("a rotten state in a segment was passed over");
-            LOG(ERROR) << "a segment's state is damaged, an older one is taken file="
-                       << self->current_;
+            LOG(ERROR) << "a segment's state is damaged, "
+                       << (self->states_.empty() ? "all entries are applied"
+                                                 : "an older one is taken")
+                       << " file=" << self->current_;
           }
           self->ReadNewestState();
         });

@@ -204,6 +204,10 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
     const bool is_second_newer = SuperblockSequence(second) > SuperblockSequence(first);
     const Result<ParsedSuperblock> best = ParseSuperblock(is_second_newer ? second : first);
     if (!best.ok()) return done_(best.status().With("SUPERBLOCK"));
+    LOG_IF(WARNING, !SuperblockSequence(is_second_newer ? first : second).has_value())
+        << "one of the two copies in SUPERBLOCK is damaged, by a crash in its write or by the "
+           "disk; "
+           "the other is taken";
     const SuperblockFacts& facts = best->facts;
     if (facts.cluster_name != expectation_.cluster_name) {
       return done_(FailedPrecondition("the data directory belongs to cluster \"" +

@@ -209,7 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
                "at byte 192"},
         Damage{"StrayFile",
                [](auto& disk) { disk.PutFile(SegmentPath(kFolder, LogIndex(8)), "stray"); },
-               "entry 11"}),
+               "00000000000000000008.segment"}),
     [](const auto& damage) { return damage.param.name; });
 
 TEST(SegmentRecovery, AnyBitFlippedInASealedSegment_IsFound_AtStartOrWhenRead) {
