@@ -145,11 +145,14 @@ def load_with_a_kill(cluster, path):
     lines = path.read_bytes().splitlines(keepends=True)
     count = len(lines)
     command = cluster.command("produce", TOPIC, "--key-field", "carrier", "-o", "json")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as producer:
+    # Its standard error is no terminal, so that this script's bar alone is drawn.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as producer:
         victim = feed(cluster, lines, producer.stdin)
         producer.stdin.close()
         producer.stdin = None
-        acknowledged, _ = producer.communicate(timeout=120)
+        acknowledged, said = producer.communicate(timeout=120)
+    print(said.decode(), end="", file=sys.stderr, flush=True)
     if producer.returncode != 0:
         raise ClusterError("not everything was acknowledged:\n" + acknowledged.decode())
     say(f"all {count:,} rows acknowledged")
