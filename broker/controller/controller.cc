@@ -94,17 +94,16 @@ Bytes Controller::Snapshot() const {
 }
 
 Status Controller::Apply(const raft::core::Entry& entry) {
-  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  CHECK(header.ok()) << header.status();
+  const FrameHeader header = entry.frame.header();
   std::vector<ImageChange> changes;
   if (entry.type == raft::core::EntryType::kCommand) {
-    if (header->type != FrameType::kControllerCommand) {
+    if (header.type != FrameType::kControllerCommand) {
       return DataLoss("it is no command of a controller");
     }
-    ASSIGN_OR_RETURN(changes, ApplyRecords(FramePayloadOf(entry.frame, *header)));
+    ASSIGN_OR_RETURN(changes, ApplyRecords(entry.frame.payload()));
   }
   RETURN_IF_ERROR(image_.NoteApplied(entry.index));
-  last_append_time_ms_ = std::max(last_append_time_ms_, header->append_time_ms);
+  last_append_time_ms_ = std::max(last_append_time_ms_, header.append_time_ms);
   // Also of an entry that changes nothing: the image is newer than it was.
   if (changes.empty()) changes.emplace_back();
   if (listener_) {

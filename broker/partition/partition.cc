@@ -21,13 +21,6 @@ using raft::core::Entry;
 // Of PartitionState.
 constexpr uint32_t kStateVersion = 1;
 
-// Of an entry in our own log, whose frame was checked when it came in.
-FrameHeader HeaderOf(const Entry& entry) {
-  Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-  return *header;
-}
-
 Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {
   return OutOfRange("offset " + std::to_string(offset.value()) + " is outside " +
                         std::to_string(offsets.log_start.value()) + " to " +
@@ -45,7 +38,7 @@ uint16_t FlagsOf(const RecordBatchView& batch) {
 // Keeps the record batches of `entries` within the request's bytes.
 void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bool* is_full,
              ReadOutcome* outcome) {
-  const FrameHeader header = HeaderOf(entry);
+  const FrameHeader header = entry.frame.header();
   if (header.type != FrameType::kRecordBatch) return;
   if (!outcome->entries.empty() && *bytes + entry.size_bytes() > request.bytes_max) {
     *is_full = true;
@@ -218,7 +211,7 @@ void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
 bool Partition::TailHolds(Offset offset) const {
   const raft::core::Log& log = environment_.host.Find(group_)->core().log();
   const LogIndex first = log.prefix().index + 1;
-  return log.InTail(first) && HeaderOf(log.At(first)).base_offset <= offset;
+  return log.InTail(first) && log.At(first).frame.header().base_offset <= offset;
 }
 
 // The last applied entry of the tail that begins at or before `offset` and holds records.
@@ -228,7 +221,7 @@ LogIndex Partition::FindInTail(Offset offset) const {
   LogIndex high = replica.applied();
   while (low < high) {
     const LogIndex middle = low + (high - low + 1) / 2;
-    if (HeaderOf(replica.core().log().At(middle)).base_offset <= offset) {
+    if (replica.core().log().At(middle).frame.header().base_offset <= offset) {
       low = middle;
     } else {
       high = middle - 1;
@@ -332,7 +325,7 @@ Bytes Partition::Snapshot() const {
 }
 
 Status Partition::Apply(const Entry& entry) {
-  const FrameHeader header = HeaderOf(entry);
+  const FrameHeader header = entry.frame.header();
   // Design D6: offsets follow on, asserted wherever an entry passes.
   CHECK_EQ(header.base_offset, next_offset_) << "group=" << group_ << " index=" << entry.index;
   CHECK_GE(header.append_time_ms, last_append_time_ms_) << "group=" << group_;

@@ -17,15 +17,14 @@ using raft::core::Entry;
 constexpr int64_t kRetryAfterMs = 100;
 
 bool HoldsCompressed(const Entry& entry) {
-  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  return header.ok() && (header->flags & kFrameCompressed) != 0;
+  return (entry.frame.header().flags & kFrameCompressed) != 0;
 }
 
 // The first record of the entry that is not older than `timestamp_ms`.
 Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms,
                                    uint32_t leader_epoch_base) {
-  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(entry.frame.view()));
-  const Bytes payload = FramePayloadOf(entry.frame, header);
+  const FrameHeader header = entry.frame.header();
+  const Bytes payload = entry.frame.payload();
   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(payload.view()));
   RecordIterator records(batch.view);
   RecordView record;
@@ -119,9 +118,7 @@ std::optional<Entry> Partition::FindInTail(int64_t timestamp_ms, LogIndex tail_b
   if (!stretch.has_value()) return std::nullopt;
   const raft::core::Log& log = environment_.host.Find(group_)->core().log();
   for (LogIndex at = std::max(stretch->after + 1, tail_begin); at <= stretch->last; ++at) {
-    const Result<FrameHeader> header = ParseFrameHeader(log.At(at).frame.view());
-    CHECK(header.ok()) << "index=" << at << " " << header.status();
-    if (HasRecordSince(*header, timestamp_ms)) return log.At(at);
+    if (HasRecordSince(log.At(at).frame.header(), timestamp_ms)) return log.At(at);
   }
   return std::nullopt;
 }

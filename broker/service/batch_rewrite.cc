@@ -14,13 +14,6 @@ namespace {
 
 using raft::core::Entry;
 
-// Of an entry in our own log, whose frame was checked when it came in.
-FrameHeader HeaderOf(const Entry& entry) {
-  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-  return *header;
-}
-
 Status Unreadable(const FrameHeader& header, const Status& why) {
   return DataLoss("the batch at offset " + std::to_string(header.base_offset.value()) +
                   " cannot be rewritten: " + std::string(why.message()));
@@ -120,7 +113,7 @@ bool AcceptedForms::TakesFrame(const FrameHeader& header) const {
 
 bool AcceptedForms::TakesAllOf(const std::vector<Entry>& entries) const {
   return std::all_of(entries.begin(), entries.end(),
-                     [this](const Entry& entry) { return TakesFrame(HeaderOf(entry)); });
+                     [this](const Entry& entry) { return TakesFrame(entry.frame.header()); });
 }
 
 Result<RewrittenBatches> RewriteBatches(const std::vector<Entry>& entries,
@@ -128,8 +121,8 @@ Result<RewrittenBatches> RewriteBatches(const std::vector<Entry>& entries,
   CHECK(!entries.empty());
   Rewriter rewriter(reader);
   for (const Entry& entry : entries) {
-    const FrameHeader header = HeaderOf(entry);
-    const Status added = rewriter.Add(header, FramePayloadOf(entry.frame, header));
+    const FrameHeader header = entry.frame.header();
+    const Status added = rewriter.Add(header, entry.frame.payload());
     if (!added.ok()) return Unreadable(header, added);
     if (rewriter.is_full()) break;
   }

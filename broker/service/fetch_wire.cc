@@ -61,9 +61,8 @@ void BatchEncoder::Add(const FrameHeader& header, Bytes payload, uint32_t checks
 }
 
 void BatchEncoder::Add(const raft::core::Entry& entry) {
-  const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-  Add(*header, FramePayloadOf(entry.frame, *header), header->stored_crc);
+  const FrameHeader header = entry.frame.header();
+  Add(header, entry.frame.payload(), header.stored_crc);
 }
 
 std::vector<Bytes> EncodeBatches(const std::vector<raft::core::Entry>& entries, Offset reader,

@@ -1,7 +1,6 @@
 #include "proto/frame/frame.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 
@@ -13,70 +12,9 @@
 namespace millrace {
 namespace {
 
-static_assert(std::endian::native == std::endian::little,
-              "frames are written as they lie in memory");
-
-// The bytes on disk and wire; docs/formats.md, "Frame".
-struct FrameLayout {
-  uint32_t magic;
-  uint8_t version;
-  uint8_t type;
-  uint8_t feature_level;
-  uint8_t reserved0;
-  uint32_t header_crc;  // CRC32C of the 128 bytes with this field zero
-  uint32_t payload_size;
-  uint64_t group;
-  uint64_t term;
-  uint64_t index;
-  int64_t base_offset;
-  uint32_t offset_span;
-  uint32_t record_count;
-  int64_t append_time_ms;
-  int64_t max_timestamp_ms;
-  uint64_t producer_id;
-  uint32_t producer_epoch;
-  uint32_t first_sequence;
-  uint32_t payload_crc;
-  uint32_t stored_crc;
-  uint32_t chain;
-  uint16_t flags;
-  uint16_t reserved1;
-  uint64_t more_identity[2];
-  uint64_t of_holder;  // not the entry's: whoever stores the frame may use it
-};
-static_assert(sizeof(FrameLayout) == kFrameHeaderSize);
-static_assert(offsetof(FrameLayout, group) == 16);
-static_assert(offsetof(FrameLayout, append_time_ms) == 56);
-static_assert(offsetof(FrameLayout, payload_crc) == 88);
-static_assert(offsetof(FrameLayout, more_identity) == 104);
-
 uint32_t HeaderCrc(FrameLayout layout) {
   layout.header_crc = 0;
   return Crc32c({reinterpret_cast<const char*>(&layout), sizeof(layout)});
-}
-
-FrameHeader Decode(const FrameLayout& layout) {
-  return {.type = static_cast<FrameType>(layout.type),
-          .feature_level = layout.feature_level,
-          .flags = layout.flags,
-          .payload_size = layout.payload_size,
-          .group = RaftGroupId(layout.group),
-          .term = Term(layout.term),
-          .index = LogIndex(layout.index),
-          .base_offset = Offset(layout.base_offset),
-          .offset_span = layout.offset_span,
-          .record_count = layout.record_count,
-          .append_time_ms = layout.append_time_ms,
-          .max_timestamp_ms = layout.max_timestamp_ms,
-          .producer_id = ProducerId(layout.producer_id),
-          .producer_epoch = layout.producer_epoch,
-          .first_sequence = layout.first_sequence,
-          .payload_crc = layout.payload_crc,
-          .stored_crc = layout.stored_crc,
-          .chain = layout.chain,
-          .more_identity = {layout.more_identity[0], layout.more_identity[1]},
-          .has_reserved_bytes =
-              layout.reserved0 != 0 || layout.reserved1 != 0 || layout.of_holder != 0};
 }
 
 FrameLayout Encode(const FrameHeader& header) {
@@ -123,6 +61,11 @@ bool IsKnown(FrameType type) {
       break;
   }
   return false;
+}
+
+Status CheckPayloadOf(const FrameHeader& header, std::string_view frame) {
+  if (Crc32c(frame.substr(kFrameHeaderSize, header.payload_size)) == header.stored_crc) return {};
+  return DataLoss("frame payload checksum mismatch");
 }
 
 bool IsZero(const std::array<uint64_t, 2>& numbers) { return numbers[0] == 0 && numbers[1] == 0; }
@@ -198,13 +141,20 @@ Buffer AllocateFrame(size_t payload_size) {
   return buffer;
 }
 
-Bytes SealFrame(const FrameHeader& header, Buffer buffer) {
+Frame SealFrame(const FrameHeader& header, Buffer buffer) {
   CHECK_EQ(buffer.size(), FrameSize(header.payload_size));
   CHECK_LE(buffer.size(), kFrameSizeMax);
   const FrameLayout layout = Encode(header);
   std::memcpy(buffer.data(), &layout, sizeof(layout));
-  return std::move(buffer).Freeze();
+  return Frame(std::move(buffer).Freeze());
 }
+
+Status FrameIsCutOff(size_t size, size_t whole) {
+  return DataLoss("frame payload is cut off after " + std::to_string(size) + " of " +
+                  std::to_string(whole) + " bytes");
+}
+
+Status Frame::CheckPayload() const { return CheckPayloadOf(header(), view()); }
 
 Result<FrameHeader> ParseFrameHeader(std::string_view bytes) {
   if (bytes.size() < kFrameHeaderSize) {
@@ -221,18 +171,14 @@ Result<FrameHeader> ParseFrameHeader(std::string_view bytes) {
     return DataLoss("frame payload of " + std::to_string(layout.payload_size) +
                     " bytes is too large");
   }
-  return Decode(layout);
+  return DecodeFrameHeader(layout);
 }
 
 Result<FrameHeader> ParseFrame(std::string_view bytes) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(bytes));
-  if (bytes.size() < FrameSize(header.payload_size)) {
-    return DataLoss("frame payload is cut off after " + std::to_string(bytes.size()) + " of " +
-                    std::to_string(FrameSize(header.payload_size)) + " bytes");
-  }
-  if (Crc32c(bytes.substr(kFrameHeaderSize, header.payload_size)) != header.stored_crc) {
-    return DataLoss("frame payload checksum mismatch");
-  }
+  const size_t size = FrameSize(header.payload_size);
+  if (bytes.size() < size) return FrameIsCutOff(bytes.size(), size);
+  RETURN_IF_ERROR(CheckPayloadOf(header, bytes));
   return header;
 }
 

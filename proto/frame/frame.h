@@ -9,18 +9,22 @@
 //
 //   Buffer buffer = AllocateFrame(payload.size());  // the payload is copied in once
 //   memcpy(FramePayload(buffer), payload...);
-//   Bytes frame = SealFrame(header, std::move(buffer));
+//   Frame frame = SealFrame(header, std::move(buffer));
+//   frame.header().base_offset
 //
 //   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/frame/frame_layout.h"
 
 namespace millrace {
 
@@ -34,7 +38,6 @@ inline constexpr uint8_t kFeatureLevel = 1;
 inline constexpr uint8_t kFirstFeatureLevel = 1;
 // The newest level that this process knows: one more in builds that tests pretend.
 uint8_t KnownFeatureLevel();
-inline constexpr size_t kFrameHeaderSize = 128;
 // Journal and segment place frames at multiples of this; the gap after the payload is zero.
 inline constexpr size_t kFrameAlignment = 8;
 // Header and payload together.
@@ -93,6 +96,31 @@ struct FrameHeader {
   bool has_reserved_bytes = false;
 };
 
+// What the layout says, believed.
+inline FrameHeader DecodeFrameHeader(const FrameLayout& layout) {
+  return {.type = static_cast<FrameType>(layout.type),
+          .feature_level = layout.feature_level,
+          .flags = layout.flags,
+          .payload_size = layout.payload_size,
+          .group = RaftGroupId(layout.group),
+          .term = Term(layout.term),
+          .index = LogIndex(layout.index),
+          .base_offset = Offset(layout.base_offset),
+          .offset_span = layout.offset_span,
+          .record_count = layout.record_count,
+          .append_time_ms = layout.append_time_ms,
+          .max_timestamp_ms = layout.max_timestamp_ms,
+          .producer_id = ProducerId(layout.producer_id),
+          .producer_epoch = layout.producer_epoch,
+          .first_sequence = layout.first_sequence,
+          .payload_crc = layout.payload_crc,
+          .stored_crc = layout.stored_crc,
+          .chain = layout.chain,
+          .more_identity = {layout.more_identity[0], layout.more_identity[1]},
+          .has_reserved_bytes =
+              layout.reserved0 != 0 || layout.reserved1 != 0 || layout.of_holder != 0};
+}
+
 // Whether this build may act on what the entry says: its level and type are known, and so is every
 // flag and byte that is not zero.
 bool IsUnderstood(const FrameHeader& header);
@@ -125,21 +153,48 @@ constexpr size_t FrameSize(size_t payload_size) {
          kFrameAlignment;
 }
 
-// Writes the header, with payload_size from it and the header's checksum, into a buffer made by
-// AllocateFrame(header.payload_size). stored_crc and payload_crc are taken as given.
-Bytes SealFrame(const FrameHeader& header, Buffer buffer);
-
 // Checks magic, version, sizes and the header's checksum of the first 128 bytes. DATA_LOSS naming
 // what is wrong. Does not look at the payload.
 Result<FrameHeader> ParseFrameHeader(std::string_view bytes);
+
+// DATA_LOSS, of a frame of `whole` bytes of which `size` are there.
+Status FrameIsCutOff(size_t size, size_t whole);
 
 // ParseFrameHeader, and that the whole frame is there with its payload matching stored_crc. `bytes`
 // may be longer than the frame.
 Result<FrameHeader> ParseFrame(std::string_view bytes);
 
-// The payload's bytes of a frame that was parsed.
-inline Bytes FramePayloadOf(const Bytes& frame, const FrameHeader& header) {
-  return frame.Slice(kFrameHeaderSize, header.payload_size);
-}
+// A whole frame whose header was checked when it came in, or that was sealed here: to ask it what
+// it says costs no checksum and cannot fail. Copies share the bytes.
+class Frame {
+ public:
+  Frame() = default;  // empty
+  // Pre: ParseFrameHeader accepts the bytes, and they are one frame and no more.
+  static Frame OfChecked(Bytes bytes) { return Frame(std::move(bytes)); }
+
+  bool empty() const { return bytes_.empty(); }
+  size_t size() const { return bytes_.size(); }
+  std::string_view view() const { return bytes_.view(); }
+  const Bytes& bytes() const { return bytes_; }
+  // Pre of these: !empty().
+  FrameHeader header() const {
+    FrameLayout layout;
+    std::memcpy(&layout, bytes_.data(), sizeof(layout));
+    return DecodeFrameHeader(layout);
+  }
+  // DATA_LOSS if the payload does not match stored_crc.
+  Status CheckPayload() const;
+  Bytes payload() const { return bytes_.Slice(kFrameHeaderSize, header().payload_size); }
+
+ private:
+  friend Frame SealFrame(const FrameHeader& header, Buffer buffer);
+  explicit Frame(Bytes bytes) : bytes_(std::move(bytes)) {}
+
+  Bytes bytes_;
+};
+
+// Writes the header, with payload_size from it and the header's checksum, into a buffer made by
+// AllocateFrame(header.payload_size). stored_crc and payload_crc are taken as given.
+Frame SealFrame(const FrameHeader& header, Buffer buffer);
 
 }  // namespace millrace

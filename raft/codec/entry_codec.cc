@@ -46,8 +46,8 @@ std::vector<Voter> ReadVoters(const VoterFields& in) {
 }
 
 // Rare, and kept out of the way of all other entries.
-Status ReadConfiguration(const FrameHeader& header, core::Entry* entry) {
-  const Bytes payload = FramePayloadOf(entry->frame, header);
+Status ReadConfiguration(core::Entry* entry) {
+  const Bytes payload = entry->frame.payload();
   ASSIGN_OR_RETURN(core::Configuration configuration, DecodeConfiguration(payload.view()));
   entry->configuration = std::make_shared<const core::Configuration>(std::move(configuration));
   return {};
@@ -56,17 +56,23 @@ Status ReadConfiguration(const FrameHeader& header, core::Entry* entry) {
 }  // namespace
 
 Result<core::Entry> DecodeEntry(const Bytes& bytes) {
-  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrame(bytes.view()));
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(bytes.view()));
   const size_t size = FrameSize(header.payload_size);
-  const size_t used = kFrameHeaderSize + header.payload_size;
-  const std::string_view padding = bytes.view().substr(used, size - used);
+  if (bytes.size() < size) return FrameIsCutOff(bytes.size(), size);
+  return DecodeEntry(Frame::OfChecked(bytes.Slice(0, size)));
+}
+
+Result<core::Entry> DecodeEntry(Frame frame) {
+  const FrameHeader header = frame.header();
+  RETURN_IF_ERROR(frame.CheckPayload());
+  const std::string_view padding = frame.view().substr(kFrameHeaderSize + header.payload_size);
   if (padding.find_first_not_of('\0') != std::string_view::npos) {
     return DataLoss("frame has padding that is not zero");
   }
-  return MakeEntry(header, bytes.Slice(0, size));
+  return MakeEntry(header, std::move(frame));
 }
 
-Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
+Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
   ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header));
   core::Entry entry{.term = header.term,
                     .index = header.index,
@@ -74,7 +80,7 @@ Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame) {
                     .chain = header.chain,
                     .frame = std::move(frame),
                     .configuration = nullptr};
-  if (type == core::EntryType::kConfiguration) RETURN_IF_ERROR(ReadConfiguration(header, &entry));
+  if (type == core::EntryType::kConfiguration) RETURN_IF_ERROR(ReadConfiguration(&entry));
   return entry;
 }
 

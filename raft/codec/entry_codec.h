@@ -21,11 +21,12 @@ namespace millrace::raft {
 // The entry whose frame `bytes` begins with, sharing it. Both checksums must hold and the padding
 // be zero.
 Result<core::Entry> DecodeEntry(const Bytes& bytes);
+// The same of a frame whose payload was not looked at yet.
+Result<core::Entry> DecodeEntry(Frame frame);
 
-// The entry of a frame whose checksums were verified before, with its parsed header. One that is
-// not understood becomes an entry of type kUnknown; but a configuration that is not is
-// UNIMPLEMENTED.
-Result<core::Entry> MakeEntry(const FrameHeader& header, Bytes frame);
+// The entry of a frame whose checksums were verified before, and its header. One that is not
+// understood becomes an entry of type kUnknown; but a configuration that is not is UNIMPLEMENTED.
+Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame);
 
 // The payload of a configuration entry.
 std::string EncodeConfiguration(const core::Configuration& configuration);

@@ -1,6 +1,6 @@
 // What a Raft log is made of, as the core sees it: an entry's place (term, index), its kind, its
-// link in the hash chain, and its bytes, which are opaque here. The bytes are the entry's frame
-// (proto/frame), shared with the journal, the peers and the tail cache.
+// link in the hash chain, and its frame (proto/frame), which is opaque here. The frame's bytes are
+// shared with the journal, the peers and the tail cache.
 //
 // Values; immutable once in a log.
 #pragma once
@@ -9,8 +9,8 @@
 #include <memory>
 #include <vector>
 
-#include "proto/base/bytes.h"
 #include "proto/base/ids.h"
+#include "proto/frame/frame.h"
 #include "raft/core/configuration.h"
 
 namespace millrace::raft::core {
@@ -30,8 +30,8 @@ struct Entry {
   // index) with another chain means that two logs have diverged, which is never survivable in
   // silence.
   uint32_t chain = 0;
-  // The whole frame, header included.
-  Bytes frame;
+  // The same, and what the entry says, for those above.
+  Frame frame;
   // Set for kConfiguration alone; shared by the entry's copies in log, journal queue and peers'
   // windows.
   std::shared_ptr<const Configuration> configuration;

@@ -37,8 +37,8 @@ bool FollowsOn(const core::Log& log, const core::AppendRequest& append) {
   if (append.entries.empty()) return true;
   const std::optional<uint32_t> before = ChainAt(log, append.prev_index, append.prev_term);
   if (!before.has_value()) return true;
-  const Result<FrameHeader> header = ParseFrameHeader(append.entries.front().frame.view());
-  return header.ok() && FrameChain(*before, *header) == header->chain;
+  const core::Entry& first = append.entries.front();
+  return FrameChain(*before, first.frame.header()) == first.chain;
 }
 
 // Leaves of `append` what does not make a full journal fuller; false if that is nothing. A follower

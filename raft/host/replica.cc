@@ -10,16 +10,6 @@
 #include "proto/frame/frame.h"
 
 namespace millrace::raft {
-namespace {
-
-// Of an entry in our own log, whose frame was checked when it came in.
-FrameHeader HeaderOf(const core::Entry& entry) {
-  Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-  CHECK(header.ok()) << "index=" << entry.index << " " << header.status();
-  return *header;
-}
-
-}  // namespace
 
 Replica::Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, Status health)
     : record_(std::move(record)),
@@ -30,14 +20,14 @@ Replica::Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, 
 Offset Replica::next_offset() const {
   const core::Log& log = core_->log();
   if (log.prefix().index == log.last_index()) return machine_->next_offset();
-  const FrameHeader last = HeaderOf(log.At(log.last_index()));
+  const FrameHeader last = log.At(log.last_index()).frame.header();
   return last.base_offset + last.offset_span;
 }
 
 int64_t Replica::last_append_time_ms() const {
   const core::Log& log = core_->log();
   if (log.prefix().index == log.last_index()) return machine_->last_append_time_ms();
-  return HeaderOf(log.At(log.last_index())).append_time_ms;
+  return log.At(log.last_index()).frame.header().append_time_ms;
 }
 
 void Replica::Join(const core::Options& options, core::InitialState initial) {
@@ -75,7 +65,7 @@ void Replica::Apply(const core::Entry& entry) {
   CHECK(apply_fault_.ok()) << "group=" << group() << " " << apply_fault_;
   if (entry.type == core::EntryType::kUnknown) {
     MILLRACE_SOMETIMES("a replica met an entry of a newer build");
-    return StopApplying(NotUnderstood(HeaderOf(entry)));
+    return StopApplying(NotUnderstood(entry.frame.header()));
   }
   CHECK_EQ(entry.index, applied_ + 1) << "group=" << group();
   CHECK_GE(entry.term, applied_term_) << "group=" << group();

@@ -123,7 +123,7 @@ wire::GroupAppend EncodeGroupAppend(const RaftRoute& route, const core::AppendRe
   request->set_prev_term(append.prev_term.value());
   request->set_commit_index(append.commit_index.value());
   request->set_entry_count(static_cast<uint32_t>(append.entries.size()));
-  for (const core::Entry& entry : append.entries) body->push_back(entry.frame);
+  for (const core::Entry& entry : append.entries) body->push_back(entry.frame.bytes());
   return out;
 }
 
@@ -157,7 +157,7 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
     }
     term_before = header.term;
     const size_t size = FrameSize(header.payload_size);
-    ASSIGN_OR_RETURN(core::Entry entry, MakeEntry(header, body.Slice(at, size)));
+    ASSIGN_OR_RETURN(core::Entry entry, MakeEntry(header, Frame::OfChecked(body.Slice(at, size))));
     append.entries.push_back(std::move(entry));
     at += size;
   }

@@ -195,7 +195,7 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
   ASSIGN_OR_RETURN(const TruncationEpoch epoch, ParseEntryPrefix(record.payload));
   const std::string_view frame = record.payload.substr(kEntryPrefixSize);
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(frame));
-  if (header.group != record.group || frame.size() < FrameSize(header.payload_size) ||
+  if (header.group != record.group || frame.size() != FrameSize(header.payload_size) ||
       !IsLogEntry(header.type)) {
     return DataLoss("journal entry does not fit its frame");
   }
@@ -212,8 +212,7 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
                  header.chain,
                  epoch,
                  {.file = block.file_sequence, .offset = position + offset, .size = frame.size()}};
-  entry.header = header;
-  entry.frame = bytes.Slice(offset, frame.size());
+  entry.frame = Frame::OfChecked(bytes.Slice(offset, frame.size()));
   return Status::Ok();
 }
 
@@ -282,11 +281,12 @@ std::string GroupReplay::Judge(RaftGroupId id, const Group& group) {
     if (index != last + 1) {
       return name + ": entry " + std::to_string(last.value() + 1) + " is missing" + because;
     }
-    if (FrameChain(chain, entry.header) != entry.header.chain) {
+    const FrameHeader header = entry.frame.header();
+    if (FrameChain(chain, header) != header.chain) {
       return name + ": entry " + std::to_string(index.value()) + " breaks the chain" + because;
     }
     last = index;
-    chain = entry.header.chain;
+    chain = header.chain;
   }
   if (last != group.last_index || (group.last_chain && chain != *group.last_chain)) {
     return name + ": the log ends at entry " + std::to_string(last.value()) + ", not at " +
@@ -320,7 +320,7 @@ void GroupReplay::Finish(Replayed* replayed) && {
     for (auto& [index, entry] : group.entries) {
       out.ledger.entries[index] = entry.facts;
       out.ledger.last_chain = entry.facts.chain;
-      out.frames[index] = Bytes::CopyOf(entry.frame.view());
+      out.frames[index] = Frame::OfChecked(Bytes::CopyOf(entry.frame.view()));
     }
   }
 }

@@ -28,8 +28,7 @@ class GroupReplay {
  private:
   struct FoundEntry {
     EntryFacts facts;
-    FrameHeader header;
-    Bytes frame;  // a view of its file's image
+    Frame frame;  // a view of its file's image
   };
   // The group's last replica, as far as it was told of.
   struct Group {

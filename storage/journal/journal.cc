@@ -232,7 +232,7 @@ void Journal::WriteLog(const raft::ReplicaId& replica, const LogWrite& write, Bl
   }
   for (const raft::core::Entry& entry : write.entries) {
     const uint64_t at = writer->Add({.type = RecordType::kEntry, .replica = replica},
-                                    EncodeEntryPrefix(write.epoch), entry.frame);
+                                    EncodeEntryPrefix(write.epoch), entry.frame.bytes());
     ledger_.Append(group, entry, write.epoch,
                    {.file = live_.rbegin()->first, .offset = at, .size = entry.frame.size()});
   }

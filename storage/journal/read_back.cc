@@ -78,9 +78,7 @@ void Journal::OnReadBack(std::shared_ptr<Reading> reading, const Result<Bytes>& 
   if (!entry.ok()) {
     return Finish(*reading, entry.status().With("read an entry back from the journal"));
   }
-  const Result<FrameHeader> header = ParseFrameHeader(frame->view());
-  CHECK(header.ok()) << header.status();
-  if (header->group != reading->request.replica.group ||
+  if (entry->frame.header().group != reading->request.replica.group ||
       entry->index != reading->request.first + at) {
     return Finish(*reading,
                   DataLoss("the journal's file holds another entry than was written there"));

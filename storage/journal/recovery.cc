@@ -260,9 +260,7 @@ JournalState Recovery::TakeState() {
     group.log = std::move(replayed.ledger.log);
     if (!replayed.doubt.empty()) group.health = DataLoss(replayed.doubt, Reason::kReplicaSilent);
     for (auto& [index, frame] : replayed.frames) {
-      const Result<FrameHeader> header = ParseFrameHeader(frame.view());
-      CHECK(header.ok()) << header.status();
-      Result<raft::core::Entry> entry = raft::MakeEntry(*header, std::move(frame));
+      Result<raft::core::Entry> entry = raft::MakeEntry(frame.header(), frame);
       if (!entry.ok()) {
         group.health = entry.status().With("read entry " + std::to_string(index.value()));
         break;

@@ -32,7 +32,7 @@ struct FileImage {
 struct ReplayedGroup {
   GroupLedger ledger;
   // The frames of ledger.entries, in memory of their own.
-  std::map<LogIndex, Bytes> frames;
+  std::map<LogIndex, Frame> frames;
   // Why the group is in doubt; empty if it is not.
   std::string doubt;
 };

@@ -52,7 +52,8 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
   void Walk(std::shared_ptr<File> file, const FrameCursor::Range& range) {
     FrameCursor::Walk(
         std::move(file), range,
-        [self = shared_from_this()](const FrameHeader& header, const Bytes&) -> Result<bool> {
+        [self = shared_from_this()](const Frame& frame) -> Result<bool> {
+          const FrameHeader header = frame.header();
           if (header.group != self->segments_->folder_.group) {
             return DataLoss("another group's entry lies here");
           }

@@ -39,7 +39,7 @@ void FrameCursor::OnPiece(const Bytes& piece) {
     if (!header.ok()) return Finish(header.status());
     const uint64_t size = FrameSize(header->payload_size);
     if (size > rest.size()) return ReadOn(rest);
-    const Result<bool> is_taken = visit_(*header, rest.Slice(0, size));
+    const Result<bool> is_taken = visit_(Frame::OfChecked(rest.Slice(0, size)));
     if (!is_taken.ok()) return Finish(is_taken.status());
     if (!*is_taken) return Finish(Status::Ok());
     at += size;

@@ -6,7 +6,7 @@
 // (raft::DecodeEntry).
 //
 //   FrameCursor::Walk(file, {.begin = 32, .end = size, .piece_bytes = 1 << 20},
-//                     [](const FrameHeader& header, const Bytes& frame) -> Result<bool> { ... },
+//                     [](const Frame& frame) -> Result<bool> { ... },
 //                     [](const Status& status, uint64_t position) { ... });
 #pragma once
 
@@ -26,7 +26,7 @@ class FrameCursor : public std::enable_shared_from_this<FrameCursor> {
     uint64_t piece_bytes = 0;  // to read at a time; more where one frame needs it
   };
   // Is given each whole frame in turn; false: that is enough, and the frame was not taken.
-  using Visit = MoveFunction<Result<bool>(const FrameHeader&, const Bytes&)>;
+  using Visit = MoveFunction<Result<bool>(const Frame&)>;
   // Ok at the end of the range or after enough; DATA_LOSS naming the byte otherwise. `position` is
   // that of the first frame that was not taken.
   using Done = MoveFunction<void(Status, uint64_t position)>;

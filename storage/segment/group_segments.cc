@@ -125,18 +125,17 @@ void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
   const uint64_t position = segment.frames_end;
   std::vector<Bytes> pieces;
   pieces.reserve(entries.size());
-  for (const Entry& entry : entries) pieces.push_back(entry.frame);
+  for (const Entry& entry : entries) pieces.push_back(entry.frame.bytes());
   segment.file->Write(position, std::move(pieces),
                       [this, self = shared_from_this(), position, entries = std::move(entries),
                        done = std::move(done)](Status status) mutable {
                         if (status.ok()) {
                           uint64_t at = position;
                           for (const Entry& entry : entries) {
-                            const Result<FrameHeader> header = ParseFrameHeader(entry.frame.view());
-                            CHECK(header.ok()) << header.status();
-                            const Status follows = CheckFollows(end_, folder_.group, *header);
+                            const FrameHeader header = entry.frame.header();
+                            const Status follows = CheckFollows(end_, folder_.group, header);
                             CHECK(follows.ok()) << "group=" << folder_.group << " " << follows;
-                            Note(*header, entry, at);
+                            Note(header, entry, at);
                             at += entry.frame.size();
                           }
                         }

@@ -44,16 +44,13 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
         .end = segment->frames_end,
         .piece_bytes = std::min(request_.bytes_max, kPieceBytesMax) + kSlack};
     name_ = segments_->Name(*segment);
-    segments_->OpenSegment(*segment,
-                           [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
-                             if (!file.ok()) return self->done_(file.status());
-                             FrameCursor::Walk(
-                                 std::move(*file), range,
-                                 [self](const FrameHeader& header, const Bytes& frame) {
-                                   return self->Take(header, frame);
-                                 },
-                                 [self](const Status& status, uint64_t) { self->Finish(status); });
-                           });
+    segments_->OpenSegment(
+        *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
+          if (!file.ok()) return self->done_(file.status());
+          FrameCursor::Walk(
+              std::move(*file), range, [self](const Frame& frame) { return self->Take(frame); },
+              [self](const Status& status, uint64_t) { self->Finish(status); });
+        });
   }
 
  private:
@@ -81,7 +78,8 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   }
 
   // False: enough.
-  Result<bool> Take(const FrameHeader& header, const Bytes& frame) {
+  Result<bool> Take(const Frame& frame) {
+    const FrameHeader header = frame.header();
     const bool is_before = request_.by_offset
                                ? header.base_offset + header.offset_span <= request_.offset
                                : header.index < request_.first;

@@ -263,7 +263,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     position_ = range.begin;
     FrameCursor::Walk(
         segment().file, range,
-        [self = shared_from_this()](const FrameHeader& header, const Bytes& frame) -> Result<bool> {
+        [self = shared_from_this()](const Frame& frame) -> Result<bool> {
+          const FrameHeader header = frame.header();
           if (self->reached() == self->end_.index) return false;
           RETURN_IF_ERROR(
               CheckFollows(self->segments_->end_, self->segments_->folder_.group, header));

@@ -172,7 +172,7 @@ FrameHeader ExampleFrameHeader(std::string_view payload) {
   return header;
 }
 
-Bytes ExampleFrame() {
+Frame ExampleFrame() {
   const Bytes payload = ExampleBatch();
   Buffer buffer = AllocateFrame(payload.size());
   std::memcpy(FramePayload(buffer), payload.data(), payload.size());
@@ -190,7 +190,7 @@ Dump BatchDump() {
 }
 
 Dump FrameDump() {
-  const Bytes frame = ExampleFrame();
+  const Frame frame = ExampleFrame();
   std::string_view rest = frame.view();
   Dump dump;
   dump.AddFields(&rest, kFrameFields);
@@ -244,7 +244,7 @@ Dump BlockDump(std::string_view block, uint32_t length,
     dump.AddFields(&rest, kRecordFields, name + ": ");
     dump.AddFields(&rest, fields, name + ": ");
     if (name == "entry") {
-      const Bytes frame = ExampleFrame();
+      const Frame frame = ExampleFrame();
       dump.AddExample("frame", frame.view());
       rest.remove_prefix(frame.size());
     }
@@ -294,7 +294,7 @@ Blocks ExampleBlocks() {
   commit.Add({.type = journal::RecordType::kHardState, .replica = replica},
              journal::EncodeHardState({.hard_state = {.term = Term(2), .vote = kVoter}}));
   commit.Add({.type = journal::RecordType::kEntry, .replica = replica},
-             journal::EncodeEntryPrefix(TruncationEpoch()), ExampleFrame());
+             journal::EncodeEntryPrefix(TruncationEpoch()), ExampleFrame().bytes());
   return {.head = Joined(first), .second = Joined(std::move(commit).Finish())};
 }
 
@@ -305,7 +305,7 @@ uint32_t LengthOf(std::string_view block) {
 }
 
 Dump SegmentDump() {
-  const Bytes frame = ExampleFrame();
+  const Frame frame = ExampleFrame();
   const Result<FrameHeader> entry = ParseFrame(frame.view());
   internal::v1::SegmentFooter footer;
   footer.set_group_id(kGroup.value());

@@ -50,7 +50,7 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
   if (header->payload_size != 0) {
     std::memcpy(FramePayload(buffer), bytes.data() + kFrameHeaderSize, header->payload_size);
   }
-  const Bytes again = SealFrame(*header, std::move(buffer));
+  const Frame again = SealFrame(*header, std::move(buffer));
   const size_t used = kFrameHeaderSize + header->payload_size;
   // What this build knows nothing of it does not write.
   if (header->has_reserved_bytes) return;

@@ -30,7 +30,7 @@ Bytes SomeFrame(FuzzedDataProvider& input) {
                      .term = Term(input.ConsumeIntegralInRange<uint64_t>(0, 3)),
                      .index = LogIndex(input.ConsumeIntegralInRange<uint64_t>(0, 9)),
                      .chain = input.ConsumeIntegral<uint8_t>()};
-  return SealFrame(header, AllocateFrame(payload));
+  return SealFrame(header, AllocateFrame(payload)).bytes();
 }
 
 void AddRecord(FuzzedDataProvider& input, BlockWriter* writer) {

@@ -275,7 +275,7 @@ HOT_PATH(hot_journal_blocks, 64, "entry of 1 KiB laid out in a block")(Input& in
       {.header = {.key = 1, .file_sequence = 1, .lsn = 1}, .block_bytes = 256 << 10});
   for (const Entry& entry : input.entries) {
     writer.Add({.type = storage::journal::RecordType::kEntry, .replica = {kGroup, kRoute.from}},
-               storage::journal::EncodeEntryPrefix(TruncationEpoch(1)), entry.frame);
+               storage::journal::EncodeEntryPrefix(TruncationEpoch(1)), entry.frame.bytes());
   }
   CHECK_GT(std::move(writer).Finish().size, 0u);
 }

@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-Bytes Frame(const std::string& payload, FrameHeader header = {}) {
+Frame Sealed(const std::string& payload, FrameHeader header = {}) {
   header.type = FrameType::kRecordBatch;
   header.payload_size = static_cast<uint32_t>(payload.size());
   header.payload_crc = Crc32c(payload);
@@ -23,16 +23,16 @@ Bytes Frame(const std::string& payload, FrameHeader header = {}) {
 }
 
 TEST(Frame, IsReadBack_AsItWasWritten) {
-  const Bytes frame = Frame("payload", {.group = RaftGroupId(3),
-                                        .term = Term(4),
-                                        .index = LogIndex(5),
-                                        .base_offset = Offset(6),
-                                        .offset_span = 7,
-                                        .record_count = 7,
-                                        .producer_id = ProducerId(8),
-                                        .producer_epoch = 9,
-                                        .first_sequence = 10,
-                                        .chain = 11});
+  const Frame frame = Sealed("payload", {.group = RaftGroupId(3),
+                                         .term = Term(4),
+                                         .index = LogIndex(5),
+                                         .base_offset = Offset(6),
+                                         .offset_span = 7,
+                                         .record_count = 7,
+                                         .producer_id = ProducerId(8),
+                                         .producer_epoch = 9,
+                                         .first_sequence = 10,
+                                         .chain = 11});
   const Result<FrameHeader> header = ParseFrame(frame.view());
   ASSERT_TRUE(header.ok()) << header.status();
   EXPECT_EQ(header->group, RaftGroupId(3));
@@ -41,11 +41,11 @@ TEST(Frame, IsReadBack_AsItWasWritten) {
   EXPECT_EQ(header->base_offset, Offset(6));
   EXPECT_EQ(header->first_sequence, 10u);
   EXPECT_EQ(header->chain, 11u);
-  EXPECT_EQ(FramePayloadOf(frame, *header).view(), "payload");
+  EXPECT_EQ(frame.payload().view(), "payload");
 }
 
 TEST(Frame, AnyFlippedBit_OfHeaderOrPayload_IsFound) {
-  const Bytes frame = Frame("some payload");
+  const Frame frame = Sealed("some payload");
   const size_t used = kFrameHeaderSize + std::string("some payload").size();
   for (size_t bit = 0; bit < used * 8; ++bit) {
     std::string damaged(frame.view());
@@ -55,7 +55,7 @@ TEST(Frame, AnyFlippedBit_OfHeaderOrPayload_IsFound) {
 }
 
 TEST(Frame, EveryTruncation_IsFound) {
-  const Bytes frame = Frame("some payload");
+  const Frame frame = Sealed("some payload");
   for (size_t size = 0; size < frame.size(); ++size) {
     EXPECT_FALSE(ParseFrame(frame.view().substr(0, size)).ok()) << size;
   }
@@ -93,7 +93,7 @@ TEST(FrameChain, CoversWhatNoRewriteChanges_AndNothingElse) {
 
 // The header with byte `at` set and its checksum right again.
 Result<FrameHeader> ParsedWithByte(size_t at, char value) {
-  std::string bytes(Frame("payload").view());
+  std::string bytes(Sealed("payload").view());
   bytes[at] = value;
   constexpr size_t kHeaderCrcAt = 8;
   std::memset(bytes.data() + kHeaderCrcAt, 0, sizeof(uint32_t));
@@ -103,7 +103,7 @@ Result<FrameHeader> ParsedWithByte(size_t at, char value) {
 }
 
 TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
-  EXPECT_TRUE(IsUnderstood(*ParseFrame(Frame("payload").view())));
+  EXPECT_TRUE(IsUnderstood(*ParseFrame(Sealed("payload").view())));
   struct Case {
     const char* what;
     size_t at;

@@ -11,7 +11,7 @@
 namespace millrace::raft {
 namespace {
 
-Bytes FrameOf(FrameType type, const std::string& payload, uint8_t level = kFeatureLevel) {
+Frame FrameOf(FrameType type, const std::string& payload, uint8_t level = kFeatureLevel) {
   FrameHeader header{.type = type,
                      .feature_level = level,
                      .payload_size = static_cast<uint32_t>(payload.size()),
@@ -32,7 +32,7 @@ core::Configuration Joint() {
 }
 
 TEST(EntryCodec, Entry_SharesItsFrame_AndLeavesWhatFollows) {
-  const Bytes frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
+  const Frame frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
   const Bytes longer = Bytes::Own(std::string(frame.view()) + "what follows");
   const Result<core::Entry> entry = DecodeEntry(longer);
   ASSERT_TRUE(entry.ok()) << entry.status();
@@ -40,11 +40,11 @@ TEST(EntryCodec, Entry_SharesItsFrame_AndLeavesWhatFollows) {
   EXPECT_EQ(entry->index, LogIndex(9));
   EXPECT_EQ(entry->type, core::EntryType::kCommand);
   EXPECT_EQ(entry->frame.view(), frame.view());
-  EXPECT_EQ(entry->frame.data(), longer.data());
+  EXPECT_EQ(entry->frame.bytes().data(), longer.data());
 }
 
 TEST(EntryCodec, Entry_IsRefused_WhenAnyBitIsFlipped_PaddingIncluded) {
-  const Bytes frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
+  const Frame frame = FrameOf(FrameType::kRecordBatch, "thirteen byte");
   for (size_t bit = 0; bit < frame.size() * 8; ++bit) {
     std::string bytes(frame.view());
     bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
@@ -53,7 +53,7 @@ TEST(EntryCodec, Entry_IsRefused_WhenAnyBitIsFlipped_PaddingIncluded) {
 }
 
 TEST(EntryCodec, ConfigurationEntry_CarriesItsConfiguration) {
-  const Bytes frame = FrameOf(FrameType::kConfiguration, EncodeConfiguration(Joint()));
+  const Frame frame = FrameOf(FrameType::kConfiguration, EncodeConfiguration(Joint()));
   const Result<core::Entry> entry = DecodeEntry(frame);
   ASSERT_TRUE(entry.ok()) << entry.status();
   ASSERT_NE(entry->configuration, nullptr);

@@ -11,7 +11,8 @@
 namespace millrace::raft::core {
 namespace {
 
-constexpr size_t kEntryBytes = 10;
+// All entries are as small as can be, and scripts give sizes in entries.
+constexpr size_t kEntryBytes = kFrameHeaderSize;
 
 uint32_t IdOf(const Voter& voter) { return voter.broker.value(); }
 
@@ -54,12 +55,14 @@ Voter VoterNamed(const std::string& name) {
           .number = ReplicaNumber(number)};
 }
 
-Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index, size_t bytes) {
-  Entry entry{.term = term, .index = index, .configuration = nullptr};
-  const std::string identity = std::to_string(term.value()) + "/" + std::to_string(index.value());
-  entry.chain = Crc32c(identity, chain_before);
-  entry.frame = Bytes::Own(std::string(bytes, 'x'));
-  return entry;
+Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index) {
+  FrameHeader header{.type = FrameType::kRecordBatch, .term = term, .index = index};
+  header.chain = FrameChain(chain_before, header);
+  return {.term = term,
+          .index = index,
+          .chain = header.chain,
+          .frame = SealFrame(header, AllocateFrame(0)),
+          .configuration = nullptr};
 }
 
 Raft& Lab::raft(uint32_t id) {
@@ -148,9 +151,12 @@ void Lab::MakeCluster(const Command& command) {
   nodes_.clear();
   messages_.clear();
   options_ = Options{};
-  options_.inflight_bytes_max = command.Number("inflight", options_.inflight_bytes_max);
-  options_.append_bytes_max = command.Number("append", options_.append_bytes_max);
-  options_.uncommitted_bytes_max = command.Number("uncommitted", options_.uncommitted_bytes_max);
+  options_.inflight_bytes_max =
+      kEntryBytes * command.Number("inflight", options_.inflight_bytes_max / kEntryBytes);
+  options_.append_bytes_max =
+      kEntryBytes * command.Number("append", options_.append_bytes_max / kEntryBytes);
+  options_.uncommitted_bytes_max =
+      kEntryBytes * command.Number("uncommitted", options_.uncommitted_bytes_max / kEntryBytes);
   is_disk_manual_ = command.Text("disk") == "manual";
   configuration_ = Configuration{};
   const uint64_t voters = command.Number("voters");
@@ -172,7 +178,7 @@ void Lab::MakeNode(const Command& command) {
   uint32_t chain = 0;
   for (uint64_t term : command.Numbers("log")) {
     const LogIndex index(node.entries.size() + 1);
-    node.entries.push_back(SealedEntry(chain, Term(term), index, kEntryBytes));
+    node.entries.push_back(SealedEntry(chain, Term(term), index));
     chain = node.entries.back().chain;
   }
   const Term last = node.entries.empty() ? Term() : node.entries.back().term;
@@ -207,8 +213,8 @@ void Lab::Propose(const Command& command) {
   const auto id = static_cast<uint32_t>(command.Number("node"));
   for (uint64_t count = command.Number("count", 1); count > 0; --count) {
     Raft& leader = raft(id);
-    Entry entry = SealedEntry(leader.log().last_chain(), leader.term(),
-                              leader.log().last_index() + 1, command.Number("bytes", kEntryBytes));
+    Entry entry =
+        SealedEntry(leader.log().last_chain(), leader.term(), leader.log().last_index() + 1);
     if (command.Has("voters") || command.Has("learners")) {
       entry.type = EntryType::kConfiguration;
       Configuration next = leader.configuration();
@@ -242,7 +248,7 @@ void Lab::Inject(const Command& command) {
     uint32_t chain = log.InTail(prev_index) ? log.At(prev_index).chain : 0;
     for (const std::string& place : Split(command.Text("entries"), ',')) {
       const auto [index, entry_term] = PlaceNamed(place);
-      append.entries.push_back(SealedEntry(chain, entry_term, index, kEntryBytes));
+      append.entries.push_back(SealedEntry(chain, entry_term, index));
       if (place.ends_with('!')) ++append.entries.back().chain;
       chain = append.entries.back().chain;
     }
@@ -397,7 +403,7 @@ void Lab::Pump(uint32_t id) {
     if (ready.write) node.writes.push_back(std::move(*ready.write));
     if (ready.wants_no_op && node.raft->is_leader()) {
       Entry no_op = SealedEntry(node.raft->log().last_chain(), node.raft->term(),
-                                node.raft->log().last_index() + 1, kEntryBytes);
+                                node.raft->log().last_index() + 1);
       no_op.type = EntryType::kNoOp;
       CHECK(node.raft->Propose(std::move(no_op)).ok());
     }

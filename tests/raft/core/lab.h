@@ -24,7 +24,7 @@ namespace millrace::raft::core {
 // "1#2" another replica of it.
 Voter VoterNamed(const std::string& name);
 // An entry sealed as the host would: its chain depends on all entries before it.
-Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index, size_t bytes);
+Entry SealedEntry(uint32_t chain_before, Term term, LogIndex index);
 // "1->2 append term=2 prev=3@1 entries=4@2 commit=3"; entries are index@term.
 std::string Describe(const Message& message);
 

@@ -94,8 +94,7 @@ class Lives {
     if (leader == nullptr) return;
     Drain(leader, [&] {
       Raft& raft = *leader->raft;
-      Entry entry =
-          SealedEntry(raft.log().last_chain(), raft.term(), raft.log().last_index() + 1, 16);
+      Entry entry = SealedEntry(raft.log().last_chain(), raft.term(), raft.log().last_index() + 1);
       if (configuration != nullptr) entry.type = EntryType::kConfiguration;
       entry.configuration = std::move(configuration);
       const Status proposed = raft.Propose(std::move(entry));  // refused while another is under way
@@ -139,7 +138,7 @@ class Lives {
       if (ready.wants_no_op && life->raft->is_leader()) {
         Raft& raft = *life->raft;
         Entry no_op =
-            SealedEntry(raft.log().last_chain(), raft.term(), raft.log().last_index() + 1, 16);
+            SealedEntry(raft.log().last_chain(), raft.term(), raft.log().last_index() + 1);
         no_op.type = EntryType::kNoOp;
         CHECK(raft.Propose(std::move(no_op)).ok());
       }

@@ -85,8 +85,8 @@ TEST(RaftCodec, Append_KeepsFramesByteForByte_InTheReceivedBuffer) {
     EXPECT_EQ(append->entries[i].index, sent.entries[i].index);
     EXPECT_EQ(append->entries[i].chain, sent.entries[i].chain);
     EXPECT_EQ(append->entries[i].frame.view(), sent.entries[i].frame.view());
-    EXPECT_GE(append->entries[i].frame.data(), body.data());
-    EXPECT_LT(append->entries[i].frame.data(), body.data() + body.size());
+    EXPECT_GE(append->entries[i].frame.bytes().data(), body.data());
+    EXPECT_LT(append->entries[i].frame.bytes().data(), body.data() + body.size());
   }
 }
 

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <sstream>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,6 +41,7 @@ class Cluster {
   void Isolate(size_t one, bool is_mute_too);
   bool MajorityProgresses();
   bool HaveAllConverged() const;
+  std::string DescribeReplicas() const;
 
   Random random_;  // the order of these members is the order in which they fork from the seed
   Swarm swarm_;
@@ -148,6 +151,20 @@ bool Cluster::HaveAllConverged() const {
   });
 }
 
+std::string Cluster::DescribeReplicas() const {
+  std::ostringstream out;
+  for (const auto& replica : replicas_) {
+    if (!replica->is_up()) continue;
+    const raft::core::Raft& raft = replica->raft();
+    const raft::core::Log& log = raft.log();
+    out << "\n  " << (raft.is_leader() ? "leader" : "other") << " term=" << raft.term()
+        << " begin=" << log.begin().index << " tail_after=" << log.prefix().index
+        << " commit=" << raft.commit_index() << " last=" << log.last_index() << "@"
+        << log.last_term();
+  }
+  return out.str();
+}
+
 Outcome Cluster::Run() {
   BootAll();
   nemesis_.Start();
@@ -164,7 +181,8 @@ Outcome Cluster::Run() {
     BootAll();
     workload_.Stop();
     if (!RunFor(kRecoveryUsMax, [this] { return HaveAllConverged(); })) {
-      oracle_.Report("no convergence", "healthy replicas differ after 15 s without load");
+      oracle_.Report("no convergence",
+                     "healthy replicas differ after 15 s without load:" + DescribeReplicas());
     }
   }
   world_.statistics.Count("committed entries", oracle_.committed().value());

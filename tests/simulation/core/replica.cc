@@ -1,7 +1,9 @@
 #include "tests/simulation/core/replica.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <glog/logging.h>
@@ -14,12 +16,22 @@ namespace {
 using raft::core::Entry;
 using raft::core::EntryType;
 
-Entry Seal(const raft::core::Log& log, Term term, EntryType type, std::string payload) {
-  Entry entry{.term = term, .index = log.last_index() + 1, .type = type, .configuration = nullptr};
-  std::string identity = std::to_string(term.value()) + '/' + std::to_string(entry.index.value());
-  entry.chain = Crc32c(payload, Crc32c(identity, log.last_chain()));
-  entry.frame = Bytes::Own(std::move(payload));
-  return entry;
+Entry Seal(const raft::core::Log& log, Term term, EntryType type, std::string_view payload) {
+  FrameHeader header{.type = FrameType::kRecordBatch,
+                     .payload_size = static_cast<uint32_t>(payload.size()),
+                     .term = term,
+                     .index = log.last_index() + 1,
+                     .payload_crc = Crc32c(payload)};
+  header.stored_crc = header.payload_crc;
+  header.chain = FrameChain(log.last_chain(), header);
+  Buffer frame = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(frame), payload.data(), payload.size());
+  return {.term = term,
+          .index = header.index,
+          .type = type,
+          .chain = header.chain,
+          .frame = SealFrame(header, std::move(frame)),
+          .configuration = nullptr};
 }
 
 raft::core::Configuration AllVoters(uint32_t count) {
@@ -67,9 +79,9 @@ void SimReplica::Boot() {
   ++boot_;
   const DiskImage& image = disk_.image();
   raft::core::Options options{.self = self_};
-  options.inflight_bytes_max = 4'000;
-  options.append_bytes_max = 1'000;
-  options.uncommitted_bytes_max = 20'000;
+  options.inflight_bytes_max = 12'000;
+  options.append_bytes_max = 3'000;
+  options.uncommitted_bytes_max = 60'000;
   options.random_seed = random_.Next();
   raft_ = std::make_unique<raft::core::Raft>(
       options, raft::core::InitialState{.hard_state = image.hard_state,
@@ -160,8 +172,7 @@ void SimReplica::ProposeSealed(EntryType type, size_t bytes) {
   for (size_t at = 0; at < std::min<size_t>(bytes, 8); ++at) {
     payload[at] = static_cast<char>(random_.Below(256));
   }
-  const Status proposed =
-      raft_->Propose(Seal(raft_->log(), raft_->term(), type, std::move(payload)));
+  const Status proposed = raft_->Propose(Seal(raft_->log(), raft_->term(), type, payload));
   world_->statistics.Count(proposed.ok() ? "proposals" : "proposals refused");
 }
 

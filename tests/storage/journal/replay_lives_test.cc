@@ -81,7 +81,7 @@ class ReplayOfLives : public testing::Test {
       last_ = {.index = header.index, .term = header.term, .chain = header.chain};
       ends_.push_back(last_);
       Add({.type = RecordType::kEntry, .replica = replica}, EncodeEntryPrefix(epoch_),
-          SealFrame(header, AllocateFrame(0)));
+          SealFrame(header, AllocateFrame(0)).bytes());
     }
   }
   void MoveLog(const raft::ReplicaId& replica, const LogRecord& log, uint8_t flags = 0) {
