@@ -127,20 +127,24 @@ void Journal::AskForSegments() {
 // and take no entries, not even those that would commit the others.
 void Journal::CopyForward() {
   if (is_copying_ || !HasManyFiles()) return;
-  std::vector<std::pair<RaftGroupId, LogIndex>> entries;
   uint64_t bytes = 0;
   size_t files = 0;
-  for (auto at = live_.begin(); std::next(at) != live_.end(); ++at) {
+  auto last = live_.begin();
+  for (; std::next(last) != live_.end(); ++last) {
     ++files;
-    bytes += ledger_.PinnedBytes(at->first);
+    bytes += ledger_.PinnedBytes(last->first);
+    if (IsWorthARoll(files) && bytes * 4 <= files * options_.file_bytes) break;
+  }
+  const bool is_found = std::next(last) != live_.end();
+  if (!is_found || bytes == 0 || last->first <= copied_up_to_) return;
+  std::vector<std::pair<RaftGroupId, LogIndex>> entries;
+  for (auto at = live_.begin(); at != std::next(last); ++at) {
     const auto found = ledger_.EntriesIn(at->first);
     entries.insert(entries.end(), found.begin(), found.end());
-    if (!IsWorthARoll(files) || bytes * 4 > files * options_.file_bytes) continue;
-    if (entries.empty() || at->first <= copied_up_to_) return;
-    is_copying_ = true;
-    copied_up_to_ = at->first;
-    return ReadNextCopy(std::move(entries));
   }
+  is_copying_ = true;
+  copied_up_to_ = last->first;
+  ReadNextCopy(std::move(entries));
 }
 
 void Journal::ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left) {
