@@ -29,7 +29,7 @@ struct RunResult {
   uint64_t partitions = 0;
   uint64_t leader_changes = 0;
   std::vector<uint64_t> calls;  // of each broker's file system, until all faults were healed
-  std::string failed_call;      // "read journal/00000001.1048576.journal", if one was to fail and did
+  std::string failed_call;  // "read journal/00000001.1048576.journal", if one was to fail and did
   // How long a healthy majority took to acknowledge again.
   Duration recovery{};
   Duration simulated{};
