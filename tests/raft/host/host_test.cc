@@ -18,6 +18,11 @@ namespace {
 
 constexpr RaftGroupId kGroup{7};
 constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
+// A group of three.
+constexpr RaftGroupId kThree{8};
+constexpr ReplicaNumber kNumberInThree{3};  // of the replica here
+constexpr Voter kSecond{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+constexpr Voter kThird{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
 
 // Its state is how many entries it applied, in words.
 class Counter final : public StateMachine {
@@ -78,6 +83,13 @@ class HostTest : public testing::Test {
   void Restart() {
     Start();
     host_->AddReplica(store_.Recovered(kGroup), *machine_);
+    Settle();
+  }
+  void CreateOneOfThree(StateMachine& machine) {
+    ReplicaRecord record{.group = kThree, .number = kNumberInThree};
+    record.configuration.voters = {
+        {kSelf.broker, kSelf.incarnation, kNumberInThree}, kSecond, kThird};
+    host_->CreateReplica(record, /*campaign=*/false, machine);
     Settle();
   }
   const Status& health() const { return host_->Find(kGroup)->health(); }
@@ -236,19 +248,13 @@ TEST_F(HostTest, AnEntryThatCannotBeApplied_StopsTheReplicaThere_NamingIt_AlsoAf
 // The entries that a replica cannot apply count for those who can: it must store, vote and hand
 // over as before.
 TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns) {
-  constexpr RaftGroupId kThree{8};
-  constexpr Voter kLeader{BrokerId(2), Incarnation(12)};
-  constexpr Voter kOther{BrokerId(3), Incarnation(13)};
-  ReplicaRecord record{.group = kThree, .number = kSelf.number};
-  record.configuration.voters = {kSelf, kLeader, kOther};
   Counter machine;
   machine.refused = LogIndex(2);
   store_.roll_every = 1;
-  host_->CreateReplica(record, /*campaign=*/false, machine);
-  Settle();
+  CreateOneOfThree(machine);
   EntrySequence log(kThree);
   for (int i = 0; i < 4; ++i) log.Add({.type = FrameType::kRecordBatch}, "x");
-  host_->OnRaftMessage(kLeader, kThree, kSelf.number,
+  host_->OnRaftMessage(kSecond, kThree, kNumberInThree,
                        core::AppendRequest{.term = Term(1),
                                            .prev_index = LogIndex(),
                                            .prev_term = Term(),
@@ -269,7 +275,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   transport_.sent.clear();
   world_.RunFor(std::chrono::seconds(3));
   EXPECT_TRUE(transport_.sent.empty());  // no votes are asked for
-  host_->OnRaftMessage(kOther, kThree, kSelf.number,
+  host_->OnRaftMessage(kThird, kThree, kNumberInThree,
                        core::VoteRequest{.term = Term(2),
                                          .is_pre_vote = false,
                                          .last_log_term = Term(1),
@@ -284,14 +290,8 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
 // What a deposed leader left uncommitted would keep the journal full, and only an append takes it
 // away.
 TEST_F(HostTest, AFullJournal_TakesWhatReplacesItsEntries_AndNothingNew) {
-  constexpr RaftGroupId kThree{8};
-  constexpr Voter kOld{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
-  constexpr Voter kNew{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
-  ReplicaRecord record{.group = kThree, .number = ReplicaNumber(3)};
-  record.configuration.voters = {{kSelf.broker, kSelf.incarnation, record.number}, kOld, kNew};
   Counter machine;
-  host_->CreateReplica(record, /*campaign=*/false, machine);
-  Settle();
+  CreateOneOfThree(machine);
   const auto append = [&](const Voter& from, uint64_t term, LogIndex after, uint64_t count) {
     const core::Log& log = host_->Find(kThree)->core().log();
     core::AppendRequest request{.term = Term(term),
@@ -304,37 +304,31 @@ TEST_F(HostTest, AFullJournal_TakesWhatReplacesItsEntries_AndNothingNew) {
       request.entries.push_back(net::MakeEntry(kThree, Term(term), after + i, "", chain));
       chain = request.entries.back().chain;
     }
-    host_->OnRaftMessage(from, kThree, record.number, std::move(request));
+    host_->OnRaftMessage(from, kThree, kNumberInThree, std::move(request));
     Settle();
   };
-  append(kOld, 1, LogIndex(), 4);
+  append(kSecond, 1, LogIndex(), 4);
   ASSERT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4));
   store_.pressure = 2;
-  append(kOld, 1, LogIndex(4), 1);
+  append(kSecond, 1, LogIndex(4), 1);
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4)) << "a new one";
-  append(kNew, 2, LogIndex(1), 2);
+  append(kThird, 2, LogIndex(1), 2);
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(3));
   EXPECT_EQ(host_->Find(kThree)->core().log().last_term(), Term(2));
 }
 
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
-  constexpr RaftGroupId kThree{8};
-  constexpr Voter kLeader{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
-  constexpr Voter kOther{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
-  ReplicaRecord record{.group = kThree, .number = ReplicaNumber(3)};
-  record.configuration.voters = {{kSelf.broker, kSelf.incarnation, record.number}, kLeader, kOther};
   Counter machine;
-  host_->CreateReplica(record, /*campaign=*/false, machine);
-  Settle();
+  CreateOneOfThree(machine);
   transport_.sent.clear();
   const core::VoteRequest request{
       .term = Term(1), .is_pre_vote = true, .last_log_term = Term(), .last_log_index = LogIndex()};
-  constexpr Voter kOtherBefore{BrokerId(3), Incarnation(13), ReplicaNumber(1)};
-  host_->OnRaftMessage(kLeader, kThree, ReplicaNumber(1), request);
-  host_->OnRaftMessage(kOtherBefore, kThree, record.number, request);
+  constexpr Voter kThirdBefore{BrokerId(3), Incarnation(13), ReplicaNumber(1)};
+  host_->OnRaftMessage(kSecond, kThree, ReplicaNumber(1), request);
+  host_->OnRaftMessage(kThirdBefore, kThree, kNumberInThree, request);
   Settle();
   EXPECT_TRUE(transport_.sent.empty());
-  host_->OnRaftMessage(kLeader, kThree, record.number, request);
+  host_->OnRaftMessage(kSecond, kThree, kNumberInThree, request);
   Settle();
   EXPECT_EQ(transport_.sent.size(), 1U);
 }
