@@ -20,7 +20,9 @@ using internal::v1::ControllerRecords;
 
 void Controller::Execute(Decide decide, Done done) {
   if (!speculative_.has_value()) {
-    done(host_->NotLeader(kControllerGroup));
+    done(raft_ != nullptr
+             ? raft_->NotLeader()
+             : Unavailable("this broker is none of the controllers", Reason::kNotLeader));
     return;
   }
   Decision decision = decide(*speculative_);
@@ -47,11 +49,11 @@ void Controller::Execute(Decide decide, Done done) {
       .flags = kFrameControl,
       .payload_size = static_cast<uint32_t>(payload.size()),
       // Clocks jump, and leaders differ in theirs.
-      .append_time_ms =
-          std::max(clock_->WallMs(), host_->Find(kControllerGroup)->last_append_time_ms()),
+      .append_time_ms = std::max(clock_->WallMs(), raft_->last_append_time_ms()),
       .payload_crc = crc,
       .stored_crc = crc};
-  const Result<LogIndex> index = host_->Propose(kControllerGroup, draft, std::move(frame));
+  const Result<LogIndex> index =
+      raft_->Propose(raft::ProposalClass::kBulk, draft, std::move(frame));
   if (!index.ok()) {
     done(index.status());
     return;

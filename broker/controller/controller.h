@@ -16,7 +16,7 @@
 
 #include "broker/controller/decide.h"
 #include "broker/controller/image.h"
-#include "raft/host/host.h"
+#include "raft/ports/group.h"
 #include "raft/ports/state_machine.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/task.h"
@@ -38,7 +38,7 @@ class Controller final : public raft::StateMachine {
   // after each restore.
   using Listener = MoveFunction<void(const ImageChange&)>;
 
-  Controller(raft::Host& host, const Clock& clock) : host_(&host), clock_(&clock) {}
+  explicit Controller(const Clock& clock) : clock_(&clock) {}
 
   void SetListener(Listener listener) { listener_ = std::move(listener); }
 
@@ -57,6 +57,7 @@ class Controller final : public raft::StateMachine {
   // unknown).
   void Execute(Decide decide, Done done);
 
+  void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
   Status Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
@@ -74,7 +75,7 @@ class Controller final : public raft::StateMachine {
     std::vector<Done> waiting;
   };
 
-  raft::Host* host_;
+  raft::Group* raft_ = nullptr;  // null where this broker is none of the controllers
   const Clock* clock_;
   Listener listener_;
   MoveFunction<void(const raft::Leadership&)> leadership_listener_;

@@ -57,8 +57,6 @@ Partition::Partition(RaftGroupId group, TopicPartition name, const Environment& 
 // Frames the batch, proposes it, and keeps `done` for its commit.
 void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms,
                        ProduceDone done) {
-  const raft::Replica* replica = environment_.host.Find(group_);
-  CHECK(replica != nullptr) << "group=" << group_;
   const uint32_t crc = Crc32c(batch.view());
   FrameHeader draft{.type = FrameType::kRecordBatch,
                     .feature_level = MILLRACE_MUTANT(kNextLevelTooSoon)
@@ -66,10 +64,10 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
                                          : environment_.image.entry_level(),
                     .flags = FlagsOf(view),
                     .payload_size = static_cast<uint32_t>(batch.size()),
-                    .base_offset = replica->next_offset(),
+                    .base_offset = raft_->next_offset(),
                     .offset_span = view.record_count,
                     .record_count = view.record_count,
-                    .append_time_ms = std::max(now_ms, replica->last_append_time_ms()),
+                    .append_time_ms = std::max(now_ms, raft_->last_append_time_ms()),
                     .max_timestamp_ms = view.max_timestamp_ms,
                     .producer_id = view.producer_id,
                     .producer_epoch = view.producer_epoch,
@@ -81,7 +79,8 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   }
   Buffer frame = AllocateFrame(batch.size());
   std::memcpy(FramePayload(frame), batch.data(), batch.size());
-  const Result<LogIndex> index = environment_.host.Propose(group_, draft, std::move(frame));
+  const Result<LogIndex> index =
+      raft_->Propose(raft::ProposalClass::kBulk, draft, std::move(frame));
   if (!index.ok()) {
     done(index.status());
     return;
@@ -135,10 +134,10 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
 // A producer takes a refusal for the last word. One who no longer leads, and does not know it yet,
 // may lack what the producer was acknowledged elsewhere, and must not speak it.
 void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
-  environment_.host.ReadBarrier(group_, [this, error, term = leadership_.term, alive = is_alive_,
-                                         done = std::move(done)](Status status) mutable {
+  raft_->ReadBarrier([this, error, term = leadership_.term, alive = is_alive_,
+                      done = std::move(done)](Status status) mutable {
     if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
-    if (status.ok() && leadership_.term != term) status = environment_.host.NotLeader(group_);
+    if (status.ok() && leadership_.term != term) status = raft_->NotLeader();
     MILLRACE_SOMETIMES_IF("a refusal was withheld by who no longer led", !status.ok());
     done(status.ok() ? error : status);
   });
@@ -163,22 +162,22 @@ LeaderEpoch Partition::leader_epoch() const {
 
 void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
-  environment_.host.ReadBarrier(group_, [this, timestamp_ms, alive = is_alive_,
-                                         done = std::move(done)](Status status) mutable {
-    if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
-    if (!status.ok()) {
-      done(std::move(status));
-    } else if (timestamp_ms.has_value()) {
-      AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
-    } else {
-      done(offsets_now());
-    }
-  });
+  raft_->ReadBarrier(
+      [this, timestamp_ms, alive = is_alive_, done = std::move(done)](Status status) mutable {
+        if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+        if (!status.ok()) {
+          done(std::move(status));
+        } else if (timestamp_ms.has_value()) {
+          AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
+        } else {
+          done(offsets_now());
+        }
+      });
 }
 
 void Partition::Read(const ReadRequest& request, ReadDone done) {
   if (!leadership_.is_ready) {
-    done(environment_.host.NotLeader(group_));
+    done(raft_->NotLeader());
   } else if (Status knows = CheckKnowsEpochs(); !knows.ok()) {
     done(std::move(knows));
   } else if (request.offset < log_start() || request.offset > high_watermark()) {
@@ -208,20 +207,25 @@ void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
   });
 }
 
+raft::TailView Partition::Tail() const {
+  const std::optional<raft::TailView> tail = raft_->tail();
+  CHECK(tail.has_value()) << "group=" << group_;
+  return *tail;
+}
+
 bool Partition::TailHolds(Offset offset) const {
-  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
-  const LogIndex first = log.prefix().index + 1;
-  return log.InTail(first) && log.At(first).frame.header().base_offset <= offset;
+  const raft::TailView tail = Tail();
+  return tail.Holds(tail.first()) && tail.At(tail.first()).frame.header().base_offset <= offset;
 }
 
 // The last applied entry of the tail that begins at or before `offset` and holds records.
 LogIndex Partition::FindInTail(Offset offset) const {
-  const raft::Replica& replica = *environment_.host.Find(group_);
-  LogIndex low = replica.core().log().prefix().index + 1;
-  LogIndex high = replica.applied();
+  const raft::TailView tail = Tail();
+  LogIndex low = tail.first();
+  LogIndex high = tail.applied();
   while (low < high) {
     const LogIndex middle = low + (high - low + 1) / 2;
-    if (replica.core().log().At(middle).frame.header().base_offset <= offset) {
+    if (tail.At(middle).frame.header().base_offset <= offset) {
       low = middle;
     } else {
       high = middle - 1;
@@ -231,7 +235,7 @@ LogIndex Partition::FindInTail(Offset offset) const {
 }
 
 ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
-  const raft::Replica& replica = *environment_.host.Find(group_);
+  const raft::TailView tail = Tail();
   ReadOutcome outcome{.offsets = offsets_now(),
                       .entries = {},
                       .next_offset = request.offset,
@@ -239,10 +243,8 @@ ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
   uint64_t bytes = 0;
   bool is_full = false;
   MILLRACE_SOMETIMES("a read was served from the tail");
-  const LogIndex end = MILLRACE_MUTANT(kFetchServesUncommitted) ? replica.core().log().last_index()
-                                                                : replica.applied();
-  for (LogIndex at = FindInTail(request.offset); at <= end && !is_full; ++at) {
-    Collect(replica.core().log().At(at), request, &bytes, &is_full, &outcome);
+  for (LogIndex at = FindInTail(request.offset); at <= tail.applied() && !is_full; ++at) {
+    Collect(tail.At(at), request, &bytes, &is_full, &outcome);
   }
   return outcome;
 }
@@ -259,11 +261,11 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
         }
         if (!entries.ok()) {
           if (entries.status().code() != Code::kOutOfRange) {
-            environment_.host.ReportUnreadable(group_, entries.status());
+            raft_->ReportUnreadable(entries.status());
           }
           // Others may have what was lost here; where there is none, the reader is told.
-          const bool is_silent = !environment_.host.Find(group_)->health().ok();
-          done(is_silent ? environment_.host.NotLeader(group_) : entries.status());
+          const bool is_silent = !raft_->health().ok();
+          done(is_silent ? raft_->NotLeader() : entries.status());
           return;
         }
         ReadOutcome outcome{.offsets = offsets_now(),
@@ -366,7 +368,7 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   producers_.DropInFlight();
   std::deque<Pending> lost = std::exchange(pending_, {});
   MILLRACE_SOMETIMES_IF("a leader fell with proposals in flight", !lost.empty());
-  const Status why = environment_.host.NotLeader(group_);
+  const Status why = raft_->NotLeader();
   for (Pending& pending : lost) {
     for (ProduceDone& done : pending.waiting) done(why);
   }

@@ -2,7 +2,7 @@
 // committed, and reads what is committed from the tail or from segments. Its log is the Raft
 // group's log.
 //
-//   Produce -> check sequence -> frame -> Host::Propose ... committed ... Apply -> answer, wake
+//   Produce -> check sequence -> frame -> Group::Propose ... committed ... Apply -> answer, wake
 //   readers
 //
 // A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log
@@ -31,7 +31,7 @@
 #include "proto/base/status.h"
 #include "proto/frame/frame.h"
 #include "proto/record/record_batch.h"
-#include "raft/host/host.h"
+#include "raft/ports/group.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/state_machine.h"
 #include "raft/runtime/clock.h"
@@ -93,7 +93,6 @@ using OffsetsDone = MoveFunction<void(Result<PartitionOffsets>)>;
 class Partition final : public raft::StateMachine {
  public:
   struct Environment {
-    raft::Host& host;
     raft::LogStore& store;
     const Clock& clock;
     BatchWorker& batches;  // this and the following outlive the partition
@@ -144,6 +143,7 @@ class Partition final : public raft::StateMachine {
   Offset high_watermark() const { return next_offset_; }
   Offset log_start() const { return Offset(0); }
 
+  void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
   Status Apply(const raft::core::Entry& entry) override;
   Bytes Snapshot() const override;
@@ -173,6 +173,8 @@ class Partition final : public raft::StateMachine {
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
   void RefuseOnceConfirmed(const Status& error, ProduceDone done);
+  // Pre: it has joined, as who leads has.
+  raft::TailView Tail() const;
   ReadOutcome TailOutcome(const ReadRequest& request) const;
   LogIndex FindInTail(Offset offset) const;
   bool TailHolds(Offset offset) const;
@@ -188,6 +190,7 @@ class Partition final : public raft::StateMachine {
   const RaftGroupId group_;
   const TopicPartition name_;
   Environment environment_;
+  raft::Group* raft_ = nullptr;     // null before Attach
   uint32_t leader_epoch_base_ = 0;  // 0: not known
   uint32_t batch_bytes_max_ = kBatchBytesMaxDefault;
   ProducerTable producers_;

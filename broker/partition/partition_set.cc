@@ -22,7 +22,7 @@ void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
   const RaftGroupId group = recovered.record.group;
   Partition* partition = Emplace(group, recovered.record.partition);
   partition->set_leader_epoch_base(recovered.record.leader_epoch_base);
-  environment_.host.AddReplica(std::move(recovered), *partition);
+  host_->AddReplica(std::move(recovered), *partition);
 }
 
 // An image that has not applied what replicas here rest on may lack their topics, or have them
@@ -72,7 +72,7 @@ void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
       partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
       raft::ReplicaRecord record = RecordOf(topic, info, *self);
       record.controller_index = controller_index;
-      environment_.host.CreateReplica(record, *self == info.replicas.front(), *partition);
+      host_->CreateReplica(record, *self == info.replicas.front(), *partition);
     }
     partition->set_leader_epoch_base(topic.leader_epoch_base);
     partition->set_batch_bytes_max(batch_bytes_max);
@@ -85,7 +85,7 @@ void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
   if (held.empty()) return;
   for (const RaftGroupId group : held.mapped().groups) {
     auto found = partitions_.find(group);
-    environment_.host.RemoveReplica(group, controller_index, [] {});
+    host_->RemoveReplica(group, controller_index, [] {});
     partitions_.erase(found);
   }
   // One line, however many partitions: deleting is ordinary.

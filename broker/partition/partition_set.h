@@ -18,13 +18,15 @@
 
 #include "broker/controller/image.h"
 #include "broker/partition/partition.h"
+#include "raft/host/host.h"
 
 namespace millrace::broker {
 
 class PartitionSet {
  public:
-  PartitionSet(const Partition::Environment& environment, const BrokerIncarnation& self)
-      : environment_(environment), self_(self) {}
+  PartitionSet(raft::Host& host, const Partition::Environment& environment,
+               const BrokerIncarnation& self)
+      : host_(&host), environment_(environment), self_(self) {}
 
   // A replica that storage recovered; the image, which may come later, adds its settings.
   void AddRecovered(raft::RecoveredReplica recovered);
@@ -58,6 +60,7 @@ class PartitionSet {
   void Hold(const TopicInfo& topic, LogIndex controller_index);
   void Remove(TopicId topic, LogIndex controller_index);
 
+  raft::Host* host_;
   Partition::Environment environment_;
   BrokerIncarnation self_;
   LeadershipListener listener_;

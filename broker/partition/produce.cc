@@ -24,7 +24,7 @@ Status TooLarge(const std::string& what, std::string_view limit, uint32_t bytes_
 }  // namespace
 
 void Partition::Produce(SentBatch batch, ProduceDone done) {
-  if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
+  if (!leadership_.is_ready) return done(raft_->NotLeader());
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
   const size_t size = batch.bytes.size();
   if (size > batch_bytes_max_) {
@@ -65,7 +65,7 @@ void Partition::CheckOffThread(SentBatch batch, const RecordBatchView& view, Pro
         if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
         --batches_in_check_;
         if (!checked.ok()) return done(checked.status());
-        if (!leadership_.is_ready) return done(environment_.host.NotLeader(group_));
+        if (!leadership_.is_ready) return done(raft_->NotLeader());
         TakeChecked(*checked, batch, std::move(done));
       });
 }

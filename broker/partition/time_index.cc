@@ -20,8 +20,8 @@ void TimeIndex::Add(LogIndex index, int64_t timestamp_ms) {
   ++entries_in_last_;
 }
 
-void TimeIndex::DropUpTo(LogIndex index) {
-  while (!points_.empty() && points_.front().last <= index) points_.pop_front();
+void TimeIndex::DropBefore(LogIndex index) {
+  while (!points_.empty() && points_.front().last < index) points_.pop_front();
 }
 
 std::optional<TimeIndex::Stretch> TimeIndex::Find(int64_t timestamp_ms) const {

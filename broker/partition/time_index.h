@@ -29,8 +29,8 @@ class TimeIndex {
 
   // An entry of records whose newest is of `timestamp_ms`. Pre: `index` is beyond all before it.
   void Add(LogIndex index, int64_t timestamp_ms);
-  // Entries up to `index` are not asked for any more.
-  void DropUpTo(LogIndex index);
+  // Entries before `index` are not asked for any more.
+  void DropBefore(LogIndex index);
   // The entry that first reaches `timestamp_ms`, of all that were added, lies in here; or before
   // it, where entries were dropped. Nothing if none reaches it.
   std::optional<Stretch> Find(int64_t timestamp_ms) const;

@@ -69,8 +69,8 @@ void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets,
 // Looks at the tail first: it may shrink while segments are read, and what leaves it is in them.
 void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets,
                               OffsetsDone done) {
-  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
-  const LogIndex tail_begin = log.prefix().index + 1;
+  const raft::TailView tail = Tail();
+  const LogIndex tail_begin = tail.first();
   auto answer = [this, alive = is_alive_, timestamp_ms, offsets,
                  done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
     if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
@@ -95,7 +95,7 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
         std::move(answer_with));
   };
   std::optional<Entry> in_tail = FindInTail(timestamp_ms, tail_begin);
-  if (tail_begin == log.first_index()) return answer(std::move(in_tail));
+  if (tail.is_whole_log()) return answer(std::move(in_tail));
   environment_.store.FindTimestamp(
       group_, timestamp_ms, tail_begin,
       [this, alive = is_alive_, in_tail = std::move(in_tail),
@@ -116,19 +116,18 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
 std::optional<Entry> Partition::FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const {
   const std::optional<TimeIndex::Stretch> stretch = times_.Find(timestamp_ms);
   if (!stretch.has_value()) return std::nullopt;
-  const raft::core::Log& log = environment_.host.Find(group_)->core().log();
+  const raft::TailView tail = Tail();
   for (LogIndex at = std::max(stretch->after + 1, tail_begin); at <= stretch->last; ++at) {
-    if (HasRecordSince(log.At(at).frame.header(), timestamp_ms)) return log.At(at);
+    if (HasRecordSince(tail.At(at).frame.header(), timestamp_ms)) return tail.At(at);
   }
   return std::nullopt;
 }
 
 void Partition::NoteTime(LogIndex index, const FrameHeader& header) {
   times_.Add(index, header.max_timestamp_ms);
-  const raft::Replica* replica = environment_.host.Find(group_);
   // Not while the log is applied again at start.
-  if (replica == nullptr || !replica->has_joined()) return;
-  times_.DropUpTo(replica->core().log().prefix().index);
+  if (raft_ == nullptr || !raft_->tail().has_value()) return;
+  times_.DropBefore(raft_->tail()->first());
 }
 
 }  // namespace millrace::broker

@@ -18,7 +18,6 @@
 #include "broker/service/call.h"
 #include "broker/service/client_memory.h"
 #include "millrace/v1/metadata_service.pb.h"
-#include "raft/host/host.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
 
@@ -38,7 +37,6 @@ struct PartitionName {
 struct ServiceContext {
   Executor& executor;
   const Clock& clock;
-  raft::Host& host;
   raft::Transport& transport;
   Controller& controller;
   LeaderTable& leaders;

@@ -6,7 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
-#include "raft/host/host.h"
+#include "raft/host/replica.h"
 
 namespace millrace::raft {
 namespace {
@@ -16,117 +16,89 @@ constexpr uint64_t kReplayBytes = 1 << 20;
 // Between two tries to read what has to be applied before a replica joins.
 constexpr Duration kReplayPause = std::chrono::milliseconds(500);
 
-LogIndex CoveredBy(const std::optional<Snapshot>& snapshot) {
-  return snapshot.has_value() ? snapshot->index : LogIndex();
+}  // namespace
+
+void Replica::Recover(RecoveredReplica recovered) {
+  CHECK(!has_joined() && !joining_.has_value()) << "group=" << group();
+  health_ = std::move(recovered.health);
+  if (health_.ok()) health_ = RestoreState(recovered);
+  if (recovered.snapshot.has_value()) applied_ = recovered.snapshot->index;
+  LOG_IF(ERROR, !health_.ok()) << "replica is silent " << Name() << " why=" << health_;
+  if (health_.ok()) joining_ = std::move(recovered.initial);
 }
 
-// Brings `machine` to where the log's entries take it on.
-Status RestoreState(const RecoveredReplica& recovered, StateMachine& machine) {
+// Brings the machine to where the log's entries take it on.
+Status Replica::RestoreState(const RecoveredReplica& recovered) {
   const LogIndex first = recovered.initial.log.first_index();
-  const LogIndex covered = CoveredBy(recovered.snapshot);
+  const LogIndex covered = recovered.snapshot.has_value() ? recovered.snapshot->index : LogIndex();
   if (first > covered + 1) {
     return DataLoss("the log begins at entry " + std::to_string(first.value()) +
                     ", but the state that was saved covers only entries up to " +
                     std::to_string(covered.value()));
   }
-  return recovered.snapshot.has_value() ? machine.Restore(recovered.snapshot->state) : Status();
+  return recovered.snapshot.has_value() ? machine_->Restore(recovered.snapshot->state) : Status();
 }
 
-}  // namespace
-
-void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
-  const RaftGroupId group = recovered.record.group;
-  CHECK(!replicas_.contains(group)) << "group=" << group;
-  Status health = std::move(recovered.health);
-  if (health.ok()) health = RestoreState(recovered, machine);
-  auto replica =
-      std::make_unique<Replica>(recovered.record, machine, CoveredBy(recovered.snapshot), health);
-  replica->set_namer(&namer_);
-  LOG_IF(ERROR, !health.ok()) << "replica is silent " << replica->Name() << " why=" << health;
-  if (health.ok()) replica->joining = std::move(recovered.initial);
-  replicas_.emplace(group, std::move(replica));
-  if (health.ok()) Replay({group, recovered.record.number});
+void Replica::Create(bool campaign) {
+  CHECK(!has_joined() && !joining_.has_value()) << "group=" << group();
+  CHECK(!record_.is_added) << "group=" << group();
+  CHECK(record_.number != ReplicaNumber()) << "group=" << group();
+  core::InitialState initial;
+  initial.configuration = record_.configuration;
+  joining_ = std::move(initial);
+  shared_->environment.log_store.CreateReplica(record_, lifetime_.Guard([this, campaign] {
+    Replay();
+    if (!has_joined() || !campaign) return;
+    core_->Campaign();
+    shared_->turn.Add(*this);
+  }));
 }
 
-void Host::Replay(const ReplicaId& id) {
-  Replica* replica = FindLife(id);
-  if (replica == nullptr || !replica->joining.has_value()) return;
-  const LogIndex end = replica->joining->log.prefix().index;
-  if (replica->applied() < end && replica->apply_fault().ok()) {
-    environment_.log_store.Read(
-        id.group, replica->applied() + 1, kReplayBytes,
-        [this, id, alive = is_alive_](Result<std::vector<core::Entry>> entries) {
-          if (*alive) OnReplayRead(id, std::move(entries));
-        });
-    return;
-  }
-  core::InitialState initial = std::move(*replica->joining);
-  replica->joining.reset();
-  replica->Join(CoreOptions(*replica), std::move(initial));
-  UpdateMayLead(*replica);
-  const core::Configuration& configuration = replica->core().configuration();
-  if (configuration.Members().size() == 1 && configuration.IsVoter(SelfOf(*replica))) {
-    replica->core().Campaign();
-  }
-  MarkDirty(*replica);
+void Replica::Replay() {
+  if (!joining_.has_value()) return;
+  if (applied_ >= joining_->log.prefix().index || !apply_fault_.ok()) return Join();
+  shared_->environment.log_store.Read(
+      group(), applied_ + 1, kReplayBytes,
+      lifetime_.Guard(
+          [this](Result<std::vector<core::Entry>> entries) { OnReplayRead(std::move(entries)); }));
 }
 
-void Host::OnReplayRead(const ReplicaId& id, Result<std::vector<core::Entry>> entries) {
-  Replica* replica = FindLife(id);
-  if (replica == nullptr || !replica->joining.has_value()) return;
+void Replica::OnReplayRead(Result<std::vector<core::Entry>> entries) {
+  if (!joining_.has_value()) return;
   if (!entries.ok() && entries.status().code() == Code::kUnavailable) {
     MILLRACE_SOMETIMES("a replica could not read at once what it has to apply");
-    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << id.group
+    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << group()
                  << " why=" << entries.status();
-    environment_.executor.RunAfter(kReplayPause, [this, id, alive = is_alive_] {
-      if (*alive) Replay(id);
-    });
+    shared_->environment.executor.RunAfter(kReplayPause, lifetime_.Guard([this] { Replay(); }));
     return;
   }
   if (!entries.ok()) {
-    replica->joining.reset();
-    replica->Fail(entries.status().With("read back the partition's segments"));
-    return;
+    joining_.reset();
+    return Fail(entries.status().With("read back the partition's segments"));
   }
-  CHECK(!entries->empty()) << "group=" << id.group << " applied=" << replica->applied();
+  CHECK(!entries->empty()) << "group=" << group() << " applied=" << applied_;
   MILLRACE_SOMETIMES("a replica applied from its segments at start");
+  const LogIndex end = joining_->log.prefix().index;
   for (const core::Entry& entry : *entries) {
-    const bool is_joining = entry.index <= replica->joining->log.prefix().index;
-    if (is_joining && replica->apply_fault().ok()) replica->Apply(entry);
+    if (entry.index <= end && apply_fault_.ok()) Apply(entry);
   }
-  Replay(id);
+  Replay();
 }
 
-void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
-  CHECK(!replicas_.contains(record.group)) << "group=" << record.group;
-  auto replica = std::make_unique<Replica>(record, machine, LogIndex(), Status::Ok());
-  replica->set_namer(&namer_);
-  CHECK(!record.is_added) << "group=" << record.group;
-  CHECK(record.number != ReplicaNumber()) << "group=" << record.group;
-  core::InitialState initial;
-  initial.configuration = record.configuration;
-  replica->joining = std::move(initial);
-  replicas_.emplace(record.group, std::move(replica));
-  environment_.log_store.CreateReplica(
-      record, [this, id = ReplicaId{record.group, record.number}, campaign, alive = is_alive_] {
-        if (!*alive) return;
-        Replay(id);
-        Replica* created = FindLife(id);
-        if (created == nullptr || !created->has_joined() || !campaign) return;
-        created->core().Campaign();
-        MarkDirty(*created);
-      });
-}
-
-void Host::OnRecovered(RecoveredReplica recovered) {
-  const auto found = replicas_.find(recovered.record.group);
-  if (found == replicas_.end()) return;
-  CHECK(!found->second->health().ok()) << "group=" << recovered.record.group;
-  MILLRACE_SOMETIMES("a replica that could not be read at start joined later");
-  LOG(INFO) << "replica could be read group=" << recovered.record.group;
-  StateMachine& machine = found->second->machine();
-  replicas_.erase(found);
-  AddReplica(std::move(recovered), machine);
+void Replica::Join() {
+  CHECK(!has_joined()) << "group=" << group();
+  CHECK(health_.ok()) << "group=" << group() << " " << health_;
+  core::InitialState initial = std::move(*joining_);
+  joining_.reset();
+  CHECK(applied_ >= initial.log.prefix().index || !apply_fault_.ok()) << "group=" << group();
+  handed_over_ = initial.log.prefix().index;
+  core_.emplace(options_, std::move(initial));
+  if (!apply_fault_.ok()) core_->StopLeading();
+  leadership_.term = core_->term();
+  // Whoever waits for its health must look again, even where nobody can lead before they do.
+  machine_->OnLeadership(leadership_);
+  UpdateMayLead();
+  if (is_alone() && core_->configuration().IsVoter(self())) core_->Campaign();
 }
 
 }  // namespace millrace::raft

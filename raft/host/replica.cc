@@ -1,26 +1,131 @@
 #include "raft/host/replica.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
+#include "raft/host/append_admission.h"
 
 namespace millrace::raft {
+namespace {
 
-Replica::Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, Status health)
-    : record_(std::move(record)),
-      machine_(&machine),
-      applied_(applied),
-      health_(std::move(health)) {}
+// Entries read back from segments in one go, for a follower.
+constexpr uint64_t kReadBytes = 1 << 20;
+// Leaders refuse what is bulk past this, as a share of what the journal may hold.
+constexpr double kLeaderPressureMax = 1;
+// Followers refuse entries a little later, so that what leaders took can be replicated.
+constexpr double kFollowerPressureMax = 1.2;
+// Of who would write to a replica whose segments cannot be written just now.
+constexpr int64_t kStallRetryMs = 500;
+
+void WarnOfFullJournal(double pressure) {
+  LOG_EVERY_T(WARNING, 10)
+      << "the journal is full, leaders' entries are refused until older ones are in "
+         "segments; --journal-bytes-max gives it more room pressure="
+      << pressure;
+}
+
+}  // namespace
+
+Replica::Replica(ReplicaRecord record, const core::Options& options, ReplicaShared& shared,
+                 StateMachine& machine)
+    : record_(std::move(record)), options_(options), shared_(&shared), machine_(&machine) {
+  machine_->Attach(*this);
+}
+
+std::string Replica::Name() const {
+  std::string name = "group=" + std::to_string(group().value());
+  if (shared_->namer) name += " " + shared_->namer(record_);
+  return name;
+}
+
+Status Replica::CheckMayPropose(ProposalClass proposal_class) const {
+  if (!has_joined() || !core_->is_leader()) return NotLeader();
+  if (proposal_class == ProposalClass::kControl) return Status::Ok();
+  if (!stall_.ok()) return NotLeader();
+  if (shared_->environment.log_store.journal_pressure() > kLeaderPressureMax) {
+    return ResourceExhausted("the journal is full; segments are being written", Reason::kThrottled)
+        .RetryAfterMs(100);
+  }
+  return Status::Ok();
+}
+
+Result<LogIndex> Replica::Propose(ProposalClass proposal_class, FrameHeader draft, Buffer frame) {
+  RETURN_IF_ERROR(CheckMayPropose(proposal_class));
+  draft.group = group();
+  draft.term = core_->term();
+  draft.index = core_->log().last_index() + 1;
+  draft.chain = FrameChain(core_->log().last_chain(), draft);
+  core::Entry entry{
+      .term = draft.term,
+      .index = draft.index,
+      .type = draft.type == FrameType::kNoOp ? core::EntryType::kNoOp : core::EntryType::kCommand,
+      .chain = draft.chain,
+      .frame = SealFrame(draft, std::move(frame)),
+      .configuration = nullptr};
+  RETURN_IF_ERROR(core_->Propose(std::move(entry)));
+  shared_->turn.Add(*this);
+  return draft.index;
+}
+
+void Replica::ProposeNoOp() {
+  const FrameHeader draft{
+      .type = FrameType::kNoOp,
+      .flags = kFrameControl,
+      .base_offset = next_offset(),
+      .append_time_ms = std::max(shared_->environment.clock.WallMs(), last_append_time_ms())};
+  const Result<LogIndex> index = Propose(ProposalClass::kControl, draft, AllocateFrame(0));
+  CHECK(index.ok()) << "group=" << group() << " " << index.status();
+}
+
+void Replica::ReadBarrier(MoveFunction<void(Status)> done) {
+  if (!has_joined() || !leadership_.is_ready) return done(NotLeader());
+  const uint64_t id = barriers_.NewId();
+  if (Status status = core_->ReadIndex(id); !status.ok()) return done(std::move(status));
+  barriers_.Add(id, std::move(done));
+  shared_->turn.Add(*this);
+}
+
+Status Replica::NotLeader() const {
+  if (!health_.ok()) {
+    return Unavailable("this broker's replica is silent: " + std::string(health_.message()),
+                       Reason::kReplicaSilent);
+  }
+  if (!apply_fault_.ok()) {
+    return Unavailable("this broker's replica has stopped: " + std::string(apply_fault_.message()),
+                       Reason::kReplicaSilent);
+  }
+  if (!stall_.ok()) {
+    return Unavailable("this broker cannot write the partition's segments and tries again: " +
+                           std::string(stall_.message()),
+                       Reason::kReplicaSilent)
+        .RetryAfterMs(kStallRetryMs);
+  }
+  Status status = Unavailable("this broker does not lead the partition", Reason::kNotLeader);
+  if (const BrokerId leader = leadership_.leader.broker; has_joined() && leader != BrokerId()) {
+    status.AddMetadata("leader_id", std::to_string(leader.value()));
+  }
+  return status;
+}
+
+void Replica::ReportUnreadable(const Status& why) {
+  if (!has_joined() || is_alone()) return;
+  if (why.code() != Code::kDataLoss) {
+    MILLRACE_SOMETIMES_IF("a leader that could not read its log gave it away", core_->is_leader());
+    return StepDown();
+  }
+  MILLRACE_SOMETIMES("a replica that could not read its log fell silent");
+  Fail(why);
+}
 
 Offset Replica::next_offset() const {
   const core::Log& log = core_->log();
   if (log.prefix().index == log.last_index()) return machine_->next_offset();
-  const FrameHeader last = log.At(log.last_index()).frame.header();
+  const FrameHeader& last = log.At(log.last_index()).frame.header();
   return last.base_offset + last.offset_span;
 }
 
@@ -30,22 +135,145 @@ int64_t Replica::last_append_time_ms() const {
   return log.At(log.last_index()).frame.header().append_time_ms;
 }
 
-void Replica::Join(const core::Options& options, core::InitialState initial) {
-  CHECK(!has_joined()) << "group=" << group();
-  CHECK(health_.ok()) << "group=" << group() << " " << health_;
-  CHECK(applied_ >= initial.log.prefix().index || !apply_fault_.ok()) << "group=" << group();
-  handed_over_ = initial.log.prefix().index;
-  core_ = std::make_unique<core::Raft>(options, std::move(initial));
-  if (!apply_fault_.ok()) core_->StopLeading();
-  leadership_.term = core_->term();
-  // Whoever waits for its health must look again, even where nobody can lead before they do.
-  machine_->OnLeadership(leadership_);
+std::optional<TailView> Replica::tail() const {
+  if (!has_joined()) return std::nullopt;
+  const core::Log& log = core_->log();
+  return TailView(log, MILLRACE_MUTANT(kFetchServesUncommitted) ? log.last_index() : applied_);
 }
 
-std::string Replica::Name() const {
-  std::string name = "group=" + std::to_string(group().value());
-  if (namer_ != nullptr && *namer_) name += " " + (*namer_)(record_);
-  return name;
+void Replica::OnMessage(const Voter& from, core::Message message) {
+  if (!has_joined()) return;
+  if (auto* append = std::get_if<core::AppendRequest>(&message)) {
+    const double pressure = shared_->environment.log_store.journal_pressure();
+    const bool is_full = pressure > kFollowerPressureMax;
+    if (!append->entries.empty() && (is_full || !stall_.ok())) {
+      if (is_full) WarnOfFullJournal(pressure);
+      if (!KeepWhatMakesRoom(core_->log(), core_->commit_index(), append)) return;
+    }
+    if (!FollowsOn(core_->log(), *append)) {
+      LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group()
+                             << " from=" << from.broker << " after=" << append->prev_index;
+      return;
+    }
+  }
+  core_->Step(from, std::move(message));
+  shared_->turn.Add(*this);
+}
+
+void Replica::OnTick() {
+  if (!has_joined()) return;
+  core_->Tick();
+  if (core_->HasReady()) shared_->turn.Add(*this);
+}
+
+void Replica::OnPeerConnected(const BrokerIncarnation& peer, uint32_t delay_ticks) {
+  if (!has_joined()) return;
+  core_->PeerConnected(peer, delay_ticks);
+  if (core_->HasReady()) shared_->turn.Add(*this);
+}
+
+void Replica::OnPeerDisconnected(BrokerId peer, uint32_t delay_ticks) {
+  if (!has_joined()) return;
+  core_->PeerDisconnected(peer, delay_ticks);
+  shared_->turn.Add(*this);
+}
+
+void Replica::OnDurable(const core::DurablePoint& point) {
+  if (!has_joined()) return;
+  core_->OnDurable(point);
+  shared_->turn.Add(*this);
+}
+
+void Replica::StepDown() {
+  if (!has_joined()) return;
+  core_->StepDown();
+  shared_->turn.Add(*this);
+}
+
+void Replica::OnSegmentsState(Status state) {
+  if (!health_.ok()) return;
+  if (state.code() == Code::kDataLoss) return Fail(std::move(state));
+  stall_ = std::move(state);
+  if (has_joined()) UpdateMayLead();
+}
+
+void Replica::SetMayLead(bool may_lead) {
+  may_lead_ = may_lead;
+  if (has_joined()) UpdateMayLead();
+}
+
+void Replica::UpdateMayLead() {
+  const bool can_write = stall_.ok() || is_alone();
+  if (may_lead_ && can_write && apply_fault_.ok()) {
+    core_->LeadAgain();
+  } else {
+    core_->StopLeading();
+  }
+  shared_->turn.Add(*this);
+}
+
+void Replica::Drain(std::vector<ReplicaWrite>* writes) {
+  while (has_joined() && core_->HasReady()) {
+    core::Ready ready = core_->TakeReady();
+    if (!ready.fault.ok()) return Fail(std::move(ready.fault));
+    SendMessages(std::move(ready.messages));
+    if (ready.write.has_value()) {
+      writes->push_back({.replica = id(), .write = std::move(*ready.write)});
+    }
+    for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(wanted);
+    for (const core::FollowerBehind& follower : ready.behind) {
+      ++shared_->followers_left_behind;
+      LOG(ERROR) << "a follower says that it needs entries that are not kept any more group="
+                 << group() << " peer=" << follower.peer << " needed=" << follower.needed
+                 << " begin=" << core_->log().begin().index;
+    }
+    for (const auto& read : ready.read_states) barriers_.OnConfirmed(read.request_id, read.index);
+    // A lost leadership first: what another leader committed in the place of this one's proposals
+    // must not be taken for them. Then again, for a new leader is ready once its no-op is applied.
+    UpdateLeadership();
+    ApplyCommitted();
+    UpdateLeadership();
+    if (leadership_.is_leader) {
+      barriers_.Complete(applied_);
+    } else {
+      barriers_.CompleteOrFail(applied_);
+    }
+    if (ready.wants_no_op && has_joined() && core_->is_leader()) ProposeNoOp();
+  }
+}
+
+void Replica::SendMessages(std::vector<core::OutgoingMessage> messages) {
+  for (core::OutgoingMessage& outgoing : messages) {
+    const auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
+    const bool is_bulk = append != nullptr && !append->entries.empty() &&
+                         append->entries.front().index <= core_->log().prefix().index;
+    shared_->environment.transport.SendRaft(
+        {.group = group(), .from = record_.number, .to = outgoing.to}, std::move(outgoing.message),
+        is_bulk);
+  }
+}
+
+void Replica::ReadForPeer(const core::EntriesWanted& wanted) {
+  MILLRACE_SOMETIMES("a follower was caught up from segments");
+  shared_->environment.log_store.Read(
+      group(), wanted.first_index, std::min(wanted.bytes_max, kReadBytes),
+      lifetime_.Guard([this, wanted](Result<std::vector<core::Entry>> entries) {
+        OnReadForPeer(wanted, std::move(entries));
+      }));
+}
+
+void Replica::OnReadForPeer(const core::EntriesWanted& wanted,
+                            Result<std::vector<core::Entry>> entries) {
+  if (!has_joined()) return;
+  LOG_IF(WARNING, !entries.ok()) << "cannot read entries for a follower " << Name()
+                                 << " index=" << wanted.first_index << " why=" << entries.status();
+  if (!entries.ok() && entries.status().code() != Code::kOutOfRange) {
+    ReportUnreadable(entries.status());
+    if (!has_joined()) return;
+  }
+  core_->OnEntriesRead(wanted.peer, wanted.first_index,
+                       entries.ok() ? std::move(*entries) : std::vector<core::Entry>());
+  shared_->turn.Add(*this);
 }
 
 void Replica::Fail(Status why) {
@@ -58,7 +286,15 @@ void Replica::Stop(Status why) {
   health_ = std::move(why);
   leadership_ = Leadership{};
   machine_->OnLeadership(leadership_);
-  CompleteBarriers();
+  barriers_.CompleteOrFail(applied_);
+}
+
+void Replica::Halt() {
+  lifetime_.End();
+  joining_.reset();
+  core_.reset();
+  leadership_ = Leadership{};
+  barriers_.Clear();
 }
 
 void Replica::Apply(const core::Entry& entry) {
@@ -86,15 +322,16 @@ void Replica::StopApplying(Status why) {
   machine_->OnLeadership(leadership_);
 }
 
-void Replica::ApplyCommitted(LogStore& store) {
+void Replica::ApplyCommitted() {
   const LogIndex commit = core_->commit_index();
   while (apply_fault_.ok() && applied_ < commit) Apply(core_->log().At(applied_ + 1));
-  HandOverCommitted(store);
+  HandOverCommitted();
 }
 
 // By commit, not by what was applied: what this replica cannot apply others may need from it, and
 // the journal cannot hold it for ever.
-void Replica::HandOverCommitted(LogStore& store) {
+void Replica::HandOverCommitted() {
+  LogStore& store = shared_->environment.log_store;
   std::vector<core::Entry> handed;
   while (handed_over_ < core_->commit_index()) {
     ++handed_over_;
@@ -122,10 +359,11 @@ void Replica::UpdateLeadership() {
   if (lost) LOG(INFO) << "lost leadership " << Name() << " term=" << now.term;
   leadership_ = now;
   machine_->OnLeadership(leadership_);
-  if (lost) CompleteBarriers();
+  if (lost) barriers_.CompleteOrFail(applied_);
 }
 
-void Replica::TrimTail(LogIndex readable_end, uint64_t keep_bytes) {
+void Replica::OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes) {
+  if (!has_joined()) return;
   const core::Log& log = core_->log();
   const LogIndex used = apply_fault_.ok() ? applied_ : core_->commit_index();
   const LogIndex limit = std::min(readable_end, std::min(used, core_->commit_index()));
@@ -138,20 +376,10 @@ void Replica::TrimTail(LogIndex readable_end, uint64_t keep_bytes) {
   if (cut > log.prefix().index) core_->TrimTail(cut);
 }
 
-void Replica::CompleteBarriers() {
-  const bool can_serve = has_joined() && leadership_.is_leader;
-  for (auto at = barriers_.begin(); at != barriers_.end();) {
-    Barrier& barrier = at->second;
-    const bool is_reached = barrier.index.has_value() && applied_ >= *barrier.index;
-    if (can_serve && !is_reached) {
-      ++at;
-      continue;
-    }
-    MoveFunction<void(Status)> done = std::move(barrier.done);
-    at = barriers_.erase(at);
-    done(is_reached ? Status::Ok()
-                    : Unavailable("leadership was lost while a read waited", Reason::kNotLeader));
-  }
+void Replica::CheckInvariants() const {
+  if (!has_joined()) return;
+  core_->CheckInvariants();
+  CHECK_LE(applied_, std::max(core_->commit_index(), applied_)) << "group=" << group();
 }
 
 }  // namespace millrace::raft

@@ -1,13 +1,12 @@
 // One replica of one group as its host keeps it: the core, the state machine and how far each stage
 // of an entry's way has come: appended -> durable (core) -> committed (core) -> applied -> handed
-// to segments.
+// to segments. It gives the core its inputs and carries out what that has ready.
 //
-// Owned by Host, on the shard's thread. Others read it through Host::Find.
+// Owned by Host, on the shard's thread. Its state machine knows it as a Group; others read it
+// through Host::Find.
 #pragma once
 
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,92 +14,146 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/core/raft.h"
+#include "raft/host/environment.h"
+#include "raft/host/read_barriers.h"
+#include "raft/host/turn.h"
+#include "raft/ports/group.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/state_machine.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::raft {
 
 // What log lines say of a replica beside its group's number, e.g. "topic=flights partition=3".
 using ReplicaNamer = std::function<std::string(const ReplicaRecord&)>;
 
-class Replica {
+// What the replicas of one host share; outlives them.
+struct ReplicaShared {
+  const HostEnvironment environment;
+  Turn& turn;
+  ReplicaNamer namer;  // none: log lines have the group's number alone
+  uint64_t followers_left_behind = 0;
+};
+
+class Replica final : public Group {
  public:
-  // A replica that has not joined yet. `applied` is what the state machine's snapshot covers.
-  Replica(ReplicaRecord record, StateMachine& machine, LogIndex applied, Status health);
+  // Attaches itself to `machine`, which outlives it. Neither recovered nor created yet.
+  Replica(ReplicaRecord record, const core::Options& options, ReplicaShared& shared,
+          StateMachine& machine);
 
   RaftGroupId group() const { return record_.group; }
   ReplicaId id() const { return {record_.group, record_.number}; }
+  const Voter& self() const { return options_.self; }
   const ReplicaRecord& record() const { return record_; }
+  // "group=17 topic=flights partition=3".
+  std::string Name() const;
+
   // Not ok: silent for good, and why.
-  const Status& health() const { return health_; }
+  const Status& health() const override { return health_; }
   // Not ok: the entry after applied() cannot be applied, and why. The replica goes on to vote, to
   // store and to hand over to segments, for those who can; it does not lead.
   const Status& apply_fault() const { return apply_fault_; }
   // Whether the core runs.
-  bool has_joined() const { return core_ != nullptr; }
+  bool has_joined() const { return core_.has_value(); }
   // Pre: has_joined().
   const core::Raft& core() const { return *core_; }
-  core::Raft& core() { return *core_; }
   StateMachine& machine() { return *machine_; }
   LogIndex applied() const { return applied_; }
   const Leadership& leadership() const { return leadership_; }
-  // Where the next record goes and what append time is the least, after everything in the log.
-  Offset next_offset() const;
-  int64_t last_append_time_ms() const;
+  // Whether the group has no other member. Pre: has_joined().
+  bool is_alone() const { return core_->configuration().Members().size() == 1; }
 
-  // Starts the core.
-  void Join(const core::Options& options, core::InitialState initial);
-  // For log lines; null: the group's number alone. The namer outlives the replica.
-  void set_namer(const ReplicaNamer* namer) { namer_ = namer; }
-  // "group=17 topic=flights partition=3".
-  std::string Name() const;
+  // Its beginning (joining.cc) ------------------------------------------------------------------
+
+  // Takes what storage found, and restores the machine. Pre: nothing of its state is there.
+  void Recover(RecoveredReplica recovered);
+  // Applies from segments what the snapshot lacks of the part below the tail, then joins.
+  void Replay();
+  // Journals that it exists, then joins, and campaigns at once if `campaign`.
+  void Create(bool campaign);
+
+  // For its state machine -----------------------------------------------------------------------
+
+  Result<LogIndex> Propose(ProposalClass proposal_class, FrameHeader draft, Buffer frame) override;
+  void ReadBarrier(MoveFunction<void(Status)> done) override;
+  void ReportUnreadable(const Status& why) override;
+  Status NotLeader() const override;
+  Offset next_offset() const override;
+  int64_t last_append_time_ms() const override;
+  std::optional<TailView> tail() const override;
+
+  // For its host: inputs. Each is ignored before it joined and after it stopped ------------------
+
+  void OnMessage(const Voter& from, core::Message message);
+  void OnTick();
+  // Ticks until it asks for votes, if it is to: see Host.
+  void OnPeerConnected(const BrokerIncarnation& peer, uint32_t delay_ticks);
+  void OnPeerDisconnected(BrokerId peer, uint32_t delay_ticks);
+  void OnDurable(const core::DurablePoint& point);
+  void StepDown();
+  // Segments hold the entries up to `readable_end`: of those the tail keeps the newest, and no more
+  // bytes than that.
+  void OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes);
+  // LogStore::SetSegmentsStateListener.
+  void OnSegmentsState(Status state);
+  // Whether it may lead, as far as its host is concerned.
+  void SetMayLead(bool may_lead);
+
+  // Hands on everything that the core has ready; its write, if any, goes to `writes`.
+  void Drain(std::vector<ReplicaWrite>* writes);
+  bool is_in_turn = false;  // Turn's
+
   // Stops the core by an error; the replica stays silent from now on.
   void Fail(Status why);
   // Stops the core as is meant to be: what waits is told `why`.
   void Stop(Status why);
+  // Stops the core, and nobody is told.
+  void Halt();
+
+  // CHECKs the core's invariants and its own.
+  void CheckInvariants() const;
+
+ private:
+  Status RestoreState(const RecoveredReplica& recovered);
+  void OnReplayRead(Result<std::vector<core::Entry>> entries);
+  void Join();
+
+  Status CheckMayPropose(ProposalClass proposal_class) const;
+  void ProposeNoOp();
+  // Whether it leads, as things are.
+  void UpdateMayLead();
+  void SendMessages(std::vector<core::OutgoingMessage> messages);
+  void ReadForPeer(const core::EntriesWanted& wanted);
+  void OnReadForPeer(const core::EntriesWanted& wanted, Result<std::vector<core::Entry>> entries);
   // Applies the next entry, or stops applying there. Pre: entry.index == applied() + 1;
   // apply_fault() is ok.
   void Apply(const core::Entry& entry);
-  // Applies what the core knows committed, hands it to `store`, and rolls where the store wants to.
-  // What is committed is handed over even where it can't be applied: it must not keep the journal.
-  void ApplyCommitted(LogStore& store);
+  void StopApplying(Status why);
+  // Applies what the core knows committed, hands it to the store, and rolls where that wants to.
+  void ApplyCommitted();
+  void HandOverCommitted();
   // Tells the state machine if role, term, leader or readiness changed.
   void UpdateLeadership();
-  // Forgets the tail's oldest entries that segments have, down to `keep_bytes`.
-  void TrimTail(LogIndex readable_end, uint64_t keep_bytes);
 
-  // Read barriers by request id, waiting for their round and then for applied to reach it.
-  struct Barrier {
-    MoveFunction<void(Status)> done;
-    std::optional<LogIndex> index;
-  };
-  std::map<uint64_t, Barrier>& barriers() { return barriers_; }
-  // Completes the barriers that applied() has reached, or all with an error once leadership is
-  // lost.
-  void CompleteBarriers();
-
-  bool is_dirty = false;
-  // Not ok: its segments cannot be written just now, and why. It votes, but takes no new entries,
-  // which the journal alone would hold, and leads only where nobody else could.
-  Status stall;
-  // While entries below the tail are applied at start.
-  std::optional<core::InitialState> joining;
-
- private:
-  void StopApplying(Status why);
-  void HandOverCommitted(LogStore& store);
-
-  ReplicaRecord record_;
+  const ReplicaRecord record_;
+  const core::Options options_;
+  ReplicaShared* shared_;
   StateMachine* machine_;
-  const ReplicaNamer* namer_ = nullptr;
-  std::unique_ptr<core::Raft> core_;
+  // Between Recover or Create and Join.
+  std::optional<core::InitialState> joining_;
+  std::optional<core::Raft> core_;
   LogIndex applied_;
   Term applied_term_;
   LogIndex handed_over_;
   Leadership leadership_;
+  bool may_lead_ = true;
   Status health_;
   Status apply_fault_;
-  std::map<uint64_t, Barrier> barriers_;
+  // Not ok: its segments cannot be written just now, and why. It votes, but takes no new entries,
+  // which the journal alone would hold, and leads only where nobody else could.
+  Status stall_;
+  ReadBarriers barriers_;
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::raft

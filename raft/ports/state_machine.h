@@ -8,6 +8,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/core/entry.h"
+#include "raft/ports/group.h"
 
 namespace millrace::raft {
 
@@ -24,6 +25,10 @@ struct Leadership {
 class StateMachine {
  public:
   virtual ~StateMachine() = default;
+  // The group that this is the machine of; before everything else, and anew where another replica
+  // takes the place of one that could not be read at first. Valid until then, or as long as the
+  // host and the replica are there.
+  virtual void Attach(Group& group) = 0;
   // Takes a snapshot's state, before any Apply; DATA_LOSS if it can't be read, UNIMPLEMENTED if a
   // later version wrote it. Not ok: nothing of it was taken.
   virtual Status Restore(Bytes state) = 0;

@@ -12,7 +12,7 @@ _RUNTIME = _BASE | {"raft/runtime"}
 _RAFT = _RUNTIME | {"proto/frame", "raft/core", "raft/ports"}
 _STORAGE = _RAFT | {"raft/codec", "storage/file", "millrace/internal/v1"}
 _PUBLIC = {"millrace/v1"}
-_CONTROLLER = _RAFT | _PUBLIC | {"raft/host", "broker/config", "millrace/internal/v1"}
+_CONTROLLER = _RAFT | _PUBLIC | {"broker/config", "millrace/internal/v1"}
 _PARTITION = _CONTROLLER | {"proto/record", "broker/controller"}
 
 LAYERS = {
@@ -35,9 +35,9 @@ LAYERS = {
     "broker/config": _RUNTIME,
     "broker/controller": _CONTROLLER,
     "broker/metadata": _RAFT | {"millrace/internal/v1"},
-    "broker/partition": _PARTITION,
+    "broker/partition": _PARTITION | {"raft/host"},
     "broker/service": _PARTITION | {"broker/partition", "broker/metadata"},
-    "broker/node": _PARTITION | {"broker/partition", "broker/metadata", "broker/service", "raft/net",
+    "broker/node": _PARTITION | {"broker/partition", "broker/metadata", "broker/service", "raft/host", "raft/net",
                                  "storage/file", "storage/logstore", "storage/superblock"},
     "broker/edge": _RUNTIME | _PUBLIC | {"broker/service", "millrace/internal/v1"},
     # broker/main.cc, the one place that wires concrete things together.

@@ -12,7 +12,9 @@
 
 #include "proto/base/checksum.h"
 #include "proto/base/mutants.h"
+#include "raft/host/host.h"
 #include "raft/runtime/random.h"
+#include "tests/raft/host/group_tap.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -64,7 +66,7 @@ class ControllerTest : public testing::Test {
     Make();
     raft::ReplicaRecord record{.group = kControllerGroup, .number = kSelf.number};
     record.configuration.voters = {kSelf};
-    host_->CreateReplica(record, /*campaign=*/true, *controller_);
+    host_->CreateReplica(record, /*campaign=*/true, *tap_);
     Settle();
     ASSERT_TRUE(
         Run([](const Image& image) { return DecideRegister(image, Broker(1, "a:1"), kKey); }).ok());
@@ -73,16 +75,17 @@ class ControllerTest : public testing::Test {
     host_.reset();
     host_ = std::make_unique<raft::Host>(
         raft::HostOptions{.self = kSelf.holder()},
-        raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
+        raft::HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    controller_ = std::make_unique<Controller>(*host_, process_.clock());
+    controller_ = std::make_unique<Controller>(process_.clock());
+    tap_ = std::make_unique<raft::GroupTap>(*controller_);
     controller_->SetListener([this](const ImageChange& change) { changes_.push_back(change); });
     host_->Start();
   }
   void Restart() {
     Make();
     changes_.clear();
-    host_->AddReplica(store_.Recovered(kControllerGroup), *controller_);
+    host_->AddReplica(store_.Recovered(kControllerGroup), *tap_);
     Settle();
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
@@ -114,7 +117,7 @@ class ControllerTest : public testing::Test {
                             .append_time_ms = process_.clock().WallMs(),
                             .payload_crc = Crc32c(payload),
                             .stored_crc = Crc32c(payload)};
-    ASSERT_TRUE(host_->Propose(kControllerGroup, draft, std::move(frame)).ok());
+    ASSERT_TRUE(tap_->group().Propose(raft::ProposalClass::kBulk, draft, std::move(frame)).ok());
     Settle();
   }
   const Status& apply_fault() const { return host_->Find(kControllerGroup)->apply_fault(); }
@@ -132,6 +135,7 @@ class ControllerTest : public testing::Test {
   raft::MemoryLogStore store_{process_.executor()};
   std::unique_ptr<raft::Host> host_;
   std::unique_ptr<Controller> controller_;
+  std::unique_ptr<raft::GroupTap> tap_;
   std::vector<ImageChange> changes_;
 };
 
@@ -322,7 +326,7 @@ TEST_F(ControllerTest, Restored_ItGoesOnAsBefore_WhateverWasApplied) {
           decision->SerializeAsString());
     }
     raft::ExpectRestoredGoesOnAsBefore(
-        log.entries(), [this] { return std::make_unique<Controller>(*host_, process_.clock()); });
+        log.entries(), [this] { return std::make_unique<Controller>(process_.clock()); });
   }
 }
 

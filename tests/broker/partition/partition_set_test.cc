@@ -46,9 +46,9 @@ class PartitionSetTest : public testing::Test {
     partitions_.reset();
     host_ = std::make_unique<raft::Host>(
         raft::HostOptions{.self = kSelf},
-        raft::Host::Environment{process_.executor(), process_.clock(), transport_, store_},
+        raft::HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    partitions_ = std::make_unique<PartitionSet>(environment(), kSelf);
+    partitions_ = std::make_unique<PartitionSet>(*host_, environment(), kSelf);
     host_->Start();
     for (const auto& [group, kept] : store_.groups) {
       partitions_->AddRecovered(store_.Recovered(group));
@@ -56,7 +56,7 @@ class PartitionSetTest : public testing::Test {
     Settle();
   }
   Partition::Environment environment() {
-    return {*host_, store_, process_.clock(), batches_, lookups_, image_, producers_};
+    return {store_, process_.clock(), batches_, lookups_, image_, producers_};
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
 

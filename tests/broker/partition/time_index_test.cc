@@ -54,14 +54,14 @@ TEST(TimeIndex, WhatIsDropped_TakesNoMemory_AndTheRestIsFoundAsBefore) {
   TimeIndex index;
   for (uint64_t i = 1; i <= 10'000; ++i) {
     index.Add(LogIndex(i), static_cast<int64_t>(i));
-    index.DropUpTo(LogIndex(i < 200 ? 0 : i - 200));
+    index.DropBefore(LogIndex(i < 200 ? 1 : i - 199));
     ASSERT_LE(index.size(), 6u);
   }
   const std::optional<TimeIndex::Stretch> found = index.Find(9'900);
   ASSERT_TRUE(found.has_value());
   EXPECT_LT(found->after, LogIndex(9'900));
   EXPECT_GE(found->last, LogIndex(9'900));
-  index.DropUpTo(LogIndex(10'000));
+  index.DropBefore(LogIndex(10'001));
   EXPECT_FALSE(index.Find(1).has_value());
   index.Add(LogIndex(10'001), 5);
   EXPECT_EQ(index.Find(5)->last, LogIndex(10'001));

@@ -27,6 +27,7 @@ constexpr Voter kThird{BrokerId(3), Incarnation(13), ReplicaNumber(4)};
 // Its state is how many entries it applied, in words.
 class Counter final : public StateMachine {
  public:
+  void Attach(Group& to) override { group = &to; }
   Status Restore(Bytes state) override {
     if (state.view() == "unreadable") return DataLoss("the state is unreadable");
     restored = std::string(state.view());
@@ -46,6 +47,7 @@ class Counter final : public StateMachine {
     ++times_told;
   }
 
+  Group* group = nullptr;
   std::string restored;
   uint64_t applied = 0;
   LogIndex refused;
@@ -68,7 +70,7 @@ class HostTest : public testing::Test {
     machine_ = std::make_unique<Counter>();
     host_ = std::make_unique<Host>(
         HostOptions{.self = kSelf.holder()},
-        Host::Environment{process_.executor(), process_.clock(), transport_, store_},
+        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
     host_->Start();
   }
@@ -76,7 +78,7 @@ class HostTest : public testing::Test {
   void Propose(uint64_t count) {
     for (uint64_t i = 0; i < count; ++i) {
       const FrameHeader draft{.type = FrameType::kRecordBatch};
-      ASSERT_TRUE(host_->Propose(kGroup, draft, AllocateFrame(0)).ok());
+      ASSERT_TRUE(machine_->group->Propose(ProposalClass::kBulk, draft, AllocateFrame(0)).ok());
       Settle();
     }
   }
@@ -112,11 +114,11 @@ TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
       kSelf, {BrokerId(2), Incarnation(2)}, {BrokerId(3), Incarnation(3)}};
   host_->CreateReplica(record, /*campaign=*/false, machine);
   Settle();
-  host_->ReportUnreadable(kShared, Unavailable("no descriptors just now"));
+  machine.group->ReportUnreadable(Unavailable("no descriptors just now"));
   EXPECT_TRUE(host_->Find(kShared)->health().ok());
-  host_->ReportUnreadable(kShared, DataLoss("entry 4 is rotten"));
+  machine.group->ReportUnreadable(DataLoss("entry 4 is rotten"));
   EXPECT_EQ(host_->Find(kShared)->health().code(), Code::kDataLoss);
-  host_->ReportUnreadable(kGroup, DataLoss("entry 4 is rotten"));
+  machine_->group->ReportUnreadable(DataLoss("entry 4 is rotten"));
   EXPECT_TRUE(health().ok()) << health();
 }
 
@@ -234,7 +236,7 @@ TEST_F(HostTest, AnEntryThatCannotBeApplied_StopsTheReplicaThere_NamingIt_AlsoAf
       << apply_fault();
   EXPECT_EQ(host_->Find(kGroup)->applied(), LogIndex(3));
   EXPECT_FALSE(machine_->leadership.is_leader);
-  EXPECT_EQ(host_->NotLeader(kGroup).reason(), Reason::kReplicaSilent);
+  EXPECT_EQ(machine_->group->NotLeader().reason(), Reason::kReplicaSilent);
   Start();
   machine_->refused = LogIndex(4);
   host_->AddReplica(store_.Recovered(kGroup), *machine_);

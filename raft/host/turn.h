@@ -1,0 +1,49 @@
+// One turn of the shard's loop: all replicas whose cores were given something hand on what these
+// have ready, and what they want written goes to the journal as one write.
+//
+// Owned by Host, on the shard's thread.
+//
+//   replica.core().Step(from, message);
+//   turn.Add(replica);   // it is drained after what runs now
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "raft/core/raft.h"
+#include "raft/host/disk_watchdog.h"
+#include "raft/host/environment.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::raft {
+
+class Replica;
+class Replicas;
+
+class Turn {
+ public:
+  Turn(const HostEnvironment& environment, const Replicas& replicas)
+      : environment_(environment), replicas_(&replicas) {}
+
+  // The replica's core has something ready, or may have.
+  void Add(Replica& replica);
+  // No turn runs any more, and what was written is nobody's business.
+  void Stop();
+  // For how long the oldest write that is not durable has been under way; 0 if there is none.
+  Duration oldest_write_age() const;
+
+ private:
+  void Run();
+  void Submit(std::vector<ReplicaWrite> writes);
+  void OnDurable(const std::vector<std::pair<ReplicaId, core::DurablePoint>>& points);
+
+  const HostEnvironment environment_;
+  const Replicas* replicas_;
+  std::vector<ReplicaId> waiting_;
+  bool is_posted_ = false;
+  DiskWatchdog disk_;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::raft

@@ -1,0 +1,203 @@
+// A partition over a group whose fate the test decides.
+#include "broker/partition/partition.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "broker/controller/producer_id.h"
+#include "millrace/v1/record.pb.h"
+#include "tests/raft/host/fake_group.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::broker {
+namespace {
+
+constexpr RaftGroupId kGroup{7};
+
+struct Sequenced {
+  ProducerId producer;
+  uint32_t first = 0;
+};
+
+class PartitionTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    internal::v1::ControllerRecord drawn;
+    drawn.mutable_producer_id_key_drawn()->set_key(key_);
+    ASSERT_TRUE(image_.Apply(drawn).ok());
+    partition_.set_leader_epoch_base(100);
+    group_.Lead(Term(1));
+  }
+
+  std::optional<Result<ProduceOutcome>>& Produce(int records, Sequenced sequenced = Sequenced()) {
+    v1::RecordBatch batch;
+    for (int i = 0; i < records; ++i) batch.add_records()->set_value("v");
+    batch.set_producer_id(sequenced.producer.value());
+    batch.set_first_sequence(sequenced.first);
+    auto& outcome =
+        *outcomes_.emplace_back(std::make_unique<std::optional<Result<ProduceOutcome>>>());
+    partition_.Produce({.bytes = Bytes::Own(batch.SerializeAsString())},
+                       [&outcome](Result<ProduceOutcome> done) { outcome = std::move(done); });
+    return outcome;
+  }
+  std::optional<Result<ReadOutcome>> Read(uint64_t offset, uint64_t bytes_max = 1 << 20) {
+    std::optional<Result<ReadOutcome>> outcome;
+    partition_.Read({.offset = Offset(offset), .bytes_max = bytes_max},
+                    [&outcome](Result<ReadOutcome> done) { outcome = std::move(done); });
+    return outcome;
+  }
+  ProducerId Producer() { return MarkProducer(key_, kProducerNumberMin); }
+
+  const std::string key_ = std::string(kProducerIdKeyBytes, 'k');
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  raft::MemoryLogStore store_{process_.executor()};
+  BatchWorker batches_{process_.executor(), process_.executor()};
+  Turns lookups_{1, 1};
+  Image image_;
+  ProducerMemory producers_{{}};
+  std::vector<std::unique_ptr<std::optional<Result<ProduceOutcome>>>> outcomes_;
+  Partition partition_{kGroup,
+                       {TopicId(1), PartitionId(0)},
+                       {store_, process_.clock(), batches_, lookups_, image_, producers_}};
+  raft::FakeGroup group_{kGroup, partition_};
+};
+
+TEST_F(PartitionTest, ABatch_IsAnsweredOnceItIsCommitted_AndOffsetsFollowOn) {
+  const auto& first = Produce(3);
+  const auto& second = Produce(2);
+  EXPECT_FALSE(first.has_value());
+  EXPECT_EQ(partition_.high_watermark(), Offset(0)) << "nothing is committed";
+  group_.CommitAll();
+  ASSERT_TRUE(first.has_value() && first->ok());
+  EXPECT_EQ((*first)->base_offset, Offset(0));
+  EXPECT_EQ((*first)->leader_epoch, LeaderEpochOf(100, Term(1)));
+  ASSERT_TRUE(second.has_value() && second->ok());
+  EXPECT_EQ((*second)->base_offset, Offset(3));
+  EXPECT_EQ(partition_.high_watermark(), Offset(5));
+}
+
+TEST_F(PartitionTest, WhatIsNotCommitted_IsNotRead) {
+  Produce(1);
+  group_.CommitAll();
+  Produce(1);
+  const auto read = Read(0);
+  ASSERT_TRUE(read.has_value() && read->ok());
+  EXPECT_EQ((*read)->entries.size(), 1U);
+  EXPECT_EQ((*read)->next_offset, Offset(1));
+  EXPECT_TRUE((*Read(1))->entries.empty());
+}
+
+TEST_F(PartitionTest, ARead_BeginsWithTheBatchThatHoldsItsOffset) {
+  for (int i = 0; i < 5; ++i) Produce(2);
+  group_.CommitAll();
+  const auto read = Read(5, 1);
+  ASSERT_TRUE(read.has_value() && read->ok());
+  ASSERT_EQ((*read)->entries.size(), 1U) << "one always passes";
+  EXPECT_EQ((*read)->entries[0].frame.header().base_offset, Offset(4));
+  EXPECT_EQ((*read)->next_offset, Offset(6));
+}
+
+TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
+  const auto& cut = Produce(1, {Producer(), 0});
+  bool is_woken = false;
+  partition_.Wait(Offset(0), [&is_woken] { is_woken = true; });
+  group_.Follow(Term(2));
+  ASSERT_TRUE(cut.has_value());
+  EXPECT_EQ(cut->status().reason(), Reason::kNotLeader);
+  EXPECT_TRUE(is_woken);
+  const auto& refused = Produce(1);
+  EXPECT_EQ(refused->status().reason(), Reason::kNotLeader);
+  group_.CutUncommitted();
+  group_.Lead(Term(3));
+  const auto& again = Produce(1, {Producer(), 0});
+  group_.CommitAll();
+  ASSERT_TRUE(again.has_value() && again->ok());
+  EXPECT_FALSE((*again)->is_duplicate);
+}
+
+TEST_F(PartitionTest, ADuplicate_WaitsForItsOriginal_AndIsToldItsOffset) {
+  const auto& original = Produce(2, {Producer(), 0});
+  const auto& duplicate = Produce(2, {Producer(), 0});
+  EXPECT_FALSE(duplicate.has_value());
+  group_.CommitAll();
+  ASSERT_TRUE(original.has_value() && duplicate.has_value());
+  EXPECT_FALSE((*original)->is_duplicate);
+  EXPECT_TRUE((*duplicate)->is_duplicate);
+  EXPECT_EQ((*duplicate)->base_offset, (*original)->base_offset);
+  EXPECT_EQ(group_.log().last_index(), LogIndex(1));
+}
+
+// Who no longer leads, and does not know it yet, may lack what the producer was acknowledged.
+TEST_F(PartitionTest, ARefusalOfASequence_IsSpokenOnlyByAConfirmedLeader) {
+  Produce(1, {Producer(), 0});
+  group_.CommitAll();
+  const auto& gap = Produce(1, {Producer(), 7});
+  EXPECT_FALSE(gap.has_value());
+  group_.AnswerBarriers(Status::Ok());
+  EXPECT_EQ(gap->status().reason(), Reason::kSequenceGap);
+  const auto& unconfirmed = Produce(1, {Producer(), 7});
+  group_.AnswerBarriers(Unavailable("lost", Reason::kNotLeader));
+  EXPECT_EQ(unconfirmed->status().reason(), Reason::kNotLeader);
+}
+
+TEST_F(PartitionTest, AnIdThatNobodyGave_IsRefused) {
+  const auto& made_up = Produce(1, {ProducerId(5), 0});
+  ASSERT_TRUE(made_up.has_value());
+  EXPECT_EQ(made_up->status().reason(), Reason::kUnknownProducer);
+  EXPECT_EQ(group_.log().last_index(), LogIndex(0));
+}
+
+TEST_F(PartitionTest, AProposalThatIsRefused_LeavesNothingBehind) {
+  group_.refusal = ResourceExhausted("full", Reason::kThrottled);
+  const auto& refused = Produce(1, {Producer(), 0});
+  EXPECT_EQ(refused->status().reason(), Reason::kThrottled);
+  group_.refusal = Status::Ok();
+  const auto& taken = Produce(1, {Producer(), 0});
+  group_.CommitAll();
+  ASSERT_TRUE(taken.has_value() && taken->ok());
+  EXPECT_EQ((*taken)->base_offset, Offset(0));
+}
+
+TEST_F(PartitionTest, AppendTimes_NeverGoBack_WhateverTheClockDoes) {
+  Produce(1);
+  world_.RunFor(std::chrono::milliseconds(10));
+  process_.SetWallOffset(-60'000);
+  Produce(1);
+  group_.CommitAll();
+  EXPECT_GE(group_.log().At(LogIndex(2)).frame.header().append_time_ms,
+            group_.log().At(LogIndex(1)).frame.header().append_time_ms);
+}
+
+// The store of this test has no offsets, so that it stands for segments that fail to be read.
+TEST_F(PartitionTest, SegmentsThatCannotBeRead_AreReported_AndTheReaderIsTold) {
+  Produce(1);
+  Produce(1);
+  group_.CommitAll();
+  group_.TrimTo(LogIndex(1));
+  const auto read = Read(0);
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->status().code(), Code::kUnimplemented);
+  ASSERT_EQ(group_.unreadable.size(), 1U);
+  EXPECT_TRUE((*Read(1)).ok()) << "the tail is here";
+}
+
+TEST_F(PartitionTest, AnOffsetBeyondTheEnd_IsRefusedWithBothEnds_OnceTheLeaderIsConfirmed) {
+  Produce(2);
+  group_.CommitAll();
+  std::optional<Status> refused;
+  partition_.Read({.offset = Offset(9), .bytes_max = 1},
+                  [&refused](const Result<ReadOutcome>& done) { refused = done.status(); });
+  EXPECT_FALSE(refused.has_value());
+  group_.AnswerBarriers(Status::Ok());
+  EXPECT_EQ(refused->reason(), Reason::kOffsetOutOfRange);
+  EXPECT_NE(refused->message().find("0 to 2"), std::string::npos) << *refused;
+}
+
+}  // namespace
+}  // namespace millrace::broker
