@@ -65,12 +65,11 @@ FilePool::FilePool(Executor& executor, FileSystem& files, const Options& options
       options_(options),
       listener_(std::move(listener)),
       next_number_(options.next_number),
-      pause_(kPauseMin),
-      alive_(std::make_shared<bool>(true)) {
+      pause_(kPauseMin) {
   CHECK_EQ(options_.file_bytes % 4096, 0U);
 }
 
-FilePool::~FilePool() { *alive_ = false; }
+FilePool::~FilePool() = default;
 
 std::string FilePool::PathOf(const std::string& name) const {
   return options_.directory + "/" + name;
@@ -123,11 +122,10 @@ void FilePool::PrepareSpare() {
 }
 
 StatusDone FilePool::Then(void (FilePool::*next)()) {
-  return [alive = alive_, this, next](const Status& status) {
-    if (!*alive) return;
+  return lifetime_.Guard([this, next](const Status& status) {
     if (!status.ok()) return Abandon(status);
     (this->*next)();
-  };
+  });
 }
 
 void FilePool::StartCreation(uint64_t bytes) {
@@ -135,12 +133,11 @@ void FilePool::StartCreation(uint64_t bytes) {
   creation_ = std::make_unique<Creation>();
   creation_->name = {.number = next_number_++, .bytes = (bytes + 4095) / 4096 * 4096};
   files_.Open(PathOf(creation_->NewName()), OpenMode::kCreate, Caching::kPageCache,
-              [alive = alive_, this](Result<std::unique_ptr<File>> file) {
-                if (!*alive) return;
+              lifetime_.Guard([this](Result<std::unique_ptr<File>> file) {
                 if (!file.ok()) return Abandon(file.status());
                 creation_->file = std::move(file).value();
                 WriteZeros();
-              });
+              }));
 }
 
 void FilePool::WriteZeros() {
@@ -155,13 +152,13 @@ void FilePool::SyncZeros() { creation_->file->Sync(Then(&FilePool::GiveName)); }
 
 void FilePool::GiveName() {
   files_.Rename(PathOf(creation_->NewName()), PathOf(creation_->name.ToString()),
-                [alive = alive_, this](const Status& status) {
-                  if (!*alive) return;
-                  if (!status.ok()) return Abandon(status);
-                  // Without this, a crash may take the whole file with the durable bytes in it.
-                  if (MILLRACE_MUTANT(kSkipDirectorySync)) return OnNamed();
-                  files_.SyncDirectory(options_.directory, Then(&FilePool::OnNamed));
-                });
+                Then(&FilePool::SyncName));
+}
+
+// Without this, a crash may take the whole file with the durable bytes in it.
+void FilePool::SyncName() {
+  if (MILLRACE_MUTANT(kSkipDirectorySync)) return OnNamed();
+  files_.SyncDirectory(options_.directory, Then(&FilePool::OnNamed));
 }
 
 void FilePool::OnNamed() {
@@ -183,9 +180,7 @@ void FilePool::Abandon(const Status& why) {
   LOG_IF(ERROR, trouble_.ok()) << "cannot make the journal's next file, trying again: " << why;
   trouble_ = why;
   is_pausing_ = true;
-  executor_.RunAfter(pause_, [alive = alive_, this] {
-    if (*alive) TryAgain();
-  });
+  executor_.RunAfter(pause_, lifetime_.Guard([this] { TryAgain(); }));
   pause_ = std::min(pause_ * 2, kPauseMax);
   TellTrouble();
 }

@@ -20,6 +20,7 @@
 
 #include "proto/base/status.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 #include "storage/file/file_system.h"
 
@@ -63,6 +64,7 @@ class FilePool {
   void WriteZeros();
   void SyncZeros();
   void GiveName();
+  void SyncName();
   void OnNamed();
   // Runs `next` if `status` is ok and the pool still exists; abandons the file otherwise.
   StatusDone Then(void (FilePool::*next)());
@@ -87,7 +89,7 @@ class FilePool {
   Duration pause_;  // before the next try
   Acquired waiting_;
   uint64_t waiting_bytes_ = 0;
-  std::shared_ptr<bool> alive_;  // with completions, which may come after the pool's end
+  Lifetime lifetime_;
 };
 
 // A file's name says how long the file was made, so that one that has lost bytes is known by it,

@@ -65,8 +65,7 @@ Journal::Journal(const Options& options, Environment environment)
     : options_(options),
       environment_(std::move(environment)),
       owner_(environment_.executor),
-      shared_(std::make_shared<JournalClient::Shared>()),
-      alive_(std::make_shared<bool>(true)) {
+      shared_(std::make_shared<JournalClient::Shared>()) {
   CHECK_NE(options_.key, 0U);
   CHECK_GE(options_.live_files_max, 3U);
   CHECK_EQ(options_.file_bytes % kBlockAlignment, 0U);
@@ -75,7 +74,7 @@ Journal::Journal(const Options& options, Environment environment)
 
 Journal::~Journal() {
   MILLRACE_SOMETIMES_IF("a broker died while a journal file was recycled", is_recycling_);
-  *alive_ = false;
+  lifetime_.End();
   shared_->journal = nullptr;
 }
 
@@ -94,11 +93,10 @@ void Journal::Submit(std::vector<GroupRecord> records, Executor& done_on, Task d
 // Everything that was posted to this executor before the flush goes into the same commit.
 void Journal::ScheduleFlush() {
   if (is_busy_ || std::exchange(is_flush_scheduled_, true)) return;
-  environment_.executor.Post([alive = alive_, this] {
-    if (!*alive) return;
+  environment_.executor.Post(lifetime_.Guard([this] {
     is_flush_scheduled_ = false;
     Flush();
-  });
+  }));
 }
 
 void Journal::Flush() {
@@ -262,17 +260,15 @@ void Journal::WriteBlocks(BlockWriter writer, Task synced) {
   position_ += blocks.size;
   previous_crc_ = blocks.last_crc;
   next_lsn_ = blocks.last_lsn + 1;
-  auto on_synced = [alive = alive_, this, file, last_lsn = blocks.last_lsn,
-                    synced = std::move(synced)](const Status& status) mutable {
-    if (!*alive) return;
+  auto on_synced = lifetime_.Guard([this, file, last_lsn = blocks.last_lsn,
+                                    synced = std::move(synced)](const Status& status) mutable {
     if (!status.ok()) return Fail(status);
     durable_lsn_ = last_lsn;
     synced();
-  };
+  });
   file->Write(
       at, std::move(blocks.pieces),
-      [alive = alive_, this, file, on_synced = std::move(on_synced)](const Status& status) mutable {
-        if (!*alive) return;
+      lifetime_.Guard([this, file, on_synced = std::move(on_synced)](const Status& status) mutable {
         if (!status.ok()) return Fail(status);
         if (MILLRACE_MUTANT(kAckBeforeFsync)) return on_synced(Status::Ok());
         if (!MILLRACE_MUTANT(kRetriesFailedSync)) return file->Sync(std::move(on_synced));
@@ -280,7 +276,7 @@ void Journal::WriteBlocks(BlockWriter writer, Task synced) {
           if (first.ok()) return on_synced(first);
           file->Sync(std::move(on_synced));
         });
-      });
+      }));
 }
 
 void Journal::OnCommitted(std::vector<Batch> batches) {
@@ -293,9 +289,9 @@ void Journal::OnCommitted(std::vector<Batch> batches) {
 void Journal::ArmMarker() {
   if (!needs_marker_) return;
   environment_.executor.Cancel(marker_timer_);
-  marker_timer_ = environment_.executor.RunAfter(options_.marker_delay, [alive = alive_, this] {
-    if (*alive && !is_busy_ && !is_failed_ && needs_marker_) WriteMarker();
-  });
+  marker_timer_ = environment_.executor.RunAfter(options_.marker_delay, lifetime_.Guard([this] {
+    if (!is_busy_ && !is_failed_ && needs_marker_) WriteMarker();
+  }));
 }
 
 void Journal::WriteMarker() {

@@ -30,6 +30,7 @@
 
 #include "proto/base/status.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 #include "raft/runtime/thread_owner.h"
 #include "storage/file/file_system.h"
@@ -258,7 +259,7 @@ class Journal {
   uint64_t next_lsn_ = 1;
   uint64_t durable_lsn_ = 0;
   uint32_t previous_crc_ = 0;
-  std::shared_ptr<bool> alive_;  // with completions, which may come after the journal's end
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::storage::journal

@@ -65,9 +65,9 @@ void Journal::ReadOn(std::shared_ptr<Reading> reading) {
   if (live == live_.end()) return ReadAgain(std::move(reading));
   const std::shared_ptr<File> file = live->second.file;
   file->Read(place.offset, place.size,
-             [alive = alive_, this, file, reading](const Result<Bytes>& frame) mutable {
-               if (*alive && !is_failed_) OnReadBack(std::move(reading), frame);
-             });
+             lifetime_.Guard([this, file, reading](const Result<Bytes>& frame) mutable {
+               if (!is_failed_) OnReadBack(std::move(reading), frame);
+             }));
 }
 
 void Journal::OnReadBack(std::shared_ptr<Reading> reading, const Result<Bytes>& frame) {

@@ -47,9 +47,9 @@ void Journal::Roll(uint64_t room_bytes) {
     }
   }
   const uint64_t head_bytes = kBlockHeaderSize + ledger_.CheckpointBytes() + kBlockAlignment;
-  pool_->Acquire(head_bytes + room_bytes, [alive = alive_, this](JournalFile file) {
-    if (*alive && !is_failed_) WriteHead(std::move(file));
-  });
+  pool_->Acquire(head_bytes + room_bytes, lifetime_.Guard([this](JournalFile file) {
+    if (!is_failed_) WriteHead(std::move(file));
+  }));
 }
 
 void Journal::WriteHead(JournalFile file) {
@@ -159,13 +159,13 @@ void Journal::ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left) {
     if (file == live_.end()) continue;
     Copy copy{.group = group, .index = index, .place = entry->second.place};
     const std::shared_ptr<File> open = file->second.file;
-    open->Read(
-        copy.place.offset, copy.place.size,
-        [alive = alive_, this, open, copy, left = std::move(left)](Result<Bytes> frame) mutable {
-          if (!*alive || is_failed_) return;
-          OnCopyRead(std::move(copy), frame);
-          ReadNextCopy(std::move(left));
-        });
+    open->Read(copy.place.offset, copy.place.size,
+               lifetime_.Guard(
+                   [this, open, copy, left = std::move(left)](const Result<Bytes>& frame) mutable {
+                     if (is_failed_) return;
+                     OnCopyRead(std::move(copy), frame);
+                     ReadNextCopy(std::move(left));
+                   }));
     return;
   }
   is_copying_ = false;

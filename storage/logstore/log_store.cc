@@ -7,6 +7,7 @@
 
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
+#include "raft/runtime/call_on.h"
 #include "storage/logstore/opener.h"
 #include "storage/logstore/rewriter.h"
 
@@ -31,7 +32,7 @@ JournalLogStore::JournalLogStore(const LogStoreOptions& options, const Environme
       rewriter_(std::make_unique<Rewriter>(*this)) {}
 
 JournalLogStore::~JournalLogStore() {
-  *is_alive_ = false;
+  lifetime_.End();
   environment_.shard.Cancel(write_timer_);
   environment_.shard.Cancel(idle_timer_);
   environment_.shard.Cancel(disk_timer_);
@@ -41,8 +42,8 @@ JournalLogStore::~JournalLogStore() {
 void JournalLogStore::Stop(Task done) {
   is_stopped_ = true;
   environment_.journal_executor.Post(
-      [journal = journal_.get(), shard = &environment_.shard, done = std::move(done)]() mutable {
-        journal->Stop([shard, done = std::move(done)]() mutable { shard->Post(std::move(done)); });
+      [journal = journal_.get(), stopped = RunOn(environment_.shard, std::move(done))]() mutable {
+        journal->Stop(std::move(stopped));
       });
 }
 
@@ -107,9 +108,9 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
   removed_[id] = replica.number;
   controller_floor_ = std::max(controller_floor_, controller_index);
   Submit({{.replica = replica, .body = journal::ReplicaRemoved{controller_index}}},
-         [this, id, segments, durable = std::move(durable), alive = is_alive_]() mutable {
+         [this, id, segments, durable = std::move(durable), life = lifetime_.watch()]() mutable {
            durable();
-           if (!*alive) return;
+           if (!life) return;
            // Only now that the tombstone can't be forgotten.
            OnSegments([segments, id] {
              segments->Remove([id](Status status) {
@@ -141,13 +142,12 @@ void JournalLogStore::HandOver(RaftGroupId id, std::vector<Entry> entries) {
 
 void JournalLogStore::ScheduleWrites() {
   if (write_timer_ != TimerId() || handed_bytes_ == 0) return;
-  write_timer_ = environment_.shard.RunAfter(options_.write_delay, [this, alive = is_alive_] {
-    if (!*alive) return;
+  write_timer_ = environment_.shard.RunAfter(options_.write_delay, lifetime_.Guard([this] {
     write_timer_ = TimerId();
     for (auto& [id, group] : groups_) {
       if (!group.is_writing && !group.handed.empty()) WriteHanded(id, group);
     }
-  });
+  }));
 }
 
 void JournalLogStore::WriteHanded(RaftGroupId id, Group& group) {
@@ -155,15 +155,15 @@ void JournalLogStore::WriteHanded(RaftGroupId id, Group& group) {
   handed_bytes_ -= std::exchange(group.handed_bytes, 0);
   const LogIndex end = entries.back().index;
   group.is_writing = true;
-  OnSegments([this, id, end, segments = group.segments, entries = std::move(entries),
-              shard = &environment_.shard, alive = is_alive_]() mutable {
-    // The segments keep this until they have written: it must not keep them.
-    const std::weak_ptr<GroupSegments> from = segments;
-    segments->Append(std::move(entries), [this, id, from, end, shard, alive](Status status) {
-      shard->Post([this, id, from, end, alive, status = std::move(status)] {
-        if (*alive) OnWritten(id, from.lock(), end, status);
-      });
-    });
+  // The segments keep this until they have written: it must not keep them.
+  const std::weak_ptr<GroupSegments> from = group.segments;
+  auto written =
+      RunOn(environment_.shard, lifetime_.Guard([this, id, from, end](const Status& status) {
+        OnWritten(id, from.lock(), end, status);
+      }));
+  OnSegments([segments = group.segments, entries = std::move(entries),
+              written = std::move(written)]() mutable {
+    segments->Append(std::move(entries), std::move(written));
   });
 }
 
@@ -215,12 +215,10 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index, std::optional<Bytes> 
 MoveFunction<void(Result<SyncedEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
                                                                   const Segments& segments) {
   // As in WriteHanded: what segments keep must not keep them.
-  return [this, id, from = std::weak_ptr<GroupSegments>(segments), shard = &environment_.shard,
-          alive = is_alive_](Result<SyncedEnd> end) {
-    shard->Post([this, id, from, alive, end = std::move(end)]() mutable {
-      if (*alive) OnSynced(id, from.lock(), std::move(end));
-    });
-  };
+  const std::weak_ptr<GroupSegments> from = segments;
+  return RunOn(environment_.shard, lifetime_.Guard([this, id, from](Result<SyncedEnd> end) {
+    OnSynced(id, from.lock(), std::move(end));
+  }));
 }
 
 void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
@@ -251,11 +249,10 @@ void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SyncedEnd& end
 
 void JournalLogStore::ScheduleIdleSync() {
   if (idle_timer_ != TimerId()) return;
-  idle_timer_ = environment_.shard.RunAfter(options_.idle_sync_delay, [this, alive = is_alive_] {
-    if (!*alive) return;
+  idle_timer_ = environment_.shard.RunAfter(options_.idle_sync_delay, lifetime_.Guard([this] {
     idle_timer_ = TimerId();
     SyncIdleGroups();
-  });
+  }));
 }
 
 // Syncs the groups that nothing was handed to since the last round; the others wait for the next.
@@ -381,14 +378,11 @@ Status JournalLogStore::ReadError(RaftGroupId id, const Segments& segments, cons
 template <typename Outcome>
 MoveFunction<void(Result<Outcome>)> JournalLogStore::WhenRead(
     RaftGroupId id, const Segments& segments, MoveFunction<void(Result<Outcome>)> done) {
-  return [this, id, segments, shard = &environment_.shard, alive = is_alive_,
-          done = std::move(done)](Result<Outcome> outcome) mutable {
-    shard->Post([this, id, segments, alive, done = std::move(done),
-                 outcome = std::move(outcome)]() mutable {
-      if (*alive && !outcome.ok()) outcome = ReadError(id, segments, outcome.status());
-      done(std::move(outcome));
-    });
-  };
+  return RunOn(environment_.shard, [this, id, segments, life = lifetime_.watch(),
+                                    done = std::move(done)](Result<Outcome> outcome) mutable {
+    if (life && !outcome.ok()) outcome = ReadError(id, segments, outcome.status());
+    done(std::move(outcome));
+  });
 }
 
 void JournalLogStore::Read(RaftGroupId id, LogIndex first, uint64_t bytes_max,
@@ -428,18 +422,14 @@ LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
 
 // Asks now and then how much room the disk has; an idle look costs one system call.
 void JournalLogStore::WatchDisk() {
-  OnSegments(
-      [this, shard = &environment_.shard, files = &environment_.segment_files, alive = is_alive_] {
-        files->FreeBytes([this, shard, alive](Result<uint64_t> free) {
-          shard->Post([this, alive, free = std::move(free)] {
-            if (!*alive) return;
-            OnFreeBytes(free);
-            disk_timer_ = environment_.shard.RunAfter(options_.free_bytes_interval, [this, alive] {
-              if (*alive) WatchDisk();
-            });
-          });
-        });
-      });
+  auto looked = RunOn(environment_.shard, lifetime_.Guard([this](const Result<uint64_t>& free) {
+    OnFreeBytes(free);
+    disk_timer_ = environment_.shard.RunAfter(options_.free_bytes_interval,
+                                              lifetime_.Guard([this] { WatchDisk(); }));
+  }));
+  OnSegments([files = &environment_.segment_files, looked = std::move(looked)]() mutable {
+    files->FreeBytes(std::move(looked));
+  });
 }
 
 void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {

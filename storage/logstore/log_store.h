@@ -20,6 +20,7 @@
 
 #include "raft/ports/log_store.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "storage/file/file_system.h"
 #include "storage/journal/journal.h"
 #include "storage/segment/group_segments.h"
@@ -185,8 +186,7 @@ class JournalLogStore final : public raft::LogStore {
   uint32_t unknown_looks_ = 0;  // in a row, that did not tell how much room there is
   Status journal_full_;         // why the journal has no next file
   bool is_stopped_ = false;
-  // Guards completions that outlive the store; shared with those alone, read on the shard.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;  // on the shard
 };
 
 }  // namespace millrace::storage

@@ -5,6 +5,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "raft/runtime/call_on.h"
 #include "storage/logstore/rewriter.h"
 #include "storage/segment/folders.h"
 
@@ -17,12 +18,10 @@ void JournalLogStore::Opener::Start() {
         {.executor = self->environment_.journal_executor,
          .files = self->environment_.journal_files,
          .fail_stop = self->environment_.fail_stop},
-        [self](Result<journal::OpenedJournal> opened) {
-          self->environment_.shard.Post([self, opened = std::move(opened)]() mutable {
-            if (!opened.ok()) return self->done_(opened.status());
-            self->OnJournal(std::move(*opened));
-          });
-        });
+        RunOn(self->environment_.shard, [self](Result<journal::OpenedJournal> opened) {
+          if (!opened.ok()) return self->done_(opened.status());
+          self->OnJournal(std::move(*opened));
+        }));
   });
 }
 
@@ -36,15 +35,16 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
   store_->controller_floor_ = state_.controller_floor;
   JournalLogStore* store = store_.get();
   environment_.journal_executor.Post([journal = store->journal_.get(), store,
-                                      shard = &environment_.shard, alive = store->is_alive_] {
-    journal->SetPinListener([store, shard, alive](const std::vector<RaftGroupId>& groups) {
-      shard->Post([store, alive, groups] {
-        if (*alive) store->OnPinned(groups);
+                                      shard = &environment_.shard,
+                                      life = store->lifetime_.watch()] {
+    journal->SetPinListener([store, shard, life](const std::vector<RaftGroupId>& groups) {
+      shard->Post([store, life, groups] {
+        if (life) store->OnPinned(groups);
       });
     });
-    journal->SetFullListener([store, shard, alive](const Status& why) {
-      shard->Post([store, alive, why] {
-        if (*alive) store->journal_full_ = why;
+    journal->SetFullListener([store, shard, life](const Status& why) {
+      shard->Post([store, life, why] {
+        if (life) store->journal_full_ = why;
       });
     });
   });
@@ -68,13 +68,13 @@ void JournalLogStore::Opener::RecoverNext() {
     }
     environment_.segment_executor.Post(
         [self = shared_from_this(), segments = group.segments, log = at_->second.log] {
-          segments->Recover(log, LastFile::kKept, [self](Result<RecoveredSegments> recovered) {
-            self->environment_.shard.Post([self, recovered = std::move(recovered)]() mutable {
-              self->OnRecovered(std::move(recovered));
-              ++self->at_;
-              self->RecoverNext();
-            });
-          });
+          segments->Recover(
+              log, LastFile::kKept,
+              RunOn(self->environment_.shard, [self](Result<RecoveredSegments> recovered) {
+                self->OnRecovered(std::move(recovered));
+                ++self->at_;
+                self->RecoverNext();
+              }));
         });
     return;
   }

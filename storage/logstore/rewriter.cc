@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "raft/runtime/call_on.h"
 
 namespace millrace::storage {
 namespace {
@@ -33,11 +34,10 @@ std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId gro
 }
 
 void JournalLogStore::Rewriter::Wait(RaftGroupId group) {
-  store_.environment_.shard.RunAfter(pauses_.at(group), [this, group, alive = store_.is_alive_] {
-    if (!*alive) return;
+  store_.environment_.shard.RunAfter(pauses_.at(group), store_.lifetime_.Guard([this, group] {
     due_.push_back(group);
     BeginNext();
-  });
+  }));
 }
 
 void JournalLogStore::Rewriter::BeginNext() {
@@ -63,12 +63,10 @@ void JournalLogStore::Rewriter::BeginNext() {
 
 template <typename Outcome>
 MoveFunction<void(Outcome)> JournalLogStore::Rewriter::Then(void (Rewriter::*then)(Outcome)) {
-  return [this, then, current = try_, shard = &store_.environment_.shard,
-          alive = store_.is_alive_](Outcome outcome) {
-    shard->Post([this, then, current, alive, outcome = std::move(outcome)]() mutable {
-      if (*alive && try_ == current) (this->*then)(std::move(outcome));
-    });
-  };
+  return RunOn(store_.environment_.shard,
+               store_.lifetime_.Guard([this, then, current = try_](Outcome outcome) {
+                 if (try_ == current) (this->*then)(std::move(outcome));
+               }));
 }
 
 void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered) {
