@@ -21,7 +21,7 @@ void Raft::ResetElectionTimer() {
 void Raft::BecomeFollower(Term term, const Voter& leader) {
   if (term > hard_state_.term) {
     SetHardState(term, Voter{});
-    delayed_.clear();  // Promises of older terms are worth nothing to anybody.
+    durability_.DropDelayed();  // Promises of older terms are worth nothing to anybody.
   }
   if (!std::holds_alternative<Follower>(role_) || leader_ != leader) NoteLeadershipChange();
   role_ = Follower{};
@@ -92,7 +92,7 @@ void Raft::PeerDisconnected(BrokerId peer, uint32_t delay_ticks) {
   disconnected_.insert(peer);
   if (Leader* leader = leader_state()) {
     for (auto& [voter, progress] : leader->progress) {
-      if (voter.broker == peer) BecomeProbe(&progress);
+      if (voter.broker == peer) progress.BecomeProbe(log_);
     }
     return;
   }
@@ -137,7 +137,7 @@ void Raft::StartElection() {
   leader_ = Voter{};
   NoteLeadershipChange();
   SetHardState(term() + 1, options_.self);
-  delayed_.clear();
+  durability_.DropDelayed();
   if (MILLRACE_MUTANT(kVoteNotPersisted)) {
     std::get<Candidate>(role_).votes[options_.self] = true;
   }

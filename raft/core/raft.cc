@@ -28,19 +28,12 @@ Raft::Raft(const Options& options, InitialState initial)
       log_(std::move(initial.log)),
       hard_state_(initial.hard_state),
       commit_index_(std::max(initial.commit_index, log_.prefix().index)),
-      epoch_(initial.epoch),
-      durable_index_(log_.last_index()),
-      durable_epoch_(initial.epoch) {
+      configurations_(std::move(initial.configuration), log_),
+      durability_(log_.last_index(), initial.epoch) {
   CHECK_NE(options_.self.broker, BrokerId());
   CHECK_GT(options_.election_timeout_ticks, options_.heartbeat_ticks);
   CHECK_LE(commit_index_, log_.last_index());
   CHECK_GE(hard_state_.term, log_.last_term());
-  configurations_.push_back({LogIndex(), std::move(initial.configuration)});
-  for (LogIndex at = log_.prefix().index + 1; at <= log_.last_index(); ++at) {
-    const Entry& entry = log_.At(at);
-    if (entry.configuration) configurations_.push_back({at, *entry.configuration});
-  }
-  NoteMemberNumbers();
   ResetElectionTimer();
 }
 
@@ -51,7 +44,7 @@ Role Raft::role() const {
   return candidate->is_pre_vote ? Role::kPreCandidate : Role::kCandidate;
 }
 
-const Configuration& Raft::configuration() const { return configurations_.back().configuration; }
+const Configuration& Raft::configuration() const { return configurations_.latest(); }
 
 std::vector<Voter> Raft::Others() const {
   std::vector<Voter> others = configuration().Members();
@@ -69,36 +62,9 @@ Voter Raft::MemberOf(const Voter& sender) const {
   return sender;
 }
 
-// A message that a former life of a replica sent may come late. What that one promised must not
-// count for its successor, nor what it asks disturb anybody.
-bool Raft::IsSuperseded(const Voter& from) {
-  LatestNumber& latest = LatestOf(from.broker);
-  if (from.number > latest.heard) {
-    latest.heard = from.number;
-    latest.known = std::max(latest.known, from.number);
-  }
-  return from.number < latest.known;
-}
-
-Raft::LatestNumber& Raft::LatestOf(BrokerId broker) {
-  const auto found = std::ranges::find(latest_, broker, &LatestNumber::broker);
-  return found != latest_.end() ? *found : latest_.emplace_back(LatestNumber{.broker = broker});
-}
-
-// What only a configuration told is forgotten with it.
-void Raft::NoteMemberNumbers() {
-  for (LatestNumber& latest : latest_) latest.known = latest.heard;
-  for (const ConfigurationAt& at : configurations_) {
-    for (const Voter& member : at.configuration.Members()) {
-      ReplicaNumber& known = LatestOf(member.broker).known;
-      known = std::max(known, member.number);
-    }
-  }
-}
-
 void Raft::Step(const Voter& sender, Message message) {
   const Voter from = MILLRACE_MUTANT(kOldLifeCounts) ? MemberOf(sender) : sender;
-  if (!fault_.ok() || from == options_.self || IsSuperseded(from)) return;
+  if (!fault_.ok() || from == options_.self || configurations_.IsSuperseded(from)) return;
   const Term their_term = TermOf(message);
   if (their_term.value() > term().value() && their_term.value() - term().value() > kTermJumpMax) {
     return;
@@ -177,10 +143,7 @@ Status Raft::Propose(Entry entry) {
     if (!has_committed_in_term()) {
       return FailedPrecondition("the leader has not committed in its term yet");
     }
-    if (configurations_.back().index > commit_index_) {
-      return FailedPrecondition("another configuration change is under way");
-    }
-    RETURN_IF_ERROR(CheckChange(configuration(), *entry.configuration));
+    RETURN_IF_ERROR(configurations_.CheckMayAppend(*entry.configuration, commit_index_));
   }
   leader->uncommitted_bytes = bytes;
   const bool is_configuration = entry.type == EntryType::kConfiguration;
@@ -197,15 +160,12 @@ void Raft::SetHardState(Term term, Voter vote) {
   const HardState next{.term = term, .vote = vote};
   if (next == hard_state_) return;
   hard_state_ = next;
-  ++hard_state_version_;
+  durability_.OnHardStateChanged();
   is_hard_state_dirty_ = true;
 }
 
 void Raft::AppendToLog(Entry entry) {
-  if (entry.configuration) {
-    configurations_.push_back({entry.index, *entry.configuration});
-    NoteMemberNumbers();
-  }
+  if (entry.configuration) configurations_.Append(entry.index, *entry.configuration);
   unwritten_.push_back(entry);
   log_.Append(std::move(entry));
 }
@@ -214,24 +174,16 @@ void Raft::TruncateLog(LogIndex from) {
   CHECK_GT(from, commit_index_);
   MILLRACE_SOMETIMES_IF("two or more uncommitted entries were cut", from < log_.last_index());
   log_.TruncateFrom(from);
-  while (configurations_.back().index >= from) configurations_.pop_back();
-  NoteMemberNumbers();
+  configurations_.TruncateFrom(from);
   std::erase_if(unwritten_, [from](const Entry& entry) { return entry.index >= from; });
   truncate_from_ = truncate_from_.has_value() ? std::min(*truncate_from_, from) : from;
-  ++epoch_;
-  cuts_.push_back({.epoch = epoch_, .from = from});
-  durable_index_ = std::min(durable_index_, from - 1);
-  // What was promised of the entries that are gone must not be said any more.
-  std::erase_if(delayed_, [from](const Delayed& delayed) { return delayed.index >= from; });
+  durability_.Truncate(from);
 }
 
 void Raft::TrimTail(LogIndex index) {
   CHECK_LE(index, commit_index_);
   log_.TrimTo(index);
-  // Of those at and below the edge the last one alone is in force anywhere in the tail.
-  while (configurations_.size() > 1 && configurations_[1].index <= index) {
-    configurations_.pop_front();
-  }
+  configurations_.TrimTo(index);
 }
 
 void Raft::SetCommitIndex(LogIndex index) {
@@ -242,25 +194,10 @@ void Raft::SetCommitIndex(LogIndex index) {
 }
 
 void Raft::OnDurable(const DurablePoint& point) {
-  durable_hard_state_version_ = std::max(durable_hard_state_version_, point.hard_state_version);
-  LogIndex reached = point.last_index;
-  // Of an older epoch's write only what lies below every later cut still stands.
-  for (const Cut& cut : cuts_) {
-    if (cut.epoch > point.epoch && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
-      reached = std::min(reached, cut.from - 1);
-    }
-  }
-  // A report that was overtaken by one of a later truncation says nothing new of the log.
-  MILLRACE_SOMETIMES_IF("a write completed after a later truncation", point.epoch < epoch_);
-  if (point.epoch < durable_epoch_ && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
-    reached = LogIndex();
-  }
-  durable_epoch_ = std::max(durable_epoch_, point.epoch);
-  std::erase_if(cuts_, [&point](const Cut& cut) { return cut.epoch <= point.epoch; });
-  durable_index_ = std::max(durable_index_, std::min(reached, log_.last_index()));
-  ReleaseDelayed();
+  durability_.OnDurable(point, log_.last_index());
+  durability_.ReleaseInto(&messages_);
   if (auto* candidate = std::get_if<Candidate>(&role_)) {
-    if (!candidate->is_pre_vote && durable_hard_state_version_ >= hard_state_version_) {
+    if (!candidate->is_pre_vote && durability_.is_hard_state_durable()) {
       candidate->votes[options_.self] = true;
       CountBallots();
     }
@@ -273,33 +210,15 @@ void Raft::SendNow(const Voter& to, Message message) {
 }
 
 void Raft::SendWhenDurable(const Voter& to, Message message, LogIndex index) {
-  if (durable_hard_state_version_ >= hard_state_version_ && durable_index_ >= index) {
-    SendNow(to, std::move(message));
-    return;
-  }
-  delayed_.push_back({.message = {.to = to, .message = std::move(message)},
-                      .hard_state_version = hard_state_version_,
-                      .index = index});
-}
-
-void Raft::ReleaseDelayed() {
-  std::deque<Delayed> still;
-  for (Delayed& delayed : delayed_) {
-    if (durable_hard_state_version_ >= delayed.hard_state_version &&
-        durable_index_ >= delayed.index) {
-      messages_.push_back(std::move(delayed.message));
-    } else {
-      still.push_back(std::move(delayed));
-    }
-  }
-  delayed_ = std::move(still);
+  if (durability_.Covers(index)) return SendNow(to, std::move(message));
+  durability_.Delay({.to = to, .message = std::move(message)}, index);
 }
 
 void Raft::Fail(Status why) {
   BecomeFollower(term(), Voter{});
   fault_ = std::move(why);
   messages_.clear();
-  delayed_.clear();
+  durability_.DropDelayed();
 }
 
 bool Raft::HasReady() const {
@@ -321,35 +240,31 @@ Ready Raft::TakeReady() {
   ready.wants_no_op = std::exchange(wants_no_op_, false);
   ready.fault = fault_;
   is_commit_changed_ = false;
-  if (Leader* leader = leader_state()) leader->is_read_round_open = false;
+  if (Leader* leader = leader_state()) leader->reads.Close();
   if (!is_hard_state_dirty_ && !truncate_from_.has_value() && unwritten_.empty()) return ready;
   StorageWrite& write = ready.write.emplace();
   if (std::exchange(is_hard_state_dirty_, false)) write.hard_state = hard_state_;
   write.truncate_from = std::exchange(truncate_from_, std::nullopt);
-  write.epoch = epoch_;
+  write.epoch = durability_.epoch();
   write.entries = std::exchange(unwritten_, {});
-  write.durable_point = {.hard_state_version = hard_state_version_,
+  write.durable_point = {.hard_state_version = durability_.hard_state_version(),
                          .last_term = log_.last_term(),
                          .last_index = log_.last_index(),
-                         .epoch = epoch_};
+                         .epoch = durability_.epoch()};
   return ready;
 }
 
 void Raft::CheckInvariants() const {
   CHECK_LE(commit_index_, log_.last_index());
-  CHECK_LE(durable_index_, log_.last_index());
-  CHECK_LE(durable_hard_state_version_, hard_state_version_);
+  durability_.CheckInvariants(log_.last_index());
   CHECK_GE(hard_state_.term, log_.last_term());
-  CHECK(!configurations_.empty());
-  CHECK_LE(configurations_.front().index, log_.prefix().index);
+  configurations_.CheckInvariants(log_.prefix().index);
   const auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return;
   CHECK_EQ(leader_, options_.self);
   CHECK_EQ(hard_state_.vote, options_.self);
   for (const auto& [voter, progress] : leader->progress) {
-    CHECK_LE(progress.match, log_.last_index()) << voter;
-    CHECK_LT(progress.match, progress.next) << voter;
-    CHECK_EQ(progress.inflight.empty(), progress.inflight_bytes == 0) << voter;
+    progress.CheckInvariants(log_.last_index());
   }
 }
 

@@ -22,7 +22,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -32,9 +31,13 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/core/configuration.h"
+#include "raft/core/configuration_log.h"
+#include "raft/core/durability.h"
 #include "raft/core/entry.h"
 #include "raft/core/log.h"
 #include "raft/core/message.h"
+#include "raft/core/progress.h"
+#include "raft/core/read_rounds.h"
 #include "raft/runtime/random.h"
 
 namespace millrace::raft::core {
@@ -70,14 +73,6 @@ struct InitialState {
 
 enum class Role : uint8_t { kFollower, kPreCandidate, kCandidate, kLeader };
 
-// What a StorageWrite's completion proves.
-struct DurablePoint {
-  uint64_t hard_state_version = 0;
-  Term last_term;
-  LogIndex last_index;
-  TruncationEpoch epoch;
-};
-
 // To be made durable as one unit, after all earlier ones of the group.
 struct StorageWrite {
   std::optional<HardState> hard_state;
@@ -111,13 +106,7 @@ struct Ready {
   LogIndex commit_index;
   // Role, term or leader changed since the last Ready.
   bool leadership_changed = false;
-  // Read-index requests (by the id given to ReadIndex) that may now be served once commit_index of
-  // the pair is applied.
-  struct ReadState {
-    uint64_t request_id = 0;
-    LogIndex index;
-  };
-  std::vector<ReadState> read_states;
+  std::vector<ReadState> read_states;  // by the id that was given to ReadIndex
   // A new leader's no-op is due: the host seals one and proposes it before anything else.
   bool wants_no_op = false;
   // Set if the replica found that its log and the leader's diverged (same term and index, another
@@ -193,74 +182,24 @@ class Raft {
   const Log& log() const { return log_; }
   const Configuration& configuration() const;
   const HardState& hard_state() const { return hard_state_; }
-  TruncationEpoch epoch() const { return epoch_; }
+  TruncationEpoch epoch() const { return durability_.epoch(); }
   // CHECKs everything that must hold between inputs; for tests and simulation, after every step.
   void CheckInvariants() const;
 
  private:
-  // How far one follower or learner is, as its leader sees it.
-  struct Progress {
-    enum State : uint8_t { kProbe, kReplicate };
-    struct Sent {
-      LogIndex last;
-      uint64_t bytes = 0;
-      bool is_catching_up = false;  // began below the tail: it may travel more slowly than the tail
-      uint64_t round = 0;           // of the last heartbeat that was sent before it
-    };
-    State state = kProbe;
-    LogIndex match;  // durable there and equal to ours
-    LogIndex next{1};
-    bool is_probe_sent = false;  // a probe waits for its answer or the next heartbeat's
-    bool is_reading = false;     // entries below the tail are being read for it
-    // It said that it needs what lies below the log's begin, and the host knows.
-    bool is_behind = false;
-    uint32_t silent_ticks = 0;  // since it was heard from
-    std::deque<Sent> inflight;
-    uint64_t inflight_bytes = 0;
-    uint32_t ticks_without_answer = 0;
-    uint32_t lost_windows = 0;    // each doubles the patience with the next; an answer halves it
-    uint64_t answered_round = 0;  // the newest heartbeat that it answered
-  };
   struct Follower {};
   struct Candidate {
     bool is_pre_vote = true;
     std::map<Voter, bool> votes;
   };
-  struct PendingRead {
-    uint64_t request_id = 0;
-    LogIndex index;
-    uint64_t round = 0;
-  };
   struct Leader {
     std::map<Voter, Progress> progress;
     uint32_t heartbeat_elapsed = 0;
     uint64_t uncommitted_bytes = 0;
-    uint64_t round = 1;               // of the newest heartbeats
-    bool is_read_round_open = false;  // its heartbeats have not left yet; further requests may join
-    std::deque<PendingRead> reads;
-  };
-  // A message that may leave once what it promises is durable.
-  struct Delayed {
-    OutgoingMessage message;
-    uint64_t hard_state_version = 0;
-    LogIndex index;
-  };
-  struct Cut {
-    TruncationEpoch epoch;
-    LogIndex from;
-  };
-
-  // Of a broker's replicas, the latest one. A few; looked through for every message.
-  struct LatestNumber {
-    BrokerId broker;
-    ReplicaNumber heard{};  // that has spoken
-    ReplicaNumber known{};  // that, or a later one that a configuration in the log names
+    ReadRounds reads;
   };
 
   // raft.cc: terms, roles' shared state and durability.
-  bool IsSuperseded(const Voter& from);
-  void NoteMemberNumbers();
-  LatestNumber& LatestOf(BrokerId broker);
   Voter MemberOf(const Voter& sender) const;
   void StepNewerTerm(const Voter& from, const Message& message);
   void StepOlderTerm(const Voter& from, const Message& message);
@@ -270,7 +209,6 @@ class Raft {
   void SetCommitIndex(LogIndex index);
   void SendNow(const Voter& to, Message message);
   void SendWhenDurable(const Voter& to, Message message, LogIndex index);
-  void ReleaseDelayed();
   void NoteLeadershipChange() { is_leadership_changed_ = true; }
   void Fail(Status why);
   std::vector<Voter> Others() const;
@@ -309,11 +247,9 @@ class Raft {
   void SendEntries(const Voter& to, Progress* progress);
   void SendAppend(const Voter& to, Progress* progress, std::vector<Entry> entries);
   Progress* ProgressOf(const Voter& peer);
-  void BecomeProbe(Progress* progress);
   void ProbeNow(const Voter& peer, Progress* progress);
   void OnAppendReply(const Voter& from, const AppendReply& reply);
   void OnHeartbeatReply(const Voter& from, const HeartbeatReply& reply);
-  void Acknowledge(Progress* progress, LogIndex index);
   void MaybeCommit();
   void ConfirmReads();
   void UpdateProgressMembers();
@@ -327,14 +263,9 @@ class Raft {
   HardState hard_state_;
   Voter leader_;
   LogIndex commit_index_;
-  TruncationEpoch epoch_;
   std::variant<Follower, Candidate, Leader> role_;
-  struct ConfigurationAt {
-    LogIndex index;
-    Configuration configuration;
-  };
-  // The one in force at the tail's lower edge, then those in the tail.
-  std::deque<ConfigurationAt> configurations_;
+  ConfigurationLog configurations_;
+  Durability durability_;
 
   uint32_t election_elapsed_ = 0;
   uint32_t election_timeout_ = 0;
@@ -343,21 +274,11 @@ class Raft {
   uint32_t fast_pre_vote_turn_ = 0;  // ticks that others go first, after an election was lost too
   std::set<BrokerId> disconnected_;  // no candidate waits for their votes
 
-  // Durability. Versions and indexes only grow, but for durable_index_ at a truncation.
-  uint64_t hard_state_version_ = 0;
-  uint64_t durable_hard_state_version_ = 0;
-  LogIndex durable_index_;
-  TruncationEpoch durable_epoch_;  // the newest of a completed write
-  std::vector<Cut> cuts_;  // truncations that completions of older epochs may still come after
-  std::deque<Delayed> delayed_;
-
-  std::vector<LatestNumber> latest_;  // of brokers that are members, or spoke
-
   // What the next Ready takes.
   std::vector<OutgoingMessage> messages_;
   std::vector<EntriesWanted> wanted_;
   std::vector<FollowerBehind> behind_;
-  std::vector<Ready::ReadState> read_states_;
+  std::vector<ReadState> read_states_;
   bool is_hard_state_dirty_ = false;
   std::optional<LogIndex> truncate_from_;
   std::vector<Entry> unwritten_;

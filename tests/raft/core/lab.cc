@@ -429,7 +429,7 @@ void Lab::Observe(uint32_t id, const Ready& ready) {
     out << id << ": " << IdOf(follower.peer) << " needs entry " << follower.needed
         << ", below the begin\n";
   }
-  for (const Ready::ReadState& read : ready.read_states) {
+  for (const ReadState& read : ready.read_states) {
     out << id << ": read " << read.request_id << " at " << read.index << "\n";
   }
   if (!ready.fault.ok()) out << id << ": stops, " << ready.fault << "\n";
