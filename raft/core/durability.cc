@@ -42,6 +42,7 @@ void Durability::Delay(OutgoingMessage message, LogIndex index) {
 }
 
 void Durability::ReleaseInto(std::vector<OutgoingMessage>* messages) {
+  if (delayed_.empty()) return;
   std::deque<Delayed> still;
   for (Delayed& delayed : delayed_) {
     if (durable_hard_state_version_ >= delayed.hard_state_version && index_ >= delayed.index) {
