@@ -18,53 +18,28 @@ namespace millrace::broker {
 
 using internal::v1::ControllerRecords;
 
-void Controller::Execute(Decide decide, Done done) {
-  if (!speculative_.has_value()) {
-    done(raft_ != nullptr
-             ? raft_->NotLeader()
-             : Unavailable("this broker is none of the controllers", Reason::kNotLeader));
-    return;
-  }
-  Decision decision = decide(*speculative_);
-  if (!decision.ok()) {
-    done(decision.status());
-    return;
-  }
-  if (decision->records().empty()) {
-    // Nothing changes, yet what the answer rests on may still be in flight.
-    if (pending_.empty()) {
-      done(Status::Ok());
-    } else {
-      pending_.back().waiting.push_back(std::move(done));
-    }
-    return;
-  }
-  const std::string payload = decision->SerializeAsString();
+void Controller::Execute(Decisions::Decide decide, Decisions::Done done) {
+  if (decisions_.is_ready()) return decisions_.Execute(std::move(decide), std::move(done));
+  done(raft_ != nullptr
+           ? raft_->NotLeader()
+           : Unavailable("this broker is none of the controllers", Reason::kNotLeader));
+}
+
+Result<LogIndex> Controller::Propose(const Image& image, const ControllerRecords& records) {
+  const std::string payload = records.SerializeAsString();
   Buffer frame = AllocateFrame(payload.size());
   std::memcpy(FramePayload(frame), payload.data(), payload.size());
   const uint32_t crc = Crc32c(payload);
   const FrameHeader draft{
       .type = FrameType::kControllerCommand,
-      .feature_level = speculative_->entry_level(),
+      .feature_level = image.entry_level(),
       .flags = kFrameControl,
       .payload_size = static_cast<uint32_t>(payload.size()),
       // Clocks jump, and leaders differ in theirs.
       .append_time_ms = std::max(clock_->WallMs(), raft_->last_append_time_ms()),
       .payload_crc = crc,
       .stored_crc = crc};
-  const Result<LogIndex> index =
-      raft_->Propose(raft::ProposalClass::kBulk, draft, std::move(frame));
-  if (!index.ok()) {
-    done(index.status());
-    return;
-  }
-  for (const auto& record : decision->records()) {
-    const Status applied = speculative_->Apply(record);
-    CHECK(applied.ok()) << applied;  // it was decided on this very image
-  }
-  Pending& pending = pending_.emplace_back();
-  pending.index = *index;
-  pending.waiting.push_back(std::move(done));
+  return raft_->Propose(raft::ProposalClass::kBulk, draft, std::move(frame));
 }
 
 Status Controller::Restore(Bytes state) {
@@ -111,12 +86,7 @@ Status Controller::Apply(const raft::core::Entry& entry) {
   if (listener_) {
     for (const ImageChange& change : changes) listener_(change);
   }
-  while (!pending_.empty() && pending_.front().index <= entry.index) {
-    CHECK_EQ(leadership_.term, entry.term) << "index=" << entry.index;
-    std::vector<Done> waiting = std::move(pending_.front().waiting);
-    pending_.pop_front();
-    for (Done& done : waiting) done(Status::Ok());
-  }
+  decisions_.OnApplied(entry.index, entry.term);
   return {};
 }
 
@@ -148,24 +118,11 @@ ImageChange Controller::ChangeBy(const internal::v1::ControllerRecord& record) c
 }
 
 void Controller::OnLeadership(const raft::Leadership& leadership) {
-  const bool was_ready = leadership_.is_ready;
-  const bool same_term = leadership_.term == leadership.term;
   leadership_ = leadership;
   if (leadership_listener_) leadership_listener_(leadership);
-  if (leadership.is_ready && !(was_ready && same_term)) {
-    speculative_ = image_;
-    MILLRACE_SOMETIMES_IF("the controller was restored from a snapshot and led afterwards",
-                          was_restored_);
-  }
-  if (leadership.is_ready) return;
-  speculative_.reset();
-  std::deque<Pending> lost = std::exchange(pending_, {});
-  for (Pending& pending : lost) {
-    for (Done& done : pending.waiting) {
-      done(Unavailable("the controller lost its leadership; the change may yet take effect",
-                       Reason::kNotLeader));
-    }
-  }
+  MILLRACE_SOMETIMES_IF("the controller was restored from a snapshot and led afterwards",
+                        leadership.is_ready && was_restored_);
+  decisions_.OnLeadership(leadership);
 }
 
 }  // namespace millrace::broker

@@ -1,6 +1,5 @@
-// The controller's state machine: the image as applied, the speculative image that decisions are
-// made on while this broker leads the controller group, and the requests that wait for their
-// records to commit.
+// The controller's state machine: the image as applied, and the decisions that change it while this
+// broker leads the controller group.
 //
 // Every broker that votes in the controller group has one; only the leader's decides. On the
 // shard's thread. It writes no log lines and reads no clock but to stamp append times through the
@@ -10,11 +9,10 @@
 //                      [](Status status) { ... });   // after commit
 #pragma once
 
-#include <deque>
-#include <optional>
 #include <vector>
 
 #include "broker/controller/decide.h"
+#include "broker/controller/decision_log.h"
 #include "broker/controller/image.h"
 #include "raft/ports/group.h"
 #include "raft/ports/state_machine.h"
@@ -32,13 +30,15 @@ struct ImageChange {
 
 class Controller final : public raft::StateMachine {
  public:
-  using Decide = MoveFunction<Decision(const Image&)>;
-  using Done = MoveFunction<void(Status)>;
+  using Decisions = DecisionLog<Image, internal::v1::ControllerRecords>;
   // Called for each record of an entry once image() has all of them, once for an entry without, and
   // after each restore.
   using Listener = MoveFunction<void(const ImageChange&)>;
 
-  explicit Controller(const Clock& clock) : clock_(&clock) {}
+  explicit Controller(const Clock& clock)
+      : clock_(&clock), decisions_(image_, [this](const auto& image, const auto& records) {
+          return Propose(image, records);
+        }) {}
 
   void SetListener(Listener listener) { listener_ = std::move(listener); }
 
@@ -52,10 +52,8 @@ class Controller final : public raft::StateMachine {
   bool is_ready() const { return leadership_.is_ready; }
   const raft::Leadership& leadership() const { return leadership_; }
 
-  // Decides on the speculative image and replicates the records. `done` gets the decision's error,
-  // or ok once they are applied, or UNAVAILABLE if leadership was lost first (the fate is then
-  // unknown).
-  void Execute(Decide decide, Done done);
+  // DecisionLog::Execute; UNAVAILABLE (NOT_LEADER) also where this broker does not lead.
+  void Execute(Decisions::Decide decide, Decisions::Done done);
 
   void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
@@ -66,14 +64,10 @@ class Controller final : public raft::StateMachine {
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:
+  Result<LogIndex> Propose(const Image& image, const internal::v1::ControllerRecords& records);
   // What each of the records changed.
   Result<std::vector<ImageChange>> ApplyRecords(const Bytes& payload);
   ImageChange ChangeBy(const internal::v1::ControllerRecord& record) const;
-
-  struct Pending {
-    LogIndex index;
-    std::vector<Done> waiting;
-  };
 
   raft::Group* raft_ = nullptr;  // null where this broker is none of the controllers
   const Clock* clock_;
@@ -82,9 +76,7 @@ class Controller final : public raft::StateMachine {
   Image image_;
   int64_t last_append_time_ms_ = 0;
   bool was_restored_ = false;  // from a snapshot, in this process's life
-  // Applied plus in flight; only while ready to lead.
-  std::optional<Image> speculative_;
-  std::deque<Pending> pending_;
+  Decisions decisions_;
   raft::Leadership leadership_;
 };
 

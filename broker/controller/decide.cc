@@ -26,7 +26,7 @@ std::vector<BrokerIncarnation> BrokersByLoad(const Image& image) {
   std::map<BrokerId, size_t> load;
   for (const auto& [id, broker] : image.brokers()) load[id] = 0;
   for (const auto& [id, topic] : image.topics()) {
-    for (const PartitionInfo& partition : topic.partitions) {
+    for (const PartitionInfo& partition : topic->partitions) {
       for (const Voter& replica : partition.replicas) ++load[replica.broker];
     }
   }

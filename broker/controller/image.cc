@@ -154,7 +154,7 @@ Status Image::ApplyBroker(const BrokerRegistered& registered) {
     *broker.registration.mutable_supersedes() = known->registration.supersedes();
     broker.registration.mutable_supersedes()->MergeFrom(supersedes);
   }
-  brokers_[id] = std::move(broker);
+  brokers_.Mutable()[id] = std::move(broker);
   return {};
 }
 
@@ -190,42 +190,43 @@ Status Image::ApplyProducerIdKey(const std::string& key) {
 
 Status Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
   const TopicId id(deleted.topic_id());
-  auto found = topics_.find(id);
-  if (found == topics_.end()) {
+  const TopicInfo* topic = FindTopic(id);
+  if (topic == nullptr) {
     return DoesNotFollow("topic " + std::to_string(id.value()) + " is deleted, and is not there");
   }
   const uint32_t end = deleted.epoch_end();
-  if (end < found->second.leader_epoch_base || end > kLeaderEpochMax) {
+  if (end < topic->leader_epoch_base || end > kLeaderEpochMax) {
     return DoesNotFollow("topic " + std::to_string(id.value()) + " ends with the leader epoch " +
                          std::to_string(end));
   }
-  for (const PartitionInfo& partition : found->second.partitions) groups_.erase(partition.group);
-  RememberEpochEnd(found->second.name, end);
-  topic_ids_.erase(found->second.name);
-  topics_.erase(found);
+  if (!topic->partitions.empty()) first_groups_.Mutable().erase(topic->partitions.front().group);
+  RememberEpochEnd(topic->name, end);
+  topic_ids_.Mutable().erase(topic->name);
+  topics_.Mutable().erase(id);
   if (deleted.request_id() == 0) return {};
-  deletions_.push_back({.request_id = deleted.request_id(), .topic = id});
-  if (deletions_.size() > kDeletionsRemembered) deletions_.pop_front();
+  std::deque<Deletion>& deletions = deletions_.Mutable();
+  deletions.push_back({.request_id = deleted.request_id(), .topic = id});
+  if (deletions.size() > kDeletionsRemembered) deletions.pop_front();
   return {};
 }
 
 void Image::RememberEpochEnd(const std::string& name, uint32_t end) {
-  deleted_names_[name] = end;
-  if (deleted_names_.size() <= kDeletedNamesRemembered) return;
-  const auto lowest =
-      std::min_element(deleted_names_.begin(), deleted_names_.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  auto& names = deleted_names_.Mutable();
+  names[name] = end;
+  if (names.size() <= kDeletedNamesRemembered) return;
+  const auto lowest = std::min_element(
+      names.begin(), names.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   deleted_epoch_end_ = std::max(deleted_epoch_end_, lowest->second);
-  deleted_names_.erase(lowest);
+  names.erase(lowest);
 }
 
 uint32_t Image::EpochEndOf(std::string_view name) const {
-  const auto found = deleted_names_.find(name);
-  return std::max(deleted_epoch_end_, found == deleted_names_.end() ? 0 : found->second);
+  const auto found = deleted_names_->find(name);
+  return std::max(deleted_epoch_end_, found == deleted_names_->end() ? 0 : found->second);
 }
 
 TopicId Image::DeletedBy(uint64_t request_id) const {
-  for (const Deletion& deletion : deletions_) {
+  for (const Deletion& deletion : *deletions_) {
     if (deletion.request_id == request_id) return deletion.topic;
   }
   return TopicId();
@@ -234,7 +235,7 @@ TopicId Image::DeletedBy(uint64_t request_id) const {
 Status Image::ApplyTopicCreated(const TopicCreated& created) {
   RETURN_IF_ERROR(CheckUnderstood(created));
   const TopicId id(created.topic_id());
-  if (HasMade(id) || topic_ids_.contains(created.name())) {
+  if (HasMade(id) || topic_ids_->contains(created.name())) {
     return DoesNotFollow("topic \"" + created.name() + "\" is made with the id " +
                          std::to_string(id.value()));
   }
@@ -245,32 +246,36 @@ Status Image::ApplyTopicCreated(const TopicCreated& created) {
   }
   ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions, PartitionsOf(created, next_group_id_));
   next_topic_id_ = TopicId(id.value() + 1);
-  if (!partitions.empty()) next_group_id_ = RaftGroupId(partitions.back().group.value() + 1);
-  for (const PartitionInfo& partition : partitions) groups_.emplace(partition.group, id);
+  if (!partitions.empty()) {
+    next_group_id_ = RaftGroupId(partitions.back().group.value() + 1);
+    first_groups_.Mutable().emplace(partitions.front().group, id);
+  }
   // Its own end will be larger.
-  deleted_names_.erase(created.name());
-  topic_ids_.emplace(created.name(), id);
-  topics_.emplace(id, TopicInfo{.id = id,
-                                .name = created.name(),
-                                .settings = {created.settings().begin(), created.settings().end()},
-                                .partitions = std::move(partitions),
-                                .request_id = created.request_id(),
-                                .leader_epoch_base = base});
+  if (deleted_names_->contains(created.name())) deleted_names_.Mutable().erase(created.name());
+  topic_ids_.Mutable().emplace(created.name(), id);
+  topics_.Mutable().emplace(
+      id, std::make_shared<const TopicInfo>(
+              TopicInfo{.id = id,
+                        .name = created.name(),
+                        .settings = {created.settings().begin(), created.settings().end()},
+                        .partitions = std::move(partitions),
+                        .request_id = created.request_id(),
+                        .leader_epoch_base = base}));
   return {};
 }
 
 void Image::SaveTo(ControllerImage* saved) const {
   saved->set_version(kImageVersion);
-  for (const auto& [id, broker] : brokers_) *saved->add_brokers() = broker.registration;
-  for (const auto& [id, topic] : topics_) {
+  for (const auto& [id, broker] : *brokers_) *saved->add_brokers() = broker.registration;
+  for (const auto& [id, topic] : *topics_) {
     auto& created = *saved->add_topics();
     created.set_topic_id(id.value());
-    created.set_name(topic.name);
-    created.mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
-    created.set_request_id(topic.request_id);
+    created.set_name(topic->name);
+    created.mutable_settings()->insert(topic->settings.begin(), topic->settings.end());
+    created.set_request_id(topic->request_id);
     created.set_kind(TopicCreated::KIND_PARTITION_LOG);
-    created.set_leader_epoch_base(topic.leader_epoch_base);
-    for (const PartitionInfo& partition : topic.partitions) {
+    created.set_leader_epoch_base(topic->leader_epoch_base);
+    for (const PartitionInfo& partition : topic->partitions) {
       auto& placement = *created.add_partitions();
       placement.set_partition(partition.partition.value());
       placement.set_group_id(partition.group.value());
@@ -285,7 +290,7 @@ void Image::SaveTo(ControllerImage* saved) const {
       }
     }
   }
-  for (const Deletion& deletion : deletions_) {
+  for (const Deletion& deletion : *deletions_) {
     auto& deleted = *saved->add_deletions();
     deleted.set_topic_id(deletion.topic.value());
     deleted.set_request_id(deletion.request_id);
@@ -296,7 +301,7 @@ void Image::SaveTo(ControllerImage* saved) const {
   saved->set_producer_id_key(producer_id_key_);
   saved->set_applied_index(applied_index_.value());
   saved->set_level(level_);
-  for (const auto& [name, end] : deleted_names_) {
+  for (const auto& [name, end] : *deleted_names_) {
     auto& deleted = *saved->add_deleted_names();
     deleted.set_name(name);
     deleted.set_epoch_end(end);
@@ -330,13 +335,13 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
     RETURN_IF_ERROR(image.ApplyProducerIdKey(saved.producer_id_key()));
   }
   for (const auto& deletion : saved.deletions()) {
-    image.deletions_.push_back(
+    image.deletions_.Mutable().push_back(
         {.request_id = deletion.request_id(), .topic = TopicId(deletion.topic_id())});
   }
   image.applied_index_ = LogIndex(saved.applied_index());
   // After the topics: one may have been made before another name's end was forgotten.
   for (const auto& name : saved.deleted_names()) {
-    image.deleted_names_[name.name()] = name.epoch_end();
+    image.deleted_names_.Mutable()[name.name()] = name.epoch_end();
   }
   image.deleted_epoch_end_ = saved.deleted_epoch_end();
   return image;
@@ -358,28 +363,32 @@ const Voter* PartitionInfo::FindReplica(const BrokerIncarnation& holder) const {
 }
 
 const TopicInfo* Image::FindTopic(std::string_view name) const {
-  auto found = topic_ids_.find(name);
-  return found == topic_ids_.end() ? nullptr : FindTopic(found->second);
+  const auto found = topic_ids_->find(name);
+  return found == topic_ids_->end() ? nullptr : FindTopic(found->second);
 }
 
 const TopicInfo* Image::FindTopic(TopicId id) const {
-  auto found = topics_.find(id);
-  return found == topics_.end() ? nullptr : &found->second;
+  const auto found = topics_->find(id);
+  return found == topics_->end() ? nullptr : found->second.get();
 }
 
 const TopicInfo* Image::FindTopicOf(RaftGroupId group) const {
-  auto found = groups_.find(group);
-  return found == groups_.end() ? nullptr : FindTopic(found->second);
+  const auto after = first_groups_->upper_bound(group);
+  if (after == first_groups_->begin()) return nullptr;
+  const TopicInfo* topic = FindTopic(std::prev(after)->second);
+  const bool is_its =
+      std::ranges::binary_search(topic->partitions, group, {}, &PartitionInfo::group);
+  return is_its ? topic : nullptr;
 }
 
 const BrokerInfo* Image::FindBroker(BrokerId id) const {
-  auto found = brokers_.find(id);
-  return found == brokers_.end() ? nullptr : &found->second;
+  const auto found = brokers_->find(id);
+  return found == brokers_->end() ? nullptr : &found->second;
 }
 
 size_t Image::partition_count() const {
   size_t count = 0;
-  for (const auto& [id, topic] : topics_) count += topic.partitions.size();
+  for (const auto& [id, topic] : *topics_) count += topic->partitions.size();
   return count;
 }
 

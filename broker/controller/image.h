@@ -2,7 +2,8 @@
 // counters. Changed by Apply alone, so that every broker that applied the same records has the same
 // image. Saved and loaded whole, it goes on as if nothing had happened.
 //
-// A value; on the shard's thread.
+// A value, whose copies share what neither changes: a copy is cheap, and may be read on another
+// thread. Otherwise on the shard's thread.
 //
 //   RETURN_IF_ERROR(image.Apply(record));
 //   image.SaveTo(&message);
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "broker/controller/leader_epoch.h"
 #include "broker/controller/producer_id.h"
 #include "millrace/internal/v1/controller.pb.h"
+#include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/ports/log_store.h"
@@ -74,9 +77,11 @@ class Image {
   // DATA_LOSS if it is none that SaveTo made, UNIMPLEMENTED if a later version's did.
   static Result<Image> LoadFrom(const internal::v1::ControllerImage& saved);
 
-  const std::map<BrokerId, BrokerInfo>& brokers() const { return brokers_; }
-  const std::map<TopicId, TopicInfo>& topics() const { return topics_; }
-  const std::map<std::string, TopicId, std::less<>>& topics_by_name() const { return topic_ids_; }
+  using Topics = std::map<TopicId, std::shared_ptr<const TopicInfo>>;
+
+  const std::map<BrokerId, BrokerInfo>& brokers() const { return *brokers_; }
+  const Topics& topics() const { return *topics_; }
+  const std::map<std::string, TopicId, std::less<>>& topics_by_name() const { return *topic_ids_; }
   // Null if there is none.
   const TopicInfo* FindTopic(std::string_view name) const;
   const TopicInfo* FindTopic(TopicId id) const;
@@ -119,15 +124,17 @@ class Image {
   Status ApplyProducerIdKey(const std::string& key);
   Status ApplyBroker(const internal::v1::BrokerRegistered& registered);
 
-  std::map<BrokerId, BrokerInfo> brokers_;
-  std::map<TopicId, TopicInfo> topics_;
-  std::map<std::string, TopicId, std::less<>> topic_ids_;
-  std::map<RaftGroupId, TopicId> groups_;
+  CopyOnWrite<std::map<BrokerId, BrokerInfo>> brokers_;
+  CopyOnWrite<Topics> topics_;
+  CopyOnWrite<std::map<std::string, TopicId, std::less<>>> topic_ids_;
+  // Topics by the first of their groups. Groups are numbered as topics are made, so that a topic's
+  // lie together.
+  CopyOnWrite<std::map<RaftGroupId, TopicId>> first_groups_;
   // Ends of leader epochs, of names whose topic was deleted: the 1,000 largest, and the largest of
   // all others. So what is kept has a bound, and a name made again and again raises no other's.
-  std::map<std::string, uint32_t, std::less<>> deleted_names_;
+  CopyOnWrite<std::map<std::string, uint32_t, std::less<>>> deleted_names_;
   uint32_t deleted_epoch_end_ = 0;
-  std::deque<Deletion> deletions_;  // those with a request id, oldest first
+  CopyOnWrite<std::deque<Deletion>> deletions_;  // those with a request id, oldest first
   TopicId next_topic_id_{1};
   RaftGroupId next_group_id_{kControllerGroup.value() + 1};
   uint64_t next_producer_number_ = kProducerNumberMin;

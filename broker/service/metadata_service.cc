@@ -52,7 +52,7 @@ void MetadataService::FillBrokers(Response* response) const {
   const std::map<BrokerId, uint32_t> leader_counts = context_->leaders.LeaderCounts();
   std::map<BrokerId, uint32_t> replica_counts;
   for (const auto& [id, topic] : context_->image().topics()) {
-    for (const PartitionInfo& partition : topic.partitions) {
+    for (const PartitionInfo& partition : topic->partitions) {
       for (const Voter& replica : partition.replicas) ++replica_counts[replica.broker];
     }
   }

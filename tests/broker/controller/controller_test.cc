@@ -90,7 +90,7 @@ class ControllerTest : public testing::Test {
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
 
-  Status Run(Controller::Decide decide) {
+  Status Run(Controller::Decisions::Decide decide) {
     Status outcome = Internal("no answer");
     controller_->Execute(std::move(decide), [&outcome](Status status) { outcome = status; });
     Settle();

@@ -33,7 +33,7 @@ bool EqualityCheck::IsAsOthers(size_t index, const broker::Controller& controlle
   const broker::Image& image = controller.image();
   size_t expected = 0;
   for (const auto& [id, topic] : image.topics()) {
-    for (const broker::PartitionInfo& partition : topic.partitions) {
+    for (const broker::PartitionInfo& partition : topic->partitions) {
       const auto is_here = [&](const Voter& voter) { return voter.broker.value() == index + 1; };
       if (std::none_of(partition.replicas.begin(), partition.replicas.end(), is_here)) continue;
       ++expected;
