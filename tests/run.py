@@ -38,6 +38,7 @@ ASAN_CORE_SEEDS = 100
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
               "tests_storage_logstore", "tests_storage_segment"]
 LONG_SECONDS = 600
+FUZZ_CORPUS = BUILD / "fuzz" / "corpus"  # tests/fuzz/corpus.py unpacks it
 FUZZ_SECONDS = 15
 FUZZ_SECONDS_LONG = 600
 # Nothing takes so long, not even on a slow machine: what does is stuck, fails by name, and the others go on.
@@ -159,7 +160,7 @@ def stage_checks(tally, options):
     tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
     pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
                               "-o", "python_files=*_test.py", "tests/arch", "tests/bench",
-                              "tests/deploy"], "scripts")
+                              "tests/deploy", "tests/fuzz"], "scripts")
     done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
     print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
 
@@ -293,6 +294,7 @@ def stage_fuzz(tally, options):
     """Each fuzz target, from its corpus on; what crashes one is kept in build/test-results/fuzz."""
     if not configure(tally, "fuzz") or not build(tally, "fuzz", ["fuzz_targets"]):
         return
+    check_program(tally, "fuzz corpus", ["tests/fuzz/corpus.py", "unpack"])
     kept = RESULTS / "fuzz"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
@@ -312,7 +314,7 @@ def fuzz(name, seconds, kept):
     grown.mkdir(parents=True, exist_ok=True)
     return run([BUILD / "fuzz" / "bin" / f"{name}_fuzz", f"-max_total_time={seconds}", "-timeout=20", "-seed=1",
                 "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-verbosity=0",
-                f"-artifact_prefix={kept}/{name}-", grown, ROOT / "tests" / "fuzz" / "corpus" / name])
+                f"-artifact_prefix={kept}/{name}-", grown, FUZZ_CORPUS / name])
 
 
 def stage_asan(tally, options):

@@ -2,7 +2,7 @@
 // valid bytes, each followed by what its target takes off the end of its input to choose what to
 // do.
 //
-//   build/fuzz/bin/make_fuzz_seeds tests/fuzz/corpus
+//   build/fuzz/bin/make_fuzz_seeds build/fuzz/corpus && tests/fuzz/corpus.py pack
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
