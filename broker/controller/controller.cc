@@ -55,19 +55,22 @@ Status Controller::Restore(Bytes state) {
   return {};
 }
 
-Bytes Controller::Snapshot() const {
-  internal::v1::ControllerImage saved;
-  (MILLRACE_MUTANT(kSnapshotWithoutState) ? Image() : image_).SaveTo(&saved);
-  saved.set_last_append_time_ms(last_append_time_ms_);
-  // In a fixed order, so that equal controllers have equal states.
-  std::string state;
-  {
-    google::protobuf::io::StringOutputStream stream(&state);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    CHECK(saved.SerializeToCodedStream(&coded));
-  }
-  return Bytes::Own(std::move(state));
+raft::StateEncoder Controller::TakeSnapshot() const {
+  return [image = MILLRACE_MUTANT(kSnapshotWithoutState) ? Image() : image_,
+          last_append_time_ms = last_append_time_ms_] {
+    internal::v1::ControllerImage saved;
+    image.SaveTo(&saved);
+    saved.set_last_append_time_ms(last_append_time_ms);
+    // In a fixed order, so that equal controllers have equal states.
+    std::string state;
+    {
+      google::protobuf::io::StringOutputStream stream(&state);
+      google::protobuf::io::CodedOutputStream coded(&stream);
+      coded.SetSerializationDeterministic(true);
+      CHECK(saved.SerializeToCodedStream(&coded));
+    }
+    return Bytes::Own(std::move(state));
+  };
 }
 
 Status Controller::Apply(const raft::core::Entry& entry) {

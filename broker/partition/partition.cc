@@ -317,13 +317,16 @@ Status Partition::Restore(Bytes state) {
   return producers_.LoadFrom(saved);
 }
 
-Bytes Partition::Snapshot() const {
-  internal::v1::PartitionState saved;
-  saved.set_version(kStateVersion);
-  saved.set_next_offset(next_offset_.value());
-  saved.set_last_append_time_ms(last_append_time_ms_);
-  producers_.SaveTo(&saved);
-  return Bytes::Own(saved.SerializeAsString());
+raft::StateEncoder Partition::TakeSnapshot() const {
+  return [producers = producers_.Freeze(), next_offset = next_offset_,
+          last_append_time_ms = last_append_time_ms_] {
+    internal::v1::PartitionState saved;
+    saved.set_version(kStateVersion);
+    saved.set_next_offset(next_offset.value());
+    saved.set_last_append_time_ms(last_append_time_ms);
+    producers.SaveTo(&saved);
+    return Bytes::Own(saved.SerializeAsString());
+  };
 }
 
 Status Partition::Apply(const Entry& entry) {

@@ -146,7 +146,7 @@ class Partition final : public raft::StateMachine {
   void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
   Status Apply(const raft::core::Entry& entry) override;
-  Bytes Snapshot() const override;
+  raft::StateEncoder TakeSnapshot() const override;
   Offset next_offset() const override { return next_offset_; }
   int64_t last_append_time_ms() const override { return last_append_time_ms_; }
   void OnLeadership(const raft::Leadership& leadership) override;

@@ -184,18 +184,35 @@ void ProducerTable::Clear() {
   in_flight_.clear();
 }
 
-void ProducerTable::SaveTo(internal::v1::PartitionState* state) const {
+FrozenProducers ProducerTable::Freeze() const {
+  FrozenProducers frozen;
+  frozen.forgotten_number_ = forgotten_number_;
+  frozen.producers_.reserve(producers_.size());
+  size_t batch_count = 0;
+  for (const Producer& producer : producers_) batch_count += producer.batches.size();
+  frozen.batches_.reserve(batch_count);
+  for (const Producer& producer : producers_) {
+    frozen.producers_.push_back({.id = producer.id,
+                                 .epoch = producer.epoch,
+                                 .batch_count = static_cast<uint32_t>(producer.batches.size())});
+    frozen.batches_.insert(frozen.batches_.end(), producer.batches.begin(), producer.batches.end());
+  }
+  return frozen;
+}
+
+void FrozenProducers::SaveTo(internal::v1::PartitionState* state) const {
   state->set_forgotten_producer_number(forgotten_number_);
+  auto batch = batches_.begin();
   for (const Producer& producer : producers_) {
     auto& saved = *state->add_producers();
     saved.set_producer_id(producer.id.value());
     saved.set_epoch(producer.epoch);
-    for (const ProducedBatch& batch : producer.batches) {
+    for (uint32_t i = 0; i < producer.batch_count; ++i, ++batch) {
       auto& stored = *saved.add_batches();
-      stored.set_first_sequence(batch.first_sequence);
-      stored.set_record_count(batch.record_count);
-      stored.set_base_offset(batch.base_offset.value());
-      stored.set_append_time_ms(batch.append_time_ms);
+      stored.set_first_sequence(batch->first_sequence);
+      stored.set_record_count(batch->record_count);
+      stored.set_base_offset(batch->base_offset.value());
+      stored.set_append_time_ms(batch->append_time_ms);
     }
   }
 }

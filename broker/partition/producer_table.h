@@ -65,6 +65,23 @@ struct SequenceCheck {
   Status error;
 };
 
+// What a table remembered at one moment.
+class FrozenProducers {
+ public:
+  void SaveTo(internal::v1::PartitionState* state) const;
+
+ private:
+  friend class ProducerTable;
+  struct Producer {
+    ProducerId id;
+    uint32_t epoch = 0;
+    uint32_t batch_count = 0;
+  };
+  std::vector<Producer> producers_;     // by last append, oldest first
+  std::vector<ProducedBatch> batches_;  // of all of them, in their order
+  uint64_t forgotten_number_ = 0;
+};
+
 class ProducerTable {
  public:
   explicit ProducerTable(ProducerMemory& memory) : memory_(&memory), key_(memory.Add(this)) {}
@@ -98,7 +115,8 @@ class ProducerTable {
   // The last append of each producer.
   void AddAppendTimes(std::vector<int64_t>* times) const;
 
-  void SaveTo(internal::v1::PartitionState* state) const;
+  // What it remembers now, to be saved on any thread; two copies of plain memory.
+  FrozenProducers Freeze() const;
   // DATA_LOSS if that is no state of a table.
   Status LoadFrom(const internal::v1::PartitionState& state);
   size_t size() const { return by_id_.size(); }

@@ -343,7 +343,7 @@ void Replica::HandOverCommitted() {
   // A segment is sealed with the state at its end, which a replica that stopped does not have.
   if (!apply_fault_.ok()) return store.Roll(group(), handed_over_, std::nullopt);
   MILLRACE_SOMETIMES("a segment was rolled");
-  store.Roll(group(), applied_, machine_->Snapshot());
+  store.Roll(group(), applied_, machine_->TakeSnapshot());
 }
 
 void Replica::UpdateLeadership() {

@@ -19,6 +19,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/core/raft.h"
+#include "raft/ports/snapshot.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::raft {
@@ -66,12 +67,6 @@ struct ReplicaWrite {
   core::StorageWrite write;
 };
 
-// A state machine's state after the entry at `index`.
-struct Snapshot {
-  LogIndex index;
-  Bytes state;
-};
-
 // A replica as it was found on disk.
 struct RecoveredReplica {
   ReplicaRecord record;
@@ -117,9 +112,10 @@ class LogStore {
   // background. The store keeps them alive until they are written.
   virtual void HandOver(RaftGroupId group, std::vector<core::Entry> entries) = 0;
   // The state machine's state after `index`, the last entry handed over, if there is one. Offered
-  // when WantsRoll(group); the segment is sealed there with this state.
+  // when WantsRoll(group); the segment is sealed there with this state, which is encoded on the
+  // segments' thread.
   virtual bool WantsRoll(RaftGroupId group) const = 0;
-  virtual void Roll(RaftGroupId group, LogIndex index, std::optional<Bytes> state) = 0;
+  virtual void Roll(RaftGroupId group, LogIndex index, std::optional<StateEncoder> state) = 0;
 
   // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
   // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it

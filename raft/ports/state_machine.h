@@ -9,6 +9,7 @@
 #include "proto/base/status.h"
 #include "raft/core/entry.h"
 #include "raft/ports/group.h"
+#include "raft/ports/snapshot.h"
 
 namespace millrace::raft {
 
@@ -35,9 +36,9 @@ class StateMachine {
   // A committed entry of any type, control entries included. Not ok: it cannot be applied here
   // (UNIMPLEMENTED: a later version wrote it), and nothing that follows will be.
   virtual Status Apply(const core::Entry& entry) = 0;
-  // The state after everything applied, whole: a replica that restores it needs no entry before.
-  // Never empty.
-  virtual Bytes Snapshot() const = 0;
+  // A frozen view of the state after everything applied: a replica that restores it needs no entry
+  // before. It takes far less than a millisecond; what is long is to encode it.
+  virtual StateEncoder TakeSnapshot() const = 0;
   // The offset of the record after everything applied; 0 where a state machine has no offsets.
   virtual Offset next_offset() const = 0;
   // The append time of the last entry applied, a restored state's included: none may follow that

@@ -198,16 +198,24 @@ bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   return found->second.active_bytes >= std::max(size, found->second.state_bytes);
 }
 
-void JournalLogStore::Roll(RaftGroupId id, LogIndex index, std::optional<Bytes> state) {
+void JournalLogStore::Roll(RaftGroupId id, LogIndex index,
+                           std::optional<raft::StateEncoder> encode) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
   if (group->is_faulty || !group->stall.ok()) return;
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
-  if (state.has_value()) group->state_bytes = state->size();
   if (!group->handed.empty()) WriteHanded(id, *group);
-  OnSegments([segments = group->segments, state = std::move(state),
+  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id](uint64_t bytes) {
+    if (Group* sealed = Find(id)) sealed->state_bytes = bytes;
+  }));
+  OnSegments([segments = group->segments, encode = std::move(encode), encoded = std::move(encoded),
               synced = WhenSynced(id, group->segments)]() mutable {
+    std::optional<Bytes> state;
+    if (encode.has_value()) {
+      state = (*encode)();
+      encoded(state->size());
+    }
     segments->Seal(std::move(state), std::move(synced));
   });
 }

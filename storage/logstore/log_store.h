@@ -73,7 +73,7 @@ class JournalLogStore final : public raft::LogStore {
   LogIndex controller_floor() const override { return controller_floor_; }
   void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
   bool WantsRoll(RaftGroupId group) const override;
-  void Roll(RaftGroupId group, LogIndex index, std::optional<Bytes> state) override;
+  void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;

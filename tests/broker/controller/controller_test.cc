@@ -272,7 +272,7 @@ TEST_F(ControllerTest, AStateThatIsNotWhole_IsNotRestored) {
   EXPECT_EQ(controller_->Restore(Bytes::Own("\xFF\xFF")).code(), Code::kDataLoss);
   ASSERT_TRUE(Create("t").ok());
   ControllerImage saved;
-  const Bytes state = controller_->Snapshot();
+  const Bytes state = controller_->TakeSnapshot()();
   ASSERT_TRUE(saved.ParseFromArray(state.data(), static_cast<int>(state.size())));
   saved.set_next_group_id(2);
   EXPECT_EQ(controller_->Restore(Bytes::Own(saved.SerializeAsString())).code(), Code::kDataLoss);

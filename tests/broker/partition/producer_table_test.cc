@@ -114,11 +114,11 @@ TEST_F(ProducerTableTest, ASnapshot_HoldsEverythingThatDecides) {
   for (uint32_t i = 0; i < 5; ++i) Apply(kProducer, 2, Batch(i * 2, 2, i * 2, i + 1));
   for (uint64_t id = 1; id <= 4; ++id) Apply(ProducerId(id), 0, Batch(0, 1, 0, 10));
   internal::v1::PartitionState state;
-  table.SaveTo(&state);
+  table.Freeze().SaveTo(&state);
   ProducerTable restored(memory);
   ASSERT_TRUE(restored.LoadFrom(state).ok());
   internal::v1::PartitionState again;
-  restored.SaveTo(&again);
+  restored.Freeze().SaveTo(&again);
   EXPECT_EQ(state.SerializeAsString(), again.SerializeAsString());
   EXPECT_EQ(restored.Check(Repeated(Numbered(kProducer, 2, 0))).error.reason(),
             Reason::kUnknownProducer);
@@ -255,7 +255,7 @@ std::optional<uint32_t> NextOf(const ProducerTable& table, ProducerId id, uint32
 
 void Restart(ProducerMemory& memory, std::optional<ProducerTable>* table) {
   internal::v1::PartitionState state;
-  (*table)->SaveTo(&state);
+  (*table)->Freeze().SaveTo(&state);
   table->emplace(memory);
   ASSERT_TRUE((*table)->LoadFrom(state).ok());
 }

@@ -20,7 +20,7 @@ class GroupTap final : public StateMachine {
   }
   Status Restore(Bytes state) override { return machine_->Restore(std::move(state)); }
   Status Apply(const core::Entry& entry) override { return machine_->Apply(entry); }
-  Bytes Snapshot() const override { return machine_->Snapshot(); }
+  StateEncoder TakeSnapshot() const override { return machine_->TakeSnapshot(); }
   Offset next_offset() const override { return machine_->next_offset(); }
   int64_t last_append_time_ms() const override { return machine_->last_append_time_ms(); }
   void OnLeadership(const Leadership& now) override { machine_->OnLeadership(now); }

@@ -39,7 +39,9 @@ class Counter final : public StateMachine {
     ++applied;
     return {};
   }
-  Bytes Snapshot() const override { return Bytes::Own(std::to_string(applied)); }
+  StateEncoder TakeSnapshot() const override {
+    return [state = std::to_string(applied)] { return Bytes::CopyOf(state); };
+  }
   Offset next_offset() const override { return Offset(); }
   int64_t last_append_time_ms() const override { return 0; }
   void OnLeadership(const Leadership& now) override {

@@ -122,13 +122,13 @@ class MemoryLogStore final : public LogStore {
     group.since_roll += entries.size();
   }
   bool WantsRoll(RaftGroupId id) const override { return groups.at(id).since_roll >= roll_every; }
-  void Roll(RaftGroupId id, LogIndex index, std::optional<Bytes> state) override {
+  void Roll(RaftGroupId id, LogIndex index, std::optional<StateEncoder> state) override {
     Group& group = groups.at(id);
     CHECK_EQ(index, group.handed);
     group.since_roll = 0;
     ++group.rolls;
     if (!state.has_value()) return;
-    group.snapshot = Snapshot{.index = index, .state = std::move(*state)};
+    group.snapshot = Snapshot{.index = index, .state = (*state)()};
   }
   void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     const Group& group = groups.at(id);

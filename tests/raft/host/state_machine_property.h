@@ -60,22 +60,24 @@ void ExpectRestoredGoesOnAsBefore(const std::vector<core::Entry>& entries, Make 
   for (const core::Entry& entry : entries) ASSERT_TRUE(whole->Apply(entry).ok()) << entry.index;
   const auto before = make();
   for (size_t cut = 0; cut <= entries.size(); ++cut) {
-    const Bytes state = before->Snapshot();
+    const Bytes state = before->TakeSnapshot()();
     ASSERT_FALSE(state.empty()) << "cut=" << cut;
     const auto after = make();
     const Status restored = after->Restore(state);
     ASSERT_TRUE(restored.ok()) << "cut=" << cut << " " << restored;
     ASSERT_EQ(after->next_offset(), before->next_offset()) << "cut=" << cut;
     ASSERT_EQ(after->last_append_time_ms(), before->last_append_time_ms()) << "cut=" << cut;
-    ASSERT_EQ(after->Snapshot().view(), state.view()) << "cut=" << cut;
+    ASSERT_EQ(after->TakeSnapshot()().view(), state.view()) << "cut=" << cut;
     for (size_t i = cut; i < entries.size(); ++i) {
       const Status applied = after->Apply(entries[i]);
       ASSERT_TRUE(applied.ok()) << "cut=" << cut << " index=" << entries[i].index << " " << applied;
     }
-    ASSERT_EQ(after->Snapshot().view(), whole->Snapshot().view()) << "cut=" << cut;
+    ASSERT_EQ(after->TakeSnapshot()().view(), whole->TakeSnapshot()().view()) << "cut=" << cut;
     ASSERT_EQ(after->next_offset(), whole->next_offset()) << "cut=" << cut;
     if (cut == entries.size()) return;
+    StateEncoder frozen = before->TakeSnapshot();
     ASSERT_TRUE(before->Apply(entries[cut]).ok());
+    ASSERT_EQ(frozen().view(), state.view()) << "it is not frozen, cut=" << cut;
   }
 }
 

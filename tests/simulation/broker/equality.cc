@@ -24,12 +24,13 @@ bool EqualityCheck::IsSamePartition(const broker::PartitionInfo& partition, size
   const broker::Partition* theirs = cluster_.node(b).partitions().Find(partition.group);
   return ours != nullptr && theirs != nullptr &&
          ours->high_watermark() == theirs->high_watermark() &&
-         ours->Snapshot().view() == theirs->Snapshot().view() && IsSameLog(partition.group, a, b);
+         ours->TakeSnapshot()().view() == theirs->TakeSnapshot()().view() &&
+         IsSameLog(partition.group, a, b);
 }
 
 bool EqualityCheck::IsAsOthers(size_t index, const broker::Controller& controller) const {
   auto& node = cluster_.node(index);
-  if (node.controller().Snapshot().view() != controller.Snapshot().view()) return false;
+  if (node.controller().TakeSnapshot()().view() != controller.TakeSnapshot()().view()) return false;
   const broker::Image& image = controller.image();
   size_t expected = 0;
   for (const auto& [id, topic] : image.topics()) {

@@ -231,7 +231,7 @@ void LogStoreRig::Commit(uint64_t group) {
   model.handed = upto;
   if (store_->WantsRoll(RaftGroupId(group))) {
     store_->Roll(RaftGroupId(group), LogIndex(upto),
-                 Bytes::Own(StateAt(group, upto) + state_padding));
+                 [state = StateAt(group, upto) + state_padding] { return Bytes::CopyOf(state); });
   }
 }
 

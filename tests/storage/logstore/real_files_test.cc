@@ -108,7 +108,7 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
       });
       store.HandOver(kGroup, {entries.begin(), entries.begin() + 100});
       ASSERT_TRUE(store.WantsRoll(kGroup));
-      store.Roll(kGroup, LogIndex(100), Bytes::CopyOf("state"));
+      store.Roll(kGroup, LogIndex(100), [] { return Bytes::CopyOf("state"); });
     });
     life.Await([&](JournalLogStore& store, Task done) {
       store.Read(kGroup, LogIndex(50), 3000,
