@@ -13,6 +13,7 @@
 
 #include <glog/logging.h>
 
+#include "broker/controller/image.h"
 #include "broker/partition/producer_table.h"
 #include "broker/service/fetch_wire.h"
 #include "broker/service/produce_wire.h"
@@ -199,6 +200,48 @@ Bytes FetchMessage(uint32_t batches) {
 }
 
 // Everything that the paths read.
+// Topics 1 to 1,000 of 10 partitions each.
+broker::Image LargeImage() {
+  broker::Image image;
+  uint64_t group = kControllerGroup.value();
+  for (uint64_t id = 1; id <= 1000; ++id) {
+    internal::v1::ControllerRecord record;
+    auto& created = *record.mutable_topic_created();
+    created.set_topic_id(id);
+    created.set_name("topic" + std::to_string(id));
+    created.set_kind(internal::v1::TopicCreated::KIND_PARTITION_LOG);
+    created.set_leader_epoch_base(1);
+    for (uint32_t i = 0; i < 10; ++i) {
+      auto& placement = *created.add_partitions();
+      placement.set_partition(i);
+      placement.set_group_id(++group);
+      auto& replica = *placement.add_replicas();
+      replica.set_broker_id(1);
+      replica.set_incarnation(1);
+      replica.set_number(1);
+    }
+    CHECK(image.Apply(record).ok());
+  }
+  return image;
+}
+
+// Every producer with all the batches that are kept of one.
+struct Producers {
+  explicit Producers(uint64_t count) {
+    for (uint64_t i = 0; i < count * broker::kProducerBatchesKept; ++i) {
+      table.Apply(ProducerId(i % count + 1), 0,
+                  {.first_sequence = static_cast<uint32_t>(i / count),
+                   .record_count = 1,
+                   .base_offset = Offset(i),
+                   .append_time_ms = 1},
+                  LogIndex(i + 1));
+    }
+  }
+
+  broker::ProducerMemory memory{broker::ProducerLimits{}};
+  broker::ProducerTable table{memory};
+};
+
 struct Input {
   Cores three{3};
   Cores five{5};
@@ -208,6 +251,8 @@ struct Input {
   Bytes produce = ProduceMessage(16);
   Bytes fetched = FetchMessage(64);
   std::string value = std::string(100, 'v');
+  broker::Image image = LargeImage();
+  Producers producers{1000};
 };
 
 }  // namespace
@@ -297,6 +342,23 @@ HOT_PATH(hot_sequence_check, 200, "batch checked and applied in the producer tab
   }
 }
 
+// What the shard pays for a snapshot; it is encoded elsewhere.
+HOT_PATH(hot_image_view, 200, "image of 1,000 topics, frozen, and its next change")(Input& input) {
+  for (uint32_t i = 0; i < kRepeats; ++i) {
+    const broker::Image view = input.image;
+    internal::v1::ControllerRecord record;
+    record.mutable_producer_ids_allocated()->set_end(input.image.next_producer_number() + 1);
+    CHECK(input.image.Apply(record).ok());
+    CHECK_EQ(view.next_producer_number() + 1, input.image.next_producer_number());
+  }
+}
+
+HOT_PATH(hot_producers_view, 1, "table of 1,000 producers with 16 batches each, frozen")
+(Input& input) {
+  const broker::FrozenProducers view = input.producers.table.Freeze();
+  CHECK_EQ(input.producers.table.size(), 1000u);
+}
+
 HOT_PATH(hot_produce_request_parse, 200, "produce request of 16 batches, parsed")(Input& input) {
   for (uint32_t i = 0; i < kRepeats; ++i) {
     const auto request = broker::ParseProduceRequest(input.produce);
@@ -364,6 +426,8 @@ int main(int, char** argv) {
   RUN(hot_append_encode_and_decode);
   RUN(hot_journal_blocks);
   RUN(hot_sequence_check);
+  RUN(hot_image_view);
+  RUN(hot_producers_view);
   RUN(hot_produce_request_parse);
   RUN(hot_fetch_response_encode);
   RUN(hot_fetch_response_parse);
