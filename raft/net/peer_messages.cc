@@ -96,11 +96,10 @@ void PeerSession::QueueControl(const RaftRoute& route, const core::Message& mess
   EncodeGroupMessage(route, message, control_.add_messages());
   if (control_.messages_size() >= kControlMessagesMax) return FlushControl();
   if (std::exchange(has_flush_planned_, true)) return;
-  context_->executor.Post([this, is_alive = context_->is_alive] {
-    if (!*is_alive) return;
+  context_->executor.Post(lifetime_.Guard([this] {
     has_flush_planned_ = false;
     FlushControl();
-  });
+  }));
 }
 
 void PeerSession::FlushControl() {

@@ -41,11 +41,11 @@ void PeerSession::Dial() {
   CHECK(state_ == State::kIdle);
   BeginJoining(session_ + 1);
   for (const Lane lane : kLanes) {
-    context_->network.Connect(endpoint_, context_->options.connect_timeout,
-                              [this, is_alive = context_->is_alive, session = session_,
-                               lane](Result<std::unique_ptr<Connection>> made) {
-                                if (*is_alive) OnConnected(session, lane, std::move(made));
-                              });
+    context_->network.Connect(
+        endpoint_, context_->options.connect_timeout,
+        lifetime_.Guard([this, session = session_, lane](Result<std::unique_ptr<Connection>> made) {
+          OnConnected(session, lane, std::move(made));
+        }));
   }
 }
 

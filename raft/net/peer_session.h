@@ -27,6 +27,7 @@
 #include "raft/net/options.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/random.h"
 
 namespace millrace::raft::net {
@@ -45,9 +46,6 @@ struct SessionContext {
   // Where peers were last seen, by the addresses that their connections have: their strangers do
   // not make room for others'.
   std::map<BrokerId, std::string> peer_hosts;
-  // Cleared by the transport's destructor: what was posted before finds its session gone. Shared by
-  // the transport and those tasks.
-  std::shared_ptr<bool> is_alive = std::make_shared<bool>(true);
 
   // Tells the handler, unless `source` was refused within this minute.
   void ReportRefusal(std::string_view source, const Status& why);
@@ -136,6 +134,7 @@ class PeerSession final : public LaneOwner {
   // Control messages of this turn of the loop, sent as one frame at its end.
   wire::GroupMessages control_;
   bool has_flush_planned_ = false;
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::raft::net

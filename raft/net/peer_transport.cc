@@ -17,8 +17,7 @@ PeerTransport::PeerTransport(const PeerTransportOptions& options, const Environm
                .stats = {},
                .graveyard = LaneGraveyard(environment.executor),
                .complaints = Complaints(environment.clock),
-               .peer_hosts = {},
-               .is_alive = std::make_shared<bool>(true)} {
+               .peer_hosts = {}} {
   CHECK(options.self.who.broker != BrokerId()) << "a broker has a number";
   context_.options.peers.erase(options.self.who.broker);
   for (const auto& [peer, endpoint] : context_.options.peers) {
@@ -27,7 +26,6 @@ PeerTransport::PeerTransport(const PeerTransportOptions& options, const Environm
 }
 
 PeerTransport::~PeerTransport() {
-  *context_.is_alive = false;
   context_.executor.Cancel(keepalive_timer_);
   for (auto& [id, stranger] : strangers_) context_.executor.Cancel(stranger.deadline);
 }

@@ -2,7 +2,8 @@
 // asked for, a timer, a task that was posted.
 //
 // A member of the object, the last one, so that it ends before all others. On the object's thread,
-// and so are the callbacks: this orders nothing between threads.
+// and so are the callbacks: this orders nothing between threads. Guards and watches may be made,
+// copied and destroyed on any.
 //
 //   store.Read(index, lifetime_.Guard([this](Result<Entry> entry) { OnRead(std::move(entry)); }));
 //   store.Read(index, [this, life = lifetime_.watch(), done](Result<Entry> entry) {
@@ -35,8 +36,11 @@ class Lifetime {
   Lifetime(const Lifetime&) = delete;
   Lifetime& operator=(const Lifetime&) = delete;
 
-  // Ends it before the object is destroyed: one that has stopped hears no more.
-  void End() { *is_alive_ = false; }
+  // Ends it before the object is destroyed: one that has stopped hears no more. After that the
+  // object may be destroyed on another thread.
+  void End() {
+    if (*is_alive_) *is_alive_ = false;
+  }
   bool has_ended() const { return !*is_alive_; }
 
   LifeWatch watch() const { return LifeWatch(is_alive_); }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "raft/runtime/call_on.h"
+
 namespace millrace {
 
 Resolver::~Resolver() {
@@ -32,10 +34,7 @@ void Resolver::RunThread() {
       request = std::move(requests_.front());
       requests_.pop_front();
     }
-    Result<std::vector<SocketAddress>> addresses = ResolveBlocking(request.endpoint);
-    executor_->Post([done = std::move(request.done), found = std::move(addresses)]() mutable {
-      done(std::move(found));
-    });
+    RunOn(*executor_, std::move(request.done))(ResolveBlocking(request.endpoint));
   }
 }
 

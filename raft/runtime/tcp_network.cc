@@ -91,7 +91,6 @@ class TcpNetwork::Attempt final : public EventSource {
 TcpNetwork::TcpNetwork(EventLoop& loop) : loop_(&loop), resolver_(loop) {}
 
 TcpNetwork::~TcpNetwork() {
-  *is_alive_ = false;
   // Moved out first: what a handler owns may reach for the network when it goes.
   const auto attempts = std::exchange(attempts_, {});
 }
@@ -110,13 +109,15 @@ void TcpNetwork::Connect(const Endpoint& endpoint, Duration timeout, ConnectHand
     Finish(id, DeadlineExceeded("connect to " + endpoint.ToString() + ": timed out"));
   }));
   attempts_.emplace(id, std::move(attempt));
-  auto on_resolved = [this, id,
-                      is_alive = is_alive_](Result<std::vector<SocketAddress>> addresses) {
-    if (*is_alive) OnResolved(id, std::move(addresses));
-  };
+  auto on_resolved = lifetime_.Guard([this, id](Result<std::vector<SocketAddress>> addresses) {
+    OnResolved(id, std::move(addresses));
+  });
   if (const auto numeric = NumericAddress(endpoint)) {
     // Posted, because a connect that fails at once must not call back from within this call.
-    loop_->Post([on_resolved, addresses = std::vector{*numeric}] { on_resolved(addresses); });
+    loop_->Post(
+        [on_resolved = std::move(on_resolved), addresses = std::vector{*numeric}]() mutable {
+          on_resolved(std::move(addresses));
+        });
   } else {
     resolver_.Resolve(endpoint, std::move(on_resolved));
   }

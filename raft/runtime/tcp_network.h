@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "raft/runtime/event_loop.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/network.h"
 #include "raft/runtime/resolver.h"
 #include "raft/runtime/socket_address.h"
@@ -41,10 +42,8 @@ class TcpNetwork final : public Network {
   EventLoop* loop_;
   uint64_t next_attempt_ = 1;
   std::map<uint64_t, std::unique_ptr<Attempt>> attempts_;
-  // Cleared by the destructor: what was posted to the loop before then finds its network gone.
-  // Shared by this and those tasks.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
   Resolver resolver_;
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace
