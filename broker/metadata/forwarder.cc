@@ -62,9 +62,9 @@ void Forwarder::Forward(Request request, ForwardDone done) {
   wire.set_body(request.body.data(), request.body.size());
   wire.set_timeout_ms(static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(request.timeout).count()));
-  const TimerId timer = executor_->RunAfter(request.timeout, [this, id, peer, alive = is_alive_] {
-    if (*alive) Complete(id, DeadlineExceeded(peer + " did not answer in time"));
-  });
+  const TimerId timer = executor_->RunAfter(request.timeout, lifetime_.Guard([this, id, peer] {
+    Complete(id, DeadlineExceeded(peer + " did not answer in time"));
+  }));
   inflight_bytes_ += request.body.size();
   waiting_.emplace(
       id,
@@ -110,9 +110,9 @@ void Forwarder::OnRequest(BrokerId from, const Bytes& body) {
   }
   handler->second(Bytes::Own(std::move(*wire.mutable_body())),
                   std::chrono::milliseconds(wire.timeout_ms()),
-                  [this, from, id, alive = is_alive_](Result<Bytes> result) {
-                    if (*alive) SendReply(from, id, std::move(result));
-                  });
+                  lifetime_.Guard([this, from, id](Result<Bytes> result) {
+                    SendReply(from, id, std::move(result));
+                  }));
 }
 
 void Forwarder::SendReply(BrokerId to, uint64_t request_id, Result<Bytes> result) {

@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -20,6 +19,7 @@
 #include "proto/base/status.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
@@ -49,7 +49,6 @@ class Forwarder {
 
   Forwarder(Executor& executor, raft::Transport& transport)
       : executor_(&executor), transport_(&transport) {}
-  ~Forwarder() { *is_alive_ = false; }
   Forwarder(const Forwarder&) = delete;
   Forwarder& operator=(const Forwarder&) = delete;
 
@@ -83,8 +82,7 @@ class Forwarder {
   std::map<uint64_t, Waiting> waiting_;
   uint64_t next_request_id_ = 1;
   uint64_t inflight_bytes_ = 0;
-  // Guards replies that outlive the forwarder; shared with their callbacks alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 // A Status across the wire and back.

@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
+#include "raft/runtime/call_on.h"
 
 namespace millrace::broker {
 
@@ -28,7 +29,7 @@ Broker::Broker(const BrokerOptions& options, const Environment& environment)
     : options_(options), environment_(environment), random_(environment.random_seed) {}
 
 Broker::~Broker() {
-  *is_alive_ = false;
+  lifetime_.End();
   // In the reverse order of the making.
   if (node_) node_->Stop();
   transport_.reset();
@@ -47,25 +48,22 @@ void Broker::Start(MoveFunction<void(Status)> done) {
   started_ = std::move(done);
   const storage::Superblock::Expectation expectation{.cluster_name = options_.cluster_name,
                                                      .broker = options_.broker};
-  environment_.segment_executor.Post([this, expectation, random = random_.Fork(),
-                                      alive = is_alive_] {
-    storage::Superblock::Open(
-        environment_.segment_files, expectation, random,
-        [this, alive](Result<std::unique_ptr<storage::Superblock>> opened) {
-          environment_.shard.Post([this, alive, opened = std::move(opened)]() mutable {
-            if (!*alive) return;
-            if (!opened.ok()) return started_(opened.status());
-            if (const Status known = CheckKnowsLevel((*opened)->facts()); !known.ok()) {
-              return started_(known);
-            }
-            identity_ = std::make_unique<SuperblockIdentity>(std::move(*opened), environment_.shard,
-                                                             environment_.segment_executor,
-                                                             [this, alive](const Status& status) {
-                                                               if (*alive) Fatal(status);
-                                                             });
-            OpenLogStore();
-          });
-        });
+  auto on_open =
+      RunOn(environment_.shard,
+            lifetime_.Guard([this](Result<std::unique_ptr<storage::Superblock>> opened) {
+              if (!opened.ok()) return started_(opened.status());
+              if (const Status known = CheckKnowsLevel((*opened)->facts()); !known.ok()) {
+                return started_(known);
+              }
+              identity_ = std::make_unique<SuperblockIdentity>(
+                  std::move(*opened), environment_.shard, environment_.segment_executor,
+                  lifetime_.Guard([this](const Status& status) { Fatal(status); }));
+              OpenLogStore();
+            }));
+  environment_.segment_executor.Post([files = &environment_.segment_files, expectation,
+                                      random = random_.Fork(),
+                                      on_open = std::move(on_open)]() mutable {
+    storage::Superblock::Open(*files, expectation, random, std::move(on_open));
   });
 }
 
@@ -73,6 +71,8 @@ void Broker::OpenLogStore() {
   storage::LogStoreOptions options = options_.log_store;
   options.journal.key = identity_->journal_key();
   options.journal.must_exist = identity_->stage() != Bootstrap::Stage::kFresh;
+  // Not by RunOn: it may be called more than once.
+  auto fatal = lifetime_.Guard([this](const Status& status) { Fatal(status); });
   storage::JournalLogStore::Open(
       options,
       {.shard = environment_.shard,
@@ -81,16 +81,13 @@ void Broker::OpenLogStore() {
        .segment_executor = environment_.segment_executor,
        .segment_files = environment_.segment_files,
        .fail_stop =
-           [this, shard = &environment_.shard, alive = is_alive_](const Status& status) {
-             shard->Post([this, alive, status] {
-               if (*alive) Fatal(status);
-             });
+           [shard = &environment_.shard, fatal](const Status& status) {
+             shard->Post([fatal, status]() mutable { fatal(status); });
            }},
-      [this, alive = is_alive_](Result<storage::JournalLogStore::Opened> opened) {
-        if (!*alive) return;
+      lifetime_.Guard([this](Result<storage::JournalLogStore::Opened> opened) {
         if (!opened.ok()) return started_(opened.status());
         OpenNode(std::move(*opened));
-      });
+      }));
 }
 
 void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
@@ -141,9 +138,8 @@ void Broker::Stop(Task done) {
   if (node_) node_->Stop();
   transport_.reset();
   if (!log_store_) return done();
-  log_store_->Stop([this, done = std::move(done), alive = is_alive_]() mutable {
-    if (*alive) identity_->StoreStopped(std::move(done));
-  });
+  log_store_->Stop(lifetime_.Guard(
+      [this, done = std::move(done)]() mutable { identity_->StoreStopped(std::move(done)); }));
 }
 
 }  // namespace millrace::broker

@@ -17,6 +17,7 @@
 #include "broker/node/node.h"
 #include "broker/node/superblock_identity.h"
 #include "raft/net/peer_transport.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/network.h"
 #include "storage/file/file_system.h"
 #include "storage/logstore/log_store.h"
@@ -85,8 +86,7 @@ class Broker {
   std::unique_ptr<raft::net::PeerTransport> transport_;
   std::unique_ptr<Node> node_;
   bool has_failed_ = false;
-  // Guards callbacks that outlive the broker; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

@@ -1,6 +1,7 @@
 #include "broker/node/node.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include <glog/logging.h>
@@ -107,8 +108,8 @@ void Node::Start(OnFatal on_fatal) {
 }
 
 void Node::Stop() {
-  if (!*is_alive_) return;
-  *is_alive_ = false;
+  if (lifetime_.has_ended()) return;
+  lifetime_.End();
   environment_.executor.Cancel(register_timer_);
   environment_.executor.Cancel(report_timer_);
   host_.Stop();
@@ -136,11 +137,10 @@ void Node::CarryOutBootstrap() {
                                     {Bytes::Own(message.SerializeAsString())});
   }
   if (!actions.refused.ok()) return Fatal(std::move(actions.refused));
-  const auto stored = [this, alive = is_alive_] {
-    if (!*alive) return;
+  const auto stored = lifetime_.Guard([this] {
     bootstrap_.OnStored();
     CarryOutBootstrap();
-  };
+  });
   if (actions.store_list.has_value()) {
     environment_.identity.StoreControllers(*actions.store_list, stored);
   }
@@ -220,12 +220,11 @@ void Node::OnImageChanged(const ImageChange& change) {
   for (const RaftGroupId group : change.removed) leaders_.Forget(group);
   KeepLevel();
   // Not from within Apply: what listeners do may propose.
-  environment_.executor.Post([this, alive = is_alive_] {
-    if (!*alive) return;
+  environment_.executor.Post(lifetime_.Guard([this] {
     CheckReady();
     std::vector<Task> listeners = std::exchange(image_listeners_, {});
     for (Task& listener : listeners) listener();
-  });
+  }));
 }
 
 // What this broker holds against peers that do not know the level, and an older build of it against
@@ -253,11 +252,10 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
     for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, {leader});
   }
   if (group == kControllerGroup) {
-    environment_.executor.Post([this, alive = is_alive_] {
-      if (!*alive) return;
+    environment_.executor.Post(lifetime_.Guard([this] {
       CheckController();
       CheckReady();
-    });
+    }));
   }
 }
 
@@ -303,8 +301,7 @@ void Node::Register() {
   internal::v1::RegisterRequest request;
   *request.mutable_broker() = Registration();
   context_.AskController(kForwardRegister, Bytes::Own(request.SerializeAsString()),
-                         kRegisterTimeout, [this, alive = is_alive_](Result<Bytes> body) {
-                           if (!*alive) return;
+                         kRegisterTimeout, lifetime_.Guard([this](Result<Bytes> body) {
                            is_registering_ = false;
                            if (!body.ok()) {
                              if (body.status().code() == Code::kFailedPrecondition)
@@ -316,7 +313,7 @@ void Node::Register() {
                              caught_up_at_ = LogIndex(reply.commit_index());
                            }
                            CheckReadySoon();
-                         });
+                         }));
 }
 
 // As the controller's leader, of any broker.
@@ -340,11 +337,11 @@ void Node::TakeRegistration(const Bytes& body, ForwardDone done) {
 // An error that will pass, or entries that are still on their way.
 void Node::CheckReadySoon() {
   environment_.executor.Cancel(register_timer_);
-  register_timer_ = environment_.executor.RunAfter(kRegisterRetry, [this, alive = is_alive_] {
-    if (!*alive || is_ready_) return;
+  register_timer_ = environment_.executor.RunAfter(kRegisterRetry, lifetime_.Guard([this] {
+    if (is_ready_) return;
     CheckReady();
     if (!is_registering_) CheckReadySoon();
-  });
+  }));
 }
 
 std::vector<GroupLeader> Node::LedGroups() const {
@@ -368,9 +365,8 @@ void Node::SendLeaderReport(BrokerId to, const std::vector<GroupLeader>& leaders
 }
 
 void Node::ReportRegularly() {
-  report_timer_ = environment_.executor.RunAfter(kReportInterval, [this, alive = is_alive_] {
-    if (*alive) ReportRegularly();
-  });
+  report_timer_ = environment_.executor.RunAfter(kReportInterval,
+                                                 lifetime_.Guard([this] { ReportRegularly(); }));
   const std::vector<GroupLeader> led = LedGroups();
   if (led.empty()) return;
   for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, led);

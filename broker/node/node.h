@@ -11,7 +11,6 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +31,7 @@
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/transport.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 
@@ -156,8 +156,7 @@ class Node final : public raft::TransportHandler {
   std::optional<LogIndex> caught_up_at_;
   TimerId register_timer_;
   TimerId report_timer_;
-  // Guards callbacks that outlive the node; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "raft/runtime/call_on.h"
+
 namespace millrace::broker {
 
 SuperblockIdentity::SuperblockIdentity(std::unique_ptr<storage::Superblock> superblock,
@@ -14,7 +16,6 @@ SuperblockIdentity::SuperblockIdentity(std::unique_ptr<storage::Superblock> supe
       facts_(superblock_->facts()) {}
 
 SuperblockIdentity::~SuperblockIdentity() {
-  *is_alive_ = false;
   files_executor_->Post([superblock = std::move(superblock_)] {});
 }
 
@@ -37,18 +38,16 @@ void SuperblockIdentity::Store(Task durable) {
 
 void SuperblockIdentity::StoreNext() {
   is_storing_ = true;
-  auto stored = [this, alive = is_alive_, fail_stop = fail_stop_,
+  auto stored = [this, life = lifetime_.watch(), fail_stop = fail_stop_,
                  done = std::exchange(waiting_, {})](const Status& status) mutable {
     if (!status.ok()) return fail_stop(status.With("SUPERBLOCK"));
-    if (*alive) is_storing_ = false;
+    if (life) is_storing_ = false;
     for (Task& durable : done) durable();
-    if (*alive && !is_storing_ && !waiting_.empty()) StoreNext();
+    if (life && !is_storing_ && !waiting_.empty()) StoreNext();
   };
-  files_executor_->Post([superblock = superblock_.get(), facts = facts_, shard = shard_,
-                         stored = std::move(stored)]() mutable {
-    superblock->Update(facts, [shard, stored = std::move(stored)](const Status& status) mutable {
-      shard->Post([status, stored = std::move(stored)]() mutable { stored(status); });
-    });
+  files_executor_->Post([superblock = superblock_.get(), facts = facts_,
+                         stored = RunOn(*shard_, std::move(stored))]() mutable {
+    superblock->Update(facts, std::move(stored));
   });
 }
 

@@ -10,6 +10,7 @@
 
 #include "broker/node/identity.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "storage/superblock/superblock.h"
 
 namespace millrace::broker {
@@ -47,8 +48,7 @@ class SuperblockIdentity final : public Identity {
   storage::SuperblockFacts facts_;
   bool is_storing_ = false;
   std::vector<Task> waiting_;  // for the next store
-  // Guards callbacks that outlive the identity; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

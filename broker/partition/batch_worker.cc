@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include "raft/runtime/call_on.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -28,11 +30,10 @@ void BatchWorker::Post(Job job) {
   produced_bytes_ += job.load.bytes;
   Task work = std::move(job.work);
   running_.push_back(std::move(job));
-  worker_->Post([this, shard = shard_, alive = is_alive_, work = std::move(work)]() mutable {
+  worker_->Post([work = std::move(work),
+                 done = RunOn(*shard_, lifetime_.Guard([this] { OnDone(); }))]() mutable {
     work();
-    shard->Post([this, alive = std::move(alive)] {
-      if (*alive) OnDone();
-    });
+    done();
   });
 }
 

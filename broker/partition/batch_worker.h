@@ -19,6 +19,7 @@
 
 #include "proto/base/status.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
@@ -37,7 +38,6 @@ class BatchWorker {
   };
 
   BatchWorker(Executor& shard, Executor& worker) : shard_(&shard), worker_(&worker) {}
-  ~BatchWorker() { *is_alive_ = false; }
   BatchWorker(const BatchWorker&) = delete;
   BatchWorker& operator=(const BatchWorker&) = delete;
 
@@ -70,8 +70,7 @@ class BatchWorker {
   bool is_fetching_ = false;
   std::deque<Job> running_;  // posted to the worker, in that order; their work is there
   std::deque<Job> fetched_;  // not posted yet
-  // Guards completions that outlive this; shared with those alone, and read on the shard.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

@@ -134,9 +134,9 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
 // A producer takes a refusal for the last word. One who no longer leads, and does not know it yet,
 // may lack what the producer was acknowledged elsewhere, and must not speak it.
 void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
-  raft_->ReadBarrier([this, error, term = leadership_.term, alive = is_alive_,
+  raft_->ReadBarrier([this, error, term = leadership_.term, life = lifetime_.watch(),
                       done = std::move(done)](Status status) mutable {
-    if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+    if (!life) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
     if (status.ok() && leadership_.term != term) status = raft_->NotLeader();
     MILLRACE_SOMETIMES_IF("a refusal was withheld by who no longer led", !status.ok());
     done(status.ok() ? error : status);
@@ -162,17 +162,17 @@ LeaderEpoch Partition::leader_epoch() const {
 
 void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
-  raft_->ReadBarrier(
-      [this, timestamp_ms, alive = is_alive_, done = std::move(done)](Status status) mutable {
-        if (!*alive) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
-        if (!status.ok()) {
-          done(std::move(status));
-        } else if (timestamp_ms.has_value()) {
-          AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
-        } else {
-          done(offsets_now());
-        }
-      });
+  raft_->ReadBarrier([this, timestamp_ms, life = lifetime_.watch(),
+                      done = std::move(done)](Status status) mutable {
+    if (!life) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+    if (!status.ok()) {
+      done(std::move(status));
+    } else if (timestamp_ms.has_value()) {
+      AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
+    } else {
+      done(offsets_now());
+    }
+  });
 }
 
 void Partition::Read(const ReadRequest& request, ReadDone done) {
@@ -253,9 +253,9 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
   MILLRACE_SOMETIMES("a read was served from segments");
   environment_.store.ReadFromOffset(
       group_, request.offset, request.bytes_max,
-      [this, request, alive = is_alive_,
+      [this, request, life = lifetime_.watch(),
        done = std::move(done)](Result<std::vector<Entry>> entries) mutable {
-        if (!*alive) {
+        if (!life) {
           done(NotFound("the partition was deleted", Reason::kTopicDeleted));
           return;
         }

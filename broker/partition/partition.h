@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -35,6 +34,7 @@
 #include "raft/ports/log_store.h"
 #include "raft/ports/state_machine.h"
 #include "raft/runtime/clock.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
@@ -108,7 +108,6 @@ class Partition final : public raft::StateMachine {
   static constexpr uint32_t kInflatedBytesMax = (4 << 20) - (64 << 10);
 
   Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
-  ~Partition() override { *is_alive_ = false; }
 
   RaftGroupId group() const { return group_; }
   const TopicPartition& name() const { return name_; }
@@ -204,8 +203,7 @@ class Partition final : public raft::StateMachine {
   uint64_t batches_in_check_ = 0;  // at environment_.batches, not appended yet
   std::map<uint64_t, Waiter> waiters_;
   uint64_t next_waiter_ = 1;
-  // Guards callbacks that outlive the partition; shared with those callbacks alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

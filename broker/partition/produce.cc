@@ -60,9 +60,9 @@ void Partition::CheckOffThread(SentBatch batch, const RecordBatchView& view, Pro
         RETURN_IF_ERROR(CheckRecordBatch(&view, name));
         return view;
       },
-      [this, batch, alive = is_alive_,
+      [this, batch, life = lifetime_.watch(),
        done = std::move(done)](const Result<RecordBatchView>& checked) mutable {
-        if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
         --batches_in_check_;
         if (!checked.ok()) return done(checked.status());
         if (!leadership_.is_ready) return done(raft_->NotLeader());

@@ -49,9 +49,9 @@ void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets,
         ResourceExhausted("too many lookups by time wait for their turn", Reason::kThrottled)
             .RetryAfterMs(kRetryAfterMs));
   }
-  environment_.lookups.Take([this, alive = is_alive_, timestamp_ms, offsets,
+  environment_.lookups.Take([this, life = lifetime_.watch(), timestamp_ms, offsets,
                              done = std::move(done)](Turns::Turn turn) mutable {
-    if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     FindTimestamp(timestamp_ms, offsets,
                   [offsets, turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {
@@ -71,9 +71,9 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
                               OffsetsDone done) {
   const raft::TailView tail = Tail();
   const LogIndex tail_begin = tail.first();
-  auto answer = [this, alive = is_alive_, timestamp_ms, offsets,
+  auto answer = [this, life = lifetime_.watch(), timestamp_ms, offsets,
                  done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
-    if (!*alive) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     if (!entry.ok()) return done(entry.status());
     PartitionOffsets answered = offsets;
     answered.timestamp_offset = offsets.high_watermark;
@@ -98,9 +98,9 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
   if (tail.is_whole_log()) return answer(std::move(in_tail));
   environment_.store.FindTimestamp(
       group_, timestamp_ms, tail_begin,
-      [this, alive = is_alive_, in_tail = std::move(in_tail),
+      [this, life = lifetime_.watch(), in_tail = std::move(in_tail),
        answer = std::move(answer)](Result<LogIndex> index) mutable {
-        if (!*alive) return answer(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        if (!life) return answer(NotFound("the partition was deleted", Reason::kTopicDeleted));
         if (!index.ok()) return answer(index.status());
         if (*index == LogIndex()) return answer(std::move(in_tail));
         environment_.store.Read(

@@ -13,6 +13,7 @@
 #include "broker/service/request_limits.h"
 #include "broker/service/stream_memory.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 namespace {
@@ -34,7 +35,6 @@ class FetchStream final : public StreamHandler {
         service_(&service),
         stream_(std::move(stream)),
         memory_(context.memory.outgoing, stream_, [this] { Pump(); }) {}
-  ~FetchStream() override { *is_alive_ = false; }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
@@ -93,8 +93,7 @@ class FetchStream final : public StreamHandler {
   StreamMemory memory_;
   uint32_t last_served_ = 0;
   uint64_t next_generation_ = 1;
-  // Guards completions that outlive the stream; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 void FetchStream::OnMessage(Bytes message) {
@@ -180,12 +179,12 @@ bool FetchStream::HasRoomForSession() const {
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
   const Session& session = sessions_[fetch_id];
   service_->Offsets(session.group, TimestampOf(position), kForwardTimeout,
-                    [this, fetch_id, position, generation = session.generation,
-                     alive = is_alive_](Result<PartitionOffsets> offsets) {
-                      if (!*alive || Current(fetch_id, generation) == nullptr) return;
+                    lifetime_.Guard([this, fetch_id, position, generation = session.generation](
+                                        const Result<PartitionOffsets>& offsets) {
+                      if (Current(fetch_id, generation) == nullptr) return;
                       OnOffsets(fetch_id, position, offsets);
                       Pump();
-                    });
+                    }));
 }
 
 void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
@@ -228,19 +227,16 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
                              std::max(memory.Allowance(), kReadBytesMin)})};
   MemoryHold reserved = memory_.BeginRead(session.next_offset < session.high_watermark);
   service_->Read(session.group, request, accepted_, kReadWait,
-                 [this, fetch_id, generation = session.generation, alive = is_alive_,
-                  reserved = std::move(reserved)](Result<RemoteRead> read) mutable {
-                   if (!*alive) return;
+                 lifetime_.Guard([this, fetch_id, generation = session.generation,
+                                  reserved = std::move(reserved)](Result<RemoteRead> read) mutable {
                    memory_.EndRead(reserved);
                    if (Current(fetch_id, generation) != nullptr) {
                      OnRead(fetch_id, reserved.bytes() > 0, std::move(read));
                    }
                    reserved.Release();
                    // Not from within this read: a partition in memory would recurse.
-                   context_->executor.Post([this, alive] {
-                     if (*alive) Pump();
-                   });
-                 });
+                   context_->executor.Post(lifetime_.Guard([this] { Pump(); }));
+                 }));
 }
 
 void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<RemoteRead> read) {

@@ -7,6 +7,7 @@
 
 #include "broker/service/error_reply.h"
 #include "broker/service/unknown_fields.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 namespace {
@@ -28,7 +29,6 @@ class ProduceStream final : public StreamHandler {
   ProduceStream(ServiceContext& context, ProducerService& service, std::shared_ptr<Stream> stream)
       : context_(&context), service_(&service), stream_(std::move(stream)) {}
   ~ProduceStream() override {
-    *is_alive_ = false;
     if (memory_waiter_.has_value()) context_->memory.incoming.CancelWait(*memory_waiter_);
   }
 
@@ -76,8 +76,7 @@ class ProduceStream final : public StreamHandler {
   // Shared with the completions of the batches in them.
   std::map<PartitionKey, std::deque<std::shared_ptr<Slot>>> queues_;
   v1::ProduceResponse ready_;
-  // Guards completions that outlive the stream; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 void ProduceStream::OnMessage(Bytes message) {
@@ -131,11 +130,10 @@ void ProduceStream::Take(ProduceBatchView batch) {
   if (!partition.ok()) return Complete(key, slot, partition.status());
   const RaftGroupId group = (*partition)->group;
   service_->Produce(group, {.bytes = std::move(batch.batch), .is_repeated = batch.is_repeated},
-                    [this, key, slot, group, alive = is_alive_](Result<ProduceOutcome> outcome) {
-                      if (!*alive) return;
+                    lifetime_.Guard([this, key, slot, group](Result<ProduceOutcome> outcome) {
                       if (!outcome.ok()) outcome = context_->WithLeader(outcome.status(), group);
                       Complete(key, slot, std::move(outcome));
-                    });
+                    }));
 }
 
 void ProduceStream::Complete(const PartitionKey& key, const std::shared_ptr<Slot>& slot,
@@ -166,9 +164,7 @@ void ProduceStream::Complete(const PartitionKey& key, const std::shared_ptr<Slot
 void ProduceStream::PostFlush() {
   if (is_flush_posted_) return;
   is_flush_posted_ = true;
-  context_->executor.Post([this, alive = is_alive_] {
-    if (*alive) Flush();
-  });
+  context_->executor.Post(lifetime_.Guard([this] { Flush(); }));
 }
 
 void ProduceStream::Flush() {
@@ -199,11 +195,10 @@ bool ProduceStream::HasRoom() {
   }
   if (memory.Allowance() > 0) return true;
   if (!memory_waiter_.has_value()) {
-    memory_waiter_ = memory.Wait(memory.bytes_max() / 8, [this, alive = is_alive_] {
-      if (!*alive) return;
+    memory_waiter_ = memory.Wait(memory.bytes_max() / 8, lifetime_.Guard([this] {
       memory_waiter_.reset();
       UpdateReading();
-    });
+    }));
   }
   return false;
 }

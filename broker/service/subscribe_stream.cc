@@ -13,6 +13,7 @@
 #include "broker/service/stream_memory.h"
 #include "broker/service/subscribe_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 namespace {
@@ -43,7 +44,6 @@ class SubscribeStream final : public StreamHandler {
         service_(&service),
         stream_(std::move(stream)),
         memory_(context.memory.outgoing, stream_, [this] { Pump(); }) {}
-  ~SubscribeStream() override { *is_alive_ = false; }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
@@ -96,8 +96,7 @@ class SubscribeStream final : public StreamHandler {
   size_t done_count_ = 0;
   MemoryHold sessions_memory_;
   StreamMemory memory_;
-  // Guards completions that outlive the stream; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 void SubscribeStream::OnMessage(Bytes message) {
@@ -169,18 +168,17 @@ void SubscribeStream::Pump() {
 
 void SubscribeStream::PostPump() {
   if (std::exchange(is_pump_posted_, true)) return;
-  context_->executor.Post([this, alive = is_alive_] {
-    if (!*alive) return;
+  context_->executor.Post(lifetime_.Guard([this] {
     is_pump_posted_ = false;
     Pump();
-  });
+  }));
 }
 
 void SubscribeStream::Locate(size_t number) {
   service_->Offsets(sessions_[number].group, TimestampOf(position_), kForwardTimeout,
-                    [this, number, alive = is_alive_](const Result<PartitionOffsets>& offsets) {
-                      if (*alive && !is_over_) OnLocated(number, offsets);
-                    });
+                    lifetime_.Guard([this, number](const Result<PartitionOffsets>& offsets) {
+                      if (!is_over_) OnLocated(number, offsets);
+                    }));
 }
 
 void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& offsets) {
@@ -201,12 +199,11 @@ void SubscribeStream::Read(size_t number) {
   MemoryHold reserved = memory_.BeginRead(session.next < session.high_watermark);
   service_->Read(session.group, {.offset = session.next, .bytes_max = kReadBytesMax},
                  AcceptedForms::Uncompressed(), kReadWait,
-                 [this, number, alive = is_alive_,
-                  reserved = std::move(reserved)](const Result<RemoteRead>& read) {
-                   if (!*alive) return;
+                 lifetime_.Guard([this, number,
+                                  reserved = std::move(reserved)](const Result<RemoteRead>& read) {
                    memory_.EndRead(reserved);
                    if (!is_over_) OnRead(number, reserved.bytes() > 0, read);
-                 });
+                 }));
 }
 
 void SubscribeStream::OnRead(size_t number, bool is_reserved, const Result<RemoteRead>& read) {
@@ -251,11 +248,10 @@ void SubscribeStream::OnError(size_t number, const Status& status) {
   if (!Passes(status)) return Finish(context_->WithLeader(status, sessions_[number].group));
   const Status topic = context_->FindTopic("", topic_id_).status();
   if (topic.code() == Code::kNotFound) return Finish(topic);
-  context_->executor.RunAfter(kRetryDelay, [this, number, alive = is_alive_] {
-    if (!*alive) return;
+  context_->executor.RunAfter(kRetryDelay, lifetime_.Guard([this, number] {
     ready_.push_back(number);
     Pump();
-  });
+  }));
 }
 
 void SubscribeStream::Continue(size_t number) {
