@@ -80,8 +80,6 @@ Client::Client(const Environment& environment, ClientOptions options)
   CHECK(!options_.bootstrap.empty());
 }
 
-Client::~Client() { *is_alive_ = false; }
-
 std::vector<std::string> Client::Addresses() const {
   std::vector<std::string> addresses = metadata_.Addresses();
   for (const std::string& address : options_.bootstrap) {
@@ -117,9 +115,9 @@ void Client::Try(std::shared_ptr<PendingCall> call) {
                      .body = call->body,
                      .timeout = is_admin ? left : std::min(left, options_.attempt_timeout)};
   connector().Call(std::move(request),
-                   [this, call = std::move(call), alive = is_alive_](Result<Bytes> result) {
-                     if (*alive) OnTried(call, std::move(result));
-                   });
+                   lifetime_.Guard([this, call = std::move(call)](Result<Bytes> result) {
+                     OnTried(call, std::move(result));
+                   }));
 }
 
 // Whether every address has said what no other try will change.
@@ -149,9 +147,8 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
     delay = std::max<Duration>(delay, std::chrono::milliseconds(*after));
   }
   if (clock().Now() + delay >= call->deadline) return call->done(std::move(result));
-  executor().RunAfter(delay, [this, call = std::move(call), alive = is_alive_]() mutable {
-    if (*alive) Try(std::move(call));
-  });
+  executor().RunAfter(
+      delay, lifetime_.Guard([this, call = std::move(call)]() mutable { Try(std::move(call)); }));
 }
 
 template <typename Response, typename Request>
@@ -195,8 +192,8 @@ void Client::ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadlin
   Invoke<v1::ListTopicsResponse>(
       "/millrace.v1.MetadataService/ListTopics", request, TimeLeft(clock(), deadline),
       [this, so_far = std::move(so_far), deadline, done = std::move(done),
-       alive = is_alive_](Result<v1::ListTopicsResponse> page) mutable {
-        if (!*alive || !page.ok()) return done(std::move(page));
+       life = lifetime_.watch()](Result<v1::ListTopicsResponse> page) mutable {
+        if (!life || !page.ok()) return done(std::move(page));
         so_far.set_next_page_token(page->next_page_token());
         so_far.mutable_topics()->MergeFrom(page->topics());
         if (page->next_page_token().empty()) return done(std::move(so_far));
@@ -237,18 +234,19 @@ void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration time
   const MonotonicTime deadline = clock().Now() + timeout;
   ListOffsets(request, timeout,
               [this, request, deadline, done = std::move(done),
-               alive = is_alive_](Result<v1::ListOffsetsResponse> response) mutable {
-                if (!*alive || !response.ok()) return done(std::move(response));
+               life = lifetime_.watch()](Result<v1::ListOffsetsResponse> response) mutable {
+                if (!life || !response.ok()) return done(std::move(response));
                 const Status error = FirstError(*response);
                 if (error.ok()) return done(std::move(response));
                 const Duration left = deadline - clock().Now() - kOffsetsRetry;
                 if (!MayHeal(error, Duration(0), Duration(0)) || left <= Duration(0)) {
                   return done(error);
                 }
-                executor().RunAfter(kOffsetsRetry,
-                                    [this, request, left, done = std::move(done), alive]() mutable {
-                                      if (*alive) ListAllOffsets(request, left, std::move(done));
-                                    });
+                executor().RunAfter(
+                    kOffsetsRetry,
+                    lifetime_.Guard([this, request, left, done = std::move(done)]() mutable {
+                      ListAllOffsets(request, left, std::move(done));
+                    }));
               });
 }
 
@@ -269,9 +267,8 @@ void Client::OpenTopic(const std::string& topic, Duration timeout,
   v1::DescribeTopicsRequest request;
   request.add_names(topic);
   DescribeTopics(request, timeout,
-                 [this, topic, timeout, done = std::move(done),
-                  alive = is_alive_](Result<v1::DescribeTopicsResponse> response) mutable {
-                   if (!*alive) return;
+                 lifetime_.Guard([this, topic, timeout, done = std::move(done)](
+                                     Result<v1::DescribeTopicsResponse> response) mutable {
                    if (response.ok()) {
                      metadata_.Update(*response);
                      return done(Status::Ok());
@@ -280,12 +277,12 @@ void Client::OpenTopic(const std::string& topic, Duration timeout,
                        response.status().code() == Code::kNotFound && timeout > kNewTopicGrace;
                    if (!may_be_new) return done(response.status());
                    ++next_address_;
-                   executor().RunAfter(kNewTopicGrace,
-                                       [this, topic, alive, done = std::move(done)]() mutable {
-                                         if (*alive)
-                                           OpenTopic(topic, kNewTopicGrace, std::move(done));
-                                       });
-                 });
+                   executor().RunAfter(
+                       kNewTopicGrace,
+                       lifetime_.Guard([this, topic, done = std::move(done)]() mutable {
+                         OpenTopic(topic, kNewTopicGrace, std::move(done));
+                       }));
+                 }));
 }
 
 uint64_t Client::Watch(const std::string& topic, std::function<void(const Status&)> listener) {
@@ -305,9 +302,7 @@ void Client::RefreshMetadata() {
   if (refreshes_in_row_ > 0) {
     delay = BackoffDelay(options_.backoff, refreshes_in_row_, environment_.random);
   }
-  executor().RunAfter(delay, [this, alive = is_alive_] {
-    if (*alive) StartRefresh();
-  });
+  executor().RunAfter(delay, lifetime_.Guard([this] { StartRefresh(); }));
 }
 
 // Each topic by itself: one that is gone says nothing of the others.
@@ -320,10 +315,11 @@ void Client::StartRefresh() {
   for (const std::string& topic : topics) {
     v1::DescribeTopicsRequest request;
     request.add_names(topic);
-    DescribeTopics(request, kRefreshTimeout,
-                   [this, topic, alive = is_alive_](Result<v1::DescribeTopicsResponse> response) {
-                     if (*alive) OnRefreshed(topic, response);
-                   });
+    DescribeTopics(
+        request, kRefreshTimeout,
+        lifetime_.Guard([this, topic](const Result<v1::DescribeTopicsResponse>& response) {
+          OnRefreshed(topic, response);
+        }));
   }
 }
 

@@ -28,6 +28,7 @@
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 #include "raft/runtime/random.h"
 
 namespace millrace::client {
@@ -57,7 +58,6 @@ class Client {
     Random random;
   };
   Client(const Environment& environment, ClientOptions options);
-  ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
@@ -140,8 +140,7 @@ class Client {
   bool has_news_ = false;  // the last refresh told of a leader that was not known
   MonotonicTime last_refresh_{};
   std::map<std::string, MonotonicTime> told_outages_;  // by address
-  // Guards callbacks that outlive the client; shared with those alone.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::client

@@ -13,7 +13,7 @@ void DeliveryTracker::Sent(PartitionId partition, DeliveryCallback on_delivery) 
   ++to.sent;
 }
 
-void DeliveryTracker::Answer(const DeliveryReport& report, const bool& is_alive) {
+void DeliveryTracker::Answer(const DeliveryReport& report, const LifeWatch& life) {
   Partition& from = partitions_[report.partition.partition.value()];
   const uint64_t first = from.answered;
   from.answered += report.record_count;
@@ -23,7 +23,7 @@ void DeliveryTracker::Answer(const DeliveryReport& report, const bool& is_alive)
                     .partition = report.partition.partition.value(),
                     .append_time_ms = report.append_time_ms,
                     .may_be_stored = report.may_be_stored};
-  while (is_alive && !from.waiting.empty() && from.waiting.front().number < end) {
+  while (life && !from.waiting.empty() && from.waiting.front().number < end) {
     const Waiting waiting = std::move(from.waiting.front());
     from.waiting.pop_front();
     if (report.base_offset >= Offset(0)) {

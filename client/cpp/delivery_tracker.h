@@ -3,8 +3,8 @@
 //
 // Owned by ProducerClient; on the client's executor. Pure.
 //
-//   tracker.Sent(partition, on_delivery);      // in the order of Producer::Send
-//   tracker.Answer(report);                    // calls back
+//   tracker.Sent(partition, on_delivery);       // in the order of Producer::Send
+//   tracker.Answer(report, lifetime_.watch());  // calls back
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "millrace/record.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::client {
 
@@ -29,8 +30,8 @@ class DeliveryTracker {
   void Sent(PartitionId partition, DeliveryCallback on_delivery);
 
   // Calls back for the report's records, which are the oldest of their partition. Stops if a
-  // callback makes `is_alive` false: then this is gone.
-  void Answer(const DeliveryReport& report, const bool& is_alive);
+  // callback ends `life`: then this is gone.
+  void Answer(const DeliveryReport& report, const LifeWatch& life);
 
   // How many records of each partition were sent and answered so far; a flush waits for the one to
   // reach what the other was.

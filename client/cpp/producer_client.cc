@@ -25,13 +25,13 @@ void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
   FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
     if (status.ok()) status = CheckPartitioning();
     if (!status.ok()) return done(std::move(status));
-    client().InitProducer({}, TimeLeft(client().clock(), deadline),
-                          [this, done = std::move(done),
-                           alive = is_alive()](Result<v1::InitProducerResponse> response) mutable {
-                            if (!*alive) return;
-                            if (response.ok()) OnOpened(*response);
-                            done(response.status());
-                          });
+    client().InitProducer(
+        {}, TimeLeft(client().clock(), deadline),
+        lifetime().Guard([this, done = std::move(done)](
+                             const Result<v1::InitProducerResponse>& response) mutable {
+          if (response.ok()) OnOpened(*response);
+          done(response.status());
+        }));
   });
 }
 
@@ -138,12 +138,9 @@ void ProducerClient::AskEpoch(uint32_t current) {
   request.set_producer_epoch(current);
   client().InitProducer(
       request, kEpochTimeout,
-      [this, alive = is_alive()](const Result<v1::InitProducerResponse>& response) {
-        if (!*alive) return;
+      lifetime().Guard([this](const Result<v1::InitProducerResponse>& response) {
         if (!response.ok() && MayHeal(response.status(), Duration(0), Duration(0))) {
-          client().executor().RunAfter(kEpochRetry, [this, alive] {
-            if (*alive) OnEpochAsked();
-          });
+          client().executor().RunAfter(kEpochRetry, lifetime().Guard([this] { OnEpochAsked(); }));
           return;
         }
         if (response.status().reason() == Reason::kUnknownProducer) {
@@ -156,7 +153,7 @@ void ProducerClient::AskEpoch(uint32_t current) {
           producer_->FailAll(response.status());
         }
         OnEpochAsked();
-      });
+      }));
 }
 
 // Asks again if an epoch is still wanted.
@@ -180,23 +177,23 @@ void ProducerClient::Pump(MonotonicTime now) {
 
 // Last in Pump, for the callbacks may destroy this.
 void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
-  const std::shared_ptr<bool> alive = is_alive();
+  const LifeWatch life = lifetime().watch();
   for (const DeliveryReport& report : reports) {
-    tracker_->Answer(report, *alive);
-    if (*alive && callbacks_.on_report) callbacks_.on_report(report);
-    if (!*alive) return;
+    tracker_->Answer(report, life);
+    if (life && callbacks_.on_report) callbacks_.on_report(report);
+    if (!life) return;
   }
   if (was_full_ && has_room()) {
     was_full_ = false;
     if (callbacks_.on_room) callbacks_.on_room();
-    if (!*alive) return;
+    if (!life) return;
   }
   EndFlushes();
 }
 
 void ProducerClient::EndFlushes() {
-  const std::shared_ptr<bool> alive = is_alive();
-  while (*alive && !flushes_.empty() && tracker_->HasAnswered(flushes_.front().sent)) {
+  const LifeWatch life = lifetime().watch();
+  while (life && !flushes_.empty() && tracker_->HasAnswered(flushes_.front().sent)) {
     MoveFunction<void()> done = std::move(flushes_.front().done);
     flushes_.pop_front();
     done();

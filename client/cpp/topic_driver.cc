@@ -26,22 +26,20 @@ TopicDriver::TopicDriver(Client& client, std::string topic, Duration unknown_top
     : client_(client), topic_(std::move(topic)), unknown_topic_grace_(unknown_topic_grace) {}
 
 TopicDriver::~TopicDriver() {
-  *is_alive_ = false;
   client_.executor().Cancel(timer_);
   client_.Unwatch(watch_);
 }
 
 void TopicDriver::FindTopic(Duration timeout, MoveFunction<void(Status)> done) {
   client_.OpenTopic(topic_, timeout,
-                    [this, done = std::move(done), alive = is_alive_](Status status) mutable {
-                      if (!*alive) return;
+                    lifetime_.Guard([this, done = std::move(done)](Status status) mutable {
                       if (!status.ok()) return done(std::move(status));
                       const TopicDetails* found = client_.metadata().FindTopic(topic_);
                       CHECK(found != nullptr) << topic_;
                       topic_id_ = found->id;
                       partition_count_ = found->partition_count;
                       done(Status::Ok());
-                    });
+                    }));
 }
 
 void TopicDriver::Start(const std::string& method,
@@ -102,11 +100,10 @@ void TopicDriver::TellLeaderless(MonotonicTime now) {
 void TopicDriver::PostPump() {
   if (is_pump_posted_) return;
   is_pump_posted_ = true;
-  client_.executor().Post([this, alive = is_alive_] {
-    if (!*alive) return;
+  client_.executor().Post(lifetime_.Guard([this] {
     is_pump_posted_ = false;
     Pump(client_.clock().Now());
-  });
+  }));
 }
 
 void TopicDriver::Send(BrokerId broker, std::vector<Bytes> pieces) {
@@ -121,9 +118,8 @@ void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
   client_.executor().Cancel(timer_);
   timer_ = {};
   if (!wake_at) return;
-  timer_ = client_.executor().RunAfter(*wake_at - now, [this, alive = is_alive_] {
-    if (*alive) Pump(client_.clock().Now());
-  });
+  timer_ = client_.executor().RunAfter(*wake_at - now,
+                                       lifetime_.Guard([this] { Pump(client_.clock().Now()); }));
 }
 
 void TopicDriver::Tell(const std::optional<Trouble>& trouble) {

@@ -26,6 +26,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::client {
 
@@ -59,8 +60,7 @@ class TopicDriver {
   const std::string& topic() const { return topic_; }
   TopicId topic_id() const { return topic_id_; }
   uint32_t partition_count() const { return partition_count_; }
-  // False once this is destroyed: guards callbacks that outlive it; shared with those alone.
-  const std::shared_ptr<bool>& is_alive() const { return is_alive_; }
+  const Lifetime& lifetime() const { return lifetime_; }
 
  private:
   // An error closes the stream; OnStreamClosed follows.
@@ -100,7 +100,7 @@ class TopicDriver {
   std::map<BrokerId, Silence> silences_;
   bool is_pump_posted_ = false;
   TimerId timer_;
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::client

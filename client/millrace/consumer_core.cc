@@ -98,7 +98,7 @@ ConsumerCore::ConsumerCore(std::shared_ptr<Runtime> runtime, const std::string& 
 ConsumerCore::~ConsumerCore() {
   CHECK(!runtime_->IsLoopThread()) << "a millrace::Consumer was destroyed in a callback";
   runtime_->RunAndWait([this] {
-    *is_alive_ = false;
+    lifetime_.End();
     consumer_.reset();
   });
 }
@@ -195,9 +195,7 @@ std::optional<client::FetchedChunk> ConsumerCore::Take(Duration timeout, bool ma
   if (!is_refill_due_ || queued_bytes_ > options_.prefetch_bytes / 4) return taken;
   is_refill_due_ = false;
   lock.unlock();
-  runtime_->Post([this, alive = is_alive_] {
-    if (*alive) Refill();
-  });
+  runtime_->Post(lifetime_.Guard([this] { Refill(); }));
   return taken;
 }
 

@@ -25,6 +25,7 @@
 #include "client/millrace/runtime.h"
 #include "millrace/consumer.h"
 #include "proto/record/record_batch.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::internal {
 
@@ -93,8 +94,7 @@ class ConsumerCore {
 
   // The client's thread's.
   std::unique_ptr<client::ConsumerClient> consumer_;
-  // False once this is gone; shared with posted tasks.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;  // ends there; any thread posts what it guards
 };
 
 }  // namespace millrace::internal

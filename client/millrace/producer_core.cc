@@ -93,7 +93,7 @@ ProducerCore::~ProducerCore() {
       Drain();
       producer_->Abandon(Status(Code::kCancelled, "the producer was destroyed before the answer"));
     }
-    *is_alive_ = false;
+    lifetime_.End();
     producer_.reset();
   });
 }
@@ -130,9 +130,7 @@ Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback 
     unanswered_bytes_ += MemoryOf(1, size);
     if (std::exchange(is_drain_posted_, true)) return {};
   }
-  runtime_->Post([this, alive = is_alive_] {
-    if (*alive) Drain();
-  });
+  runtime_->Post(lifetime_.Guard([this] { Drain(); }));
   return {};
 }
 
@@ -194,11 +192,10 @@ Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
   const auto flushed = std::make_shared<std::promise<void>>();  // shared with the flush's end
   std::future<void> result = flushed->get_future();
-  runtime_->Post([this, flushed, alive = is_alive_] {
-    if (!*alive) return;
+  runtime_->Post(lifetime_.Guard([this, flushed] {
     Drain();
     producer_->Flush([flushed] { flushed->set_value(); });
-  });
+  }));
   if (result.wait_for(Bounded(timeout)) == std::future_status::ready) return {};
   return DeadlineExceeded(std::to_string(unanswered_records()) + " records are not answered yet");
 }

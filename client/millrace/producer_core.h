@@ -21,6 +21,7 @@
 #include "client/millrace/record_queue.h"
 #include "client/millrace/runtime.h"
 #include "millrace/producer.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::internal {
 
@@ -75,8 +76,7 @@ class ProducerCore {
   // The client's thread's.
   std::unique_ptr<client::ProducerClient> producer_;
   RecordQueue draining_;
-  // False once this is gone; shared with posted tasks.
-  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  Lifetime lifetime_;  // ends there; any thread posts what it guards
 };
 
 }  // namespace millrace::internal

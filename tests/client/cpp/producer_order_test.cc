@@ -10,6 +10,7 @@
 
 #include "client/cpp/delivery_tracker.h"
 #include "client/cpp/producer.h"
+#include "raft/runtime/lifetime.h"
 #include "tests/client/cpp/model_brokers.h"
 
 namespace millrace::client {
@@ -177,7 +178,7 @@ class OrderRun {
     ProducerOutput output;
     producer_.Poll(now_, &output);
     for (const ProducerOutput::Message& message : output.messages) brokers_.Receive(message);
-    for (const DeliveryReport& report : output.reports) tracker_.Answer(report, true);
+    for (const DeliveryReport& report : output.reports) tracker_.Answer(report, lifetime_.watch());
     if (output.wants_epoch_after && random_.OneIn(3)) {
       producer_.OnEpoch(ProducerId(1), *output.wants_epoch_after + 1);
     }
@@ -204,6 +205,7 @@ class OrderRun {
   ModelBrokers brokers_;
   Producer producer_;
   DeliveryTracker tracker_{kPartitions};
+  Lifetime lifetime_;
   std::vector<std::vector<std::string>> sent_;
   std::vector<std::vector<int64_t>> outcome_;  // by record: its offset, or -1
   uint64_t failed_records_ = 0;
