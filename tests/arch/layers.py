@@ -71,6 +71,8 @@ BANNED = (
      "own it on one thread and post messages (raft/runtime/executor.h)", _REAL),
     ("file calls", r"(?<![\w.>:])(?:::)?(?:open|openat|creat|pwrite|pwritev|fsync|fdatasync|rename|unlink)\s*\(",
      "take FileSystem& (storage/file/file_system.h)", ("storage/file/", "client/cli/line_source.cc", "client/cli/standard_files.cc")),
+    ("flags of whether an owner is gone", r"\b(?:make_shared|shared_ptr)\s*<\s*(?:const\s+)?bool\s*>",
+     "take a Lifetime (raft/runtime/lifetime.h)", ("raft/runtime/lifetime.h",)),
     ("gRPC headers", r"^\s*#\s*include\s*<grpc", "speak through broker/service/call.h or client/cpp/connector.h",
      ("broker/edge/", "client/cpp/grpc_bytes.h", "client/cpp/grpc_bytes.cc", "client/cpp/grpc_connector.cc")),
 )
