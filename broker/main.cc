@@ -397,7 +397,7 @@ int Main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   broker::config::ServerFlags flags;
   return client::cli::Run(argc, argv, [&flags](CLI::App& app, client::cli::Command* chosen) {
-    app.set_version_flag("--version", MILLRACE_VERSION);
+    app.set_version_flag("-v,--version", MILLRACE_VERSION);
     CLI::App* server = app.add_subcommand("server", "Run a broker");
     flags.AddTo(*server);
     server->callback(

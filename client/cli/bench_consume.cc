@@ -40,7 +40,7 @@ Status Read(const BenchOptions& options, Consumer& consumer, const RealClock& cl
 }  // namespace
 
 int BenchConsume(const BenchOptions& options) {
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
     const RealClock clock;
     BenchResult result;
     const MonotonicTime started_at = clock.Now();

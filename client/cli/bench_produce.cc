@@ -188,7 +188,7 @@ class Load {
 }  // namespace
 
 int BenchProduce(const BenchOptions& options) {
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
     ProducerOptions producer_options;
     producer_options.linger = std::chrono::milliseconds(options.linger_ms);
     producer_options.memory_bytes_max = size_t{options.memory_mb} << 20;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/cli/command_line.h"
 #include "client/cli/output.h"
 
 namespace millrace::client::cli {
@@ -13,10 +14,6 @@ namespace {
 
 constexpr char kShells[] = "bash zsh fish";
 constexpr char kCompletion[] = "completion";
-
-std::vector<const CLI::App*> Subcommands(const CLI::App& app) {
-  return app.get_subcommands([](const CLI::App*) { return true; });
-}
 
 // "--output" and "-o", as they are typed; positional arguments have none.
 std::vector<std::string> NamesOf(const CLI::Option& option) {

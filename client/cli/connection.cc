@@ -6,8 +6,11 @@
 #include <csignal>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "client/cli/output.h"
+#include "client/cli/spelling.h"
+#include "millrace/admin.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -15,6 +18,8 @@ namespace {
 // Unless --timeout says how long to wait: a broker may be about to start.
 constexpr std::chrono::milliseconds kRefusedTimeout{3000};
 constexpr std::chrono::milliseconds kNoteInterval{10'000};
+// For what only makes an error's message better.
+constexpr std::chrono::milliseconds kHintTimeout{1000};
 
 // What the client tells, on its thread, and the command asks for, on main's.
 class OutageLog {
@@ -86,6 +91,20 @@ int RunConnected(const CommonOptions& options,
   if (client.status().code() == Code::kInvalidArgument) return FailUsage(client.status());
   if (!client.ok()) return Fail(client.status());
   return ExitCodeOf(command(**client));
+}
+
+int RunOnTopic(const CommonOptions& options, const std::string& topic,
+               const std::function<Status(millrace::Client&)>& command) {
+  return RunConnected(options, [&](millrace::Client& client) -> Status {
+    Status done = command(client);
+    if (done.code() != Code::kNotFound || done.reason() != Reason::kUnknownTopic) return done;
+    const Result<std::vector<TopicListing>> topics =
+        client.admin().ListTopics(std::min(kHintTimeout, options.timeout));
+    if (!topics.ok()) return done;  // what is known is said without
+    std::vector<std::string> names;
+    for (const TopicListing& listed : *topics) names.push_back(listed.name);
+    return NotFound(std::string(done.message()) + DidYouMean(topic, names), done.reason());
+  });
 }
 
 Status OutageOverTimeout() { return Outages().over_timeout(); }

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "client/cli/common_options.h"
@@ -21,6 +22,11 @@ namespace millrace::client::cli {
 // addresses are none, 128 and the signal for what Interrupted made.
 int RunConnected(const CommonOptions& options,
                  const std::function<Status(millrace::Client&)>& command);
+
+// The same of a command on this topic: where there is none of that name, the error names one that
+// may be meant.
+int RunOnTopic(const CommonOptions& options, const std::string& topic,
+               const std::function<Status(millrace::Client&)>& command);
 
 // Once a partition has been out of reach for as long as --timeout says: why. Ok before.
 Status OutageOverTimeout();

@@ -119,23 +119,24 @@ Status CheckStart(const ConsumeOptions& options, const Consumer& consumer) {
 
 int Consume(const ConsumeOptions& options) {
   bool is_refused = false;  // for what the command line asks
-  const int exit_code = RunConnected(options.common, [&](millrace::Client& client) -> Status {
-    ConsumerOptions consumer_options{.start = options.from,
-                                     .stop_at_end = options.until_end,
-                                     .open_timeout = options.common.timeout};
-    if (options.partition) consumer_options.partitions = {*options.partition};
-    ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
-                     client.OpenConsumer(options.topic, consumer_options));
-    const Status start = CheckStart(options, *consumer);
-    is_refused = !start.ok();
-    RETURN_IF_ERROR(start);
-    CatchSignals();
-    LineWriter writer(options);
-    const Status printed = Print(options, *consumer, &writer);
-    writer.Flush();
-    RETURN_IF_ERROR(printed);
-    return writer.status();
-  });
+  const int exit_code =
+      RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
+        ConsumerOptions consumer_options{.start = options.from,
+                                         .stop_at_end = options.until_end,
+                                         .open_timeout = options.common.timeout};
+        if (options.partition) consumer_options.partitions = {*options.partition};
+        ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
+                         client.OpenConsumer(options.topic, consumer_options));
+        const Status start = CheckStart(options, *consumer);
+        is_refused = !start.ok();
+        RETURN_IF_ERROR(start);
+        CatchSignals();
+        LineWriter writer(options);
+        const Status printed = Print(options, *consumer, &writer);
+        writer.Flush();
+        RETURN_IF_ERROR(printed);
+        return writer.status();
+      });
   return is_refused ? kExitUsage : exit_code;
 }
 

@@ -141,7 +141,7 @@ int Produce(const ProduceOptions& options) {
   if (!lines.ok()) return Fail(lines.status());
   const Result<Compression> compression = ParseCompression(options.compression);
   if (!compression.ok()) return Fail(compression.status().With("--compression"));
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(std::unique_ptr<Producer> producer,
                      client.OpenProducer(options.topic, ToProducerOptions(options, *compression)));
     CatchSignals();

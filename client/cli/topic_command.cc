@@ -62,7 +62,7 @@ int Create(const TopicOptions& options) {
 }
 
 int Delete(const TopicOptions& options) {
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const uint64_t id,
                      client.admin().DeleteTopic(options.name, options.common.timeout));
     if (options.common.is_json()) {
@@ -134,7 +134,7 @@ void PrintTopic(const TopicDescription& topic, const Ranges& offsets) {
 }
 
 int Describe(const TopicOptions& options) {
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const TopicDescription topic,
                      client.admin().DescribeTopic(options.name, options.common.timeout));
     const Result<Ranges> offsets =
@@ -195,7 +195,7 @@ void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
 }
 
 int Offsets(const TopicOptions& options) {
-  return RunConnected(options.common, [&](millrace::Client& client) -> Status {
+  return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const Ranges offsets, client.admin().ListOffsets(options.name, options.at_ms,
                                                                       options.common.timeout));
     PrintOffsets(options, offsets);

@@ -100,6 +100,18 @@ def test_what_the_cluster_has_not_is_1(cli):
     assert cli("topic", "describe", "absent").returncode == 1
 
 
+@pytest.mark.parametrize("words", [
+    ("topic", "describe", "TOPIC"), ("topic", "offsets", "TOPIC"), ("topic", "delete", "TOPIC"), ("produce", "TOPIC"),
+    ("consume", "TOPIC"), ("bench", "produce", "--topic", "TOPIC"), ("bench", "consume", "--topic", "TOPIC"),
+])
+def test_a_mistyped_topic_is_named_with_the_one_that_may_be_meant(cli, named, words):
+    topic = named()
+    mistyped = topic[:5] + topic[6] + topic[5] + topic[7:] if topic[5] != topic[6] else topic + "x"
+    refused = cli(*(mistyped if word == "TOPIC" else word for word in words), input="")
+    assert refused.returncode == 1
+    assert refused.stderr == f'error: NOT_FOUND: topic "{mistyped}" does not exist; did you mean {topic}?\n'
+
+
 @contextlib.contextmanager
 def running(binary, server, *words, **options):
     """A command under way, whose pipes are ours."""

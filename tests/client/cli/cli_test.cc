@@ -46,7 +46,6 @@ TEST(Cli, WrongCommandLines_FailWithOneLine) {
   ExpectOneLine(RunCli({}), 2, "a command is wanted: topic, produce, consume, cluster");
   ExpectOneLine(RunCli({"topic"}), 2, "a command is wanted: create, list");
   ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate (--help");
-  ExpectOneLine(RunCli({"consum"}), 2, "consume is meant?");
   ExpectOneLine(RunCli({"topic", "create"}), 2, "NAME");
   ExpectOneLine(RunCli({"topic", "list", "-o", "yaml"}), 2, "yaml");
   ExpectOneLine(RunCli({"bench", "produce", "--topic", "t", "--record-size", "0"}), 2, "0");
@@ -129,8 +128,67 @@ TEST(Cli, NobodyThere_IsUnavailable_AfterTheTimeout) {
   }
 }
 
+TEST(Cli, MistypedCommands_AreNamed_WithWhatMayBeMeant) {
+  ExpectOneLine(RunCli({"topc", "list"}), 2, "there is no command topc; did you mean topic?");
+  ExpectOneLine(RunCli({"consum"}), 2, "there is no command consum; did you mean consume?");
+  ExpectOneLine(RunCli({"topic", "creat", "t"}), 2,
+                "there is no command creat of millrace topic; did you mean create?");
+  ExpectOneLine(RunCli({"cluster", "list"}), 2, "there is no command list of millrace cluster (");
+  ExpectOneLine(RunCli({"help", "topic", "crate"}), 2, "did you mean create?");
+}
+
+TEST(Cli, MistypedOptions_AreNamed_WithWhatMayBeMeant) {
+  const std::string form = "there is no option --form of millrace consume; did you mean --from?";
+  ExpectOneLine(RunCli({"consume", "t", "--form", "earliest"}), 2, form);
+  ExpectOneLine(RunCli({"consume", "t", "--form=3"}), 2, form);
+  ExpectOneLine(RunCli({"consume", "t", "--partition", "1", "--form"}), 2, form);
+  ExpectOneLine(RunCli({"topic", "create", "t", "--partition", "3"}), 2, "mean --partitions?");
+  ExpectOneLine(RunCli({"topic", "list", "--frobnicate"}), 2,
+                "--frobnicate of millrace topic list (");
+  ExpectOneLine(RunCli({"topic", "list", "-x"}), 2, "there is no option -x of millrace topic list");
+  ExpectOneLine(RunCli({"topic", "list", "---"}), 2,
+                "there is no option --- of millrace topic list");
+}
+
+TEST(Cli, OptionsBeforeTheirCommand_AreSentBehindIt) {
+  ExpectOneLine(RunCli({"--bootstrap", "127.0.0.1:1", "topic", "list"}), 2,
+                "--bootstrap stands behind the command");
+  ExpectOneLine(RunCli({"topic", "--timeout=3", "list"}), 2, "--timeout stands behind");
+}
+
+TEST(Cli, ArgumentsTooMany_AreNamed) {
+  ExpectOneLine(RunCli({"consume", "a", "b", "c"}), 2,
+                "\"b\" is one argument too many for millrace consume");
+  ExpectOneLine(RunCli({"topic", "list", "-o", "json", "x"}), 2, "\"x\" is one argument too many");
+  ExpectOneLine(RunCli({"topic", "create", "t", "--set", "a=1", "b=2"}), 2, "\"b=2\" is one");
+  ExpectOneLine(RunCli({"version", "x"}), 2, "\"x\" is one argument too many");
+}
+
 TEST(Cli, Help_IsGivenHoweverItIsAskedFor) {
-  for (const char* word : {"help", "--help", "-h"}) EXPECT_EQ(RunCli({word}).exit_code, 0) << word;
+  const auto printed = [](const std::vector<std::string>& words) {
+    ::testing::internal::CaptureStdout();
+    EXPECT_EQ(RunCli(words).exit_code, 0) << words.front();
+    return ::testing::internal::GetCapturedStdout();
+  };
+  const std::string help = printed({"--help"});
+  EXPECT_THAT(help, HasSubstr("consume"));
+  EXPECT_EQ(printed({"help"}), help);
+  EXPECT_EQ(printed({"-h"}), help);
+  const std::string of_create = printed({"topic", "create", "--help"});
+  EXPECT_THAT(of_create, HasSubstr("--partitions"));
+  EXPECT_EQ(printed({"help", "topic", "create"}), of_create);
+  EXPECT_THAT(printed({"help", "topic"}), HasSubstr("describe"));
+  EXPECT_THAT(printed({"help", "help"}), HasSubstr("COMMAND"));
+}
+
+TEST(Cli, Version_IsGivenHoweverItIsAskedFor) {
+  for (const char* word : {"version", "--version", "-v"}) {
+    ::testing::internal::CaptureStdout();
+    const Outcome outcome = RunCli(
+        {word}, [](CLI::App& app, Command*) { app.set_version_flag("-v,--version", "1.2.3"); });
+    EXPECT_EQ(outcome.exit_code, 0) << word;
+    EXPECT_EQ(::testing::internal::GetCapturedStdout(), "1.2.3\n") << word;
+  }
 }
 
 TEST(Cli, AddedCommands_AreRun) {
