@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace {
 
 constexpr char kShells[] = "bash zsh fish";
 constexpr char kCompletion[] = "completion";
+constexpr char kHelp[] = "help";
+// Among words to choose from: the names of the cluster's topics.
+constexpr char kTopics[] = "@topics";
 
 // "--output" and "-o", as they are typed; positional arguments have none.
 std::vector<std::string> NamesOf(const CLI::Option& option) {
@@ -27,6 +31,7 @@ std::vector<std::string> NamesOf(const CLI::Option& option) {
 // "{table,json}"; those of --from, which takes others too. Empty if it takes anything.
 std::string ValuesOf(const CLI::Option& option) {
   if (option.check_lname("from")) return "earliest latest";
+  if (option.check_lname("topic")) return kTopics;
   const std::string type = option.get_type_name();
   const size_t begin = type.find('{');
   const size_t end = type.rfind('}');
@@ -36,29 +41,61 @@ std::string ValuesOf(const CLI::Option& option) {
   return words;
 }
 
-std::string Words(const CLI::App& app) {
-  std::string words;
-  for (const CLI::App* command : Subcommands(app)) words += command->get_name() + " ";
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : NamesOf(*option)) words += name + " ";
-  }
-  if (app.get_name() == kCompletion) words += kShells;
-  return words;
+std::string Joined(const std::vector<std::string>& words) {
+  std::string joined;
+  for (const std::string& word : words) joined += (joined.empty() ? "" : " ") + word;
+  return joined;
 }
 
-// A line of the shell's `case` for each command: what may follow it; and for each of its options
-// whose values are a few words.
-void AddCases(const CLI::App& app, const std::string& path, std::string* script) {
-  *script += "    \"" + path + "\") choices=\"" + Words(app) + "\" ;;\n";
+// What a command's first argument may be, where that is known.
+std::string FirstArgumentOf(const CLI::App& app) {
+  if (app.get_name() == kCompletion) return kShells;
+  if (app.get_name() == kHelp) return Joined(CommandsOf(*app.get_parent()));
   for (const CLI::Option* option : app.get_options()) {
-    const std::string values = ValuesOf(*option);
-    if (values.empty()) continue;
+    if (option->get_positional()) return option->get_name(true) == "TOPIC" ? kTopics : "";
+  }
+  return "";
+}
+
+std::vector<std::string> NamesOfOptionsWithValue(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() == 0) continue;
+    for (const std::string& name : NamesOf(*option)) names.push_back(name);
+  }
+  return names;
+}
+
+void AddCase(const std::string& route, const std::string& choices, const std::string& first,
+             std::string* script) {
+  *script += "    \"" + route + "\") choices=\"" + choices + "\"";
+  if (!first.empty()) *script += " first=\"" + first + "\"";
+  *script += " ;;\n";
+}
+
+// A line of the shell's `case` for each command: what may follow it, and what only as its first
+// argument; and for each of its options that take a value, and which values, if they are few.
+void AddCases(const CLI::App& app, const std::string& path, std::string* script) {
+  std::vector<std::string> words = CommandsOf(app);
+  for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : NamesOf(*option)) {
-      *script += "    \"" + path + " " + name + "\") choices=\"" + values + "\" ;;\n";
+      words.push_back(name);
+      if (option->get_items_expected_max() == 0) continue;
+      AddCase(path + " " + name, ValuesOf(*option), "", script);
     }
   }
+  AddCase(path, Joined(words), FirstArgumentOf(app), script);
   for (const CLI::App* command : Subcommands(app)) {
     AddCases(*command, path + " " + command->get_name(), script);
+  }
+}
+
+// What follows `help`: commands alone.
+void AddHelpCases(const CLI::App& app, const std::string& path, std::string* script) {
+  for (const CLI::App* command : Subcommands(app)) {
+    const std::string route = path + " " + command->get_name();
+    AddCase(route, "", Joined(CommandsOf(*command)), script);
+    AddHelpCases(*command, route, script);
   }
 }
 
@@ -81,11 +118,15 @@ std::string FishCondition(const std::vector<std::string>& path, const CLI::App& 
   return condition;
 }
 
+std::string FishWords(const std::string& words) {
+  return words == kTopics ? "(__millrace_topics)" : words;
+}
+
 // That an option takes a value, and which ones there are, in fish.
 std::string FishValue(const CLI::Option& option) {
   if (option.get_items_expected_max() == 0) return "";
   const std::string values = ValuesOf(option);
-  return values.empty() ? " -r" : " -x -a '" + values + "'";
+  return values.empty() ? " -r" : " -x -a '" + FishWords(values) + "'";
 }
 
 void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std::string* script) {
@@ -101,7 +142,12 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
     for (const std::string& name : option->get_lnames()) *script += " -l " + name;
     *script += FishValue(*option) + " -d " + Quoted(option->get_description()) + "\n";
   }
-  if (app.get_name() == kCompletion) *script += head + " -f -a '" + kShells + "'\n";
+  if (const std::string first = FirstArgumentOf(app); !first.empty()) {
+    const std::string awaits = "; and __millrace_awaits_first " + std::to_string(path.size() + 1) +
+                               " " + Joined(NamesOfOptionsWithValue(app));
+    *script += "complete -c millrace -n " + Quoted(FishCondition(path, app) + awaits) + " -f -a '" +
+               FishWords(first) + "'\n";
+  }
   for (const CLI::App* command : Subcommands(app)) {
     std::vector<std::string> deeper = path;
     deeper.push_back(command->get_name());
@@ -109,30 +155,124 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
   }
 }
 
+// Of a millrace that completes its own command line: bounded, and silent whatever happens.
+constexpr char kListTopics[] = "topic list -o name --timeout 500ms";
+
+// The route is the command and those of the words after it that name a command below it. (zsh has
+// meanings of its own for "path" and "words".) Nothing that a cluster answers is evaluated, as
+// compgen -W would.
+constexpr char kBashFunctions[] = R"(_millrace_topics() {
+  local -a at
+  at=()
+  [[ -n $1 ]] && at=(--bootstrap "$1")
+  "${COMP_WORDS[0]}" LIST "${at[@]}" 2>/dev/null </dev/null
+}
+_millrace() {
+  local route=millrace option="" bootstrap="" choices="" first="" arguments=0 i word glue=""
+  local -a line
+  line=()
+  for ((i = 0; i <= COMP_CWORD; ++i)); do  # bash takes HOST:PORT and --NAME=VALUE apart
+    word="${COMP_WORDS[i]}"
+    if [[ -n $glue || $word == ":" || $word == "=" ]] && ((i > 0)); then
+      line[${#line[@]}-1]="${line[${#line[@]}-1]}$word"
+    else
+      line[${#line[@]}]="$word"
+    fi
+    glue=""
+    [[ $word == ":" || $word == "=" ]] && glue=yes
+  done
+  for ((i = 1; i < ${#line[@]} - 1; ++i)); do
+    word="${line[i]}"
+    if [[ -n $option ]]; then
+      [[ $option == --bootstrap ]] && bootstrap="$word"
+      option=""
+    elif [[ $word == --*=* ]]; then
+      [[ $word == --bootstrap=* ]] && bootstrap="${word#*=}"
+    elif [[ $word == -* ]]; then
+      _millrace_choices "$route $word" && option="$word"
+    elif ((arguments == 0)) && _millrace_choices "$route $word"; then
+      route="$route $word"
+    else
+      ((++arguments))
+    fi
+  done
+  local current="${line[${#line[@]}-1]}"
+  if [[ -z $option && $current == --*=* ]]; then
+    option="${current%%=*}"
+    current="${current#*=}"
+  fi
+  if [[ -n $option ]]; then
+    _millrace_choices "$route $option" || choices=""
+  else
+    _millrace_choices "$route"
+    if ((arguments > 0)); then first=""; fi
+    [[ $current == -* ]] || choices="$choices $first"
+    # No file is meant then.
+    [[ -n $first ]] && type compopt >/dev/null 2>&1 && compopt +o default 2>/dev/null
+  fi
+  case " $choices " in
+    *" TOPICS "*) choices="${choices/TOPICS/$(_millrace_topics "$bootstrap")}" ;;
+  esac
+  COMPREPLY=()
+  for word in $choices; do
+    [[ $word == "$current"* ]] && COMPREPLY[${#COMPREPLY[@]}]="$word"
+  done
+}
+complete -o default -F _millrace millrace
+)";
+
+// __millrace_awaits_first: whether so many words stand before the one that is completed, without
+// options and the values of those that are named.
+constexpr char kFishFunctions[] = R"(function __millrace_topics
+  set -l line (commandline -opc)
+  set -l at
+  for i in (seq (count $line))
+    if string match -q -- '--bootstrap=*' $line[$i]
+      set at $line[$i]
+    else if test "$line[$i]" = --bootstrap; and test $i -lt (count $line)
+      set at --bootstrap $line[(math $i + 1)]
+    end
+  end
+  command $line[1] LIST $at 2>/dev/null </dev/null
+end
+function __millrace_awaits_first
+  set -l count 0
+  set -l is_value no
+  for word in (commandline -opc)
+    if test $is_value = yes
+      set is_value no
+    else if contains -- $word $argv[2..]
+      set is_value yes
+    else if not string match -q -- '-*' $word
+      set count (math $count + 1)
+    end
+  end
+  test $count -eq $argv[1]
+end
+)";
+
+std::string Replaced(std::string text, std::string_view what, std::string_view by) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string BashCompletion(const CLI::App& app) {
   std::string cases;
   AddCases(app, "millrace", &cases);
-  // The route is the command and those of the words after it that name a command below it. (zsh has
-  // meanings of its own for "path" and "words".)
+  AddHelpCases(app, std::string("millrace ") + kHelp, &cases);
   return "# Completion of millrace for bash: source <(millrace completion bash)\n"
          "_millrace_choices() {\n"
+         "  first=\"\"\n"
          "  case \"$1\" in\n" +
          cases +
          "    *) return 1 ;;\n"
          "  esac\n"
-         "}\n"
-         "_millrace() {\n"
-         "  local current=\"${COMP_WORDS[COMP_CWORD]}\" previous=\"${COMP_WORDS[COMP_CWORD-1]}\"\n"
-         "  local route=millrace choices=\"\" i\n"
-         "  for ((i = 1; i < COMP_CWORD; ++i)); do\n"
-         "    _millrace_choices \"$route ${COMP_WORDS[i]}\" && route=\"$route ${COMP_WORDS[i]}\"\n"
-         "  done\n"
-         "  _millrace_choices \"$route $previous\" || _millrace_choices \"$route\"\n"
-         "  COMPREPLY=($(compgen -W \"$choices\" -- \"$current\"))\n"
-         "}\n"
-         "complete -o default -F _millrace millrace\n";
+         "}\n" +
+         Replaced(Replaced(kBashFunctions, "LIST", kListTopics), "TOPICS", kTopics);
 }
 
 std::string ZshCompletion(const CLI::App& app) {
@@ -143,7 +283,8 @@ std::string ZshCompletion(const CLI::App& app) {
 }
 
 std::string FishCompletion(const CLI::App& app) {
-  std::string script = "# Completion of millrace for fish: millrace completion fish | source\n";
+  std::string script = "# Completion of millrace for fish: millrace completion fish | source\n" +
+                       Replaced(kFishFunctions, "LIST", kListTopics);
   AddFishLines(app, {}, &script);
   return script;
 }

@@ -74,8 +74,12 @@ int Delete(const TopicOptions& options) {
   });
 }
 
-void PrintTopics(const std::vector<TopicListing>& topics, bool is_json) {
-  if (is_json) {
+void PrintTopics(const std::vector<TopicListing>& topics, const CommonOptions& common) {
+  if (common.output == "name") {
+    for (const TopicListing& topic : topics) std::printf("%s\n", topic.name.c_str());
+    return;
+  }
+  if (common.is_json()) {
     Json json = Json::array();
     for (const TopicListing& topic : topics) {
       json.push_back({{"name", topic.name},
@@ -97,7 +101,7 @@ int List(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const std::vector<TopicListing> topics,
                      client.admin().ListTopics(options.common.timeout));
-    PrintTopics(topics, options.common.is_json());
+    PrintTopics(topics, options.common);
     return {};
   });
 }
@@ -206,10 +210,11 @@ int Offsets(const TopicOptions& options) {
   });
 }
 
+// `argument` is what stands for the topic in the help: NAME for one that there is not yet.
 CLI::App* AddAction(CLI::App* topic, const char* name, const char* help,
-                    const std::shared_ptr<TopicOptions>& options, bool has_name) {
+                    const std::shared_ptr<TopicOptions>& options, const char* argument) {
   CLI::App* action = topic->add_subcommand(name, help);
-  if (has_name) action->add_option("NAME", options->name, "The topic")->required();
+  action->add_option(argument, options->name, "The topic")->required();
   AddCommonOptions(action, {"table", "json"}, &options->common);
   return action;
 }
@@ -247,7 +252,7 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
     return options;
   };
   auto create_options = make();
-  CLI::App* create = AddAction(topic, "create", "Create a topic", create_options, true);
+  CLI::App* create = AddAction(topic, "create", "Create a topic", create_options, "NAME");
   AddNumber(create, "--partitions", &create_options->partition_count, {.min = 1, .max = 10000},
             "1 to 10000; default 1");
   AddNumber(create, "--replicas", &create_options->replication_factor, {.min = 1, .max = 5},
@@ -265,14 +270,15 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
       ->take_all();
   Choose(create, create_options, chosen, &Create);
   auto list_options = make();
-  Choose(AddAction(topic, "list", "List the topics", list_options, false), list_options, chosen,
-         &List);
+  CLI::App* list = topic->add_subcommand("list", "List the topics");
+  AddCommonOptions(list, {"table", "json", "name"}, &list_options->common);
+  Choose(list, list_options, chosen, &List);
   auto describe_options = make();
-  Choose(AddAction(topic, "describe", "Show a topic's partitions", describe_options, true),
+  Choose(AddAction(topic, "describe", "Show a topic's partitions", describe_options, "TOPIC"),
          describe_options, chosen, &Describe);
   auto offsets_options = make();
   CLI::App* offsets = AddAction(topic, "offsets", "Show where each partition begins and ends",
-                                offsets_options, true);
+                                offsets_options, "TOPIC");
   AddParsed(
       offsets, "--at",
       [at = &offsets_options->at_ms](std::string_view text) -> Status {
@@ -285,7 +291,7 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
       ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
   auto delete_options = make();
-  Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, true),
+  Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, "TOPIC"),
          delete_options, chosen, &Delete);
 }
 

@@ -276,6 +276,11 @@ def test_an_offset_wants_a_partition_where_there_are_several(cli, named):
     assert refused.returncode == 2 and "--partition" in refused.stderr, refused.stderr
 
 
+def test_topics_are_listed_by_name_alone(cli, named):
+    names = {named(), named()}
+    assert names <= set(succeeded(cli("topic", "list", "-o", "name")).splitlines())
+
+
 # When the cluster does not answer
 
 
