@@ -3,7 +3,7 @@
 //
 // Pure; any thread. Errors say what was wrong with the text; the caller adds the setting's name.
 //
-//   Result<uint64_t> bytes = ParseBytes("64MiB");
+//   Result<uint64_t> bytes = ParseNumber(Kind::kBytes, "64MiB", range);
 #pragma once
 
 #include <cstdint>

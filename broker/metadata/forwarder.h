@@ -2,10 +2,10 @@
 // forward is never retried here and never passed on again; who asked decides what to do about an
 // error (design D9).
 //
-// Owned by the Broker, on the shard's thread.
+// Owned by the Node, on the shard's thread.
 //
 //   forwarder.Forward({.to = leader, .method = kForwardProduce, .body = ..., .timeout = 5s}, done);
-//   forwarder.Serve(kForwardProduce, [](Bytes body, ForwardDone done) { ... });
+//   forwarder.Serve(kForwardProduce, [](Bytes body, Duration timeout, ForwardDone done) { ... });
 #pragma once
 
 #include <cstdint>

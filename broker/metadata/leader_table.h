@@ -1,7 +1,7 @@
 // Who leads which Raft group, as far as this broker has heard: from its own replicas and from the
 // leaders' reports. Hints, never truth: a leader that is asked and isn't says so.
 //
-// Owned by the Broker, on the shard's thread. Pure.
+// Owned by the Node, on the shard's thread. Pure.
 #pragma once
 
 #include <map>

@@ -7,7 +7,7 @@
 //
 //   Node node(options, environment, std::move(recovered));
 //   node.Start([](Status fatal) { ... });          // called if this broker can't go on
-//   edge.Serve(node.registry());
+//   GrpcEdge edge(options, shard, clock, broker);  // serves node.registry()
 #pragma once
 
 #include <map>

@@ -3,7 +3,6 @@
 // group's log.
 //
 //   Produce -> check sequence -> frame -> Group::Propose ... committed ... Apply -> answer, wake
-//   readers
 //
 // A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log
 // lines; the clock only stamps append times.

@@ -5,7 +5,8 @@
 // A value, part of Partition; on the shard's thread.
 //
 //   index.Add(entry.index, header.max_timestamp_ms);
-//   if (auto stretch = index.Find(timestamp_ms)) { ... look at (stretch->after, stretch->last] ...
+//   if (auto stretch = index.Find(timestamp_ms)) {
+//     ... look at (stretch->after, stretch->last]
 //   }
 #pragma once
 

@@ -6,8 +6,10 @@
 //
 //   ASSIGN_OR_RETURN(LineSource lines, LineSource::Open("flights.jsonl"));
 //   std::string_view line;
-//   switch (lines.Next(&line)) { case LineSource::kLine: ...; case kNothingYet: ask again later;
-//   ... }
+//   switch (lines.Next(&line)) {
+//     case LineSource::kLine: ...
+//     case LineSource::kNothingYet: ask again later
+//   }
 #pragma once
 
 #include <chrono>

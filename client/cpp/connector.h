@@ -5,8 +5,8 @@
 // Everything here is called on the client's Executor, handlers too, and handlers never run inside a
 // call into this interface.
 //
-//   connector.Call({.address = "127.0.0.1:7440", .method = "/millrace.v1...", .body = bytes, ...},
-//   done); std::unique_ptr<RpcStream> stream = connector.OpenStream(address, method, handler);
+//   connector.Call({.address = "127.0.0.1:7440", .method = "/millrace.v1...", .body = bytes}, done);
+//   std::unique_ptr<RpcStream> stream = connector.OpenStream(address, method, handler);
 //   stream->Write({init});
 #pragma once
 

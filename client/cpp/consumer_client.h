@@ -3,8 +3,10 @@
 //
 // Made from a Client, which outlives it; one owner; everything on the client's executor.
 //
-//   ConsumerClient consumer(client, "flights", {}, [&] { while (auto chunk = consumer.Next()) ...
-//   }); consumer.Open(timeout, [&](Status status) {
+//   ConsumerClient consumer(client, "flights", {}, [&] {
+//     while (auto chunk = consumer.Next()) ...
+//   });
+//   consumer.Open(timeout, [&](Status status) {
 //     consumer.Assign(PartitionId(0), StartAt::Earliest());
 //   });
 #pragma once

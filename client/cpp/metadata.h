@@ -5,7 +5,7 @@
 // One owner; on the client's executor. Pure.
 //
 //   cache.Update(response);
-//   const LeaderInfo* leader = cache.FindLeader(partition);
+//   const LeaderInfo leader = cache.LeaderOf(partition);
 #pragma once
 
 #include <cstdint>

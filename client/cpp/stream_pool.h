@@ -3,8 +3,8 @@
 //
 // Owned by ProducerClient or ConsumerClient; on the client's executor.
 //
-//   StreamPool pool(connector, "/millrace.v1.ProducerService/Produce", init, on_message,
-//   on_closed); pool.Send(broker, address, std::move(pieces));
+//   StreamPool pool(connector, "/millrace.v1.ProducerService/Produce", init, on_message, on_closed);
+//   pool.Send(broker, address, std::move(pieces));
 #pragma once
 
 #include <functional>

@@ -10,7 +10,7 @@
 //   Buffer buffer = AllocateFrame(payload.size());  // the payload is copied in once
 //   memcpy(FramePayload(buffer), payload...);
 //   Frame frame = SealFrame(header, std::move(buffer));
-//   frame.header().base_offset
+//   Offset first = frame.header().base_offset;
 //
 //   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
 #pragma once

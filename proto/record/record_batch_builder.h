@@ -6,8 +6,8 @@
 //
 //   RecordBatchBuilder builder({.records_bytes_max = 256 << 10});
 //   while (builder.TryAppend({.key = "AA", .value = row})) { ... }
-//   Bytes batch = std::move(builder).Finish({.producer_id = id, .first_sequence = n, .destination =
-//   tp});
+//   Bytes batch = std::move(builder).Finish(
+//       {.producer_id = id, .first_sequence = n, .destination = tp});
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 // write to the journal for all groups, and one merged control frame per peer.
 //
 //   inputs (messages, ticks, completions, proposals)  ->  core  ->  Ready
-//   Ready: messages -> Transport;  write -> LogStore;  committed entries -> StateMachine, then
-//   segments
+//   Ready: messages -> Transport;  write -> LogStore;
+//          committed entries -> StateMachine, then segments
 //
 // Owned by the broker; everything on the shard's thread. Never reads a clock but for the disk's
 // watchdog, and decides nothing of the protocol.

@@ -2,7 +2,7 @@
 //
 // Pure; any thread.
 //
-//   Status verdict = CheckHello(options, {.peer = id, .lane = lane}, hello);
+//   Status verdict = CheckHello(options, hello);
 #pragma once
 
 #include <cstdint>

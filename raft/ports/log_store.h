@@ -5,7 +5,9 @@
 // Everything is called, and completes, on the shard's thread. An error of the journal never reaches
 // a caller: it ends the process through the FailStop that storage was given (design D4).
 //
-//   store.Write({write_of_group_a, write_of_group_b}, [..] { a.OnDurable(...); b.OnDurable(...);
+//   store.Write({write_of_a, write_of_b}, [..] {
+//     a.OnDurable(...);
+//     b.OnDurable(...);
 //   });
 #pragma once
 

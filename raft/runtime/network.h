@@ -3,8 +3,7 @@
 // there too, and never inside a call into this interface.
 //
 //   network.Connect({"127.0.0.1", 7441}, handler);   // handler.OnConnected(connection)
-//   connection.Send(std::move(frames));              // handler.OnData(...),
-//   handler.OnClosed(status)
+//   connection.Send(std::move(frames));              // handler.OnData(...), OnClosed(status)
 #pragma once
 
 #include <cstdint>

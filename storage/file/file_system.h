@@ -12,7 +12,8 @@
 // Nothing here retries: what to do about an error is the caller's (design D4: fsync is never
 // retried).
 //
-//   fs.Create("journal/000001", [..](Result<std::unique_ptr<File>> file) { ... });
+//   fs.Open("journal/000001", OpenMode::kCreate, Caching::kPageCache,
+//           [..](Result<std::unique_ptr<File>> file) { ... });
 //   file->Write(offset, {block}, [..](Status s) { ... });
 //   file->Sync([..](Status s) { ... });          // now the bytes are durable, not before
 //   fs.SyncDirectory("journal", ...);            // and now the name is

@@ -3,9 +3,10 @@
 //
 // A value that lives for one commit; on the journal's executor.
 //
-//   BlockWriter writer({.header = {.key = ..., .lsn = next}, .position = at, .block_bytes = 256 <<
-//   10}); uint64_t place = writer.Add({.type = RecordType::kEntry, .replica = replica},
-//   EncodeEntryPrefix(epoch), frame); BlockWriter::Blocks blocks = std::move(writer).Finish();
+//   BlockWriter writer({.header = {.key = ..., .lsn = next}, .position = at, .block_bytes = n});
+//   uint64_t place = writer.Add({.type = RecordType::kEntry, .replica = replica},
+//                               EncodeEntryPrefix(epoch), frame);
+//   BlockWriter::Blocks blocks = std::move(writer).Finish();
 //   file.Write(at, std::move(blocks.pieces), ...);
 #pragma once
 

@@ -14,8 +14,8 @@
 //     Start(journal->client(), std::move(opened->state));   // recovered groups
 //   });
 //   // on a shard:
-//   client.Submit({{group, LogWrite{.hard_state = hs, .entries = entries}}}, shard_executor,
-//   durable);
+//   client.Submit({{.replica = id, .body = LogWrite{.hard_state = hs, .entries = entries}}},
+//                 shard_executor, durable);
 #pragma once
 
 #include <atomic>

@@ -4,7 +4,7 @@
 //
 // Owned by Journal, on its executor; does no I/O. "File" here is a file sequence.
 //
-//   ledger.Append(group, entry, {.file = 7, .offset = 8192});
+//   ledger.Append(group, entry, epoch, {.file = 7, .offset = 8192, .size = entry.frame.size()});
 //   uint64_t oldest = ledger.OldestPinned().value_or(newest);
 #pragma once
 

@@ -5,7 +5,7 @@
 // Pure; any thread. Never fails on damage: it names it, and the groups that are in doubt because of
 // it.
 //
-//   ASSIGN_OR_RETURN(Replayed replayed, Replay(key, images));
+//   ASSIGN_OR_RETURN(Replayed replayed, Replay(key, files));
 #pragma once
 
 #include <cstdint>

@@ -7,8 +7,8 @@
 // On the shard's thread. The journal and the segments live on executors of their own; everything
 // between is posted, work for segments a batch at a time.
 //
-//   JournalLogStore::Open(options, environment, [](Result<JournalLogStore::Opened> opened) { ...
-//   });
+//   JournalLogStore::Open(options, environment,
+//                         [](Result<JournalLogStore::Opened> opened) { ... });
 #pragma once
 
 #include <functional>

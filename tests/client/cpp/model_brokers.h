@@ -6,9 +6,8 @@
 //
 //   ModelBrokers brokers(3, 2);
 //   brokers.Receive(message);            // what the producer's Poll put out
-//   brokers.HandleOne(broker);           // takes a batch from the inbox, perhaps appends, queues
-//   the answer if (auto result = brokers.TakeAnswer(broker)) producer.OnResult(broker, *result,
-//   now);
+//   brokers.HandleOne(broker);           // takes a batch, perhaps appends, queues the answer
+//   if (auto result = brokers.TakeAnswer(broker)) producer.OnResult(broker, *result, now);
 #pragma once
 
 #include <cstdint>

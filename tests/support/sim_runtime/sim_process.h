@@ -2,9 +2,8 @@
 //
 // Made by SimWorld::AddProcess and owned by it; one thread, the world's.
 //
-//   process.Kill();      // all tasks and timers are destroyed unrun; peers see its connections
-//   reset process.Restart();   // the same host comes back, with nothing listening and nothing
-//   planned
+//   process.Kill();     // all tasks and timers are destroyed unrun; peers see its connections reset
+//   process.Restart();  // the same host comes back, with nothing listening and nothing planned
 #pragma once
 
 #include <cstdint>
