@@ -65,8 +65,8 @@ uint64_t RaiseFileLimit() {
   return limit.rlim_cur;
 }
 
-// Of the descriptors a half is for clients, whose connections take two each, a quarter for
-// segments, and a quarter for all else: the journal, peers, listeners. None can take another's.
+// Half of the descriptors is for clients, whose connections take two each, a quarter for segments,
+// and a quarter for all else: the journal, peers, listeners. None can take another's.
 uint64_t SegmentFilesMax(uint64_t files_max) { return std::max<uint64_t>(files_max / 4, 1); }
 
 uint64_t ConnectionsMax(const ServerConfig& config, uint64_t files_max) {
@@ -327,8 +327,8 @@ Status TakeMutantFromEnvironment() {
   return Status::Ok();
 }
 
-// Of text in others' messages that is no UTF-8, say. Whoever sends it is answered; the log must not
-// grow by it.
+// What protobuf logs of others' messages, such as text that is no UTF-8. Whoever sends it is
+// answered; the log must not grow by it.
 void LogFromProtobuf(google::protobuf::LogLevel level, const char*, int,
                      const std::string& message) {
   if (level < google::protobuf::LOGLEVEL_ERROR) return;

@@ -56,7 +56,7 @@ class Bootstrap {
   Stage stage() const { return stage_; }
   // Sorted; empty while fresh.
   const std::vector<Voter>& controllers() const { return controllers_; }
-  // Of this broker's replica in the controllers' group. Pre: stage() is kInitialized.
+  // The number of this broker's replica in the controllers' group. Pre: stage() is kInitialized.
   ReplicaNumber number() const;
 
  private:

@@ -57,7 +57,7 @@ Status ValidateFactor(uint32_t factor, size_t cluster_size) {
   return {};
 }
 
-// Of what a broker tells of itself, which every broker then holds.
+// Whether what a broker tells of itself, which every broker then holds, is right.
 Status CheckRegistration(const BrokerRegistered& broker) {
   RETURN_IF_ERROR(CheckUnderstood(broker));
   constexpr size_t kRegistrationBytesMax = 4096;

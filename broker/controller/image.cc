@@ -14,7 +14,7 @@ using internal::v1::ControllerImage;
 using internal::v1::PartitionPlacement;
 using internal::v1::TopicCreated;
 
-// Of ControllerImage.
+// The version of ControllerImage that is written.
 constexpr uint32_t kImageVersion = 1;
 // Far more than are deleted while one client tries again.
 constexpr size_t kDeletionsRemembered = 1000;

@@ -10,7 +10,7 @@
 namespace millrace::broker::edge {
 namespace {
 
-// Of what all addresses together may have.
+// One address may have this part of what all together may have: a quarter.
 constexpr uint64_t kShareOfOne = 4;
 constexpr size_t kIpv6NetworkBytes = 8;
 

@@ -31,9 +31,9 @@ struct ClientAddress {
 class AddressLimits {
  public:
   struct Options {
-    // Of one address, at once.
+    // Connections that one address may have at once.
     uint64_t connections_max = 1'000;
-    // Of all addresses together; one of them may have a quarter.
+    // Connections taken a second, of all addresses together; one of them may have a quarter.
     uint64_t accepts_per_second_max = 200;
     // May come at once after quiet time; of one address, a quarter.
     uint64_t accepts_at_once_max = 1'000;

@@ -27,7 +27,7 @@ namespace millrace::broker::edge {
 class ConnectionAcceptor {
  public:
   struct Limits {
-    // Of all addresses together.
+    // Connections at once, of all addresses together.
     uint64_t connections_max = 1'000;
     AddressLimits::Options per_address;
   };

@@ -37,9 +37,9 @@ class GrpcEdge {
     uint64_t streams_per_connection_max = 1'000;
     // Further ones are closed at once. Each takes two file descriptors.
     uint64_t connections_max = 1'000;
-    // Of one address outside loopback (broker/edge/address_limits.h).
+    // Connections of one address outside loopback (broker/edge/address_limits.h).
     uint64_t connections_per_address_max = 250;
-    // Of all connections together; further ones are refused. An idle one takes 16 KiB.
+    // Streams of all connections together; further ones are refused. An idle one takes 16 KiB.
     uint64_t streams_max = 20'000;
     // Whether tools may ask what is served (grpc.reflection, v1 and v1alpha).
     bool has_reflection = true;

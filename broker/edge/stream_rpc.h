@@ -97,7 +97,7 @@ class StreamRpc final : public Rpc {
   // Writing.
   std::deque<Queued> queue_;
   uint64_t pending_bytes_ = 0;
-  // Of the write under way.
+  // What the write under way sends.
   uint64_t written_bytes_ = 0;
   MemoryHold written_memory_;
   MonotonicTime write_began_;

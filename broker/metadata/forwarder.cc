@@ -12,7 +12,7 @@ using internal::v1::ForwardRequest;
 
 namespace {
 
-// Of a later version: what this one does not know is unknown, and no reason.
+// The code of that number; kUnknown for one that a later version sent.
 Code CodeOf(int32_t number) {
   const bool is_known = number > 0 && number <= static_cast<int32_t>(Code::kUnauthenticated);
   return is_known ? static_cast<Code>(number) : Code::kUnknown;

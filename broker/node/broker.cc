@@ -12,8 +12,8 @@ namespace millrace::broker {
 
 namespace {
 
-// Of the cluster that the data directory belongs to: an older build than the cluster's would not
-// understand what it finds.
+// Whether this build knows the feature level of the cluster that the data directory belongs to: an
+// older one would not understand what it finds.
 Status CheckKnowsLevel(const storage::SuperblockFacts& facts) {
   if (facts.cluster_level <= KnownFeatureLevel()) return {};
   return FailedPrecondition("the cluster of this data directory is of feature level " +

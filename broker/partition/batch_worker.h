@@ -26,14 +26,14 @@ namespace millrace::broker {
 
 class BatchWorker {
  public:
-  // Of batches that wait to be checked, before and after decompression: some 50 ms of work.
+  // Bytes of batches that wait to be checked, before and after decompression: some 50 ms of work.
   static constexpr uint64_t kProducedBytesMax = 64 << 20;
 
   enum class Kind { kProduced, kFetched };
   struct Load {
     Kind kind = Kind::kProduced;
-    // Of what was produced. What is fetched is bounded by whoever reads: by memory that is reserved
-    // for each read (broker/service/stream_memory.h), by turns for lookups by time.
+    // Bytes of what was produced. What is fetched is bounded by whoever reads: by memory that is
+    // reserved for each read (broker/service/stream_memory.h), by turns for lookups by time.
     uint64_t bytes = 0;
   };
 

@@ -18,7 +18,7 @@ namespace {
 
 using raft::core::Entry;
 
-// Of PartitionState.
+// The version of PartitionState that is written.
 constexpr uint32_t kStateVersion = 1;
 
 Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {

@@ -81,7 +81,7 @@ struct ReadOutcome {
 
 struct ReadRequest {
   Offset offset;
-  // Of frames; the first batch always passes.
+  // Bytes of frames; the first batch always passes.
   uint64_t bytes_max = 0;
 };
 
@@ -102,8 +102,9 @@ class Partition final : public raft::StateMachine {
   };
   // Bytes of one batch, as it is sent, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1'048'588;
-  // Of its records before compression. Readers that take no compression get them in pieces, but a
-  // record in one: with what a message adds to it, it fits the 4 MiB that gRPC clients receive.
+  // Bytes of a batch's records before compression. Readers that take no compression get them in
+  // pieces, but a record in one: with what a message adds to it, it fits the 4 MiB that gRPC
+  // clients receive.
   static constexpr uint32_t kInflatedBytesMax = (4 << 20) - (64 << 10);
 
   Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
@@ -164,7 +165,7 @@ class Partition final : public raft::StateMachine {
   Status CheckKnowsEpochs() const;
   LeaderEpoch leader_epoch() const;
   void CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done);
-  // Of a batch whose bytes are all right.
+  // Pre: the batch's bytes are all right.
   void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
   Status CheckGiven(ProducerId producer, uint32_t epoch) const;

@@ -15,7 +15,7 @@
 
 namespace millrace::broker {
 
-// Of every ErrorInfo.
+// The domain of every ErrorInfo.
 inline constexpr char kErrorDomain[] = "millrace";
 
 // Fills `error` from scratch. Pre: `status` is not ok.

@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kClientIdBytesMax = 249;
 // Partitions that one stream may read at once.
 constexpr size_t kPartitionsMax = 10000;
-// Of one partition in one message; leaves room for headers under the client's 4 MiB.
+// Bytes of one partition in one message; leaves room for headers under the client's 4 MiB.
 constexpr uint64_t kReadBytesMax = StreamMemory::kReadBytesMax;
 // A read asks for no less, however little memory is free: a batch passes whole, anyway.
 constexpr uint64_t kReadBytesMin = 64 << 10;

@@ -30,7 +30,7 @@ class BatchEncoder {
   // Adds `payload`, a serialized RecordBatch with that CRC32C, under what the frame says.
   void Add(const FrameHeader& header, Bytes payload, uint32_t checksum);
   bool empty() const { return pieces_.empty(); }
-  // Of what was added, as it will be sent.
+  // The size of what was added, as it will be sent.
   uint64_t bytes() const { return bytes_; }
   std::vector<Bytes> Take() && { return std::move(pieces_); }
 

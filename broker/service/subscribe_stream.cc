@@ -18,7 +18,7 @@
 namespace millrace::broker {
 namespace {
 
-// Of one partition at a time.
+// Bytes read of one partition at a time.
 constexpr uint64_t kReadBytesMax = 256 << 10;
 // How long a read waits at the end of a partition; then it is asked again.
 constexpr Duration kReadWait = std::chrono::seconds(5);

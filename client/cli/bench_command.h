@@ -41,7 +41,7 @@ struct BenchResult {
 // longest_gap_ms, cpu_seconds.
 Json BenchToJson(const BenchResult& result);
 void PrintBench(const BenchResult& result, bool is_json);
-// Of the process so far, user and system.
+// What the process took so far, user and system.
 double CpuSeconds();
 
 // bench_produce.cc and bench_consume.cc

@@ -155,7 +155,7 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
   }
 }
 
-// Of a millrace that completes its own command line: bounded, and silent whatever happens.
+// How a shell asks for the topics' names: bounded in time, and silent whatever happens.
 constexpr char kListTopics[] = "topic list -o name --timeout 500ms";
 
 // The route is the command and those of the words after it that name a command below it. (zsh has

@@ -59,7 +59,7 @@ class OutageLog {
   Status over_timeout_;  // written once, before is_over_timeout_
 };
 
-// Of the one command that a process runs.
+// A process runs one command, so that there is one log.
 OutageLog& Outages() {
   static OutageLog log;
   return log;

@@ -35,7 +35,7 @@ Status OutageOverTimeout();
 // the first does: called once a command has begun what it should not leave half done.
 void CatchSignals();
 bool IsInterrupted();
-// Of a command that a signal kept from reaching its end; `what` says how far it came.
+// The error of a command that a signal kept from reaching its end; `what` says how far it came.
 Status Interrupted(std::string_view what);
 
 }  // namespace millrace::client::cli

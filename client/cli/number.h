@@ -21,7 +21,7 @@
 
 namespace millrace::client::cli {
 
-// Of partitions that a topic may have.
+// The largest number of a partition that a topic may have.
 inline constexpr uint64_t kPartitionMax = 9999;
 
 struct NumberRange {

@@ -57,7 +57,7 @@ class FieldFinder final : public nlohmann::json::json_sax_t {
     --depth_;
     return true;
   }
-  // Of fields that are there twice the last counts.
+  // Where a field is there twice, the last one counts.
   bool Found(Kind kind, const std::string& text) {
     if (depth_ != 1 || !is_wanted_) return depth_ > 0 || kind == kStructure;
     kind_ = kind;

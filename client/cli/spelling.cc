@@ -18,7 +18,7 @@ size_t SlipsMax(std::string_view word) {
 }  // namespace
 
 size_t EditDistance(std::string_view a, std::string_view b) {
-  // Of the first i - 2, i - 1 and i characters of `a` to the first j of `b`.
+  // Distances from the first i - 2, i - 1 and i characters of `a` to the first j of `b`.
   std::vector<size_t> before(b.size() + 1);
   std::vector<size_t> above(b.size() + 1);
   std::vector<size_t> row(b.size() + 1);

@@ -81,7 +81,7 @@ struct ConsumerOutput {
   };
   std::vector<Message> messages;
   bool wants_metadata = false;
-  // Of those since the last Poll, the one that lasts longest.
+  // The trouble that lasts longest, of all since the last Poll.
   std::optional<Trouble> trouble;
   std::optional<MonotonicTime> wake_at;
 };

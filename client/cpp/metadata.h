@@ -45,7 +45,7 @@ class MetadataCache {
   LeaderInfo LeaderOf(const TopicPartition& partition) const;
   // Empty if the broker is not known.
   std::string AddressOf(BrokerId broker) const;
-  // Of all brokers, by id.
+  // The addresses of all brokers, by id.
   std::vector<std::string> Addresses() const;
 
  private:

@@ -68,7 +68,7 @@ struct ProducerOptions {
   Duration unknown_topic_grace = std::chrono::seconds(2);
   BackoffOptions backoff;
   BatchEncoding encoding = BatchEncoding::kPacked;
-  // Of each batch, when it is sealed.
+  // How each batch is compressed when it is sealed.
   BatchCompression compression = BatchCompression::kNone;
 };
 
@@ -84,7 +84,7 @@ struct ProducerIdentity {
 struct DeliveryReport {
   TopicPartition partition;
   Status status;
-  // Of the first record; -1 with an error, and for a duplicate stored too long ago to know.
+  // The first record's offset; -1 with an error, and for a duplicate stored too long ago to know.
   Offset base_offset{-1};
   uint32_t record_count = 0;
   size_t bytes = 0;
@@ -105,7 +105,7 @@ struct ProducerOutput {
   bool wants_metadata = false;
   // A partition waits for an epoch above this one: OnEpoch.
   std::optional<uint32_t> wants_epoch_after;
-  // Of those since the last Poll, the one that lasts longest.
+  // The trouble that lasts longest, of all since the last Poll.
   std::optional<Trouble> trouble;
   // When to call Poll again if nothing else happens.
   std::optional<MonotonicTime> wake_at;
@@ -156,7 +156,7 @@ class Producer {
   void CheckInvariants() const;
 
  private:
-  // Of a topic that does not say.
+  // The limit of a topic that does not say.
   static constexpr size_t kBatchLimitDefault = size_t{1} << 20;
   // No topic takes less; a broker that says so is not believed.
   static constexpr size_t kBatchLimitMin = size_t{1} << 10;

@@ -79,8 +79,9 @@ struct OffsetRange {
   int64_t end = 0;    // one past the last committed record
   // With a timestamp asked for: the first record that is not older, or `end`.
   std::optional<int64_t> at_timestamp;
-  // Of the record there; nothing where no record is as new. Its time, or its batch's append time
-  // where it has none, in milliseconds since 1970 UTC; the epoch of the leader that appended it.
+  // The time of the record there, or its batch's append time where it has none, in milliseconds
+  // since 1970 UTC, and the epoch of the leader that appended it; nothing where no record is as
+  // new.
   std::optional<int64_t> found_timestamp_ms;
   std::optional<uint64_t> found_leader_epoch;
   uint64_t leader_epoch = 0;
@@ -115,7 +116,8 @@ class Admin {
   Result<TopicDescription> DescribeTopic(const std::string& name,
                                          std::chrono::milliseconds timeout = kTimeout);
   Result<ClusterDescription> DescribeCluster(std::chrono::milliseconds timeout = kTimeout);
-  // Of every partition, in order; with `timestamp_ms` (since 1970 UTC) also where that begins.
+  // The offsets of every partition, in order; with `timestamp_ms` (since 1970 UTC) also where that
+  // begins.
   Result<std::vector<OffsetRange>> ListOffsets(const std::string& topic,
                                                std::optional<int64_t> timestamp_ms = {},
                                                std::chrono::milliseconds timeout = kTimeout);

@@ -59,7 +59,7 @@ class ConsumerCore {
 
   Status CheckNew(const std::vector<uint32_t>& partitions) const;
   Status CheckAssigned(uint32_t partition) const;
-  // Of an open, or an assignment, that begins now.
+  // When an open, or an assignment, that begins now is to have ended.
   MonotonicTime OpenDeadline() const;
   Status AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
                      const Position& start);

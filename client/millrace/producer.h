@@ -36,7 +36,7 @@ struct ProducerOptions {
   // How long a record waits for others to share its batch while an earlier one is on its way; one
   // that finds the partition idle never waits. 0 and up.
   std::chrono::milliseconds linger{5};
-  // Of records that are not answered, each its encoded size and 128 bytes for keeping track of it,
+  // Bytes of records that are not answered, each its encoded size and 128 for keeping track of it,
   // but not what its callback captures; at least twice batch_bytes. A record that is larger is
   // taken when there is no other.
   size_t memory_bytes_max = size_t{32} << 20;

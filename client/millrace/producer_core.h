@@ -50,7 +50,7 @@ class ProducerCore {
                const ProducerOptions& options);
 
   Status Check(const Record& record, size_t size) const;
-  // Of encoded records.
+  // What encoded records of so many bytes take.
   static size_t MemoryOf(uint64_t records, size_t bytes) {
     return bytes + records * kRecordOverheadBytes;
   }

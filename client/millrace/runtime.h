@@ -36,7 +36,7 @@ class Runtime {
 
   bool IsLoopThread() const { return thread_.loop().IsOwnerThread(); }
   const Clock& clock() const { return clock_; }
-  // Of the loop's thread.
+  // To be used on the loop's thread alone.
   client::Client& client() { return *client_; }
 
   void Post(Task task) { thread_.executor().Post(std::move(task)); }

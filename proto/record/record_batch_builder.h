@@ -48,7 +48,8 @@ class RecordBatchBuilder {
     uint32_t producer_epoch = 0;
     uint32_t first_sequence = 0;
     TopicPartition destination;
-    // Of packed records. Where it would not make them smaller they are left as they are.
+    // How packed records are compressed. Where that would not make them smaller they are left as
+    // they are.
     BatchCompression compression = BatchCompression::kUnspecified;
   };
   // What stands before the records at most: every header field at its longest.

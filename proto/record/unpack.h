@@ -22,8 +22,8 @@ namespace millrace {
 // Records that follow each other without a hole, as a serialized RecordBatch of their own.
 struct UnpackedBatch {
   Bytes bytes;
-  // Of its first record, and one past its last, in the batch that it was part of: what its offsets
-  // are above that batch's base offset.
+  // The places of its first record, and one past its last, in the batch that it was part of: what
+  // its offsets are above that batch's base offset.
   uint32_t first_place = 0;
   uint32_t end_place = 0;
   uint32_t record_count = 0;
@@ -34,7 +34,7 @@ class BatchUnpacker {
   struct Options {
     // Records before it are left out.
     uint32_t first_place = 0;
-    // Of a piece. A record for which this is too little is a piece by itself.
+    // The size of a piece. A record for which this is too little is a piece by itself.
     size_t bytes_max = SIZE_MAX;
   };
 

@@ -28,7 +28,7 @@ void ConfigurationLog::TruncateFrom(LogIndex from) {
 }
 
 void ConfigurationLog::TrimTo(LogIndex index) {
-  // Of those at and below the edge the last one alone is in force anywhere in the tail.
+  // The last one at or below the edge is the only one of them that is in force in the tail.
   while (entries_.size() > 1 && entries_[1].index <= index) entries_.pop_front();
 }
 

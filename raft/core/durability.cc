@@ -20,7 +20,7 @@ void Durability::Truncate(LogIndex from) {
 void Durability::OnDurable(const DurablePoint& point, LogIndex last_index) {
   durable_hard_state_version_ = std::max(durable_hard_state_version_, point.hard_state_version);
   LogIndex reached = point.last_index;
-  // Of an older epoch's write only what lies below every later cut still stands.
+  // What an older epoch's write stored still stands only below every later cut.
   for (const Cut& cut : cuts_) {
     if (cut.epoch > point.epoch && !MILLRACE_MUTANT(kLateCompletionMarksRewritten)) {
       reached = std::min(reached, cut.from - 1);

@@ -38,9 +38,9 @@ class Durability {
 
   // Entries up to here are durable, and are those that the log has now.
   LogIndex index() const { return index_; }
-  // Of the newest truncation.
+  // The epoch of the newest truncation.
   TruncationEpoch epoch() const { return epoch_; }
-  // Of the hard state as it is now.
+  // The version of the hard state as it is now.
   uint64_t hard_state_version() const { return hard_state_version_; }
   bool is_hard_state_durable() const { return durable_hard_state_version_ >= hard_state_version_; }
   // Whether the hard state and the entries up to `index` are durable.

@@ -24,7 +24,7 @@ namespace millrace::raft::core {
 
 class Progress {
  public:
-  // Of a follower of whom nothing is known: it is asked at `next`.
+  // A follower of whom nothing is known: it is asked at `next`.
   explicit Progress(LogIndex next) : next_(next) {}
 
   // The follower has the leader's entries up to here, durably.
@@ -33,7 +33,7 @@ class Progress {
   LogIndex next() const { return next_; }
   // Since it was heard from.
   uint32_t silent_ticks() const { return silent_ticks_; }
-  // Of the newest heartbeat that it answered.
+  // The round of the newest heartbeat that it answered.
   uint64_t answered_round() const { return answered_round_; }
   bool is_reading() const { return is_reading_; }
 

@@ -26,7 +26,7 @@ struct ReadState {
 
 class ReadRounds {
  public:
-  // Of the newest heartbeats.
+  // The round of the newest heartbeats.
   uint64_t current() const { return round_; }
   // Heartbeats of a new round are about to leave.
   void Begin() { ++round_; }

@@ -19,7 +19,8 @@ constexpr uint64_t kReadBytes = 1 << 20;
 constexpr double kLeaderPressureMax = 1;
 // Followers refuse entries a little later, so that what leaders took can be replicated.
 constexpr double kFollowerPressureMax = 1.2;
-// Of who would write to a replica whose segments cannot be written just now.
+// After how long whoever would write to a replica may ask again, while its segments cannot be
+// written.
 constexpr int64_t kStallRetryMs = 500;
 
 void WarnOfFullJournal(double pressure) {

@@ -16,7 +16,7 @@
 
 namespace millrace::raft::net {
 
-// Of the Hello itself and of a frame's prefix.
+// The format of the Hello itself and of a frame's prefix.
 inline constexpr uint32_t kHelloFormatVersion = 1;
 
 // What a side can speak, both ends included.
@@ -57,7 +57,8 @@ struct PeerTransportOptions {
   Duration keepalive_timeout = std::chrono::milliseconds(600);
   // Queued on one lane beyond which messages are dropped.
   size_t pending_bytes_max = size_t{64} << 20;
-  // Of a peer that was refused, or refuses: what is wrong stays so until somebody mends it.
+  // Between attempts at a peer that was refused, or refuses: what is wrong stays so until somebody
+  // mends it.
   Duration refused_backoff_min = std::chrono::seconds(1);
   Duration refused_backoff_max = std::chrono::seconds(10);
   // Strangers that have not shown who they are; past it one makes room for the next, of the address

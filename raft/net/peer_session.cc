@@ -51,7 +51,7 @@ void PeerSession::Dial() {
 
 void PeerSession::OnConnected(uint64_t session, Lane lane,
                               Result<std::unique_ptr<Connection>> made) {
-  if (session != session_ || state_ != State::kJoining) return;  // Of an attempt given up.
+  if (session != session_ || state_ != State::kJoining) return;  // The attempt was given up.
   if (!made.ok()) return Fail(made.status());
   auto connection = std::make_unique<LaneConnection>(std::move(made).value(), *this,
                                                      context_->clock, context_->stats);

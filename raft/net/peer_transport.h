@@ -69,7 +69,8 @@ class PeerTransport final : public Transport, private LaneOwner {
   void OnAccept(std::unique_ptr<Connection> connection);
   // Whether one more stranger of `host` finds room: closes another one where there is none.
   bool MakeRoomFor(const std::string& host);
-  // Of the strangers from peers' addresses, or of the others; the end if there is none.
+  // Among the strangers from peers' addresses, or among the others: of the address that has most,
+  // the one that waits longest. The end if there is none.
   Strangers::iterator LongestWaitingOfMost(bool of_peers);
   // Whether connections from there have been a configured peer's.
   bool IsPeerHost(const std::string& host) const;

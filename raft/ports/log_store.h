@@ -48,7 +48,7 @@ struct ReplicaRecord {
   // The controller's image that made it had applied its log up to here. One that has not says
   // nothing of the replica. 0 for the controller's own.
   LogIndex controller_index;
-  // Of the partition's first record.
+  // The offset of the partition's first record.
   Offset first_offset;
   // The first one, the same on every replica that was born with the group. Of use until the first
   // segment is synced; what is in force later is the log's to say (RecoveredReplica::initial).

@@ -75,7 +75,7 @@ void TcpListener::OnEvents(uint32_t) {
       continue;
     }
     if (errno == EAGAIN) return;
-    // Of a connection that broke while it waited; the next one is not affected.
+    // That connection broke while it waited; the next one is not affected.
     if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
     return Pause();
   }

@@ -21,7 +21,7 @@ struct FoundBlock {
 struct ScannedFile {
   const FileImage* image = nullptr;
   std::vector<FoundBlock> blocks;  // by position
-  // Of the intact head; nullopt if the file has none.
+  // What the intact head says; nullopt if the file has none.
   std::optional<HeadRecord> head;
   // The head's, else the largest of its blocks'; 0 if there are none.
   uint64_t sequence = 0;

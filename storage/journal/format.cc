@@ -151,7 +151,7 @@ Result<Layout> FromBytes(std::string_view bytes, const char* what) {
   return layout;
 }
 
-// Of a record whose payload is this layout and nothing else.
+// Reads a record whose payload is this layout and nothing else.
 template <typename Layout>
 Result<Layout> WholeFromBytes(std::string_view bytes, const char* what) {
   if (bytes.size() > sizeof(Layout)) {

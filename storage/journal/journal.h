@@ -50,7 +50,7 @@ struct Options {
   // start.
   bool must_exist = false;
   std::string directory = "journal";
-  // Of each file, a multiple of 4096; a file is larger if one commit needs it.
+  // The size of each file, a multiple of 4096; a file is larger if one commit needs it.
   uint64_t file_bytes = 32 << 20;
   // Live files that are full at pressure 1. Past half of them, groups are asked to sync their
   // segments; past three quarters, files that hold little are written together.
@@ -75,8 +75,8 @@ struct OpenedJournal {
   JournalState state;
 };
 
-// Of one replica: the entries from `first` on, as many as `bytes_max` lets pass; the first always
-// does.
+// Asks for one replica's entries from `first` on, as many as `bytes_max` lets pass; the first
+// always does.
 struct ReadBackRequest {
   raft::ReplicaId replica;
   LogIndex first;

@@ -36,7 +36,7 @@ struct EntryFacts {
   EntryPlace place;
 };
 
-// Of one replica: the group's last one here.
+// What is known of one replica: the group's last one here.
 struct GroupLedger {
   raft::ReplicaRecord record;
   raft::core::HardState hard_state;

@@ -29,9 +29,9 @@ struct LogRecord {
   LogPoint begin;
   // Entries up to here are synced in segments and need no journal. Grows.
   LogPoint end;
-  // Of the newest reset, which put another log in this one's place; 0: none.
+  // The epoch of the newest reset, which put another log in this one's place; 0: none.
   TruncationEpoch reset_epoch;
-  // Of the folder that its segments lie in; grows with each reset, 0 at first.
+  // The generation of the folder that its segments lie in; grows with each reset, 0 at first.
   uint32_t generation = 0;
   // In force at `end`, and the entry that says so; 0: the one that the replica began with.
   LogIndex configuration_index;

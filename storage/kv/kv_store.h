@@ -75,7 +75,7 @@ class KvStore {
   // with that entry's index.
   virtual void Flush(MoveFunction<void(LogIndex)> done) = 0;
 
-  // Of the last Write; 0 before the first.
+  // The index of the last Write; 0 before the first.
   virtual LogIndex applied_index() const = 0;
   // What certainly survives a crash; at start the same as applied_index().
   virtual LogIndex flushed_index() const = 0;

@@ -17,7 +17,7 @@ using raft::core::Entry;
 
 namespace {
 
-// Of who reads what cannot be read just now.
+// After how long whoever reads may ask again for what cannot be read just now.
 constexpr int64_t kRetryAfterMs = 500;
 // So many looks in a row that do not tell how much room there is: the disk counts as full.
 constexpr uint32_t kUnknownLooksMax = 10;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr Duration kPauseMin = std::chrono::milliseconds(500);
 constexpr Duration kPauseMax = std::chrono::seconds(8);
-// Of entries in memory at a time.
+// Bytes of entries in memory at a time.
 constexpr uint64_t kPieceBytes = 1 << 20;
 
 }  // namespace

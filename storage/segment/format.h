@@ -73,7 +73,7 @@ inline constexpr std::string_view kAnewSuffix = ".new";
 // The first index that a segment's file name tells; nullopt if it is not exactly a segment's name.
 std::optional<LogIndex> ParseSegmentName(std::string_view name);
 
-// Of the segment that begins behind `before`.
+// The header of the segment that begins behind `before`.
 Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::LogPoint& before);
 // DATA_LOSS if it is damaged, another segment's or another replica's; UNIMPLEMENTED if it is whole,
 // but of a version, a pass or a key that this build does not know.

@@ -45,7 +45,7 @@ struct SyncedEnd {
 // What recovery found of a group's segments.
 struct RecoveredSegments {
   std::vector<raft::core::TermStart> term_starts;
-  // Of the newest segment that was sealed with one.
+  // The state of the newest segment that was sealed with one.
   std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
   uint64_t active_bytes = 0;  // of the segment that is written on
@@ -62,7 +62,7 @@ enum class LastFile {
 
 class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
  public:
-  // Of a log that has no segments yet, and begins with this configuration.
+  // The segments of a log that has none yet, and begins with this configuration.
   GroupSegments(FileSystem& files, const SegmentFolder& folder,
                 raft::core::Configuration configuration = {})
       : files_(&files), folder_(folder) {

@@ -3,8 +3,8 @@
 // and that end, damage or absence is corruption; above it, bytes are discarded (design D4); below
 // the begin they are what was dropped, and died before it was gone.
 //
-// Of the states in the footers the newest alone is read: the others would take the start's memory
-// and time, and are for the case that it is rotten.
+// The newest of the states in the footers is the only one that is read: the others would take the
+// start's memory and time, and are for the case that it is rotten.
 //
 // The last one is not taken by its footer alone: while it is written on, its last bytes are a
 // producer's, who could write what looks like a footer.
@@ -117,7 +117,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     return ParseSegmentName(name).has_value();
   }
 
-  // Of files that were being made anew when that ended, and of what was dropped. Not before the
+  // Removes files that were being made anew when that ended, and what was dropped. Not before the
   // segments are known to be ones that this build may change.
   void RemoveLeftovers(Task then) {
     if (leftovers_.empty()) return then();
