@@ -14,8 +14,8 @@
 
 namespace millrace::broker::edge {
 
-// The whole message in aligned memory of its own: the one copy of a payload (design D2). Keeping
-// gRPC's slices instead would pin a MiB of read buffer for a message of 200 bytes.
+// The whole message in aligned memory of its own: the first of a payload's two copies (design D2).
+// Keeping gRPC's slices instead would pin a MiB of read buffer for a message of 200 bytes.
 Bytes Gather(const grpc::ByteBuffer& buffer);
 
 // One message made of `pieces`. Large ones are held, not copied, until gRPC is done with them;

@@ -1,5 +1,5 @@
 // Reads a ProduceRequest without touching the batches' bytes: they stay where they are, in the
-// message's buffer (design D2: a payload is copied once).
+// message's buffer (design D2: a payload is copied to get there, and into its frame, and no more).
 //
 // Pure; any thread.
 #pragma once

@@ -258,7 +258,7 @@ TEST_F(ReplayOfLives, S6_BeginEndAndConfiguration_GrowEachByItself) {
   EXPECT_EQ(ledger.entries.size(), 1U);
 }
 
-// H1: what a checkpoint says of the replica has no voters, so that nobody can take the first ones.
+// What a checkpoint says of the replica has no voters, so that nobody can take the first ones.
 TEST_F(ReplayOfLives, ConfigurationInForce_OutlivesTheCreation) {
   const raft::core::Configuration later{
       .voters = {{BrokerId(4), Incarnation(4), ReplicaNumber(8)}}, .outgoing = {}, .learners = {}};
