@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the tree against tests/arch/layers.py: includes, banned calls, and a few habits that keep it readable.
+"""Holds the tree against tests/arch/layers.py: includes, banned calls, and a few habits that keep it readable; and what it
+cites of the design against docs/design.md.
 
 Looks at the files that git tracks, or would track. Prints a line per problem, `path:line: what and what instead`, and
 reports the longest files and functions. Exits 1 if there is a problem. Standard library only.
@@ -18,6 +19,12 @@ CODE = (".h", ".cc")
 TEXT = CODE + (".py", ".sh", ".md", ".txt", ".proto", ".json", ".yaml", ".yml", ".cmake", ".go", ".mod", ".sum", ".in", ".toml",
                ".xml", ".cfg")
 HERE = "tests/arch/"
+DESIGN = "docs/design.md"
+# A line may end within what a comment cites: the next one then begins with the comment's mark.
+_GAP = r"\s+(?:(?://+|#|\*)\s*)?"
+_NAME = r"[A-Z]\d+\b"
+_AND = rf"(?:and|or|to|&){_GAP}"
+_CITED = re.compile(rf"\b(?i:designs?){_GAP}({_NAME}(?:(?:[/–-]|,(?:{_GAP})?(?:{_AND})?|{_GAP}{_AND}){_NAME})*)")
 REPORTED = 5
 
 
@@ -102,6 +109,25 @@ def check_text(path, text):
                 yield path, number, f"{what} does not belong in the tree"
 
 
+def decisions_of(root):
+    """The names of the decisions that have a section: `## D1. ...` is D1's."""
+    page = root / DESIGN
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    return set(re.findall(rf"^## ({_NAME})", text, re.MULTILINE))
+
+
+def check_design(path, text, decisions):
+    """What is cited of the design, alone or several at once, has its section there."""
+    if path == DESIGN:
+        return
+    for cited in _CITED.finditer(text):
+        for name in re.finditer(_NAME, cited.group(1)):
+            if name.group(0) in decisions:
+                continue
+            number = text.count("\n", 0, cited.start(1) + name.start()) + 1
+            yield path, number, f"{name.group(0)} has no section in {DESIGN}: cite one that has, or say the thing itself"
+
+
 def check_readmes(paths):
     """Every folder with code says what it is; one that mirrors another under tests/ leans on that one's."""
     known = set(paths)
@@ -129,12 +155,14 @@ def tracked_files(root):
 def check_tree(root, paths):
     """Every problem of these files, as (path, line, what)."""
     problems = list(check_readmes(paths)) + list(check_blobs(root, paths))
+    decisions = decisions_of(root)
     for path in paths:
         if not path.endswith(TEXT):
             continue
         text = (root / path).read_text(encoding="utf-8", errors="replace")
         for check in (check_includes, check_banned, check_header, check_text):
             problems += check(path, text)
+        problems += check_design(path, text, decisions)
     return problems
 
 

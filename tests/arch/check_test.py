@@ -88,6 +88,42 @@ class BannedTest(unittest.TestCase):
         self.assertEqual(self.problems("fdatasync(fd);\n", "storage/file/real_file.cc"), [])
 
 
+class DesignTest(unittest.TestCase):
+    def problems(self, text, path="raft/core/raft.cc"):
+        return [(line, what.split()[0]) for _, line, what in check.check_design(path, text, {"D1", "D3", "D4"})]
+
+    def test_what_has_a_section_may_be_cited(self):
+        for text in ("// Pure (design D1).", "// Design D3: a voter.", '# design D4, "Journal"', "// (design\n// D3)",
+                     "see design D3, D4", "designs D1 and D3", "- design D3\n- S22", "by design, S3 is not D99",
+                     "redesign D99", "version D99"):
+            self.assertEqual(self.problems(text), [], text)
+
+    def test_what_has_none_is_named_with_its_line(self):
+        for text in ("one (design {}).", "Design {}: so", "designs {}", "DESIGN {}", "design D3, {}, D4",
+                     "design {} and D4", "design D1 or {}", "design D3/{}", "design D1-{}", "design D1, D3, and {}",
+                     "design D1\n// and {}", "design D1,\n// {}", "design\n   * {}", "design\n# {}"):
+            for name in ("D99", "H72"):
+                cited = "\n// " + text.format(name)
+                expected = cited.count("\n", 0, cited.index(name)) + 1
+                self.assertEqual(self.problems(cited), [(expected, name)], text)
+
+    def test_the_page_itself_may_name_what_it_likes(self):
+        self.assertEqual(self.problems("design " + "D99", check.DESIGN), [])
+
+    def test_a_tree_with_a_made_up_reference_has_a_problem(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            texts = {check.DESIGN: "# Design\n\n## D1. One\n\n### D2. Two\n\nSee D3.\n", "a.md": "design D1\n",
+                     "b.py": "# design " + "D2\n", "c.proto": "// Design " + "D3, D1\n", "d.txt": "## D3. Three\n"}
+            for path, text in texts.items():
+                (root / path).parent.mkdir(exist_ok=True)
+                (root / path).write_text(text)
+            found = [(path, line, what.split()[0]) for path, line, what in check.check_tree(root, sorted(texts))]
+            self.assertEqual(found, [("b.py", 1, "D2"), ("c.proto", 1, "D3")])
+            (root / check.DESIGN).unlink()
+            self.assertEqual(len(check.check_tree(root, ["a.md"])), 1)
+
+
 class HabitsTest(unittest.TestCase):
     def text_problems(self, line):
         return [what for _, _, what in check.check_text("raft/core/a.cc", line)]
