@@ -60,6 +60,9 @@ struct ConsumerOptions {
   Position start = Position::Earliest();
   // Read up to where each partition ended when it was assigned, no further.
   bool stop_at_end = false;
+  // The same, but no further than before this position either: an offset, or the first record that
+  // is not older than a time. Latest is stop_at_end again, earliest is INVALID_ARGUMENT.
+  std::optional<Position> stop = {};
   // What may be fetched ahead of Poll, per broker; 64 KiB and up. Twice a batch of the topic is the
   // least that keeps a broker busy.
   size_t prefetch_bytes = size_t{8} << 20;
@@ -101,13 +104,14 @@ class Consumer {
   // That partition is read no more until a Seek, the others go on. What may heal is tried again
   // inside, and never an error here.
   Result<Records> Poll(std::chrono::milliseconds timeout);
-  // With stop_at_end: whether Poll has given everything, of partitions that have not failed.
+  // With stop_at_end or stop: whether Poll has given everything, of partitions that have not
+  // failed.
   bool at_end() const;
   // The offset of the record that Poll will give next; absent while that is not known.
   std::optional<int64_t> position(uint32_t partition) const;
 
   // Reads one more partition. NOT_FOUND (UNKNOWN_PARTITION); ALREADY_EXISTS; with stop_at_end
-  // UNAVAILABLE, if its end cannot be found out in time.
+  // or stop UNAVAILABLE, if its end cannot be found out in time.
   Status Assign(uint32_t partition, const Position& start);
   // What follows names an assigned partition, or is NOT_FOUND.
   // Reads on from elsewhere; also after an error. No record of before comes after it.

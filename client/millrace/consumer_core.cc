@@ -46,6 +46,10 @@ Status Validate(const ConsumerOptions& options) {
   if (options.open_timeout.count() < 1) {
     return InvalidArgument("open_timeout is less than a millisecond");
   }
+  if (options.stop && options.stop->kind() == Position::Kind::kEarliest) {
+    return InvalidArgument("stop is where every partition begins");
+  }
+  if (options.stop) RETURN_IF_ERROR(CheckPosition(*options.stop).With("stop"));
   return CheckPosition(options.start);
 }
 
@@ -125,21 +129,28 @@ MonotonicTime ConsumerCore::OpenDeadline() const {
   return runtime_->clock().Now() + Bounded(options_.open_timeout);
 }
 
-Result<std::map<uint32_t, Offset>> ConsumerCore::FindEnds(MonotonicTime deadline,
-                                                          const std::vector<uint32_t>& partitions) {
+Result<std::map<uint32_t, ConsumerCore::Stop>> ConsumerCore::FindStops(
+    MonotonicTime deadline, const std::vector<uint32_t>& partitions) {
+  const Position wanted = options_.stop.value_or(Position::Latest());
   v1::ListOffsetsRequest request;
   request.set_topic(topic_);
   for (const uint32_t partition : partitions) request.add_partitions(partition);
+  if (wanted.kind() == Position::Kind::kTime) request.set_timestamp_ms(wanted.value());
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
                      runtime_->client().ListAllOffsets(
                          request, TimeLeft(runtime_->clock(), deadline), std::move(done));
                    }));
-  std::map<uint32_t, Offset> ends;
+  std::map<uint32_t, Stop> stops;
+  for (const uint32_t partition : partitions) stops[partition] = {};
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
-    ends[offsets.partition()] = Offset(offsets.end_offset());
+    const int64_t end = offsets.end_offset();
+    int64_t at = end;
+    if (wanted.kind() == Position::Kind::kOffset) at = wanted.value();
+    if (wanted.kind() == Position::Kind::kTime) at = offsets.timestamp_offset();
+    stops[offsets.partition()] = {.at = std::min(at, end), .end = end};
   }
-  return ends;
+  return stops;
 }
 
 Status ConsumerCore::Assign(uint32_t partition, const Position& start) {
@@ -152,20 +163,32 @@ Status ConsumerCore::AssignUntil(MonotonicTime deadline, const std::vector<uint3
   RETURN_IF_ERROR(CheckPosition(start));
   RETURN_IF_ERROR(CheckNew(partitions));
   if (partitions.empty()) return {};  // ListOffsets takes none for all
-  std::map<uint32_t, Offset> ends;
-  if (options_.stop_at_end) {
-    ASSIGN_OR_RETURN(ends, FindEnds(deadline, partitions));
+  std::map<uint32_t, Stop> stops_found;
+  if (stops()) {
+    ASSIGN_OR_RETURN(stops_found, FindStops(deadline, partitions));
   }
-  for (const uint32_t partition : partitions) parts_[partition].position = KnownOffset(start);
+  for (const uint32_t partition : partitions) {
+    Part& part = parts_[partition];
+    part.position = KnownOffset(start);
+    if (stops()) part.stop = stops_found[partition];
+  }
   runtime_->RunAndWait([&] {
     for (const uint32_t partition : partitions) {
-      std::optional<Offset> stop_at;
-      if (options_.stop_at_end) stop_at = ends[partition];
-      const Status assigned = consumer_->Assign(PartitionId(partition), ToStart(start), stop_at);
+      const std::optional<Stop>& stop = parts_[partition].stop;
+      const Status assigned =
+          consumer_->Assign(PartitionId(partition), StartOf(partition, start),
+                            stop ? std::optional<Offset>(stop->at) : std::nullopt);
       CHECK(assigned.ok()) << assigned;  // CheckNew
     }
   });
   return {};
+}
+
+client::StartAt ConsumerCore::StartOf(uint32_t partition, const Position& position) const {
+  const std::optional<Stop>& stop = parts_.at(partition).stop;
+  const bool is_past_stop = position.kind() == Position::Kind::kOffset && stop &&
+                            position.value() > stop->at && position.value() <= stop->end;
+  return is_past_stop ? client::StartAt::At(Offset(stop->at)) : ToStart(position);
 }
 
 void ConsumerCore::Refill() {
@@ -306,10 +329,11 @@ Status ConsumerCore::Seek(uint32_t partition, const Position& position) {
   RETURN_IF_ERROR(CheckAssigned(partition));
   runtime_->RunAndWait([&] {
     DropQueued(partition, false);
-    consumer_->Seek(PartitionId(partition), ToStart(position));
+    consumer_->Seek(PartitionId(partition), StartOf(partition, position));
     Refill();  // the queue may be empty now: then no Poll would ask for more
   });
-  parts_[partition] = {.position = KnownOffset(position), .is_finished = false};
+  parts_[partition].position = KnownOffset(position);
+  parts_[partition].is_finished = false;
   return {};
 }
 
@@ -334,9 +358,8 @@ Status ConsumerCore::Resume(uint32_t partition) {
 }
 
 bool ConsumerCore::at_end() const {
-  return options_.stop_at_end && std::all_of(parts_.begin(), parts_.end(), [](const auto& entry) {
-           return entry.second.is_finished;
-         });
+  return stops() && std::all_of(parts_.begin(), parts_.end(),
+                                [](const auto& entry) { return entry.second.is_finished; });
 }
 
 std::optional<int64_t> ConsumerCore::position(uint32_t partition) const {

@@ -49,9 +49,15 @@ class ConsumerCore {
   uint32_t partition_count() const { return partition_count_; }
 
  private:
+  // Where reading stops, and the partition ended when it was assigned: not before.
+  struct Stop {
+    int64_t at = 0;
+    int64_t end = 0;
+  };
   struct Part {
     std::optional<int64_t> position;  // of the next record to give out
     bool is_finished = false;         // at its end, or failed
+    std::optional<Stop> stop = {};
   };
 
   ConsumerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
@@ -63,8 +69,12 @@ class ConsumerCore {
   MonotonicTime OpenDeadline() const;
   Status AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
                      const Position& start);
-  Result<std::map<uint32_t, Offset>> FindEnds(MonotonicTime deadline,
-                                              const std::vector<uint32_t>& partitions);
+  bool stops() const { return options_.stop_at_end || options_.stop; }
+  Result<std::map<uint32_t, Stop>> FindStops(MonotonicTime deadline,
+                                             const std::vector<uint32_t>& partitions);
+  // Where to ask for records from. Past the stop there are none for this reader, though the offset
+  // exists: at the stop, where the end is known without asking.
+  client::StartAt StartOf(uint32_t partition, const Position& position) const;
   // What is next in the queue; absent if nothing came in time, or it is an error and may not be.
   std::optional<client::FetchedChunk> Take(Duration timeout, bool may_be_error);
   // Adds the chunk's records, or is its error. A batch that cannot be read adds none.

@@ -152,6 +152,47 @@ TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsReadToItsEnd) {
   EXPECT_EQ(consumer->position(0), 4);
 }
 
+std::vector<int64_t> OffsetsToTheEnd(ConsumerCore* consumer) {
+  std::vector<int64_t> offsets;
+  while (!consumer->at_end()) {
+    for (const ConsumedRecord& record : PollOk(consumer)) offsets.push_back(record.offset);
+  }
+  return offsets;
+}
+
+TEST(ConsumerCore, Stop_EndsBeforeIt_AlsoWithinABatch) {
+  ScriptedCluster cluster(2);
+  cluster.Store(0, BatchOf({"a", "b", "c"}), 3);
+  cluster.Store(0, BatchOf({"d"}), 1);
+  cluster.Store(1, BatchOf({"A"}), 1);
+  const auto consumer = Open(cluster, {.partitions = {{0}}, .stop = Position::At(2)});
+  EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre(0, 1));
+  ASSERT_TRUE(consumer->Assign(1, Position::Earliest()).ok());
+  EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre(0)) << "partition 1 has but one";
+}
+
+TEST(ConsumerCore, StartBehindTheStop_IsAtTheEnd_WhereTheOffsetExists) {
+  ScriptedCluster cluster(1);
+  cluster.Store(0, BatchOf({"a", "b", "c"}), 3);
+  for (const int64_t start : {1, 2, 3}) {
+    const auto consumer = Open(cluster, {.start = Position::At(start), .stop = Position::At(1)});
+    EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre());
+    ASSERT_TRUE(consumer->Seek(0, Position::At(0)).ok());
+    EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre(0));
+    ASSERT_TRUE(consumer->Seek(0, Position::At(start)).ok());
+    EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre());
+  }
+}
+
+TEST(ConsumerCore, StopThatIsNone_IsRefused) {
+  ScriptedCluster cluster(1);
+  for (const Position stop : {Position::Earliest(), Position::At(-1)}) {
+    const auto core = ConsumerCore::Open(cluster.runtime(), "t", {.stop = stop});
+    EXPECT_EQ(core.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(std::string(core.status().message()), HasSubstr("stop"));
+  }
+}
+
 TEST(ConsumerCore, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();
