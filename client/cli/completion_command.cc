@@ -28,9 +28,10 @@ std::vector<std::string> NamesOf(const CLI::Option& option) {
 }
 
 // The words that an option takes for its value, as its own check (CLI::IsMember) lists them:
-// "{table,json}"; those of --from, which takes others too. Empty if it takes anything.
+// "{table,json}"; those of --from and --to, which take others too. Empty if it takes anything.
 std::string ValuesOf(const CLI::Option& option) {
   if (option.check_lname("from")) return "earliest latest";
+  if (option.check_lname("to")) return "latest";
   if (option.check_lname("topic")) return kTopics;
   const std::string type = option.get_type_name();
   const size_t begin = type.find('{');

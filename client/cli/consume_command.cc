@@ -1,6 +1,6 @@
 #include "client/cli/consume_command.h"
 
-#include <cstdio>
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -11,6 +11,7 @@
 #include "client/cli/number.h"
 #include "client/cli/output.h"
 #include "client/cli/time_spec.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -23,13 +24,16 @@ struct ConsumeOptions {
   std::string topic;
   std::optional<uint32_t> partition;
   Position from = Position::Earliest();
+  std::optional<Position> to;
   std::optional<uint64_t> count;
   bool until_end = false;
   std::string key_separator = "\t";
   std::string null_text = "\\N";
 
   // Whether the command ends by itself.
-  bool has_end() const { return until_end || count; }
+  bool has_end() const { return until_end || to || count; }
+  // The offset below which nothing is wanted, of any partition.
+  int64_t first_wanted() const { return from.kind() == Position::Kind::kOffset ? from.value() : 0; }
 };
 
 // Collects lines and writes them to stdout together.
@@ -97,6 +101,7 @@ Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writ
     if (options.has_end() || options.common.has_timeout) RETURN_IF_ERROR(OutageOverTimeout());
     ASSIGN_OR_RETURN(const Records records, consumer.Poll(kPollTimeout));
     for (const ConsumedRecord& record : records) {
+      if (record.offset < options.first_wanted()) continue;
       writer->Write(record);
       if (++printed == options.count) return {};
     }
@@ -106,38 +111,76 @@ Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writ
   return {};
 }
 
-// An offset is one of a partition's; in another it is another record, or none.
-Status CheckStart(const ConsumeOptions& options, const Consumer& consumer) {
-  const bool is_ambiguous = options.from.kind() == Position::Kind::kOffset && !options.partition &&
-                            consumer.partition_count() > 1;
-  if (!is_ambiguous) return {};
-  return InvalidArgument("--from " + std::to_string(options.from.value()) +
-                         " is an offset, and topic \"" + options.topic + "\" has " +
-                         std::to_string(consumer.partition_count()) +
-                         " partitions: name one with --partition");
+std::string TextOf(const Position& position) {
+  return (position.kind() == Position::Kind::kTime ? "@" : "") + std::to_string(position.value());
+}
+
+// That nothing can be between the two, where that is seen without asking.
+Status CheckRange(const ConsumeOptions& options) {
+  const bool is_known = options.to && options.to->kind() == options.from.kind();
+  if (!is_known || options.to->value() >= options.from.value()) return {};
+  return InvalidArgument("--to " + TextOf(*options.to) + " is before --from " +
+                         TextOf(options.from));
+}
+
+// An offset of all partitions is where it is in each; from those that are shorter everything is
+// read that they will have from there on, and nothing where that is not waited for.
+Result<std::unique_ptr<Consumer>> OpenAllFrom(millrace::Client& client,
+                                              const ConsumeOptions& options,
+                                              ConsumerOptions consumer_options) {
+  ASSIGN_OR_RETURN(const std::vector<OffsetRange> ranges,
+                   client.admin().ListOffsets(options.topic, {}, options.common.timeout));
+  const int64_t from = options.from.value();
+  const bool stops = options.until_end || options.to;
+  consumer_options.partitions.emplace();
+  std::vector<std::pair<uint32_t, int64_t>> others;
+  for (const OffsetRange& range : ranges) {
+    RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
+    if (from >= range.start && from <= range.end) {
+      consumer_options.partitions->push_back(range.partition);
+    } else if (from < range.start || !stops) {
+      others.emplace_back(range.partition, std::clamp(from, range.start, range.end));
+    }
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Consumer> consumer,
+                   client.OpenConsumer(options.topic, consumer_options));
+  for (const auto& [partition, offset] : others) {
+    RETURN_IF_ERROR(consumer->Assign(partition, Position::At(offset)));
+  }
+  return consumer;
+}
+
+Result<std::unique_ptr<Consumer>> Open(millrace::Client& client, const ConsumeOptions& options) {
+  ConsumerOptions consumer_options{.start = options.from,
+                                   .stop_at_end = options.until_end,
+                                   .stop = options.to,
+                                   .open_timeout = options.common.timeout};
+  if (options.partition) {
+    consumer_options.partitions = {*options.partition};
+  } else if (options.from.kind() == Position::Kind::kOffset) {
+    return OpenAllFrom(client, options, consumer_options);
+  }
+  return client.OpenConsumer(options.topic, consumer_options);
 }
 
 int Consume(const ConsumeOptions& options) {
-  bool is_refused = false;  // for what the command line asks
-  const int exit_code =
-      RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
-        ConsumerOptions consumer_options{.start = options.from,
-                                         .stop_at_end = options.until_end,
-                                         .open_timeout = options.common.timeout};
-        if (options.partition) consumer_options.partitions = {*options.partition};
-        ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer,
-                         client.OpenConsumer(options.topic, consumer_options));
-        const Status start = CheckStart(options, *consumer);
-        is_refused = !start.ok();
-        RETURN_IF_ERROR(start);
-        CatchSignals();
-        LineWriter writer(options);
-        const Status printed = Print(options, *consumer, &writer);
-        writer.Flush();
-        RETURN_IF_ERROR(printed);
-        return writer.status();
-      });
-  return is_refused ? kExitUsage : exit_code;
+  const Status range = CheckRange(options);
+  if (!range.ok()) return FailUsage(range);
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer, Open(client, options));
+    CatchSignals();
+    LineWriter writer(options);
+    const Status printed = Print(options, *consumer, &writer);
+    writer.Flush();
+    RETURN_IF_ERROR(printed);
+    return writer.status();
+  });
+}
+
+Status SetEnd(std::string_view text, std::optional<Position>* to) {
+  ASSIGN_OR_RETURN(*to, ParsePosition(text, RealClock().WallMs()));
+  if ((*to)->kind() != Position::Kind::kEarliest) return {};
+  return InvalidArgument("nothing is before earliest");
 }
 
 }  // namespace
@@ -152,16 +195,22 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   AddParsed(
       consume, "--from",
       [from = &options->from](std::string_view text) -> Status {
-        ASSIGN_OR_RETURN(*from, ParsePosition(text));
+        ASSIGN_OR_RETURN(*from, ParsePosition(text, RealClock().WallMs()));
         return {};
       },
-      "earliest, latest, an offset (with --partition), an RFC 3339 time, or @MILLISECONDS since "
-      "1970")
+      "earliest, latest, an offset, an RFC 3339 time, a date, so long ago (-1h), or @MILLISECONDS "
+      "since 1970")
       ->type_name("POSITION")
       ->default_str("earliest");
+  CLI::Option* end = AddParsed(
+      consume, "--to", [to = &options->to](std::string_view text) { return SetEnd(text, to); },
+      "Stop before this, one of the same, or at what was the end when the command began");
+  end->type_name("POSITION");
   AddNumber(consume, "--count", &options->count, {.min = 1}, "Stop after so many records");
-  consume->add_flag("--until-end", options->until_end,
-                    "Stop at what was the end when the command began");
+  consume
+      ->add_flag("--until-end", options->until_end,
+                 "Stop at what was the end when the command began, as --to latest")
+      ->excludes(end);
   consume->add_option("--key-separator", options->key_separator,
                       "Between key and value with -o key-value; a tab if not given");
   consume->add_option("--null", options->null_text, "What stands for a key or a value that is null")

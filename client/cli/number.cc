@@ -13,7 +13,7 @@ constexpr milliseconds kDurationMax = std::chrono::hours(365 * 24);
 
 // Longer units first where one ends like another.
 constexpr std::pair<std::string_view, double> kUnits[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}};
+    {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}, {"d", 24 * 60 * 60 * 1000}};
 
 std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 

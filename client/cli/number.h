@@ -35,7 +35,7 @@ Result<uint64_t> ParseNumber(std::string_view text, const NumberRange& range);
 // Digits, perhaps with a fraction; no sign, no exponent. INVALID_ARGUMENT naming the text.
 Result<double> ParseDecimal(std::string_view text);
 
-// "500ms", "5s", "1.5s", "2m", "1h"; without a unit it is seconds. A millisecond to a year.
+// "500ms", "5s", "1.5s", "2m", "1h", "7d"; without a unit it is seconds. A millisecond to a year.
 // INVALID_ARGUMENT naming the text.
 Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
 

@@ -1,9 +1,12 @@
 #include "client/cli/time_spec.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <optional>
 #include <string>
+
+#include "client/cli/number.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -12,11 +15,17 @@ namespace {
 // far more likely the former.
 constexpr int64_t kSecondsMin = 100'000'000;
 constexpr int64_t kSecondsMax = 100'000'000'000;
+// Of YYYY-MM-DD.
+constexpr size_t kDateSize = 10;
 
 Status NotATime(std::string_view text) {
-  return InvalidArgument(std::string(text) +
-                         " is no RFC 3339 time (2026-11-21T08:00:00Z) and no @MILLISECONDS");
+  return InvalidArgument(
+      std::string(text) +
+      " is no RFC 3339 time (2026-11-21T08:00:00Z), no date (2026-11-21), not so "
+      "long ago (-1h), and no @MILLISECONDS");
 }
+
+bool IsLetter(char c) { return c >= 'a' && c <= 'z'; }
 
 // The whole text as a number of at least 0.
 std::optional<int64_t> ParseNumber(std::string_view text) {
@@ -24,6 +33,21 @@ std::optional<int64_t> ParseNumber(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
   return number;
+}
+
+// Digits, perhaps behind a minus, and then a unit of one or two letters.
+bool IsAge(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const size_t digits = text.find_first_not_of("0123456789.");
+  if (digits == 0 || digits == std::string_view::npos) return false;
+  const std::string_view unit = text.substr(digits);
+  return unit.size() <= 2 && std::all_of(unit.begin(), unit.end(), IsLetter);
+}
+
+Result<int64_t> ParseAge(std::string_view text, int64_t now_ms) {
+  ASSIGN_OR_RETURN(const std::chrono::milliseconds age,
+                   ParseDuration(text.substr(text.starts_with('-') ? 1 : 0)));
+  return std::max<int64_t>(0, now_ms - age.count());
 }
 
 // Takes a text apart from its front; once something is not as expected, all that follows fails.
@@ -120,7 +144,12 @@ Result<int64_t> ParseRfc3339(std::string_view text) {
   return since.count();
 }
 
-Result<int64_t> ParseTime(std::string_view text) {
+Result<int64_t> ParseTime(std::string_view text, int64_t now_ms) {
+  if (IsAge(text)) return ParseAge(text, now_ms);
+  if (text.size() == kDateSize) {
+    const Result<int64_t> midnight = ParseRfc3339(std::string(text) + "T00:00:00Z");
+    return midnight.ok() ? midnight : NotATime(text);
+  }
   if (!text.starts_with('@')) return ParseRfc3339(text);
   const std::optional<int64_t> milliseconds = ParseNumber(text.substr(1));
   if (!milliseconds) return NotATime(text);
@@ -131,15 +160,17 @@ Result<int64_t> ParseTime(std::string_view text) {
   return *milliseconds;
 }
 
-Result<Position> ParsePosition(std::string_view text) {
+Result<Position> ParsePosition(std::string_view text, int64_t now_ms) {
   if (text == "earliest") return Position::Earliest();
   if (text == "latest") return Position::Latest();
   if (const std::optional<int64_t> offset = ParseNumber(text)) return Position::At(*offset);
-  const Result<int64_t> time = ParseTime(text);
+  const Result<int64_t> time = ParseTime(text, now_ms);
   if (time.ok()) return Position::Time(*time);
-  if (text.starts_with('@')) return time.status();
-  return InvalidArgument(std::string(text) +
-                         " is not earliest, latest, an offset, an RFC 3339 time or @MILLISECONDS");
+  if (text.starts_with('@') || IsAge(text)) return time.status();
+  return InvalidArgument(
+      std::string(text) +
+      " is not earliest, latest, an offset, an RFC 3339 time, a date, so long ago "
+      "(-1h) or @MILLISECONDS");
 }
 
 }  // namespace millrace::client::cli

@@ -1,9 +1,9 @@
-// Points in a topic as people write them: earliest, latest, an offset, an RFC 3339 time, or @ and
-// milliseconds since 1970.
+// Points in a topic as people write them: earliest, latest, an offset, or a time: RFC 3339, a date,
+// how long ago, or @ and milliseconds since 1970.
 //
 // Pure; any thread.
 //
-//   ASSIGN_OR_RETURN(const Position start, ParsePosition("2026-11-21T08:00:00Z"));
+//   ASSIGN_OR_RETURN(const Position start, ParsePosition("-1h", clock.WallMs()));
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,12 @@ namespace millrace::client::cli {
 // INVALID_ARGUMENT naming the text.
 Result<int64_t> ParseRfc3339(std::string_view text);
 
-// An RFC 3339 time or @MILLISECONDS. INVALID_ARGUMENT naming the text, also for a number that looks
-// like seconds.
-Result<int64_t> ParseTime(std::string_view text);
+// An RFC 3339 time; a date ("2026-11-28"), which begins at midnight UTC; a duration with its unit,
+// so long before `now_ms` ("-1h", "2d"); or @MILLISECONDS. INVALID_ARGUMENT naming the text, also
+// for a number that looks like seconds.
+Result<int64_t> ParseTime(std::string_view text, int64_t now_ms);
 
 // Any of them. INVALID_ARGUMENT naming the text.
-Result<Position> ParsePosition(std::string_view text);
+Result<Position> ParsePosition(std::string_view text, int64_t now_ms);
 
 }  // namespace millrace::client::cli

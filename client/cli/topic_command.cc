@@ -11,6 +11,7 @@
 #include "client/cli/connection.h"
 #include "client/cli/number.h"
 #include "client/cli/time_spec.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -282,12 +283,11 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   AddParsed(
       offsets, "--at",
       [at = &offsets_options->at_ms](std::string_view text) -> Status {
-        ASSIGN_OR_RETURN(*at, ParseTime(text));
+        ASSIGN_OR_RETURN(*at, ParseTime(text, RealClock().WallMs()));
         return {};
       },
-      "Also the first record that is not older than this RFC 3339 time or @MILLISECONDS since "
-      "1970: "
-      "its offset, time, and leader's epoch")
+      "Also the first record that is not older than this: its offset, time, and leader's epoch. An "
+      "RFC 3339 time, a date, so long ago (-1h), or @MILLISECONDS since 1970")
       ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
   auto delete_options = make();

@@ -68,6 +68,8 @@ def test_a_record_that_is_larger_is_refused_with_the_limit(cli, named):
 
 @pytest.mark.parametrize("words", [
     ("consume", "t", "--from", "erliest"),
+    ("consume", "t", "--to", "earliest"),
+    ("consume", "t", "--from", "3", "--to", "2"),
     ("topic", "offsets", "t", "--at", "yesterday"),
     ("topic", "create", "t", "--set", "x"),
     ("topic", "create", "sp ace"),
@@ -270,10 +272,50 @@ def test_numbers_are_keys_as_the_line_has_them(cli, named):
     assert [json.loads(record)["key"] for record in records] == numbers
 
 
-def test_an_offset_wants_a_partition_where_there_are_several(cli, named):
+@pytest.fixture()
+def uneven(cli, named):
+    """A topic whose partitions have 5, 1 and no records."""
     topic = named("--partitions", "3")
-    refused = cli("consume", topic, "--from", "3", "--until-end")
-    assert refused.returncode == 2 and "--partition" in refused.stderr, refused.stderr
+    succeeded(cli("produce", topic, "--partition", "0", input="0\n1\n2\n3\n4\n"))
+    succeeded(cli("produce", topic, "--partition", "1", input="other\n"))
+    return topic
+
+
+@pytest.mark.parametrize("words, lines", [
+    (("--from", "3", "--until-end"), "34"),
+    (("--from", "5", "--until-end"), ""),
+    (("--from", "99", "--to", "latest"), ""),
+    (("--from", "1", "--to", "3"), "12"),
+    (("--from", "1", "--to", "1"), ""),
+    (("--to", "2", "--partition", "0"), "01"),
+    (("--to", "99", "--partition", "0"), "01234"),
+    (("--from", "-1h", "--to", "2", "--partition", "0"), "01"),
+    (("--from", "-1h", "--to", "-30m"), ""),
+    (("--from", "1970-01-01", "--to", "2999-12-31", "--partition", "0"), "01234"),
+    (("--from", "2999-12-31", "--to", "2"), ""),
+    (("--from", "2d", "--to", "latest", "--partition", "0"), "01234"),
+    (("--from", "latest", "--to", "-1h"), ""),
+    (("--from", "4", "--to", "-1h", "--partition", "0"), ""),
+])
+def test_consume_reads_between_two_positions(cli, uneven, words, lines):
+    assert succeeded(cli("consume", uneven, *words)).splitlines() == list(lines)
+
+
+def test_consume_to_reads_each_partition_up_to_there(cli, uneven):
+    assert sorted(succeeded(cli("consume", uneven, "--to", "2")).splitlines()) == ["0", "1", "other"]
+
+
+def test_consume_from_an_offset_follows_partitions_that_are_shorter(binary, server, cli, uneven):
+    with running(binary, server, "consume", uneven, "--from", "3", "--count", "4") as process:
+        assert [process.stdout.readline() for _ in range(2)] == [b"3\n", b"4\n"]  # it has begun
+        succeeded(cli("produce", uneven, "--partition", "1", input="a\nb\nc\nd\n"))
+        assert process.communicate(timeout=30)[0] == b"c\nd\n"
+        assert process.returncode == 0
+
+
+def test_an_offset_that_a_named_partition_has_not_is_an_error(cli, uneven):
+    refused = cli("consume", uneven, "--partition", "1", "--from", "3", "--until-end")
+    assert refused.returncode == 1 and "OUT_OF_RANGE: partition 1: offset 3" in refused.stderr, refused.stderr
 
 
 def test_topics_are_listed_by_name_alone(cli, named):

@@ -58,6 +58,14 @@ TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
   ExpectOneLine(RunCli({"topic", "offsets", "t", "--at", "yesterday"}), 2, "--at: yesterday");
   ExpectOneLine(RunCli({"consume", "t", "--from", "sometime"}), 2, "--from: sometime");
   ExpectOneLine(RunCli({"consume", "t", "--from", "@1700000000"}), 2, "@1700000000000");
+  ExpectOneLine(RunCli({"consume", "t", "--to", "sometime"}), 2, "--to: sometime");
+  ExpectOneLine(RunCli({"consume", "t", "--to", "earliest"}), 2,
+                "--to: nothing is before earliest");
+  ExpectOneLine(RunCli({"consume", "t", "--from", "5", "--to", "4"}), 2,
+                "--to 4 is before --from 5");
+  ExpectOneLine(RunCli({"consume", "t", "--from", "2023-11-14", "--to", "@1699919999999"}), 2,
+                "--to @1699919999999 is before --from @1699920000000");
+  ExpectOneLine(RunCli({"consume", "t", "--to", "5", "--until-end"}), 2, "exclude");
   ExpectOneLine(RunCli({"produce", "t", "/no/such/file"}), 1, "/no/such/file");
 }
 
@@ -208,30 +216,71 @@ TEST(ParseDuration, TakesUnits_AndSecondsWithout_FromAMillisecondToAYear) {
   EXPECT_EQ(ParseDuration("500ms").value(), 500ms);
   EXPECT_EQ(ParseDuration("2m").value(), 2min);
   EXPECT_EQ(ParseDuration("8760h").value(), 8760h);
+  EXPECT_EQ(ParseDuration("365d").value(), 8760h);
   for (const char* text :
-       {"", "s", "0", "0ms", "8761h", "1e9", "-1s", "5 s", "5d", "inf", "1e300"}) {
+       {"", "s", "0", "0ms", "8761h", "1e9", "-1s", "5 s", "5w", "366d", "inf", "1e300"}) {
     const Result<std::chrono::milliseconds> parsed = ParseDuration(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(text));
   }
 }
 
+constexpr int64_t kNowMs = 1700000000000;  // 2023-11-14T22:13:20Z
+
 TEST(ParsePosition, TakesNamesOffsetsAndTimes) {
-  EXPECT_EQ(ParsePosition("earliest")->kind(), Position::Kind::kEarliest);
-  EXPECT_EQ(ParsePosition("latest")->kind(), Position::Kind::kLatest);
-  EXPECT_EQ(ParsePosition("17")->kind(), Position::Kind::kOffset);
-  EXPECT_EQ(ParsePosition("17")->value(), 17);
-  EXPECT_EQ(ParsePosition("@1700000000123")->kind(), Position::Kind::kTime);
-  EXPECT_EQ(ParsePosition("@1700000000123")->value(), 1700000000123);
-  EXPECT_EQ(ParsePosition("2023-11-14T22:13:20Z")->value(), 1700000000000);
+  EXPECT_EQ(ParsePosition("earliest", kNowMs)->kind(), Position::Kind::kEarliest);
+  EXPECT_EQ(ParsePosition("latest", kNowMs)->kind(), Position::Kind::kLatest);
+  EXPECT_EQ(ParsePosition("17", kNowMs)->kind(), Position::Kind::kOffset);
+  EXPECT_EQ(ParsePosition("17", kNowMs)->value(), 17);
+  const struct {
+    const char* text;
+    int64_t time_ms;
+  } times[] = {{"@1700000000123", 1700000000123}, {"2023-11-14T22:13:20Z", 1700000000000},
+               {"2023-11-14", 1699920000000},     {"1970-01-01", 0},
+               {"-1h", kNowMs - 3'600'000},       {"-30m", kNowMs - 1'800'000},
+               {"2d", kNowMs - 172'800'000},      {"-1.5s", kNowMs - 1500},
+               {"-250ms", kNowMs - 250}};
+  for (const auto& [text, time_ms] : times) {
+    const Result<Position> position = ParsePosition(text, kNowMs);
+    ASSERT_TRUE(position.ok()) << position.status();
+    EXPECT_EQ(position->kind(), Position::Kind::kTime) << text;
+    EXPECT_EQ(position->value(), time_ms) << text;
+    EXPECT_EQ(ParseTime(text, kNowMs).value(), time_ms) << text;
+  }
 }
 
 TEST(ParsePosition, RefusesTheRest_ByName) {
-  for (const char* text :
-       {"", "-1", "17x", "@", "@-1", "@1.5", "@1700000000", "yesterday", "2023-11-14"}) {
-    const Result<Position> parsed = ParsePosition(text);
+  for (const char* text : {"",
+                           "-1",
+                           "17x",
+                           "@",
+                           "@-1",
+                           "@1.5",
+                           "@1700000000",
+                           "yesterday",
+                           "-",
+                           "-h",
+                           "h",
+                           "--1h",
+                           "+1h",
+                           "- 1h",
+                           "-1 h",
+                           "-1w",
+                           "-366d",
+                           "0h",
+                           "-1h30m",
+                           "1d ago",
+                           "2023-11-31",
+                           "2023-13-01",
+                           "2023-1-1",
+                           "2023/11/14",
+                           "2023-11-14Z",
+                           "2023-11-14T",
+                           "1969-12-31"}) {
+    const Result<Position> parsed = ParsePosition(text, kNowMs);
     ASSERT_FALSE(parsed.ok()) << text;
-    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(text));
+    const std::string bare = text[0] == '-' ? text + 1 : text;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(bare));
   }
 }
 
