@@ -27,4 +27,26 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
       ->default_str("30s");
 }
 
+Result<std::pair<std::string, std::string>> ParseKeyValue(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    return InvalidArgument("\"" + text + "\" is not KEY=VALUE");
+  }
+  return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+CLI::Option* AddRepeated(CLI::App* command, const std::string& name,
+                         const std::function<Status(const std::string& text)>& add,
+                         const std::string& help) {
+  const std::string long_name = name.substr(name.find(',') + 1);  // "--header" of "-H,--header"
+  const auto add_all = [long_name, add](const CLI::results_t& texts) {
+    for (const std::string& text : texts) {
+      const Status added = add(text);
+      if (!added.ok()) throw CLI::ValidationError(long_name, std::string(added.message()));
+    }
+    return true;
+  };
+  return command->add_option(name, add_all, help)->take_all();
+}
+
 }  // namespace millrace::client::cli

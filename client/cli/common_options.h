@@ -4,13 +4,16 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "client/cli/cli.h"
+#include "proto/base/status.h"
 
 namespace millrace::client::cli {
 
@@ -26,6 +29,16 @@ struct CommonOptions {
 // Adds --bootstrap, --timeout and -o with the `formats`, of which the first is the default.
 void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
                       CommonOptions* options);
+
+// "KEY=VALUE", taken apart at the first "=". INVALID_ARGUMENT naming the text if there is none, or
+// no key before it.
+Result<std::pair<std::string, std::string>> ParseKeyValue(const std::string& text);
+
+// Adds an option that may be given several times, each time with a text that goes to `add`; what
+// that refuses is an error of the command line.
+CLI::Option* AddRepeated(CLI::App* command, const std::string& name,
+                         const std::function<Status(const std::string& text)>& add,
+                         const std::string& help);
 
 // Makes the subcommand's callback choose `run` with the options as they are after parsing.
 template <typename Options>

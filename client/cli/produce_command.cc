@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "client/cli/acknowledged.h"
 #include "client/cli/common_options.h"
@@ -14,6 +15,8 @@
 #include "client/cli/number.h"
 #include "client/cli/progress.h"
 #include "client/cli/record_key.h"
+#include "client/cli/time_spec.h"
+#include "proto/record/wire.h"
 #include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
@@ -30,6 +33,8 @@ struct ProduceOptions {
   std::string file;
   LineRule line;
   std::optional<uint32_t> partition;
+  std::vector<std::pair<std::string, std::string>> headers;  // of every record
+  std::optional<int64_t> timestamp_ms;                       // of every record; now, without
   std::string compression = "none";
 };
 
@@ -40,7 +45,10 @@ class Loader {
       : options_(options),
         lines_(std::move(lines)),
         progress_(options.topic, lines_.total_bytes(),
-                  {.done = "read", .records = "acknowledged"}) {}
+                  {.done = "read", .records = "acknowledged"}) {
+    for (const auto& [key, value] : options.headers)
+      headers_.push_back({.key = key, .value = value});
+  }
 
   // The first error, if there was one, once everything that was sent is answered.
   Status Run(Producer* producer) {
@@ -105,8 +113,10 @@ class Loader {
 
   Status SendLine(std::string_view line, Producer* producer) {
     ASSIGN_OR_RETURN(const LineRecord parsed, ParseLine(line, options_.line));
-    Record record{
-        .value = parsed.value, .timestamp_ms = clock_.WallMs(), .partition = options_.partition};
+    Record record{.value = parsed.value,
+                  .headers = headers_,
+                  .timestamp_ms = options_.timestamp_ms.value_or(clock_.WallMs()),
+                  .partition = options_.partition};
     if (parsed.key) record.key = *parsed.key;
     return producer->Send(record,
                           [this](const Delivery& delivery) { acknowledged_.Add(delivery); });
@@ -117,6 +127,7 @@ class Loader {
   const ProduceOptions& options_;
   const RealClock clock_;
   LineSource lines_;
+  std::vector<Header> headers_;  // views of the options'
   Progress progress_;
   Acknowledged acknowledged_;
   uint64_t line_number_ = 0;
@@ -134,6 +145,20 @@ ProducerOptions ToProducerOptions(const ProduceOptions& options, Compression com
     producer.send_timeout = producer.delivery_timeout;
   }
   return producer;
+}
+
+Status AddHeader(const std::string& text,
+                 std::vector<std::pair<std::string, std::string>>* headers) {
+  ASSIGN_OR_RETURN(auto header, ParseKeyValue(text));
+  if (!IsValidUtf8(header.first)) return InvalidArgument("the key of a header is UTF-8");
+  headers->push_back(std::move(header));
+  return {};
+}
+
+Status SetTimestamp(std::string_view text, std::optional<int64_t>* timestamp_ms) {
+  ASSIGN_OR_RETURN(*timestamp_ms, ParseTime(text, RealClock().WallMs()));
+  if (*timestamp_ms != 0) return {};
+  return InvalidArgument(std::string(text) + " is the time of records that have none");
 }
 
 int Produce(const ProduceOptions& options) {
@@ -170,6 +195,21 @@ void AddProduceCommand(CLI::App& app, const std::string& bootstrap, Command* cho
       ->add_option("--null", options->line.null_text,
                    "A key or a value that is this text is null: a value that deletes its key")
       ->type_name("TEXT");
+  produce->add_flag("-Z,--tombstone", options->line.empty_is_null,
+                    "A value that is empty is null, and deletes its key");
+  AddRepeated(
+      produce, "-H,--header",
+      [headers = &options->headers](const std::string& text) { return AddHeader(text, headers); },
+      "A header of all records; may be given several times")
+      ->type_name("KEY=VALUE");
+  AddParsed(
+      produce, "--timestamp",
+      [timestamp_ms = &options->timestamp_ms](std::string_view text) {
+        return SetTimestamp(text, timestamp_ms);
+      },
+      "The time of all records, instead of now: an RFC 3339 time, a date, so long ago (-1h), or "
+      "@MILLISECONDS since 1970")
+      ->type_name("TIME");
   AddNumber(produce, "--partition", &options->partition, {.max = kPartitionMax},
             "Where all records go, whatever the key");
   produce->add_option("--compression", options->compression, "none, gzip, snappy, lz4 or zstd")

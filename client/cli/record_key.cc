@@ -109,6 +109,7 @@ Result<LineRecord> ParseLine(std::string_view line, const LineRule& rule) {
   }
   if (rule.null_text && record.key == *rule.null_text) record.key.reset();
   if (rule.null_text && record.value == *rule.null_text) record.value.reset();
+  if (rule.empty_is_null && record.value == "") record.value.reset();
   return record;
 }
 

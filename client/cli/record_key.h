@@ -23,6 +23,8 @@ struct LineRule {
   std::string key_field;
   // A key or a value that is this text is null.
   std::optional<std::string> null_text;
+  // A value that is empty is null.
+  bool empty_is_null = false;
 };
 
 // INVALID_ARGUMENT if the line has no such key. A JSON string is taken as it is, a number as the

@@ -27,19 +27,6 @@ struct TopicOptions {
 
 using Ranges = std::vector<OffsetRange>;
 
-// Takes over "key=value" pairs; INVALID_ARGUMENT naming the one that is none.
-Status SetSettings(const std::vector<std::string>& settings,
-                   std::map<std::string, std::string>* parsed) {
-  for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return InvalidArgument("\"" + setting + "\" is not KEY=VALUE");
-    }
-    (*parsed)[setting.substr(0, equals)] = setting.substr(equals + 1);
-  }
-  return {};
-}
-
 int Create(const TopicOptions& options) {
   bool is_refused = false;  // for what the command line asks
   const int exit_code = RunConnected(options.common, [&](millrace::Client& client) -> Status {
@@ -258,17 +245,15 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
             "1 to 10000; default 1");
   AddNumber(create, "--replicas", &create_options->replication_factor, {.min = 1, .max = 5},
             "1 to 5; default 3, or 1 in a cluster of fewer brokers");
-  create
-      ->add_option(
-          "--set",
-          [settings = &create_options->settings](const CLI::results_t& texts) {
-            const Status set = SetSettings(texts, settings);
-            if (!set.ok()) throw CLI::ValidationError("--set", std::string(set.message()));
-            return true;
-          },
-          "A setting of the topic, KEY=VALUE; may be given several times")
-      ->type_name("KEY=VALUE")
-      ->take_all();
+  AddRepeated(
+      create, "--set",
+      [settings = &create_options->settings](const std::string& text) -> Status {
+        ASSIGN_OR_RETURN(const auto setting, ParseKeyValue(text));
+        (*settings)[setting.first] = setting.second;
+        return {};
+      },
+      "A setting of the topic, KEY=VALUE; may be given several times")
+      ->type_name("KEY=VALUE");
   Choose(create, create_options, chosen, &Create);
   auto list_options = make();
   CLI::App* list = topic->add_subcommand("list", "List the topics");

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 import uuid
 
 import grpc
@@ -73,6 +74,8 @@ def test_a_record_that_is_larger_is_refused_with_the_limit(cli, named):
     ("topic", "offsets", "t", "--at", "yesterday"),
     ("topic", "create", "t", "--set", "x"),
     ("topic", "create", "sp ace"),
+    ("produce", "t", "-H", "trace:7f3a"),
+    ("produce", "t", "--timestamp", "soon"),
     ("topic", "create", "t", "--set", "no_such=1"),
     ("consume", "t", "--partition", ""),
     ("produce", "t", "--partition", ""),
@@ -262,6 +265,34 @@ def test_null_and_empty_are_told_apart_both_ways(cli, named):
     assert printed.splitlines() == [r"\N:v", ":v", r"k:\N", "k:"]
     records = [json.loads(line) for line in succeeded(cli("consume", topic, "--until-end", "-o", "json")).splitlines()]
     assert [(record["key"], record["value"]) for record in records] == [(None, "v"), ("", "v"), ("k", None), ("k", "")]
+
+
+def records_of(cli, topic):
+    return [json.loads(line) for line in succeeded(cli("consume", topic, "--until-end", "-o", "json")).splitlines()]
+
+
+def test_headers_and_a_time_are_given_to_every_record(cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, "-H", "trace=7f3a", "--header", "sum=a=b", "-H", "trace=", "--timestamp",
+                  "2026-11-21T08:00:00Z", input="one\ntwo\n"))
+    headers = [{"key": key, "value": value} for key, value in (("trace", "7f3a"), ("sum", "a=b"), ("trace", ""))]
+    assert [(record["value"], record["timestamp_ms"], record["headers"]) for record in records_of(cli, topic)] == [
+        (value, 1795248000000, headers) for value in ("one", "two")]
+
+
+def test_a_time_may_be_an_age(cli, named):
+    topic = named()
+    began = time.time() * 1000
+    succeeded(cli("produce", topic, "--timestamp", "-1h", input="x\n"))
+    [record] = records_of(cli, topic)
+    assert 0 <= record["timestamp_ms"] - (began - 3_600_000) < 60_000
+
+
+def test_empty_values_are_tombstones_if_they_should(cli, named):
+    topic = named()
+    for words in ((), ("-Z",), ("--tombstone",)):
+        succeeded(cli("produce", topic, "--key-separator", ":", *words, input="k:\nk:v\n"))
+    assert [record["value"] for record in records_of(cli, topic)] == ["", "v", None, "v", None, "v"]
 
 
 def test_numbers_are_keys_as_the_line_has_them(cli, named):

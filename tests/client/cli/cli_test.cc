@@ -67,6 +67,12 @@ TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
                 "--to @1699919999999 is before --from @1699920000000");
   ExpectOneLine(RunCli({"consume", "t", "--to", "5", "--until-end"}), 2, "exclude");
   ExpectOneLine(RunCli({"produce", "t", "/no/such/file"}), 1, "/no/such/file");
+  ExpectOneLine(RunCli({"produce", "t", "-H", "a=1", "-H", "b:2"}), 2,
+                "--header: \"b:2\" is not KEY=VALUE");
+  ExpectOneLine(RunCli({"produce", "t", "--header", "=1"}), 2, "\"=1\" is not KEY=VALUE");
+  ExpectOneLine(RunCli({"produce", "t", "--header", "\xff=1"}), 2, "UTF-8");
+  ExpectOneLine(RunCli({"produce", "t", "--timestamp", "latest"}), 2, "--timestamp: latest is no");
+  ExpectOneLine(RunCli({"produce", "t", "--timestamp", "@0"}), 2, "@0 is the time of records that");
 }
 
 TEST(Cli, Numbers_AreReadWhole_OrRefusedByName) {

@@ -97,5 +97,14 @@ TEST(ParseLine, TakesATextForNull) {
   EXPECT_EQ(ParseLine("k:NULLs", rule)->value, "NULLs");
 }
 
+TEST(ParseLine, TakesAnEmptyValueForNull_IfItShould) {
+  const LineRule rule{.key_separator = ":", .empty_is_null = true};
+  EXPECT_EQ(ParseLine("k:", rule)->value, std::nullopt);
+  EXPECT_EQ(ParseLine(":v", rule)->key, "");
+  EXPECT_EQ(ParseLine("", {.empty_is_null = true})->value, std::nullopt);
+  EXPECT_EQ(ParseLine("k: ", rule)->value, " ");
+  EXPECT_EQ(ParseLine("k:", {.key_separator = ":"})->value, "");
+}
+
 }  // namespace
 }  // namespace millrace::client::cli
