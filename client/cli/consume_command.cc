@@ -69,7 +69,8 @@ class LineWriter {
   void WriteJson(const ConsumedRecord& record) {
     Json json{{"partition", record.partition},
               {"offset", record.offset},
-              {"timestamp_ms", record.timestamp_ms}};
+              {"timestamp_ms", record.timestamp_ms},
+              {"append_time_ms", record.append_time_ms}};
     SetBytes(&json, "key", record.key);
     SetBytes(&json, "value", record.value);
     if (!record.headers.empty()) {
