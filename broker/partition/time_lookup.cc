@@ -52,6 +52,8 @@ void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets,
   environment_.lookups.Take([this, life = lifetime_.watch(), timestamp_ms, offsets,
                              done = std::move(done)](Turns::Turn turn) mutable {
     if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    // It fell silent while this waited.
+    if (!raft_->tail().has_value()) return done(raft_->NotLeader());
     FindTimestamp(timestamp_ms, offsets,
                   [offsets, turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {

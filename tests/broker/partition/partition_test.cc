@@ -187,6 +187,23 @@ TEST_F(PartitionTest, SegmentsThatCannotBeRead_AreReported_AndTheReaderIsTold) {
   EXPECT_TRUE((*Read(1)).ok()) << "the tail is here";
 }
 
+// Another reader may meet the damage while a lookup waits for its turn.
+TEST_F(PartitionTest, ALookupByTime_WhoseReplicaFellSilentMeanwhile_IsToldSo) {
+  Produce(1);
+  group_.CommitAll();
+  std::optional<Turns::Turn> held;
+  lookups_.Take([&held](Turns::Turn turn) { held.emplace(std::move(turn)); });
+  std::optional<Status> answer;
+  partition_.Offsets(1,
+                     [&answer](const Result<PartitionOffsets>& done) { answer = done.status(); });
+  group_.AnswerBarriers(Status::Ok());
+  EXPECT_FALSE(answer.has_value());
+  group_.FallSilent(DataLoss("entry 4 is rotten"));
+  held.reset();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->reason(), Reason::kNotLeader);
+}
+
 TEST_F(PartitionTest, AnOffsetBeyondTheEnd_IsRefusedWithBothEnds_OnceTheLeaderIsConfirmed) {
   Produce(2);
   group_.CommitAll();

@@ -50,6 +50,8 @@ class FakeGroup final : public Group {
   void CutUncommitted() {
     if (applied_ < log_.last_index()) log_.TruncateFrom(applied_ + 1);
   }
+  // As one that met damage: its core is gone.
+  void FallSilent(const Status& why) { health_ = why; }
   // The entries up to `index` are in segments alone.
   void TrimTo(LogIndex index) { log_.TrimTo(index); }
   void AnswerBarriers(const Status& status) {
@@ -91,7 +93,10 @@ class FakeGroup final : public Group {
     if (log_.prefix().index == log_.last_index()) return machine_->last_append_time_ms();
     return log_.At(log_.last_index()).frame.header().append_time_ms;
   }
-  std::optional<TailView> tail() const override { return TailView(log_, applied_); }
+  std::optional<TailView> tail() const override {
+    if (!health_.ok()) return std::nullopt;
+    return TailView(log_, applied_);
+  }
 
  private:
   void Tell(const Leadership& leadership) {
