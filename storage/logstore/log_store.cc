@@ -192,6 +192,8 @@ void JournalLogStore::OnWritten(RaftGroupId id, const Segments& segments, LogInd
 bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   auto found = groups_.find(id);
   if (found == groups_.end() || !found->second.stall.ok()) return false;
+  // How large the last state is decides when the next one is due.
+  if (found->second.is_encoding) return false;
   const uint64_t size =
       id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
   // A state may be larger than a segment. All states together are no more than the log, then.
@@ -206,8 +208,14 @@ void JournalLogStore::Roll(RaftGroupId id, LogIndex index,
   CHECK_EQ(index, group->handed_end) << id;
   group->active_bytes = 0;
   if (!group->handed.empty()) WriteHanded(id, *group);
-  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id](uint64_t bytes) {
-    if (Group* sealed = Find(id)) sealed->state_bytes = bytes;
+  group->is_encoding = encode.has_value();
+  // As in WriteHanded: what segments keep must not keep them.
+  const std::weak_ptr<GroupSegments> from = group->segments;
+  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id, from](uint64_t bytes) {
+    Group* sealed = Find(id);
+    if (sealed == nullptr || sealed->segments != from.lock()) return;
+    sealed->is_encoding = false;
+    sealed->state_bytes = bytes;
   }));
   OnSegments([segments = group->segments, encode = std::move(encode), encoded = std::move(encoded),
               synced = WhenSynced(id, group->segments)]() mutable {
@@ -293,6 +301,7 @@ void JournalLogStore::DropHanded(Group& group) {
   group.handed.clear();
   group.is_writing = false;
   group.is_syncing = false;
+  group.is_encoding = false;
 }
 
 // Nothing is lost: the journal lets go of what a sync that succeeded covers, and of nothing else.

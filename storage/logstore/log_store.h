@@ -109,7 +109,8 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<raft::core::Entry> handed;  // not yet given to the segment writer
     uint64_t handed_bytes = 0;
     uint64_t active_bytes = 0;  // handed over since the last roll
-    uint64_t state_bytes = 0;   // of the newest sealed segment's state
+    uint64_t state_bytes = 0;   // of the state that was encoded last
+    bool is_encoding = false;   // a state on the segments' thread, whose size is not known yet
     LogIndex handed_end;
     LogIndex readable_end;
     // Its segments could not be read when the store was opened: what the journal has of it.
