@@ -26,6 +26,7 @@ void Controller::Execute(Decisions::Decide decide, Decisions::Done done) {
 }
 
 Result<LogIndex> Controller::Propose(const Image& image, const ControllerRecords& records) {
+  if (!raft_->tail().has_value()) return raft_->NotLeader();  // the host has stopped
   const std::string payload = records.SerializeAsString();
   Buffer frame = AllocateFrame(payload.size());
   std::memcpy(FramePayload(frame), payload.data(), payload.size());

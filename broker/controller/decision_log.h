@@ -78,7 +78,6 @@ class DecisionLog {
       for (Done& done : pending_.front().waiting) answered.push_back(std::move(done));
       pending_.pop_front();
     }
-    if (pending_.empty()) in_flight_.reset();
     for (Done& done : answered) done(Status::Ok());
   }
 
@@ -104,8 +103,11 @@ class DecisionLog {
 
   const State* applied_;
   Propose propose_;
-  std::optional<State> in_flight_;  // with all that is pending; none if nothing is
-  std::deque<Pending> pending_;     // by index
+  // With all that is pending; none before the first decision of a term. It is kept when nothing is
+  // in flight any more, though equal to what is applied: made anew each time it would copy what the
+  // next decision touches.
+  std::optional<State> in_flight_;
+  std::deque<Pending> pending_;  // by index
   raft::Leadership leadership_;
 };
 

@@ -124,6 +124,7 @@ void Replica::ReportUnreadable(const Status& why) {
 }
 
 Offset Replica::next_offset() const {
+  CHECK(has_joined()) << "group=" << group();
   const core::Log& log = core_->log();
   if (log.prefix().index == log.last_index()) return machine_->next_offset();
   const FrameHeader& last = log.At(log.last_index()).frame.header();
@@ -131,6 +132,7 @@ Offset Replica::next_offset() const {
 }
 
 int64_t Replica::last_append_time_ms() const {
+  CHECK(has_joined()) << "group=" << group();
   const core::Log& log = core_->log();
   if (log.prefix().index == log.last_index()) return machine_->last_append_time_ms();
   return log.At(log.last_index()).frame.header().append_time_ms;
