@@ -79,7 +79,7 @@ class Node final : public raft::TransportHandler {
 
   // `on_fatal` is called at most once, if this broker can't go on (wiped, refused by its cluster).
   void Start(OnFatal on_fatal);
-  // Forgets all replicas; nothing is called back after.
+  // Halts all replicas; nothing is called back after.
   void Stop();
   // Calls `task` once this broker is registered and its image is as new as anybody's when it asked.
   void OnceReady(Task task);

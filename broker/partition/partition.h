@@ -2,7 +2,7 @@
 // committed, and reads what is committed from the tail or from segments. Its log is the Raft
 // group's log.
 //
-//   Produce -> check sequence -> frame -> Group::Propose ... committed ... Apply -> answer, wake
+//   Produce -> check sequence -> frame -> Group::Propose ... committed ... Apply -> answer
 //
 // A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log
 // lines; the clock only stamps append times.

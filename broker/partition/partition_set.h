@@ -45,7 +45,7 @@ class PartitionSet {
   // Called whenever a partition's leadership changed.
   using LeadershipListener = MoveFunction<void(RaftGroupId, const raft::Leadership&)>;
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }
-  // Stops: forgets all partitions. The host must have forgotten its replicas.
+  // Stops: forgets all partitions. The host must have halted its replicas.
   void Clear() {
     partitions_.clear();
     topics_.clear();

@@ -8,9 +8,8 @@
 //                         lifetime_.Guard([this](Result<Batch> batch) { ... }));
 #pragma once
 
-#include <memory>
-#include <optional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "raft/runtime/executor.h"
