@@ -58,20 +58,15 @@ std::unique_ptr<Replica> Host::MakeReplica(const ReplicaRecord& record, StateMac
   return std::make_unique<Replica>(record, options, shared_, machine);
 }
 
-Replica& Host::Take(std::unique_ptr<Replica> replica) {
-  replica->SetMayLead(may_lead_);
-  return replicas_.Add(std::move(replica));
-}
-
 void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   std::unique_ptr<Replica> replica = MakeReplica(recovered.record, machine);
   // Before the others can find it: a machine that is restored may act on what it finds here.
   replica->Recover(std::move(recovered));
-  Take(std::move(replica)).Replay();
+  replicas_.Add(std::move(replica)).Replay();
 }
 
 void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
-  Take(MakeReplica(record, machine)).Create(campaign);
+  replicas_.Add(MakeReplica(record, machine)).Create(campaign);
 }
 
 void Host::RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done) {
@@ -110,8 +105,8 @@ void Host::OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
 }
 
 void Host::SetMayLead(bool may_lead) {
-  if (std::exchange(may_lead_, may_lead) == may_lead) return;
-  replicas_.ForEach([may_lead](Replica& replica) { replica.SetMayLead(may_lead); });
+  if (std::exchange(shared_.may_lead, may_lead) == may_lead) return;
+  replicas_.ForEachJoined([](Replica& replica) { replica.UpdateMayLead(); });
 }
 
 void Host::OnPeerConnected(const BrokerIncarnation& peer) {
@@ -167,7 +162,7 @@ void Host::OnSegmentsGrew(RaftGroupId group, LogIndex readable_end) {
 }
 
 void Host::CheckInvariants() const {
-  replicas_.ForEach([](const Replica& replica) { replica.CheckInvariants(); });
+  replicas_.ForEachJoined([](const Replica& replica) { replica.CheckInvariants(); });
 }
 
 }  // namespace millrace::raft

@@ -91,7 +91,6 @@ class Host {
 
  private:
   std::unique_ptr<Replica> MakeReplica(const ReplicaRecord& record, StateMachine& machine);
-  Replica& Take(std::unique_ptr<Replica> replica);
   void OnTick();
   void GiveUpLeadershipIfDiskStalls();
   void OnSegmentsGrew(RaftGroupId group, LogIndex readable_end);
@@ -108,7 +107,6 @@ class Host {
   Replicas replicas_;
   Turn turn_;
   ReplicaShared shared_;
-  bool may_lead_ = true;
   TimerId tick_timer_;
   Lifetime lifetime_;
 };

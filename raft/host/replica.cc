@@ -197,17 +197,13 @@ void Replica::OnSegmentsState(Status state) {
   if (!health_.ok()) return;
   if (state.code() == Code::kDataLoss) return Fail(std::move(state));
   stall_ = std::move(state);
-  if (has_joined()) UpdateMayLead();
-}
-
-void Replica::SetMayLead(bool may_lead) {
-  may_lead_ = may_lead;
-  if (has_joined()) UpdateMayLead();
+  UpdateMayLead();
 }
 
 void Replica::UpdateMayLead() {
+  if (!has_joined()) return;
   const bool can_write = stall_.ok() || is_alone();
-  if (may_lead_ && can_write && apply_fault_.ok()) {
+  if (shared_->may_lead && can_write && apply_fault_.ok()) {
     core_->LeadAgain();
   } else {
     core_->StopLeading();
@@ -380,7 +376,6 @@ void Replica::OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes) {
 }
 
 void Replica::CheckInvariants() const {
-  if (!has_joined()) return;
   core_->CheckInvariants();
   CHECK_LE(applied_, std::max(core_->commit_index(), applied_)) << "group=" << group();
 }

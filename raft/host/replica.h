@@ -32,6 +32,8 @@ struct ReplicaShared {
   const HostEnvironment environment;
   Turn& turn;
   ReplicaNamer namer;  // none: log lines have the group's number alone
+  // Whether any of them may lead (Host::SetMayLead).
+  bool may_lead = true;
   uint64_t followers_left_behind = 0;
 };
 
@@ -96,8 +98,8 @@ class Replica final : public Group {
   void OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes);
   // LogStore::SetSegmentsStateListener.
   void OnSegmentsState(Status state);
-  // Whether it may lead, as far as its host is concerned.
-  void SetMayLead(bool may_lead);
+  // Leads or does not, as things are now: its host's word, its segments, what it can apply.
+  void UpdateMayLead();
 
   // Hands on everything that the core has ready; its write, if any, goes to `writes`.
   void Drain(std::vector<ReplicaWrite>* writes);
@@ -110,7 +112,7 @@ class Replica final : public Group {
   // Stops the core, and nobody is told.
   void Halt();
 
-  // CHECKs the core's invariants and its own.
+  // CHECKs the core's invariants and its own. Pre: has_joined().
   void CheckInvariants() const;
 
  private:
@@ -120,8 +122,6 @@ class Replica final : public Group {
 
   Status CheckMayPropose(ProposalClass proposal_class) const;
   void ProposeNoOp();
-  // Whether it leads, as things are.
-  void UpdateMayLead();
   void SendMessages(std::vector<core::OutgoingMessage> messages);
   void ReadForPeer(const core::EntriesWanted& wanted);
   void OnReadForPeer(const core::EntriesWanted& wanted, Result<std::vector<core::Entry>> entries);
@@ -146,7 +146,6 @@ class Replica final : public Group {
   Term applied_term_;
   LogIndex handed_over_;
   Leadership leadership_;
-  bool may_lead_ = true;
   Status health_;
   Status apply_fault_;
   // Not ok: its segments cannot be written just now, and why. It votes, but takes no new entries,

@@ -37,11 +37,6 @@ class Replicas {
       if (replica->has_joined()) visit(*replica);
     }
   }
-  // Calls `visit` with each.
-  template <typename Visit>
-  void ForEach(Visit visit) const {
-    for (const auto& [group, replica] : by_group_) visit(*replica);
-  }
 
  private:
   std::map<RaftGroupId, std::unique_ptr<Replica>> by_group_;

@@ -16,11 +16,7 @@ constexpr uint32_t kTimeoutTicks = 12;
 using Step = Progress::Step;
 
 std::vector<Entry> Entries(LogIndex after, uint64_t count) {
-  std::vector<Entry> entries;
-  for (uint64_t i = 1; i <= count; ++i) {
-    entries.push_back(net::MakeEntry(kGroup, Term(1), after + i, "payload"));
-  }
-  return entries;
+  return net::MakeEntries(kGroup, Term(1), after, count);
 }
 
 // Entries 4 to 9 in the tail, 1 to 3 in segments.
@@ -45,6 +41,11 @@ class ProgressTest : public testing::Test {
   void Replicate(uint64_t match) {
     progress_.OnSend({}, false, 1);
     progress_.Acknowledge(LogIndex(match), log_);
+  }
+  // What was sent is held to be lost.
+  void ExpectSentAgainFrom(uint64_t first) {
+    EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
+    EXPECT_EQ(progress_.next(), LogIndex(first));
   }
 
   Log log_ = LogOfNine();
@@ -133,8 +134,7 @@ TEST_F(ProgressTest, AWindowThatIsNeverAnswered_IsProbed_EachTimeLater) {
     for (uint32_t tick = 1; tick < patience; ++tick) progress_.TickWindow(kTimeoutTicks, log_);
     EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kWait);
     progress_.TickWindow(kTimeoutTicks, log_);
-    EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
-    EXPECT_EQ(progress_.next(), LogIndex(6));
+    ExpectSentAgainFrom(6);
   }
 }
 
@@ -144,8 +144,7 @@ TEST_F(ProgressTest, AnAnswerThatPassesOverTheHeartbeatBeforeTheEntries_ShowsThe
   progress_.OnHeartbeatReply(3, log_);
   Send(6, 9, 5);
   progress_.OnHeartbeatReply(6, log_);
-  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
-  EXPECT_EQ(progress_.next(), LogIndex(6));
+  ExpectSentAgainFrom(6);
 }
 
 TEST_F(ProgressTest, OnASlowWay_WhereEachHeartbeatIsAnswered_NothingIsSentTwice) {
@@ -161,8 +160,7 @@ TEST_F(ProgressTest, OneThatReturned_IsProbedAtOnce_WithoutOldPatience) {
   Replicate(5);
   Send(6, 9);
   progress_.OnReturned(log_);
-  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
-  EXPECT_EQ(progress_.next(), LogIndex(6));
+  ExpectSentAgainFrom(6);
   progress_.CheckInvariants(log_.last_index());
 }
 

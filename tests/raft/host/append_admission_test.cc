@@ -12,25 +12,18 @@ namespace {
 
 constexpr RaftGroupId kGroup{7};
 
-std::vector<core::Entry> Entries(Term term, LogIndex after, uint64_t count, uint32_t chain) {
-  std::vector<core::Entry> entries;
-  for (uint64_t i = 1; i <= count; ++i) {
-    entries.push_back(net::MakeEntry(kGroup, term, after + i, "", chain));
-    chain = entries.back().chain;
-  }
-  return entries;
-}
-
 core::AppendRequest Append(const core::Log& log, Term term, LogIndex after, uint64_t count) {
   const uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
   return {.term = term,
           .prev_index = after,
           .prev_term = log.TermAt(after).value_or(Term()),
           .commit_index = LogIndex(),
-          .entries = Entries(term, after, count, chain)};
+          .entries = net::MakeEntries(kGroup, term, after, count, chain)};
 }
 
-core::Log LogOfFour() { return core::Log({}, {}, {}, Entries(Term(1), LogIndex(), 4, 0)); }
+core::Log LogOfFour() {
+  return core::Log({}, {}, {}, net::MakeEntries(kGroup, Term(1), LogIndex(), 4));
+}
 
 TEST(FollowsOn, EntriesOfThisChain_Do_AndOfAnother_DoNot) {
   const core::Log log = LogOfFour();

@@ -303,11 +303,8 @@ TEST_F(HostTest, AFullJournal_TakesWhatReplacesItsEntries_AndNothingNew) {
                                 .prev_term = log.TermAt(after).value_or(Term()),
                                 .commit_index = LogIndex(),
                                 .entries = {}};
-    uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
-    for (uint64_t i = 1; i <= count; ++i) {
-      request.entries.push_back(net::MakeEntry(kThree, Term(term), after + i, "", chain));
-      chain = request.entries.back().chain;
-    }
+    const uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
+    request.entries = net::MakeEntries(kThree, Term(term), after, count, chain);
     host_->OnRaftMessage(from, kThree, kNumberInThree, std::move(request));
     Settle();
   };

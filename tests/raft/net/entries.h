@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
@@ -30,6 +31,17 @@ inline core::Entry MakeEntry(RaftGroupId group, Term term, LogIndex index,
   entry.chain = header.chain;
   entry.frame = SealFrame(header, std::move(buffer));
   return entry;
+}
+
+// So many entries of `term` behind the entry `after`, whose chain is `previous_chain`.
+inline std::vector<core::Entry> MakeEntries(RaftGroupId group, Term term, LogIndex after,
+                                            uint64_t count, uint32_t previous_chain = 0) {
+  std::vector<core::Entry> entries;
+  for (uint64_t i = 1; i <= count; ++i) {
+    entries.push_back(MakeEntry(group, term, after + i, "payload", previous_chain));
+    previous_chain = entries.back().chain;
+  }
+  return entries;
 }
 
 }  // namespace millrace::raft::net
