@@ -2,7 +2,7 @@
 
 #include <glog/logging.h>
 
-#include "raft/runtime/call_on.h"
+#include "raft/runtime/run_on.h"
 
 namespace millrace::broker {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
-#include "raft/runtime/call_on.h"
+#include "raft/runtime/run_on.h"
 #include "storage/logstore/opener.h"
 #include "storage/logstore/rewriter.h"
 

@@ -5,7 +5,7 @@
 #include <glog/logging.h>
 
 #include "proto/frame/frame.h"
-#include "raft/runtime/call_on.h"
+#include "raft/runtime/run_on.h"
 #include "storage/logstore/rewriter.h"
 #include "storage/segment/folders.h"
 

@@ -6,7 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
-#include "raft/runtime/call_on.h"
+#include "raft/runtime/run_on.h"
 
 namespace millrace::storage {
 namespace {

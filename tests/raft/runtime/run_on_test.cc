@@ -1,4 +1,4 @@
-#include "raft/runtime/call_on.h"
+#include "raft/runtime/run_on.h"
 
 #include <memory>
 #include <string>
@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-class CallOnTest : public testing::Test {
+class RunOnTest : public testing::Test {
  protected:
   void Settle() { world_.RunFor(std::chrono::milliseconds(10)); }
 
@@ -20,20 +20,19 @@ class CallOnTest : public testing::Test {
   Executor& there_ = world_.AddProcess("there").executor();
 };
 
-TEST_F(CallOnTest, WorkRunsThere_AndItsResultComesBackHere) {
+TEST_F(RunOnTest, WorkRunsThere_AndItsResultComesBackHere) {
   bool was_there = false;
   bool was_here = false;
   std::unique_ptr<std::string> result;
-  CallOn<std::unique_ptr<std::string>>(
-      there_, here_,
-      [&] {
-        was_there = there_.IsOwnerThread();
-        return std::make_unique<std::string>("made");
-      },
-      [&](std::unique_ptr<std::string> made) {
-        was_here = here_.IsOwnerThread();
-        result = std::move(made);
-      });
+  auto answer = RunOn(here_, [&](std::unique_ptr<std::string> made) {
+    was_here = here_.IsOwnerThread();
+    result = std::move(made);
+  });
+  there_.Post([&, answer = std::move(answer)]() mutable {
+    was_there = there_.IsOwnerThread();
+    answer(std::make_unique<std::string>("made"));
+    EXPECT_EQ(result, nullptr) << "never inline";
+  });
   EXPECT_EQ(result, nullptr) << "never inline";
   Settle();
   EXPECT_TRUE(was_there);
@@ -42,16 +41,17 @@ TEST_F(CallOnTest, WorkRunsThere_AndItsResultComesBackHere) {
   EXPECT_EQ(*result, "made");
 }
 
-TEST_F(CallOnTest, AnAnswerToWhoIsGone_IsDropped) {
+TEST_F(RunOnTest, AnAnswerToWhoIsGone_IsDropped) {
   auto life = std::make_unique<Lifetime>();
   bool is_answered = false;
-  CallOn<int>(there_, here_, [] { return 1; }, life->Guard([&](int) { is_answered = true; }));
+  auto answer = RunOn(here_, life->Guard([&](int) { is_answered = true; }));
+  there_.Post([answer = std::move(answer)]() mutable { answer(1); });
   life.reset();
   Settle();
   EXPECT_FALSE(is_answered);
 }
 
-TEST_F(CallOnTest, RunOn_TakesItsArgumentsAlong) {
+TEST_F(RunOnTest, RunOn_TakesItsArgumentsAlong) {
   int sum = 0;
   auto add = RunOn(here_, [&sum](int a, std::unique_ptr<int> b) { sum = a + *b; });
   there_.Post([add = std::move(add)]() mutable { add(1, std::make_unique<int>(2)); });

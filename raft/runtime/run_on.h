@@ -3,9 +3,6 @@
 //   files_executor.Post([files, on_open = RunOn(shard, lifetime_.Guard([this](Result<File> file) {
 //     Take(std::move(file));
 //   }))]() mutable { files->Open(path, std::move(on_open)); });
-//
-//   CallOn<Result<Batch>>(worker, shard, [bytes] { return Unpack(bytes); },
-//                         lifetime_.Guard([this](Result<Batch> batch) { ... }));
 #pragma once
 
 #include <tuple>
@@ -28,15 +25,6 @@ auto RunOn(Executor& executor, F function) {
       std::apply(function, std::move(values));
     });
   };
-}
-
-// Runs `work` on `there`, then `done` with its result on `here`; neither inline. Both executors
-// outlive the work.
-template <typename T>
-void CallOn(Executor& there, Executor& here, MoveFunction<T()> work, MoveFunction<void(T)> done) {
-  there.Post([work = std::move(work), answer = RunOn(here, std::move(done))]() mutable {
-    answer(work());
-  });
 }
 
 }  // namespace millrace
