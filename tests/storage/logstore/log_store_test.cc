@@ -463,5 +463,19 @@ TEST(LogStore, NearlyFullDisk_IsSeen_AndSeenToEnd) {
   EXPECT_TRUE(rig.store().admission().ok());
 }
 
+// How large a state is decides when the next roll is due, and is known once it is encoded.
+TEST(LogStore, WhileAStateIsEncoded_NoFurtherRollIsDue) {
+  LogStoreRig rig(14);
+  rig.state_padding = std::string(1 << 20, 's');
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(2);
+  rig.Append(2, 200, 1500);
+  rig.Settle();
+  // Many segments' worth is handed over before the segments' thread comes to the first state.
+  while (rig.committed(2) < 200) rig.Commit(2);
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_EQ(FilesOf(rig, "2"), 2U) << "one with a state, and the one that follows";
+}
+
 }  // namespace
 }  // namespace millrace::storage
