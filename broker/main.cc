@@ -235,8 +235,8 @@ Status Server::Start(const sigset_t& signals) {
             .keepalive_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
                 config_.client_keepalive_interval)},
         shard_.executor(), clock_,
-        broker::edge::GrpcEdge::Broker{.registry = broker_->node().registry(),
-                                       .memory = broker_->node().client_memory()});
+        broker::edge::GrpcEdge::Services{.registry = broker_->node().registry(),
+                                         .memory = broker_->node().client_memory()});
     status = edge_->Start().status();
     if (!status.ok()) return;
     broker_->node().OnceReady([this] {

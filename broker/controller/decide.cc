@@ -184,6 +184,10 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   return records;
 }
 
+bool MustWaitForBrokers(const Status& status) {
+  return status.code() == Code::kUnavailable && status.reason() == Reason::kNone;
+}
+
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
                            const TermOf& term_of) {
   if (image.DeletedBy(request.request_id()) != TopicId()) {

@@ -34,6 +34,8 @@ struct Circumstances {
 // has used up its leader epochs.
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            const Circumstances& now);
+// Whether that is why DecideCreateTopic did not decide: too few brokers yet.
+bool MustWaitForBrokers(const Status& status);
 // The last term that a leader of the group has told; 0 if none has.
 using TermOf = std::function<Term(RaftGroupId)>;
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,

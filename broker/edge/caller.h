@@ -7,7 +7,7 @@
 
 #include <grpcpp/server_context.h>
 
-#include "broker/service/call.h"
+#include "broker/api/principal.h"
 #include "raft/runtime/clock.h"
 
 namespace millrace::broker::edge {

@@ -70,8 +70,8 @@ void Configure(const GrpcEdge::Options& options, grpc::ServerBuilder* builder) {
 // grpc::Server goes before the services that it knows.
 class GrpcEdge::Server {
  public:
-  Server(const Options& options, Executor& shard, const Clock& clock, const Broker& broker)
-      : options_(options), shard_(shard), clock_(clock), broker_(broker) {}
+  Server(const Options& options, Executor& shard, const Clock& clock, const Services& services)
+      : options_(options), shard_(shard), clock_(clock), behind_(services) {}
 
   Result<Endpoint> Start();
   void SetServing(bool is_serving);
@@ -85,7 +85,7 @@ class GrpcEdge::Server {
   Options options_;
   Executor& shard_;
   const Clock& clock_;
-  Broker broker_;
+  Services behind_;
   std::vector<std::unique_ptr<RawService>> services_;
   std::unique_ptr<CompletionLoop> loop_;
   std::unique_ptr<RpcTable> table_;
@@ -117,7 +117,7 @@ Result<Endpoint> GrpcEdge::Server::Start() {
     builder.RegisterService(services_.back().get());
   }
   if (options_.has_reflection) {
-    ServeReflection(std::make_shared<const Reflection>(files), &broker_.registry);
+    ServeReflection(std::make_shared<const Reflection>(files), &behind_.registry);
   }
   using FromOutside = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   connections_ = builder.experimental().AddExternalConnectionAcceptor(
@@ -152,8 +152,8 @@ void GrpcEdge::Server::AwaitClients() {
   table_ = std::make_unique<RpcTable>(
       RpcTable::Environment{.queue = loop_->queue(),
                             .clock = clock_,
-                            .registry = broker_.registry,
-                            .memory = broker_.memory,
+                            .registry = behind_.registry,
+                            .memory = behind_.memory,
                             .streams_max = options_.streams_max,
                             .write_high_bytes = options_.write_high_bytes,
                             .write_low_bytes = options_.write_low_bytes});
@@ -205,8 +205,8 @@ void GrpcEdge::Server::Stop() {
 }
 
 GrpcEdge::GrpcEdge(const Options& options, Executor& shard, const Clock& clock,
-                   const Broker& broker)
-    : server_(std::make_unique<Server>(options, shard, clock, broker)) {}
+                   const Services& services)
+    : server_(std::make_unique<Server>(options, shard, clock, services)) {}
 
 GrpcEdge::~GrpcEdge() { Stop(); }
 

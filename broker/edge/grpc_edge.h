@@ -1,5 +1,5 @@
 // The gRPC server in front of the services: takes calls of the public API off the wire and hands
-// them to the registry's handlers on the shard's thread (broker/service/call.h). With it come
+// them to the registry's handlers on the shard's thread (broker/api). With it come
 // reflection and grpc.health.v1, which answers for "" and for each service.
 //
 // Owned by main.cc; used on the shard's thread, or by whoever wires while the shard does not run.
@@ -17,8 +17,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "broker/service/call.h"
-#include "broker/service/client_memory.h"
+#include "broker/api/client_memory.h"
+#include "broker/api/service_registry.h"
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
@@ -60,12 +60,12 @@ class GrpcEdge {
   };
 
   // What services have besides: where they find calls, and what clients may make them hold.
-  struct Broker {
+  struct Services {
     ServiceRegistry& registry;
     ClientMemory& memory;
   };
 
-  GrpcEdge(const Options& options, Executor& shard, const Clock& clock, const Broker& broker);
+  GrpcEdge(const Options& options, Executor& shard, const Clock& clock, const Services& services);
   // Stops.
   ~GrpcEdge();
   GrpcEdge(const GrpcEdge&) = delete;

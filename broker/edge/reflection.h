@@ -13,8 +13,8 @@
 
 #include <google/protobuf/dynamic_message.h>
 
+#include "broker/api/service_registry.h"
 #include "broker/edge/reflected_files.h"
-#include "broker/service/call.h"
 #include "proto/base/status.h"
 
 namespace millrace::broker::edge {

@@ -15,9 +15,9 @@
 
 #include <grpcpp/server_builder.h>
 
+#include "broker/api/client_memory.h"
+#include "broker/api/service_registry.h"
 #include "broker/edge/raw_service.h"
-#include "broker/service/call.h"
-#include "broker/service/client_memory.h"
 #include "raft/runtime/clock.h"
 
 namespace millrace::broker::edge {

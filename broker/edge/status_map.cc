@@ -6,7 +6,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include "broker/service/error_reply.h"
+#include "broker/api/error_reply.h"
 
 namespace millrace::broker::edge {
 namespace {

@@ -37,7 +37,7 @@ class StreamRpc final : public Rpc {
   std::optional<Stall> stall() const override;
   void Cut(const Status& status) override;
 
-  // For EdgeStream; broker/service/call.h says what each does.
+  // For EdgeStream; broker/api/stream.h says what each does.
   void Write(std::vector<Bytes> pieces);
   void SetReading(bool on);
   void Finish(const Status& status);

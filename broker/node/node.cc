@@ -51,37 +51,41 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
       client_memory_(options.client_memory_bytes_max),
-      context_{
-          .executor = environment.executor,
-          .clock = environment.clock,
-          .transport = environment.transport,
-          .controller = controller_,
-          .leaders = leaders_,
-          .partitions = partitions_,
-          .forwarder = forwarder_,
-          .memory = client_memory_,
-          .batches = batches_,
-          .self = environment.identity.self(),
-          .cluster_name = options.cluster_name,
-          .client_address = options.client_address,
-          .cluster_size = options.members.size(),
-          .message_bytes_max = options.message_bytes_max,
-          .streams_per_connection_max = options.streams_per_connection_max,
-          .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
-          .is_ready = [this] { return is_ready_; },
-          .controller_health = [this] { return ControllerHealth(); },
-          .once_image_changed = [this](Task task) { image_listeners_.push_back(std::move(task)); }},
-      metadata_service_(context_),
-      producer_service_(context_),
-      consumer_service_(context_),
-      admin_service_(context_) {
-  metadata_service_.Register(&registry_);
-  producer_service_.Register(&registry_);
-  consumer_service_.Register(&registry_);
-  admin_service_.Register(&registry_);
-  forwarder_.Serve(kForwardRegister, [this](const Bytes& body, Duration, ForwardDone done) {
-    TakeRegistration(body, std::move(done));
-  });
+      view_(controller_.image(), leaders_,
+            {.is_current = [this] { return is_ready_; },
+             .controller_health = [this] { return ControllerHealth(); }}),
+      controller_server_(
+          {.executor = environment.executor,
+           .clock = environment.clock,
+           .controller = controller_,
+           .once_image_changed = [this](Task task) { view_.OnceImageChanged(std::move(task)); },
+           .term_of = [this](RaftGroupId group) { return leaders_.Find(group).term; },
+           .cluster_size = options.members.size(),
+           .producer_id_key = options.producer_id_key}),
+      controllers_({.controller = controller_,
+                    .server = controller_server_,
+                    .view = view_,
+                    .forwarder = forwarder_,
+                    .self = self()}),
+      partition_client_(
+          {.executor = environment.executor,
+           .view = view_,
+           .find_replica = [this](RaftGroupId group) { return partitions_.Find(group); },
+           .forwarder = forwarder_,
+           .self = self()}),
+      services_({.executor = environment.executor,
+                 .clock = environment.clock,
+                 .transport = environment.transport,
+                 .batches = batches_,
+                 .memory = client_memory_,
+                 .view = view_,
+                 .controllers = controllers_,
+                 .partitions = partition_client_},
+                {.self = self(),
+                 .cluster_name = options.cluster_name,
+                 .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
+                 .message_bytes_max = options.message_bytes_max,
+                 .streams_per_connection_max = options.streams_per_connection_max}) {
   host_.SetReplicaNamer([this](const raft::ReplicaRecord& record) { return NameOf(record); });
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
   controller_.SetLeadershipListener(
@@ -152,15 +156,20 @@ void Node::CarryOutBootstrap() {
 
 void Node::StartGroups() {
   is_started_ = true;
-  LOG(INFO) << "joining the cluster name=" << options_.cluster_name
-            << " broker=" << context_.self.broker;
+  LOG(INFO) << "joining the cluster name=" << options_.cluster_name << " broker=" << self();
   host_.Start();
   std::optional<raft::RecoveredReplica> controller;
   for (raft::RecoveredReplica& replica : std::exchange(recovered_, {})) {
-    if (replica.record.group == kControllerGroup) {
-      controller = std::move(replica);
-    } else {
-      partitions_.AddRecovered(std::move(replica));
+    switch (replica.record.kind) {
+      case raft::ReplicaKind::kController:
+        controller = std::move(replica);
+        break;
+      case raft::ReplicaKind::kPartition:
+        partitions_.AddRecovered(std::move(replica));
+        break;
+      case raft::ReplicaKind::kCoordinator:
+        LOG(ERROR) << "a replica of a kind that this build does not make is left alone group="
+                   << replica.record.group;
     }
   }
   // Last: the image that it restores is held against the replicas that are here.
@@ -201,10 +210,10 @@ Status Node::ControllerHealth() const {
   if (health.ok() && controller != nullptr && !is_ready_) health = controller->apply_fault();
   if (health.ok() && !is_controller_lost_) return Status::Ok();
   const bool is_data_lost = is_controller_lost_ || health.code() == Code::kDataLoss;
-  std::string text = "broker " + std::to_string(context_.self.broker.value()) +
+  std::string text = "broker " + std::to_string(self().value()) +
                      " does not know the topics: its replica of the controller's log is silent; "
                      "see the broker's log";
-  if (context_.cluster_size == 1 && is_data_lost) {
+  if (options_.members.size() == 1 && is_data_lost) {
     return DataLoss(std::move(text), Reason::kReplicaSilent);
   }
   return Unavailable(std::move(text), Reason::kReplicaSilent);
@@ -222,8 +231,7 @@ void Node::OnImageChanged(const ImageChange& change) {
   // Not from within Apply: what listeners do may propose.
   environment_.executor.Post(lifetime_.Guard([this] {
     CheckReady();
-    std::vector<Task> listeners = std::exchange(image_listeners_, {});
-    for (Task& listener : listeners) listener();
+    view_.NotifyImageChanged();
   }));
 }
 
@@ -245,7 +253,7 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
       leaders_.Report(group, hint);
     }
   } else if (leadership.is_ready) {
-    leaders_.Report(group, {.leader = context_.self.broker, .term = leadership.term});
+    leaders_.Report(group, {.leader = self(), .term = leadership.term});
     GroupLeader leader;
     leader.set_group_id(group.value());
     leader.set_term(leadership.term.value());
@@ -267,9 +275,9 @@ void Node::CheckReady() {
   if (!has_controller || !caught_up_at_.has_value() || controller->applied() < *caught_up_at_) {
     return;
   }
-  CHECK(controller_.image().FindBroker(context_.self.broker) != nullptr);
+  CHECK(controller_.image().FindBroker(self()) != nullptr);
   is_ready_ = true;
-  LOG(INFO) << "ready broker=" << context_.self.broker
+  LOG(INFO) << "ready broker=" << self()
             << " controller=" << controller_.leadership().leader.broker;
   std::vector<Task> listeners = std::exchange(ready_listeners_, {});
   for (Task& listener : listeners) listener();
@@ -277,8 +285,8 @@ void Node::CheckReady() {
 
 BrokerRegistered Node::Registration() const {
   BrokerRegistered broker;
-  broker.set_broker_id(context_.self.broker.value());
-  broker.set_incarnation(context_.self.incarnation.value());
+  broker.set_broker_id(self().value());
+  broker.set_incarnation(environment_.identity.self().incarnation.value());
   const auto add = [&broker](BrokerRegistered::Protocol protocol, const std::string& address) {
     if (address.empty()) return;
     auto& endpoint = *broker.add_endpoints();
@@ -300,38 +308,16 @@ void Node::Register() {
   is_registering_ = true;
   internal::v1::RegisterRequest request;
   *request.mutable_broker() = Registration();
-  context_.AskController(kForwardRegister, Bytes::Own(request.SerializeAsString()),
-                         kRegisterTimeout, lifetime_.Guard([this](Result<Bytes> body) {
-                           is_registering_ = false;
-                           if (!body.ok()) {
-                             if (body.status().code() == Code::kFailedPrecondition)
-                               return Fatal(body.status());
-                             return CheckReadySoon();
-                           }
-                           internal::v1::RegisterReply reply;
-                           if (reply.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
-                             caught_up_at_ = LogIndex(reply.commit_index());
-                           }
-                           CheckReadySoon();
-                         }));
-}
-
-// As the controller's leader, of any broker.
-void Node::TakeRegistration(const Bytes& body, ForwardDone done) {
-  auto request = std::make_shared<internal::v1::RegisterRequest>();
-  if (!request->ParseFromArray(body.data(), static_cast<int>(body.size()))) {
-    return done(InvalidArgument("a broker's registration cannot be read"));
-  }
-  controller_.Execute(
-      [this, request](const Image& image) {
-        return DecideRegister(image, request->broker(), options_.producer_id_key);
-      },
-      [this, done = std::move(done)](Status status) mutable {
-        if (!status.ok()) return done(std::move(status));
-        internal::v1::RegisterReply reply;
-        reply.set_commit_index(host_.Find(kControllerGroup)->core().commit_index().value());
-        done(Bytes::Own(reply.SerializeAsString()));
-      });
+  controllers_.Register({.principal = {}, .timeout = kRegisterTimeout}, request,
+                        lifetime_.Guard([this](const Result<internal::v1::RegisterReply>& reply) {
+                          is_registering_ = false;
+                          if (reply.ok()) {
+                            caught_up_at_ = LogIndex(reply->image_index());
+                          } else if (reply.status().code() == Code::kFailedPrecondition) {
+                            return Fatal(reply.status());
+                          }
+                          CheckReadySoon();
+                        }));
 }
 
 // An error that will pass, or entries that are still on their way.

@@ -15,19 +15,19 @@
 #include <string>
 #include <vector>
 
+#include "broker/api/client_memory.h"
 #include "broker/controller/bootstrap.h"
 #include "broker/controller/controller.h"
-#include "broker/metadata/forwarder.h"
-#include "broker/metadata/leader_table.h"
+#include "broker/controller/controller_server.h"
+#include "broker/node/client_services.h"
 #include "broker/node/identity.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/partition_set.h"
-#include "broker/service/admin_service.h"
-#include "broker/service/call.h"
-#include "broker/service/consumer_service.h"
-#include "broker/service/context.h"
-#include "broker/service/metadata_service.h"
-#include "broker/service/producer_service.h"
+#include "broker/routing/cluster_view.h"
+#include "broker/routing/controller_client.h"
+#include "broker/routing/forwarder.h"
+#include "broker/routing/leader_table.h"
+#include "broker/routing/partition_client.h"
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/transport.h"
@@ -85,13 +85,13 @@ class Node final : public raft::TransportHandler {
   void OnceReady(Task task);
   bool is_ready() const { return is_ready_; }
 
-  ServiceRegistry& registry() { return registry_; }
+  ServiceRegistry& registry() { return services_.registry(); }
   ClientMemory& client_memory() { return client_memory_; }
   raft::Host& host() { return host_; }
   const Controller& controller() const { return controller_; }
   const PartitionSet& partitions() const { return partitions_; }
   const LeaderTable& leaders() const { return leaders_; }
-  const ServiceContext& context() const { return context_; }
+  const ClusterView& view() const { return view_; }
 
   void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to,
                      raft::core::Message message) override;
@@ -113,7 +113,6 @@ class Node final : public raft::TransportHandler {
   void OnLeadership(RaftGroupId group, const raft::Leadership& leadership);
   internal::v1::BrokerRegistered Registration() const;
   void Register();
-  void TakeRegistration(const Bytes& body, ForwardDone done);
   void CheckController();
   void CheckReady();
   void CheckReadySoon();
@@ -122,6 +121,7 @@ class Node final : public raft::TransportHandler {
   void ReportRegularly();
   void TakeLeaderReport(BrokerId from, const Bytes& body);
   void Fatal(Status why);
+  BrokerId self() const { return environment_.identity.self().broker; }
 
   NodeOptions options_;
   Environment environment_;
@@ -137,15 +137,13 @@ class Node final : public raft::TransportHandler {
   Bootstrap bootstrap_;
   // Before whatever may hold some of it.
   ClientMemory client_memory_;
-  ServiceContext context_;
-  MetadataService metadata_service_;
-  ProducerService producer_service_;
-  ConsumerService consumer_service_;
-  AdminService admin_service_;
-  ServiceRegistry registry_;
+  ClusterView view_;
+  ControllerServer controller_server_;
+  ControllerClient controllers_;
+  PartitionClient partition_client_;
+  ClientServices services_;
 
   std::map<BrokerId, BootEpoch> connected_;
-  std::vector<Task> image_listeners_;
   std::vector<Task> ready_listeners_;
   OnFatal on_fatal_;
   bool is_started_ = false;

@@ -33,7 +33,7 @@ class BatchWorker {
   struct Load {
     Kind kind = Kind::kProduced;
     // Bytes of what was produced. What is fetched is bounded by whoever reads: by memory that is
-    // reserved for each read (broker/service/stream_memory.h), by turns for lookups by time.
+    // reserved for each read (broker/service/fetch/stream_memory.h), by turns for lookups by time.
     uint64_t bytes = 0;
   };
 

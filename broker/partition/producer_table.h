@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "broker/partition/producer_memory.h"
-#include "millrace/internal/v1/controller.pb.h"
+#include "millrace/internal/v1/partition_state.pb.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 

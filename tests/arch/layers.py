@@ -14,6 +14,7 @@ _STORAGE = _RAFT | {"raft/codec", "storage/file", "millrace/internal/v1"}
 _PUBLIC = {"millrace/v1"}
 _CONTROLLER = _RAFT | _PUBLIC | {"broker/config", "millrace/internal/v1"}
 _PARTITION = _CONTROLLER | {"proto/record", "broker/controller"}
+_SERVICE = _PARTITION | {"broker/api", "broker/partition", "broker/routing"}
 
 LAYERS = {
     "proto/millrace": set(),
@@ -34,12 +35,15 @@ LAYERS = {
     "storage/logstore": _STORAGE | {"storage/journal", "storage/segment"},
     "broker/config": _RUNTIME,
     "broker/controller": _CONTROLLER,
-    "broker/metadata": _RAFT | {"millrace/internal/v1"},
+    "broker/api": _RUNTIME | _PUBLIC,
     "broker/partition": _PARTITION | {"raft/host"},
-    "broker/service": _PARTITION | {"broker/partition", "broker/metadata"},
-    "broker/node": _PARTITION | {"broker/partition", "broker/metadata", "broker/service", "raft/host", "raft/net",
-                                 "storage/file", "storage/logstore", "storage/superblock"},
-    "broker/edge": _RUNTIME | _PUBLIC | {"broker/service", "millrace/internal/v1"},
+    "broker/routing": _PARTITION | {"broker/api", "broker/partition", "raft/codec"},
+    "broker/service/produce": _SERVICE,
+    "broker/service/fetch": _SERVICE,
+    "broker/service/topics": _SERVICE,
+    "broker/node": _SERVICE | {"broker/service/produce", "broker/service/fetch", "broker/service/topics",
+                               "raft/host", "raft/net", "storage/file", "storage/logstore", "storage/superblock"},
+    "broker/edge": _RUNTIME | _PUBLIC | {"broker/api", "millrace/internal/v1"},
     # broker/main.cc, the one place that wires concrete things together.
     "broker": _RUNTIME | {"broker/config", "broker/edge", "broker/node", "client/cli", "storage/file"},
     "client/cpp": _RUNTIME | _PUBLIC | {"proto/record"},
@@ -73,7 +77,7 @@ BANNED = (
      "take FileSystem& (storage/file/file_system.h)", ("storage/file/", "client/cli/line_source.cc", "client/cli/standard_files.cc")),
     ("flags of whether an owner is gone", r"\b(?:make_shared|shared_ptr)\s*<\s*(?:const\s+)?bool\s*>",
      "take a Lifetime (raft/runtime/lifetime.h)", ("raft/runtime/lifetime.h",)),
-    ("gRPC headers", r"^\s*#\s*include\s*<grpc", "speak through broker/service/call.h or client/cpp/connector.h",
+    ("gRPC headers", r"^\s*#\s*include\s*<grpc", "speak through broker/api/call.h or client/cpp/connector.h",
      ("broker/edge/", "client/cpp/grpc_bytes.h", "client/cpp/grpc_bytes.cc", "client/cpp/grpc_connector.cc")),
 )
 

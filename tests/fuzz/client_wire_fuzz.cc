@@ -3,9 +3,10 @@
 
 #include <google/protobuf/stubs/logging.h>
 
-#include "broker/service/produce_wire.h"
-#include "broker/service/publish_wire.h"
-#include "broker/service/subscribe_wire.h"
+#include "broker/routing/partition_messages.h"
+#include "broker/service/fetch/subscribe_wire.h"
+#include "broker/service/produce/produce_wire.h"
+#include "broker/service/produce/publish_wire.h"
 #include "client/cpp/fetch_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
@@ -66,22 +67,34 @@ void CheckPublishRequest(const std::string& bytes) {
   }
 }
 
-// What a broker sends on of another's answer, record by record.
-void CheckBatches(const std::string& bytes) {
-  const auto batches = broker::ParseBatches(bytes);
-  if (!batches.ok()) return;
-  for (const broker::FetchedBatchView& batch : *batches) {
-    uint64_t sent = 0;
-    broker::RecordMessages messages(PartitionId(1), [&sent](const Bytes& message) {
-      v1::SubscribeResponse response;
-      if (response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
-        sent += static_cast<uint64_t>(response.records_size());
-      }
-      return true;
-    });
-    const Result<Offset> added = messages.Add(batch, Offset(0), Offset(10));
-    messages.Flush();
-    if (added.ok()) CHECK_LE(sent, 10u);
+// A batch that a broker sends on, record by record.
+void CheckSubscribed(const std::string& bytes) {
+  const broker::FetchedBatch batch{.header = {.offset_span = 10}, .payload = Bytes::CopyOf(bytes)};
+  uint64_t sent = 0;
+  broker::RecordMessages messages(PartitionId(1), [&sent](const Bytes& message) {
+    v1::SubscribeResponse response;
+    if (response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+      sent += static_cast<uint64_t>(response.records_size());
+    }
+    return true;
+  });
+  const Result<Offset> added = messages.Add(batch, Offset(0), Offset(10));
+  messages.Flush();
+  if (added.ok()) CHECK_LE(sent, 10u);
+}
+
+// What another broker says of a partition.
+void CheckForwarded(const std::string& bytes) {
+  const Bytes body = Bytes::CopyOf(bytes);
+  if (const auto produce = broker::DecodeProduce(body); produce.ok()) {
+    CHECK_LE(produce->batch.bytes.size(), bytes.size());
+  }
+  static_cast<void>(broker::DecodeOffsetsReply(body, true));
+  const auto read = broker::DecodeReadReply(body);
+  if (!read.ok()) return;
+  for (const raft::core::Entry& entry : read->entries) {
+    CHECK(entry.frame.CheckPayload().ok());
+    CHECK(entry.frame.header().type == FrameType::kRecordBatch);
   }
 }
 
@@ -89,7 +102,7 @@ void CheckBatches(const std::string& bytes) {
 
 FUZZ_TARGET(FuzzedDataProvider& input) {
   static const google::protobuf::LogSilencer quiet;  // it logs every text that is not UTF-8
-  const auto kind = input.ConsumeIntegralInRange<int>(0, 3);
+  const auto kind = input.ConsumeIntegralInRange<int>(0, 4);
   const std::string bytes = input.ConsumeRemainingBytesAsString();
   switch (kind) {
     case 0:
@@ -98,7 +111,9 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
       return CheckProduceRequest(bytes);
     case 2:
       return CheckPublishRequest(bytes);
+    case 3:
+      return CheckForwarded(bytes);
     default:
-      return CheckBatches(bytes);
+      return CheckSubscribed(bytes);
   }
 }

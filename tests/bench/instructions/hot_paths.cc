@@ -15,8 +15,8 @@
 
 #include "broker/controller/image.h"
 #include "broker/partition/producer_table.h"
-#include "broker/service/fetch_wire.h"
-#include "broker/service/produce_wire.h"
+#include "broker/service/fetch/fetch_wire.h"
+#include "broker/service/produce/produce_wire.h"
 #include "client/cpp/fetch_wire.h"
 #include "client/cpp/producer.h"
 #include "millrace/v1/consumer_service.pb.h"
@@ -369,8 +369,11 @@ HOT_PATH(hot_fetch_response_encode, 200, "fetch response of 64 batches, written"
   head.set_fetch_id(1);
   head.set_high_watermark(100);
   for (uint32_t i = 0; i < kRepeats; ++i) {
+    std::vector<broker::FetchedBatch> batches;
+    batches.reserve(input.entries.size());
+    for (const Entry& entry : input.entries) batches.push_back(broker::FetchedAsStored(entry));
     const auto pieces =
-        broker::EncodeFetchResponse(head, broker::EncodeBatches(input.entries, Offset(0), 1));
+        broker::EncodeFetchResponse(head, broker::EncodeBatches(std::move(batches), Offset(0), 1));
     CHECK_GT(broker::TotalSize(pieces), 64u * 1024);
   }
 }

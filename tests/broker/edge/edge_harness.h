@@ -24,9 +24,9 @@
 #include <grpcpp/impl/client_unary_call.h>
 #include <grpcpp/support/sync_stream.h>
 
+#include "broker/api/service_registry.h"
 #include "broker/edge/byte_transfer.h"
 #include "broker/edge/grpc_edge.h"
-#include "broker/service/call.h"
 #include "raft/runtime/loop_thread.h"
 #include "raft/runtime/real_clock.h"
 
@@ -91,7 +91,7 @@ class EdgeHarness {
     OnShard([this] {
       edge_ =
           std::make_unique<GrpcEdge>(options_, shard_.executor(), clock_,
-                                     GrpcEdge::Broker{.registry = registry_, .memory = memory_});
+                                     GrpcEdge::Services{.registry = registry_, .memory = memory_});
       const Result<Endpoint> bound = edge_->Start();
       CHECK(bound.ok()) << bound.status();
       endpoint_ = *bound;

@@ -80,7 +80,7 @@ class GrpcConnectorTest : public ::testing::Test {
                                           .message_bytes_max = 8 << 20,
                                           .streams_per_connection_max = kStreamsMax},
           shard_.executor(), clock_,
-          broker::edge::GrpcEdge::Broker{.registry = registry_, .memory = memory_});
+          broker::edge::GrpcEdge::Services{.registry = registry_, .memory = memory_});
       const Result<Endpoint> bound = edge_->Start();
       CHECK(bound.ok()) << bound.status();
       address_ = bound->ToString();

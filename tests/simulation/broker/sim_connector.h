@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "broker/service/call.h"
+#include "broker/api/service_registry.h"
 #include "client/cpp/connector.h"
 #include "tests/support/sim_runtime/sim_world.h"
 

@@ -1,0 +1,31 @@
+#include "broker/node/client_services.h"
+
+namespace millrace::broker {
+
+ClientServices::ClientServices(const Environment& environment, const MetadataService::Facts& facts)
+    : metadata_(environment.view, environment.controllers, environment.transport, facts),
+      admin_({.executor = environment.executor,
+              .clock = environment.clock,
+              .view = environment.view,
+              .controllers = environment.controllers}),
+      producer_({.executor = environment.executor,
+                 .clock = environment.clock,
+                 .view = environment.view,
+                 .partitions = environment.partitions,
+                 .controllers = environment.controllers,
+                 .memory = environment.memory.incoming,
+                 .self = facts.self}),
+      consumer_({.executor = environment.executor,
+                 .clock = environment.clock,
+                 .view = environment.view,
+                 .partitions = environment.partitions,
+                 .batches = environment.batches,
+                 .memory = environment.memory,
+                 .self = facts.self}) {
+  metadata_.Register(&registry_);
+  admin_.Register(&registry_);
+  producer_.Register(&registry_);
+  consumer_.Register(&registry_);
+}
+
+}  // namespace millrace::broker

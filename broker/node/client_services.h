@@ -1,0 +1,53 @@
+// The public services of one broker, put together.
+//
+// Owned by the Node, on the shard's thread; lives as long as calls and streams may.
+//
+//   ClientServices services(environment, facts);
+//   GrpcEdge edge(options, shard, clock, {.registry = services.registry(), ...});
+#pragma once
+
+#include "broker/api/client_memory.h"
+#include "broker/api/service_registry.h"
+#include "broker/partition/batch_worker.h"
+#include "broker/routing/cluster_view.h"
+#include "broker/routing/controller_client.h"
+#include "broker/routing/partition_client.h"
+#include "broker/service/fetch/consumer_service.h"
+#include "broker/service/produce/producer_service.h"
+#include "broker/service/topics/admin_service.h"
+#include "broker/service/topics/metadata_service.h"
+#include "raft/ports/transport.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+
+namespace millrace::broker {
+
+class ClientServices {
+ public:
+  // All outlive this.
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    const raft::Transport& transport;
+    BatchWorker& batches;
+    ClientMemory& memory;
+    ClusterView& view;
+    ControllerClient& controllers;
+    PartitionClient& partitions;
+  };
+
+  ClientServices(const Environment& environment, const MetadataService::Facts& facts);
+  ClientServices(const ClientServices&) = delete;
+  ClientServices& operator=(const ClientServices&) = delete;
+
+  ServiceRegistry& registry() { return registry_; }
+
+ private:
+  MetadataService metadata_;
+  AdminService admin_;
+  ProducerService producer_;
+  ConsumerService consumer_;
+  ServiceRegistry registry_;
+};
+
+}  // namespace millrace::broker

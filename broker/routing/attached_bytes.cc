@@ -1,0 +1,30 @@
+#include "broker/routing/attached_bytes.h"
+
+#include <string>
+#include <utility>
+
+#include "proto/record/wire.h"
+
+namespace millrace::broker {
+
+std::vector<Bytes> AttachBytes(const google::protobuf::MessageLite& message,
+                               std::vector<Bytes> bytes) {
+  const size_t size = message.ByteSizeLong();
+  std::string head(VarintSize(size), '\0');
+  WireWriter(head.data()).Varint(size);
+  message.AppendToString(&head);
+  bytes.insert(bytes.begin(), Bytes::Own(std::move(head)));
+  return bytes;
+}
+
+Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* message) {
+  WireReader in(whole.view());
+  std::string_view head;
+  if (!in.ReadDelimited(&head) ||
+      !message->ParseFromArray(head.data(), static_cast<int>(head.size()))) {
+    return DataLoss("what a broker sent is not a valid " + message->GetTypeName());
+  }
+  return whole.Slice(in.position(), whole.size() - in.position());
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,26 @@
+// A small message and, behind it, bytes that are not copied into it: how what brokers pass on to
+// each other lies on the wire. A varint of the message's size, the message, and the bytes.
+//
+// Pure; any thread.
+//
+//   transport.SendPeer(leader, lane, kind, AttachBytes(request, {batch}));
+//   ASSIGN_OR_RETURN(Bytes batch, DetachBytes(body, &request));
+#pragma once
+
+#include <vector>
+
+#include <google/protobuf/message_lite.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+
+namespace millrace::broker {
+
+// One piece with the message, then those of `bytes`.
+std::vector<Bytes> AttachBytes(const google::protobuf::MessageLite& message,
+                               std::vector<Bytes> bytes = {});
+
+// What is behind the message, sharing `whole`. DATA_LOSS, naming the message, if it cannot be read.
+Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* message);
+
+}  // namespace millrace::broker

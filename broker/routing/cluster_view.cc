@@ -1,0 +1,73 @@
+#include "broker/routing/cluster_view.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace millrace::broker {
+
+Status ClusterView::CheckKnowsTopics() const {
+  if (knowledge_.is_current()) return Status::Ok();
+  RETURN_IF_ERROR(controller_health());
+  return Unavailable("this broker is starting and does not know all topics yet",
+                     Reason::kNotInitialized);
+}
+
+Result<const TopicInfo*> ClusterView::FindTopic(std::string_view name, TopicId id) const {
+  const TopicInfo* topic = name.empty() ? image_->FindTopic(id) : image_->FindTopic(name);
+  if (topic != nullptr) return topic;
+  RETURN_IF_ERROR(CheckKnowsTopics());
+  if (!name.empty()) {
+    return NotFound("topic \"" + std::string(name) + "\" does not exist", Reason::kUnknownTopic);
+  }
+  if (id == TopicId()) return InvalidArgument("neither topic nor topic_id is set");
+  return NotFound("topic_id " + std::to_string(id.value()) + " does not exist",
+                  Reason::kUnknownTopic);
+}
+
+Result<const PartitionInfo*> ClusterView::FindPartition(const PartitionName& name) const {
+  ASSIGN_OR_RETURN(const TopicInfo* topic, FindTopic(name.topic, name.topic_id));
+  if (name.partition.value() < topic->partitions.size()) {
+    return &topic->partitions[name.partition.value()];
+  }
+  return NotFound("topic \"" + topic->name + "\" has no partition " +
+                      std::to_string(name.partition.value()) + ", only 0 to " +
+                      std::to_string(topic->partitions.size() - 1),
+                  Reason::kUnknownPartition);
+}
+
+std::optional<LeaderEpoch> ClusterView::EpochOf(RaftGroupId group, Term term) const {
+  if (group == kControllerGroup) return LeaderEpochOf(0, term);
+  const TopicInfo* topic = image_->FindTopicOf(group);
+  if (topic == nullptr) return std::nullopt;
+  return LeaderEpochOf(topic->leader_epoch_base, term);
+}
+
+Status ClusterView::NotLeader(RaftGroupId group) const {
+  return WithLeader(Unavailable("this broker does not lead the partition", Reason::kNotLeader),
+                    group);
+}
+
+Status ClusterView::WithLeader(Status status, RaftGroupId group) const {
+  if (status.reason() != Reason::kNotLeader) return status;
+  const bool has_leader =
+      std::any_of(status.metadata().begin(), status.metadata().end(),
+                  [](const auto& pair) { return pair.first == "leader_address"; });
+  const LeaderHint hint = LeaderOf(group);
+  const BrokerInfo* broker = image_->FindBroker(hint.leader);
+  if (has_leader || broker == nullptr) return status;
+  Status named(status.code(), std::string(status.message()), status.reason());
+  named.AddMetadata("leader_id", std::to_string(hint.leader.value()));
+  named.AddMetadata("leader_address", ClientAddressOf(*broker));
+  if (const std::optional<LeaderEpoch> epoch = EpochOf(group, hint.term)) {
+    named.AddMetadata("leader_epoch", std::to_string(epoch->value()));
+  }
+  return named;
+}
+
+void ClusterView::NotifyImageChanged() {
+  std::vector<Task> listeners = std::exchange(image_listeners_, {});
+  for (Task& listener : listeners) listener();
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,50 @@
+#include "broker/routing/leader_table.h"
+
+#include <utility>
+
+namespace millrace::broker {
+
+void LeaderTable::Report(RaftGroupId group, const LeaderHint& hint) {
+  LeaderHint& known = hints_[group];
+  if (hint.term < known.term || known == hint) return;
+  known = hint;
+  NotifyChanged();
+}
+
+void LeaderTable::Lost(RaftGroupId group, Term term) {
+  auto found = hints_.find(group);
+  if (found == hints_.end() || found->second.term > term) return;
+  if (found->second.leader == BrokerId()) return;
+  found->second.leader = BrokerId();
+  NotifyChanged();
+}
+
+void LeaderTable::BrokerGone(BrokerId broker) {
+  bool changed = false;
+  for (auto& [group, hint] : hints_) {
+    if (hint.leader != broker) continue;
+    hint.leader = BrokerId();
+    changed = true;
+  }
+  if (changed) NotifyChanged();
+}
+
+LeaderHint LeaderTable::Find(RaftGroupId group) const {
+  auto found = hints_.find(group);
+  return found == hints_.end() ? LeaderHint{} : found->second;
+}
+
+std::map<BrokerId, uint32_t> LeaderTable::LeaderCounts() const {
+  std::map<BrokerId, uint32_t> counts;
+  for (const auto& [group, hint] : hints_) {
+    if (hint.leader != BrokerId() && group != kControllerGroup) ++counts[hint.leader];
+  }
+  return counts;
+}
+
+void LeaderTable::NotifyChanged() {
+  std::vector<Task> listeners = std::exchange(listeners_, {});
+  for (Task& listener : listeners) listener();
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,193 @@
+#include "broker/routing/partition_client.h"
+
+#include <memory>
+#include <utility>
+
+#include "broker/routing/partition_messages.h"
+
+namespace millrace::broker {
+
+// A read at a partition led here that waits for data: one try, then a waiter with a deadline.
+class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> {
+ public:
+  LongPoll(const PartitionClient& client, RaftGroupId group, const ReadRequest& request,
+           ReadDone done)
+      : client_(&client), group_(group), request_(request), done_(std::move(done)) {}
+
+  void Start(Duration wait) {
+    wait_ = wait;
+    Try();
+  }
+
+ private:
+  void Try() {
+    Partition* partition = client_->LedHere(group_);
+    if (partition == nullptr) return done_(client_->environment_.view.NotLeader(group_));
+    partition->Read(request_, [self = shared_from_this()](Result<ReadOutcome> outcome) {
+      self->OnRead(std::move(outcome));
+    });
+  }
+
+  void OnRead(Result<ReadOutcome> outcome) {
+    if (!outcome.ok()) return done_(outcome.status());
+    Partition* partition = client_->LedHere(group_);
+    const bool must_wait = outcome->entries.empty() && wait_ > Duration::zero() &&
+                           partition != nullptr && request_.offset >= partition->high_watermark();
+    if (must_wait) return WaitAtEnd(*partition);
+    done_(std::move(outcome));
+  }
+
+  void WaitAtEnd(Partition& partition) {
+    const uint64_t waiter =
+        partition.Wait(request_.offset, client_->lifetime_.Guard([self = shared_from_this()] {
+          self->client_->environment_.executor.Cancel(self->timer_);
+          self->TryForTheLastTime();
+        }));
+    timer_ = client_->environment_.executor.RunAfter(
+        wait_, client_->lifetime_.Guard([self = shared_from_this(), waiter] {
+          Partition* waited = self->client_->environment_.find_replica(self->group_);
+          if (waited != nullptr) waited->CancelWait(waiter);
+          self->TryForTheLastTime();
+        }));
+  }
+
+  void TryForTheLastTime() {
+    wait_ = Duration::zero();
+    Try();
+  }
+
+  const PartitionClient* client_;
+  const RaftGroupId group_;
+  const ReadRequest request_;
+  ReadDone done_;
+  Duration wait_{};
+  TimerId timer_;
+};
+
+PartitionClient::PartitionClient(Environment environment) : environment_(std::move(environment)) {
+  environment_.forwarder.Serve(kForwardProduce,
+                               [this](const ForwardedRequest& forwarded, ForwardReplied done) {
+                                 ServeProduce(forwarded, std::move(done));
+                               });
+  environment_.forwarder.Serve(kForwardRead,
+                               [this](const ForwardedRequest& forwarded, ForwardReplied done) {
+                                 ServeRead(forwarded, std::move(done));
+                               });
+  environment_.forwarder.Serve(kForwardOffsets,
+                               [this](const ForwardedRequest& forwarded, ForwardReplied done) {
+                                 ServeOffsets(forwarded, std::move(done));
+                               });
+}
+
+Partition* PartitionClient::LedHere(RaftGroupId group) const {
+  Partition* partition = environment_.find_replica(group);
+  return partition != nullptr && partition->leadership().is_leader ? partition : nullptr;
+}
+
+Result<Partition*> PartitionClient::FindLed(RaftGroupId group, LeaderEpoch expected) const {
+  Partition* partition = LedHere(group);
+  if (partition == nullptr) return environment_.view.NotLeader(group);
+  const auto epoch = environment_.view.EpochOf(group, partition->leadership().term);
+  // Where the topic is not known yet, the partition says so itself.
+  if (epoch.has_value() && *epoch < expected) return environment_.view.NotLeader(group);
+  return partition;
+}
+
+void PartitionClient::Forward(RaftGroupId group, Forwarder::Request request, ForwardDone done) {
+  const LeaderHint leader = environment_.view.LeaderOf(group);
+  if (leader.leader == BrokerId() || leader.leader == environment_.self) {
+    return done(environment_.view.NotLeader(group));
+  }
+  request.to = leader.leader;
+  request.expected_leader_epoch =
+      environment_.view.EpochOf(group, leader.term).value_or(LeaderEpoch());
+  environment_.forwarder.Forward(std::move(request), std::move(done));
+}
+
+void PartitionClient::Produce(const Principal& principal, RaftGroupId group, SentBatch batch,
+                              ProduceDone done) {
+  if (Partition* partition = LedHere(group)) {
+    return partition->Produce(std::move(batch), std::move(done));
+  }
+  Forward(group,
+          {.method = kForwardProduce,
+           .body = EncodeProduce(group, std::move(batch)),
+           .timeout = kForwardTimeout,
+           .principal = principal},
+          [done = std::move(done)](const Result<Bytes>& body) mutable {
+            done(body.ok() ? DecodeProduceReply(*body) : body.status());
+          });
+}
+
+void PartitionClient::Read(const Principal& principal, RaftGroupId group,
+                           const ReadRequest& request, Duration wait, ReadDone done) {
+  if (LedHere(group) != nullptr) return ReadHere(group, request, wait, std::move(done));
+  Forward(group,
+          {.method = kForwardRead,
+           .body = EncodeRead(group, request, wait),
+           .timeout = wait + kForwardTimeout,
+           .principal = principal},
+          [done = std::move(done)](const Result<Bytes>& body) mutable {
+            done(body.ok() ? DecodeReadReply(*body) : body.status());
+          });
+}
+
+void PartitionClient::ReadHere(RaftGroupId group, const ReadRequest& request, Duration wait,
+                               ReadDone done) {
+  std::make_shared<LongPoll>(*this, group, request, std::move(done))->Start(wait);
+}
+
+void PartitionClient::Offsets(const Principal& principal, RaftGroupId group,
+                              std::optional<int64_t> timestamp_ms, Duration time_max,
+                              OffsetsDone done) {
+  if (Partition* partition = LedHere(group)) {
+    return partition->Offsets(timestamp_ms, std::move(done));
+  }
+  Forward(group,
+          {.method = kForwardOffsets,
+           .body = EncodeOffsets(group, timestamp_ms),
+           .timeout = time_max,
+           .principal = principal},
+          [done = std::move(done),
+           has_time = timestamp_ms.has_value()](const Result<Bytes>& body) mutable {
+            done(body.ok() ? DecodeOffsetsReply(*body, has_time) : body.status());
+          });
+}
+
+void PartitionClient::ServeProduce(const ForwardedRequest& forwarded, ForwardReplied done) {
+  Result<ForwardedProduce> produce = DecodeProduce(forwarded.body);
+  if (!produce.ok()) return done(produce.status());
+  const Result<Partition*> led = FindLed(produce->group, forwarded.expected_leader_epoch);
+  if (!led.ok()) return done(led.status());
+  (*led)->Produce(std::move(produce->batch),
+                  [done = std::move(done)](const Result<ProduceOutcome>& outcome) mutable {
+                    if (!outcome.ok()) return done(outcome.status());
+                    done(EncodeProduceReply(*outcome));
+                  });
+}
+
+void PartitionClient::ServeRead(const ForwardedRequest& forwarded, ForwardReplied done) {
+  const Result<ForwardedRead> read = DecodeRead(forwarded.body);
+  if (!read.ok()) return done(read.status());
+  const Result<Partition*> led = FindLed(read->group, forwarded.expected_leader_epoch);
+  if (!led.ok()) return done(led.status());
+  ReadHere(read->group, read->request, read->wait,
+           [done = std::move(done)](const Result<ReadOutcome>& outcome) mutable {
+             if (!outcome.ok()) return done(outcome.status());
+             done(EncodeReadReply(*outcome));
+           });
+}
+
+void PartitionClient::ServeOffsets(const ForwardedRequest& forwarded, ForwardReplied done) {
+  const Result<ForwardedOffsets> offsets = DecodeOffsets(forwarded.body);
+  if (!offsets.ok()) return done(offsets.status());
+  const Result<Partition*> led = FindLed(offsets->group, forwarded.expected_leader_epoch);
+  if (!led.ok()) return done(led.status());
+  (*led)->Offsets(offsets->timestamp_ms,
+                  [done = std::move(done)](const Result<PartitionOffsets>& outcome) mutable {
+                    if (!outcome.ok()) return done(outcome.status());
+                    done(EncodeOffsetsReply(*outcome));
+                  });
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,19 @@
+// One Subscribe call: the records of some partitions of one topic, sent as the transport takes
+// them, wherever their leaders are and whoever becomes leader meanwhile.
+//
+//   each partition:  locate -> read -> deliver -> read ...      an error that passes: wait, go on
+//
+// On the shard's thread.
+#pragma once
+
+#include <memory>
+
+#include "broker/api/stream.h"
+#include "broker/service/fetch/environment.h"
+
+namespace millrace::broker {
+
+std::unique_ptr<StreamHandler> MakeSubscribeStream(const FetchEnvironment& environment,
+                                                   std::shared_ptr<Stream> stream);
+
+}  // namespace millrace::broker
