@@ -112,8 +112,8 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
     case 2:
       return CheckPublishRequest(bytes);
     case 3:
-      return CheckForwarded(bytes);
-    default:
       return CheckSubscribed(bytes);
+    default:
+      return CheckForwarded(bytes);
   }
 }

@@ -13,6 +13,7 @@
 
 #include <glog/logging.h>
 
+#include "broker/routing/partition_messages.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/frame/frame.h"
@@ -83,7 +84,19 @@ void WriteBatches(const Seeds& seeds, const std::string& packed) {
   seeds.Write("record_batch", "typed", typed.SerializeAsString(), {0});
 }
 
-void WriteClientWire(const Seeds& seeds, const std::string& batch) {
+// What another broker answers to a read: the message, and a frame behind it.
+std::string ForwardedRead(const std::string& frame) {
+  const Result<raft::core::Entry> entry = raft::DecodeEntry(Bytes::CopyOf(frame));
+  CHECK(entry.ok()) << entry.status();
+  std::string body;
+  for (const Bytes& piece : broker::EncodeReadReply(
+           {.offsets = {}, .entries = {*entry}, .next_offset = Offset(2), .leader_epoch_base = 5})) {
+    body += piece.view();
+  }
+  return body;
+}
+
+void WriteClientWire(const Seeds& seeds, const std::string& batch, const std::string& frame) {
   v1::ProduceRequest request;
   request.mutable_init()->set_client_id("seed");
   v1::ProduceBatch* produced = request.add_batches();
@@ -105,9 +118,8 @@ void WriteClientWire(const Seeds& seeds, const std::string& batch) {
   fetched->set_batch_checksum(7);
   CHECK(fetched->mutable_batch()->ParseFromString(batch));
   seeds.Write("client_wire", "fetch", response.SerializeAsString(), {0});
-  v1::FetchedPartition batches;
-  *batches.mutable_batches() = partition->batches();
-  seeds.Write("client_wire", "batches", batches.SerializeAsString(), {3});
+  seeds.Write("client_wire", "subscribed", batch, {3});
+  seeds.Write("client_wire", "forwarded", ForwardedRead(frame), {4});
   v1::PublishRequest publish;
   publish.set_topic("flights");
   publish.set_partition(1);
@@ -170,7 +182,7 @@ void WriteAll(const fs::path& folder) {
   const Seeds seeds(folder);
   const std::map<std::string, docs::Dump> examples = docs::MakeExamples();
   WriteBatches(seeds, examples.at("record batch").Bytes());
-  WriteClientWire(seeds, examples.at("record batch").Bytes());
+  WriteClientWire(seeds, examples.at("record batch").Bytes(), examples.at("frame").Bytes());
   WritePeerWire(seeds, examples.at("frame").Bytes());
   WriteDisk(seeds, examples);
   WriteText(seeds);
