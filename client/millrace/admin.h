@@ -25,7 +25,7 @@ class Runtime;
 }  // namespace internal
 
 struct TopicSpec {
-  std::string name;
+  std::string name = {};
   uint32_t partition_count = 0;     // 1 to 10,000; 0: the brokers' default
   uint32_t replication_factor = 0;  // 1 to 5; 0: 3, or 1 in a cluster of fewer brokers
   std::map<std::string, std::string> settings = {};
@@ -35,20 +35,20 @@ struct PartitionDescription {
   uint32_t partition = 0;
   uint32_t leader_id = 0;     // 0: none known at the moment
   uint64_t leader_epoch = 0;  // grows with every election
-  std::vector<uint32_t> replica_ids;
+  std::vector<uint32_t> replica_ids = {};
 };
 
 struct TopicDescription {
-  std::string name;
+  std::string name = {};
   uint64_t topic_id = 0;  // never used again, also not for a topic of the same name
   uint32_t replication_factor = 0;
-  std::map<std::string, std::string> settings;  // those that differ from the defaults
-  std::vector<PartitionDescription> partitions;
+  std::map<std::string, std::string> settings = {};  // those that differ from the defaults
+  std::vector<PartitionDescription> partitions = {};
 };
 
 // A topic without what its partitions are doing.
 struct TopicListing {
-  std::string name;
+  std::string name = {};
   uint64_t topic_id = 0;
   uint32_t partition_count = 0;
   uint32_t replication_factor = 0;
@@ -56,17 +56,17 @@ struct TopicListing {
 
 struct BrokerDescription {
   uint32_t broker_id = 0;
-  std::string address;    // HOST:PORT for clients
-  bool is_alive = false;  // as the broker that answered sees it
+  std::string address = {};  // HOST:PORT for clients
+  bool is_alive = false;     // as the broker that answered sees it
   uint32_t leader_count = 0;
   uint32_t replica_count = 0;
 };
 
 struct ClusterDescription {
-  std::string name;
-  std::string uuid;
+  std::string name = {};
+  std::string uuid = {};
   uint32_t controller_id = 0;  // 0: none known
-  std::vector<BrokerDescription> brokers;
+  std::vector<BrokerDescription> brokers = {};
   uint32_t topic_count = 0;
   uint32_t partition_count = 0;
 };
@@ -74,24 +74,24 @@ struct ClusterDescription {
 struct OffsetRange {
   uint32_t partition = 0;
   // Why there is nothing else, for this partition.
-  Status status;
+  Status status = {};
   int64_t start = 0;  // of the first record
   int64_t end = 0;    // one past the last committed record
   // With a timestamp asked for: the first record that is not older, or `end`.
-  std::optional<int64_t> at_timestamp;
+  std::optional<int64_t> at_timestamp = {};
   // The time of the record there, or its batch's append time where it has none, in milliseconds
   // since 1970 UTC, and the epoch of the leader that appended it; nothing where no record is as
   // new.
-  std::optional<int64_t> found_timestamp_ms;
-  std::optional<uint64_t> found_leader_epoch;
+  std::optional<int64_t> found_timestamp_ms = {};
+  std::optional<uint64_t> found_leader_epoch = {};
   uint64_t leader_epoch = 0;
 };
 
 struct ServerInfo {
-  std::string version;  // semantic version of the broker that answered
+  std::string version = {};  // semantic version of the broker that answered
   uint32_t broker_id = 0;
-  std::string cluster_name;
-  std::string cluster_uuid;
+  std::string cluster_name = {};
+  std::string cluster_uuid = {};
   uint32_t batch_bytes_max = 0;    // a batch that a topic takes by default
   uint32_t message_bytes_max = 0;  // a message on any stream
 };

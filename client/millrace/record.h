@@ -18,7 +18,7 @@ namespace millrace {
 
 // A named value beside a record. Order and repetition are kept.
 struct Header {
-  std::string_view key;                        // UTF-8
+  std::string_view key = {};                   // UTF-8
   std::optional<std::string_view> value = {};  // absent (null) differs from empty
 };
 
@@ -44,16 +44,16 @@ struct ConsumedRecord {
   int64_t timestamp_ms = 0;
   // When the leader stored it; never goes back within a partition.
   int64_t append_time_ms = 0;
-  std::optional<std::string_view> key;
-  std::optional<std::string_view> value;
-  std::span<const Header> headers;
+  std::optional<std::string_view> key = {};
+  std::optional<std::string_view> value = {};
+  std::span<const Header> headers = {};
 };
 
 // What became of a record that was sent.
 struct Delivery {
   // Ok: fsynced on a majority of the partition's replicas. DEADLINE_EXCEEDED: no answer within
   // delivery_timeout. CANCELLED: the producer was destroyed before the answer.
-  Status status;
+  Status status = {};
   uint32_t partition = 0;
   // -1 with an error, and where a retry found the record stored and nobody knows any more where.
   int64_t offset = -1;
