@@ -146,7 +146,7 @@ def stage_tools(tally, options):
 
 
 def stage_checks(tally, options):
-    """Format, layers and habits, proto lint; then what lizard says of complexity, for the reader."""
+    """Format, layers and habits, proto lint, examples; then what lizard says of complexity, for the reader."""
     del options
     sources = tracked("*.h", "*.cc")
     done = run([tool("clang-format"), "--dry-run", "--Werror", *sources])
@@ -160,7 +160,7 @@ def stage_checks(tally, options):
     tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
     pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
                               "-o", "python_files=*_test.py", "tests/arch", "tests/bench",
-                              "tests/deploy", "tests/fuzz"], "scripts")
+                              "tests/deploy", "tests/docs", "tests/fuzz"], "scripts")
     done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
     print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
 

@@ -2,11 +2,13 @@
 import os
 import re
 import subprocess
+import sys
 import uuid
 
 from conftest import ROOT, run
 
-
+sys.path.append(str(ROOT / "tests/docs"))
+from compile_examples import public_headers as headers_with_examples  # noqa: E402
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
@@ -29,22 +31,6 @@ def test_the_manuals_project_finds_builds_and_uses_the_library(prefix, server, b
     assert printed == ["0 one", "1 two", "2 three", f"by Millrace {version}"]
 
 
-# What the manual's second example takes for granted.
-MANUALS = """
-#include <map>
-#include <vector>
-#include <millrace/client.h>
-bool KeepRunning();
-void Process(const millrace::ConsumedRecord&);
-void Store(const std::map<uint32_t, int64_t>&);
-"""
-
-
-def test_the_manuals_second_example_compiles_without_warnings(prefix):
-    run(os.environ.get("CXX", "c++"), "-std=c++20", *WARNINGS, "-fsyntax-only", "-I", prefix / "include", "-x", "c++", "-",
-        input=MANUALS + manual(r"c\+\+"))
-
-
 def test_another_minor_version_is_not_found(prefix, tmp_path):
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.24)\nproject(other LANGUAGES CXX)\n"
@@ -57,6 +43,11 @@ def public_headers(prefix):
     headers = sorted((prefix / "include/millrace").glob("*.h"))
     assert len(headers) >= 7, headers
     return headers
+
+
+def test_the_headers_whose_examples_tests_docs_compiles_are_those_that_are_installed(prefix):
+    installed = {header.name for header in public_headers(prefix)}
+    assert installed == {header.name for header in headers_with_examples(ROOT)} | {"version.h"}
 
 
 def test_public_headers_compile_alone(prefix):
@@ -80,36 +71,3 @@ def test_public_headers_show_no_third_party(prefix):
         strange = [name for name in included if "/" in name and not name.startswith("millrace/")]
         assert not strange, f"{header.name} includes {strange}"
         assert not re.search(r"\b(?:grpc|google|v1)::", header.read_text()), header.name
-
-
-# What an example takes for granted: it is the end of a function that returns an int.
-AROUND = """
-#include <iostream>
-#include <millrace/client.h>
-[[maybe_unused]] int Complain(const millrace::Status&) { return 1; }
-[[maybe_unused]] void Use(std::string_view) {}
-int Example([[maybe_unused]] millrace::Result<std::unique_ptr<millrace::Client>>& client,
-            [[maybe_unused]] millrace::Result<std::unique_ptr<millrace::Producer>>& producer,
-            [[maybe_unused]] std::string_view row) {
-%s
-  return 0;
-}
-"""
-
-
-def example_of(header):
-    """The lines of code in the comment on top of a header."""
-    top = header.read_text().split("#pragma once")[0]
-    return "\n".join(line[2:] for line in top.splitlines() if line.startswith("//   "))
-
-
-def test_the_headers_examples_compile_without_warnings(prefix):
-    compiler = os.environ.get("CXX", "c++")
-    examples = {header.name: example_of(header) for header in public_headers(prefix)}
-    assert {"admin.h", "client.h", "consumer.h", "producer.h", "record.h", "status.h"} <= {
-        name for name, code in examples.items() if code}
-    for name, code in examples.items():
-        # An example may declare what others take for granted, and leaves what it made unused.
-        source = AROUND % f"{{\n{code}\n}}"
-        run(compiler, "-std=c++20", *WARNINGS, "-Wno-unused-variable", "-Wno-shadow", "-fsyntax-only", "-I",
-            prefix / "include", "-x", "c++", "-", input=f"// {name}\n{source}")
