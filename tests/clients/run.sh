@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs real clients, in Python, Go and Node and with grpcurl, against a real server. Makes a Python environment
+# Runs real clients, in Python, Go, Node and Java and with grpcurl, against a real server. Makes a Python environment
 # of its own on the first run. Clients whose tools are not on the machine are reported as skipped.
 #
 #   tests/clients/run.sh build/debug/bin/millrace [ENVIRONMENT_FOLDER] [pytest arguments...]
