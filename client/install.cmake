@@ -10,7 +10,7 @@ add_library(millrace_client STATIC ${objects})
 set_target_properties(millrace_client PROPERTIES EXPORT_NAME client)
 target_compile_features(millrace_client INTERFACE cxx_std_20)
 target_include_directories(millrace_client INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-# Of others: found again by MillraceConfig.cmake, under the same names.
+# Other projects' libraries are found again by MillraceConfig.cmake, under the same names.
 target_link_libraries(millrace_client INTERFACE
   gRPC::grpc++ protobuf::libprotobuf PkgConfig::GLOG PkgConfig::ISAL PkgConfig::LIBZ
   PkgConfig::LIBSNAPPY PkgConfig::LIBLZ4 PkgConfig::LIBZSTD Threads::Threads)

@@ -15,7 +15,7 @@ namespace {
 // far more likely the former.
 constexpr int64_t kSecondsMin = 100'000'000;
 constexpr int64_t kSecondsMax = 100'000'000'000;
-// Of YYYY-MM-DD.
+// Characters of a date, YYYY-MM-DD.
 constexpr size_t kDateSize = 10;
 
 Status NotATime(std::string_view text) {

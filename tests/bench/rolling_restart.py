@@ -21,7 +21,7 @@ from processes import BUILD, Client, LocalCluster, default_binary, wait_until
 RATE = 1000
 TOPIC = "restarts"
 PARTITIONS = 3
-# Of the load before the first broker stops, and after the second one did.
+# How long the load runs before the first broker stops, and after the second one did.
 LEAD_SECONDS = 1
 TAIL_SECONDS = 3
 READY = "ready broker="

@@ -207,7 +207,7 @@ void KeyChecker::CheckSendOrder() {
   }
 }
 
-// Of two sends, one acknowledged before the other began, the first has the lower offset. The
+// Where one send was acknowledged before another began, the first has the lower offset. The
 // offsets are the witness of the order, so that nothing must be searched.
 void KeyChecker::CheckRealtimeOrder() {
   std::vector<const Write*> begun;

@@ -13,7 +13,7 @@ from conftest import ROOT, free_ports
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
 NO_FIELDS = {"null", "describe"}
-# Of a partition whose broker does not answer.
+# What is told of a partition whose broker does not answer.
 FIELDS_OF_OUTAGES = {("topic offsets", "error")}
 # Their keys are the settings' names.
 FREE_FIELDS = {"settings"}

@@ -36,7 +36,7 @@ class ProducerTableTest : public ::testing::Test {
   void AddInFlight(uint32_t epoch, const ProducedBatch& batch) {
     table.AddInFlight(kProducer, epoch, batch, LogIndex(++last_appended));
   }
-  // Of a producer that sends nothing but this, or goes on.
+  // Applies a batch of a producer that sends nothing but this, or goes on.
   void Apply(ProducerId producer, uint32_t epoch, const ProducedBatch& batch) {
     table.Apply(producer, epoch, batch, LogIndex(++last_applied));
   }

@@ -61,7 +61,7 @@ class ReplayOfLives : public testing::Test {
     Add({.type = RecordType::kTombstone, .replica = replica},
         EncodeTombstone({.number = replica.number, .controller_index = LogIndex(15)}));
   }
-  // Of the last entry, in the log as it was appended.
+  // Adds a hard state of `term`, which names the last entry of the log as it was appended.
   void StateHardState(const raft::ReplicaId& replica, uint64_t term) {
     Add({.type = RecordType::kHardState, .replica = replica}, HardStateOf(term));
   }

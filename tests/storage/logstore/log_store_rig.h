@@ -32,7 +32,7 @@ namespace millrace::storage {
 
 class LogStoreRig {
  public:
-  // Of each group's first replica here.
+  // The number of each group's first replica here.
   static constexpr ReplicaNumber kNumber{1};
 
   explicit LogStoreRig(uint64_t seed);

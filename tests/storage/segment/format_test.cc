@@ -102,7 +102,7 @@ std::string EndingOf(const std::optional<std::string>& state) {
   return ending;
 }
 
-// Of `ending`, which stands at kFramesEnd.
+// The footer in `ending`, which stands at kFramesEnd.
 Result<internal::v1::SegmentFooter> ParseFooter(std::string_view ending,
                                                 const SegmentFolder& folder, LogIndex first) {
   const auto trailer = ParseSegmentTrailer(ending);

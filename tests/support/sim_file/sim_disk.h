@@ -1,7 +1,7 @@
 // A simulated disk: what survives a crash and what does not. It outlives the processes that use it
 // (through SimFileSystem) and is where a test injects faults and damage.
 //
-// Of each file it keeps three contents: what certainly survives a power cut (durable), what the
+// It keeps three contents of each file: what certainly survives a power cut (durable), what the
 // medium and the dirty pages hold together (current), and what the page cache shows. They differ
 // after writes that are not synced, and after a failed sync: then the page cache shows bytes that
 // the medium will never hold, and later syncs say OK (as ext4 does). Names have the same two lives:
@@ -55,7 +55,7 @@ class SimDisk {
   void CrashAtOperation(uint64_t count, std::function<void()> on_crash);
   void ForgetCrash() { crash_at_ = 0; }
   uint64_t operations() const { return operations_; }
-  // Of files, by whoever.
+  // Bytes that were read of files, by whoever.
   uint64_t bytes_read() const { return bytes_read_; }
 
   // Faults -------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class SimWorld {
   void HealAll();
   // Resets every connection between the two, some of the bytes in flight lost, in mid-frame too.
   size_t BreakConnections(const std::string& a, const std::string& b);
-  // Of the link between the two, both ways, from now on.
+  // Sets what the link between the two is like, both ways, from now on.
   void SetLink(const std::string& a, const std::string& b, const LinkOptions& options);
 
   // An independent generator for a concern of the test's.

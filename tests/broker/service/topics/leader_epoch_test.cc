@@ -137,7 +137,7 @@ TEST(LeaderEpochs, OfAnErrorThatNamesTheLeader_IsTheSame) {
                                   [](const auto& pair) { return pair.first == "leader_epoch"; });
   ASSERT_NE(epoch, metadata.end()) << error;
   EXPECT_EQ(epoch->second, std::to_string(told[0]));
-  // Of a group that this broker knows no topic of, no epoch is told.
+  // No epoch is told of a group whose topic this broker does not know.
   EXPECT_FALSE(node.view().EpochOf(RaftGroupId(999), Term(7)).has_value());
 }
 
