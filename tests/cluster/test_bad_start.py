@@ -1,5 +1,6 @@
 """Servers that must refuse to start, or to join: each says in one line what is wrong and where."""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def test_listener_outside_loopback_needs_insecure(binary, folder, flag):
 def test_broker_that_is_no_controller_is_refused(binary, folder):
     said = refusal(binary, folder, "--broker-id", "4", "--controllers",
                    "1@127.0.0.1:1,2@127.0.0.1:2,3@127.0.0.1:3")
-    assert "--broker-id" in said and "4" in said and "--controllers" in said
+    assert "--broker-id: 4 is not among --controllers" in said
 
 
 @pytest.mark.parametrize("controllers, says", [
@@ -119,7 +120,7 @@ def test_data_directory_in_use_is_named(single, binary, folder):
 def test_data_directory_of_another_cluster_is_refused(single, binary, folder):
     single.stop_all()
     said = refusal(binary, folder, "--cluster", "other", data_dir=single.brokers[1].data_dir)
-    assert '"other"' in said or "other" in said
+    assert 'the data directory belongs to cluster "millrace", not "other"' in said
     single.start_all()
 
 
@@ -129,7 +130,7 @@ def test_data_directory_of_another_broker_is_refused(cluster, binary, folder):
     said = refusal(binary, folder, "--broker-id", "1", "--cluster", "demo", "--controllers",
                    cluster.controllers, "--internal-listen", broker.internal_address,
                    data_dir=broker.data_dir)
-    assert "broker" in said and "2" in said and "1" in said
+    assert "the data directory belongs to broker 2, not broker 1" in said
 
 
 def test_data_directory_without_superblock_is_corrupt_not_fresh(single, binary, folder):
@@ -191,7 +192,7 @@ def test_second_broker_with_the_same_id_is_refused_while_the_first_lives(make_cl
         twin.start(*cluster.member_flags(2))
         saying = wait_until(lambda: [line for broker in (twin, *cluster.brokers.values())
                                      for line in broker.log_text().splitlines()
-                                     if ("in use" in line or "wiped" in line) and "2" in line],
+                                     if re.search(r"broker id 2 is in use by incarnation|broker 2\b.* was wiped", line)],
                             "the double is refused", REFUSE_SECONDS_MAX)
         assert saying
         cluster.wait_alive(cluster.brokers)
@@ -206,7 +207,7 @@ def test_wiped_controller_is_refused_by_name_and_the_others_go_on(cluster, folde
     wiped.end(signal.SIGTERM)
     shutil.rmtree(wiped.data_dir)
     cluster.start(3)
-    wait_until(lambda: "wiped" in "".join(b.log_text() for b in cluster.brokers.values()),
+    wait_until(lambda: any(re.search(r"broker 3\b.* was wiped", b.log_text()) for b in cluster.brokers.values()),
                "a broker says that 3 was wiped", REFUSE_SECONDS_MAX)
     (folder / "lines").write_text("".join(f"row {i}\n" for i in range(100)))
     cluster.run("produce", "events", folder / "lines")
@@ -219,7 +220,7 @@ def test_broker_of_another_cluster_name_is_refused_by_the_others(cluster):
     shutil.rmtree(cluster.brokers[3].data_dir)
     stranger = cluster.brokers[3]
     stranger.start("--broker-id", "3", "--cluster", "other", "--controllers", cluster.controllers)
-    says_within(stranger, "demo", "other")
+    says_within(stranger, '"demo"', '"other"', "belong to different clusters")
     cluster.wait_alive([1, 2])
 
 

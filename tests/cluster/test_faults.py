@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from history import HistoryLoad
 from load import Load, read_back, stored_rows
 from local_cluster import wait_until
 from verify_flights import compare
@@ -84,20 +85,21 @@ def test_all_stopped_and_started_keep_everything(cluster):
     load.verify()
 
 
-def test_two_of_three_killed_acknowledge_nothing_until_one_is_back(cluster):
+def test_two_of_three_killed_acknowledge_nothing_until_one_is_back(cluster, folder):
     topic = create(cluster, partitions=1)
-    with Load(cluster, topic) as load:
-        load.wait_stored(ROWS_BEFORE)
+    with HistoryLoad(cluster, topic, folder) as load:
+        load.wait_progress()
         (partition,) = cluster.partitions(topic)
         survivor = partition["leader_id"]
         others = [i for i in cluster.brokers if i != survivor]
         for broker_id in others:
             cluster.kill(broker_id)
+        load.wait_stuck()
         cluster.start(others[0])
         cluster.wait_alive([survivor, others[0]])
-        load.wait_stored(load.stored() + ROWS_AFTER)
-    cluster.start(others[1])
-    cluster.wait_alive(cluster.brokers)
+        load.wait_progress(what="with one of the two back")
+        cluster.start(others[1])
+        cluster.wait_alive(cluster.brokers)
     load.verify()
 
 
