@@ -4,15 +4,15 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
 from local_cluster import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SECOND_RUN_SECONDS_MAX = 30
-QUICKSTART_SECONDS_MAX = 120
+# Nothing takes so long: what does is stuck.
+REFUSAL_SECONDS_MAX = 120
+QUICKSTART_SECONDS_MAX = 1200
 
 
 def readme_commands():
@@ -46,22 +46,22 @@ def test_readme_shows_the_two_commands():
     assert "deploy/quickstart.sh --once" in commands
 
 
-def test_once_verifies_every_row_and_is_quick_the_second_time():
-    for limit in (QUICKSTART_SECONDS_MAX * 10, SECOND_RUN_SECONDS_MAX):
-        began = time.monotonic()
+def test_once_verifies_every_row_and_builds_nothing_the_second_time():
+    for is_second in (False, True):
         done = subprocess.run(["deploy/quickstart.sh", "--once"], cwd=ROOT, capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL, timeout=limit, check=False)
+                              text=True, stdin=subprocess.DEVNULL, timeout=QUICKSTART_SECONDS_MAX, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "killed broker" in done.stdout
         assert "nothing lost, nothing doubled, all in order per key" in done.stdout
-        assert time.monotonic() - began < limit
+        built = (ROOT / "build/quickstart-build.log").read_text()
+        assert not is_second or "ninja: no work to do" in built, built
 
 
 def test_second_quickstart_is_refused_and_the_first_keeps_its_data(quickstart):
     assert quickstart.poll() is None, quickstart.said
     for arguments in ([], ["--once"], ["--keep"]):
         second = subprocess.run(["deploy/quickstart.sh", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
-                                capture_output=True, text=True, timeout=SECOND_RUN_SECONDS_MAX, check=False)
+                                capture_output=True, text=True, timeout=REFUSAL_SECONDS_MAX, check=False)
         assert second.returncode == 1
         assert "another quick start runs" in second.stderr and str(quickstart.pid) in second.stderr
     millrace = ROOT / "build/release/bin/millrace"
