@@ -37,7 +37,8 @@ ASAN_CORE_SEEDS = 100
 # Begun first, so that no core is idle at the end.
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
               "tests_storage_logstore", "tests_storage_segment"]
-LONG_SECONDS = 600
+FRESH_SEEDS = {"core": ["--seeds", 200], "broker": ["--seeds", 10]}
+FRESH_SEEDS_LONG = {"core": ["--seconds", 600], "broker": ["--seeds", 300]}
 FUZZ_CORPUS = BUILD / "fuzz" / "corpus"  # tests/fuzz/corpus.py unpacks it
 FUZZ_SECONDS = 15
 FUZZ_SECONDS_LONG = 600
@@ -282,12 +283,12 @@ def stage_debug(tally, options):
               if labels & LABELS_IN_PROCESS and (options.long or not is_sanitized(name, labels))]
     build(tally, "debug", chosen + ["simulate_core", "simulate_broker"])
     run_googletests(tally, "debug", [(name, [BUILD / "debug" / "bin" / name]) for name in chosen])
-    if options.long:
-        first = int(os.environ.get("MILLRACE_FIRST_SEED") or random.SystemRandom().randrange(10**4, 10**9))
-        print(f"fresh seeds from {first} on; the same again: MILLRACE_FIRST_SEED={first}", flush=True)
-        for level, share in {"core": ["--seconds", LONG_SECONDS], "broker": ["--seeds", LONG_SECONDS // 2]}.items():
-            check_program(tally, f"long {level} simulation",
-                          [BUILD / f"debug/bin/simulate_{level}", "--first", first, *share])
+    # The tests' seeds are the same in every run.
+    first = int(os.environ.get("MILLRACE_FIRST_SEED") or random.SystemRandom().randrange(10**4, 10**9))
+    print(f"fresh seeds from {first} on; the same again: MILLRACE_FIRST_SEED={first}", flush=True)
+    for level, share in (FRESH_SEEDS_LONG if options.long else FRESH_SEEDS).items():
+        check_program(tally, f"fresh {level} simulation",
+                      [BUILD / f"debug/bin/simulate_{level}", "--first", first, *share])
 
 
 def stage_fuzz(tally, options):

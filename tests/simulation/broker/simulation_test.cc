@@ -118,7 +118,7 @@ constexpr std::string_view kMustBeReached[] = {
     "two or more uncommitted entries were cut",
 };
 
-TEST_F(SimulationTest, RandomSeeds_KeepEveryPromise_AndReachEveryState) {
+TEST_F(SimulationTest, FixedSeeds_KeepEveryPromise_AndReachEveryState) {
   simulation::SeedBudget budget(kCleanSeeds);
   while (const std::optional<uint64_t> seed = budget.Next()) ExpectClean({.seed = *seed});
   EXPECT_EQ(Unreached(kMustBeReached), "");
