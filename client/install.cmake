@@ -19,7 +19,8 @@ set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Millrace)
 install(TARGETS millrace_client EXPORT MillraceTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
 install(FILES
-    millrace/admin.h millrace/client.h millrace/consumer.h millrace/outage.h millrace/producer.h millrace/record.h
+    include/millrace/admin.h include/millrace/client.h include/millrace/consumer.h
+    include/millrace/outage.h include/millrace/producer.h include/millrace/record.h
     ${CMAKE_SOURCE_DIR}/proto/millrace/status.h
     ${CMAKE_CURRENT_BINARY_DIR}/include/millrace/version.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/millrace COMPONENT client)

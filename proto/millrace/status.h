@@ -3,7 +3,7 @@
 // throws.
 //
 // ok is one null pointer, so passing it costs nothing. Values; any thread. Public: part of the
-// client library (client/millrace).
+// client library (client/include/millrace).
 //
 //   millrace::Result<uint64_t> deleted = (*client)->admin().DeleteTopic("flights");
 //   if (!deleted.ok()) std::cerr << deleted.status() << "\n";

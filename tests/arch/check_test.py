@@ -22,7 +22,7 @@ class IncludesTest(unittest.TestCase):
         self.assertIn("raft/core must not know storage/journal", what)
 
     def test_client_does_not_know_the_broker(self):
-        self.assertTrue(self.problems("client/cpp/client.h", '#include "broker/api/call.h"\n'))
+        self.assertTrue(self.problems("client/core/client.h", '#include "broker/api/call.h"\n'))
 
     def test_own_folder_is_fine_by_its_full_path_only(self):
         self.assertEqual(self.problems("raft/core/raft.h", '#include "raft/core/log.h"\n'), [])

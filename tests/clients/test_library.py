@@ -17,7 +17,7 @@ def test_the_library_keeps_its_contracts(prefix, binary, tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     (project / "CMakeLists.txt").write_text(PROJECT)
-    (project / "library_checks.cc").write_text((ROOT / "tests/client/millrace/library_checks.cc").read_text())
+    (project / "library_checks.cc").write_text((ROOT / "tests/client/api/library_checks.cc").read_text())
     run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", project / "build")
     with running_server(binary, tmp_path) as server:

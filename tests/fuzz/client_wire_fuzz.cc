@@ -7,7 +7,7 @@
 #include "broker/service/fetch/subscribe_wire.h"
 #include "broker/service/produce/produce_wire.h"
 #include "broker/service/produce/publish_wire.h"
-#include "client/cpp/fetch_wire.h"
+#include "client/core/fetch_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "tests/fuzz/fuzz.h"

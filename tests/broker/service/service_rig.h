@@ -14,7 +14,7 @@
 
 #include <glog/logging.h>
 
-#include "client/cpp/connector.h"
+#include "client/core/connector.h"
 #include "millrace/v1/admin_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"

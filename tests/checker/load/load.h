@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "client/cpp/client.h"
+#include "client/core/client.h"
 #include "tests/checker/load/load_producer.h"
 #include "tests/checker/load/load_reader.h"
 #include "tests/checker/load/recorder.h"

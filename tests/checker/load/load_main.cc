@@ -16,7 +16,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "client/cpp/grpc_connector.h"
+#include "client/grpc/grpc_connector.h"
 #include "raft/runtime/event_loop.h"
 #include "raft/runtime/real_clock.h"
 #include "tests/checker/load/load.h"

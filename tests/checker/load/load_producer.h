@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "client/cpp/client.h"
-#include "client/cpp/producer_client.h"
+#include "client/core/client.h"
+#include "client/core/producer_client.h"
 #include "tests/checker/load/recorder.h"
 
 namespace millrace::checker {

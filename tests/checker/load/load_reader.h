@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "client/cpp/client.h"
-#include "client/cpp/consumer_client.h"
+#include "client/core/client.h"
+#include "client/core/consumer_client.h"
 #include "tests/checker/load/recorder.h"
 
 namespace millrace::checker {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-#include "client/cpp/client.h"
+#include "client/core/client.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/sim_connector.h"
 

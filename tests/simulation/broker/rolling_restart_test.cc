@@ -11,8 +11,8 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
-#include "client/cpp/client.h"
-#include "client/cpp/producer_client.h"
+#include "client/core/client.h"
+#include "client/core/producer_client.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/sim_connector.h"
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "broker/api/service_registry.h"
-#include "client/cpp/connector.h"
+#include "client/core/connector.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::sim {

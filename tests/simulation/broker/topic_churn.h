@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "client/cpp/client.h"
+#include "client/core/client.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/history.h"
 #include "tests/simulation/broker/workload.h"

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "client/cpp/client.h"
-#include "client/cpp/consumer_client.h"
-#include "client/cpp/producer_client.h"
+#include "client/core/client.h"
+#include "client/core/consumer_client.h"
+#include "client/core/producer_client.h"
 #include "tests/simulation/broker/history.h"
 #include "tests/simulation/broker/sim_connector.h"
 

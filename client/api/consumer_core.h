@@ -1,0 +1,110 @@
+// What is behind the public Consumer: the ConsumerClient on the client's thread, and a queue
+// between the two that holds at most half of the prefetch; the other half is the ConsumerClient's.
+// Not installed.
+//
+// Owned by Consumer; one thread at a time, beside the client's own. Made and destroyed outside of
+// the client's thread.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<ConsumerCore> core, ConsumerCore::Open(runtime, topic,
+//   options));
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "client/api/runtime.h"
+#include "client/core/consumer_client.h"
+#include "millrace/consumer.h"
+#include "proto/record/record_batch.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::internal {
+
+class ConsumerCore {
+ public:
+  static Result<std::unique_ptr<ConsumerCore>> Open(std::shared_ptr<Runtime> runtime,
+                                                    const std::string& topic,
+                                                    const ConsumerOptions& options);
+  ~ConsumerCore();
+  ConsumerCore(const ConsumerCore&) = delete;
+  ConsumerCore& operator=(const ConsumerCore&) = delete;
+
+  // As the Consumer's.
+  Result<Records> Poll(std::chrono::milliseconds timeout);
+  bool at_end() const;
+  std::optional<int64_t> position(uint32_t partition) const;
+  Status Assign(uint32_t partition, const Position& start);
+  Status Seek(uint32_t partition, const Position& position);
+  Status Pause(uint32_t partition);
+  Status Resume(uint32_t partition);
+  uint32_t partition_count() const { return partition_count_; }
+
+ private:
+  // Where reading stops, and the partition ended when it was assigned: not before.
+  struct Stop {
+    int64_t at = 0;
+    int64_t end = 0;
+  };
+  struct Part {
+    std::optional<int64_t> position;  // of the next record to give out
+    bool is_finished = false;         // at its end, or failed
+    std::optional<Stop> stop = {};
+  };
+
+  ConsumerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
+               const ConsumerOptions& options);
+
+  Status CheckNew(const std::vector<uint32_t>& partitions) const;
+  Status CheckAssigned(uint32_t partition) const;
+  // When an open, or an assignment, that begins now is to have ended.
+  MonotonicTime OpenDeadline() const;
+  Status AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
+                     const Position& start);
+  bool stops() const { return options_.stop_at_end || options_.stop; }
+  Result<std::map<uint32_t, Stop>> FindStops(MonotonicTime deadline,
+                                             const std::vector<uint32_t>& partitions);
+  // Where to ask for records from. Past the stop there are none for this reader, though the offset
+  // exists: at the stop, where the end is known without asking.
+  client::StartAt StartOf(uint32_t partition, const Position& position) const;
+  // What is next in the queue; absent if nothing came in time, or it is an error and may not be.
+  std::optional<client::FetchedChunk> Take(Duration timeout, bool may_be_error);
+  // Adds the chunk's records, or is its error. A batch that cannot be read adds none.
+  Status Read(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
+  static Status Append(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
+  // The chunk's partition is read no more, because of this batch of it.
+  void Fail(const client::FetchedChunk& chunk, const Status& why);
+  static std::span<const Header> AppendHeaders(const RecordView& record, Records* records);
+
+  // On the client's thread.
+  void Refill();
+  // Forgets a partition's chunks; with `if_batches` only if there is a batch among them. Where the
+  // first batch began.
+  std::optional<Offset> DropQueued(uint32_t partition, bool if_batches);
+
+  const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
+  const std::string topic_;
+  const ConsumerOptions options_;
+  uint32_t partition_count_ = 0;
+  std::map<uint32_t, Part> parts_;  // that are assigned; the caller's thread's
+
+  std::mutex mu_;
+  std::condition_variable ready_;
+  std::deque<client::FetchedChunk> queue_;  // guarded by mu_
+  size_t queued_bytes_ = 0;                 // guarded by mu_
+  bool is_refill_due_ = false;              // guarded by mu_: the ConsumerClient has more
+
+  // The client's thread's.
+  std::unique_ptr<client::ConsumerClient> consumer_;
+  Lifetime lifetime_;  // ends there; any thread posts what it guards
+};
+
+}  // namespace millrace::internal

@@ -1,0 +1,208 @@
+#include "client/api/producer_core.h"
+
+#include <future>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "client/api/compression_names.h"
+
+namespace millrace::internal {
+namespace {
+
+constexpr size_t kBatchBytesMin = size_t{1} << 10;
+constexpr size_t kBatchBytesMax = size_t{4} << 20;
+
+Status Validate(const ProducerOptions& options) {
+  if (options.batch_bytes < kBatchBytesMin || options.batch_bytes > kBatchBytesMax) {
+    return InvalidArgument("batch_bytes is not between 1 KiB and 4 MiB");
+  }
+  if (options.memory_bytes_max < 2 * options.batch_bytes) {
+    return InvalidArgument("memory_bytes_max is less than twice batch_bytes");
+  }
+  if (options.linger.count() < 0) return InvalidArgument("linger is negative");
+  if (options.send_timeout.count() < 0) return InvalidArgument("send_timeout is negative");
+  if (options.delivery_timeout.count() < 1 || options.open_timeout.count() < 1) {
+    return InvalidArgument("a timeout is less than a millisecond");
+  }
+  return {};
+}
+
+client::ProducerOptions CoreOptions(const ProducerOptions& options) {
+  client::ProducerOptions core;
+  core.batch_bytes = options.batch_bytes;
+  core.linger = Bounded(options.linger);
+  // What is counted here is never more than what ProducerCore counts.
+  core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes;
+  core.delivery_timeout = Bounded(options.delivery_timeout);
+  core.compression = ToBatchCompression(options.compression);
+  return core;
+}
+
+std::vector<HeaderView> ViewsOf(const Record& record) {
+  std::vector<HeaderView> views;
+  views.reserve(record.headers.size());
+  for (const Header& header : record.headers) {
+    views.push_back({.key = header.key, .value = header.value});
+  }
+  return views;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime> runtime,
+                                                         const std::string& topic,
+                                                         const ProducerOptions& options) {
+  RETURN_IF_ERROR(Validate(options));
+  if (runtime->IsLoopThread()) return Runtime::WouldBlock();
+  std::unique_ptr<ProducerCore> core(new ProducerCore(std::move(runtime), topic, options));
+  RETURN_IF_ERROR(core->runtime_
+                      ->Await<Done>([&](client::ResponseDone<Done> done) {
+                        core->producer_->Open(
+                            Bounded(options.open_timeout),
+                            [done = std::move(done)](Status status) mutable {
+                              done(status.ok() ? Result<Done>(Done()) : std::move(status));
+                            });
+                      })
+                      .status());
+  core->partition_count_ = core->producer_->partition_count();
+  return core;
+}
+
+ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                           const ProducerOptions& options)
+    : runtime_(std::move(runtime)), topic_(topic), options_(options) {
+  runtime_->RunAndWait([this] {
+    producer_ = std::make_unique<client::ProducerClient>(
+        runtime_->client(), topic_, CoreOptions(options_),
+        client::ProducerClient::Callbacks{
+            .on_report =
+                [this](const client::DeliveryReport& report) {
+                  Release(report.record_count, report.bytes);
+                },
+            .on_room = {},
+            .on_record_bytes_max = [this](size_t bytes) { record_bytes_max_ = bytes; }});
+  });
+}
+
+ProducerCore::~ProducerCore() {
+  CHECK(!runtime_->IsLoopThread()) << "a millrace::Producer was destroyed in a callback";
+  runtime_->RunAndWait([this] {
+    if (partition_count_ > 0) {
+      Drain();
+      producer_->Abandon(Status(Code::kCancelled, "the producer was destroyed before the answer"));
+    }
+    lifetime_.End();
+    producer_.reset();
+  });
+}
+
+Status ProducerCore::Check(const Record& record, size_t size) const {
+  if (size > record_bytes_max_) {
+    return InvalidArgument("the record takes " + std::to_string(size) + " bytes, and topic \"" +
+                               topic_ + "\" takes " + std::to_string(record_bytes_max_) +
+                               " (its batch_bytes_max, less a header)",
+                           Reason::kBatchTooLarge);
+  }
+  if (record.timestamp_ms < 0) return InvalidArgument("timestamp_ms is negative");
+  if (record.partition && *record.partition >= partition_count_) {
+    return NotFound(
+        "topic \"" + topic_ + "\" has no partition " + std::to_string(*record.partition),
+        Reason::kUnknownPartition);
+  }
+  return {};
+}
+
+Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback on_delivery) {
+  const std::vector<HeaderView> headers = ViewsOf(record);
+  const NewRecord view{.key = record.key,
+                       .value = record.value,
+                       .headers = headers,
+                       .timestamp_ms = record.timestamp_ms};
+  const size_t size = EncodedRecordSize(view);
+  RETURN_IF_ERROR(Check(record, size));
+  {
+    std::unique_lock<std::mutex> lock(mu_);
+    RETURN_IF_ERROR(WaitForRoom(size, may_wait, &lock));
+    waiting_.Push(view, record.partition, size, std::move(on_delivery));
+    ++unanswered_records_;
+    unanswered_bytes_ += MemoryOf(1, size);
+    if (std::exchange(is_drain_posted_, true)) return {};
+  }
+  runtime_->Post(lifetime_.Guard([this] { Drain(); }));
+  return {};
+}
+
+Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
+  const auto has_room = [&] {
+    return unanswered_records_ == 0 ||
+           unanswered_bytes_ + MemoryOf(1, size) <= options_.memory_bytes_max;
+  };
+  if (has_room()) return {};
+  // The client's thread would wait for itself.
+  const bool waits = may_wait && !runtime_->IsLoopThread();
+  if (waits && room_.wait_for(*lock, Bounded(options_.send_timeout), has_room)) return {};
+  return ResourceExhausted("the producer's memory is full of " +
+                           std::to_string(unanswered_records_) + " unanswered records");
+}
+
+void ProducerCore::Release(uint64_t records, size_t bytes) {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    CHECK_GE(unanswered_records_, records);
+    CHECK_GE(unanswered_bytes_, MemoryOf(records, bytes));
+    unanswered_records_ -= records;
+    unanswered_bytes_ -= MemoryOf(records, bytes);
+  }
+  room_.notify_all();
+}
+
+void ProducerCore::Drain() {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    is_drain_posted_ = false;
+    std::swap(waiting_, draining_);
+  }
+  struct Refused {
+    Delivery delivery;
+    DeliveryCallback on_delivery;
+    size_t size = 0;
+  };
+  std::vector<Refused> refused;
+  const MonotonicTime now = runtime_->clock().Now();
+  draining_.TakeAll([&](const NewRecord& record, std::optional<PartitionId> partition, size_t size,
+                        DeliveryCallback on_delivery) {
+    const PartitionId to = partition ? *partition : producer_->Pick(record.key, size);
+    const Result<PartitionId> sent = producer_->Send(record, now, to, std::move(on_delivery));
+    if (sent.ok()) return;
+    refused.push_back({.delivery = {.status = sent.status(), .partition = to.value()},
+                       .on_delivery = std::move(on_delivery),
+                       .size = size});
+  });
+  if (refused.empty()) return;
+  producer_->Report();  // earlier records of the same partitions
+  for (const Refused& record : refused) {
+    if (record.on_delivery) record.on_delivery(record.delivery);
+    Release(1, record.size);
+  }
+}
+
+Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
+  if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
+  const auto flushed = std::make_shared<std::promise<void>>();  // shared with the flush's end
+  std::future<void> result = flushed->get_future();
+  runtime_->Post(lifetime_.Guard([this, flushed] {
+    Drain();
+    producer_->Flush([flushed] { flushed->set_value(); });
+  }));
+  if (result.wait_for(Bounded(timeout)) == std::future_status::ready) return {};
+  return DeadlineExceeded(std::to_string(unanswered_records()) + " records are not answered yet");
+}
+
+uint64_t ProducerCore::unanswered_records() const {
+  const std::lock_guard<std::mutex> lock(mu_);
+  return unanswered_records_;
+}
+
+}  // namespace millrace::internal

@@ -1,0 +1,82 @@
+// What is behind the public Producer: a queue that many threads fill, bounded by the memory of
+// all records that are not answered, and the ProducerClient that the client's thread drains it
+// into. Not installed.
+//
+// Owned by Producer. Made and destroyed outside of the client's thread.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<ProducerCore> core, ProducerCore::Open(runtime, topic,
+//   options));
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "client/api/record_queue.h"
+#include "client/api/runtime.h"
+#include "client/core/producer_client.h"
+#include "millrace/producer.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::internal {
+
+class ProducerCore {
+ public:
+  // What a record that is not answered takes beside its encoded bytes: its place in the queue, and
+  // then in the DeliveryTracker.
+  static constexpr size_t kRecordOverheadBytes = 128;
+  static_assert(RecordQueue::record_bytes() + client::DeliveryTracker::record_bytes() <=
+                kRecordOverheadBytes);
+
+  static Result<std::unique_ptr<ProducerCore>> Open(std::shared_ptr<Runtime> runtime,
+                                                    const std::string& topic,
+                                                    const ProducerOptions& options);
+  ~ProducerCore();
+  ProducerCore(const ProducerCore&) = delete;
+  ProducerCore& operator=(const ProducerCore&) = delete;
+
+  Status Send(const Record& record, bool may_wait, DeliveryCallback on_delivery);
+  Status Flush(std::chrono::milliseconds timeout);
+  uint32_t partition_count() const { return partition_count_; }
+  uint64_t unanswered_records() const;
+
+ private:
+  ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
+               const ProducerOptions& options);
+
+  Status Check(const Record& record, size_t size) const;
+  // What encoded records of so many bytes take.
+  static size_t MemoryOf(uint64_t records, size_t bytes) {
+    return bytes + records * kRecordOverheadBytes;
+  }
+  // With mu_ held through `lock`.
+  Status WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock);
+  void Release(uint64_t records, size_t bytes);
+  // On the client's thread.
+  void Drain();
+
+  const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
+  const std::string topic_;
+  const ProducerOptions options_;
+  uint32_t partition_count_ = 0;
+  std::atomic<size_t> record_bytes_max_{0};  // as the topic says; written by the client's thread
+
+  mutable std::mutex mu_;
+  std::condition_variable room_;
+  RecordQueue waiting_;              // guarded by mu_
+  bool is_drain_posted_ = false;     // guarded by mu_
+  uint64_t unanswered_records_ = 0;  // guarded by mu_
+  size_t unanswered_bytes_ = 0;      // guarded by mu_
+
+  // The client's thread's.
+  std::unique_ptr<client::ProducerClient> producer_;
+  RecordQueue draining_;
+  Lifetime lifetime_;  // ends there; any thread posts what it guards
+};
+
+}  // namespace millrace::internal

@@ -1,0 +1,146 @@
+// A cluster as a program sees it: unary calls that any broker answers, tried again elsewhere while
+// brokers are away, and the metadata that producers and consumers route by.
+//
+// One owner; everything, callbacks too, on the executor given. It outlives the producers and
+// consumers made from it.
+//
+//   Client client({.executor = loop, .clock = clock, .connector = grpc, .random = random},
+//                 {.bootstrap = {"127.0.0.1:7440"}});
+//   client.CreateTopic(request, timeout, [](Result<v1::CreateTopicResponse> response) { ... });
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "client/core/backoff.h"
+#include "client/core/connector.h"
+#include "client/core/metadata.h"
+#include "millrace/outage.h"
+#include "millrace/v1/admin_service.pb.h"
+#include "millrace/v1/consumer_service.pb.h"
+#include "millrace/v1/metadata_service.pb.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "proto/base/status.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
+#include "raft/runtime/random.h"
+
+namespace millrace::client {
+
+struct ClientOptions {
+  // HOST:PORT of some brokers. Not empty.
+  std::vector<std::string> bootstrap;
+  std::string client_id = "millrace";
+  // One try of one broker; a call as a whole has its own timeout.
+  Duration attempt_timeout = std::chrono::seconds(2);
+  BackoffOptions backoff{.initial = std::chrono::milliseconds(20),
+                         .max = std::chrono::milliseconds(500)};
+  // Called for what has been in vain for a second, and then about once a second and address for as
+  // long as that lasts. May be empty.
+  std::function<void(const Outage&)> on_outage = {};
+};
+
+template <typename Response>
+using ResponseDone = MoveFunction<void(Result<Response>)>;
+
+class Client {
+ public:
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    Connector& connector;
+    Random random;
+  };
+  Client(const Environment& environment, ClientOptions options);
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Calls `method` at one broker after the other, with back-off, until one gives an answer other
+  // than UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
+  // error. A server that is no broker is passed over, unless all are such.
+  void Call(const std::string& method, Bytes body, Duration timeout, RpcDone done);
+
+  void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
+                   ResponseDone<v1::CreateTopicResponse> done);
+  void DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
+                   ResponseDone<v1::DeleteTopicResponse> done);
+  void DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
+                      ResponseDone<v1::DescribeTopicsResponse> done);
+  // All topics: asks for page after page, within `timeout` in all.
+  void ListTopics(Duration timeout, ResponseDone<v1::ListTopicsResponse> done);
+  void GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done);
+  // The same, but it gives up after `refused_timeout` where nobody listens at any address.
+  void Reach(Duration timeout, Duration refused_timeout,
+             ResponseDone<v1::GetServerInfoResponse> done);
+  void DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done);
+  void ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
+                   ResponseDone<v1::ListOffsetsResponse> done);
+  // The same, asked again until every partition has answered: the first error that does not heal
+  // within `timeout` is the answer for all.
+  void ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
+                      ResponseDone<v1::ListOffsetsResponse> done);
+  void InitProducer(const v1::InitProducerRequest& request, Duration timeout,
+                    ResponseDone<v1::InitProducerResponse> done);
+
+  // A topic's metadata, fetched now: NOT_FOUND if it does not exist.
+  void OpenTopic(const std::string& topic, Duration timeout, MoveFunction<void(Status)> done);
+  // Asks for the watched topics' metadata soon, but not more often than back-off allows.
+  void RefreshMetadata();
+  // Calls `listener` after every refresh of `topic`, with its status: NOT_FOUND if the broker asked
+  // does not know this topic; the watch's id.
+  uint64_t Watch(const std::string& topic, std::function<void(const Status&)> listener);
+  void Unwatch(uint64_t watch) { watches_.erase(watch); }
+
+  // Hands it to on_outage, unless it lasts less than a second or its address was told just now.
+  void TellOutage(const Outage& outage);
+
+  MetadataCache& metadata() { return metadata_; }
+  Executor& executor() { return environment_.executor; }
+  const Clock& clock() const { return environment_.clock; }
+  Connector& connector() { return environment_.connector; }
+  Random ForkRandom() { return environment_.random.Fork(); }
+  const ClientOptions& options() const { return options_; }
+
+ private:
+  struct PendingCall;
+  struct WatchedTopic {
+    std::string topic;
+    std::function<void(const Status&)> listener;
+  };
+
+  void ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadline,
+                      ResponseDone<v1::ListTopicsResponse> done);
+  void Try(std::shared_ptr<PendingCall> call);
+  void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);
+  // Brokers known, and those to begin with.
+  std::vector<std::string> Addresses() const;
+  void Start(std::shared_ptr<PendingCall> call, Duration timeout);
+  bool IsLastTry(PendingCall* call, const Status& error);
+  void StartRefresh();
+  void OnRefreshed(const std::string& topic, const Result<v1::DescribeTopicsResponse>& response);
+  template <typename Response, typename Request>
+  void Invoke(const char* method, const Request& request, Duration timeout,
+              ResponseDone<Response> done);
+
+  Environment environment_;
+  const ClientOptions options_;
+  MetadataCache metadata_;
+  std::map<uint64_t, WatchedTopic> watches_;
+  uint64_t next_watch_ = 1;
+  uint32_t next_address_ = 0;
+  bool is_refresh_planned_ = false;
+  size_t refreshes_under_way_ = 0;  // a topic each
+  uint32_t refreshes_in_row_ = 0;
+  bool has_news_ = false;  // the last refresh told of a leader that was not known
+  MonotonicTime last_refresh_{};
+  std::map<std::string, MonotonicTime> told_outages_;  // by address
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::client

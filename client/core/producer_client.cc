@@ -1,0 +1,203 @@
+#include "client/core/producer_client.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+namespace millrace::client {
+namespace {
+
+constexpr char kProduce[] = "/millrace.v1.ProducerService/Produce";
+constexpr Duration kEpochTimeout = std::chrono::seconds(10);
+// After a call that failed though it was tried again for all of that time, or cancelled.
+constexpr Duration kEpochRetry = std::chrono::seconds(1);
+
+}  // namespace
+
+ProducerClient::ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
+                               Callbacks callbacks)
+    : TopicDriver(client, std::move(topic), options.unknown_topic_grace),
+      options_(options),
+      callbacks_(std::move(callbacks)) {}
+
+void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
+  const MonotonicTime deadline = client().clock().Now() + timeout;
+  FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
+    if (status.ok()) status = CheckPartitioning();
+    if (!status.ok()) return done(std::move(status));
+    client().InitProducer(
+        {}, TimeLeft(client().clock(), deadline),
+        lifetime().Guard([this, done = std::move(done)](
+                             const Result<v1::InitProducerResponse>& response) mutable {
+          if (response.ok()) OnOpened(*response);
+          done(response.status());
+        }));
+  });
+}
+
+Status ProducerClient::CheckPartitioning() {
+  const TopicDetails* details = client().metadata().FindTopic(topic());
+  if (details == nullptr || details->partitioning == v1::PARTITIONING_UNSPECIFIED) return {};
+  return Unimplemented("topic \"" + topic() + "\" chooses partitions in a way (" +
+                       std::to_string(details->partitioning) +
+                       ") that this version of the library does not know");
+}
+
+void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
+  CHECK_GT(partition_count(), 0u) << topic();
+  producer_id_ = ProducerId(response.producer_id());
+  producer_ = std::make_unique<Producer>(
+      options_,
+      ProducerIdentity{.id = producer_id_,
+                       .epoch = response.producer_epoch(),
+                       .inflight_batches_max = response.inflight_batches_max()},
+      client().ForkRandom());
+  tracker_.emplace(partition_count());
+  partitioner_.emplace(partition_count(), client().ForkRandom());
+  for (uint32_t i = 0; i < partition_count(); ++i) {
+    CHECK_EQ(producer_->AddPartition({topic_id(), PartitionId(i)}), i);
+  }
+  v1::ProduceRequest first;
+  first.mutable_init()->set_client_id(client().options().client_id);
+  Start(kProduce, first);
+  OnLeaders();
+  TellRecordLimit();
+}
+
+void ProducerClient::LearnLimits() {
+  const TopicDetails* details = client().metadata().FindTopic(topic());
+  if (details == nullptr || details->id != topic_id() || details->batch_bytes_max == 0) return;
+  producer_->SetBatchLimit(details->batch_bytes_max);
+}
+
+void ProducerClient::TellRecordLimit() {
+  const size_t limit = producer_->record_bytes_max();
+  if (std::exchange(told_record_bytes_max_, limit) == limit) return;
+  if (callbacks_.on_record_bytes_max) callbacks_.on_record_bytes_max(limit);
+}
+
+Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime now,
+                                         std::optional<PartitionId> partition,
+                                         DeliveryCallback&& on_delivery) {
+  CHECK(producer_ != nullptr) << "Send before Open";
+  if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
+  if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
+  RETURN_IF_ERROR(producer_->Send(partition->value(), record, now));
+  tracker_->Sent(*partition, std::move(on_delivery));
+  was_full_ = was_full_ || !has_room();
+  PostPump();
+  return *partition;
+}
+
+void ProducerClient::Flush(MoveFunction<void()> done) {
+  flushes_.push_back({.sent = tracker_->sent(), .done = std::move(done)});
+  producer_->Flush(client().clock().Now());
+  PostPump();
+}
+
+void ProducerClient::Report() { Pump(client().clock().Now()); }
+
+void ProducerClient::Abandon(const Status& status) {
+  if (producer_ == nullptr) return;
+  producer_->FailAll(status);
+  Report();
+}
+
+Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
+  v1::ProduceResponse response;
+  if (!response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+    return Internal("the broker's message is not a ProduceResponse");
+  }
+  if (response.has_init()) {
+    producer_->OnStreamInit(broker, response.init().inflight_bytes_max());
+  }
+  for (const v1::ProduceResult& result : response.results()) {
+    producer_->OnResult(broker, result, now);
+  }
+  return {};
+}
+
+void ProducerClient::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
+  producer_->OnStreamClosed(broker, why, now);
+}
+
+// Whenever metadata is there.
+void ProducerClient::OnLeaders() {
+  LearnLimits();
+  for (uint32_t i = 0; i < partition_count(); ++i) {
+    producer_->OnLeader(i, LeaderOf(PartitionId(i)));
+  }
+}
+
+void ProducerClient::OnTopicLost(const Status& status) { producer_->FailAll(status); }
+
+void ProducerClient::AskEpoch(uint32_t current) {
+  if (std::exchange(is_asking_epoch_, true)) return;
+  v1::InitProducerRequest request;
+  request.set_producer_id(producer_id_.value());
+  request.set_producer_epoch(current);
+  client().InitProducer(
+      request, kEpochTimeout,
+      lifetime().Guard([this](const Result<v1::InitProducerResponse>& response) {
+        if (!response.ok() && MayHeal(response.status(), Duration(0), Duration(0))) {
+          client().executor().RunAfter(kEpochRetry, lifetime().Guard([this] { OnEpochAsked(); }));
+          return;
+        }
+        if (response.status().reason() == Reason::kUnknownProducer) {
+          // Another cluster stands in the place of the one that gave the id.
+          producer_id_ = ProducerId();
+        } else if (response.ok()) {
+          producer_id_ = ProducerId(response->producer_id());
+          producer_->OnEpoch(producer_id_, response->producer_epoch());
+        } else {
+          producer_->FailAll(response.status());
+        }
+        OnEpochAsked();
+      }));
+}
+
+// Asks again if an epoch is still wanted.
+void ProducerClient::OnEpochAsked() {
+  is_asking_epoch_ = false;
+  PostPump();
+}
+
+void ProducerClient::Pump(MonotonicTime now) {
+  ProducerOutput output;
+  producer_->Poll(now, &output);
+  for (ProducerOutput::Message& message : output.messages) {
+    TopicDriver::Send(message.to, std::move(message.pieces));
+  }
+  if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
+  PlanNext(now, output.wants_metadata, output.wake_at);
+  Tell(output.trouble);
+  TellRecordLimit();
+  Deliver(output.reports);
+}
+
+// Last in Pump, for the callbacks may destroy this.
+void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
+  const LifeWatch life = lifetime().watch();
+  for (const DeliveryReport& report : reports) {
+    tracker_->Answer(report, life);
+    if (life && callbacks_.on_report) callbacks_.on_report(report);
+    if (!life) return;
+  }
+  if (was_full_ && has_room()) {
+    was_full_ = false;
+    if (callbacks_.on_room) callbacks_.on_room();
+    if (!life) return;
+  }
+  EndFlushes();
+}
+
+void ProducerClient::EndFlushes() {
+  const LifeWatch life = lifetime().watch();
+  while (life && !flushes_.empty() && tracker_->HasAnswered(flushes_.front().sent)) {
+    MoveFunction<void()> done = std::move(flushes_.front().done);
+    flushes_.pop_front();
+    done();
+  }
+}
+
+}  // namespace millrace::client

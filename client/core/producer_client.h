@@ -1,0 +1,107 @@
+// Produces to one topic: the Producer state machine with a partitioner in front of it and streams,
+// timers and metadata behind it.
+//
+// Made from a Client, which outlives it; one owner; everything on the client's executor. Records
+// that are not answered when it is destroyed have an unknown fate; Abandon reports them before.
+//
+//   ProducerClient producer(client, "flights", {}, {.on_report = ..., .on_room = ...});
+//   producer.Open([](Status status) { ... });
+//   Result<PartitionId> partition = producer.Send(record, clock.Now());   // after Open
+//   producer.Flush([] { ... });                              // what was sent is answered
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/core/delivery_tracker.h"
+#include "client/core/partitioner.h"
+#include "client/core/producer.h"
+#include "client/core/topic_driver.h"
+
+namespace millrace::client {
+
+class ProducerClient : private TopicDriver {
+ public:
+  struct Callbacks {
+    // For every batch; per partition in the order of the records that were sent.
+    std::function<void(const DeliveryReport&)> on_report;
+    // There is room again after has_room() was false.
+    std::function<void()> on_room;
+    // The largest record that the topic takes, serialized: once it is known, and when it changes.
+    // May be empty.
+    std::function<void(size_t)> on_record_bytes_max = {};
+  };
+
+  ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
+                 Callbacks callbacks);
+
+  // Finds the topic and gets a producer id. NOT_FOUND; UNAVAILABLE.
+  void Open(Duration timeout, MoveFunction<void(Status)> done);
+
+  // Pre of what follows: Open succeeded.
+  using TopicDriver::partition_count;
+  using TopicDriver::topic_id;
+  // Whether the next record will be taken, if it is no larger than a batch.
+  bool has_room() const { return producer_->HasRoom(options_.batch_bytes); }
+  // The partition for a record that names none: by its key, or in turn. `size` is its encoded one.
+  PartitionId Pick(std::optional<std::string_view> key, size_t size) {
+    return partitioner_->Pick(key, size);
+  }
+  // The partition that the record goes to: the one that is given, or Pick's. Errors as
+  // Producer::Send. `on_delivery` is called once for this record if it was taken, and left alone if
+  // not. `now` is the caller's, for reading the clock costs as much as taking a small record: many
+  // that are sent together share one.
+  Result<PartitionId> Send(const NewRecord& record, MonotonicTime now,
+                           std::optional<PartitionId> partition = {},
+                           DeliveryCallback&& on_delivery = {});
+  // Sends what is collected; `done` once everything that was sent before is answered.
+  void Flush(MoveFunction<void()> done);
+  // Reports what is decided and not reported yet, now. So that a record that Send has just refused
+  // is not told of before those that were sent earlier: an end of its partition may wait for that.
+  void Report();
+  // Reports everything that is unanswered with `status`, now. Nothing can be sent any more.
+  void Abandon(const Status& status);
+  uint64_t unanswered_records() const { return producer_ ? producer_->unanswered_records() : 0; }
+
+ private:
+  struct PendingFlush {
+    std::vector<uint64_t> sent;
+    MoveFunction<void()> done;
+  };
+
+  Status CheckPartitioning();
+  void OnOpened(const v1::InitProducerResponse& response);
+  Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
+  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
+  std::vector<BrokerId> Awaited() const override { return producer_->Awaited(); }
+  std::optional<TopicPartition> Leaderless() const override { return producer_->Leaderless(); }
+  void OnLeaders() override;
+  void OnTopicLost(const Status& status) override;
+  void Pump(MonotonicTime now) override;
+  // The topic's limits may have changed.
+  void LearnLimits();
+  void TellRecordLimit();
+  void AskEpoch(uint32_t current);
+  void OnEpochAsked();
+  void Deliver(const std::vector<DeliveryReport>& reports);
+  void EndFlushes();
+
+  const ProducerOptions options_;
+  const Callbacks callbacks_;
+  ProducerId producer_id_;
+  std::unique_ptr<Producer> producer_;
+  std::optional<DeliveryTracker> tracker_;
+  std::optional<Partitioner> partitioner_;
+  size_t told_record_bytes_max_ = 0;
+  bool was_full_ = false;
+  bool is_asking_epoch_ = false;
+  std::deque<PendingFlush> flushes_;
+};
+
+}  // namespace millrace::client

@@ -1,0 +1,157 @@
+#include "tests/client/core/model_brokers.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/record/record_batch.h"
+
+namespace millrace::client {
+namespace {
+
+constexpr size_t kBatchesKept = 16;
+
+void SetError(const Status& status, v1::ProduceResult* result) {
+  v1::Error& error = *result->mutable_error();
+  error.set_code(static_cast<int>(status.code()));
+  error.set_message(std::string(status.message()));
+  error.mutable_info()->set_reason(std::string(ReasonName(status.reason())));
+  for (const auto& [key, value] : status.metadata()) {
+    (*error.mutable_info()->mutable_metadata())[key] = value;
+  }
+}
+
+}  // namespace
+
+ModelBrokers::ModelBrokers(uint32_t broker_count, uint32_t partition_count)
+    : partitions_(partition_count) {
+  for (uint32_t id = 1; id <= broker_count; ++id) {
+    inbox_[BrokerId(id)];
+    answers_[BrokerId(id)];
+  }
+  for (uint32_t i = 0; i < partition_count; ++i) SetLeader(i, BrokerId(i % broker_count + 1));
+}
+
+void ModelBrokers::Receive(const ProducerOutput::Message& message) {
+  std::string bytes;
+  for (const Bytes& piece : message.pieces) bytes += piece.view();
+  v1::ProduceRequest request;
+  CHECK(request.ParseFromString(bytes));
+  CHECK_GT(request.batches_size(), 0);
+  for (v1::ProduceBatch& batch : *request.mutable_batches()) {
+    inbox_.at(message.to).push_back(std::move(batch));
+  }
+}
+
+void ModelBrokers::HandleOne(BrokerId broker, const Status& error) {
+  std::deque<v1::ProduceBatch>& inbox = inbox_.at(broker);
+  v1::ProduceResult result;
+  if (error.ok()) {
+    result = Append(broker, inbox.front());
+  } else {
+    SetError(error, &result);
+  }
+  result.set_batch_id(inbox.front().batch_id());
+  inbox.pop_front();
+  answers_.at(broker).push_back(std::move(result));
+}
+
+v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& batch) {
+  v1::ProduceResult result;
+  Partition& partition = partitions_[batch.partition()];
+  if (partition.leader.broker != broker) {
+    SetError(Unavailable("not the leader", Reason::kNotLeader)
+                 .AddMetadata("leader_id", std::to_string(partition.leader.broker.value()))
+                 .AddMetadata("leader_epoch", std::to_string(partition.leader.epoch.value())),
+             &result);
+    return result;
+  }
+  const std::string bytes = batch.batch().SerializeAsString();
+  const Result<RecordBatchView> view =
+      ParseRecordBatch(bytes, {TopicId(batch.topic_id()), PartitionId(batch.partition())});
+  CHECK(view.ok()) << view.status();
+  if (std::max<size_t>(bytes.size(), view->uncompressed_size) > batch_limit_) {
+    ++too_large_seen_;
+    SetError(InvalidArgument("too large", Reason::kBatchTooLarge)
+                 .AddMetadata("batch_bytes_max", std::to_string(batch_limit_)),
+             &result);
+    return result;
+  }
+  const Status refused = CheckSequence(*view, batch.is_repeated(), &partition, &result);
+  if (!refused.ok()) SetError(refused, &result);
+  if (!refused.ok() || result.is_duplicate()) return result;
+  result.set_base_offset(static_cast<int64_t>(partition.log.size()));
+  partition.batches.push_back(
+      {.first_sequence = view->first_sequence, .base_offset = result.base_offset()});
+  if (partition.batches.size() > kBatchesKept) partition.batches.pop_front();
+  partition.next_sequence = (partition.next_sequence + view->record_count) % kRecordSequenceModulus;
+  compressed_seen_ += IsCompressed(view->compression) ? 1 : 0;
+  const Result<OpenedBatch> opened = OpenRecordBatch(*view);
+  CHECK(opened.ok()) << opened.status();
+  RecordIterator records(opened->view);
+  RecordView record;
+  while (records.Next(&record)) partition.log.emplace_back(record.value.value());
+  return result;
+}
+
+Status ModelBrokers::CheckSequence(const RecordBatchView& batch, bool is_repeated,
+                                   Partition* partition, v1::ProduceResult* result) {
+  if (partition->is_known && batch.producer_epoch < partition->epoch) {
+    return Aborted("an older epoch", Reason::kProducerFenced);
+  }
+  if (!partition->is_known || batch.producer_epoch > partition->epoch) {
+    const bool may_be_stored = is_repeated && !partition->is_known && partition->has_forgotten;
+    if (batch.first_sequence != 0 || may_be_stored) {
+      return FailedPrecondition("no state", Reason::kUnknownProducer);
+    }
+    partition->is_known = true;
+    partition->epoch = batch.producer_epoch;
+    partition->next_sequence = 0;
+    partition->batches.clear();
+  }
+  for (const Stored& stored : partition->batches) {
+    if (stored.first_sequence != batch.first_sequence) continue;
+    ++duplicates_seen_;
+    result->set_is_duplicate(true);
+    result->set_base_offset(stored.base_offset);
+    return {};
+  }
+  if (batch.first_sequence == partition->next_sequence) return {};
+  if (batch.first_sequence < partition->next_sequence) {  // too old to know where, or a part of one
+    ++duplicates_seen_;
+    result->set_is_duplicate(true);
+    result->set_base_offset(-1);
+    return {};
+  }
+  return OutOfRange("sequence gap", Reason::kSequenceGap);
+}
+
+std::optional<v1::ProduceResult> ModelBrokers::TakeAnswer(BrokerId broker) {
+  std::deque<v1::ProduceResult>& answers = answers_.at(broker);
+  if (answers.empty()) return std::nullopt;
+  v1::ProduceResult result = std::move(answers.front());
+  answers.pop_front();
+  return result;
+}
+
+void ModelBrokers::BreakStream(BrokerId broker) {
+  inbox_.at(broker).clear();
+  answers_.at(broker).clear();
+}
+
+void ModelBrokers::ForgetProducer(uint32_t partition) {
+  for (const auto& [broker, inbox] : inbox_) {
+    for (const v1::ProduceBatch& batch : inbox) {
+      if (batch.partition() == partition) return;
+    }
+  }
+  partitions_[partition].has_forgotten |= std::exchange(partitions_[partition].is_known, false);
+}
+
+void ModelBrokers::SetLeader(uint32_t partition, BrokerId leader) {
+  partitions_[partition].leader = {.broker = leader,
+                                   .epoch = partitions_[partition].leader.epoch + 1};
+}
+
+}  // namespace millrace::client

@@ -1,0 +1,86 @@
+// Brokers as a producer sees them, for tests: partitions with leaders that change, sequences
+// checked as the protocol says, messages and answers that are delivered one by one or lost with
+// their stream.
+//
+// One thread; everything from the caller's hands.
+//
+//   ModelBrokers brokers(3, 2);
+//   brokers.Receive(message);            // what the producer's Poll put out
+//   brokers.HandleOne(broker);           // takes a batch, perhaps appends, queues the answer
+//   if (auto result = brokers.TakeAnswer(broker)) producer.OnResult(broker, *result, now);
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/core/producer.h"
+#include "millrace/v1/producer_service.pb.h"
+#include "proto/base/ids.h"
+#include "proto/record/record_batch.h"
+
+namespace millrace::client {
+
+class ModelBrokers {
+ public:
+  static constexpr TopicId kTopic{9};
+
+  ModelBrokers(uint32_t broker_count, uint32_t partition_count);
+
+  void Receive(const ProducerOutput::Message& message);
+  bool has_work(BrokerId broker) const { return !inbox_.at(broker).empty(); }
+  // Handles the oldest batch of a broker's inbox; `error` refuses it instead.
+  void HandleOne(BrokerId broker, const Status& error = Status::Ok());
+  std::optional<v1::ProduceResult> TakeAnswer(BrokerId broker);
+  // What was not handled and what was not taken is lost.
+  void BreakStream(BrokerId broker);
+  void SetLeader(uint32_t partition, BrokerId leader);
+  // What a partition knows of its producer is gone, to make room for others. While a batch is under
+  // way nothing happens: what an attempt says that another has overtaken is not modelled.
+  void ForgetProducer(uint32_t partition);
+
+  // What a batch may take from now on, serialized and before compression.
+  void SetBatchLimit(size_t bytes) { batch_limit_ = bytes; }
+
+  LeaderInfo leader(uint32_t partition) const { return partitions_[partition].leader; }
+  // The values that the partition holds, by offset.
+  const std::vector<std::string>& log(uint32_t partition) const {
+    return partitions_[partition].log;
+  }
+  uint64_t duplicates_seen() const { return duplicates_seen_; }
+  uint64_t too_large_seen() const { return too_large_seen_; }
+  uint64_t compressed_seen() const { return compressed_seen_; }
+
+ private:
+  struct Stored {
+    uint32_t first_sequence = 0;
+    int64_t base_offset = 0;
+  };
+  struct Partition {
+    LeaderInfo leader;
+    bool is_known = false;
+    bool has_forgotten = false;
+    uint32_t epoch = 0;
+    uint32_t next_sequence = 0;
+    std::deque<Stored> batches;
+    std::vector<std::string> log;
+  };
+
+  v1::ProduceResult Append(BrokerId broker, const v1::ProduceBatch& batch);
+  // Ok if the batch is next, or if it is stored already; then the result says so.
+  Status CheckSequence(const RecordBatchView& batch, bool is_repeated, Partition* partition,
+                       v1::ProduceResult* result);
+
+  std::vector<Partition> partitions_;
+  std::map<BrokerId, std::deque<v1::ProduceBatch>> inbox_;
+  std::map<BrokerId, std::deque<v1::ProduceResult>> answers_;
+  size_t batch_limit_ = SIZE_MAX;
+  uint64_t duplicates_seen_ = 0;
+  uint64_t too_large_seen_ = 0;
+  uint64_t compressed_seen_ = 0;
+};
+
+}  // namespace millrace::client

@@ -1,0 +1,257 @@
+// The producer against model brokers under random faults: leaders change, streams break with
+// batches and answers in them, brokers refuse for a while. Whatever happens, every record is stored
+// once and in order, and every report tells the truth; and it is one report a record.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "client/core/delivery_tracker.h"
+#include "client/core/producer.h"
+#include "raft/runtime/lifetime.h"
+#include "tests/client/core/model_brokers.h"
+
+namespace millrace::client {
+namespace {
+
+constexpr uint32_t kBrokers = 3;
+constexpr uint32_t kPartitions = 4;
+
+class OrderRun {
+ public:
+  enum Kind {
+    kPlain,
+    kLoses,    // brokers also refuse for good and forget the producer: then records may fail
+    kChanges,  // the limit of batches changes under way, but never so that a record is too large
+  };
+  explicit OrderRun(uint64_t seed, Kind kind = kPlain)
+      : loses_(kind == kLoses),
+        changes_(kind == kChanges),
+        random_(seed),
+        brokers_(kBrokers, kPartitions),
+        producer_({.batch_bytes = kind == kChanges ? size_t{400} : size_t{40},
+                   .memory_bytes_max = 2000,
+                   .inflight_bytes_max = 1000,
+                   .inflight_batches_max = 1 + static_cast<uint32_t>(random_.Below(8)),
+                   .message_bytes_max = 200,
+                   .compression = kBatchCompressions[random_.Below(5)]},
+                  {.id = ProducerId(1), .inflight_batches_max = 16}, random_.Fork()) {
+    for (uint32_t i = 0; i < kPartitions; ++i) {
+      producer_.AddPartition({ModelBrokers::kTopic, PartitionId(i)});
+    }
+    sent_.resize(kPartitions);
+    outcome_.resize(kPartitions);
+  }
+
+  void Play(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      Step();
+      producer_.CheckInvariants();
+    }
+    producer_.Flush(now_);
+    for (int i = 0; i < 100000 && producer_.unanswered_records() > 0; ++i) CalmStep();
+  }
+
+  void Check() {
+    EXPECT_EQ(producer_.unanswered_records(), 0u);
+    for (uint32_t i = 0; i < kPartitions; ++i) {
+      SCOPED_TRACE("partition " + std::to_string(i));
+      EXPECT_EQ(outcome_[i].size(), sent_[i].size()) << "a report for each record";
+      if (!loses_) {
+        EXPECT_EQ(brokers_.log(i), sent_[i]);
+      } else {
+        CheckStored(i);
+      }
+    }
+  }
+  uint64_t failed_records() const { return failed_records_; }
+  uint64_t duplicates_seen() const { return brokers_.duplicates_seen(); }
+  uint64_t too_large_seen() const { return brokers_.too_large_seen(); }
+  uint64_t compressed_seen() const { return brokers_.compressed_seen(); }
+
+ private:
+  BrokerId AnyBroker() { return BrokerId(static_cast<uint32_t>(random_.Between(1, kBrokers))); }
+
+  // What is stored is in the order of sending, nothing twice, and what was acknowledged where it
+  // was said to be.
+  void CheckStored(uint32_t partition) {
+    const std::vector<std::string>& log = brokers_.log(partition);
+    for (size_t i = 1; i < log.size(); ++i) {
+      ASSERT_LT(std::stoul(log[i - 1]), std::stoul(log[i])) << "offset " << i;
+    }
+    for (size_t i = 0; i < outcome_[partition].size(); ++i) {
+      const int64_t offset = outcome_[partition][i];
+      if (offset >= 0) {
+        ASSERT_EQ(log.at(static_cast<size_t>(offset)), sent_[partition][i]);
+      }
+    }
+  }
+
+  void Lose() {
+    if (!loses_ || !random_.OneIn(10)) return;
+    const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
+    // Also right after a batch whose answer will be lost.
+    if (random_.OneIn(2)) return brokers_.ForgetProducer(partition);
+    if (!random_.OneIn(4)) return;
+    const BrokerId broker = AnyBroker();
+    const Status bad = InvalidArgument("refused", Reason::kCorruptBatch);
+    if (brokers_.has_work(broker)) brokers_.HandleOne(broker, bad);
+  }
+
+  void ChangeLimit() {
+    if (changes_ && random_.OneIn(50)) brokers_.SetBatchLimit(random_.Between(120, 600));
+  }
+
+  void Step() {
+    Lose();
+    ChangeLimit();
+    switch (random_.Below(20)) {
+      case 0:
+        return brokers_.SetLeader(static_cast<uint32_t>(random_.Below(kPartitions)), AnyBroker());
+      case 1: {
+        if (!random_.OneIn(4)) return;
+        const BrokerId broker = AnyBroker();
+        brokers_.BreakStream(broker);
+        return producer_.OnStreamClosed(broker, Unavailable("gone"), now_);
+      }
+      case 2:
+        return RefreshMetadata();
+      case 3: {
+        const BrokerId broker = AnyBroker();
+        const Status busy = ResourceExhausted("busy", Reason::kThrottled);
+        if (brokers_.has_work(broker)) brokers_.HandleOne(broker, busy);
+        return;
+      }
+      case 4:
+      case 5:
+      case 6:
+      case 7:
+      case 8:
+        return SendOne();
+      case 9:
+      case 10:
+      case 11:
+        return Handle();
+      case 12:
+      case 13:
+      case 14:
+        return Answer();
+      default:
+        return Poll();
+    }
+  }
+  // Nothing fails any more.
+  void CalmStep() {
+    RefreshMetadata();
+    Handle();
+    Answer();
+    Poll();
+  }
+
+  void SendOne() {
+    const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
+    // Long enough to be worth compressing.
+    const std::string value = std::to_string(sent_[partition].size()) + std::string(30, ' ');
+    if (!producer_.Send(partition, {.value = value}, now_).ok()) return;
+    sent_[partition].push_back(value);
+    const size_t number = sent_[partition].size() - 1;
+    tracker_.Sent(PartitionId(partition), [this, partition, number](const Delivery& delivery) {
+      OnDelivery(partition, number, delivery);
+    });
+  }
+  void RefreshMetadata() {
+    for (uint32_t i = 0; i < kPartitions; ++i) producer_.OnLeader(i, brokers_.leader(i));
+  }
+  void Handle() {
+    const BrokerId broker = AnyBroker();
+    if (brokers_.has_work(broker)) brokers_.HandleOne(broker);
+  }
+  void Answer() {
+    const BrokerId broker = AnyBroker();
+    const auto result = brokers_.TakeAnswer(broker);
+    if (result) producer_.OnResult(broker, *result, now_);
+  }
+  void Poll() {
+    now_ += Duration(static_cast<int64_t>(random_.Below(20000)));
+    ProducerOutput output;
+    producer_.Poll(now_, &output);
+    for (const ProducerOutput::Message& message : output.messages) brokers_.Receive(message);
+    for (const DeliveryReport& report : output.reports) tracker_.Answer(report, lifetime_.watch());
+    if (output.wants_epoch_after && random_.OneIn(3)) {
+      producer_.OnEpoch(ProducerId(1), *output.wants_epoch_after + 1);
+    }
+  }
+  void OnDelivery(uint32_t partition, size_t number, const Delivery& delivery) {
+    ASSERT_EQ(delivery.partition, partition);
+    ASSERT_EQ(number, outcome_[partition].size()) << "reported out of order, or twice";
+    outcome_[partition].push_back(delivery.offset);
+    if (loses_) {
+      failed_records_ += delivery.status.ok() ? 0 : 1;
+      return;
+    }
+    ASSERT_TRUE(delivery.status.ok()) << delivery.status;
+    // A part of a batch that an earlier attempt has stored whole does not learn its own offset.
+    const bool is_known = !changes_ || delivery.offset >= 0;
+    ASSERT_TRUE(!is_known || delivery.offset == static_cast<int64_t>(number)) << delivery.offset;
+    ASSERT_LT(number, brokers_.log(partition).size()) << "acknowledged before it was stored";
+  }
+
+  const bool loses_;
+  const bool changes_;
+  Random random_;
+  MonotonicTime now_{1000000};
+  ModelBrokers brokers_;
+  Producer producer_;
+  DeliveryTracker tracker_{kPartitions};
+  Lifetime lifetime_;
+  std::vector<std::vector<std::string>> sent_;
+  std::vector<std::vector<int64_t>> outcome_;  // by record: its offset, or -1
+  uint64_t failed_records_ = 0;
+};
+
+TEST(ProducerOrder, EveryRecordIsStoredOnceAndInOrder_WhateverFails) {
+  uint64_t duplicates = 0;
+  uint64_t compressed = 0;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE("seed=" + std::to_string(seed));
+    OrderRun run(seed);
+    run.Play(3000);
+    run.Check();
+    duplicates += run.duplicates_seen();
+    compressed += run.compressed_seen();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
+  }
+  EXPECT_GT(duplicates, 300u) << "too few lost answers for the test to mean anything";
+  EXPECT_GT(compressed, 1000u) << "nor without compressed batches";
+}
+
+TEST(ProducerOrder, NothingIsDoubledOrReordered_WhenBrokersRefuseForGoodOrForgetTheProducer) {
+  uint64_t failed = 0;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SCOPED_TRACE("seed=" + std::to_string(seed));
+    OrderRun run(seed, OrderRun::kLoses);
+    run.Play(3000);
+    run.Check();
+    failed += run.failed_records();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
+  }
+  EXPECT_GT(failed, 100u) << "too few failures for the test to mean anything";
+}
+
+TEST(ProducerOrder, BatchesOverALimitThatChanges_AreSplit_AndNothingIsDoubledOrReordered) {
+  uint64_t too_large = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE("seed=" + std::to_string(seed));
+    OrderRun run(seed, OrderRun::kChanges);
+    run.Play(3000);
+    run.Check();
+    too_large += run.too_large_seen();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
+  }
+  EXPECT_GT(too_large, 300u) << "too few for the test to mean anything";
+}
+
+}  // namespace
+}  // namespace millrace::client
