@@ -1,6 +1,8 @@
 #include "millrace/client.h"
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -46,6 +48,18 @@ Result<std::vector<std::string>> ParseBootstrap(const std::string& text) {
   return addresses;
 }
 
+std::function<void(const client::OutageReport&)> TellsOutages(
+    const std::function<void(const Outage&)>& on_outage) {
+  if (!on_outage) return {};
+  return [on_outage](const client::OutageReport& report) {
+    on_outage({.address = report.address,
+               .status = report.status,
+               .topic = report.topic,
+               .partition = report.partition.value(),
+               .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(report.lasts)});
+  };
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
@@ -56,10 +70,10 @@ Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
   if (options.connect_timeout.count() < 1) {
     return InvalidArgument("connect_timeout is less than a millisecond");
   }
-  auto runtime =
-      std::make_shared<internal::Runtime>(client::ClientOptions{.bootstrap = std::move(addresses),
-                                                                .client_id = options.client_id,
-                                                                .on_outage = options.on_outage});
+  auto runtime = std::make_shared<internal::Runtime>(
+      client::ClientOptions{.bootstrap = std::move(addresses),
+                            .client_id = options.client_id,
+                            .on_outage = TellsOutages(options.on_outage)});
   const auto reached = runtime->Await<v1::GetServerInfoResponse>([&](auto done) {
     runtime->client().Reach(
         internal::Bounded(options.connect_timeout),

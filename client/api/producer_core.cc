@@ -61,7 +61,8 @@ Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
                         core->producer_->Open(
                             Bounded(options.open_timeout),
-                            [done = std::move(done)](Status status) mutable {
+                            [&core, done = std::move(done)](Status status) mutable {
+                              if (status.ok()) core->OnOpened();
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
@@ -79,12 +80,15 @@ ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& 
         client::ProducerClient::Callbacks{
             .on_report =
                 [this](const client::DeliveryReport& report) {
+                  tracker_->Answer(report);
                   Release(report.record_count, report.bytes);
                 },
             .on_room = {},
             .on_record_bytes_max = [this](size_t bytes) { record_bytes_max_ = bytes; }});
   });
 }
+
+void ProducerCore::OnOpened() { tracker_.emplace(producer_->partition_count()); }
 
 ProducerCore::~ProducerCore() {
   CHECK(!runtime_->IsLoopThread()) << "a millrace::Producer was destroyed in a callback";
@@ -174,8 +178,8 @@ void ProducerCore::Drain() {
   draining_.TakeAll([&](const NewRecord& record, std::optional<PartitionId> partition, size_t size,
                         DeliveryCallback on_delivery) {
     const PartitionId to = partition ? *partition : producer_->Pick(record.key, size);
-    const Result<PartitionId> sent = producer_->Send(record, now, to, std::move(on_delivery));
-    if (sent.ok()) return;
+    const Result<PartitionId> sent = producer_->Send(record, now, to);
+    if (sent.ok()) return tracker_->Sent(to, std::move(on_delivery));
     refused.push_back({.delivery = {.status = sent.status(), .partition = to.value()},
                        .on_delivery = std::move(on_delivery),
                        .size = size});

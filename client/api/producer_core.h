@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 
+#include "client/api/delivery_tracker.h"
 #include "client/api/record_queue.h"
 #include "client/api/runtime.h"
 #include "client/core/producer_client.h"
@@ -30,7 +31,7 @@ class ProducerCore {
   // What a record that is not answered takes beside its encoded bytes: its place in the queue, and
   // then in the DeliveryTracker.
   static constexpr size_t kRecordOverheadBytes = 128;
-  static_assert(RecordQueue::record_bytes() + client::DeliveryTracker::record_bytes() <=
+  static_assert(RecordQueue::record_bytes() + DeliveryTracker::record_bytes() <=
                 kRecordOverheadBytes);
 
   static Result<std::unique_ptr<ProducerCore>> Open(std::shared_ptr<Runtime> runtime,
@@ -58,6 +59,7 @@ class ProducerCore {
   Status WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock);
   void Release(uint64_t records, size_t bytes);
   // On the client's thread.
+  void OnOpened();
   void Drain();
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
@@ -75,6 +77,7 @@ class ProducerCore {
 
   // The client's thread's.
   std::unique_ptr<client::ProducerClient> producer_;
+  std::optional<DeliveryTracker> tracker_;  // once it is open
   RecordQueue draining_;
   Lifetime lifetime_;  // ends there; any thread posts what it guards
 };

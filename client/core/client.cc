@@ -25,7 +25,7 @@ constexpr Duration kNewTopicGrace = std::chrono::milliseconds(300);
 constexpr Duration kOffsetsRetry = std::chrono::milliseconds(50);
 
 // What is in vain for so long is told, and so often.
-constexpr std::chrono::milliseconds kOutageMin{1000};
+constexpr Duration kOutageMin = std::chrono::seconds(1);
 constexpr Duration kOutageInterval = std::chrono::seconds(1);
 
 Status FirstError(const v1::ListOffsetsResponse& response) {
@@ -140,8 +140,7 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
   if (IsLastTry(call.get(), result.status())) return call->done(std::move(result));
   TellOutage({.address = call->address,
               .status = result.status(),
-              .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(clock().Now() -
-                                                                             call->started_at)});
+              .lasts = clock().Now() - call->started_at});
   Duration delay = BackoffDelay(options_.backoff, ++call->failures, environment_.random);
   if (const std::optional<int64_t> after = result.status().retry_after_ms()) {
     delay = std::max<Duration>(delay, std::chrono::milliseconds(*after));
@@ -220,7 +219,7 @@ void Client::Reach(Duration timeout, Duration refused_timeout,
   Start(std::move(call), timeout);
 }
 
-void Client::TellOutage(const Outage& outage) {
+void Client::TellOutage(const OutageReport& outage) {
   if (!options_.on_outage || outage.lasts < kOutageMin) return;
   const MonotonicTime now = clock().Now();
   const auto [told, is_new] = told_outages_.try_emplace(outage.address, now);

@@ -20,11 +20,11 @@
 #include "client/core/backoff.h"
 #include "client/core/connector.h"
 #include "client/core/metadata.h"
-#include "millrace/outage.h"
 #include "millrace/v1/admin_service.pb.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
@@ -32,6 +32,15 @@
 #include "raft/runtime/random.h"
 
 namespace millrace::client {
+
+// What has been in vain for a second and more.
+struct OutageReport {
+  std::string address = {};  // tried last; empty if there is none to try
+  Status status = {};
+  std::string topic = {};  // empty: of a call
+  PartitionId partition;
+  Duration lasts{};  // since it last worked, or began
+};
 
 struct ClientOptions {
   // HOST:PORT of some brokers. Not empty.
@@ -43,7 +52,7 @@ struct ClientOptions {
                          .max = std::chrono::milliseconds(500)};
   // Called for what has been in vain for a second, and then about once a second and address for as
   // long as that lasts. May be empty.
-  std::function<void(const Outage&)> on_outage = {};
+  std::function<void(const OutageReport&)> on_outage = {};
 };
 
 template <typename Response>
@@ -98,7 +107,7 @@ class Client {
   void Unwatch(uint64_t watch) { watches_.erase(watch); }
 
   // Hands it to on_outage, unless it lasts less than a second or its address was told just now.
-  void TellOutage(const Outage& outage);
+  void TellOutage(const OutageReport& outage);
 
   MetadataCache& metadata() { return metadata_; }
   Executor& executor() { return environment_.executor; }

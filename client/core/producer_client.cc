@@ -52,7 +52,7 @@ void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
                        .epoch = response.producer_epoch(),
                        .inflight_batches_max = response.inflight_batches_max()},
       client().ForkRandom());
-  tracker_.emplace(partition_count());
+  counts_.assign(partition_count(), {});
   partitioner_.emplace(partition_count(), client().ForkRandom());
   for (uint32_t i = 0; i < partition_count(); ++i) {
     CHECK_EQ(producer_->AddPartition({topic_id(), PartitionId(i)}), i);
@@ -77,20 +77,22 @@ void ProducerClient::TellRecordLimit() {
 }
 
 Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime now,
-                                         std::optional<PartitionId> partition,
-                                         DeliveryCallback&& on_delivery) {
+                                         std::optional<PartitionId> partition) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
   if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
   RETURN_IF_ERROR(producer_->Send(partition->value(), record, now));
-  tracker_->Sent(*partition, std::move(on_delivery));
+  ++counts_[partition->value()].sent;
   was_full_ = was_full_ || !has_room();
   PostPump();
   return *partition;
 }
 
 void ProducerClient::Flush(MoveFunction<void()> done) {
-  flushes_.push_back({.sent = tracker_->sent(), .done = std::move(done)});
+  PendingFlush flush{.done = std::move(done)};
+  flush.sent.reserve(counts_.size());
+  for (const Counts& counts : counts_) flush.sent.push_back(counts.sent);
+  flushes_.push_back(std::move(flush));
   producer_->Flush(client().clock().Now());
   PostPump();
 }
@@ -179,8 +181,10 @@ void ProducerClient::Pump(MonotonicTime now) {
 void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
   const LifeWatch life = lifetime().watch();
   for (const DeliveryReport& report : reports) {
-    tracker_->Answer(report, life);
-    if (life && callbacks_.on_report) callbacks_.on_report(report);
+    Counts& counts = counts_[report.partition.partition.value()];
+    counts.answered += report.record_count;
+    CHECK_LE(counts.answered, counts.sent);
+    if (callbacks_.on_report) callbacks_.on_report(report);
     if (!life) return;
   }
   if (was_full_ && has_room()) {
@@ -191,9 +195,17 @@ void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
   EndFlushes();
 }
 
+bool ProducerClient::HasAnswered(const std::vector<uint64_t>& sent) const {
+  CHECK_EQ(sent.size(), counts_.size());
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    if (counts_[i].answered < sent[i]) return false;
+  }
+  return true;
+}
+
 void ProducerClient::EndFlushes() {
   const LifeWatch life = lifetime().watch();
-  while (life && !flushes_.empty() && tracker_->HasAnswered(flushes_.front().sent)) {
+  while (life && !flushes_.empty() && HasAnswered(flushes_.front().sent)) {
     MoveFunction<void()> done = std::move(flushes_.front().done);
     flushes_.pop_front();
     done();

@@ -19,7 +19,6 @@
 #include <string_view>
 #include <vector>
 
-#include "client/core/delivery_tracker.h"
 #include "client/core/partitioner.h"
 #include "client/core/producer.h"
 #include "client/core/topic_driver.h"
@@ -54,12 +53,10 @@ class ProducerClient : private TopicDriver {
     return partitioner_->Pick(key, size);
   }
   // The partition that the record goes to: the one that is given, or Pick's. Errors as
-  // Producer::Send. `on_delivery` is called once for this record if it was taken, and left alone if
-  // not. `now` is the caller's, for reading the clock costs as much as taking a small record: many
-  // that are sent together share one.
+  // Producer::Send. `now` is the caller's, for reading the clock costs as much as taking a small
+  // record: many that are sent together share one.
   Result<PartitionId> Send(const NewRecord& record, MonotonicTime now,
-                           std::optional<PartitionId> partition = {},
-                           DeliveryCallback&& on_delivery = {});
+                           std::optional<PartitionId> partition = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);
   // Reports what is decided and not reported yet, now. So that a record that Send has just refused
@@ -70,8 +67,13 @@ class ProducerClient : private TopicDriver {
   uint64_t unanswered_records() const { return producer_ ? producer_->unanswered_records() : 0; }
 
  private:
+  // Records of one partition so far.
+  struct Counts {
+    uint64_t sent = 0;
+    uint64_t answered = 0;
+  };
   struct PendingFlush {
-    std::vector<uint64_t> sent;
+    std::vector<uint64_t> sent;  // by partition: what is to be answered
     MoveFunction<void()> done;
   };
 
@@ -90,13 +92,14 @@ class ProducerClient : private TopicDriver {
   void AskEpoch(uint32_t current);
   void OnEpochAsked();
   void Deliver(const std::vector<DeliveryReport>& reports);
+  bool HasAnswered(const std::vector<uint64_t>& sent) const;
   void EndFlushes();
 
   const ProducerOptions options_;
   const Callbacks callbacks_;
   ProducerId producer_id_;
   std::unique_ptr<Producer> producer_;
-  std::optional<DeliveryTracker> tracker_;
+  std::vector<Counts> counts_;  // by partition
   std::optional<Partitioner> partitioner_;
   size_t told_record_bytes_max_ = 0;
   bool was_full_ = false;

@@ -93,8 +93,8 @@ void TopicDriver::TellLeaderless(MonotonicTime now) {
   client_.TellOutage(
       {.status = Unavailable("topic \"" + topic_ + "\" partition " + number + " has no leader"),
        .topic = topic_,
-       .partition = partition->partition.value(),
-       .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(now - *leaderless_since_)});
+       .partition = partition->partition,
+       .lasts = now - *leaderless_since_});
 }
 
 void TopicDriver::PostPump() {
@@ -130,8 +130,8 @@ void TopicDriver::Tell(const std::optional<Trouble>& trouble) {
                                       std::to_string(trouble->partition.partition.value()) +
                                       " at broker " + std::to_string(trouble->broker.value())),
        .topic = topic_,
-       .partition = trouble->partition.partition.value(),
-       .lasts = std::chrono::duration_cast<std::chrono::milliseconds>(trouble->lasts)});
+       .partition = trouble->partition.partition,
+       .lasts = trouble->lasts});
 }
 
 // When to look again, if anybody is awaited.

@@ -107,10 +107,10 @@ class OutageTest : public testing::Test {
   sim::SimWorld world_{1};
   sim::SimProcess& process_{world_.AddProcess("client")};
   UnreachableBrokers brokers_{process_.executor()};
-  std::vector<Outage> told_;
+  std::vector<OutageReport> told_;
   Client client_{{process_.executor(), process_.clock(), brokers_, process_.Fork()},
                  {.bootstrap = {"one", "two"},
-                  .on_outage = [this](const Outage& outage) { told_.push_back(outage); }}};
+                  .on_outage = [this](const OutageReport& outage) { told_.push_back(outage); }}};
 };
 
 TEST_F(OutageTest, ACallThatNobodyAnswers_IsToldAfterASecond) {

@@ -1,6 +1,6 @@
 // The producer against model brokers under random faults: leaders change, streams break with
 // batches and answers in them, brokers refuse for a while. Whatever happens, every record is stored
-// once and in order, and every report tells the truth; and it is one report a record.
+// once and in order, and every record is reported once, and truthfully.
 
 #include <map>
 #include <string>
@@ -8,9 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "client/core/delivery_tracker.h"
 #include "client/core/producer.h"
-#include "raft/runtime/lifetime.h"
 #include "tests/client/core/model_brokers.h"
 
 namespace millrace::client {
@@ -156,10 +154,6 @@ class OrderRun {
     const std::string value = std::to_string(sent_[partition].size()) + std::string(30, ' ');
     if (!producer_.Send(partition, {.value = value}, now_).ok()) return;
     sent_[partition].push_back(value);
-    const size_t number = sent_[partition].size() - 1;
-    tracker_.Sent(PartitionId(partition), [this, partition, number](const Delivery& delivery) {
-      OnDelivery(partition, number, delivery);
-    });
   }
   void RefreshMetadata() {
     for (uint32_t i = 0; i < kPartitions; ++i) producer_.OnLeader(i, brokers_.leader(i));
@@ -178,23 +172,31 @@ class OrderRun {
     ProducerOutput output;
     producer_.Poll(now_, &output);
     for (const ProducerOutput::Message& message : output.messages) brokers_.Receive(message);
-    for (const DeliveryReport& report : output.reports) tracker_.Answer(report, lifetime_.watch());
+    for (const DeliveryReport& report : output.reports) OnReport(report);
     if (output.wants_epoch_after && random_.OneIn(3)) {
       producer_.OnEpoch(ProducerId(1), *output.wants_epoch_after + 1);
     }
   }
-  void OnDelivery(uint32_t partition, size_t number, const Delivery& delivery) {
-    ASSERT_EQ(delivery.partition, partition);
-    ASSERT_EQ(number, outcome_[partition].size()) << "reported out of order, or twice";
-    outcome_[partition].push_back(delivery.offset);
+  void OnReport(const DeliveryReport& report) {
+    for (uint32_t i = 0; i < report.record_count; ++i) {
+      const bool is_known = report.base_offset >= Offset(0);
+      OnDelivery(report, is_known ? report.base_offset.value() + int64_t{i} : -1);
+    }
+  }
+  // One record of the report, at `offset`.
+  void OnDelivery(const DeliveryReport& report, int64_t offset) {
+    const uint32_t partition = report.partition.partition.value();
+    const size_t number = outcome_[partition].size();
+    ASSERT_LT(number, sent_[partition].size()) << "reported twice";
+    outcome_[partition].push_back(offset);
     if (loses_) {
-      failed_records_ += delivery.status.ok() ? 0 : 1;
+      failed_records_ += report.status.ok() ? 0 : 1;
       return;
     }
-    ASSERT_TRUE(delivery.status.ok()) << delivery.status;
+    ASSERT_TRUE(report.status.ok()) << report.status;
     // A part of a batch that an earlier attempt has stored whole does not learn its own offset.
-    const bool is_known = !changes_ || delivery.offset >= 0;
-    ASSERT_TRUE(!is_known || delivery.offset == static_cast<int64_t>(number)) << delivery.offset;
+    const bool is_known = !changes_ || offset >= 0;
+    ASSERT_TRUE(!is_known || offset == static_cast<int64_t>(number)) << offset;
     ASSERT_LT(number, brokers_.log(partition).size()) << "acknowledged before it was stored";
   }
 
@@ -204,8 +206,6 @@ class OrderRun {
   MonotonicTime now_{1000000};
   ModelBrokers brokers_;
   Producer producer_;
-  DeliveryTracker tracker_{kPartitions};
-  Lifetime lifetime_;
   std::vector<std::vector<std::string>> sent_;
   std::vector<std::vector<int64_t>> outcome_;  // by record: its offset, or -1
   uint64_t failed_records_ = 0;

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <iostream>
 #include <memory>
-#include <set>
 #include <string>
+#include <vector>
 
 #include <glog/logging.h>
 #include <gtest/gtest.h>
@@ -36,7 +37,9 @@ class SteadyWriter {
         client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
                 {.bootstrap = cluster.addresses()}),
         producer_(client_, "t", {},
-                  {.on_report = [](const client::DeliveryReport&) {}, .on_room = [] {}}) {
+                  {.on_report = [this](const client::DeliveryReport& report) { OnReport(report); },
+                   .on_room = [] {}}),
+        sent_(kPartitions) {
     CreateTopic();
   }
 
@@ -45,8 +48,11 @@ class SteadyWriter {
   const Status& refusal() const { return refusal_; }
   // The longest that a record waited for its acknowledgement, those that still wait included.
   Duration longest_wait() const {
-    const Duration waiting = sent_.empty() ? Duration(0) : process_.clock().Now() - *sent_.begin();
-    return std::max(longest_wait_, waiting);
+    Duration longest = longest_wait_;
+    for (const std::deque<MonotonicTime>& sent : sent_) {
+      if (!sent.empty()) longest = std::max(longest, process_.clock().Now() - sent.front());
+    }
+    return longest;
   }
 
  private:
@@ -69,27 +75,29 @@ class SteadyWriter {
     is_writing_ = true;
     const MonotonicTime now = process_.clock().Now();
     for (uint32_t partition = 0; partition < kPartitions; ++partition) {
-      const auto on_delivery = [this, now](const Delivery& delivery) { OnDelivery(now, delivery); };
       const Result<PartitionId> sent =
-          producer_.Send({.value = "a record"}, now, PartitionId(partition), on_delivery);
+          producer_.Send({.value = "a record"}, now, PartitionId(partition));
       if (!sent.ok()) refusal_ = sent.status();
-      if (sent.ok()) sent_.insert(now);
+      if (sent.ok()) sent_[partition].push_back(now);
     }
     process_.executor().RunAfter(milliseconds(10), [this] { Write(); });
   }
 
-  void OnDelivery(MonotonicTime sent, const Delivery& delivery) {
-    sent_.erase(sent_.find(sent));
-    if (!delivery.status.ok()) refusal_ = delivery.status;
-    ++acknowledged_;
-    longest_wait_ = std::max(longest_wait_, process_.clock().Now() - sent);
+  void OnReport(const client::DeliveryReport& report) {
+    if (!report.status.ok()) refusal_ = report.status;
+    std::deque<MonotonicTime>& sent = sent_[report.partition.partition.value()];
+    for (uint32_t i = 0; i < report.record_count; ++i) {
+      longest_wait_ = std::max(longest_wait_, process_.clock().Now() - sent.front());
+      sent.pop_front();
+      ++acknowledged_;
+    }
   }
 
   SimProcess& process_;
   SimConnector connector_;
   client::Client client_;
   client::ProducerClient producer_;
-  std::multiset<MonotonicTime> sent_;  // not acknowledged yet
+  std::vector<std::deque<MonotonicTime>> sent_;  // by partition, not acknowledged yet
   bool is_writing_ = false;
   uint64_t acknowledged_ = 0;
   Duration longest_wait_{0};

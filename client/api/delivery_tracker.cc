@@ -1,10 +1,10 @@
-#include "client/core/delivery_tracker.h"
+#include "client/api/delivery_tracker.h"
 
 #include <utility>
 
 #include <glog/logging.h>
 
-namespace millrace::client {
+namespace millrace::internal {
 
 void DeliveryTracker::Sent(PartitionId partition, DeliveryCallback on_delivery) {
   CHECK_LT(partition.value(), partitions_.size());
@@ -13,7 +13,7 @@ void DeliveryTracker::Sent(PartitionId partition, DeliveryCallback on_delivery) 
   ++to.sent;
 }
 
-void DeliveryTracker::Answer(const DeliveryReport& report, const LifeWatch& life) {
+void DeliveryTracker::Answer(const client::DeliveryReport& report) {
   Partition& from = partitions_[report.partition.partition.value()];
   const uint64_t first = from.answered;
   from.answered += report.record_count;
@@ -23,7 +23,7 @@ void DeliveryTracker::Answer(const DeliveryReport& report, const LifeWatch& life
                     .partition = report.partition.partition.value(),
                     .append_time_ms = report.append_time_ms,
                     .may_be_stored = report.may_be_stored};
-  while (life && !from.waiting.empty() && from.waiting.front().number < end) {
+  while (!from.waiting.empty() && from.waiting.front().number < end) {
     const Waiting waiting = std::move(from.waiting.front());
     from.waiting.pop_front();
     if (report.base_offset >= Offset(0)) {
@@ -33,19 +33,4 @@ void DeliveryTracker::Answer(const DeliveryReport& report, const LifeWatch& life
   }
 }
 
-std::vector<uint64_t> DeliveryTracker::sent() const {
-  std::vector<uint64_t> sent;
-  sent.reserve(partitions_.size());
-  for (const Partition& partition : partitions_) sent.push_back(partition.sent);
-  return sent;
-}
-
-bool DeliveryTracker::HasAnswered(const std::vector<uint64_t>& sent) const {
-  CHECK_EQ(sent.size(), partitions_.size());
-  for (size_t i = 0; i < partitions_.size(); ++i) {
-    if (partitions_[i].answered < sent[i]) return false;
-  }
-  return true;
-}
-
-}  // namespace millrace::client
+}  // namespace millrace::internal

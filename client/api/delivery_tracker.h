@@ -1,10 +1,10 @@
 // Turns the producer's report per batch into one report per record: each record that was sent with
 // a callback gets it called exactly once, in order per partition.
 //
-// Owned by ProducerClient; on the client's executor. Pure.
+// Owned by ProducerCore; on the client's thread. Not installed.
 //
-//   tracker.Sent(partition, on_delivery);       // in the order of Producer::Send
-//   tracker.Answer(report, lifetime_.watch());  // calls back
+//   tracker.Sent(partition, on_delivery);  // in the order of ProducerClient::Send
+//   tracker.Answer(report);                // calls back
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,8 @@
 #include "client/core/producer.h"
 #include "millrace/record.h"
 #include "proto/base/ids.h"
-#include "proto/base/status.h"
-#include "raft/runtime/lifetime.h"
 
-namespace millrace::client {
+namespace millrace::internal {
 
 class DeliveryTracker {
  public:
@@ -29,14 +27,9 @@ class DeliveryTracker {
   // A record was taken; `on_delivery` may be empty.
   void Sent(PartitionId partition, DeliveryCallback on_delivery);
 
-  // Calls back for the report's records, which are the oldest of their partition. Stops if a
-  // callback ends `life`: then this is gone.
-  void Answer(const DeliveryReport& report, const LifeWatch& life);
-
-  // How many records of each partition were sent and answered so far; a flush waits for the one to
-  // reach what the other was.
-  std::vector<uint64_t> sent() const;
-  bool HasAnswered(const std::vector<uint64_t>& sent) const;
+  // Calls back for the report's records, which are the oldest of their partition. A callback must
+  // not destroy this.
+  void Answer(const client::DeliveryReport& report);
 
  private:
   struct Waiting {
@@ -51,4 +44,4 @@ class DeliveryTracker {
   std::vector<Partition> partitions_;
 };
 
-}  // namespace millrace::client
+}  // namespace millrace::internal
