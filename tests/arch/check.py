@@ -53,8 +53,18 @@ def lines_of(text):
     return enumerate(text.split("\n"), start=1)
 
 
-def check_includes(path, text):
-    """An include points left in the layer table, never right."""
+def target_folder(name, known):
+    """The folder of what is included as `name`; of a public header the one that it, or what it is made of, lies in."""
+    folder, _, file = name.rpartition("/")
+    if folder == "millrace":
+        for public in layers.PUBLIC_HEADERS:
+            if known & {f"{public}/{file}", f"{public}/{file}.in"}:
+                return public
+    return folder
+
+
+def check_includes(path, text, known):
+    """An include points left in the layer table, never right. `known` are the files that there are."""
     folder = folder_of(path)
     if not path.endswith(CODE) or not starts_with_any(path, [top + "/" for top in layers.CODE_TOPS]):
         return
@@ -66,9 +76,11 @@ def check_includes(path, text):
         match = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
         if not match:
             continue
-        target = folder_of(match.group(1))
+        target = target_folder(match.group(1), known)
         if not target:
             yield path, number, f'"{match.group(1)}": include paths are from the root'
+        elif folder_of(match.group(1)) in layers.PUBLIC_HEADERS:
+            yield path, number, f'"{match.group(1)}": public headers are included as they are installed, as "millrace/..."'
         elif target != folder and target not in allowed:
             yield path, number, f"{folder} must not know {target}: includes point left in proto <- raft <- storage <- broker"
 
@@ -156,12 +168,14 @@ def check_tree(root, paths):
     """Every problem of these files, as (path, line, what)."""
     problems = list(check_readmes(paths)) + list(check_blobs(root, paths))
     decisions = decisions_of(root)
+    known = set(paths)
     for path in paths:
         if not path.endswith(TEXT):
             continue
         text = (root / path).read_text(encoding="utf-8", errors="replace")
-        for check in (check_includes, check_banned, check_header, check_text):
+        for check in (check_banned, check_header, check_text):
             problems += check(path, text)
+        problems += check_includes(path, text, known)
         problems += check_design(path, text, decisions)
     return problems
 

@@ -11,8 +11,10 @@ import layers  # noqa: E402
 
 
 class IncludesTest(unittest.TestCase):
+    KNOWN = {"proto/millrace/status.h", "client/include/millrace/client.h", "client/include/millrace/version.h.in"}
+
     def problems(self, path, text):
-        return [what for _, _, what in check.check_includes(path, text)]
+        return [what for _, _, what in check.check_includes(path, text, self.KNOWN)]
 
     def test_include_to_the_left_is_fine(self):
         self.assertEqual(self.problems("raft/core/raft.h", '#include "proto/base/ids.h"\n'), [])
@@ -23,6 +25,33 @@ class IncludesTest(unittest.TestCase):
 
     def test_client_does_not_know_the_broker(self):
         self.assertTrue(self.problems("client/core/client.h", '#include "broker/api/call.h"\n'))
+
+    def test_public_headers_count_as_the_folder_that_they_lie_in(self):
+        for folder in ("proto/base", "raft/core", "client/core", "client/api", "client/cli", "client/include/millrace"):
+            self.assertEqual(self.problems(folder + "/a.h", '#include "millrace/status.h"\n'), [], folder)
+        for name in ("client", "version"):
+            text = f'#include "millrace/{name}.h"\n'
+            for folder in ("client/api", "client/cli", "client/include/millrace"):
+                self.assertEqual(self.problems(folder + "/a.h", text), [], folder)
+            for folder in ("proto/base", "raft/core", "storage/file", "client/core", "client/grpc", "broker/node", "broker"):
+                (what,) = self.problems(folder + "/a.h", text)
+                self.assertIn(f"{folder} must not know client/include/millrace", what)
+
+    def test_public_headers_are_included_as_they_are_installed(self):
+        for name in ("proto/millrace/status.h", "client/include/millrace/client.h"):
+            (what,) = self.problems("client/api/a.h", f'#include "{name}"\n')
+            self.assertIn("as they are installed", what)
+
+    def test_a_tree_whose_core_includes_a_public_header_has_a_problem(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            texts = {"client/include/millrace/a.h": "// A.\n#pragma once\n", "client/core/b.cc": '#include "millrace/a.h"\n',
+                     "client/api/c.cc": '#include "millrace/a.h"\n', "client/core/README.md": "", "client/api/README.md": "",
+                     "client/include/millrace/README.md": ""}
+            for path, text in texts.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_text(text)
+            self.assertEqual([path for path, _, _ in check.check_tree(root, sorted(texts))], ["client/core/b.cc"])
 
     def test_own_folder_is_fine_by_its_full_path_only(self):
         self.assertEqual(self.problems("raft/core/raft.h", '#include "raft/core/log.h"\n'), [])

@@ -5,9 +5,8 @@ To widen the layer table takes an ADR in docs/adr.
 """
 
 # proto <- raft <- storage <- broker;  client -> proto, raft/runtime. A folder may include itself, and these.
-# Generated headers count as the folders millrace/v1 and millrace/internal/v1, public ones as millrace: they are
-# included as they are where the library is installed. (proto/millrace alone is on proto's include path.)
-_BASE = {"proto/base", "millrace"}
+# Generated headers count as the folders millrace/v1 and millrace/internal/v1, public ones as the folder that they lie in.
+_BASE = {"proto/base", "proto/millrace"}
 _RUNTIME = _BASE | {"raft/runtime"}
 _RAFT = _RUNTIME | {"proto/frame", "raft/core", "raft/ports"}
 _STORAGE = _RAFT | {"raft/codec", "storage/file", "millrace/internal/v1"}
@@ -18,7 +17,7 @@ _SERVICE = _PARTITION | {"broker/api", "broker/partition", "broker/routing"}
 
 LAYERS = {
     "proto/millrace": set(),
-    "proto/base": {"millrace"},
+    "proto/base": {"proto/millrace"},
     "proto/frame": _BASE,
     "proto/record": _BASE,
     "raft/runtime": _BASE,
@@ -48,11 +47,14 @@ LAYERS = {
     "broker": _RUNTIME | {"broker/config", "broker/edge", "broker/node", "client/cli", "storage/file"},
     "client/core": _RUNTIME | _PUBLIC | {"proto/record"},
     "client/grpc": _RUNTIME | {"client/core"},
-    "client/include/millrace": _BASE,
-    "client/api": _RUNTIME | {"proto/record", "client/core", "client/grpc"},
+    "client/include/millrace": {"proto/millrace"},
+    "client/api": _RUNTIME | {"proto/record", "client/core", "client/grpc", "client/include/millrace"},
     # On the public library alone.
-    "client/cli": _RUNTIME | {"proto/record"},
+    "client/cli": _RUNTIME | {"proto/record", "client/include/millrace"},
 }
+
+# What lies here is included as it is where the library is installed: "millrace/status.h".
+PUBLIC_HEADERS = ("proto/millrace", "client/include/millrace")
 
 # Folders at the top that hold code under these rules. Tests may include everything.
 CODE_TOPS = ("proto", "raft", "storage", "broker", "client")
