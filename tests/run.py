@@ -32,7 +32,7 @@ SANITIZED_LABELS = {"unit", "scenario"}
 NOT_SANITIZED = {"tests_broker_edge", "tests_client_grpc"}
 # What has threads, and which of its cases: the journal's own tests run on one simulated thread.
 TSAN_TESTS = {"tests_raft_runtime": "*", "tests_raft_net": "*", "tests_storage_file": "*",
-              "tests_storage_logstore": "LogStoreOnRealFiles.*", "tests_client_api": "*Core.*"}
+              "tests_storage_logstore": "LogStoreOnRealFiles.*", "tests_client_api": "*Handle.*"}
 ASAN_CORE_SEEDS = 100
 # Begun first, so that no core is idle at the end.
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "client/api/consumer_core.h"
-#include "client/api/producer_core.h"
+#include "client/api/consumer_handle.h"
+#include "client/api/producer_handle.h"
 #include "client/api/runtime.h"
 #include "raft/runtime/network.h"
 
@@ -92,16 +92,16 @@ Admin& Client::admin() { return *admin_; }
 
 Result<std::unique_ptr<Producer>> Client::OpenProducer(const std::string& topic,
                                                        const ProducerOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<internal::ProducerCore> core,
-                   internal::ProducerCore::Open(runtime_, topic, options));
-  return std::unique_ptr<Producer>(new Producer(std::move(core)));
+  ASSIGN_OR_RETURN(std::unique_ptr<internal::ProducerHandle> handle,
+                   internal::ProducerHandle::Open(runtime_, topic, options));
+  return std::unique_ptr<Producer>(new Producer(std::move(handle)));
 }
 
 Result<std::unique_ptr<Consumer>> Client::OpenConsumer(const std::string& topic,
                                                        const ConsumerOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<internal::ConsumerCore> core,
-                   internal::ConsumerCore::Open(runtime_, topic, options));
-  return std::unique_ptr<Consumer>(new Consumer(std::move(core)));
+  ASSIGN_OR_RETURN(std::unique_ptr<internal::ConsumerHandle> handle,
+                   internal::ConsumerHandle::Open(runtime_, topic, options));
+  return std::unique_ptr<Consumer>(new Consumer(std::move(handle)));
 }
 
 }  // namespace millrace

@@ -1,9 +1,9 @@
 // Turns the producer's report per batch into one report per record: each record that was sent with
 // a callback gets it called exactly once, in order per partition.
 //
-// Owned by ProducerCore; on the client's thread. Not installed.
+// Owned by ProducerHandle; on the client's thread. Not installed.
 //
-//   tracker.Sent(partition, on_delivery);  // in the order of ProducerClient::Send
+//   tracker.Sent(partition, on_delivery);  // in the order of ProducerDriver::Send
 //   tracker.Answer(report);                // calls back
 #pragma once
 

@@ -3,7 +3,7 @@
 //
 // One owner; any one thread.
 //
-//   retry_at = now + BackoffDelay(options.backoff, failures, random);
+//   retry_at = now + BackoffDelay(tuning.backoff, failures, random);
 #pragma once
 
 #include <algorithm>

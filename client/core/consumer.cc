@@ -138,8 +138,8 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
 
 void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {
   Partition& partition = partitions_[handle];
-  partition.retry.Fail(error, now, options_.backoff, random_);
-  if (!MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace)) {
+  partition.retry.Fail(error, now, tuning_.backoff, random_);
+  if (!MayHeal(error, now - partition.retry.failing_since(), tuning_.unknown_topic_grace)) {
     return End(handle, {.status = error});
   }
   KeepLonger(&trouble_, {.partition = partition.name,
@@ -155,7 +155,7 @@ void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
 void Consumer::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   Broker& closed = brokers_[broker];
   closed.granted_bytes = 0;
-  closed.retry.Fail(why, now, options_.backoff, random_);
+  closed.retry.Fail(why, now, tuning_.backoff, random_);
   removals_.erase(broker);
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     const Partition& partition = partitions_[handle];
@@ -239,7 +239,7 @@ void Consumer::Settle(uint32_t handle) {
 
 // In steps of a quarter at least, so that a grant is not a message of its own for every batch.
 uint64_t Consumer::CreditToGrant(const Broker& broker) const {
-  const auto limit = static_cast<int64_t>(options_.credit_bytes);
+  const auto limit = static_cast<int64_t>(tuning_.credit_bytes);
   const int64_t used = broker.granted_bytes + static_cast<int64_t>(broker.queued_bytes);
   const int64_t free = limit - used;
   return free > 0 && free * 4 >= limit ? static_cast<uint64_t>(free) : 0;

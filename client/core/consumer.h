@@ -3,7 +3,7 @@
 // After a lost leader or stream it reads on from the next offset; nothing is given out twice or
 // skipped. A partition may be paused, moved, and told where to stop.
 //
-// Driven by ConsumerClient, which owns it: call in, then Poll, and send what comes out. On the
+// Driven by ConsumerDriver, which owns it: call in, then Poll, and send what comes out. On the
 // client's executor. It never touches a clock, a socket or a thread.
 //
 //   uint32_t handle = consumer.Assign({topic, partition}, StartAt::Earliest());
@@ -33,7 +33,7 @@
 
 namespace millrace::client {
 
-struct ConsumerOptions {
+struct ConsumerTuning {
   // What one broker may have sent and the application not taken: the prefetch's bound.
   uint64_t credit_bytes = uint64_t{8} << 20;
   // How long a topic that a broker does not know may be one that it does not know yet.
@@ -88,7 +88,7 @@ struct ConsumerOutput {
 
 class Consumer {
  public:
-  Consumer(const ConsumerOptions& options, Random random) : options_(options), random_(random) {}
+  Consumer(const ConsumerTuning& tuning, Random random) : tuning_(tuning), random_(random) {}
 
   // Reads `partition` from `start` on, up to the offset before `stop_at`; the partition's handle.
   uint32_t Assign(const TopicPartition& partition, const StartAt& start,
@@ -166,7 +166,7 @@ class Consumer {
   void Settle(uint32_t handle);
   uint64_t CreditToGrant(const Broker& broker) const;
 
-  const ConsumerOptions options_;
+  const ConsumerTuning tuning_;
   Random random_;
   std::deque<Partition> partitions_;
   // Partitions to be read that are not; those of them and of the others that look for a leader.

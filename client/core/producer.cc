@@ -47,11 +47,11 @@ Bytes WithHeader(const RecordBatchView& view) {
 
 }  // namespace
 
-Producer::Producer(const ProducerOptions& options, const ProducerIdentity& identity, Random random)
-    : options_(options),
+Producer::Producer(const ProducerTuning& tuning, const ProducerIdentity& identity, Random random)
+    : tuning_(tuning),
       random_(random),
       identity_(identity),
-      inflight_batches_max_(options.inflight_batches_max) {
+      inflight_batches_max_(tuning.inflight_batches_max) {
   if (identity.inflight_batches_max != 0) {
     inflight_batches_max_ = std::min(inflight_batches_max_, identity.inflight_batches_max);
   }
@@ -85,9 +85,9 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   }
   if (!partition.open || partition.open->empty()) {
     partition.open.emplace(RecordBatchBuilder::Options{
-        .records_bytes_max = std::min(options_.batch_bytes, record_bytes_max()),
+        .records_bytes_max = std::min(tuning_.batch_bytes, record_bytes_max()),
         .initial_bytes = partition.bytes_hint,
-        .encoding = options_.encoding});
+        .encoding = tuning_.encoding});
     partition.opened_at = now;
     CHECK(partition.open->TryAppend(record));
   }
@@ -108,7 +108,7 @@ void Producer::Seal(Partition* partition) {
                                         .producer_epoch = partition->epoch,
                                         .first_sequence = partition->next_sequence,
                                         .destination = partition->name,
-                                        .compression = options_.compression});
+                                        .compression = tuning_.compression});
   partition->open.reset();
   partition->next_sequence =
       (partition->next_sequence + batch.record_count) % kRecordSequenceModulus;
@@ -193,8 +193,8 @@ bool Producer::SplitOldest(Partition* partition, const Status& error) {
       whole.bytes, {.destination = partition->name,
                     // Smaller than it was, whatever the broker says.
                     .records_bytes_max = std::min(record_bytes_max(), whole.records_bytes / 2),
-                    .encoding = options_.encoding,
-                    .compression = options_.compression});
+                    .encoding = tuning_.encoding,
+                    .compression = tuning_.compression});
   CHECK_GT(parts.size(), 1u);
   size_t records_bytes = 0;
   for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
@@ -210,7 +210,7 @@ bool Producer::SplitOldest(Partition* partition, const Status& error) {
 }
 
 void Producer::OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max) {
-  uint64_t limit = options_.inflight_bytes_max;
+  uint64_t limit = tuning_.inflight_bytes_max;
   if (inflight_bytes_max != 0) limit = std::min(limit, inflight_bytes_max);
   Broker& found = BrokerOf(broker);
   found.inflight_bytes_max = limit;
@@ -268,13 +268,13 @@ bool Producer::MayRetry(const Partition& partition, const Status& error, Monoton
     return std::none_of(partition.batches.begin(), partition.batches.end(),
                         [](const Batch& batch) { return batch.is_in_doubt; });
   }
-  return MayHeal(error, now - partition.retry.failing_since(), options_.unknown_topic_grace);
+  return MayHeal(error, now - partition.retry.failing_since(), tuning_.unknown_topic_grace);
 }
 
 void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {
   Partition& partition = partitions_[handle];
   MarkReady(handle);
-  partition.retry.Fail(error, now, options_.backoff, random_);
+  partition.retry.Fail(error, now, tuning_.backoff, random_);
   if (!MayRetry(partition, error, now)) {
     return IsFinal(error) ? End(handle, error, Cause::kAnswer)
                           : Fail(&partition, error, Cause::kAnswer);
@@ -296,7 +296,7 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
 void Producer::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   Broker& closed = BrokerOf(broker);
   closed.inflight_bytes = 0;
-  closed.retry.Fail(why, now, options_.backoff, random_);
+  closed.retry.Fail(why, now, tuning_.backoff, random_);
   Unblock(&closed);
   std::vector<uint32_t> interrupted;
   for (auto attempt = attempts_.begin(); attempt != attempts_.end();) {

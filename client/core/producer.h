@@ -3,7 +3,7 @@
 // sequences, when a leader changes or a stream breaks, so that nothing is lost, doubled or
 // reordered.
 //
-// Driven by ProducerClient, which owns it: call in, then Poll, and send what comes out. On the
+// Driven by ProducerDriver, which owns it: call in, then Poll, and send what comes out. On the
 // client's executor. It never touches a clock, a socket or a thread.
 //
 // Adaptive batching: a partition with nothing in flight sends at once; one that waits for answers
@@ -49,7 +49,7 @@
 
 namespace millrace::client {
 
-struct ProducerOptions {
+struct ProducerTuning {
   // How large batches grow, in bytes of their records; less where the topic takes less. A record
   // that is larger is a batch by itself.
   size_t batch_bytes = size_t{512} << 10;
@@ -113,14 +113,12 @@ struct ProducerOutput {
 
 class Producer {
  public:
-  Producer(const ProducerOptions& options, const ProducerIdentity& identity, Random random);
+  Producer(const ProducerTuning& tuning, const ProducerIdentity& identity, Random random);
 
   // The partition's handle. Pre: it was not added before.
   uint32_t AddPartition(const TopicPartition& partition);
 
-  bool HasRoom(size_t bytes) const {
-    return unanswered_bytes_ + bytes <= options_.memory_bytes_max;
-  }
+  bool HasRoom(size_t bytes) const { return unanswered_bytes_ + bytes <= tuning_.memory_bytes_max; }
   // RESOURCE_EXHAUSTED without room, unless nothing is unanswered; INVALID_ARGUMENT
   // (BATCH_TOO_LARGE) over record_bytes_max(); the partition's error if it takes no more.
   Status Send(uint32_t handle, const NewRecord& record, MonotonicTime now);
@@ -236,7 +234,7 @@ class Producer {
   std::optional<MonotonicTime> WakeTime(const Partition& partition, MonotonicTime now) const;
   void Settle(uint32_t handle, MonotonicTime now);
 
-  const ProducerOptions options_;
+  const ProducerTuning tuning_;
   Random random_;
   ProducerIdentity identity_;
   uint32_t inflight_batches_max_;

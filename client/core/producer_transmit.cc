@@ -42,7 +42,7 @@ Bytes MessagePrefix(const TopicPartition& to, const Envelope& envelope) {
 
 Producer::Broker& Producer::BrokerOf(BrokerId id) {
   auto [found, is_new] = brokers_.try_emplace(id);
-  if (is_new) found->second.inflight_bytes_max = options_.inflight_bytes_max;
+  if (is_new) found->second.inflight_bytes_max = tuning_.inflight_bytes_max;
   return found->second;
 }
 
@@ -65,7 +65,7 @@ size_t Producer::NextBytes(const Partition& partition) const {
   const size_t size = is_sealed        ? partition.batches[partition.in_flight].bytes.size()
                       : partition.open ? partition.open->records_bytes()
                                        : 0;
-  return std::max(size, options_.batch_bytes);
+  return std::max(size, tuning_.batch_bytes);
 }
 
 bool Producer::CanTransmit(uint32_t handle, MonotonicTime now) {
@@ -83,7 +83,7 @@ bool Producer::CanTransmit(uint32_t handle, MonotonicTime now) {
 // Whether the records collected so far should wait no longer.
 bool Producer::IsDue(const Partition& partition, MonotonicTime now) const {
   return partition.in_flight == 0 || partition.opened_at <= flushed_until_ ||
-         now - partition.opened_at >= options_.linger;
+         now - partition.opened_at >= tuning_.linger;
 }
 
 bool Producer::TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* output) {
@@ -104,7 +104,7 @@ void Producer::Transmit(uint32_t handle, Batch* batch, ProducerOutput* output) {
   attempts_[batch->attempt] = {.broker = to, .bytes = batch->bytes.size(), .partition = handle};
   Broker& broker = BrokerOf(to);
   broker.inflight_bytes += batch->bytes.size();
-  if (broker.pieces_bytes + batch->bytes.size() > options_.message_bytes_max) {
+  if (broker.pieces_bytes + batch->bytes.size() > tuning_.message_bytes_max) {
     FlushMessage(to, &broker, output);
   }
   broker.pieces.push_back(MessagePrefix(partition.name, {.batch_id = batch->attempt,
@@ -125,7 +125,7 @@ void Producer::Expire(Partition* partition, MonotonicTime now) {
   if (partition->batches.empty() && !partition->open) return;
   const MonotonicTime oldest =
       partition->batches.empty() ? partition->opened_at : partition->batches.front().created_at;
-  if (now - oldest < options_.delivery_timeout) return;
+  if (now - oldest < tuning_.delivery_timeout) return;
   std::string message = "no answer within the delivery timeout";
   // Without it nobody could tell a full disk from a lost majority.
   const Status& last = partition->retry.last_error();
@@ -142,8 +142,8 @@ std::optional<MonotonicTime> Producer::WakeTime(const Partition& partition,
   auto broker = brokers_.find(partition.leader.broker);
   if (broker != brokers_.end()) sends_at = std::max(sends_at, broker->second.retry.at());
   const bool lingers = partition.in_flight == partition.batches.size() && partition.in_flight > 0;
-  if (lingers) sends_at = std::max(sends_at, partition.opened_at + options_.linger);
-  const MonotonicTime expires_at = oldest + options_.delivery_timeout;
+  if (lingers) sends_at = std::max(sends_at, partition.opened_at + tuning_.linger);
+  const MonotonicTime expires_at = oldest + tuning_.delivery_timeout;
   return sends_at > now ? std::min(sends_at, expires_at) : expires_at;
 }
 

@@ -4,8 +4,8 @@
 //
 // Owned by the state machines, per partition and per broker. Pure.
 //
-//   retry.Fail(error, now, options.backoff, random);
-//   if (!MayHeal(error, now - retry.failing_since(), options.unknown_topic_grace)) {
+//   retry.Fail(error, now, tuning.backoff, random);
+//   if (!MayHeal(error, now - retry.failing_since(), tuning.unknown_topic_grace)) {
 //     return End(error);
 //   }
 //   ... try again from retry.at() on; then retry.Clear()

@@ -7,9 +7,9 @@
 // again after ever longer pauses, for a reader at the end of a quiet partition hears nothing
 // either.
 //
-// The base of ProducerClient and ConsumerClient; on the client's executor.
+// The base of ProducerDriver and ConsumerDriver; on the client's executor.
 //
-//   class ConsumerClient : private TopicDriver { void Pump(MonotonicTime now) override; ... };
+//   class ConsumerDriver : private TopicDriver { void Pump(MonotonicTime now) override; ... };
 #pragma once
 
 #include <cstdint>

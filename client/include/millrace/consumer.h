@@ -29,7 +29,7 @@ namespace millrace {
 
 namespace internal {
 class Runtime;
-class ConsumerCore;
+class ConsumerHandle;
 }  // namespace internal
 
 // Where to begin in a partition.
@@ -84,7 +84,7 @@ class Records {
   const ConsumedRecord& operator[](size_t index) const { return records_[index]; }
 
  private:
-  friend class internal::ConsumerCore;
+  friend class internal::ConsumerHandle;
   std::vector<ConsumedRecord> records_;
   std::vector<std::shared_ptr<const void>>
       owners_;  // shared with the fetched messages' other parts
@@ -123,9 +123,9 @@ class Consumer {
 
  private:
   friend class Client;
-  explicit Consumer(std::unique_ptr<internal::ConsumerCore> core);
+  explicit Consumer(std::unique_ptr<internal::ConsumerHandle> handle);
 
-  std::unique_ptr<internal::ConsumerCore> core_;
+  std::unique_ptr<internal::ConsumerHandle> handle_;
 };
 
 }  // namespace millrace

@@ -24,7 +24,7 @@ namespace millrace {
 
 namespace internal {
 class Runtime;
-class ProducerCore;
+class ProducerHandle;
 }  // namespace internal
 
 struct ProducerOptions {
@@ -76,9 +76,9 @@ class Producer {
 
  private:
   friend class Client;
-  explicit Producer(std::unique_ptr<internal::ProducerCore> core);
+  explicit Producer(std::unique_ptr<internal::ProducerHandle> handle);
 
-  std::unique_ptr<internal::ProducerCore> core_;
+  std::unique_ptr<internal::ProducerHandle> handle_;
 };
 
 }  // namespace millrace

@@ -41,9 +41,9 @@ void LoadProducer::Open() {
   process_ = recorder_.NewProcess();
   is_open_ = false;
   is_broken_ = false;
-  producer_ = std::make_unique<client::ProducerClient>(
-      client_, options_.topic, client::ProducerOptions{.delivery_timeout = kDeliveryTimeout},
-      client::ProducerClient::Callbacks{
+  producer_ = std::make_unique<client::ProducerDriver>(
+      client_, options_.topic, client::ProducerTuning{.delivery_timeout = kDeliveryTimeout},
+      client::ProducerDriver::Callbacks{
           .on_report = [this](const client::DeliveryReport& report) { OnReport(report); },
           .on_room = [] {}});
   producer_->Open(kOpenTimeout, [this](const Status& status) {

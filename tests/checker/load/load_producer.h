@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "client/core/client.h"
-#include "client/core/producer_client.h"
+#include "client/core/producer_driver.h"
 #include "tests/checker/load/recorder.h"
 
 namespace millrace::checker {
@@ -52,7 +52,7 @@ class LoadProducer {
   Recorder& recorder_;
   const Options options_;
   Random random_;
-  std::unique_ptr<client::ProducerClient> producer_;
+  std::unique_ptr<client::ProducerDriver> producer_;
   uint64_t process_ = 0;
   std::vector<std::deque<Value>> unanswered_;  // by partition, oldest first
   MonotonicTime began_{};

@@ -25,7 +25,7 @@ void LoadReader::Open() {
   process_ = recorder_.NewProcess();
   is_broken_ = false;
   next_.clear();
-  consumer_ = std::make_unique<client::ConsumerClient>(client_, topic_, client::ConsumerOptions{},
+  consumer_ = std::make_unique<client::ConsumerDriver>(client_, topic_, client::ConsumerTuning{},
                                                        [this] { TakeAll(); });
   consumer_->Open(kOpenTimeout, [this](const Status& status) {
     if (!status.ok()) return BeginAgain(status);

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "client/core/client.h"
-#include "client/core/consumer_client.h"
+#include "client/core/consumer_driver.h"
 #include "tests/checker/load/recorder.h"
 
 namespace millrace::checker {
@@ -44,7 +44,7 @@ class LoadReader {
   client::Client& client_;
   Recorder& recorder_;
   const std::string topic_;
-  std::unique_ptr<client::ConsumerClient> consumer_;
+  std::unique_ptr<client::ConsumerDriver> consumer_;
   uint64_t process_ = 0;
   std::vector<Offset> next_;  // by partition
   uint64_t restarts_ = 0;

@@ -6,7 +6,7 @@
 //
 //   ScriptedCluster cluster(1);
 //   cluster.Store(0, BatchOf({"a", "b"}), 2);
-//   auto consumer = ConsumerCore::Open(cluster.runtime(), "t", {});
+//   auto consumer = ConsumerHandle::Open(cluster.runtime(), "t", {});
 #pragma once
 
 #include <condition_variable>

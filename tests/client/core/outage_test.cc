@@ -11,8 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/core/consumer_client.h"
-#include "client/core/producer_client.h"
+#include "client/core/consumer_driver.h"
+#include "client/core/producer_driver.h"
 #include "client/core/transport_error.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
@@ -140,7 +140,7 @@ TEST_F(OutageTest, AProducerWhoseLeaderIsAway_TellsItsAddressAndThePartition) {
   brokers_.answering = {"one"};
   brokers_.advertised = "nowhere";
   std::vector<DeliveryReport> reports;
-  ProducerClient producer(
+  ProducerDriver producer(
       client_, "t", {.delivery_timeout = seconds(5)},
       {.on_report = [&](const DeliveryReport& report) { reports.push_back(report); },
        .on_room = {}});
@@ -159,7 +159,7 @@ TEST_F(OutageTest, AProducerWhoseLeaderIsAway_TellsItsAddressAndThePartition) {
 TEST_F(OutageTest, AConsumerWhoseLeaderIsAway_TellsItsAddress_AsLongAsThatLasts) {
   brokers_.answering = {"one"};
   brokers_.advertised = "nowhere";
-  ConsumerClient consumer(client_, "t", {}, [] {});
+  ConsumerDriver consumer(client_, "t", {}, [] {});
   bool is_open = false;
   consumer.Open(seconds(5), [&](const Status& status) { is_open = status.ok(); });
   ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(5)));
@@ -174,7 +174,7 @@ TEST_F(OutageTest, AConsumerWhoseLeaderIsAway_TellsItsAddress_AsLongAsThatLasts)
 TEST_F(OutageTest, APartitionWithoutALeader_IsTold_AlsoIfItNeverHadOne) {
   brokers_.answering = {"one", "broker1"};
   brokers_.leader = 0;
-  ConsumerClient consumer(client_, "t", {}, [] {});
+  ConsumerDriver consumer(client_, "t", {}, [] {});
   bool is_open = false;
   consumer.Open(seconds(5), [&](const Status& status) { is_open = status.ok(); });
   ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(5)));

@@ -17,8 +17,8 @@ constexpr BrokerId kTwo{2};
 
 class ProducerTest : public ::testing::Test {
  protected:
-  explicit ProducerTest(const ProducerOptions& options = {})
-      : producer_(options, {.id = kProducer, .inflight_batches_max = 3}, Random(1)) {
+  explicit ProducerTest(const ProducerTuning& tuning = {})
+      : producer_(tuning, {.id = kProducer, .inflight_batches_max = 3}, Random(1)) {
     handle_ = producer_.AddPartition({ModelBrokers::kTopic, PartitionId(0)});
     producer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(1)});
   }

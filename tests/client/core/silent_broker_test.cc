@@ -8,8 +8,8 @@
 
 #include <gtest/gtest.h>
 
-#include "client/core/consumer_client.h"
-#include "client/core/producer_client.h"
+#include "client/core/consumer_driver.h"
+#include "client/core/producer_driver.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::client {
@@ -110,10 +110,10 @@ class SilentBrokers final : public Connector {
 class SilentBrokerTest : public testing::Test {
  protected:
   // A producer of `topic` that has sent one record, which nobody answers.
-  std::unique_ptr<ProducerClient> ProducerOf(const std::string& topic) {
-    auto producer = std::make_unique<ProducerClient>(
-        client_, topic, ProducerOptions{},
-        ProducerClient::Callbacks{
+  std::unique_ptr<ProducerDriver> ProducerOf(const std::string& topic) {
+    auto producer = std::make_unique<ProducerDriver>(
+        client_, topic, ProducerTuning{},
+        ProducerDriver::Callbacks{
             .on_report = [this,
                           topic](const DeliveryReport& report) { reports_[topic] = report.status; },
             .on_room = {}});
@@ -173,7 +173,7 @@ TEST_F(SilentBrokerTest, BusyBroker_IsAskedAgain_WhenItSaid) {
 }
 
 TEST_F(SilentBrokerTest, ConsumerReadsAtTheNewLeader_WhenTheOldOneSaysNothing) {
-  ConsumerClient consumer(client_, "t", {}, [] {});
+  ConsumerDriver consumer(client_, "t", {}, [] {});
   bool is_open = false;
   consumer.Open(seconds(1), [&](const Status& status) { is_open = status.ok(); });
   ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(1)));
@@ -184,7 +184,7 @@ TEST_F(SilentBrokerTest, ConsumerReadsAtTheNewLeader_WhenTheOldOneSaysNothing) {
 }
 
 TEST_F(SilentBrokerTest, ReaderOfAQuietPartitionAsksEverMoreRarely) {
-  ConsumerClient consumer(client_, "t", {}, [] {});
+  ConsumerDriver consumer(client_, "t", {}, [] {});
   bool is_open = false;
   consumer.Open(seconds(1), [&](const Status& status) { is_open = status.ok(); });
   ASSERT_TRUE(world_.RunUntil([&] { return is_open; }, seconds(1)));

@@ -13,7 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "client/core/client.h"
-#include "client/core/producer_client.h"
+#include "client/core/producer_driver.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/sim_connector.h"
 
@@ -96,7 +96,7 @@ class SteadyWriter {
   SimProcess& process_;
   SimConnector connector_;
   client::Client client_;
-  client::ProducerClient producer_;
+  client::ProducerDriver producer_;
   std::vector<std::deque<MonotonicTime>> sent_;  // by partition, not acknowledged yet
   bool is_writing_ = false;
   uint64_t acknowledged_ = 0;

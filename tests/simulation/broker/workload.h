@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "client/core/client.h"
-#include "client/core/consumer_client.h"
-#include "client/core/producer_client.h"
+#include "client/core/consumer_driver.h"
+#include "client/core/producer_driver.h"
 #include "tests/simulation/broker/history.h"
 #include "tests/simulation/broker/sim_connector.h"
 
@@ -60,7 +60,7 @@ class SimProducer {
   const SimProducerOptions options_;
   History& history_;
   std::function<void(const Acknowledgement&)> on_acknowledged_;
-  client::ProducerClient producer_;
+  client::ProducerDriver producer_;
   std::map<uint32_t, std::deque<ValueId>> unanswered_;
   uint64_t next_value_ = 1;
   bool is_open_ = false;
@@ -95,7 +95,7 @@ class SimConsumer {
   const SimConsumerOptions options_;
   History& history_;
   const uint64_t reader_;
-  client::ConsumerClient consumer_;
+  client::ConsumerDriver consumer_;
   std::vector<Offset> next_;
   Status error_;
 };

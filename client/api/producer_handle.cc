@@ -1,4 +1,4 @@
-#include "client/api/producer_core.h"
+#include "client/api/producer_handle.h"
 
 #include <future>
 #include <utility>
@@ -29,15 +29,15 @@ Status Validate(const ProducerOptions& options) {
   return {};
 }
 
-client::ProducerOptions CoreOptions(const ProducerOptions& options) {
-  client::ProducerOptions core;
-  core.batch_bytes = options.batch_bytes;
-  core.linger = Bounded(options.linger);
-  // What is counted here is never more than what ProducerCore counts.
-  core.memory_bytes_max = options.memory_bytes_max + options.batch_bytes;
-  core.delivery_timeout = Bounded(options.delivery_timeout);
-  core.compression = ToBatchCompression(options.compression);
-  return core;
+client::ProducerTuning TuningOf(const ProducerOptions& options) {
+  client::ProducerTuning tuning;
+  tuning.batch_bytes = options.batch_bytes;
+  tuning.linger = Bounded(options.linger);
+  // What is counted here is never more than what ProducerHandle counts.
+  tuning.memory_bytes_max = options.memory_bytes_max + options.batch_bytes;
+  tuning.delivery_timeout = Bounded(options.delivery_timeout);
+  tuning.compression = ToBatchCompression(options.compression);
+  return tuning;
 }
 
 std::vector<HeaderView> ViewsOf(const Record& record) {
@@ -51,33 +51,33 @@ std::vector<HeaderView> ViewsOf(const Record& record) {
 
 }  // namespace
 
-Result<std::unique_ptr<ProducerCore>> ProducerCore::Open(std::shared_ptr<Runtime> runtime,
-                                                         const std::string& topic,
-                                                         const ProducerOptions& options) {
+Result<std::unique_ptr<ProducerHandle>> ProducerHandle::Open(std::shared_ptr<Runtime> runtime,
+                                                             const std::string& topic,
+                                                             const ProducerOptions& options) {
   RETURN_IF_ERROR(Validate(options));
   if (runtime->IsLoopThread()) return Runtime::WouldBlock();
-  std::unique_ptr<ProducerCore> core(new ProducerCore(std::move(runtime), topic, options));
-  RETURN_IF_ERROR(core->runtime_
+  std::unique_ptr<ProducerHandle> handle(new ProducerHandle(std::move(runtime), topic, options));
+  RETURN_IF_ERROR(handle->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
-                        core->producer_->Open(
+                        handle->producer_->Open(
                             Bounded(options.open_timeout),
-                            [&core, done = std::move(done)](Status status) mutable {
-                              if (status.ok()) core->OnOpened();
+                            [&handle, done = std::move(done)](Status status) mutable {
+                              if (status.ok()) handle->OnOpened();
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
                       .status());
-  core->partition_count_ = core->producer_->partition_count();
-  return core;
+  handle->partition_count_ = handle->producer_->partition_count();
+  return handle;
 }
 
-ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
-                           const ProducerOptions& options)
+ProducerHandle::ProducerHandle(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                               const ProducerOptions& options)
     : runtime_(std::move(runtime)), topic_(topic), options_(options) {
   runtime_->RunAndWait([this] {
-    producer_ = std::make_unique<client::ProducerClient>(
-        runtime_->client(), topic_, CoreOptions(options_),
-        client::ProducerClient::Callbacks{
+    producer_ = std::make_unique<client::ProducerDriver>(
+        runtime_->client(), topic_, TuningOf(options_),
+        client::ProducerDriver::Callbacks{
             .on_report =
                 [this](const client::DeliveryReport& report) {
                   tracker_->Answer(report);
@@ -88,9 +88,9 @@ ProducerCore::ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& 
   });
 }
 
-void ProducerCore::OnOpened() { tracker_.emplace(producer_->partition_count()); }
+void ProducerHandle::OnOpened() { tracker_.emplace(producer_->partition_count()); }
 
-ProducerCore::~ProducerCore() {
+ProducerHandle::~ProducerHandle() {
   CHECK(!runtime_->IsLoopThread()) << "a millrace::Producer was destroyed in a callback";
   runtime_->RunAndWait([this] {
     if (partition_count_ > 0) {
@@ -102,7 +102,7 @@ ProducerCore::~ProducerCore() {
   });
 }
 
-Status ProducerCore::Check(const Record& record, size_t size) const {
+Status ProducerHandle::Check(const Record& record, size_t size) const {
   if (size > record_bytes_max_) {
     return InvalidArgument("the record takes " + std::to_string(size) + " bytes, and topic \"" +
                                topic_ + "\" takes " + std::to_string(record_bytes_max_) +
@@ -118,7 +118,7 @@ Status ProducerCore::Check(const Record& record, size_t size) const {
   return {};
 }
 
-Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback on_delivery) {
+Status ProducerHandle::Send(const Record& record, bool may_wait, DeliveryCallback on_delivery) {
   const std::vector<HeaderView> headers = ViewsOf(record);
   const NewRecord view{.key = record.key,
                        .value = record.value,
@@ -138,7 +138,7 @@ Status ProducerCore::Send(const Record& record, bool may_wait, DeliveryCallback 
   return {};
 }
 
-Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
+Status ProducerHandle::WaitForRoom(size_t size, bool may_wait, std::unique_lock<std::mutex>* lock) {
   const auto has_room = [&] {
     return unanswered_records_ == 0 ||
            unanswered_bytes_ + MemoryOf(1, size) <= options_.memory_bytes_max;
@@ -151,7 +151,7 @@ Status ProducerCore::WaitForRoom(size_t size, bool may_wait, std::unique_lock<st
                            std::to_string(unanswered_records_) + " unanswered records");
 }
 
-void ProducerCore::Release(uint64_t records, size_t bytes) {
+void ProducerHandle::Release(uint64_t records, size_t bytes) {
   {
     const std::lock_guard<std::mutex> lock(mu_);
     CHECK_GE(unanswered_records_, records);
@@ -162,7 +162,7 @@ void ProducerCore::Release(uint64_t records, size_t bytes) {
   room_.notify_all();
 }
 
-void ProducerCore::Drain() {
+void ProducerHandle::Drain() {
   {
     const std::lock_guard<std::mutex> lock(mu_);
     is_drain_posted_ = false;
@@ -192,7 +192,7 @@ void ProducerCore::Drain() {
   }
 }
 
-Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
+Status ProducerHandle::Flush(std::chrono::milliseconds timeout) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
   const auto flushed = std::make_shared<std::promise<void>>();  // shared with the flush's end
   std::future<void> result = flushed->get_future();
@@ -204,7 +204,7 @@ Status ProducerCore::Flush(std::chrono::milliseconds timeout) {
   return DeadlineExceeded(std::to_string(unanswered_records()) + " records are not answered yet");
 }
 
-uint64_t ProducerCore::unanswered_records() const {
+uint64_t ProducerHandle::unanswered_records() const {
   const std::lock_guard<std::mutex> lock(mu_);
   return unanswered_records_;
 }

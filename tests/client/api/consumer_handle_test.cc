@@ -1,4 +1,4 @@
-#include "client/api/consumer_core.h"
+#include "client/api/consumer_handle.h"
 
 #include <chrono>
 #include <map>
@@ -21,11 +21,12 @@ using ::testing::Pair;
 
 constexpr size_t kPrefetchBytes = size_t{64} << 10;
 
-std::unique_ptr<ConsumerCore> Open(const ScriptedCluster& cluster,
-                                   const ConsumerOptions& options = {}) {
-  Result<std::unique_ptr<ConsumerCore>> core = ConsumerCore::Open(cluster.runtime(), "t", options);
-  EXPECT_TRUE(core.ok()) << core.status();
-  return std::move(core).value();
+std::unique_ptr<ConsumerHandle> Open(const ScriptedCluster& cluster,
+                                     const ConsumerOptions& options = {}) {
+  Result<std::unique_ptr<ConsumerHandle>> handle =
+      ConsumerHandle::Open(cluster.runtime(), "t", options);
+  EXPECT_TRUE(handle.ok()) << handle.status();
+  return std::move(handle).value();
 }
 
 // 3 MB, a thousand records to a batch of 8 KB or so.
@@ -35,13 +36,13 @@ void StoreMuch(ScriptedCluster* cluster, uint32_t partition) {
   }
 }
 
-Records PollOk(ConsumerCore* consumer) {
+Records PollOk(ConsumerHandle* consumer) {
   Result<Records> records = consumer->Poll(10s);
   EXPECT_TRUE(records.ok()) << records.status();
   return records.ok() ? std::move(records).value() : Records();
 }
 
-TEST(ConsumerCore, Seek_ReadsOn_WhenTheQueueWasFull) {
+TEST(ConsumerHandle, Seek_ReadsOn_WhenTheQueueWasFull) {
   ScriptedCluster cluster(1);
   StoreMuch(&cluster, 0);
   const auto consumer = Open(cluster, {.prefetch_bytes = kPrefetchBytes});
@@ -52,7 +53,7 @@ TEST(ConsumerCore, Seek_ReadsOn_WhenTheQueueWasFull) {
   EXPECT_EQ(records[0].offset, 0);
 }
 
-TEST(ConsumerCore, Pause_LetsTheOtherPartitionsBeRead_WhenTheQueueWasFullOfIt) {
+TEST(ConsumerHandle, Pause_LetsTheOtherPartitionsBeRead_WhenTheQueueWasFullOfIt) {
   ScriptedCluster cluster(2);
   StoreMuch(&cluster, 0);
   StoreMuch(&cluster, 1);
@@ -64,7 +65,7 @@ TEST(ConsumerCore, Pause_LetsTheOtherPartitionsBeRead_WhenTheQueueWasFullOfIt) {
   EXPECT_EQ(records[0].partition, 1u);
 }
 
-TEST(ConsumerCore, Pause_OfAPartitionAtItsEnd_HoldsAfterASeek) {
+TEST(ConsumerHandle, Pause_OfAPartitionAtItsEnd_HoldsAfterASeek) {
   ScriptedCluster cluster(2);
   cluster.Store(0, BatchOf({"a"}), 1);
   const auto consumer = Open(cluster, {.partitions = {{0}}, .stop_at_end = true});
@@ -89,7 +90,7 @@ Bytes BrokenBatch() {
   return Bytes::Own(batch.SerializeAsString());
 }
 
-TEST(ConsumerCore, Poll_IsBounded_HoweverWellTheRecordsWereCompressed) {
+TEST(ConsumerHandle, Poll_IsBounded_HoweverWellTheRecordsWereCompressed) {
   ScriptedCluster cluster(1);
   const std::vector<std::string> values(100, std::string(10'000, 'x'));
   const Bytes batch = BatchOf(values, BatchCompression::kZstd);
@@ -107,7 +108,7 @@ TEST(ConsumerCore, Poll_IsBounded_HoweverWellTheRecordsWereCompressed) {
   EXPECT_EQ(read, 5000u);
 }
 
-TEST(ConsumerCore, BatchThatCannotBeRead_EndsItsPartitionWithDataLoss_AndLosesNothingElse) {
+TEST(ConsumerHandle, BatchThatCannotBeRead_EndsItsPartitionWithDataLoss_AndLosesNothingElse) {
   ScriptedCluster cluster(2);
   cluster.Store(0, BatchOf({"a", "b"}), 2);
   cluster.Store(0, BrokenBatch(), 3);
@@ -139,7 +140,7 @@ TEST(ConsumerCore, BatchThatCannotBeRead_EndsItsPartitionWithDataLoss_AndLosesNo
 }
 
 // Compaction may leave a batch with fewer records than offsets, at its end too.
-TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsReadToItsEnd) {
+TEST(ConsumerHandle, BatchWithFewerRecordsThanItsOffsets_IsReadToItsEnd) {
   ScriptedCluster cluster(1);
   cluster.Store(0, BatchOf({"a", "b"}), 3);
   cluster.Store(0, BatchOf({"d"}), 1);
@@ -152,7 +153,7 @@ TEST(ConsumerCore, BatchWithFewerRecordsThanItsOffsets_IsReadToItsEnd) {
   EXPECT_EQ(consumer->position(0), 4);
 }
 
-std::vector<int64_t> OffsetsToTheEnd(ConsumerCore* consumer) {
+std::vector<int64_t> OffsetsToTheEnd(ConsumerHandle* consumer) {
   std::vector<int64_t> offsets;
   while (!consumer->at_end()) {
     for (const ConsumedRecord& record : PollOk(consumer)) offsets.push_back(record.offset);
@@ -160,7 +161,7 @@ std::vector<int64_t> OffsetsToTheEnd(ConsumerCore* consumer) {
   return offsets;
 }
 
-TEST(ConsumerCore, Stop_EndsBeforeIt_AlsoWithinABatch) {
+TEST(ConsumerHandle, Stop_EndsBeforeIt_AlsoWithinABatch) {
   ScriptedCluster cluster(2);
   cluster.Store(0, BatchOf({"a", "b", "c"}), 3);
   cluster.Store(0, BatchOf({"d"}), 1);
@@ -171,7 +172,7 @@ TEST(ConsumerCore, Stop_EndsBeforeIt_AlsoWithinABatch) {
   EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre(0)) << "partition 1 has but one";
 }
 
-TEST(ConsumerCore, StartBehindTheStop_IsAtTheEnd_WhereTheOffsetExists) {
+TEST(ConsumerHandle, StartBehindTheStop_IsAtTheEnd_WhereTheOffsetExists) {
   ScriptedCluster cluster(1);
   cluster.Store(0, BatchOf({"a", "b", "c"}), 3);
   for (const int64_t start : {1, 2, 3}) {
@@ -184,16 +185,16 @@ TEST(ConsumerCore, StartBehindTheStop_IsAtTheEnd_WhereTheOffsetExists) {
   }
 }
 
-TEST(ConsumerCore, StopThatIsNone_IsRefused) {
+TEST(ConsumerHandle, StopThatIsNone_IsRefused) {
   ScriptedCluster cluster(1);
   for (const Position stop : {Position::Earliest(), Position::At(-1)}) {
-    const auto core = ConsumerCore::Open(cluster.runtime(), "t", {.stop = stop});
-    EXPECT_EQ(core.status().code(), Code::kInvalidArgument);
-    EXPECT_THAT(std::string(core.status().message()), HasSubstr("stop"));
+    const auto handle = ConsumerHandle::Open(cluster.runtime(), "t", {.stop = stop});
+    EXPECT_EQ(handle.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(std::string(handle.status().message()), HasSubstr("stop"));
   }
 }
 
-TEST(ConsumerCore, TimeoutsForEver_Wait) {
+TEST(ConsumerHandle, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();
   const auto consumer = Open(cluster, {.open_timeout = kForEver});
@@ -203,7 +204,7 @@ TEST(ConsumerCore, TimeoutsForEver_Wait) {
   EXPECT_EQ(records->size(), 1u);
 }
 
-TEST(ConsumerCore, Open_TakesItsTimeoutOnce) {
+TEST(ConsumerHandle, Open_TakesItsTimeoutOnce) {
   ScriptedCluster cluster(1);
   cluster.DelayAnswers(50ms);
   Open(cluster, {.stop_at_end = true, .open_timeout = 1s});

@@ -4,7 +4,7 @@
 // Made from a Client, which outlives it; one owner; everything on the client's executor. Records
 // that are not answered when it is destroyed have an unknown fate; Abandon reports them before.
 //
-//   ProducerClient producer(client, "flights", {}, {.on_report = ..., .on_room = ...});
+//   ProducerDriver producer(client, "flights", {}, {.on_report = ..., .on_room = ...});
 //   producer.Open([](Status status) { ... });
 //   Result<PartitionId> partition = producer.Send(record, clock.Now());   // after Open
 //   producer.Flush([] { ... });                              // what was sent is answered
@@ -25,7 +25,7 @@
 
 namespace millrace::client {
 
-class ProducerClient : private TopicDriver {
+class ProducerDriver : private TopicDriver {
  public:
   struct Callbacks {
     // For every batch; per partition in the order of the records that were sent.
@@ -37,7 +37,7 @@ class ProducerClient : private TopicDriver {
     std::function<void(size_t)> on_record_bytes_max = {};
   };
 
-  ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
+  ProducerDriver(Client& client, std::string topic, const ProducerTuning& tuning,
                  Callbacks callbacks);
 
   // Finds the topic and gets a producer id. NOT_FOUND; UNAVAILABLE.
@@ -47,7 +47,7 @@ class ProducerClient : private TopicDriver {
   using TopicDriver::partition_count;
   using TopicDriver::topic_id;
   // Whether the next record will be taken, if it is no larger than a batch.
-  bool has_room() const { return producer_->HasRoom(options_.batch_bytes); }
+  bool has_room() const { return producer_->HasRoom(tuning_.batch_bytes); }
   // The partition for a record that names none: by its key, or in turn. `size` is its encoded one.
   PartitionId Pick(std::optional<std::string_view> key, size_t size) {
     return partitioner_->Pick(key, size);
@@ -95,7 +95,7 @@ class ProducerClient : private TopicDriver {
   bool HasAnswered(const std::vector<uint64_t>& sent) const;
   void EndFlushes();
 
-  const ProducerOptions options_;
+  const ProducerTuning tuning_;
   const Callbacks callbacks_;
   ProducerId producer_id_;
   std::unique_ptr<Producer> producer_;

@@ -1,4 +1,4 @@
-#include "client/api/producer_core.h"
+#include "client/api/producer_handle.h"
 
 #include <chrono>
 #include <memory>
@@ -17,15 +17,16 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 
-std::unique_ptr<ProducerCore> Open(const ScriptedCluster& cluster,
-                                   const ProducerOptions& options = {}) {
-  Result<std::unique_ptr<ProducerCore>> core = ProducerCore::Open(cluster.runtime(), "t", options);
-  EXPECT_TRUE(core.ok()) << core.status();
-  return std::move(core).value();
+std::unique_ptr<ProducerHandle> Open(const ScriptedCluster& cluster,
+                                     const ProducerOptions& options = {}) {
+  Result<std::unique_ptr<ProducerHandle>> handle =
+      ProducerHandle::Open(cluster.runtime(), "t", options);
+  EXPECT_TRUE(handle.ok()) << handle.status();
+  return std::move(handle).value();
 }
 
 // The topic's end is known, but not yet told, when the second record is to be taken.
-TEST(ProducerCore, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused) {
+TEST(ProducerHandle, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused) {
   ScriptedCluster cluster(4);
   const auto producer = Open(cluster);
   std::vector<std::pair<std::string, uint32_t>> told;  // value, partition
@@ -49,17 +50,17 @@ TEST(ProducerCore, ReportsComeInOrder_AndNameThePartition_WhenTheLastWereRefused
   EXPECT_EQ(producer->unanswered_records(), 0u);
 }
 
-TEST(ProducerCore, SmallRecords_CountWithWhatKeepsTrackOfThem) {
+TEST(ProducerHandle, SmallRecords_CountWithWhatKeepsTrackOfThem) {
   ScriptedCluster cluster(1);
   constexpr size_t kMemory = size_t{1} << 20;
   const auto producer = Open(cluster, {.batch_bytes = 1 << 10, .memory_bytes_max = kMemory});
   size_t taken = 0;
   while (producer->Send({}, false, [](const Delivery&) {}).ok()) ++taken;
   EXPECT_GT(taken, 0u);
-  EXPECT_LE(taken, kMemory / ProducerCore::kRecordOverheadBytes);
+  EXPECT_LE(taken, kMemory / ProducerHandle::kRecordOverheadBytes);
 }
 
-TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
+TEST(ProducerHandle, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
   ScriptedCluster cluster(1);
   const auto producer = Open(cluster, {.batch_bytes = 1 << 10, .memory_bytes_max = 2 << 10});
   size_t taken = 0;
@@ -74,7 +75,7 @@ TEST(ProducerCore, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
   ASSERT_TRUE(producer->Flush(10s).ok());
 }
 
-TEST(ProducerCore, TimeoutsForEver_Wait) {
+TEST(ProducerHandle, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();
   const auto producer = Open(cluster, {.batch_bytes = 1 << 10,
@@ -93,15 +94,15 @@ TEST(ProducerCore, TimeoutsForEver_Wait) {
 }
 
 // A guess would split the records of one key over two partitions.
-TEST(ProducerCore, Open_IsRefused_WhereKeysChoosePartitionsInAWayThatIsNotKnown) {
+TEST(ProducerHandle, Open_IsRefused_WhereKeysChoosePartitionsInAWayThatIsNotKnown) {
   ScriptedCluster cluster(2);
   cluster.SetPartitioning(7);
-  const Status status = ProducerCore::Open(cluster.runtime(), "t", {}).status();
+  const Status status = ProducerHandle::Open(cluster.runtime(), "t", {}).status();
   EXPECT_EQ(status.code(), Code::kUnimplemented) << status;
   EXPECT_NE(status.message().find("\"t\""), std::string_view::npos) << status;
 }
 
-TEST(ProducerCore, Open_TakesItsTimeoutOnce) {
+TEST(ProducerHandle, Open_TakesItsTimeoutOnce) {
   ScriptedCluster cluster(1);
   cluster.DelayAnswers(50ms);
   Open(cluster, {.open_timeout = 1s});

@@ -1,4 +1,4 @@
-#include "client/core/consumer_client.h"
+#include "client/core/consumer_driver.h"
 
 #include <utility>
 
@@ -8,13 +8,13 @@
 
 namespace millrace::client {
 
-ConsumerClient::ConsumerClient(Client& client, std::string topic, const ConsumerOptions& options,
+ConsumerDriver::ConsumerDriver(Client& client, std::string topic, const ConsumerTuning& tuning,
                                std::function<void()> on_ready)
-    : TopicDriver(client, std::move(topic), options.unknown_topic_grace),
+    : TopicDriver(client, std::move(topic), tuning.unknown_topic_grace),
       on_ready_(std::move(on_ready)),
-      consumer_(options, client.ForkRandom()) {}
+      consumer_(tuning, client.ForkRandom()) {}
 
-void ConsumerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
+void ConsumerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
   FindTopic(timeout, [this, done = std::move(done)](Status status) mutable {
     if (status.ok()) {
       v1::FetchRequest first;
@@ -28,7 +28,7 @@ void ConsumerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
   });
 }
 
-Status ConsumerClient::Assign(PartitionId partition, const StartAt& start,
+Status ConsumerDriver::Assign(PartitionId partition, const StartAt& start,
                               std::optional<Offset> stop_at) {
   CHECK(is_started()) << "Assign before Open";
   CHECK(!IsAssigned(partition)) << partition;
@@ -40,33 +40,33 @@ Status ConsumerClient::Assign(PartitionId partition, const StartAt& start,
   return {};
 }
 
-uint32_t ConsumerClient::HandleOf(PartitionId partition) const {
+uint32_t ConsumerDriver::HandleOf(PartitionId partition) const {
   const auto found = handles_.find(partition);
   CHECK(found != handles_.end()) << "partition " << partition << " is not assigned";
   return found->second;
 }
 
-void ConsumerClient::Seek(PartitionId partition, const StartAt& start) {
+void ConsumerDriver::Seek(PartitionId partition, const StartAt& start) {
   consumer_.Seek(HandleOf(partition), start);
   PostPump();
 }
 
-void ConsumerClient::Pause(PartitionId partition) {
+void ConsumerDriver::Pause(PartitionId partition) {
   consumer_.Pause(HandleOf(partition));
   PostPump();
 }
 
-void ConsumerClient::Resume(PartitionId partition) {
+void ConsumerDriver::Resume(PartitionId partition) {
   consumer_.Resume(HandleOf(partition));
   PostPump();
 }
 
-void ConsumerClient::Fail(PartitionId partition, const Status& status) {
+void ConsumerDriver::Fail(PartitionId partition, const Status& status) {
   consumer_.Fail(HandleOf(partition), status);
   PostPump();
 }
 
-std::optional<FetchedChunk> ConsumerClient::Next() {
+std::optional<FetchedChunk> ConsumerDriver::Next() {
   std::optional<FetchedChunk> chunk = consumer_.Next();
   if (chunk) {
     PostPump();
@@ -76,23 +76,23 @@ std::optional<FetchedChunk> ConsumerClient::Next() {
   return chunk;
 }
 
-Status ConsumerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
+Status ConsumerDriver::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
   return consumer_.OnMessage(broker, message, now);
 }
 
-void ConsumerClient::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
+void ConsumerDriver::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   consumer_.OnStreamClosed(broker, why, now);
 }
 
-void ConsumerClient::OnLeaders() {
+void ConsumerDriver::OnLeaders() {
   for (const auto& [partition, handle] : handles_) {
     consumer_.OnLeader(handle, LeaderOf(partition));
   }
 }
 
-void ConsumerClient::OnTopicLost(const Status& status) { consumer_.FailAll(status); }
+void ConsumerDriver::OnTopicLost(const Status& status) { consumer_.FailAll(status); }
 
-void ConsumerClient::Pump(MonotonicTime now) {
+void ConsumerDriver::Pump(MonotonicTime now) {
   ConsumerOutput output;
   consumer_.Poll(now, &output);
   for (ConsumerOutput::Message& message : output.messages) {

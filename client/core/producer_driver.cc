@@ -1,4 +1,4 @@
-#include "client/core/producer_client.h"
+#include "client/core/producer_driver.h"
 
 #include <utility>
 
@@ -14,13 +14,13 @@ constexpr Duration kEpochRetry = std::chrono::seconds(1);
 
 }  // namespace
 
-ProducerClient::ProducerClient(Client& client, std::string topic, const ProducerOptions& options,
+ProducerDriver::ProducerDriver(Client& client, std::string topic, const ProducerTuning& tuning,
                                Callbacks callbacks)
-    : TopicDriver(client, std::move(topic), options.unknown_topic_grace),
-      options_(options),
+    : TopicDriver(client, std::move(topic), tuning.unknown_topic_grace),
+      tuning_(tuning),
       callbacks_(std::move(callbacks)) {}
 
-void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
+void ProducerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
   const MonotonicTime deadline = client().clock().Now() + timeout;
   FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
     if (status.ok()) status = CheckPartitioning();
@@ -35,7 +35,7 @@ void ProducerClient::Open(Duration timeout, MoveFunction<void(Status)> done) {
   });
 }
 
-Status ProducerClient::CheckPartitioning() {
+Status ProducerDriver::CheckPartitioning() {
   const TopicDetails* details = client().metadata().FindTopic(topic());
   if (details == nullptr || details->partitioning == v1::PARTITIONING_UNSPECIFIED) return {};
   return Unimplemented("topic \"" + topic() + "\" chooses partitions in a way (" +
@@ -43,11 +43,11 @@ Status ProducerClient::CheckPartitioning() {
                        ") that this version of the library does not know");
 }
 
-void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
+void ProducerDriver::OnOpened(const v1::InitProducerResponse& response) {
   CHECK_GT(partition_count(), 0u) << topic();
   producer_id_ = ProducerId(response.producer_id());
   producer_ = std::make_unique<Producer>(
-      options_,
+      tuning_,
       ProducerIdentity{.id = producer_id_,
                        .epoch = response.producer_epoch(),
                        .inflight_batches_max = response.inflight_batches_max()},
@@ -64,19 +64,19 @@ void ProducerClient::OnOpened(const v1::InitProducerResponse& response) {
   TellRecordLimit();
 }
 
-void ProducerClient::LearnLimits() {
+void ProducerDriver::LearnLimits() {
   const TopicDetails* details = client().metadata().FindTopic(topic());
   if (details == nullptr || details->id != topic_id() || details->batch_bytes_max == 0) return;
   producer_->SetBatchLimit(details->batch_bytes_max);
 }
 
-void ProducerClient::TellRecordLimit() {
+void ProducerDriver::TellRecordLimit() {
   const size_t limit = producer_->record_bytes_max();
   if (std::exchange(told_record_bytes_max_, limit) == limit) return;
   if (callbacks_.on_record_bytes_max) callbacks_.on_record_bytes_max(limit);
 }
 
-Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime now,
+Result<PartitionId> ProducerDriver::Send(const NewRecord& record, MonotonicTime now,
                                          std::optional<PartitionId> partition) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
@@ -88,7 +88,7 @@ Result<PartitionId> ProducerClient::Send(const NewRecord& record, MonotonicTime 
   return *partition;
 }
 
-void ProducerClient::Flush(MoveFunction<void()> done) {
+void ProducerDriver::Flush(MoveFunction<void()> done) {
   PendingFlush flush{.done = std::move(done)};
   flush.sent.reserve(counts_.size());
   for (const Counts& counts : counts_) flush.sent.push_back(counts.sent);
@@ -97,15 +97,15 @@ void ProducerClient::Flush(MoveFunction<void()> done) {
   PostPump();
 }
 
-void ProducerClient::Report() { Pump(client().clock().Now()); }
+void ProducerDriver::Report() { Pump(client().clock().Now()); }
 
-void ProducerClient::Abandon(const Status& status) {
+void ProducerDriver::Abandon(const Status& status) {
   if (producer_ == nullptr) return;
   producer_->FailAll(status);
   Report();
 }
 
-Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
+Status ProducerDriver::OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) {
   v1::ProduceResponse response;
   if (!response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
     return Internal("the broker's message is not a ProduceResponse");
@@ -119,21 +119,21 @@ Status ProducerClient::OnMessage(BrokerId broker, const Bytes& message, Monotoni
   return {};
 }
 
-void ProducerClient::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
+void ProducerDriver::OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) {
   producer_->OnStreamClosed(broker, why, now);
 }
 
 // Whenever metadata is there.
-void ProducerClient::OnLeaders() {
+void ProducerDriver::OnLeaders() {
   LearnLimits();
   for (uint32_t i = 0; i < partition_count(); ++i) {
     producer_->OnLeader(i, LeaderOf(PartitionId(i)));
   }
 }
 
-void ProducerClient::OnTopicLost(const Status& status) { producer_->FailAll(status); }
+void ProducerDriver::OnTopicLost(const Status& status) { producer_->FailAll(status); }
 
-void ProducerClient::AskEpoch(uint32_t current) {
+void ProducerDriver::AskEpoch(uint32_t current) {
   if (std::exchange(is_asking_epoch_, true)) return;
   v1::InitProducerRequest request;
   request.set_producer_id(producer_id_.value());
@@ -159,12 +159,12 @@ void ProducerClient::AskEpoch(uint32_t current) {
 }
 
 // Asks again if an epoch is still wanted.
-void ProducerClient::OnEpochAsked() {
+void ProducerDriver::OnEpochAsked() {
   is_asking_epoch_ = false;
   PostPump();
 }
 
-void ProducerClient::Pump(MonotonicTime now) {
+void ProducerDriver::Pump(MonotonicTime now) {
   ProducerOutput output;
   producer_->Poll(now, &output);
   for (ProducerOutput::Message& message : output.messages) {
@@ -178,7 +178,7 @@ void ProducerClient::Pump(MonotonicTime now) {
 }
 
 // Last in Pump, for the callbacks may destroy this.
-void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
+void ProducerDriver::Deliver(const std::vector<DeliveryReport>& reports) {
   const LifeWatch life = lifetime().watch();
   for (const DeliveryReport& report : reports) {
     Counts& counts = counts_[report.partition.partition.value()];
@@ -195,7 +195,7 @@ void ProducerClient::Deliver(const std::vector<DeliveryReport>& reports) {
   EndFlushes();
 }
 
-bool ProducerClient::HasAnswered(const std::vector<uint64_t>& sent) const {
+bool ProducerDriver::HasAnswered(const std::vector<uint64_t>& sent) const {
   CHECK_EQ(sent.size(), counts_.size());
   for (size_t i = 0; i < counts_.size(); ++i) {
     if (counts_[i].answered < sent[i]) return false;
@@ -203,7 +203,7 @@ bool ProducerClient::HasAnswered(const std::vector<uint64_t>& sent) const {
   return true;
 }
 
-void ProducerClient::EndFlushes() {
+void ProducerDriver::EndFlushes() {
   const LifeWatch life = lifetime().watch();
   while (life && !flushes_.empty() && HasAnswered(flushes_.front().sent)) {
     MoveFunction<void()> done = std::move(flushes_.front().done);

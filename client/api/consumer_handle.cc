@@ -1,4 +1,4 @@
-#include "client/api/consumer_core.h"
+#include "client/api/consumer_handle.h"
 
 #include <algorithm>
 #include <numeric>
@@ -55,7 +55,7 @@ Status Validate(const ConsumerOptions& options) {
 
 }  // namespace
 
-std::span<const Header> ConsumerCore::AppendHeaders(const RecordView& record, Records* records) {
+std::span<const Header> ConsumerHandle::AppendHeaders(const RecordView& record, Records* records) {
   auto headers = std::make_shared<std::vector<Header>>();
   headers->reserve(record.header_count);
   HeaderIterator iterator(record);
@@ -65,41 +65,41 @@ std::span<const Header> ConsumerCore::AppendHeaders(const RecordView& record, Re
   return *headers;
 }
 
-Result<std::unique_ptr<ConsumerCore>> ConsumerCore::Open(std::shared_ptr<Runtime> runtime,
-                                                         const std::string& topic,
-                                                         const ConsumerOptions& options) {
+Result<std::unique_ptr<ConsumerHandle>> ConsumerHandle::Open(std::shared_ptr<Runtime> runtime,
+                                                             const std::string& topic,
+                                                             const ConsumerOptions& options) {
   RETURN_IF_ERROR(Validate(options));
   if (runtime->IsLoopThread()) return Runtime::WouldBlock();
-  std::unique_ptr<ConsumerCore> core(new ConsumerCore(std::move(runtime), topic, options));
-  const MonotonicTime deadline = core->OpenDeadline();
-  RETURN_IF_ERROR(core->runtime_
+  std::unique_ptr<ConsumerHandle> handle(new ConsumerHandle(std::move(runtime), topic, options));
+  const MonotonicTime deadline = handle->OpenDeadline();
+  RETURN_IF_ERROR(handle->runtime_
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
-                        core->consumer_->Open(
+                        handle->consumer_->Open(
                             Bounded(options.open_timeout),
                             [done = std::move(done)](Status status) mutable {
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
                       .status());
-  core->partition_count_ = core->consumer_->partition_count();
-  std::vector<uint32_t> all(core->partition_count_);
+  handle->partition_count_ = handle->consumer_->partition_count();
+  std::vector<uint32_t> all(handle->partition_count_);
   std::iota(all.begin(), all.end(), 0);
-  RETURN_IF_ERROR(core->AssignUntil(deadline, options.partitions.value_or(all), options.start));
-  return core;
+  RETURN_IF_ERROR(handle->AssignUntil(deadline, options.partitions.value_or(all), options.start));
+  return handle;
 }
 
-ConsumerCore::ConsumerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
-                           const ConsumerOptions& options)
+ConsumerHandle::ConsumerHandle(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                               const ConsumerOptions& options)
     : runtime_(std::move(runtime)), topic_(topic), options_(options) {
   runtime_->RunAndWait([this] {
-    client::ConsumerOptions core;
-    core.credit_bytes = options_.prefetch_bytes / 2;
-    consumer_ = std::make_unique<client::ConsumerClient>(runtime_->client(), topic_, core,
+    client::ConsumerTuning tuning;
+    tuning.credit_bytes = options_.prefetch_bytes / 2;
+    consumer_ = std::make_unique<client::ConsumerDriver>(runtime_->client(), topic_, tuning,
                                                          [this] { Refill(); });
   });
 }
 
-ConsumerCore::~ConsumerCore() {
+ConsumerHandle::~ConsumerHandle() {
   CHECK(!runtime_->IsLoopThread()) << "a millrace::Consumer was destroyed in a callback";
   runtime_->RunAndWait([this] {
     lifetime_.End();
@@ -107,7 +107,7 @@ ConsumerCore::~ConsumerCore() {
   });
 }
 
-Status ConsumerCore::CheckNew(const std::vector<uint32_t>& partitions) const {
+Status ConsumerHandle::CheckNew(const std::vector<uint32_t>& partitions) const {
   for (const uint32_t partition : partitions) {
     const std::string name = "partition " + std::to_string(partition);
     if (partition >= partition_count_) {
@@ -119,17 +119,17 @@ Status ConsumerCore::CheckNew(const std::vector<uint32_t>& partitions) const {
   return {};
 }
 
-Status ConsumerCore::CheckAssigned(uint32_t partition) const {
+Status ConsumerHandle::CheckAssigned(uint32_t partition) const {
   if (parts_.contains(partition)) return {};
   return NotFound("partition " + std::to_string(partition) + " is not assigned",
                   Reason::kUnknownPartition);
 }
 
-MonotonicTime ConsumerCore::OpenDeadline() const {
+MonotonicTime ConsumerHandle::OpenDeadline() const {
   return runtime_->clock().Now() + Bounded(options_.open_timeout);
 }
 
-Result<std::map<uint32_t, ConsumerCore::Stop>> ConsumerCore::FindStops(
+Result<std::map<uint32_t, ConsumerHandle::Stop>> ConsumerHandle::FindStops(
     MonotonicTime deadline, const std::vector<uint32_t>& partitions) {
   const Position wanted = options_.stop.value_or(Position::Latest());
   v1::ListOffsetsRequest request;
@@ -153,13 +153,13 @@ Result<std::map<uint32_t, ConsumerCore::Stop>> ConsumerCore::FindStops(
   return stops;
 }
 
-Status ConsumerCore::Assign(uint32_t partition, const Position& start) {
+Status ConsumerHandle::Assign(uint32_t partition, const Position& start) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
   return AssignUntil(OpenDeadline(), {partition}, start);
 }
 
-Status ConsumerCore::AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
-                                 const Position& start) {
+Status ConsumerHandle::AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
+                                   const Position& start) {
   RETURN_IF_ERROR(CheckPosition(start));
   RETURN_IF_ERROR(CheckNew(partitions));
   if (partitions.empty()) return {};  // ListOffsets takes none for all
@@ -184,14 +184,14 @@ Status ConsumerCore::AssignUntil(MonotonicTime deadline, const std::vector<uint3
   return {};
 }
 
-client::StartAt ConsumerCore::StartOf(uint32_t partition, const Position& position) const {
+client::StartAt ConsumerHandle::StartOf(uint32_t partition, const Position& position) const {
   const std::optional<Stop>& stop = parts_.at(partition).stop;
   const bool is_past_stop = position.kind() == Position::Kind::kOffset && stop &&
                             position.value() > stop->at && position.value() <= stop->end;
   return is_past_stop ? client::StartAt::At(Offset(stop->at)) : ToStart(position);
 }
 
-void ConsumerCore::Refill() {
+void ConsumerHandle::Refill() {
   bool has_more = false;
   {
     const std::lock_guard<std::mutex> lock(mu_);
@@ -208,7 +208,7 @@ void ConsumerCore::Refill() {
   if (has_more) ready_.notify_one();
 }
 
-std::optional<client::FetchedChunk> ConsumerCore::Take(Duration timeout, bool may_be_error) {
+std::optional<client::FetchedChunk> ConsumerHandle::Take(Duration timeout, bool may_be_error) {
   std::unique_lock<std::mutex> lock(mu_);
   if (!ready_.wait_for(lock, timeout, [this] { return !queue_.empty(); })) return std::nullopt;
   if (!may_be_error && !queue_.front().status.ok()) return std::nullopt;
@@ -222,7 +222,7 @@ std::optional<client::FetchedChunk> ConsumerCore::Take(Duration timeout, bool ma
   return taken;
 }
 
-Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
+Result<Records> ConsumerHandle::Poll(std::chrono::milliseconds timeout) {
   if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
   const MonotonicTime deadline = runtime_->clock().Now() + Bounded(timeout);
   Records records;
@@ -242,8 +242,8 @@ Result<Records> ConsumerCore::Poll(std::chrono::milliseconds timeout) {
   return records;
 }
 
-Status ConsumerCore::Read(const client::FetchedChunk& chunk, Records* records,
-                          size_t* opened_bytes) {
+Status ConsumerHandle::Read(const client::FetchedChunk& chunk, Records* records,
+                            size_t* opened_bytes) {
   const uint32_t partition = chunk.partition.partition.value();
   Part& part = parts_[partition];
   if (!chunk.status.ok() || chunk.is_end) {
@@ -264,8 +264,8 @@ Status ConsumerCore::Read(const client::FetchedChunk& chunk, Records* records,
   return {};
 }
 
-Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records,
-                            size_t* opened_bytes) {
+Status ConsumerHandle::Append(const client::FetchedChunk& chunk, Records* records,
+                              size_t* opened_bytes) {
   const auto batch = std::make_shared<const Bytes>(chunk.batch);
   ASSIGN_OR_RETURN(OpenedBatch opened, OpenRecordBatch(batch->view()));
   *opened_bytes += opened.view.records.size();
@@ -292,7 +292,7 @@ Status ConsumerCore::Append(const client::FetchedChunk& chunk, Records* records,
 }
 
 // The error comes through the queue, like one that the broker tells.
-void ConsumerCore::Fail(const client::FetchedChunk& chunk, const Status& why) {
+void ConsumerHandle::Fail(const client::FetchedChunk& chunk, const Status& why) {
   const Offset last = chunk.end_offset - 1;
   const Status lost =
       DataLoss("the batch of offsets " + std::to_string(chunk.base_offset.value()) + " to " +
@@ -306,7 +306,7 @@ void ConsumerCore::Fail(const client::FetchedChunk& chunk, const Status& why) {
 }
 
 // On the client's thread.
-std::optional<Offset> ConsumerCore::DropQueued(uint32_t partition, bool if_batches) {
+std::optional<Offset> ConsumerHandle::DropQueued(uint32_t partition, bool if_batches) {
   const std::lock_guard<std::mutex> lock(mu_);
   const auto is_its = [&](const client::FetchedChunk& chunk) {
     return chunk.partition.partition.value() == partition;
@@ -324,7 +324,7 @@ std::optional<Offset> ConsumerCore::DropQueued(uint32_t partition, bool if_batch
   return began;
 }
 
-Status ConsumerCore::Seek(uint32_t partition, const Position& position) {
+Status ConsumerHandle::Seek(uint32_t partition, const Position& position) {
   RETURN_IF_ERROR(CheckPosition(position));
   RETURN_IF_ERROR(CheckAssigned(partition));
   runtime_->RunAndWait([&] {
@@ -339,7 +339,7 @@ Status ConsumerCore::Seek(uint32_t partition, const Position& position) {
 
 // What was fetched is dropped, so that a paused partition takes no room from the others, and is
 // fetched again by Resume.
-Status ConsumerCore::Pause(uint32_t partition) {
+Status ConsumerHandle::Pause(uint32_t partition) {
   RETURN_IF_ERROR(CheckAssigned(partition));
   runtime_->RunAndWait([&] {
     consumer_->Pause(PartitionId(partition));
@@ -351,18 +351,18 @@ Status ConsumerCore::Pause(uint32_t partition) {
   return {};
 }
 
-Status ConsumerCore::Resume(uint32_t partition) {
+Status ConsumerHandle::Resume(uint32_t partition) {
   RETURN_IF_ERROR(CheckAssigned(partition));
   runtime_->RunAndWait([&] { consumer_->Resume(PartitionId(partition)); });
   return {};
 }
 
-bool ConsumerCore::at_end() const {
+bool ConsumerHandle::at_end() const {
   return stops() && std::all_of(parts_.begin(), parts_.end(),
                                 [](const auto& entry) { return entry.second.is_finished; });
 }
 
-std::optional<int64_t> ConsumerCore::position(uint32_t partition) const {
+std::optional<int64_t> ConsumerHandle::position(uint32_t partition) const {
   const auto found = parts_.find(partition);
   return found == parts_.end() ? std::nullopt : found->second.position;
 }

@@ -3,7 +3,7 @@
 //
 // Made from a Client, which outlives it; one owner; everything on the client's executor.
 //
-//   ConsumerClient consumer(client, "flights", {}, [&] {
+//   ConsumerDriver consumer(client, "flights", {}, [&] {
 //     while (auto chunk = consumer.Next()) ...
 //   });
 //   consumer.Open(timeout, [&](Status status) {
@@ -23,10 +23,10 @@
 
 namespace millrace::client {
 
-class ConsumerClient : private TopicDriver {
+class ConsumerDriver : private TopicDriver {
  public:
   // `on_ready` is called when Next has something after it had nothing.
-  ConsumerClient(Client& client, std::string topic, const ConsumerOptions& options,
+  ConsumerDriver(Client& client, std::string topic, const ConsumerTuning& tuning,
                  std::function<void()> on_ready);
 
   // Finds the topic. NOT_FOUND; UNAVAILABLE.

@@ -1,11 +1,10 @@
 // What is behind the public Producer: a queue that many threads fill, bounded by the memory of
-// all records that are not answered, and the ProducerClient that the client's thread drains it
+// all records that are not answered, and the ProducerDriver that the client's thread drains it
 // into. Not installed.
 //
 // Owned by Producer. Made and destroyed outside of the client's thread.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<ProducerCore> core, ProducerCore::Open(runtime, topic,
-//   options));
+//   auto handle = ProducerHandle::Open(runtime, topic, options);  // a Result
 #pragma once
 
 #include <atomic>
@@ -20,13 +19,13 @@
 #include "client/api/delivery_tracker.h"
 #include "client/api/record_queue.h"
 #include "client/api/runtime.h"
-#include "client/core/producer_client.h"
+#include "client/core/producer_driver.h"
 #include "millrace/producer.h"
 #include "raft/runtime/lifetime.h"
 
 namespace millrace::internal {
 
-class ProducerCore {
+class ProducerHandle {
  public:
   // What a record that is not answered takes beside its encoded bytes: its place in the queue, and
   // then in the DeliveryTracker.
@@ -34,12 +33,12 @@ class ProducerCore {
   static_assert(RecordQueue::record_bytes() + DeliveryTracker::record_bytes() <=
                 kRecordOverheadBytes);
 
-  static Result<std::unique_ptr<ProducerCore>> Open(std::shared_ptr<Runtime> runtime,
-                                                    const std::string& topic,
-                                                    const ProducerOptions& options);
-  ~ProducerCore();
-  ProducerCore(const ProducerCore&) = delete;
-  ProducerCore& operator=(const ProducerCore&) = delete;
+  static Result<std::unique_ptr<ProducerHandle>> Open(std::shared_ptr<Runtime> runtime,
+                                                      const std::string& topic,
+                                                      const ProducerOptions& options);
+  ~ProducerHandle();
+  ProducerHandle(const ProducerHandle&) = delete;
+  ProducerHandle& operator=(const ProducerHandle&) = delete;
 
   Status Send(const Record& record, bool may_wait, DeliveryCallback on_delivery);
   Status Flush(std::chrono::milliseconds timeout);
@@ -47,8 +46,8 @@ class ProducerCore {
   uint64_t unanswered_records() const;
 
  private:
-  ProducerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
-               const ProducerOptions& options);
+  ProducerHandle(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                 const ProducerOptions& options);
 
   Status Check(const Record& record, size_t size) const;
   // What encoded records of so many bytes take.
@@ -76,7 +75,7 @@ class ProducerCore {
   size_t unanswered_bytes_ = 0;      // guarded by mu_
 
   // The client's thread's.
-  std::unique_ptr<client::ProducerClient> producer_;
+  std::unique_ptr<client::ProducerDriver> producer_;
   std::optional<DeliveryTracker> tracker_;  // once it is open
   RecordQueue draining_;
   Lifetime lifetime_;  // ends there; any thread posts what it guards

@@ -1,12 +1,11 @@
-// What is behind the public Consumer: the ConsumerClient on the client's thread, and a queue
-// between the two that holds at most half of the prefetch; the other half is the ConsumerClient's.
+// What is behind the public Consumer: the ConsumerDriver on the client's thread, and a queue
+// between the two that holds at most half of the prefetch; the other half is the ConsumerDriver's.
 // Not installed.
 //
 // Owned by Consumer; one thread at a time, beside the client's own. Made and destroyed outside of
 // the client's thread.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<ConsumerCore> core, ConsumerCore::Open(runtime, topic,
-//   options));
+//   auto handle = ConsumerHandle::Open(runtime, topic, options);  // a Result
 #pragma once
 
 #include <chrono>
@@ -22,21 +21,21 @@
 #include <vector>
 
 #include "client/api/runtime.h"
-#include "client/core/consumer_client.h"
+#include "client/core/consumer_driver.h"
 #include "millrace/consumer.h"
 #include "proto/record/record_batch.h"
 #include "raft/runtime/lifetime.h"
 
 namespace millrace::internal {
 
-class ConsumerCore {
+class ConsumerHandle {
  public:
-  static Result<std::unique_ptr<ConsumerCore>> Open(std::shared_ptr<Runtime> runtime,
-                                                    const std::string& topic,
-                                                    const ConsumerOptions& options);
-  ~ConsumerCore();
-  ConsumerCore(const ConsumerCore&) = delete;
-  ConsumerCore& operator=(const ConsumerCore&) = delete;
+  static Result<std::unique_ptr<ConsumerHandle>> Open(std::shared_ptr<Runtime> runtime,
+                                                      const std::string& topic,
+                                                      const ConsumerOptions& options);
+  ~ConsumerHandle();
+  ConsumerHandle(const ConsumerHandle&) = delete;
+  ConsumerHandle& operator=(const ConsumerHandle&) = delete;
 
   // As the Consumer's.
   Result<Records> Poll(std::chrono::milliseconds timeout);
@@ -60,8 +59,8 @@ class ConsumerCore {
     std::optional<Stop> stop = {};
   };
 
-  ConsumerCore(std::shared_ptr<Runtime> runtime, const std::string& topic,
-               const ConsumerOptions& options);
+  ConsumerHandle(std::shared_ptr<Runtime> runtime, const std::string& topic,
+                 const ConsumerOptions& options);
 
   Status CheckNew(const std::vector<uint32_t>& partitions) const;
   Status CheckAssigned(uint32_t partition) const;
@@ -100,10 +99,10 @@ class ConsumerCore {
   std::condition_variable ready_;
   std::deque<client::FetchedChunk> queue_;  // guarded by mu_
   size_t queued_bytes_ = 0;                 // guarded by mu_
-  bool is_refill_due_ = false;              // guarded by mu_: the ConsumerClient has more
+  bool is_refill_due_ = false;              // guarded by mu_: the ConsumerDriver has more
 
   // The client's thread's.
-  std::unique_ptr<client::ConsumerClient> consumer_;
+  std::unique_ptr<client::ConsumerDriver> consumer_;
   Lifetime lifetime_;  // ends there; any thread posts what it guards
 };
 
