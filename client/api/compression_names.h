@@ -1,4 +1,4 @@
-// Between the public Compression and the one that batches carry. Not installed.
+// Between the public Compression and the one that batches carry.
 //
 // Pure; any thread.
 #pragma once

@@ -1,6 +1,5 @@
 // What is behind the public Consumer: the ConsumerDriver on the client's thread, and a queue
 // between the two that holds at most half of the prefetch; the other half is the ConsumerDriver's.
-// Not installed.
 //
 // Owned by Consumer; one thread at a time, beside the client's own. Made and destroyed outside of
 // the client's thread.

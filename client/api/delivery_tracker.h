@@ -1,7 +1,7 @@
 // Turns the producer's report per batch into one report per record: each record that was sent with
 // a callback gets it called exactly once, in order per partition.
 //
-// Owned by ProducerHandle; on the client's thread. Not installed.
+// Owned by ProducerHandle; on the client's thread.
 //
 //   tracker.Sent(partition, on_delivery);  // in the order of ProducerDriver::Send
 //   tracker.Answer(report);                // calls back

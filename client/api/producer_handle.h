@@ -1,6 +1,6 @@
 // What is behind the public Producer: a queue that many threads fill, bounded by the memory of
 // all records that are not answered, and the ProducerDriver that the client's thread drains it
-// into. Not installed.
+// into.
 //
 // Owned by Producer. Made and destroyed outside of the client's thread.
 //

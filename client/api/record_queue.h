@@ -1,5 +1,5 @@
 // Records that a program has sent and the client's thread has not taken yet, copied into one piece
-// of memory that is used again and again. Not installed.
+// of memory that is used again and again.
 //
 // One owner; any one thread at a time.
 //

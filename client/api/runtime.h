@@ -1,5 +1,5 @@
 // What the public classes share: the client's thread with its run loop, the connector and the
-// client that live there, and how other threads call in. Not installed.
+// client that live there, and how other threads call in.
 //
 // Shared by Client, Admin and every producer and consumer; the last of them ends the thread, which
 // must not be done on that thread itself.
