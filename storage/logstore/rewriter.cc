@@ -84,6 +84,7 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
 void JournalLogStore::Rewriter::ReadOn() {
   const Group& group = store_.groups_.at(try_->group);
   if (try_->appended < group.handed_end) {
+    try_->reading_to = group.handed_end;
     store_.client_.ReadBack({.replica = {try_->group, group.number},
                              .first = try_->appended + 1,
                              .bytes_max = kPieceBytes},
@@ -97,9 +98,11 @@ void JournalLogStore::Rewriter::ReadOn() {
 
 void JournalLogStore::Rewriter::OnRead(Result<std::vector<raft::core::Entry>> entries) {
   if (!entries.ok()) return Fail(entries.status());
-  const LogIndex handed_end = store_.groups_.at(try_->group).handed_end;
-  // What is not committed yet comes when it is handed over.
-  std::erase_if(*entries, [&](const raft::core::Entry& entry) { return entry.index > handed_end; });
+  // What was not handed over when the read began comes when it is: it may have been cut since, and
+  // another entry committed in its place.
+  std::erase_if(*entries, [end = try_->reading_to](const raft::core::Entry& entry) {
+    return entry.index > end;
+  });
   CHECK(!entries->empty()) << "group=" << try_->group;
   CHECK_EQ(entries->front().index, try_->appended + 1) << "group=" << try_->group;
   try_->appended = entries->back().index;

@@ -37,6 +37,8 @@ class JournalLogStore::Rewriter {
     RaftGroupId group;
     std::shared_ptr<GroupSegments> segments;  // on the segment executor alone
     LogIndex appended;
+    // Handed over, and so committed, when the read that is under way began.
+    LogIndex reading_to;
     uint64_t active_bytes = 0;
   };
 

@@ -235,6 +235,33 @@ TEST(LogStore, SegmentErrorThatPasses_IsWrittenAgain_AndNothingIsLost) {
   }
 }
 
+// Reading back takes longer here than a new leader needs to cut what was not committed, and to
+// commit other entries in its place: at each moment of it, in turn.
+TEST(LogStore, EntryThatIsCutWhileItIsReadBack_IsNotWrittenToSegments) {
+  for (int moment = 0; moment < 600; moment += 6) {
+    LogStoreRig rig(12);
+    Fill(rig);
+    rig.Append(2, 60, 300);
+    rig.Settle();
+    rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", kErrors[0]);
+    rig.Commit(2);
+    rig.RunFor(std::chrono::milliseconds(100));
+    ASSERT_TRUE(rig.stalled().contains(2));
+    ASSERT_LT(rig.committed(2), rig.last_index(2)) << "there is something to cut";
+    rig.RunFor(std::chrono::milliseconds(390));  // the next try comes 500 ms after the error
+    ASSERT_TRUE(rig.stalled().contains(2));
+    for (int event = 0; event < moment; ++event) rig.world().Step();
+    rig.Rewrite(2, 80);
+    rig.Settle();
+    while (rig.committed(2) < rig.last_index(2)) rig.Commit(2);
+    rig.RunFor(std::chrono::seconds(2));
+    EXPECT_TRUE(rig.stalled().empty()) << moment;
+    EXPECT_TRUE(rig.faults().empty()) << moment;
+    EXPECT_EQ(rig.CompareSegments(2), "") << moment;
+    EXPECT_EQ(ComparedAfterARestart(rig, /*power=*/true), "") << moment;
+  }
+}
+
 TEST(LogStore, StalledGroup_SurvivesARestart_SinceTheJournalKeepsItsEntries) {
   for (const bool power : {false, true}) {
     LogStoreRig rig(8);
