@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/file/posix_error.h"
@@ -20,6 +21,18 @@ std::string OwnerOf(int fd) {
   if (count <= 0) return "";
   const std::string id(text.data(), static_cast<size_t>(count));
   return id.substr(0, id.find('\n'));
+}
+
+// `fd` is the lock's file, which this process could not lock.
+Status InUse(const std::string& directory, int fd) {
+  // Readers let each other in, and have written nothing.
+  if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
+    return FailedPrecondition("data directory " + directory +
+                              " is being read by another process (millrace inspect)");
+  }
+  const std::string owner = OwnerOf(fd);
+  return FailedPrecondition("data directory " + directory + " is already in use" +
+                            (owner.empty() ? "" : " by process " + owner));
 }
 
 Status WriteOwner(int fd, const std::string& path) {
@@ -39,12 +52,24 @@ Result<DirectoryLock> DirectoryLock::Acquire(const std::string& directory) {
   DirectoryLock lock(fd);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return PosixError("lock", path, errno);
-    const std::string owner = OwnerOf(fd);
-    return FailedPrecondition("data directory " + directory + " is already in use" +
-                              (owner.empty() ? "" : " by process " + owner));
+    return InUse(directory, fd);
   }
   RETURN_IF_ERROR(WriteOwner(fd, path));
   return lock;
+}
+
+Result<DirectoryLock> DirectoryLock::AcquireForReading(const std::string& directory) {
+  struct stat facts{};
+  if (stat(directory.c_str(), &facts) != 0) return PosixError("look at", directory, errno);
+  if (!S_ISDIR(facts.st_mode)) return FailedPrecondition(directory + " is no directory");
+  const std::string path = directory + "/" + kFileName;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 && errno == ENOENT) return DirectoryLock(-1);
+  if (fd < 0) return PosixError("open", path, errno);
+  DirectoryLock lock(fd);
+  if (flock(fd, LOCK_SH | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return PosixError("lock", path, errno);
+  return InUse(directory, fd);
 }
 
 DirectoryLock::~DirectoryLock() {

@@ -37,6 +37,12 @@ class DirectoryLock {
   // Makes the directory, with its missing parents, and locks its file LOCK. FAILED_PRECONDITION
   // naming the directory and the owner's process id if another process holds it.
   static Result<DirectoryLock> Acquire(const std::string& directory);
+  // A claim of readers, of whom there may be many at a time, that keeps an owner out. Nothing is
+  // made or written: where no LOCK lies, as in a copy, there is nothing to claim, and an owner may
+  // come. FAILED_PRECONDITION as above, or if `directory` is none; NOT_FOUND if nothing is there.
+  static Result<DirectoryLock> AcquireForReading(const std::string& directory);
+  // Whether a file was there to be locked.
+  bool is_held() const { return fd_ >= 0; }
   ~DirectoryLock();
   DirectoryLock(DirectoryLock&& other) noexcept;
   DirectoryLock& operator=(DirectoryLock&& other) noexcept;

@@ -2,6 +2,7 @@
 #include "storage/file/real_file_system.h"
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -201,6 +202,42 @@ TEST_F(RealFileSystemTest, Lock_IsGivenUpWhenItsOwnerGoes) {
     ASSERT_TRUE(DirectoryLock::Acquire(directory).ok());
   }
   EXPECT_TRUE(DirectoryLock::Acquire(directory).ok());
+}
+
+TEST_F(RealFileSystemTest, LockOfAReader_LetsReadersInAndNoOwner) {
+  const std::string directory = (root_ / "data").string();
+  ASSERT_TRUE(DirectoryLock::Acquire(directory).ok());
+  const Result<DirectoryLock> first = DirectoryLock::AcquireForReading(directory);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_TRUE(first->is_held());
+  EXPECT_TRUE(DirectoryLock::AcquireForReading(directory).ok());
+  const Status owner = DirectoryLock::Acquire(directory).status();
+  EXPECT_EQ(owner.code(), Code::kFailedPrecondition);
+  EXPECT_NE(owner.message().find("is being read"), std::string::npos) << owner;
+}
+
+TEST_F(RealFileSystemTest, LockOfAReader_IsRefusedNamingTheOwner) {
+  const std::string directory = (root_ / "data").string();
+  const Result<DirectoryLock> owner = DirectoryLock::Acquire(directory);
+  ASSERT_TRUE(owner.ok()) << owner.status();
+  const Status reader = DirectoryLock::AcquireForReading(directory).status();
+  EXPECT_EQ(reader.code(), Code::kFailedPrecondition);
+  EXPECT_NE(reader.message().find("by process " + std::to_string(getpid())), std::string::npos)
+      << reader;
+}
+
+TEST_F(RealFileSystemTest, LockOfAReader_MakesNothing) {
+  const std::filesystem::path directory = root_ / "copy";
+  EXPECT_EQ(DirectoryLock::AcquireForReading(directory.string()).status().code(), Code::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(directory));
+  std::filesystem::create_directory(directory);
+  const Result<DirectoryLock> lock = DirectoryLock::AcquireForReading(directory.string());
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  EXPECT_FALSE(lock->is_held());
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+  std::ofstream(directory / "file") << "x";
+  const Status of_file = DirectoryLock::AcquireForReading((directory / "file").string()).status();
+  EXPECT_EQ(of_file.code(), Code::kFailedPrecondition);
 }
 
 std::filesystem::perms ModeOf(const std::filesystem::path& path) {
