@@ -18,6 +18,18 @@ constexpr size_t kControllersMax = 15;
 constexpr char kFile[] = "SUPERBLOCK";
 constexpr char kNewFile[] = "SUPERBLOCK.new";
 
+bool Has(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Of a directory without a superblock.
+Status CheckHoldsNoData(const std::vector<std::string>& names) {
+  for (const char* const name : {"journal", "groups", "aside", "views"}) {
+    if (Has(names, name)) return DataLoss("the data directory holds data but no SUPERBLOCK");
+  }
+  return {};
+}
+
 struct Layout {
   uint64_t magic;
   uint32_t version;
@@ -152,6 +164,48 @@ Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes) {
   return parsed;
 }
 
+Result<FoundSuperblock> FindSuperblock(std::string_view file) {
+  const std::string_view first = file.substr(0, kCopySize);
+  const std::string_view second = file.substr(std::min<size_t>(file.size(), kCopySize));
+  const bool is_second_newer = SuperblockSequence(second) > SuperblockSequence(first);
+  Result<ParsedSuperblock> newest = ParseSuperblock(is_second_newer ? second : first);
+  if (!newest.ok()) return newest.status().With(kFile);
+  FoundSuperblock found{.newest = std::move(*newest), .damaged_copy = std::nullopt};
+  if (!SuperblockSequence(is_second_newer ? first : second).has_value()) {
+    found.damaged_copy = is_second_newer ? 0 : 1;
+  }
+  return found;
+}
+
+namespace {
+
+void ReadFile(FileSystem& files, Superblock::ReadDone done) {
+  files.Open(kFile, OpenMode::kRead, Caching::kPageCache,
+             [done = std::move(done)](Result<std::unique_ptr<File>> opened) mutable {
+               if (!opened.ok()) return done(opened.status());
+               const std::shared_ptr<File> file = std::move(*opened);  // with the read
+               file->Read(0, 2 * kCopySize,
+                          [file, done = std::move(done)](Result<Bytes> bytes) mutable {
+                            if (!bytes.ok()) return done(bytes.status());
+                            done(FindSuperblock(bytes->view()));
+                          });
+             });
+}
+
+}  // namespace
+
+void Superblock::Read(FileSystem& files, ReadDone done) {
+  files.List(
+      "", [files = &files, done = std::move(done)](Result<std::vector<std::string>> names) mutable {
+        if (!names.ok()) return done(names.status());
+        if (Has(*names, kFile)) return ReadFile(*files, std::move(done));
+        if (Status status = CheckHoldsNoData(*names); !status.ok()) return done(std::move(status));
+        done(
+            NotFound("it holds no SUPERBLOCK and no data: no data directory, or one whose broker "
+                     "has not started yet"));
+      });
+}
+
 class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opener> {
  public:
   Opener(FileSystem& files, Expectation expectation, Random random, OpenedDone done)
@@ -169,14 +223,9 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
 
  private:
   void OnListed(const std::vector<std::string>& names) {
-    const auto has = [&names](std::string_view name) {
-      return std::find(names.begin(), names.end(), name) != names.end();
-    };
-    if (has(kFile)) return Read();
-    if (has("journal") || has("groups") || has("aside") || has("views")) {
-      return done_(DataLoss("the data directory holds data but no SUPERBLOCK"));
-    }
-    if (!has(kNewFile)) return Create();
+    if (Has(names, kFile)) return Read();
+    if (Status status = CheckHoldsNoData(names); !status.ok()) return done_(std::move(status));
+    if (!Has(names, kNewFile)) return Create();
     // Its making was interrupted before anything could depend on it.
     files_->Remove(kNewFile, [self = shared_from_this()](Status removed) {
       if (!removed.ok()) return self->done_(std::move(removed));
@@ -196,19 +245,14 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
                  });
   }
 
-  // The newer of the intact copies decides, also when it is to refuse the directory: the older one
-  // is of a build that this directory has left behind.
   void OnRead(std::string_view bytes) {
-    const std::string_view first = bytes.substr(0, kCopySize);
-    const std::string_view second = bytes.substr(std::min<size_t>(bytes.size(), kCopySize));
-    const bool is_second_newer = SuperblockSequence(second) > SuperblockSequence(first);
-    const Result<ParsedSuperblock> best = ParseSuperblock(is_second_newer ? second : first);
-    if (!best.ok()) return done_(best.status().With("SUPERBLOCK"));
-    LOG_IF(WARNING, !SuperblockSequence(is_second_newer ? first : second).has_value())
+    const Result<FoundSuperblock> found = FindSuperblock(bytes);
+    if (!found.ok()) return done_(found.status());
+    LOG_IF(WARNING, found->damaged_copy.has_value())
         << "one of the two copies in SUPERBLOCK is damaged, by a crash in its write or by the "
            "disk; "
            "the other is taken";
-    const SuperblockFacts& facts = best->facts;
+    const SuperblockFacts& facts = found->newest.facts;
     if (facts.cluster_name != expectation_.cluster_name) {
       return done_(FailedPrecondition("the data directory belongs to cluster \"" +
                                           facts.cluster_name + "\", not \"" +
@@ -220,7 +264,7 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
                                       std::to_string(facts.broker.value()) + ", not broker " +
                                       std::to_string(expectation_.broker.value())));
     }
-    Finish(facts, best->sequence);
+    Finish(facts, found->newest.sequence);
   }
 
   void Create() {

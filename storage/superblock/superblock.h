@@ -61,6 +61,16 @@ Result<ParsedSuperblock> ParseSuperblock(std::string_view bytes);
 // The sequence of a copy with right magic and checksum, whatever else it says; nullopt otherwise.
 std::optional<uint64_t> SuperblockSequence(std::string_view bytes);
 
+// What the bytes of a SUPERBLOCK say. The newer of the intact copies decides, also when it is to
+// refuse the directory: the older one is of a build that this directory has left behind. DATA_LOSS
+// if neither is intact.
+struct FoundSuperblock {
+  ParsedSuperblock newest;
+  // 0 or 1: that copy is damaged, by a power cut in its write or by the disk.
+  std::optional<size_t> damaged_copy;
+};
+Result<FoundSuperblock> FindSuperblock(std::string_view file);
+
 class Superblock {
  public:
   struct Expectation {
@@ -73,6 +83,11 @@ class Superblock {
   // belongs to another cluster or broker; DATA_LOSS if it is unreadable, or missing beside data.
   static void Open(FileSystem& files, const Expectation& expectation, Random random,
                    OpenedDone done);
+
+  using ReadDone = MoveFunction<void(Result<FoundSuperblock>)>;
+  // Reads it and changes nothing. NOT_FOUND if the directory has none and holds no data either;
+  // DATA_LOSS if it is unreadable, or missing beside data.
+  static void Read(FileSystem& files, ReadDone done);
 
   const SuperblockFacts& facts() const { return facts_; }
   // Makes `facts` durable. One at a time.

@@ -42,6 +42,16 @@ class SuperblockTest : public testing::Test {
     return outcome.value_or(Aborted("the machine died"));
   }
 
+  Result<FoundSuperblock> Read() {
+    if (!process_.is_alive()) process_.Restart();
+    sim::SimFileSystem files(disk_, process_.executor(), process_.Fork());
+    std::optional<Result<FoundSuperblock>> outcome;
+    Superblock::Read(files,
+                     [&](Result<FoundSuperblock> found) { outcome.emplace(std::move(found)); });
+    world_.RunUntil([&] { return outcome.has_value(); }, std::chrono::seconds(5));
+    return *outcome;
+  }
+
   Status Update(const SuperblockFacts& facts) {
     std::optional<Status> outcome;
     superblock_->Update(facts, [&](Status status) { outcome = std::move(status); });
@@ -100,6 +110,28 @@ TEST_F(SuperblockTest, AnotherClustersOrBrokersDirectory_IsRefusedByName) {
 TEST_F(SuperblockTest, DirectoryWithDataAndNoSuperblock_IsCorruptNotFresh) {
   disk_.PutFile("journal/00000001.journal", "x");
   EXPECT_EQ(Open().code(), Code::kDataLoss);
+}
+
+TEST_F(SuperblockTest, Read_TellsWhatIsThereAndChangesNothing) {
+  EXPECT_EQ(Read().status().code(), Code::kNotFound);
+  ASSERT_TRUE(Open().ok());
+  const SuperblockFacts facts = superblock_->facts();
+  Crash();
+  const std::optional<std::string> before = disk_.Content(kPath);
+  const uint64_t operations = disk_.operations();
+  for (const std::optional<size_t> damaged : {std::optional<size_t>(), {0}, {1}}) {
+    if (damaged.has_value()) disk_.FlipBit(kPath, *damaged * 4096 + 100, 1);
+    const Result<FoundSuperblock> found = Read();
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->newest.facts, facts);
+    EXPECT_EQ(found->damaged_copy, damaged);
+    if (damaged.has_value()) disk_.FlipBit(kPath, *damaged * 4096 + 100, 1);
+  }
+  EXPECT_EQ(disk_.Content(kPath), before);
+  EXPECT_EQ(disk_.operations(), operations);
+  disk_.RemoveFile(kPath);
+  disk_.PutFile("groups/1/1.0/x", "x");
+  EXPECT_EQ(Read().status().code(), Code::kDataLoss);
 }
 
 TEST_F(SuperblockTest, BothCopiesRotten_IsDataLossNamingTheFile) {
