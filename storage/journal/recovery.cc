@@ -5,17 +5,11 @@
 
 #include <glog/logging.h>
 
-#include "proto/base/coverage.h"
-#include "proto/frame/frame.h"
-#include "raft/codec/entry_codec.h"
+#include "storage/journal/file_reader.h"
 
 namespace millrace::storage::journal {
 namespace {
 
-constexpr uint64_t kReadPieceBytes = 1 << 20;
-// A piece that cannot be read is asked for so often again, with this pause before each.
-constexpr uint32_t kReadsAgainMax = 4;
-constexpr Duration kReadAgainPause = std::chrono::milliseconds(500);
 // Long after every opening is done.
 constexpr Duration kKeeperPeriod = std::chrono::hours(1);
 
@@ -81,61 +75,19 @@ void Recovery::ListFiles() {
 }
 
 void Recovery::RemoveUnfinished() {
-  if (unfinished_.empty()) return ReadNextFile();
+  if (unfinished_.empty()) return ReadFiles();
   const std::string name = unfinished_.back();
   unfinished_.pop_back();
   files().Remove(PathOf(name), Then(&Recovery::RemoveUnfinished));
 }
 
-void Recovery::ReadNextFile() {
-  if (next_ == names_.size()) return ReplayFiles();
-  const std::string name = names_[next_++];
-  files().Open(PathOf(name), OpenMode::kRead, Caching::kDirect,
-               [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
-                 if (!file.ok()) return self->GiveUp(file.status());
-                 self->ReadNextPiece(name, std::move(file).value(), "");
-               });
-}
-
-// A piece that the disk can't read, however often it is asked, becomes zeros: damage, which replay
-// weighs and which the groups in doubt keep for ever. So it is not believed at once.
-void Recovery::ReadNextPiece(const std::string& name, std::shared_ptr<File> file,
-                             std::string content) {
-  const uint64_t at = content.size();
-  if (at >= file->size()) {
-    images_.push_back({.name = name,
-                       .made_bytes = JournalFileName::Parse(name)->bytes,
-                       .bytes = Bytes::Own(std::move(content))});
-    return ReadNextFile();
-  }
-  const uint64_t size = std::min(kReadPieceBytes, BlockSize(file->size() - at));
-  file->Read(at, size,
-             [self = shared_from_this(), name, file, at,
-              content = std::move(content)](const Result<Bytes>& bytes) mutable {
-               if (bytes.ok()) {
-                 content += bytes->view();
-               } else if (bytes.status().code() != Code::kUnavailable) {
-                 return self->GiveUp(bytes.status());
-               } else if (self->failed_reads_++ < kReadsAgainMax) {
-                 MILLRACE_SOMETIMES("a piece of the journal was read again after an error");
-                 LOG(WARNING) << "journal can't be read, trying again offset=" << at << ": "
-                              << bytes.status();
-                 return self->ReadLater(name, file, std::move(content));
-               } else {
-                 LOG(ERROR) << "journal can't be read offset=" << at << ": " << bytes.status();
-               }
-               self->failed_reads_ = 0;
-               content.resize(std::min(at + kReadPieceBytes, file->size()), '\0');
-               self->ReadNextPiece(name, file, std::move(content));
-             });
-}
-
-void Recovery::ReadLater(const std::string& name, std::shared_ptr<File> file, std::string content) {
-  journal_->environment_.executor.RunAfter(
-      kReadAgainPause, [self = shared_from_this(), name, file = std::move(file),
-                        content = std::move(content)]() mutable {
-        self->ReadNextPiece(name, std::move(file), std::move(content));
-      });
+void Recovery::ReadFiles() {
+  FileReader::Read(journal_->environment_.executor, files(), journal_->options_.directory, names_,
+                   [self = shared_from_this()](Result<std::vector<FileImage>> images) {
+                     if (!images.ok()) return self->GiveUp(images.status());
+                     self->images_ = std::move(*images);
+                     self->ReplayFiles();
+                   });
 }
 
 void Recovery::ReplayFiles() {
@@ -236,39 +188,13 @@ void Recovery::Finish() {
   }
   journal_->environment_.executor.Cancel(keeper_);
   OpenedJournal opened;
-  opened.state = TakeState();
+  opened.state = StateOf(std::move(replayed_));
   opened.journal = std::move(journal_);
   for (const Damage& damage : opened.state.damage) {
     LOG(ERROR) << "journal is damaged file=" << damage.file << " offset=" << damage.offset << ": "
                << damage.what;
   }
   std::exchange(done_, {})(std::move(opened));
-}
-
-JournalState Recovery::TakeState() {
-  JournalState state;
-  for (const auto& [group, removed] : replayed_.removed) state.removed[group] = removed.number;
-  state.controller_floor = replayed_.controller_floor;
-  state.nameless = std::move(replayed_.nameless);
-  state.damage = std::move(replayed_.damage);
-  state.may_lack_groups = replayed_.may_lack_groups;
-  for (auto& [id, replayed] : replayed_.groups) {
-    GroupState& group = state.groups[id];
-    group.record = std::move(replayed.ledger.record);
-    group.hard_state = replayed.ledger.hard_state;
-    group.epoch = replayed.ledger.epoch;
-    group.log = std::move(replayed.ledger.log);
-    if (!replayed.doubt.empty()) group.health = DataLoss(replayed.doubt, Reason::kReplicaSilent);
-    for (auto& [index, frame] : replayed.frames) {
-      Result<raft::core::Entry> entry = raft::MakeEntry(frame.header(), frame);
-      if (!entry.ok()) {
-        group.health = entry.status().With("read entry " + std::to_string(index.value()));
-        break;
-      }
-      group.entries.push_back(std::move(entry).value());
-    }
-  }
-  return state;
 }
 
 }  // namespace millrace::storage::journal

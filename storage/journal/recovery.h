@@ -27,9 +27,7 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   void MakeDirectory();
   void ListFiles();
   void RemoveUnfinished();
-  void ReadNextFile();
-  void ReadNextPiece(const std::string& name, std::shared_ptr<File> file, std::string content);
-  void ReadLater(const std::string& name, std::shared_ptr<File> file, std::string content);
+  void ReadFiles();
   void ReplayFiles();
   void OpenNextFile();
   void SyncNextFile(const std::string& name, std::shared_ptr<File> file);
@@ -40,7 +38,6 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   // Runs `next` if `status` is ok; gives up otherwise.
   StatusDone Then(void (Recovery::*next)());
   void GiveUp(const Status& why);
-  JournalState TakeState();
   std::string PathOf(const std::string& name) const;
   FileSystem& files() { return journal_->environment_.files; }
 
@@ -51,8 +48,7 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   std::vector<FileImage> images_;
   std::vector<JournalFile> opened_;
   uint64_t next_number_ = 1;
-  size_t next_ = 0;            // into names_
-  uint32_t failed_reads_ = 0;  // of the piece that is read
+  size_t next_ = 0;  // into names_
   TimerId keeper_;
   Replayed replayed_;
 };

@@ -1,12 +1,14 @@
 #include "storage/journal/replay.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
+#include "raft/codec/entry_codec.h"
 #include "storage/journal/file_scan.h"
 #include "storage/journal/group_replay.h"
 
@@ -14,6 +16,7 @@ namespace millrace::storage::journal {
 namespace {
 
 constexpr uint64_t kNoLimit = UINT64_MAX;
+constexpr std::string_view kBlockMagicBytes = "MRLJ";
 
 class Replayer {
  public:
@@ -31,6 +34,7 @@ class Replayer {
   Status WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit);
   Status Accept(const ScannedFile& file, const FoundBlock& block);
   void Lose(const std::string& name, uint64_t offset, uint64_t last_lsn, const std::string& what);
+  void NoteTornWrite(const ScannedFile& file, uint64_t position);
   // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
   uint64_t LimitAfter(uint64_t sequence) const;
 
@@ -89,6 +93,15 @@ void Replayer::Lose(const std::string& name, uint64_t offset, uint64_t last_lsn,
   expected_crc_.reset();
 }
 
+// A block that is intact is one of the file's earlier lives, or past a cut.
+void Replayer::NoteTornWrite(const ScannedFile& file, uint64_t position) {
+  const auto is_here = [position](const FoundBlock& block) { return block.position == position; };
+  if (std::any_of(file.blocks.begin(), file.blocks.end(), is_here)) return;
+  const std::string_view bytes = file.image->bytes.view();
+  if (position >= bytes.size() || !bytes.substr(position).starts_with(kBlockMagicBytes)) return;
+  out_.torn_write = {.name = file.image->name, .offset = position};
+}
+
 // A block in its place, with the key and all checksums right, is no damage: what this build cannot
 // read of it is another build's, and must be neither skipped nor cut.
 Status Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
@@ -134,7 +147,10 @@ Status Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_
                           !was_durable && block == nullptr && position < file.image->bytes.size() &&
                               file.image->bytes.view()[position] != '\0');
     MILLRACE_SOMETIMES_IF("damage in the journal was found", was_durable);
-    if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) break;
+    if (!was_durable || MILLRACE_MUTANT(kCutAtFirstBadChecksum)) {
+      NoteTornWrite(file, position);
+      break;
+    }
     const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
     // Where this file ended nobody knows: what is lost is counted in the file after it.
     if (next == nullptr && limit != kNoLimit && !ends_at_limit) return Status::Ok();
@@ -191,6 +207,32 @@ Result<Replayed> Replayer::Run() {
 }
 
 }  // namespace
+
+JournalState StateOf(Replayed replayed) {
+  JournalState state;
+  for (const auto& [group, removed] : replayed.removed) state.removed[group] = removed.number;
+  state.controller_floor = replayed.controller_floor;
+  state.nameless = std::move(replayed.nameless);
+  state.damage = std::move(replayed.damage);
+  state.may_lack_groups = replayed.may_lack_groups;
+  for (auto& [id, found] : replayed.groups) {
+    GroupState& group = state.groups[id];
+    group.record = std::move(found.ledger.record);
+    group.hard_state = found.ledger.hard_state;
+    group.epoch = found.ledger.epoch;
+    group.log = std::move(found.ledger.log);
+    if (!found.doubt.empty()) group.health = DataLoss(found.doubt, Reason::kReplicaSilent);
+    for (auto& [index, frame] : found.frames) {
+      Result<raft::core::Entry> entry = raft::MakeEntry(frame.header(), frame);
+      if (!entry.ok()) {
+        group.health = entry.status().With("read entry " + std::to_string(index.value()));
+        break;
+      }
+      group.entries.push_back(std::move(entry).value());
+    }
+  }
+  return state;
+}
 
 Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files) {
   return Replayer(key, files).Run();

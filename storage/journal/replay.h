@@ -52,6 +52,14 @@ struct Replayed {
   std::map<uint64_t, LiveFile> live;
   // Names of files that hold nothing readable and are too short to be used; named in `damage`.
   std::vector<std::string> unusable;
+  // A write that never ended lies where the journal ends, as a crash leaves it: it was told to
+  // nobody, and is no damage. Of its beginning alone: what comes later is not told from what is
+  // left of the file's earlier lives.
+  struct TornWrite {
+    std::string name;
+    uint64_t offset = 0;
+  };
+  std::optional<TornWrite> torn_write;
   // Sequence to begin the next file with: above all that was found.
   uint64_t next_file = 1;
   uint64_t end_lsn = 0;  // 0: nothing was ever written
@@ -61,5 +69,8 @@ struct Replayed {
 // FAILED_PRECONDITION if the files belong to a journal with another key; UNIMPLEMENTED, naming file
 // and byte, if an intact block says what this build does not know.
 Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files);
+
+// What Raft and segments are told of it.
+JournalState StateOf(Replayed replayed);
 
 }  // namespace millrace::storage::journal

@@ -104,6 +104,23 @@ TEST_F(ReplayTest, AnyCut_IsHarmlessOrNamed) {
   }
 }
 
+TEST_F(ReplayTest, WriteThatDidNotEnd_IsToldAndIsNoDamage) {
+  ASSERT_FALSE(whole_.torn_write.has_value());
+  const Replayed::LiveFile& newest = whole_.live.rbegin()->second;
+  const uint64_t marker_at = newest.filled_bytes - kBlockAlignment;
+  for (FileImage& file : files_) {
+    if (file.name != newest.name) continue;
+    std::string bytes(file.bytes.view());
+    bytes[marker_at + 20] ^= 1;
+    file.bytes = Bytes::Own(std::move(bytes));
+  }
+  const Replayed replayed = Run();
+  EXPECT_TRUE(replayed.damage.empty());
+  ASSERT_TRUE(replayed.torn_write.has_value());
+  EXPECT_EQ(replayed.torn_write->name, newest.name);
+  EXPECT_EQ(replayed.torn_write->offset, marker_at);
+}
+
 TEST_F(ReplayTest, MissingOlderFile_IsNamed) {
   files_.erase(files_.begin());
   const Replayed replayed = Run();
