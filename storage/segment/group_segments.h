@@ -49,6 +49,8 @@ struct RecoveredSegments {
   std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
   uint64_t active_bytes = 0;  // of the segment that is written on
+  // Files with a state that is damaged, newest first; an older one was taken, or none.
+  std::vector<std::string> rotten_states;
 };
 
 // Whether the file that the synced end lies in is gone on with.
@@ -58,6 +60,9 @@ enum class LastFile {
   // proves nothing, and another sync would not either. What it holds up to the synced end is read
   // past the page cache and checked, and goes into a new file that takes its name.
   kMadeAnew,
+  // Nothing on the disk is changed: what would be discarded or removed is passed over, and files
+  // are opened for reading alone. Nothing may be appended afterwards.
+  kOnlyRead,
 };
 
 class GroupSegments : public std::enable_shared_from_this<GroupSegments> {

@@ -20,6 +20,7 @@
 #include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
 #include "raft/codec/entry_codec.h"
+#include "storage/segment/ending.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
 
@@ -76,6 +77,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   Segment& segment() { return segments_->segments_.back(); }
   File& file() { return *segment().file; }
   LogIndex reached() const { return segments_->end_.index; }
+  bool IsOnlyRead() const { return last_file_ == LastFile::kOnlyRead; }
   bool IsLast() const { return at_ == firsts_.size() || firsts_[at_] > end_.index; }
 
   // The replica stays silent; its files stay as they are, for whoever repairs it.
@@ -120,7 +122,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // Removes files that were being made anew when that ended, and what was dropped. Not before the
   // segments are known to be ones that this build may change.
   void RemoveLeftovers(Task then) {
-    if (leftovers_.empty()) return then();
+    if (leftovers_.empty() || IsOnlyRead()) return then();
     const std::string path = SegmentDirectory(folder()) + "/" + leftovers_.back();
     leftovers_.pop_back();
     files().Remove(path,
@@ -149,7 +151,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
     if (IsLast() && last_file_ == LastFile::kMadeAnew) {
       return RemoveLeftovers([self = shared_from_this()] { self->BeginCopy(); });
     }
-    files().Open(current_, OpenMode::kReadWrite, Caching::kPageCache,
+    const OpenMode mode = IsOnlyRead() ? OpenMode::kRead : OpenMode::kReadWrite;
+    files().Open(current_, mode, Caching::kPageCache,
                  [self = shared_from_this()](Result<std::unique_ptr<File>> opened) {
                    if (!opened.ok()) return self->Fail(opened.status());
                    self->segment().file = std::move(*opened);
@@ -164,7 +167,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
           CheckSegmentHeader(header->view(), self->segments_->folder_, self->segments_->end_);
       if (!status.ok()) return self->Fail(status);
       if (self->IsLast()) return self->Scan();
-      self->ReadEnding([self](Result<Ending> ending) {
+      self->ReadEnding([self](Result<SegmentEnding> ending) {
         if (!ending.ok()) return self->Fail(ending.status());
         self->Adopt(*ending);
       });
@@ -174,47 +177,11 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // Sealed segments
   // ---------------------------------------------------------------------------------
 
-  struct Ending {
-    SegmentFooter footer;
-    uint64_t frames_end = 0;
-  };
-
-  // Footer and trailer at the end of the file.
-  void ReadEnding(MoveFunction<void(Result<Ending>)> done) {
-    const uint64_t size = file().size();
-    if (size < sizeof(SegmentHeader) + sizeof(SegmentTrailer)) {
-      return done(DataLoss("the segment was sealed, but is cut off"));
-    }
-    file().Read(
-        size - sizeof(SegmentTrailer), sizeof(SegmentTrailer),
-        [self = shared_from_this(), size, done = std::move(done)](Result<Bytes> bytes) mutable {
-          if (!bytes.ok()) return done(bytes.status());
-          const std::optional<SegmentTrailer> trailer = ParseSegmentTrailer(bytes->view());
-          const uint64_t trailer_at = size - sizeof(SegmentTrailer);
-          if (!trailer.has_value() || trailer->footer_size > trailer_at ||
-              trailer->frames_end < sizeof(SegmentHeader) ||
-              trailer->frames_end > trailer_at - trailer->footer_size) {
-            return done(DataLoss("the segment was sealed, but its trailer is damaged"));
-          }
-          self->ReadFooter(*trailer, trailer_at - trailer->footer_size, std::move(done));
-        });
+  void ReadEnding(MoveFunction<void(Result<SegmentEnding>)> done) {
+    ReadSegmentEnding(segment().file, folder(), segment().first_index, std::move(done));
   }
 
-  void ReadFooter(const SegmentTrailer& trailer, uint64_t footer_at,
-                  MoveFunction<void(Result<Ending>)> done) {
-    file().Read(footer_at, trailer.footer_size,
-                [self = shared_from_this(), trailer, footer_at,
-                 done = std::move(done)](Result<Bytes> bytes) mutable {
-                  if (!bytes.ok()) return done(bytes.status());
-                  Result<SegmentFooter> footer =
-                      ParseSegmentFooter(bytes->view(), trailer, footer_at, self->folder(),
-                                         self->segment().first_index);
-                  if (!footer.ok()) return done(footer.status());
-                  done(Ending{.footer = std::move(*footer), .frames_end = trailer.frames_end});
-                });
-  }
-
-  void Adopt(const Ending& ending) {
+  void Adopt(const SegmentEnding& ending) {
     const SegmentFooter& footer = ending.footer;
     Segment& sealed = segment();
     sealed.last_index = LogIndex(footer.last_index());
@@ -286,7 +253,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
       return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                            " is not the one that the journal names"));
     }
-    ReadEnding([self = shared_from_this()](Result<Ending> ending) {
+    ReadEnding([self = shared_from_this()](Result<SegmentEnding> ending) {
       const bool is_sealed = ending.ok() && ending->frames_end == self->segment().frames_end &&
                              LogIndex(ending->footer.last_index()) == self->end_.index &&
                              ending->footer.chain() == self->end_.chain;
@@ -297,7 +264,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
 
   // All that the footer says is right; but a producer's entry may lie above the synced end, and its
   // own beginning, or what a power cut left of that, would be the state.
-  void CheckFramesEnd(Ending ending) {
+  void CheckFramesEnd(SegmentEnding ending) {
     const uint64_t at = ending.frames_end;
     file().Read(at, kMayFollowBytes,
                 [self = shared_from_this(), ending = std::move(ending)](Result<Bytes> bytes) {
@@ -310,7 +277,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
 
   void DiscardTail() {
     recovered_.active_bytes = segment().frames_end;
-    if (file().size() == segment().frames_end) return PutCopyInPlace();
+    if (file().size() == segment().frames_end || IsOnlyRead()) return PutCopyInPlace();
     LOG(INFO) << "rebuilding the end of a segment from the journal, which has it file=" << current_
               << " from=" << segment().frames_end << " to=" << file().size();
     file().Truncate(segment().frames_end, [self = shared_from_this()](Status status) {
@@ -379,7 +346,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // Files that begin above the synced end.
   void DiscardRest() {
     if (reached() < end_.index) return Fail(Missing());
-    if (at_ == firsts_.size()) {
+    if (at_ == firsts_.size() || IsOnlyRead()) {
       return RemoveLeftovers([self = shared_from_this()] { self->Finish(); });
     }
     current_ = SegmentPath(folder(), firsts_[at_++]);
@@ -432,6 +399,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
             self->states_.clear();
           } else {
             MILLRACE_SOMETIMES("a rotten state in a segment was passed over");
+            self->recovered_.rotten_states.push_back(self->current_);
             LOG(ERROR) << "a segment's state is damaged, "
                        << (self->states_.empty() ? "all entries are applied"
                                                  : "an older one is taken")

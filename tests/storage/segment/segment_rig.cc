@@ -180,6 +180,11 @@ Result<RecoveredSegments> SegmentRig::Recover(const journal::LogRecord& log, Las
       [&](auto done) { segments_->Recover(log, last_file, std::move(done)); });
 }
 
+VerifiedSegments SegmentRig::Verify(const LogPoint& synced_end) {
+  return Wait<VerifiedSegments>(
+      [&](auto done) { VerifySegments(*files_, kFolder, LogUpTo(synced_end), std::move(done)); });
+}
+
 void SegmentRig::ChangeHeader(size_t at, std::string* segment) {
   SegmentHeader header;
   CHECK_GE(segment->size(), sizeof(header));

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "storage/segment/group_segments.h"
+#include "storage/segment/verifier.h"
 #include "tests/support/sim_file/sim_disk.h"
 #include "tests/support/sim_file/sim_file_system.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -84,6 +85,7 @@ class SegmentRig {
                                     LastFile last_file = LastFile::kKept);
   Result<RecoveredSegments> Recover(const journal::LogRecord& log,
                                     LastFile last_file = LastFile::kKept);
+  VerifiedSegments Verify(const LogPoint& synced_end);
   // As the journal has it: with the configuration that was in force there.
   journal::LogRecord LogUpTo(const LogPoint& synced_end) const;
   // A segment's header says more at that byte, and its checksum is right.
