@@ -1,6 +1,6 @@
 // The one place that wires concrete things together: threads, clocks, sockets, disks and gRPC
-// around a Broker; and the command line, of which `server` is this file's and the rest
-// client/cli's.
+// around a Broker; and the command line, of which `server` and `inspect` are this file's and the
+// rest client/cli's.
 
 #include <algorithm>
 #include <csignal>
@@ -24,6 +24,8 @@
 #include "broker/config/server_settings.h"
 #include "broker/edge/grpc_edge.h"
 #include "broker/edge/listen_sockets.h"
+#include "broker/inspect/inspect_command.h"
+#include "broker/inspect/inspection.h"
 #include "broker/node/broker.h"
 #include "client/cli/cli.h"
 #include "client/cli/standard_files.h"
@@ -392,16 +394,50 @@ int ServerMain(const broker::config::Texts& flags) {
   return kExitError;
 }
 
+// Reads the directory on a thread of its own; what the broker's code logs meanwhile is told as a
+// result.
+Result<broker::Report> Inspect(const broker::InspectOptions& options) {
+  FLAGS_minloglevel = google::FATAL;
+  ASSIGN_OR_RETURN(const storage::DirectoryLock lock,
+                   storage::DirectoryLock::AcquireForReading(options.directory));
+  const RealClock clock;
+  LoopThread thread("inspect");
+  storage::RealFileSystem files(thread.executor(), options.directory);
+  std::promise<Result<broker::Report>> promise;
+  thread.RunAndWait([&] {
+    broker::Inspection::Run(
+        {.verify = options.verify}, {.executor = thread.executor(), .files = files, .clock = clock},
+        [&promise](Result<broker::Report> report) { promise.set_value(std::move(report)); });
+  });
+  Result<broker::Report> report = promise.get_future().get();
+  thread.Stop();
+  // Where no lock lay, a broker may have come and changed what was read.
+  if (!lock.is_held()) {
+    RETURN_IF_ERROR(storage::DirectoryLock::AcquireForReading(options.directory).status());
+  }
+  if (!report.ok()) return report.status().With(options.directory);
+  return report;
+}
+
+int InspectMain(const broker::InspectOptions& options) {
+  return broker::FinishInspect(options, Inspect(options));
+}
+
 int Main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   broker::config::ServerFlags flags;
-  return client::cli::Run(argc, argv, [&flags](CLI::App& app, client::cli::Command* chosen) {
+  broker::InspectOptions inspect;
+  return client::cli::Run(argc, argv, [&](CLI::App& app, client::cli::Command* chosen) {
     app.set_version_flag("-v,--version", MILLRACE_VERSION);
     CLI::App* server = app.add_subcommand("server", "Run a broker");
     flags.AddTo(*server);
     server->callback(
         [&flags, chosen] { *chosen = [&flags] { return ServerMain(flags.given()); }; });
+    CLI::App* command = app.add_subcommand("inspect", "Tell what is in a data directory");
+    broker::AddInspectOptions(command, &inspect);
+    command->callback(
+        [&inspect, chosen] { *chosen = [&inspect] { return InspectMain(inspect); }; });
   });
 }
 

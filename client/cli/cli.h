@@ -1,5 +1,5 @@
-// The `millrace` command: everything but `server`, which broker/main.cc adds, so that a client
-// needs no broker and the binary has one command line.
+// The `millrace` command: everything but `server` and `inspect`, which broker/main.cc adds, so that
+// a client needs no broker and the binary has one command line.
 //
 // Called once, on main's thread.
 //

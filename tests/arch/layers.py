@@ -42,9 +42,11 @@ LAYERS = {
     "broker/service/topics": _SERVICE,
     "broker/node": _SERVICE | {"broker/service/produce", "broker/service/fetch", "broker/service/topics",
                                "raft/host", "raft/net", "storage/file", "storage/logstore", "storage/superblock"},
+    "broker/inspect": _CONTROLLER | {"broker/controller", "client/cli", "raft/codec", "storage/file", "storage/journal",
+                                     "storage/segment", "storage/superblock"},
     "broker/edge": _RUNTIME | _PUBLIC | {"broker/api", "millrace/internal/v1"},
     # broker/main.cc, the one place that wires concrete things together.
-    "broker": _RUNTIME | {"broker/config", "broker/edge", "broker/node", "client/cli", "storage/file"},
+    "broker": _RUNTIME | {"broker/config", "broker/edge", "broker/inspect", "broker/node", "client/cli", "storage/file"},
     "client/core": _RUNTIME | _PUBLIC | {"proto/record"},
     "client/grpc": _RUNTIME | {"client/core"},
     "client/include/millrace": {"proto/millrace"},

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from conftest import ROOT, free_ports
+from conftest import ROOT, free_ports, running_server
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
@@ -52,11 +52,25 @@ def test_the_page_has_every_command(routes):
     assert {name.replace("completion bash", "completion") for name in documented} == leaves
 
 
+@pytest.fixture(scope="module")
+def damaged(binary, tmp_path_factory):
+    """The data directory of a broker that is stopped, with a topic; a byte of it is wrong."""
+    folder = tmp_path_factory.mktemp("damaged")
+    with running_server(binary, folder) as server:
+        subprocess.run([binary, "topic", "create", "t", "--bootstrap", server.address], capture_output=True, timeout=60,
+                       check=True)
+    superblock = folder / "data" / "SUPERBLOCK"
+    content = bytearray(superblock.read_bytes())
+    content[40] ^= 1
+    superblock.write_bytes(content)
+    return folder / "data"
+
+
 @pytest.fixture()
 def cli(binary, server):
     def run(*words, exit_code=0, **options):
-        done = subprocess.run([binary, *words, "--bootstrap", server.address], capture_output=True, timeout=60,
-                              check=False, **options)
+        where = () if words[0] == "inspect" else ("--bootstrap", server.address)
+        done = subprocess.run([binary, *words, *where], capture_output=True, timeout=60, check=False, **options)
         assert done.returncode == exit_code, done.stderr
         return done.stdout
     return run
@@ -79,7 +93,7 @@ def fields_of(value):
     return set(value).union(*(fields_of(item) for name, item in value.items() if name not in FREE_FIELDS))
 
 
-def examples(topic):
+def examples(topic, damaged):
     """Of each command that prints JSON: the words that follow it, for everything that it may print."""
     return {
         "consume": [(topic, "--until-end")],
@@ -91,14 +105,16 @@ def examples(topic):
         "cluster describe": [()],
         "bench produce": [("--topic", topic, "--records", "1")],
         "bench consume": [("--topic", topic, "--records", "1")],
+        "inspect": [(damaged, "--verify")],
         "topic delete": [(topic,)],
     }
 
 
-def test_the_page_has_every_field_of_the_json(cli, topic, routes):
+def test_the_page_has_every_field_of_the_json(cli, topic, damaged, routes):
     printed = {}
-    for command, lines in examples(topic).items():
-        outputs = [cli(*command.split(), *words, "-o", "json", input=b"y\n") for words in lines]
+    for command, lines in examples(topic, damaged).items():
+        exit_code = 3 if command == "inspect" else 0
+        outputs = [cli(*command.split(), *words, "-o", "json", exit_code=exit_code, input=b"y\n") for words in lines]
         printed[command] = set().union(*(fields_of(json.loads(line)) for out in outputs for line in out.splitlines()))
     assert set(printed) == {route.removesuffix(" -o") for route, values in routes.items()
                             if route.endswith(" -o") and "json" in values.split()}
@@ -145,7 +161,7 @@ def without_reader(binary, server, topic):
     return 128 - process.wait(timeout=30)
 
 
-def test_the_page_has_every_exit_code(binary, server, cli, topic):
+def test_the_page_has_every_exit_code(binary, server, cli, topic, damaged):
     codes = set()
     others_from = None
     for cell, _ in table("## Exit codes", "| code | when |"):
@@ -157,7 +173,8 @@ def test_the_page_has_every_exit_code(binary, server, cli, topic):
     seen = {
         subprocess.run([binary, *words], capture_output=True, timeout=60, check=False).returncode
         for words in (("version",), ("help", "topic"), ("topc",), ("topic", "list", "--form"),
-                      ("topic", "list", "--bootstrap", nobody), ("topic", "list", "--bootstrap", "nowhere"))}
+                      ("topic", "list", "--bootstrap", nobody), ("topic", "list", "--bootstrap", "nowhere"),
+                      ("inspect", damaged))}
     cli("topic", "describe", "absent", exit_code=1)
     cli("topic", "create", "sp ace", exit_code=2)
     seen |= {interrupted(binary, server, topic, number) for number in (signal.SIGINT, signal.SIGTERM)}
