@@ -18,6 +18,9 @@ namespace millrace::broker {
 // client may name them all at once.
 inline constexpr size_t kNamedPerMessageMax = 10'000;
 
+// Of the client_id in a stream's first message.
+inline constexpr size_t kClientIdBytesMax = 249;
+
 // A length-delimited repeated field of the message itself.
 struct RepeatedField {
   int number;

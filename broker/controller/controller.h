@@ -36,9 +36,11 @@ class Controller final : public raft::StateMachine {
   using Listener = MoveFunction<void(const ImageChange&)>;
 
   explicit Controller(const Clock& clock)
-      : clock_(&clock), decisions_(image_, [this](const auto& image, const auto& records) {
-          return Propose(image, records);
-        }) {}
+      : clock_(&clock),
+        decisions_(
+            image_,
+            [this](const auto& image, const auto& records) { return Propose(image, records); },
+            [this](auto done) { raft_->ReadBarrier(std::move(done)); }) {}
 
   void SetListener(Listener listener) { listener_ = std::move(listener); }
 

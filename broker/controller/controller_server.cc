@@ -26,6 +26,7 @@ void ControllerServer::CreateTopic(const v1::CreateTopicRequest& request, Durati
   pending->timer =
       environment_.executor.RunAfter(timeout - timeout / 10, lifetime_.Guard([this, pending] {
         if (!pending->done) return;
+        waiting_.erase(pending);
         const size_t broker_count = environment_.controller.image().brokers().size();
         std::exchange(pending->done, {})(DeadlineExceeded(
             "topic \"" + pending->request.name() +
@@ -46,15 +47,21 @@ void ControllerServer::TryCreate(const std::shared_ptr<PendingCreate>& pending) 
       },
       lifetime_.Guard([this, pending](Status status) {
         if (!pending->done) return;
-        if (MustWaitForBrokers(status)) {
-          environment_.once_image_changed(lifetime_.Guard([this, pending] { TryCreate(pending); }));
-          return;
-        }
+        if (MustWaitForBrokers(status)) return WaitForBrokers(pending);
         environment_.executor.Cancel(pending->timer);
         auto answer = std::exchange(pending->done, {});
         if (!status.ok()) return answer(std::move(status));
         answer(v1::CreateTopicResponse());
       }));
+}
+
+void ControllerServer::WaitForBrokers(const std::shared_ptr<PendingCreate>& pending) {
+  waiting_.insert(pending);
+  if (std::exchange(is_listening_, true)) return;
+  environment_.once_image_changed(lifetime_.Guard([this] {
+    is_listening_ = false;
+    for (const auto& waiting : std::exchange(waiting_, {})) TryCreate(waiting);
+  }));
 }
 
 void ControllerServer::DeleteTopic(const v1::DeleteTopicRequest& request, Duration,

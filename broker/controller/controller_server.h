@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "broker/controller/controller.h"
@@ -44,8 +45,10 @@ class ControllerServer {
   ControllerServer(const ControllerServer&) = delete;
   ControllerServer& operator=(const ControllerServer&) = delete;
 
-  // broker/controller/decide.h says what each is refused for. `timeout`: how long whoever asked
-  // waits. The response is empty: what was made is in the image.
+  // broker/controller/decide.h says what each is refused for. `timeout` is how long whoever asked
+  // waits; only a create has something to wait for.
+  //
+  // The response is empty: what was made is in the image.
   void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
                    ControllerReplied<v1::CreateTopicResponse> done);
   void DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
@@ -60,8 +63,11 @@ class ControllerServer {
   // A create request, which may wait for brokers to register.
   struct PendingCreate;
   void TryCreate(const std::shared_ptr<PendingCreate>& pending);
+  void WaitForBrokers(const std::shared_ptr<PendingCreate>& pending);
 
   Environment environment_;
+  std::set<std::shared_ptr<PendingCreate>> waiting_;
+  bool is_listening_ = false;
   Lifetime lifetime_;
 };
 

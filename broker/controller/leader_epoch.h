@@ -10,6 +10,7 @@
 //   LeaderEpoch epoch = LeaderEpochOf(topic.leader_epoch_base, leadership.term);
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "proto/base/ids.h"
@@ -34,6 +35,11 @@ inline constexpr uint32_t kUnreportedElections = 256;
 // The base of a topic that is made now, as far as the clock goes: units of 4 seconds since
 // 2025-01-01T00:00Z, which last for 272 years; at least 1, as 0 says that a base is not known.
 uint32_t LeaderEpochBaseAt(int64_t wall_ms);
+
+// As it came from another process; one that is too large to be any is the largest.
+inline LeaderEpoch LeaderEpochFrom(uint64_t told) {
+  return LeaderEpoch(static_cast<uint32_t>(std::min<uint64_t>(told, kLeaderEpochMax)));
+}
 
 // Pre: the base is known, or the group is the controller's, whose base is 0.
 LeaderEpoch LeaderEpochOf(uint32_t base, Term term);

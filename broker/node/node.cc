@@ -35,6 +35,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
            std::vector<raft::RecoveredReplica> recovered, Random random)
     : options_(options),
       environment_(environment),
+      client_memory_(options.client_memory_bytes_max),
       recovered_(std::move(recovered)),
       host_(WithSelf(options.host, environment.identity.self()),
             {environment.executor, environment.clock, environment.transport, environment.log_store},
@@ -50,7 +51,6 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                   environment.identity.self()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
-      client_memory_(options.client_memory_bytes_max),
       view_(controller_.image(), leaders_,
             {.is_current = [this] { return is_ready_; },
              .controller_health = [this] { return ControllerHealth(); }}),
@@ -116,6 +116,7 @@ void Node::Stop() {
   lifetime_.End();
   environment_.executor.Cancel(register_timer_);
   environment_.executor.Cancel(report_timer_);
+  forwarder_.Stop();
   host_.Stop();
   partitions_.Clear();
 }

@@ -125,6 +125,8 @@ class Node final : public raft::TransportHandler {
 
   NodeOptions options_;
   Environment environment_;
+  // Goes last: whatever waits for an answer holds some of it.
+  ClientMemory client_memory_;
   std::vector<raft::RecoveredReplica> recovered_;
   raft::Host host_;
   Controller controller_;
@@ -135,8 +137,6 @@ class Node final : public raft::TransportHandler {
   ProducerMemory producer_memory_;
   PartitionSet partitions_;
   Bootstrap bootstrap_;
-  // Before whatever may hold some of it.
-  ClientMemory client_memory_;
   ClusterView view_;
   ControllerServer controller_server_;
   ControllerClient controllers_;

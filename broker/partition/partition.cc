@@ -98,7 +98,7 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
   pending.outcome = {.base_offset = draft.base_offset,
                      .append_time_ms = draft.append_time_ms,
                      .is_duplicate = false,
-                     .leader_epoch = leader_epoch()};
+                     .leader_epoch = known_leader_epoch()};
   pending.waiting.push_back(std::move(done));
 }
 
@@ -118,7 +118,7 @@ bool Partition::Admit(const SequenceCheck& check, ProduceDone* done) {
       (*done)(ProduceOutcome{.base_offset = is_known ? check.original.base_offset : Offset(-1),
                              .append_time_ms = check.original.append_time_ms,
                              .is_duplicate = true,
-                             .leader_epoch = leader_epoch()});
+                             .leader_epoch = known_leader_epoch()});
       return false;
     }
     case SequenceCheck::kInFlight:
@@ -144,8 +144,9 @@ void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
 }
 
 PartitionOffsets Partition::offsets_now() const {
-  return {
-      .log_start = log_start(), .high_watermark = high_watermark(), .leader_epoch = leader_epoch()};
+  return {.log_start = log_start(),
+          .high_watermark = high_watermark(),
+          .leader_epoch = known_leader_epoch()};
 }
 
 Status Partition::CheckKnowsEpochs() const {
@@ -155,7 +156,7 @@ Status Partition::CheckKnowsEpochs() const {
                      Reason::kNotInitialized);
 }
 
-LeaderEpoch Partition::leader_epoch() const {
+LeaderEpoch Partition::known_leader_epoch() const {
   CHECK_NE(leader_epoch_base_, 0U) << "group=" << group_;
   return LeaderEpochOf(leader_epoch_base_, leadership_.term);
 }

@@ -139,6 +139,11 @@ class Partition final : public raft::StateMachine {
     listener_ = std::move(listener);
   }
   const raft::Leadership& leadership() const { return leadership_; }
+  // That of the leadership; none while its base is not known.
+  std::optional<LeaderEpoch> leader_epoch() const {
+    if (leader_epoch_base_ == 0) return std::nullopt;
+    return known_leader_epoch();
+  }
   Offset high_watermark() const { return next_offset_; }
   Offset log_start() const { return Offset(0); }
 
@@ -163,7 +168,8 @@ class Partition final : public raft::StateMachine {
 
   // NOT_INITIALIZED while the leader epochs' base is not known.
   Status CheckKnowsEpochs() const;
-  LeaderEpoch leader_epoch() const;
+  // Pre: it is known.
+  LeaderEpoch known_leader_epoch() const;
   void CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done);
   // Pre: the batch's bytes are all right.
   void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);

@@ -22,7 +22,7 @@ Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* mes
   std::string_view head;
   if (!in.ReadDelimited(&head) ||
       !message->ParseFromArray(head.data(), static_cast<int>(head.size()))) {
-    return DataLoss("what a broker sent is not a valid " + message->GetTypeName());
+    return Internal("what a broker sent is not a valid " + message->GetTypeName());
   }
   return whole.Slice(in.position(), whole.size() - in.position());
 }

@@ -20,7 +20,8 @@ namespace millrace::broker {
 std::vector<Bytes> AttachBytes(const google::protobuf::MessageLite& message,
                                std::vector<Bytes> bytes = {});
 
-// What is behind the message, sharing `whole`. DATA_LOSS, naming the message, if it cannot be read.
+// What is behind the message, sharing `whole`. INTERNAL, naming the message, if it cannot be
+// read.
 Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* message);
 
 }  // namespace millrace::broker

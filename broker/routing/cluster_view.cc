@@ -44,7 +44,8 @@ std::optional<LeaderEpoch> ClusterView::EpochOf(RaftGroupId group, Term term) co
 }
 
 Status ClusterView::NotLeader(RaftGroupId group) const {
-  return WithLeader(Unavailable("this broker does not lead the partition", Reason::kNotLeader),
+  const std::string what = group == kControllerGroup ? "controller" : "partition";
+  return WithLeader(Unavailable("this broker does not lead the " + what, Reason::kNotLeader),
                     group);
 }
 

@@ -14,7 +14,7 @@ using internal::v1::RegisterRequest;
 
 template <typename Request, typename Reply>
 struct ControllerMethod {
-  std::string_view name;
+  ForwardMethod forward;
   void (ControllerServer::*serve)(const Request&, Duration, ControllerReplied<Reply>);
 };
 
@@ -72,12 +72,11 @@ void ControllerClient::Ask(const ControllerMethod<Request, Reply>& method, const
     return;
   }
   environment_.forwarder.Forward({.to = leader(),
-                                  .method = method.name,
+                                  .method = method.forward,
                                   .body = AttachBytes(request),
                                   .timeout = asker.timeout,
                                   .principal = asker.principal,
-                                  .expected_leader_epoch = epoch(),
-                                  .work_class = WorkClass::kControl},
+                                  .expected_leader_epoch = epoch()},
                                  [done = std::move(done)](const Result<Bytes>& body) mutable {
                                    if (!body.ok()) return done(body.status());
                                    Reply reply;
@@ -90,7 +89,7 @@ void ControllerClient::Ask(const ControllerMethod<Request, Reply>& method, const
 template <typename Request, typename Reply>
 void ControllerClient::Serve(const ControllerMethod<Request, Reply>& method) {
   environment_.forwarder.Serve(
-      method.name,
+      method.forward,
       [this, serve = method.serve](const ForwardedRequest& forwarded, ForwardReplied done) {
         if (epoch() < forwarded.expected_leader_epoch) {
           return done(environment_.view.NotLeader(kControllerGroup));

@@ -8,8 +8,6 @@
 //                           [](Result<v1::DeleteTopicResponse> response) { ... });
 #pragma once
 
-#include <string_view>
-
 #include "broker/api/principal.h"
 #include "broker/controller/controller_server.h"
 #include "broker/routing/cluster_view.h"

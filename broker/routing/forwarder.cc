@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "broker/api/error_reply.h"
 #include "broker/routing/attached_bytes.h"
 
 namespace millrace::broker {
@@ -24,6 +25,12 @@ Reason ReasonOf(int32_t number) {
   return ReasonName(reason).empty() ? Reason::kNone : reason;
 }
 
+uint64_t BytesOf(const std::vector<Bytes>& pieces) {
+  uint64_t bytes = 0;
+  for (const Bytes& piece : pieces) bytes += piece.size();
+  return bytes;
+}
+
 raft::Lane LaneOf(WorkClass work_class) {
   return work_class == WorkClass::kControl ? raft::Lane::kControl : raft::Lane::kBulk;
 }
@@ -33,7 +40,7 @@ raft::Lane LaneOf(WorkClass work_class) {
 void ToForwardStatus(const Status& status, internal::v1::ForwardStatus* out) {
   out->set_code(static_cast<int>(status.code()));
   out->set_reason(static_cast<int>(status.reason()));
-  out->set_message(std::string(status.message()));
+  out->set_message(ErrorText(status.message()));
   for (const auto& [key, value] : status.metadata()) {
     auto& detail = *out->add_details();
     detail.set_key(key);
@@ -50,48 +57,52 @@ Status FromForwardStatus(const internal::v1::ForwardStatus& in) {
   return status;
 }
 
-Status Forwarder::Admit(WorkClass work_class, uint64_t bytes) {
-  const Inflight& inflight = InflightOf(work_class);
-  const uint64_t bytes_max = kInflightBytesMax[static_cast<size_t>(work_class)];
+Status Forwarder::Admit(const Request& request, uint64_t bytes) {
+  const std::string peer = "broker " + std::to_string(request.to.value());
+  if (lifetime_.has_ended() || !transport_->IsConnected(request.to)) {
+    return Unavailable(peer + " cannot be reached from here");
+  }
+  const auto place = static_cast<size_t>(request.method.work_class);
+  if (bytes > kBodyBytesMax[place]) {
+    return InvalidArgument("a request of " + std::to_string(bytes) + " bytes is not passed on to " +
+                           peer + ", only up to " + std::to_string(kBodyBytesMax[place]));
+  }
+  const Inflight& inflight = inflight_[place];
+  const uint64_t bytes_max = kInflightBytesMax[place];
   if (inflight.requests == 0 || inflight.bytes + bytes <= bytes_max) return {};
   return ResourceExhausted("too much is being forwarded from this broker", Reason::kThrottled)
       .RetryAfterMs(50);
 }
 
 void Forwarder::Forward(Request request, ForwardDone done) {
-  const std::string peer = "broker " + std::to_string(request.to.value());
-  if (!transport_->IsConnected(request.to)) {
-    done(Unavailable(peer + " cannot be reached from here"));
-    return;
-  }
-  uint64_t bytes = 0;
-  for (const Bytes& piece : request.body) bytes += piece.size();
-  if (Status admitted = Admit(request.work_class, bytes); !admitted.ok()) {
-    return done(std::move(admitted));
-  }
+  const WorkClass work_class = request.method.work_class;
+  const uint64_t bytes = BytesOf(request.body);
+  if (Status admitted = Admit(request, bytes); !admitted.ok()) return done(std::move(admitted));
   const uint64_t id = next_request_id_++;
   ForwardRequest wire;
   wire.set_request_id(id);
-  wire.set_method(std::string(request.method));
+  wire.set_method(std::string(request.method.name));
   wire.set_timeout_ms(static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(request.timeout).count()));
   if (request.principal.name != Principal::kAnonymous) {
     wire.mutable_principal()->set_name(request.principal.name);
   }
   wire.set_expected_leader_epoch(request.expected_leader_epoch.value());
-  wire.set_work_class(static_cast<uint32_t>(request.work_class));
-  const TimerId timer = executor_->RunAfter(request.timeout, lifetime_.Guard([this, id, peer] {
-    Complete(id, DeadlineExceeded(peer + " did not answer in time"));
-  }));
-  Inflight& inflight = InflightOf(request.work_class);
+  wire.set_work_class(static_cast<uint32_t>(work_class));
+  const TimerId timer =
+      executor_->RunAfter(request.timeout, lifetime_.Guard([this, id, to = request.to] {
+        Complete(id, DeadlineExceeded("broker " + std::to_string(to.value()) +
+                                      " did not answer in time"));
+      }));
+  Inflight& inflight = InflightOf(work_class);
   ++inflight.requests;
   inflight.bytes += bytes;
   waiting_.emplace(id, Waiting{.to = request.to,
-                               .work_class = request.work_class,
+                               .work_class = work_class,
                                .bytes = bytes,
                                .done = std::move(done),
                                .timer = timer});
-  transport_->SendPeer(request.to, LaneOf(request.work_class), raft::PeerKind::kForwardRequest,
+  transport_->SendPeer(request.to, LaneOf(work_class), raft::PeerKind::kForwardRequest,
                        AttachBytes(wire, std::move(request.body)));
 }
 
@@ -107,6 +118,13 @@ void Forwarder::Complete(uint64_t request_id, Result<Bytes> result) {
   waiting.done(std::move(result));
 }
 
+void Forwarder::Stop() {
+  lifetime_.End();
+  for (const auto& [id, waiting] : waiting_) executor_->Cancel(waiting.timer);
+  waiting_.clear();
+  inflight_ = {};
+}
+
 void Forwarder::OnRequest(BrokerId from, const Bytes& message) {
   ForwardRequest wire;
   Result<Bytes> body = DetachBytes(message, &wire);
@@ -119,27 +137,31 @@ void Forwarder::OnRequest(BrokerId from, const Bytes& message) {
   if (handler == handlers_.end()) {
     return SendReply(asker, Unimplemented("this broker does not know \"" + wire.method() + "\""));
   }
-  if (wire.work_class() >= kWorkClassCount) {
-    return SendReply(asker, Unimplemented("this broker does not know work of class " +
+  Served& served = handler->second;
+  if (wire.work_class() != static_cast<uint32_t>(served.work_class)) {
+    return SendReply(asker, Unimplemented("\"" + wire.method() + "\" is no work of class " +
                                           std::to_string(wire.work_class())));
   }
-  asker.work_class = static_cast<WorkClass>(wire.work_class());
-  ForwardedRequest request{
-      .principal = {},
-      .body = *std::move(body),
-      .timeout = std::chrono::milliseconds(wire.timeout_ms()),
-      .expected_leader_epoch = LeaderEpoch(static_cast<uint32_t>(wire.expected_leader_epoch()))};
+  asker.work_class = served.work_class;
+  ForwardedRequest request{.principal = {},
+                           .body = *std::move(body),
+                           .timeout = std::chrono::milliseconds(wire.timeout_ms()),
+                           .expected_leader_epoch = LeaderEpochFrom(wire.expected_leader_epoch())};
   if (wire.has_principal()) request.principal.name = wire.principal().name();
-  handler->second(std::move(request),
-                  lifetime_.Guard([this, asker](Result<std::vector<Bytes>> result) {
-                    SendReply(asker, std::move(result));
-                  }));
+  served.handler(std::move(request),
+                 lifetime_.Guard([this, asker](Result<std::vector<Bytes>> result) {
+                   SendReply(asker, std::move(result));
+                 }));
 }
 
 void Forwarder::SendReply(const Asker& asker, Result<std::vector<Bytes>> result) {
   ForwardReply wire;
   wire.set_request_id(asker.request_id);
   std::vector<Bytes> body;
+  const uint64_t bytes_max = kBodyBytesMax[static_cast<size_t>(asker.work_class)];
+  if (result.ok() && BytesOf(*result) > bytes_max) {
+    result = Internal("an answer is too large to be passed on to another broker");
+  }
   if (result.ok()) {
     body = *std::move(result);
   } else {

@@ -29,25 +29,30 @@
 
 namespace millrace::broker {
 
-// What a body is; proto/millrace/internal/v1/forward.proto has the messages.
-inline constexpr std::string_view kForwardProduce = "produce";
-inline constexpr std::string_view kForwardRead = "read";
-inline constexpr std::string_view kForwardOffsets = "offsets";
-inline constexpr std::string_view kForwardRegister = "register";
-inline constexpr std::string_view kForwardAllocateProducerIds = "allocate_producer_ids";
-inline constexpr std::string_view kForwardCreateTopic = "create_topic";
-inline constexpr std::string_view kForwardDeleteTopic = "delete_topic";
-
-// How long another broker may take to answer, unless the client wants less (TimeFor).
-inline constexpr Duration kForwardTimeout = std::chrono::seconds(10);
-
-// What kind of work a request is. Each has a budget and a lane of its own, so that a cluster whose
-// brokers pass on as much data as they may still elects, registers and creates. On the wire.
+// What kind of work a request is. Each has a budget and a lane of its own, so that brokers that
+// pass on as much data as they may still register and create. On the wire.
 enum class WorkClass : uint8_t {
   kData = 0,     // records, on their way in or out
   kControl = 1,  // what is asked of the controller
 };
 inline constexpr size_t kWorkClassCount = 2;
+
+// What a body is; proto/millrace/internal/v1/forward.proto has the messages.
+struct ForwardMethod {
+  std::string_view name;
+  WorkClass work_class = WorkClass::kData;
+};
+inline constexpr ForwardMethod kForwardProduce{"produce", WorkClass::kData};
+inline constexpr ForwardMethod kForwardRead{"read", WorkClass::kData};
+inline constexpr ForwardMethod kForwardOffsets{"offsets", WorkClass::kData};
+inline constexpr ForwardMethod kForwardRegister{"register", WorkClass::kControl};
+inline constexpr ForwardMethod kForwardAllocateProducerIds{"allocate_producer_ids",
+                                                           WorkClass::kControl};
+inline constexpr ForwardMethod kForwardCreateTopic{"create_topic", WorkClass::kControl};
+inline constexpr ForwardMethod kForwardDeleteTopic{"delete_topic", WorkClass::kControl};
+
+// How long another broker may take to answer, where nobody wants less.
+inline constexpr Duration kForwardTimeout = std::chrono::seconds(10);
 
 // As it arrives.
 struct ForwardedRequest {
@@ -67,15 +72,17 @@ class Forwarder {
  public:
   struct Request {
     BrokerId to = {};
-    std::string_view method;
+    ForwardMethod method = {};
     std::vector<Bytes> body;
     Duration timeout{};
     Principal principal = {};
     LeaderEpoch expected_leader_epoch = {};
-    WorkClass work_class = WorkClass::kData;
   };
   // Bytes of a class's unanswered requests past which Forward refuses; a single one passes.
-  static constexpr std::array<uint64_t, kWorkClassCount> kInflightBytesMax = {64 << 20, 4 << 20};
+  static constexpr std::array<uint64_t, kWorkClassCount> kInflightBytesMax = {64 << 20, 1 << 20};
+  // Bytes of one body, of a request or a reply. Data: a batch of any size that can be stored, and a
+  // read's answer. Control: it stands before heartbeats.
+  static constexpr std::array<uint64_t, kWorkClassCount> kBodyBytesMax = {20 << 20, 64 << 10};
 
   Forwarder(Executor& executor, raft::Transport& transport)
       : executor_(&executor), transport_(&transport) {}
@@ -83,11 +90,14 @@ class Forwarder {
   Forwarder& operator=(const Forwarder&) = delete;
 
   // Calls `done` once: with the reply, the other side's error, UNAVAILABLE if the connection breaks
-  // or there is none, or DEADLINE_EXCEEDED.
+  // or there is none, RESOURCE_EXHAUSTED past a budget, INVALID_ARGUMENT if the body is too large,
+  // or DEADLINE_EXCEEDED. Never after Stop.
   void Forward(Request request, ForwardDone done);
-  void Serve(std::string_view method, ForwardHandler handler) {
-    handlers_.emplace(method, std::move(handler));
+  void Serve(const ForwardMethod& method, ForwardHandler handler) {
+    handlers_.emplace(method.name, Served{method.work_class, std::move(handler)});
   }
+  // Forgets what waits, and sends nothing any more: the transport may go.
+  void Stop();
 
   // From the Transport.
   void OnRequest(BrokerId from, const Bytes& message);
@@ -108,26 +118,30 @@ class Forwarder {
     uint64_t request_id = 0;
     WorkClass work_class = WorkClass::kData;
   };
+  struct Served {
+    WorkClass work_class = WorkClass::kData;
+    ForwardHandler handler;
+  };
   struct Inflight {
     uint64_t requests = 0;
     uint64_t bytes = 0;
   };
 
   Inflight& InflightOf(WorkClass work_class) { return inflight_[static_cast<size_t>(work_class)]; }
-  Status Admit(WorkClass work_class, uint64_t bytes);
+  Status Admit(const Request& request, uint64_t bytes);
   void Complete(uint64_t request_id, Result<Bytes> result);
   void SendReply(const Asker& asker, Result<std::vector<Bytes>> result);
 
   Executor* executor_;
   raft::Transport* transport_;
-  std::map<std::string, ForwardHandler, std::less<>> handlers_;
+  std::map<std::string, Served, std::less<>> handlers_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t next_request_id_ = 1;
   std::array<Inflight, kWorkClassCount> inflight_;
   Lifetime lifetime_;
 };
 
-// A Status across the wire and back.
+// A Status across the wire and back. Its message becomes valid text of at most 1 KiB.
 void ToForwardStatus(const Status& status, internal::v1::ForwardStatus* out);
 Status FromForwardStatus(const internal::v1::ForwardStatus& in);
 

@@ -20,7 +20,7 @@ struct LeaderHint {
 
 class LeaderTable {
  public:
-  // Takes a report unless a newer term is known. Waiters are told of every change.
+  // Takes a report unless a newer term is known. Whoever listens is told of a change.
   void Report(RaftGroupId group, const LeaderHint& hint);
   // The leader of `term` gave up or was lost, and no other is known.
   void Lost(RaftGroupId group, Term term);

@@ -1,5 +1,6 @@
 #include "broker/routing/partition_client.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -87,8 +88,7 @@ Partition* PartitionClient::LedHere(RaftGroupId group) const {
 Result<Partition*> PartitionClient::FindLed(RaftGroupId group, LeaderEpoch expected) const {
   Partition* partition = LedHere(group);
   if (partition == nullptr) return environment_.view.NotLeader(group);
-  const auto epoch = environment_.view.EpochOf(group, partition->leadership().term);
-  // Where the topic is not known yet, the partition says so itself.
+  const std::optional<LeaderEpoch> epoch = partition->leader_epoch();
   if (epoch.has_value() && *epoch < expected) return environment_.view.NotLeader(group);
   return partition;
 }
@@ -171,7 +171,7 @@ void PartitionClient::ServeRead(const ForwardedRequest& forwarded, ForwardReplie
   if (!read.ok()) return done(read.status());
   const Result<Partition*> led = FindLed(read->group, forwarded.expected_leader_epoch);
   if (!led.ok()) return done(led.status());
-  ReadHere(read->group, read->request, read->wait,
+  ReadHere(read->group, read->request, std::min(read->wait, forwarded.timeout),
            [done = std::move(done)](const Result<ReadOutcome>& outcome) mutable {
              if (!outcome.ok()) return done(outcome.status());
              done(EncodeReadReply(*outcome));

@@ -57,7 +57,8 @@ class PartitionClient {
 
   // The partition's replica here if this broker leads it; null otherwise.
   Partition* LedHere(RaftGroupId group) const;
-  // The same for a forwarded request; an error also if a newer leader was meant.
+  // What a forwarded request is for: NOT_LEADER if this broker does not lead it, or only in an
+  // older epoch than the asker knows of.
   Result<Partition*> FindLed(RaftGroupId group, LeaderEpoch expected) const;
   // Hands the request to the group's leader if that is another broker.
   void Forward(RaftGroupId group, Forwarder::Request request, ForwardDone done);

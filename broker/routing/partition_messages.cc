@@ -13,7 +13,9 @@ namespace {
 
 namespace wire = ::millrace::internal::v1;
 
-LeaderEpoch EpochIn(uint64_t number) { return LeaderEpoch(static_cast<uint32_t>(number)); }
+// A batch up to this size is copied: it may be a small part of its client's message, which would
+// be held as long as the way to the leader is slow, and nobody would count it.
+constexpr size_t kCopiedBytesMax = 256 << 10;
 
 // Those of a read are of a part of the log that somebody may hold to be records: nothing else
 // passes.
@@ -39,6 +41,7 @@ std::vector<Bytes> EncodeProduce(RaftGroupId group, SentBatch batch) {
   wire::PartitionProduceRequest request;
   request.set_group_id(group.value());
   request.set_is_repeated(batch.is_repeated);
+  if (batch.bytes.size() <= kCopiedBytesMax) batch.bytes = Bytes::CopyOf(batch.bytes.view());
   return AttachBytes(request, {std::move(batch.bytes)});
 }
 
@@ -65,7 +68,7 @@ Result<ProduceOutcome> DecodeProduceReply(const Bytes& body) {
   return ProduceOutcome{.base_offset = Offset(reply.base_offset()),
                         .append_time_ms = reply.append_time_ms(),
                         .is_duplicate = reply.is_duplicate(),
-                        .leader_epoch = EpochIn(reply.leader_epoch())};
+                        .leader_epoch = LeaderEpochFrom(reply.leader_epoch())};
 }
 
 std::vector<Bytes> EncodeRead(RaftGroupId group, const ReadRequest& request, Duration wait) {
@@ -105,7 +108,7 @@ Result<ReadOutcome> DecodeReadReply(const Bytes& body) {
   ASSIGN_OR_RETURN(std::vector<raft::core::Entry> entries, DecodeEntries(frames));
   return ReadOutcome{.offsets = {.log_start = Offset(reply.log_start_offset()),
                                  .high_watermark = Offset(reply.high_watermark()),
-                                 .leader_epoch = EpochIn(reply.leader_epoch()),
+                                 .leader_epoch = LeaderEpochFrom(reply.leader_epoch()),
                                  .timestamp_offset = std::nullopt,
                                  .found = std::nullopt},
                      .entries = std::move(entries),
@@ -152,7 +155,7 @@ Result<PartitionOffsets> DecodeOffsetsReply(const Bytes& body, bool has_timestam
   }
   PartitionOffsets offsets{.log_start = Offset(reply.log_start_offset()),
                            .high_watermark = Offset(reply.high_watermark()),
-                           .leader_epoch = EpochIn(reply.leader_epoch()),
+                           .leader_epoch = LeaderEpochFrom(reply.leader_epoch()),
                            .timestamp_offset = std::nullopt,
                            .found = std::nullopt};
   if (!reply.has_timestamp_offset()) return offsets;
@@ -160,7 +163,7 @@ Result<PartitionOffsets> DecodeOffsetsReply(const Bytes& body, bool has_timestam
   if (reply.has_found_timestamp_ms()) {
     offsets.found = FoundTime{.offset = *offsets.timestamp_offset,
                               .timestamp_ms = reply.found_timestamp_ms(),
-                              .leader_epoch = EpochIn(reply.found_leader_epoch())};
+                              .leader_epoch = LeaderEpochFrom(reply.found_leader_epoch())};
   }
   return offsets;
 }

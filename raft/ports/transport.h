@@ -22,9 +22,9 @@ namespace millrace::raft {
 
 // Separate connections, so that a megabyte of entries never stands before a heartbeat.
 enum class Lane : uint8_t {
-  kControl = 0,  // votes, heartbeats, append replies, reports
+  kControl = 0,  // votes, heartbeats, append replies, reports, what is asked of the controller
   kAppend = 1,   // entries of live replication
-  kBulk = 2,     // entries read back from segments, forwarded requests and their replies
+  kBulk = 2,     // entries read back from segments; records on their way to or from another broker
 };
 inline constexpr int kLaneCount = 3;
 

@@ -20,7 +20,6 @@
 namespace millrace::broker {
 namespace {
 
-constexpr size_t kClientIdBytesMax = 249;
 // Partitions that one stream may read at once.
 constexpr size_t kPartitionsMax = 10000;
 // Bytes of one partition in one message; leaves room for headers under the client's 4 MiB.

@@ -10,6 +10,7 @@
 #include <glog/logging.h>
 
 #include "broker/api/error_reply.h"
+#include "broker/api/request_limits.h"
 #include "broker/service/produce/produce_wire.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "raft/runtime/lifetime.h"
@@ -17,7 +18,6 @@
 namespace millrace::broker {
 namespace {
 
-constexpr size_t kClientIdBytesMax = 249;
 // Bytes of unanswered batches on one stream past which reading from it stops.
 constexpr uint64_t kInflightBytesMax = 8 << 20;
 // Results that the client does not take, past which its stream is not read.

@@ -24,8 +24,10 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
     for (size_t i = 0; i < request.records.size(); ++i) response_.add_results();
     missing_ = groups_.size();
     const ProduceEnvironment& environment = publisher_->environment_;
-    timer_ = environment.executor.RunAfter(TimeFor(environment.clock, *call_, kTimeMax),
-                                           [self = shared_from_this()] { self->GiveUp(); });
+    const Lifetime& lifetime = publisher_->lifetime_;
+    timer_ = environment.executor.RunAfter(
+        TimeFor(environment.clock, *call_, kTimeMax),
+        lifetime.Guard([self = shared_from_this()] { self->GiveUp(); }));
     const Principal principal = call_->principal();
     // An answer may come at once, and ends its group.
     std::vector<std::pair<PartitionId, Bytes>> batches;
@@ -36,11 +38,11 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
     }
     for (auto& [partition, batch] : batches) {
       const RaftGroupId group = topic.partitions[partition.value()].group;
-      environment.partitions.Produce(
-          principal, group, {.bytes = std::move(batch)},
-          [self = shared_from_this(), partition, group](Result<ProduceOutcome> outcome) {
-            self->OnProduced(partition, group, outcome);
-          });
+      environment.partitions.Produce(principal, group, {.bytes = std::move(batch)},
+                                     lifetime.Guard([self = shared_from_this(), partition,
+                                                     group](const Result<ProduceOutcome>& outcome) {
+                                       self->OnProduced(partition, group, outcome);
+                                     }));
     }
   }
 

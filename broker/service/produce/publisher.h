@@ -14,6 +14,7 @@
 #include "broker/api/call.h"
 #include "broker/service/produce/environment.h"
 #include "broker/service/produce/publish_wire.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 
@@ -40,6 +41,7 @@ class Publisher {
   const ProduceEnvironment environment_;
   uint64_t inflight_bytes_ = 0;
   uint32_t picks_ = 0;
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

@@ -23,6 +23,9 @@ struct Steps {
   const std::vector<int>& records() const { return all; }
 };
 
+Result<Steps> Refuse(const Counter&) { return NotFound("nothing"); }
+Result<Steps> ChangeNothing(const Counter&) { return Steps{}; }
+
 class DecisionLogTest : public testing::Test {
  protected:
   void Lead(uint64_t term) {
@@ -52,12 +55,19 @@ class DecisionLogTest : public testing::Test {
   std::vector<std::pair<LogIndex, Steps>> log_;
   size_t next_ = 0;
   std::vector<std::unique_ptr<std::optional<Status>>> answers_;
+  // What waits for a majority to confirm who leads.
+  std::vector<MoveFunction<void(Status)>> unconfirmed_;
+  void Confirm(const Status& status = Status::Ok()) {
+    for (MoveFunction<void(Status)>& done : std::exchange(unconfirmed_, {})) done(status);
+  }
   DecisionLog<Counter, Steps> decisions_{
-      applied_, [this](const Counter&, const Steps& steps) -> Result<LogIndex> {
+      applied_,
+      [this](const Counter&, const Steps& steps) -> Result<LogIndex> {
         if (!refusal_.ok()) return refusal_;
         log_.emplace_back(LogIndex(log_.size() + 1), steps);
         return log_.back().first;
-      }};
+      },
+      [this](MoveFunction<void(Status)> done) { unconfirmed_.push_back(std::move(done)); }};
 };
 
 TEST_F(DecisionLogTest, ADecision_IsAnsweredOnceItIsApplied) {
@@ -86,7 +96,9 @@ TEST_F(DecisionLogTest, Decisions_SeeWhatIsInFlight) {
 
 TEST_F(DecisionLogTest, ARefusal_IsTold_AndChangesNothing) {
   Lead(1);
-  const auto& refused = Run([](const Counter&) -> Result<Steps> { return NotFound("nothing"); });
+  const auto& refused = Run(Refuse);
+  EXPECT_FALSE(refused.has_value()) << "another one may lead already";
+  Confirm();
   EXPECT_EQ(refused->code(), Code::kNotFound);
   refusal_ = ResourceExhausted("the journal is full", Reason::kThrottled);
   EXPECT_EQ(CountOn()->reason(), Reason::kThrottled);
@@ -96,15 +108,30 @@ TEST_F(DecisionLogTest, ARefusal_IsTold_AndChangesNothing) {
 }
 
 // Else "it exists already" could be said of what is never committed.
-TEST_F(DecisionLogTest, ADecisionOfNothing_WaitsForWhatItRestsOn) {
+TEST_F(DecisionLogTest, AnAnswerWithoutAnEntry_WaitsForWhatItRestsOn) {
   Lead(1);
-  const auto nothing = [](const Counter&) -> Result<Steps> { return Steps{}; };
-  EXPECT_TRUE(Run(nothing)->ok());
   CountOn();
-  const auto& waits = Run(nothing);
-  EXPECT_FALSE(waits.has_value());
+  const auto& nothing = Run(ChangeNothing);
+  const auto& refused = Run(Refuse);
+  EXPECT_FALSE(nothing.has_value());
+  EXPECT_FALSE(refused.has_value());
+  EXPECT_TRUE(unconfirmed_.empty()) << "the entry confirms it";
   ApplyNext(1);
-  EXPECT_TRUE(waits->ok());
+  EXPECT_TRUE(nothing->ok());
+  EXPECT_EQ(refused->code(), Code::kNotFound);
+  CountOn();
+  const auto& lost = Run(Refuse);
+  Lose(2);
+  EXPECT_EQ(lost->reason(), Reason::kNotLeader);
+}
+
+TEST_F(DecisionLogTest, AnAnswerThatNobodyConfirms_IsNotTold) {
+  Lead(1);
+  const auto& nothing = Run(ChangeNothing);
+  const auto& refused = Run(Refuse);
+  Confirm(Unavailable("another one leads", Reason::kNotLeader));
+  EXPECT_EQ(nothing->reason(), Reason::kNotLeader);
+  EXPECT_EQ(refused->reason(), Reason::kNotLeader);
 }
 
 TEST_F(DecisionLogTest, LostLeadership_AnswersAll_AndForgetsWhatWasInFlight) {

@@ -83,7 +83,10 @@ class ControllerClientTest : public testing::Test {
   template <typename Reply>
   static std::pair<Got<Reply>, ControllerReplied<Reply>> Await() {
     auto got = std::make_shared<std::optional<Result<Reply>>>();
-    return {got, [got](Result<Reply> reply) { *got = std::move(reply); }};
+    return {got, [got](Result<Reply> reply) {
+              EXPECT_FALSE(got->has_value()) << "answered twice";
+              *got = std::move(reply);
+            }};
   }
   Got<internal::v1::RegisterReply> Register(Side& side, uint32_t broker) {
     auto [got, done] = Await<internal::v1::RegisterReply>();
@@ -98,11 +101,12 @@ class ControllerClientTest : public testing::Test {
     return got;
   }
   void Settle() {
-    link_.Deliver();
-    leading_.group.CommitAll();
-    leading_.view.NotifyImageChanged();
-    leading_.group.CommitAll();
-    link_.Deliver();
+    for (int turn = 0; turn < 3; ++turn) {
+      link_.Deliver();
+      leading_.group.CommitAll();
+      leading_.group.AnswerBarriers(Status::Ok());
+      leading_.view.NotifyImageChanged();
+    }
   }
 
   static inline const ControllerClient::Asker kAsker{.principal = {},
@@ -185,6 +189,30 @@ TEST_F(ControllerClientTest, WithoutALeader_ItSaysSo_OrThatThisBrokerNeverHears)
   asking_.health = DataLoss("its log is gone", Reason::kReplicaSilent);
   const auto silent = Register(asking_, 2);
   EXPECT_EQ((*silent)->status().reason(), Reason::kReplicaSilent);
+  EXPECT_EQ(link_.delivered(), 0);
+}
+
+// A leader that is cut off has an old image: it may tell nobody what it lacks.
+TEST_F(ControllerClientTest, ARefusal_IsToldOnceItIsSureWhoLeads) {
+  ASSERT_TRUE((**Register(leading_, 1)).ok());
+  auto [deleted, done] = Await<v1::DeleteTopicResponse>();
+  v1::DeleteTopicRequest deletion;
+  deletion.set_name("nobody-made-it");
+  asking_.client.DeleteTopic(kAsker, deletion, std::move(done));
+  link_.Deliver();
+  leading_.group.CommitAll();
+  link_.Deliver();
+  EXPECT_FALSE(deleted->has_value());
+  leading_.group.AnswerBarriers(Unavailable("another one leads", Reason::kNotLeader));
+  link_.Deliver();
+  ASSERT_TRUE(deleted->has_value());
+  EXPECT_EQ((*deleted)->status().reason(), Reason::kNotLeader);
+}
+
+TEST_F(ControllerClientTest, ARequestThatIsTooLarge_StaysAtItsBroker) {
+  const auto refused = Create(asking_, Topic(std::string(100'000, 'n'), 1));
+  ASSERT_TRUE(refused->has_value());
+  EXPECT_EQ((*refused)->status().code(), Code::kInvalidArgument);
   EXPECT_EQ(link_.delivered(), 0);
 }
 

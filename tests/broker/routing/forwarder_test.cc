@@ -22,6 +22,8 @@ using internal::v1::ForwardRequest;
 using internal::v1::ForwardStatus;
 
 constexpr BrokerId kPeer{2};
+constexpr ForwardMethod kEcho{"echo", WorkClass::kData};
+constexpr ForwardMethod kEchoControl{"echo_control", WorkClass::kControl};
 
 struct Sent {
   raft::Lane lane = raft::Lane::kControl;
@@ -55,15 +57,18 @@ Bytes Message(const google::protobuf::MessageLite& head, std::string_view body =
 class ForwarderTest : public ::testing::Test {
  protected:
   ForwarderTest() {
-    forwarder_.Serve("echo", [this](ForwardedRequest request, ForwardReplied done) {
-      served_ = request;
-      done(std::vector<Bytes>{std::move(request.body)});
-    });
+    for (const ForwardMethod& method : {kEcho, kEchoControl}) {
+      forwarder_.Serve(method, [this](ForwardedRequest request, ForwardReplied done) {
+        served_ = request;
+        done(std::vector<Bytes>{std::move(request.body)});
+      });
+    }
   }
   // The reply to a request of a peer's, and the body behind it.
-  ForwardReply Serve(const ForwardRequest& request, std::string* body = nullptr) {
+  ForwardReply Serve(const ForwardRequest& request, std::string* body = nullptr,
+                     std::string_view sent = "hello") {
     transport_.sent.clear();
-    forwarder_.OnRequest(kPeer, Message(request, "hello"));
+    forwarder_.OnRequest(kPeer, Message(request, sent));
     ForwardReply reply;
     CHECK_EQ(transport_.sent.size(), 1u);
     EXPECT_EQ(transport_.sent[0].kind, raft::PeerKind::kForwardReply);
@@ -83,10 +88,9 @@ class ForwarderTest : public ::testing::Test {
                                                         WorkClass work_class = WorkClass::kData) {
     auto got = std::make_shared<std::optional<Result<Bytes>>>();
     forwarder_.Forward({.to = kPeer,
-                        .method = "echo",
+                        .method = {"echo", work_class},
                         .body = {Bytes::Own(std::string(bytes, 'b'))},
-                        .timeout = std::chrono::seconds(1),
-                        .work_class = work_class},
+                        .timeout = std::chrono::seconds(1)},
                        [got](Result<Bytes> result) { *got = std::move(result); });
     return got;
   }
@@ -122,18 +126,17 @@ TEST_F(ForwarderTest, ARequest_IsServed_WithWhoAsksAndWhichLeaderIsMeant) {
 TEST_F(ForwarderTest, WhatIsForwarded_SaysTheSame_AndIsNotCopied) {
   const Bytes body = Bytes::CopyOf("a batch");
   forwarder_.Forward({.to = kPeer,
-                      .method = "echo",
+                      .method = kEchoControl,
                       .body = {body},
                       .timeout = std::chrono::seconds(2),
                       .principal = {.name = "User:bob", .peer_address = ""},
-                      .expected_leader_epoch = LeaderEpoch(9),
-                      .work_class = WorkClass::kControl},
+                      .expected_leader_epoch = LeaderEpoch(9)},
                      [](const Result<Bytes>&) {});
   ASSERT_EQ(transport_.sent.size(), 1u);
   ASSERT_EQ(transport_.sent[0].pieces.size(), 2u);
   EXPECT_EQ(transport_.sent[0].pieces[1].data(), body.data());
   const ForwardRequest request = LastRequest();
-  EXPECT_EQ(request.method(), "echo");
+  EXPECT_EQ(request.method(), "echo_control");
   EXPECT_EQ(request.timeout_ms(), 2'000u);
   EXPECT_EQ(request.principal().name(), "User:bob");
   EXPECT_EQ(request.expected_leader_epoch(), 9u);
@@ -156,6 +159,8 @@ TEST_F(ForwarderTest, AMethodOrClassThatIsNotKnown_IsUnimplemented_NamingIt) {
   EXPECT_NE(status.message().find("juggle"), std::string::npos);
 
   request = Echo();
+  request.set_work_class(1);  // not echo's
+  EXPECT_EQ(Serve(request).status().code(), static_cast<int>(Code::kUnimplemented));
   request.set_work_class(4);
   status = Serve(request).status();
   EXPECT_EQ(status.code(), static_cast<int>(Code::kUnimplemented));
@@ -164,9 +169,13 @@ TEST_F(ForwarderTest, AMethodOrClassThatIsNotKnown_IsUnimplemented_NamingIt) {
 }
 
 TEST_F(ForwarderTest, AClassThatIsFull_RefusesMore_AndHoldsBackNoOther) {
-  const uint64_t data_max = Forwarder::kInflightBytesMax[0];
-  const auto first = Forward(data_max + 1);  // a single one passes, whatever its size
-  const auto refused = Forward(1);
+  const uint64_t body_max = Forwarder::kBodyBytesMax[0];
+  const auto first = Forward(body_max);
+  for (uint64_t bytes = body_max; bytes + body_max <= Forwarder::kInflightBytesMax[0];) {
+    EXPECT_FALSE(Forward(body_max)->has_value());
+    bytes += body_max;
+  }
+  const auto refused = Forward(body_max);
   ASSERT_TRUE(refused->has_value());
   EXPECT_EQ((*refused)->status().code(), Code::kResourceExhausted);
   EXPECT_TRUE((*refused)->status().retry_after_ms().has_value());
@@ -181,13 +190,32 @@ TEST_F(ForwarderTest, AClassThatIsFull_RefusesMore_AndHoldsBackNoOther) {
   forwarder_.OnReply(kPeer, Message(reply, "done"));
   ASSERT_TRUE(first->has_value());
   EXPECT_EQ((*first)->value().view(), "done");
-  EXPECT_FALSE(Forward(1)->has_value());
+  EXPECT_FALSE(Forward(body_max)->has_value());
+}
+
+TEST_F(ForwarderTest, ABodyThatIsTooLarge_IsNotSent_InEitherDirection) {
+  for (const WorkClass work_class : {WorkClass::kData, WorkClass::kControl}) {
+    const uint64_t most = Forwarder::kBodyBytesMax[static_cast<size_t>(work_class)];
+    const auto refused = Forward(most + 1, work_class);
+    ASSERT_TRUE(refused->has_value());
+    EXPECT_EQ((*refused)->status().code(), Code::kInvalidArgument);
+    EXPECT_TRUE(transport_.sent.empty());
+    ForwardRequest request = Echo();
+    request.set_method(
+        std::string(work_class == WorkClass::kData ? kEcho.name : kEchoControl.name));
+    request.set_work_class(static_cast<uint32_t>(work_class));
+    EXPECT_EQ(Serve(request, nullptr, std::string(most, 'b')).status().code(), 0);
+    EXPECT_EQ(Serve(request, nullptr, std::string(most + 1, 'b')).status().code(),
+              static_cast<int>(Code::kInternal));
+    transport_.sent.clear();
+  }
 }
 
 TEST_F(ForwarderTest, AnswersComeBack_OnTheLaneOfTheQuestion) {
   ForwardRequest request = Echo();
   Serve(request);
   EXPECT_EQ(transport_.sent[0].lane, raft::Lane::kBulk);
+  request.set_method(std::string(kEchoControl.name));
   request.set_work_class(1);
   Serve(request);
   EXPECT_EQ(transport_.sent[0].lane, raft::Lane::kControl);
@@ -222,12 +250,26 @@ TEST_F(ForwarderTest, AConnectionThatBreaks_EndsWhatWasOnIt_AndOnlyOthersAnswers
 }
 
 TEST_F(ForwarderTest, BytesThatAreNoMessage_AreDropped) {
+  const auto waiting = Forward(1);
   for (const std::string_view bytes :
        {"", "\xff", "\x05hi", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"}) {
     forwarder_.OnRequest(kPeer, Bytes::CopyOf(bytes));
     forwarder_.OnReply(kPeer, Bytes::CopyOf(bytes));
   }
   EXPECT_FALSE(served_.has_value());
+  EXPECT_FALSE(waiting->has_value());
+}
+
+TEST_F(ForwarderTest, AnErrorsText_IsCutAndMadeReadable) {
+  forwarder_.Serve(ForwardMethod{"fail", WorkClass::kData},
+                   [](const ForwardedRequest&, ForwardReplied done) {
+                     done(NotFound("\xff" + std::string(100'000, 'n')));
+                   });
+  ForwardRequest request = Echo();
+  request.set_method("fail");
+  const std::string message = Serve(request).status().message();
+  EXPECT_LE(message.size(), 2'000u);
+  EXPECT_EQ(message[0], '?');
 }
 
 TEST_F(ForwarderTest, AnAnswersStatus_ArrivesAsItWas) {

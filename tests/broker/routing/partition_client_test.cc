@@ -71,6 +71,11 @@ class PartitionClientTest : public testing::Test {
     Lead(Term(3));
   }
 
+  template <typename T>
+  static void Take(const std::shared_ptr<std::optional<Result<T>>>& got, Result<T> outcome) {
+    EXPECT_FALSE(got->has_value()) << "answered twice";
+    *got = std::move(outcome);
+  }
   void Lead(Term term) {
     group_.Lead(term);
     leading_.leaders.Report(kGroup, {.leader = kLeader, .term = term});
@@ -81,7 +86,7 @@ class PartitionClientTest : public testing::Test {
     for (int i = 0; i < records; ++i) batch.add_records()->set_value("v" + std::to_string(i));
     auto got = std::make_shared<std::optional<Result<ProduceOutcome>>>();
     side.client.Produce({}, kGroup, {.bytes = Bytes::Own(batch.SerializeAsString())},
-                        [got](Result<ProduceOutcome> outcome) { *got = std::move(outcome); });
+                        [got](Result<ProduceOutcome> outcome) { Take(got, std::move(outcome)); });
     link_.Deliver();
     return got;
   }
@@ -89,7 +94,7 @@ class PartitionClientTest : public testing::Test {
                                                            Duration wait = Duration::zero()) {
     auto got = std::make_shared<std::optional<Result<ReadOutcome>>>();
     side.client.Read({}, kGroup, {.offset = Offset(offset), .bytes_max = 1 << 20}, wait,
-                     [got](Result<ReadOutcome> outcome) { *got = std::move(outcome); });
+                     [got](Result<ReadOutcome> outcome) { Take(got, std::move(outcome)); });
     link_.Deliver();
     return got;
   }
@@ -97,7 +102,7 @@ class PartitionClientTest : public testing::Test {
       Side& side, std::optional<int64_t> timestamp_ms) {
     auto got = std::make_shared<std::optional<Result<PartitionOffsets>>>();
     side.client.Offsets({}, kGroup, timestamp_ms, std::chrono::seconds(1),
-                        [got](Result<PartitionOffsets> offsets) { *got = std::move(offsets); });
+                        [got](Result<PartitionOffsets> offsets) { Take(got, std::move(offsets)); });
     link_.Deliver();
     group_.AnswerBarriers(Status::Ok());
     link_.Deliver();
@@ -183,6 +188,24 @@ TEST_F(PartitionClientTest, AReadAtTheEnd_WaitsForTheNextRecord) {
     ASSERT_TRUE(got->has_value() && (*got)->ok());
     EXPECT_EQ((**got)->entries.size(), 1u);
   }
+  world_.RunFor(std::chrono::seconds(10));  // past the time that they would have waited
+  link_.Deliver();
+}
+
+TEST_F(PartitionClientTest, AStop_LeavesWhoWaitsUnanswered_AndSendsNothing) {
+  const auto there = Read(asking_, 0, std::chrono::seconds(5));
+  const auto produced = Produce(asking_, 1);
+  link_.Of(kLeader).Stop();
+  link_.Of(kOther).Stop();
+  Commit();
+  world_.RunFor(std::chrono::seconds(20));
+  link_.Deliver();
+  EXPECT_FALSE(there->has_value());
+  EXPECT_FALSE(produced->has_value());
+  const auto later = Produce(asking_, 1);
+  ASSERT_TRUE(later->has_value());
+  EXPECT_EQ((*later)->status().code(), Code::kUnavailable);
+  EXPECT_EQ(link_.delivered(), 2) << "the two questions";
 }
 
 TEST_F(PartitionClientTest, WhatNobodyWrites_ItAnswersWithoutRecordsInTheEnd) {
@@ -226,6 +249,7 @@ TEST_F(PartitionClientTest, AHintThatIsOld_EndsInNotLeader_AfterOneHop) {
   EXPECT_EQ(link_.delivered(), 2) << "the question and its answer";
 }
 
+// No hint of a healthy cluster says so; it is for what nobody has thought of.
 TEST_F(PartitionClientTest, ALeaderOlderThanTheOneThatIsMeant_Refuses) {
   asking_.leaders.Report(kGroup, {.leader = kLeader, .term = Term(4)});
   const auto early = Produce(asking_, 1);

@@ -1,4 +1,4 @@
-#include "broker/service/topics/describe_topic.h"
+#include "broker/service/metadata/describe_topic.h"
 
 #include "broker/config/topic_settings.h"
 

@@ -1,4 +1,4 @@
-#include "broker/service/topics/topic_page.h"
+#include "broker/service/metadata/topic_page.h"
 
 #include <set>
 #include <string>

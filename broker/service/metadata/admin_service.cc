@@ -1,11 +1,11 @@
-#include "broker/service/topics/admin_service.h"
+#include "broker/service/metadata/admin_service.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "broker/api/parse_request.h"
 #include "broker/api/unknown_fields.h"
-#include "broker/service/topics/describe_topic.h"
+#include "broker/service/metadata/describe_topic.h"
 #include "millrace/v1/admin_service.pb.h"
 
 namespace millrace::broker {
@@ -121,7 +121,7 @@ void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
 
 ControllerClient::Asker AdminService::AskerOf(const Call& call) const {
   return {.principal = call.principal(),
-          .timeout = TimeLeft(environment_.clock, DeadlineOf(environment_.clock, call))};
+          .timeout = TimeFor(environment_.clock, call, kDefaultDeadline)};
 }
 
 }  // namespace millrace::broker

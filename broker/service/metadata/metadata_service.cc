@@ -1,4 +1,4 @@
-#include "broker/service/topics/metadata_service.h"
+#include "broker/service/metadata/metadata_service.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -8,8 +8,8 @@
 #include "broker/api/request_limits.h"
 #include "broker/config/topic_settings.h"
 #include "broker/partition/partition.h"
-#include "broker/service/topics/describe_topic.h"
-#include "broker/service/topics/topic_page.h"
+#include "broker/service/metadata/describe_topic.h"
+#include "broker/service/metadata/topic_page.h"
 #include "millrace/v1/metadata_service.pb.h"
 
 namespace millrace::broker {
