@@ -137,7 +137,7 @@ constexpr int kExitUsage = 2;
 // Why this server ends, for the log and for whoever started it.
 void SayLast(const std::optional<storage::LogFile>& log_file, const Status& status) {
   const std::string line = "millrace: " + std::string(status.message());
-  std::cerr << line << std::endl;
+  std::cerr << line << "\n" << std::flush;
   if (log_file.has_value()) log_file->Tell(line);
 }
 

@@ -37,6 +37,9 @@ ASAN_CORE_SEEDS = 100
 # Begun first, so that no core is idle at the end.
 LONG_TESTS = ["tests_simulation_broker", "tests_simulation_core", "tests_storage_journal",
               "tests_storage_logstore", "tests_storage_segment"]
+# What clang-tidy reads in a short run: some five seconds a file.
+TIDY_COMMITS = 20
+TIDY_FILES_MAX = 40
 FRESH_SEEDS = {"core": ["--seeds", 200], "broker": ["--seeds", 10]}
 FRESH_SEEDS_LONG = {"core": ["--seconds", 600], "broker": ["--seeds", 300]}
 FUZZ_CORPUS = BUILD / "fuzz" / "corpus"  # tests/fuzz/corpus.py unpacks it
@@ -259,6 +262,34 @@ def stage_release(tally, options):
         build(tally, "release", ["millrace", "millrace_client"])
 
 
+def lately_touched(pattern):
+    """The files that the last commits touched, those of the newest first."""
+    named = run(["git", "log", f"-{TIDY_COMMITS}", "--format=", "--name-only", "--diff-filter=d"]).stdout.split("\n")
+    there = set(tracked(pattern))
+    return [name for name in dict.fromkeys(named) if name in there]
+
+
+def stage_tidy(tally, options):
+    """clang-tidy (.clang-tidy) on the product's sources that were touched lately; with --long on all."""
+    if not configure(tally, "release") or not build(tally, "release", ["millrace", "millrace_client"]):
+        return
+    known = {entry["file"] for entry in json.loads((BUILD / "release/compile_commands.json").read_text())}
+    files = [name for name in (tracked("*.cc") if options.long else lately_touched("*.cc"))
+             if str(ROOT / name) in known]
+    checked = files if options.long else files[:TIDY_FILES_MAX]
+    print(f"  {len(checked)} of {len(files)} files")
+
+    def tidy(name):
+        # The release build is g++'s, with warnings that clang does not know.
+        return name, run(["clang-tidy-19", "-p", BUILD / "release", "--quiet",
+                          "--extra-arg=-Wno-unknown-warning-option",
+                          "--extra-arg=-Wno-deprecated-declarations", name])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, done in pool.map(tidy, checked):
+            said = "\n".join(line for line in done.stdout.splitlines() if not line.endswith(" generated."))
+            tally.add(done.returncode == 0, f"tidy {name}", f"clang-tidy-19 -p build/release {name}", said)
+
+
 def stage_instructions(tally, options):
     """What the hot paths cost, in instructions, against the recorded baseline."""
     del options
@@ -369,7 +400,7 @@ def stage_bench(tally, options):
 
 
 STAGES = {"tools": stage_tools, "checks": stage_checks, "release": stage_release,
-          "instructions": stage_instructions,
+          "tidy": stage_tidy, "instructions": stage_instructions,
           "debug": stage_debug, "asan": stage_asan, "tsan": stage_tsan,
           "fuzz": stage_fuzz, "cluster": stage_cluster,
           "bench": stage_bench}

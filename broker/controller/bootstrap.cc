@@ -32,6 +32,7 @@ std::vector<BrokerId> Sorted(std::vector<BrokerId> ids) {
 
 std::vector<BrokerId> IdsOf(const std::vector<Voter>& voters) {
   std::vector<BrokerId> ids;
+  ids.reserve(voters.size());
   for (const Voter& voter : voters) ids.push_back(voter.broker);
   return Sorted(std::move(ids));
 }

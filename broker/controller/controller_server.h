@@ -41,7 +41,7 @@ class ControllerServer {
     std::string producer_id_key;
   };
 
-  explicit ControllerServer(Environment environment) : environment_(std::move(environment)) {}
+  explicit ControllerServer(const Environment& environment) : environment_(environment) {}
   ControllerServer(const ControllerServer&) = delete;
   ControllerServer& operator=(const ControllerServer&) = delete;
 

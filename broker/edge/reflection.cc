@@ -144,7 +144,8 @@ Result<Bytes> Reflection::Answer(std::string_view request) const {
   return Bytes::Own(std::move(answer));
 }
 
-void ServeReflection(std::shared_ptr<const Reflection> reflection, ServiceRegistry* registry) {
+void ServeReflection(const std::shared_ptr<const Reflection>& reflection,
+                     ServiceRegistry* registry) {
   for (const std::string_view service : kReflectionServices) {
     registry->AddStream("/" + std::string(service) + "/ServerReflectionInfo",
                         [reflection](std::shared_ptr<Stream> stream) {

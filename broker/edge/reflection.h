@@ -35,6 +35,7 @@ class Reflection {
 };
 
 // Adds both versions. The streams keep `reflection`.
-void ServeReflection(std::shared_ptr<const Reflection> reflection, ServiceRegistry* registry);
+void ServeReflection(const std::shared_ptr<const Reflection>& reflection,
+                     ServiceRegistry* registry);
 
 }  // namespace millrace::broker::edge

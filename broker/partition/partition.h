@@ -170,7 +170,7 @@ class Partition final : public raft::StateMachine {
   Status CheckKnowsEpochs() const;
   // Pre: it is known.
   LeaderEpoch known_leader_epoch() const;
-  void CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done);
+  void CheckOffThread(const SentBatch& batch, const RecordBatchView& view, ProduceDone done);
   // Pre: the batch's bytes are all right.
   void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);

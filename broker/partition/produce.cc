@@ -40,14 +40,15 @@ void Partition::Produce(SentBatch batch, ProduceDone done) {
   }
   // What comes behind a batch that is being checked must not overtake it.
   if (IsCompressed(view->compression) || batches_in_check_ > 0) {
-    return CheckOffThread(std::move(batch), *view, std::move(done));
+    return CheckOffThread(batch, *view, std::move(done));
   }
   const Status checked = CheckRecordBatch(&*view, name_);
   if (!checked.ok()) return done(checked);
   TakeChecked(*view, batch, std::move(done));
 }
 
-void Partition::CheckOffThread(SentBatch batch, const RecordBatchView& view, ProduceDone done) {
+void Partition::CheckOffThread(const SentBatch& batch, const RecordBatchView& view,
+                               ProduceDone done) {
   const uint64_t size = batch.bytes.size() + view.uncompressed_size;
   if (const Status admitted = environment_.batches.Admit(size); !admitted.ok()) {
     return done(admitted);

@@ -42,7 +42,7 @@ CLI::Option* AddRepeated(CLI::App* command, const std::string& name,
 
 // Makes the subcommand's callback choose `run` with the options as they are after parsing.
 template <typename Options>
-void Choose(CLI::App* command, std::shared_ptr<Options> options, Command* chosen,
+void Choose(CLI::App* command, const std::shared_ptr<Options>& options, Command* chosen,
             int (*run)(const Options&)) {
   command->callback([options, chosen, run] { *chosen = [options, run] { return run(*options); }; });
 }
