@@ -22,6 +22,7 @@ class StreamPool::Slot final : public RpcStreamHandler {
   }
   // It may still be called, by the connector whose call we are in.
   void set_ended() { is_ended_ = true; }
+  void Cancel() { stream_.reset(); }
 
  private:
   StreamPool* pool_;
@@ -53,13 +54,18 @@ void StreamPool::Send(BrokerId broker, const std::string& address, std::vector<B
 void StreamPool::Close(BrokerId broker) {
   auto found = slots_.find(broker);
   if (found == slots_.end()) return;
-  found->second->set_ended();
-  ended_.push_back(std::move(found->second));
-  slots_.erase(found);
+  found->second->Cancel();
+  End(found);
+}
+
+void StreamPool::End(Slots::iterator slot) {
+  slot->second->set_ended();
+  ended_.push_back(std::move(slot->second));
+  slots_.erase(slot);
 }
 
 void StreamPool::OnClosed(BrokerId broker, const Status& status) {
-  Close(broker);
+  End(slots_.find(broker));
   on_closed_(broker, status);
 }
 

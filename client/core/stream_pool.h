@@ -32,12 +32,14 @@ class StreamPool {
 
   // Queues a message to `broker`, reached at `address` if there is no stream to it yet.
   void Send(BrokerId broker, const std::string& address, std::vector<Bytes> pieces);
-  // Cancels the stream, if there is one.
+  // Cancels the stream at once, if there is one. May be called in its own message's handler.
   void Close(BrokerId broker);
 
  private:
   class Slot;
+  using Slots = std::map<BrokerId, std::unique_ptr<Slot>>;
 
+  void End(Slots::iterator slot);
   void OnClosed(BrokerId broker, const Status& status);
 
   Connector* connector_;
@@ -45,7 +47,7 @@ class StreamPool {
   const Bytes first_message_;
   MessageHandler on_message_;
   ClosedHandler on_closed_;
-  std::map<BrokerId, std::unique_ptr<Slot>> slots_;
+  Slots slots_;
   // Ended in their own handlers, where they can't be destroyed.
   std::vector<std::unique_ptr<Slot>> ended_;
 };

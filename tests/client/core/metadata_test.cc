@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "client/core/backoff.h"
-#include "client/core/partitioner.h"
-
 namespace millrace::client {
 namespace {
 
@@ -85,27 +82,6 @@ TEST(FromRpcStatus, TakesGarbageInTheTrailer_ForNoDetails) {
   EXPECT_EQ(status.code(), Code::kNotFound);
   EXPECT_EQ(status.message(), "no such topic");
   EXPECT_EQ(status.reason(), Reason::kNone);
-}
-
-TEST(BackoffDelay, Doubles_UpToTheMaximum_AndNeverBelowHalf) {
-  Random random(1);
-  const BackoffOptions options{.initial = Duration(1000), .max = Duration(8000)};
-  const int64_t full[] = {1000, 2000, 4000, 8000, 8000};
-  for (uint32_t failures = 1; failures <= 5; ++failures) {
-    for (int i = 0; i < 50; ++i) {
-      const int64_t delay = BackoffDelay(options, failures, random).count();
-      EXPECT_GE(delay, full[failures - 1] / 2);
-      EXPECT_LE(delay, full[failures - 1]);
-    }
-  }
-}
-
-TEST(Partitioner, SticksToAPartition_UntilEnoughBytesWentThere) {
-  Partitioner partitioner(3, Random(1));
-  const PartitionId first = partitioner.Pick(std::nullopt, 100);
-  EXPECT_EQ(partitioner.Pick(std::nullopt, Partitioner::kStickyBytes), first);
-  EXPECT_NE(partitioner.Pick(std::nullopt, 100), first);
-  EXPECT_EQ(partitioner.Pick("AA", 1), partitioner.Pick("AA", 1));
 }
 
 }  // namespace
