@@ -45,6 +45,9 @@ class ControllerServer {
   ControllerServer(const ControllerServer&) = delete;
   ControllerServer& operator=(const ControllerServer&) = delete;
 
+  // What waits is not answered any more.
+  void Stop() { lifetime_.End(); }
+
   // broker/controller/decide.h says what each is refused for. `timeout` is how long whoever asked
   // waits; only a create has something to wait for.
   //

@@ -28,4 +28,9 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
   consumer_.Register(&registry_);
 }
 
+void ClientServices::Stop() {
+  admin_.Stop();
+  producer_.Stop();
+}
+
 }  // namespace millrace::broker

@@ -41,6 +41,8 @@ class ClientServices {
   ClientServices& operator=(const ClientServices&) = delete;
 
   ServiceRegistry& registry() { return registry_; }
+  // Calls that wait are not answered any more.
+  void Stop();
 
  private:
   MetadataService metadata_;

@@ -116,6 +116,8 @@ void Node::Stop() {
   lifetime_.End();
   environment_.executor.Cancel(register_timer_);
   environment_.executor.Cancel(report_timer_);
+  services_.Stop();
+  controller_server_.Stop();
   forwarder_.Stop();
   host_.Stop();
   partitions_.Clear();
@@ -123,7 +125,7 @@ void Node::Stop() {
 
 void Node::OnceReady(Task task) {
   if (is_ready_) {
-    environment_.executor.Post(std::move(task));
+    environment_.executor.Post(lifetime_.Guard(std::move(task)));
   } else {
     ready_listeners_.push_back(std::move(task));
   }

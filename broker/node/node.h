@@ -79,7 +79,8 @@ class Node final : public raft::TransportHandler {
 
   // `on_fatal` is called at most once, if this broker can't go on (wiped, refused by its cluster).
   void Start(OnFatal on_fatal);
-  // Halts all replicas; nothing is called back after.
+  // Halts all replicas; nothing is called back after: calls that wait stay without an answer, which
+  // is the edge's to give.
   void Stop();
   // Calls `task` once this broker is registered and its image is as new as anybody's when it asked.
   void OnceReady(Task task);

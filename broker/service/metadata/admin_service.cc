@@ -33,8 +33,11 @@ MonotonicTime DeadlineOf(const Clock& clock, const Call& call) {
 class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
  public:
   LeaderWait(const AdminService::Environment& environment, std::string name,
-             std::shared_ptr<Call> call)
-      : environment_(environment), name_(std::move(name)), call_(std::move(call)) {}
+             std::shared_ptr<Call> call, const LifeWatch& service)
+      : environment_(environment),
+        service_(service),
+        name_(std::move(name)),
+        call_(std::move(call)) {}
 
   void Start(Duration limit) {
     timer_ = environment_.executor.RunAfter(limit, [self = shared_from_this()] {
@@ -46,7 +49,7 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
 
  private:
   void Check() {
-    if (call_ == nullptr) return;
+    if (call_ == nullptr || !service_) return;
     const TopicInfo* topic = environment_.view.image().FindTopic(name_);
     if (topic == nullptr) {
       environment_.view.OnceImageChanged([self = shared_from_this()] { self->Check(); });
@@ -64,7 +67,7 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
   }
 
   void Finish(const Status& status) {
-    if (call_ == nullptr) return;
+    if (call_ == nullptr || !service_) return;
     environment_.executor.Cancel(timer_);
     const std::shared_ptr<Call> call = std::exchange(call_, nullptr);
     if (!status.ok()) return call->Fail(status);
@@ -77,6 +80,7 @@ class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
   }
 
   const AdminService::Environment environment_;
+  const LifeWatch service_;
   const std::string name_;
   std::shared_ptr<Call> call_;  // null once answered
   TimerId timer_;
@@ -103,7 +107,7 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
         if (!created.ok()) {
           return call->Fail(environment_.view.WithLeader(created.status(), kControllerGroup));
         }
-        std::make_shared<LeaderWait>(environment_, name, call)
+        std::make_shared<LeaderWait>(environment_, name, call, lifetime_.watch())
             ->Start(TimeLeft(environment_.clock, deadline));
       });
 }

@@ -12,6 +12,7 @@
 #include "broker/routing/controller_client.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
 
@@ -27,6 +28,8 @@ class AdminService {
 
   explicit AdminService(const Environment& environment) : environment_(environment) {}
   void Register(ServiceRegistry* registry);
+  // Calls that wait are not answered any more.
+  void Stop() { lifetime_.End(); }
 
  private:
   void CreateTopic(std::shared_ptr<Call> call);
@@ -34,6 +37,7 @@ class AdminService {
   ControllerClient::Asker AskerOf(const Call& call) const;
 
   const Environment environment_;
+  Lifetime lifetime_;
 };
 
 }  // namespace millrace::broker

@@ -21,6 +21,8 @@ class ProducerService {
         publisher_(environment),
         producer_ids_(environment.view, environment.controllers) {}
   void Register(ServiceRegistry* registry);
+  // Calls that wait are not answered any more.
+  void Stop() { publisher_.Stop(); }
 
  private:
   void InitProducer(std::shared_ptr<Call> call);

@@ -28,6 +28,8 @@ class Publisher {
   explicit Publisher(const ProduceEnvironment& environment) : environment_(environment) {}
 
   void Serve(std::shared_ptr<Call> call);
+  // Calls that wait are not answered any more.
+  void Stop() { lifetime_.End(); }
 
  private:
   // The numbers of a request's records, by partition.

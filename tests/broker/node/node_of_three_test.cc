@@ -1,4 +1,5 @@
-// A broker whose controller leads elsewhere: what it asks of that, and what it tells the others.
+// A broker whose controller leads elsewhere: what it asks of that, what it tells the others, and
+// that it asks and tells nothing any more once it has stopped.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -228,6 +229,29 @@ TEST_F(NodeOfThreeTest, AReportOfAnothers_IsTaken_UntilThatOneIsGone) {
   EXPECT_EQ(node_->leaders().Find(RaftGroupId(9)), told);
   Disconnect(kThird);
   EXPECT_EQ(node_->leaders().Find(RaftGroupId(9)).leader, BrokerId());
+}
+
+TEST_F(NodeOfThreeTest, AfterStop_NothingIsCalledBackOrSent_ThatWaitedForOthers) {
+  bool is_told = false;
+  node_->OnceReady([&is_told] { is_told = true; });
+  ReplicateAll();
+  LeaderStays(std::chrono::milliseconds(100));
+  const auto created = Call(kCreateTopic, Topic("t"));
+  world_.RunFor(std::chrono::milliseconds(1));
+  ASSERT_EQ(unanswered_.size(), 2u) << "the registration, and the client's";
+  node_->Stop();
+  transport_.sent.clear();
+  transport_.raft_messages = 0;
+  internal::v1::RegisterReply reply;
+  reply.set_image_index(1);
+  unanswered_[0](AttachBytes(reply));
+  world_.RunFor(std::chrono::minutes(1));
+  EXPECT_FALSE(is_told);
+  EXPECT_FALSE(node_->is_ready());
+  EXPECT_FALSE(created->is_answered());
+  EXPECT_TRUE(fatal_.empty());
+  EXPECT_TRUE(transport_.sent.empty());
+  EXPECT_EQ(transport_.raft_messages, 0u);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// How a broker begins, and what it tells its clients while it cannot begin.
+// How a broker begins, what it tells its clients while it cannot begin, and how it ends.
 #include "broker/node/node.h"
 
 #include <memory>
@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/v1/producer_service.pb.h"
 #include "tests/broker/node/node_rig.h"
 
 namespace millrace::broker {
@@ -191,6 +192,48 @@ TEST_F(NodeTest, AReplicaOfAKindThatThisBuildDoesNotMake_IsLeftAlone) {
   EXPECT_TRUE(Leads(partition_));
   EXPECT_EQ(node_->host().Find(kCoordinators), nullptr);
   EXPECT_TRUE(store_.groups.contains(kCoordinators));
+}
+
+// The end ----------------------------------------------------------------------------------------
+
+TEST_F(NodeTest, AfterStop_WhoeverWasToHearThatItIsReady_DoesNot) {
+  StartAlone();
+  bool is_told = false;
+  node_->OnceReady([&is_told] { is_told = true; });
+  node_->Stop();
+  world_.RunFor(kWhile);
+  EXPECT_FALSE(is_told);
+}
+
+TEST_F(NodeTest, AfterStop_ACallThatWaitsForALeader_IsNotAnswered) {
+  StartAlone();
+  const auto created = Call(kCreateTopic, Topic("t"));
+  ASSERT_TRUE(world_.RunUntil(
+      [this] { return node_->controller().image().FindTopic("t") != nullptr; }, kWhile));
+  ASSERT_FALSE(created->is_answered());
+  node_->Stop();
+  world_.RunFor(std::chrono::minutes(1));
+  EXPECT_FALSE(created->is_answered());
+}
+
+// Its time is up only when there is nobody left whom it might ask.
+TEST_F(NodeTest, AfterStop_ACallThatWaitsForTheDisk_IsNotAnswered_AlsoOnceTheNodeIsGone) {
+  LiveAlone();
+  Make(kAlone, {store_.Recovered(partition_), store_.Recovered(kControllerGroup)});
+  Start();
+  world_.RunFor(kWhile);
+  ASSERT_TRUE(Leads(partition_));
+  store_.write_time = std::chrono::hours(1);
+  v1::PublishRequest request;
+  request.set_topic("t");
+  request.add_records()->set_value("v");
+  const auto published = Call(kPublish, request);
+  world_.RunFor(std::chrono::milliseconds(100));
+  ASSERT_FALSE(published->is_answered());
+  node_->Stop();
+  node_.reset();
+  world_.RunFor(std::chrono::minutes(1));
+  EXPECT_FALSE(published->is_answered());
 }
 
 }  // namespace

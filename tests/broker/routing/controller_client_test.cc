@@ -181,6 +181,14 @@ TEST_F(ControllerClientTest, ATopicThatWaitsInVain_SaysForWhat_BeforeItsAskerGiv
   EXPECT_EQ(leading_.controller.image().FindTopic("t"), nullptr);
 }
 
+TEST_F(ControllerClientTest, AStoppedServer_AnswersNothingThatWaits) {
+  ASSERT_TRUE((**Register(leading_, 1)).ok());
+  const auto created = Create(leading_, Topic("t", 3));
+  leading_.server.Stop();
+  world_.RunFor(std::chrono::minutes(1));
+  EXPECT_FALSE(created->has_value());
+}
+
 TEST_F(ControllerClientTest, WithoutALeader_ItSaysSo_OrThatThisBrokerNeverHears) {
   asking_.controller.OnLeadership({.term = Term(3), .leader = {}});
   const auto unknown = Register(asking_, 2);
