@@ -89,8 +89,10 @@ std::string ForwardedRead(const std::string& frame) {
   const Result<raft::core::Entry> entry = raft::DecodeEntry(Bytes::CopyOf(frame));
   CHECK(entry.ok()) << entry.status();
   std::string body;
-  for (const Bytes& piece : broker::EncodeReadReply(
-           {.offsets = {}, .entries = {*entry}, .next_offset = Offset(2), .leader_epoch_base = 5})) {
+  for (const Bytes& piece : broker::EncodeReadReply({.offsets = {},
+                                                     .entries = {*entry},
+                                                     .next_offset = Offset(2),
+                                                     .leader_epoch_base = 5})) {
     body += piece.view();
   }
   return body;

@@ -111,7 +111,7 @@ class AdminServiceAsksTest : public AdminServiceTest {
   AdminServiceAsksTest() {
     controller_.OnLeadership(
         {.term = Term(2), .leader = {kOther, Incarnation(12), ReplicaNumber(2)}});
-    for (const std::string_view method : {kForwardCreateTopic, kForwardDeleteTopic}) {
+    for (const ForwardMethod& method : {kForwardCreateTopic, kForwardDeleteTopic}) {
       link_.Of(kOther).Serve(method, [this](const ForwardedRequest& asked, ForwardReplied done) {
         timeouts_.push_back(asked.timeout);
         waiting_.push_back(std::move(done));
@@ -268,6 +268,7 @@ class AdminServiceDecidesTest : public AdminServiceTest {
   }
   void Commit() {
     group_.CommitAll();
+    group_.AnswerBarriers(Status::Ok());
     for (const auto& [id, topic] : controller_.image().topics()) {
       for (const PartitionInfo& partition : topic->partitions) {
         leaders_.Report(partition.group, {.leader = kSelf, .term = Term(1)});
