@@ -15,6 +15,8 @@ namespace {
 using raft::core::Entry;
 
 constexpr int64_t kRetryAfterMs = 100;
+// Bytes for LogStore::Read, which lets the first entry pass whatever its size.
+constexpr uint64_t kOneEntry = 1;
 
 bool HoldsCompressed(const Entry& entry) {
   return (entry.frame.header().flags & kFrameCompressed) != 0;
@@ -68,7 +70,11 @@ void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets,
   });
 }
 
-// Looks at the tail first: it may shrink while segments are read, and what leaves it is in them.
+// The first entry with a record of that time is in segments if any there has one, since they are
+// older; else in the tail. The tail is looked at first all the same: it may shrink while segments
+// are read, and what leaves it is in them. Where the tail is the whole log there is nothing to
+// read. The record within the entry is found at once, or on the batches' thread if it takes
+// decompressing.
 void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets,
                               OffsetsDone done) {
   const raft::TailView tail = Tail();
@@ -106,7 +112,7 @@ void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offs
         if (!index.ok()) return answer(index.status());
         if (*index == LogIndex()) return answer(std::move(in_tail));
         environment_.store.Read(
-            group_, *index, 1,
+            group_, *index, kOneEntry,
             [answer = std::move(answer)](Result<std::vector<Entry>> entries) mutable {
               if (!entries.ok()) return answer(entries.status());
               answer(std::optional<Entry>(std::move(entries->front())));

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "client/core/error.h"
 #include "proto/base/checksum.h"
 
 namespace millrace::client {

@@ -21,11 +21,6 @@ bool MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
   return is_news;
 }
 
-void MetadataCache::Hint(const TopicPartition& partition, const LeaderHint& hint) {
-  if (!hint.address.empty()) addresses_[hint.broker] = hint.address;
-  Learn(partition, {.broker = hint.broker, .epoch = hint.epoch});
-}
-
 bool MetadataCache::Learn(const TopicPartition& partition, const LeaderInfo& leader) {
   LeaderInfo& known = leaders_[partition];
   if (leader.epoch < known.epoch) return false;

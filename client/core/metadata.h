@@ -1,6 +1,7 @@
 // What a client knows of the cluster: the brokers' addresses, and of the topics that it uses who
-// leads which partition. Filled from DescribeTopics and from the hints in NOT_LEADER errors; a
-// leader epoch never goes back, so an answer from a broker that lags behind changes nothing.
+// leads which partition. Filled from DescribeTopics; a leader epoch never goes back, so an answer
+// from a broker that lags behind changes nothing. (The hints in NOT_LEADER errors are followed by
+// who got the error: client/core/producer.h, consumer.h.)
 //
 // One owner; on the client's executor. Pure.
 //
@@ -15,7 +16,6 @@
 #include <string_view>
 #include <vector>
 
-#include "client/core/error.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "proto/base/ids.h"
 
@@ -38,7 +38,6 @@ class MetadataCache {
  public:
   // Whether it told of a leader that was not known.
   bool Update(const v1::DescribeTopicsResponse& response);
-  void Hint(const TopicPartition& partition, const LeaderHint& hint);
 
   // Null if the topic is not known.
   const TopicDetails* FindTopic(std::string_view name) const;

@@ -7,6 +7,7 @@
 
 #include <glog/logging.h>
 
+#include "client/core/error.h"
 #include "client/core/split_batch.h"
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"

@@ -118,7 +118,10 @@ void Journal::Flush() {
   WriteCommit(std::move(batches), std::exchange(copies_, {}));
 }
 
-// Control batches of groups that have nothing waiting before them, then the others in order.
+// What the next commit writes. Votes and terms come first: an election must not wait behind
+// megabytes of entries. But a group's records keep their order, so that no batch overtakes one that
+// has a record of the same group. The others follow in order up to the size of a commit; the first
+// one passes whatever its size, since it would never fit.
 std::vector<Journal::Batch> Journal::TakeBatches() {
   std::vector<Batch> control;
   std::vector<Batch> others;

@@ -128,6 +128,14 @@ Status Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
   return Unimplemented(place + ": " + std::string(status.message()));
 }
 
+// Blocks follow each other by number and by checksum. Where none follows, it is one of these:
+// - The journal's end. Nothing says that a later block was durable, so that what stands there, if
+//   anything does, is a write that a crash cut off: nobody was told of it, and it is cut.
+// - Damage. A later file, or a block, says that this one was durable. What is lost is the stretch
+// up
+//   to the next block that is whole, or up to the limit where none is.
+// - Damage up to the end of a file after which another one is missing. How far it went nobody
+//   knows; who walks the next file finds the gap in the numbers, and counts it there.
 Status Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_limit) {
   const std::string& name = file.image->name;
   uint64_t position = 0;
@@ -152,7 +160,6 @@ Status Replayer::WalkFile(const ScannedFile& file, uint64_t limit, bool ends_at_
       break;
     }
     const FoundBlock* next = file.FirstAfter(position, expected_lsn_, limit);
-    // Where this file ended nobody knows: what is lost is counted in the file after it.
     if (next == nullptr && limit != kNoLimit && !ends_at_limit) return Status::Ok();
     const uint64_t last = next != nullptr ? next->header.lsn - 1 : limit - 1;
     Lose(

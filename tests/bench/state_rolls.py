@@ -5,8 +5,9 @@
     build/clients-venv/bin/python tests/bench/state_rolls.py
 
 One broker, whose partitions remember so many producers that their states take 64 MiB together in segments' footers. Then
-a fixed rate to another topic, in turn alone and while all these partitions roll once a second, which encodes, writes and
-syncs all of it each time. Prints both tails, in rounds, and the ratio of their medians. It decides nothing.
+a fixed rate to one topic while megabytes go to these partitions: in turn with segments so large that nothing rolls, and so
+small that a partition rolls whenever its log grew by as much as its state is (as often as it may), which encodes, writes
+and syncs all of it again. Prints both tails, in rounds, and the ratio of their medians. It decides nothing.
 """
 import argparse
 import itertools
@@ -20,7 +21,7 @@ import time
 
 import grpc
 
-from processes import BUILD, ROOT, Client, LocalCluster, default_binary
+from processes import BUILD, ROOT, Client, LocalCluster, default_binary, wait_until
 
 sys.path.insert(0, str(ROOT / "proto"))
 protos, services = grpc.protos_and_services("millrace/v1/producer_service.proto")
@@ -31,7 +32,10 @@ BATCHES = 5         # of a producer, as many as are kept
 RATE = 1000
 STATEFUL, LIVE = "stateful", "live"
 BATCHES_PER_MESSAGE = 2_000
-FILLER = b"x" * (80 << 10)  # more than a segment: the next batch rolls
+FILLER = b"x" * (1_000_000)  # of one batch
+FILLER_SECONDS = 0.5         # between one to each partition and the next
+SEGMENT_BYTES = {"without rolls": "4GiB", "with rolls": "64KiB"}
+FLAGS = ["--producers-per-partition-max", str(PRODUCERS), "--producers-max", "10000000"]
 
 
 def parse():
@@ -56,18 +60,18 @@ def producer_ids(stub, count):
     yield from (call.result().producer_id for call in calls)
 
 
-def produce(stub, batches):
+def produce(stub, batches, per_message=BATCHES_PER_MESSAGE):
     """Sends the batches on one stream, with at most two messages unanswered, and waits for every result."""
     def message(some):
         request = protos.ProduceRequest()
         request.batches.extend(some)
         return request
 
-    room = threading.Semaphore(2 * BATCHES_PER_MESSAGE)
+    room = threading.Semaphore(2 * per_message)
 
     def requests():
         yield protos.ProduceRequest(init=protos.ProduceInit(client_id="state-rolls"))
-        while some := list(itertools.islice(batches, BATCHES_PER_MESSAGE)):
+        while some := list(itertools.islice(batches, per_message)):
             for _ in some:
                 room.acquire()
             yield message(some)
@@ -91,6 +95,20 @@ def fill(stub, options):
                    for sequence in range(BATCHES) for partition in range(options.partitions)))
 
 
+def fill_up(stub, options):
+    """A megabyte to each partition."""
+    produce(stub, (batch_of(partition, FILLER) for partition in range(options.partitions)), per_message=1)
+
+
+def is_led(stub, options):
+    """Whether every partition takes records, after a start."""
+    try:
+        fill_up(stub, options)
+    except RuntimeError:
+        return False
+    return True
+
+
 def measure(cluster, options):
     """The tail of records at a fixed rate, milliseconds."""
     load = Client(cluster.command("bench", "produce", "--topic", LIVE, "--record-size", 100,
@@ -98,12 +116,11 @@ def measure(cluster, options):
     return json.loads(load.output())["latency_ms"]
 
 
-class Rolls:
-    """All stateful partitions roll once a second, until it is over."""
+class Filler:
+    """Megabytes to all stateful partitions, until it is over."""
 
     def __init__(self, stub, options):
         self.stub, self.options = stub, options
-        self.count = 0
         self.is_over = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -116,25 +133,34 @@ class Rolls:
         self.thread.join()
 
     def run(self):
-        while not self.is_over.wait(1):
-            produce(self.stub, (batch_of(partition, FILLER) for partition in range(self.options.partitions)))
-            self.count += 1
+        while not self.is_over.wait(FILLER_SECONDS):
+            fill_up(self.stub, self.options)
 
 
-def state_bytes(folder):
-    """What the newest sealed segments' ends take: their files' sizes less what was filled in."""
-    sizes = []
-    for group in sorted((folder / "broker-1" / "groups").iterdir()):
-        sealed = sorted(group.glob("*/*.segment"))[:-1]
-        sizes.append(max((file.stat().st_size for file in sealed[1:]), default=0) - len(FILLER))
-    return sum(size for size in sizes if size > 0)
+def sealed_files(folder):
+    return sum(max(len(list(group.glob("*/*.segment"))) - 1, 0) for group in (folder / "broker-1" / "groups").iterdir())
+
+
+def run_with(cluster, segment_bytes, options):
+    """The tail, and how many segments were sealed meanwhile."""
+    cluster.flags = [*FLAGS, "--segment-bytes", segment_bytes]
+    cluster.start_all()
+    try:
+        with grpc.insecure_channel(cluster.bootstrap) as channel:
+            stub = services.ProducerServiceStub(channel)
+            wait_until(lambda: is_led(stub, options), "all partitions led")
+            before = sealed_files(options.folder)
+            with Filler(stub, options):
+                tail = measure(cluster, options)
+            return tail, sealed_files(options.folder) - before
+    finally:
+        cluster.stop_all()
 
 
 def main():
     options = parse()
     shutil.rmtree(options.folder, ignore_errors=True)
-    flags = ["--producers-per-partition-max", str(PRODUCERS), "--producers-max", "10000000"]
-    with LocalCluster(default_binary(), options.folder, count=1, flags=[*flags, "--segment-bytes", "1GiB"]) as cluster:
+    with LocalCluster(default_binary(), options.folder, count=1, flags=[*FLAGS, "--segment-bytes", "4GiB"]) as cluster:
         cluster.start_all()
         cluster.run("topic", "create", STATEFUL, "--partitions", options.partitions, "--replicas", 1)
         cluster.run("topic", "create", LIVE, "--replicas", 1)
@@ -143,24 +169,16 @@ def main():
             fill(services.ProducerServiceStub(channel), options)
             print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
         cluster.stop_all()
-        cluster.flags = [*flags, "--segment-bytes", "64KiB"]
-        cluster.start_all()
-        tails = {"alone": [], "beside rolls": []}
-        with grpc.insecure_channel(cluster.bootstrap) as channel:
-            stub = services.ProducerServiceStub(channel)
-            produce(stub, (batch_of(partition, FILLER) for partition in range(options.partitions)))
-            for number in range(options.rounds):
-                alone = measure(cluster, options)
-                with Rolls(stub, options) as rolls:
-                    beside = measure(cluster, options)
-                tails["alone"].append(alone)
-                tails["beside rolls"].append(beside)
-                print(f"round {number + 1}: alone p99 {alone['p99']:.2f} ms, beside {rolls.count} rolls of all "
-                      f"p99 {beside['p99']:.2f} ms, max {alone['max']:.0f} and {beside['max']:.0f} ms", flush=True)
-        print(f"states of {state_bytes(options.folder) / 2**20:.0f} MiB together")
-    medians = {name: statistics.median(tail["p99"] for tail in measured) for name, measured in tails.items()}
-    print(f"p99 in the median: alone {medians['alone']:.2f} ms, beside rolls {medians['beside rolls']:.2f} ms, "
-          f"ratio {medians['beside rolls'] / medians['alone']:.2f}")
+        tails = {name: [] for name in SEGMENT_BYTES}
+        for number in range(options.rounds):
+            for name, segment_bytes in SEGMENT_BYTES.items():
+                tail, sealed = run_with(cluster, segment_bytes, options)
+                tails[name].append(tail)
+                print(f"round {number + 1} {name}: p99 {tail['p99']:.2f} ms, max {tail['max']:.0f} ms, "
+                      f"{sealed} segments sealed", flush=True)
+    medians = [statistics.median(tail["p99"] for tail in measured) for measured in tails.values()]
+    print(f"p99 in the median: without rolls {medians[0]:.2f} ms, with rolls {medians[1]:.2f} ms, "
+          f"ratio {medians[1] / medians[0]:.2f}")
 
 
 if __name__ == "__main__":
