@@ -124,7 +124,7 @@ Status Replayer::Accept(const ScannedFile& file, const FoundBlock& block) {
     out_.may_lack_groups = (block.header.flags & kLackingHead) != 0;
   }
   const Status status = groups_.ApplyBlock(*view, bytes, block.position);
-  if (status.ok()) return status;
+  if (status.ok()) return {};
   return Unimplemented(place + ": " + std::string(status.message()));
 }
 

@@ -33,7 +33,6 @@ RATE = 1000
 STATEFUL, LIVE = "stateful", "live"
 BATCHES_PER_MESSAGE = 2_000
 FILLER = b"x" * (1_000_000)  # of one batch
-FILLER_SECONDS = 0.5         # between one to each partition and the next
 SEGMENT_BYTES = {"without rolls": "4GiB", "with rolls": "64KiB"}
 FLAGS = ["--producers-per-partition-max", str(PRODUCERS), "--producers-max", "10000000"]
 
@@ -42,6 +41,8 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--partitions", type=int, default=13, help="with a state each of some 5 MiB (13)")
     parser.add_argument("--producers", type=int, default=PRODUCERS, help="of each partition (50,000)")
+    parser.add_argument("--fill-every", type=float, default=2, metavar="SECONDS",
+                        help="a megabyte to each stateful partition so often: each rolls after five of them (2)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="of each measurement (10)")
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "state-rolls",
@@ -133,7 +134,7 @@ class Filler:
         self.thread.join()
 
     def run(self):
-        while not self.is_over.wait(FILLER_SECONDS):
+        while not self.is_over.wait(self.options.fill_every):
             fill_up(self.stub, self.options)
 
 
