@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "client/core/error.h"
+#include "millrace/v1/error.pb.h"
+
 namespace millrace::client {
 namespace {
 

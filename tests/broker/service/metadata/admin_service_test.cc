@@ -62,8 +62,9 @@ Request WithUnknownField(Request request) {
 
 class AdminServiceTest : public testing::Test {
  protected:
-  explicit AdminServiceTest(const Image* image = nullptr)
-      : view_(image != nullptr ? *image : image_, leaders_,
+  enum class Leader { kHere, kElsewhere };
+  explicit AdminServiceTest(Leader leader)
+      : view_(leader == Leader::kHere ? controller_.image() : image_, leaders_,
               {.is_current = [] { return true; }, .controller_health = [] { return Status(); }}) {
     service_.Register(&registry_);
   }
@@ -108,7 +109,7 @@ class AdminServiceTest : public testing::Test {
 
 class AdminServiceAsksTest : public AdminServiceTest {
  protected:
-  AdminServiceAsksTest() {
+  AdminServiceAsksTest() : AdminServiceTest(Leader::kElsewhere) {
     controller_.OnLeadership(
         {.term = Term(2), .leader = {kOther, Incarnation(12), ReplicaNumber(2)}});
     for (const ForwardMethod& method : {kForwardCreateTopic, kForwardDeleteTopic}) {
@@ -252,7 +253,7 @@ TEST_F(AdminServiceAsksTest, AnEvenNumberOfReplicas_IsMade_WithANoteOnWhatItIsWo
 
 class AdminServiceDecidesTest : public AdminServiceTest {
  protected:
-  AdminServiceDecidesTest() : AdminServiceTest(&controller_.image()) {
+  AdminServiceDecidesTest() : AdminServiceTest(Leader::kHere) {
     group_.Lead(Term(1));
     controller_.Execute(
         [](const Image& image) { return DecideRegister(image, Registration(kSelf), kKey); },
