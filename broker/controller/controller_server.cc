@@ -26,7 +26,7 @@ void ControllerServer::CreateTopic(const v1::CreateTopicRequest& request, Durati
   pending->timer =
       environment_.executor.RunAfter(timeout - timeout / 10, lifetime_.Guard([this, pending] {
         if (!pending->done) return;
-        waiting_.erase(pending);
+        std::erase(waiting_, pending);
         const size_t broker_count = environment_.controller.image().brokers().size();
         std::exchange(pending->done, {})(DeadlineExceeded(
             "topic \"" + pending->request.name() +
@@ -39,15 +39,20 @@ void ControllerServer::CreateTopic(const v1::CreateTopicRequest& request, Durati
 // Decides; while too few brokers are registered, again whenever the image changes.
 void ControllerServer::TryCreate(const std::shared_ptr<PendingCreate>& pending) {
   if (!pending->done) return;
+  const LogIndex tried_at = environment_.controller.image().applied_index();
   environment_.controller.Execute(
       [this, pending](const Image& image) {
         return DecideCreateTopic(
             image, pending->request,
             {.cluster_size = environment_.cluster_size, .now_ms = environment_.clock.WallMs()});
       },
-      lifetime_.Guard([this, pending](Status status) {
+      lifetime_.Guard([this, pending, tried_at](Status status) {
         if (!pending->done) return;
-        if (MustWaitForBrokers(status)) return WaitForBrokers(pending);
+        if (MustWaitForBrokers(status)) {
+          // It took a while to be sure who leads; a change meanwhile was told to others alone.
+          const bool is_old = environment_.controller.image().applied_index() != tried_at;
+          return is_old ? TryCreate(pending) : WaitForBrokers(pending);
+        }
         environment_.executor.Cancel(pending->timer);
         auto answer = std::exchange(pending->done, {});
         if (!status.ok()) return answer(std::move(status));
@@ -56,7 +61,7 @@ void ControllerServer::TryCreate(const std::shared_ptr<PendingCreate>& pending) 
 }
 
 void ControllerServer::WaitForBrokers(const std::shared_ptr<PendingCreate>& pending) {
-  waiting_.insert(pending);
+  waiting_.push_back(pending);
   if (std::exchange(is_listening_, true)) return;
   environment_.once_image_changed(lifetime_.Guard([this] {
     is_listening_ = false;

@@ -9,8 +9,8 @@
 
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "broker/controller/controller.h"
 #include "broker/controller/decide.h"
@@ -69,7 +69,7 @@ class ControllerServer {
   void WaitForBrokers(const std::shared_ptr<PendingCreate>& pending);
 
   Environment environment_;
-  std::set<std::shared_ptr<PendingCreate>> waiting_;
+  std::vector<std::shared_ptr<PendingCreate>> waiting_;  // for brokers, in the order they came
   bool is_listening_ = false;
   Lifetime lifetime_;
 };

@@ -166,6 +166,37 @@ TEST_F(ControllerClientTest, ATopicWithTooFewBrokers_WaitsForTheNextThatRegister
   EXPECT_TRUE((*created)->ok()) << (*created)->status();
 }
 
+// What it was decided on is old by the time that it is sure who leads: nobody says so again.
+TEST_F(ControllerClientTest, ATopicWithTooFewBrokers_HearsOfOneThatRegistersWhileItIsDecided) {
+  ASSERT_TRUE((**Register(leading_, 1)).ok());
+  ASSERT_TRUE((**Register(leading_, 2)).ok());
+  auto [created, done] = Await<v1::CreateTopicResponse>();
+  leading_.client.CreateTopic(kAsker, Topic("t", 3), std::move(done));
+  auto [registered, register_done] = Await<internal::v1::RegisterReply>();
+  leading_.client.Register(kAsker, Registration(3), std::move(register_done));
+  leading_.group.CommitAll();
+  leading_.view.NotifyImageChanged();
+  ASSERT_TRUE(registered->has_value());
+  EXPECT_FALSE(created->has_value());
+  leading_.group.AnswerBarriers(Status::Ok());
+  leading_.group.CommitAll();
+  ASSERT_TRUE(created->has_value());
+  EXPECT_TRUE((*created)->ok()) << (*created)->status();
+}
+
+TEST_F(ControllerClientTest, TopicsThatWait_AreMadeInTheOrderInWhichTheyCame) {
+  ASSERT_TRUE((**Register(leading_, 1)).ok());
+  for (int i = 0; i < 20; ++i) Create(leading_, Topic("t" + std::to_string(i), 3));
+  ASSERT_TRUE((**Register(leading_, 2)).ok());
+  ASSERT_TRUE((**Register(leading_, 3)).ok());
+  Settle();
+  int place = 0;
+  for (const auto& [id, topic] : leading_.controller.image().topics()) {
+    EXPECT_EQ(topic->name, "t" + std::to_string(place++)) << id;
+  }
+  EXPECT_EQ(place, 20);
+}
+
 TEST_F(ControllerClientTest, ATopicThatWaitsInVain_SaysForWhat_BeforeItsAskerGivesUp) {
   ASSERT_TRUE((**Register(leading_, 1)).ok());
   const auto created = Create(asking_, Topic("t", 3));
