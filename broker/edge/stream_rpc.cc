@@ -119,8 +119,7 @@ void StreamRpc::SetReading(bool on) {
 
 void StreamRpc::Write(std::vector<Bytes> pieces) {
   if (is_over() || is_write_broken_) return;
-  uint64_t bytes = 0;
-  for (const Bytes& piece : pieces) bytes += piece.size();
+  const uint64_t bytes = TotalSize(pieces);
   queue_.push_back(
       {.message = Scatter(std::move(pieces)),
        .bytes = bytes,

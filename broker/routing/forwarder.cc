@@ -25,12 +25,6 @@ Reason ReasonOf(int32_t number) {
   return ReasonName(reason).empty() ? Reason::kNone : reason;
 }
 
-uint64_t BytesOf(const std::vector<Bytes>& pieces) {
-  uint64_t bytes = 0;
-  for (const Bytes& piece : pieces) bytes += piece.size();
-  return bytes;
-}
-
 raft::Lane LaneOf(WorkClass work_class) {
   return work_class == WorkClass::kControl ? raft::Lane::kControl : raft::Lane::kBulk;
 }
@@ -76,7 +70,7 @@ Status Forwarder::Admit(const Request& request, uint64_t bytes) {
 
 void Forwarder::Forward(Request request, ForwardDone done) {
   const WorkClass work_class = request.method.work_class;
-  const uint64_t bytes = BytesOf(request.body);
+  const uint64_t bytes = TotalSize(request.body);
   if (Status admitted = Admit(request, bytes); !admitted.ok()) return done(std::move(admitted));
   const uint64_t id = next_request_id_++;
   ForwardRequest wire;
@@ -159,7 +153,7 @@ void Forwarder::SendReply(const Asker& asker, Result<std::vector<Bytes>> result)
   wire.set_request_id(asker.request_id);
   std::vector<Bytes> body;
   const uint64_t bytes_max = kBodyBytesMax[static_cast<size_t>(asker.work_class)];
-  if (result.ok() && BytesOf(*result) > bytes_max) {
+  if (result.ok() && TotalSize(*result) > bytes_max) {
     result = Internal("an answer is too large to be passed on to another broker");
   }
   if (result.ok()) {

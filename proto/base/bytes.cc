@@ -52,4 +52,10 @@ Bytes Buffer::Freeze(size_t size) && {
   return bytes;
 }
 
+uint64_t TotalSize(const std::vector<Bytes>& pieces) {
+  uint64_t size = 0;
+  for (const Bytes& piece : pieces) size += piece.size();
+  return size;
+}
+
 }  // namespace millrace

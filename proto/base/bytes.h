@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace millrace {
 
@@ -45,6 +46,9 @@ class Bytes {
   const char* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// The bytes of all pieces together.
+uint64_t TotalSize(const std::vector<Bytes>& pieces);
 
 // Writable memory, aligned to 64 bytes, with one owner until it is frozen.
 class Buffer {

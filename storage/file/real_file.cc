@@ -19,9 +19,7 @@ constexpr size_t kPiecesPerCall = 512;  // under every system's IOV_MAX
 
 // All pieces in one aligned buffer, as O_DIRECT needs them.
 Bytes Gather(const std::vector<Bytes>& pieces) {
-  size_t size = 0;
-  for (const Bytes& piece : pieces) size += piece.size();
-  Buffer buffer = Buffer::Allocate(size, kDirectAlignment);
+  Buffer buffer = Buffer::Allocate(TotalSize(pieces), kDirectAlignment);
   size_t at = 0;
   for (const Bytes& piece : pieces) {
     if (!piece.empty()) std::memcpy(buffer.data() + at, piece.data(), piece.size());

@@ -52,12 +52,6 @@ Bytes EncodeHead(const FetchedBatch& batch, Offset reader, uint32_t leader_epoch
 
 }  // namespace
 
-uint64_t TotalSize(const std::vector<Bytes>& pieces) {
-  uint64_t size = 0;
-  for (const Bytes& piece : pieces) size += piece.size();
-  return size;
-}
-
 std::vector<Bytes> EncodeBatches(std::vector<FetchedBatch> batches, Offset reader,
                                  uint32_t leader_epoch_base) {
   std::vector<Bytes> pieces;

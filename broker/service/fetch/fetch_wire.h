@@ -26,6 +26,4 @@ std::vector<Bytes> EncodeBatches(std::vector<FetchedBatch> batches, Offset reade
 std::vector<Bytes> EncodeFetchResponse(const v1::FetchedPartition& head,
                                        std::vector<Bytes> batches);
 
-uint64_t TotalSize(const std::vector<Bytes>& pieces);
-
 }  // namespace millrace::broker

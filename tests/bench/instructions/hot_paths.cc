@@ -374,7 +374,7 @@ HOT_PATH(hot_fetch_response_encode, 200, "fetch response of 64 batches, written"
     for (const Entry& entry : input.entries) batches.push_back(broker::FetchedAsStored(entry));
     const auto pieces =
         broker::EncodeFetchResponse(head, broker::EncodeBatches(std::move(batches), Offset(0), 1));
-    CHECK_GT(broker::TotalSize(pieces), 64u * 1024);
+    CHECK_GT(TotalSize(pieces), 64u * 1024);
   }
 }
 
