@@ -233,7 +233,7 @@ struct Producers {
       table.Apply(ProducerId(i % count + 1), 0,
                   {.first_sequence = static_cast<uint32_t>(i / count),
                    .record_count = 1,
-                   .base_offset = Offset(i),
+                   .base_offset = Offset(static_cast<int64_t>(i)),
                    .append_time_ms = 1},
                   LogIndex(i + 1));
     }
@@ -336,7 +336,7 @@ HOT_PATH(hot_sequence_check, 200, "batch checked and applied in the producer tab
              broker::SequenceCheck::kNew);
     const broker::ProducedBatch batch{.first_sequence = sequence,
                                       .record_count = 10,
-                                      .base_offset = Offset(i),
+                                      .base_offset = Offset(static_cast<int64_t>(i)),
                                       .append_time_ms = 1};
     table.AddInFlight(producer, 0, batch, LogIndex(i + 1));
     table.Apply(producer, 0, batch, LogIndex(i + 1));
