@@ -62,7 +62,7 @@ Bytes Serialize(const google::protobuf::MessageLite& message) {
 }  // namespace
 
 struct Client::PendingCall {
-  std::string method;
+  Method method;
   Bytes body;
   MonotonicTime started_at{};
   MonotonicTime deadline{};
@@ -90,7 +90,7 @@ std::vector<std::string> Client::Addresses() const {
   return addresses;
 }
 
-void Client::Call(const std::string& method, Bytes body, Duration timeout, RpcDone done) {
+void Client::Call(const Method& method, Bytes body, Duration timeout, RpcDone done) {
   auto call = std::make_shared<PendingCall>();
   call->method = method;
   call->body = std::move(body);
@@ -106,14 +106,13 @@ void Client::Start(std::shared_ptr<PendingCall> call, Duration timeout) {
 
 void Client::Try(std::shared_ptr<PendingCall> call) {
   const Duration left = call->deadline - clock().Now();
-  // What changes something may take as long as the caller waits; what only asks is asked elsewhere.
-  const bool is_admin = call->method.find("AdminService") != std::string::npos;
+  const bool is_change = call->method.kind == CallKind::kChange;
   const std::vector<std::string> addresses = Addresses();
   call->address = addresses[next_address_ % addresses.size()];
   RpcRequest request{.address = call->address,
-                     .method = call->method,
+                     .method = call->method.name,
                      .body = call->body,
-                     .timeout = is_admin ? left : std::min(left, options_.attempt_timeout)};
+                     .timeout = is_change ? left : std::min(left, options_.attempt_timeout)};
   connector().Call(std::move(request),
                    lifetime_.Guard([this, call = std::move(call)](Result<Bytes> result) {
                      OnTried(call, std::move(result));
@@ -151,7 +150,7 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
 }
 
 template <typename Response, typename Request>
-void Client::Invoke(const char* method, const Request& request, Duration timeout,
+void Client::Invoke(const Method& method, const Request& request, Duration timeout,
                     ResponseDone<Response> done) {
   Call(method, Serialize(request), timeout, Parse<Response>(std::move(done)));
 }
@@ -161,21 +160,21 @@ void Client::CreateTopic(const v1::CreateTopicRequest& request, Duration timeout
   // So that a retry knows its own first try.
   v1::CreateTopicRequest named = request;
   if (named.request_id() == 0) named.set_request_id(environment_.random.Next());
-  Invoke<v1::CreateTopicResponse>("/millrace.v1.AdminService/CreateTopic", named, timeout,
-                                  std::move(done));
+  Invoke<v1::CreateTopicResponse>({"/millrace.v1.AdminService/CreateTopic", CallKind::kChange},
+                                  named, timeout, std::move(done));
 }
 
 void Client::DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
                          ResponseDone<v1::DeleteTopicResponse> done) {
   v1::DeleteTopicRequest named = request;
   if (named.request_id() == 0) named.set_request_id(environment_.random.Next());
-  Invoke<v1::DeleteTopicResponse>("/millrace.v1.AdminService/DeleteTopic", named, timeout,
-                                  std::move(done));
+  Invoke<v1::DeleteTopicResponse>({"/millrace.v1.AdminService/DeleteTopic", CallKind::kChange},
+                                  named, timeout, std::move(done));
 }
 
 void Client::DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                             ResponseDone<v1::DescribeTopicsResponse> done) {
-  Invoke<v1::DescribeTopicsResponse>("/millrace.v1.MetadataService/DescribeTopics", request,
+  Invoke<v1::DescribeTopicsResponse>({"/millrace.v1.MetadataService/DescribeTopics"}, request,
                                      timeout, std::move(done));
 }
 
@@ -189,7 +188,7 @@ void Client::ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadlin
   v1::ListTopicsRequest request;
   request.set_page_token(so_far.next_page_token());
   Invoke<v1::ListTopicsResponse>(
-      "/millrace.v1.MetadataService/ListTopics", request, TimeLeft(clock(), deadline),
+      {"/millrace.v1.MetadataService/ListTopics"}, request, TimeLeft(clock(), deadline),
       [this, so_far = std::move(so_far), deadline, done = std::move(done),
        life = lifetime_.watch()](Result<v1::ListTopicsResponse> page) mutable {
         if (!life || !page.ok()) return done(std::move(page));
@@ -201,19 +200,19 @@ void Client::ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadlin
 }
 
 void Client::DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done) {
-  Invoke<v1::DescribeClusterResponse>("/millrace.v1.MetadataService/DescribeCluster",
+  Invoke<v1::DescribeClusterResponse>({"/millrace.v1.MetadataService/DescribeCluster"},
                                       v1::DescribeClusterRequest(), timeout, std::move(done));
 }
 
 void Client::GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done) {
-  Invoke<v1::GetServerInfoResponse>("/millrace.v1.MetadataService/GetServerInfo",
+  Invoke<v1::GetServerInfoResponse>({"/millrace.v1.MetadataService/GetServerInfo"},
                                     v1::GetServerInfoRequest(), timeout, std::move(done));
 }
 
 void Client::Reach(Duration timeout, Duration refused_timeout,
                    ResponseDone<v1::GetServerInfoResponse> done) {
   auto call = std::make_shared<PendingCall>();
-  call->method = "/millrace.v1.MetadataService/GetServerInfo";
+  call->method = {"/millrace.v1.MetadataService/GetServerInfo"};
   call->refused_deadline = clock().Now() + refused_timeout;
   call->done = Parse<v1::GetServerInfoResponse>(std::move(done));
   Start(std::move(call), timeout);
@@ -251,13 +250,13 @@ void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration time
 
 void Client::ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                          ResponseDone<v1::ListOffsetsResponse> done) {
-  Invoke<v1::ListOffsetsResponse>("/millrace.v1.ConsumerService/ListOffsets", request, timeout,
+  Invoke<v1::ListOffsetsResponse>({"/millrace.v1.ConsumerService/ListOffsets"}, request, timeout,
                                   std::move(done));
 }
 
 void Client::InitProducer(const v1::InitProducerRequest& request, Duration timeout,
                           ResponseDone<v1::InitProducerResponse> done) {
-  Invoke<v1::InitProducerResponse>("/millrace.v1.ProducerService/InitProducer", request, timeout,
+  Invoke<v1::InitProducerResponse>({"/millrace.v1.ProducerService/InitProducer"}, request, timeout,
                                    std::move(done));
 }
 

@@ -70,10 +70,17 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Calls `method` at one broker after the other, with back-off, until one gives an answer other
-  // than UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
+  // What a call is for. A broker that is silent for `attempt_timeout` is given up and another one
+  // asked; what changes something may take as long as the caller waits.
+  enum class CallKind { kAsk, kChange };
+  struct Method {
+    const char* name;  // "/millrace.v1.AdminService/CreateTopic"
+    CallKind kind = CallKind::kAsk;
+  };
+  // Calls it at one broker after the other, with back-off, until one gives an answer other than
+  // UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
   // error. A server that is no broker is passed over, unless all are such.
-  void Call(const std::string& method, Bytes body, Duration timeout, RpcDone done);
+  void Call(const Method& method, Bytes body, Duration timeout, RpcDone done);
 
   void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
                    ResponseDone<v1::CreateTopicResponse> done);
@@ -134,7 +141,7 @@ class Client {
   void StartRefresh();
   void OnRefreshed(const std::string& topic, const Result<v1::DescribeTopicsResponse>& response);
   template <typename Response, typename Request>
-  void Invoke(const char* method, const Request& request, Duration timeout,
+  void Invoke(const Method& method, const Request& request, Duration timeout,
               ResponseDone<Response> done);
 
   Environment environment_;
