@@ -196,7 +196,7 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::producers_per_partition_max>,
        "Producers that a partition remembers, so that a retry of theirs is stored once; past it "
        "the "
-       "one that was silent longest is forgotten, and goes on under a new epoch. 136 to 500 bytes "
+       "one that was silent longest is forgotten, and goes on under a new epoch. 150 to 520 bytes "
        "each."},
       {"producers_max", Kind::kCount, "N", "200000", Between(1000, 100'000'000),
        ReadNumber<&ServerConfig::producers_max>,

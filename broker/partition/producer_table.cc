@@ -1,6 +1,8 @@
 #include "broker/partition/producer_table.h"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -22,7 +24,44 @@ bool IsBefore(uint32_t sequence, uint32_t next) {
   return distance != 0 && distance < kSequenceModulus / 2;
 }
 
+Offset LastOffset(const RememberedProducer& producer) {
+  return producer.batches.back().base_offset;
+}
+
 std::string NameOf(ProducerId producer) { return "producer " + std::to_string(producer.value()); }
+
+bool AreColumnsWhole(const internal::v1::ProducersSnapshot& saved) {
+  const int producers = saved.producer_ids_size();
+  const uint64_t batches =
+      std::accumulate(saved.batch_counts().begin(), saved.batch_counts().end(), uint64_t{0});
+  return saved.epochs_size() == producers && saved.batch_counts_size() == producers &&
+         saved.first_sequences_size() == producers &&
+         static_cast<uint64_t>(saved.record_counts_size()) == batches &&
+         static_cast<uint64_t>(saved.base_offset_steps_size()) == batches &&
+         static_cast<uint64_t>(saved.append_time_steps_ms_size()) == batches;
+}
+
+// The producer in row `i`, whose batches begin in row `first`. None if it is no state of one.
+std::optional<RememberedProducer> Load(const internal::v1::ProducersSnapshot& saved, int i,
+                                       int first) {
+  RememberedProducer producer{
+      .id = ProducerId(saved.producer_ids(i)), .epoch = saved.epochs(i), .batches = {}};
+  ProducedBatch batch{.first_sequence = saved.first_sequences(i)};
+  for (int row = first; row < first + static_cast<int>(saved.batch_counts(i)); ++row) {
+    if (row > first) batch.first_sequence = NextSequence(batch);
+    batch.record_count = saved.record_counts(row);
+    int64_t offset = batch.base_offset.value();
+    if (__builtin_add_overflow(offset, saved.base_offset_steps(row), &offset) ||
+        __builtin_add_overflow(batch.append_time_ms, saved.append_time_steps_ms(row),
+                               &batch.append_time_ms)) {
+      return std::nullopt;
+    }
+    batch.base_offset = Offset(offset);
+    producer.batches.push_back(batch);
+  }
+  if (producer.batches.empty()) return std::nullopt;
+  return producer;
+}
 
 SequenceCheck Refused(Status error) {
   SequenceCheck check;
@@ -47,14 +86,14 @@ ProducerTable::~ProducerTable() {
   memory_->Remove(key_);
 }
 
-const ProducerTable::Producer* ProducerTable::Find(ProducerId producer) const {
+const RememberedProducer* ProducerTable::Find(ProducerId producer) const {
   const auto found = by_id_.find(producer);
-  return found == by_id_.end() ? nullptr : &*found->second;
+  return found == by_id_.end() ? nullptr : &producers_[*found->second];
 }
 
 SequenceCheck ProducerTable::Check(const Sequence& sequence) const {
   const auto& [producer, epoch, first_sequence, is_repeated] = sequence;
-  const Producer* applied = Find(producer);
+  const RememberedProducer* applied = Find(producer);
   const auto flying = in_flight_.find(producer);
   Newest newest;
   if (flying != in_flight_.end()) {
@@ -117,21 +156,23 @@ void ProducerTable::Apply(ProducerId producer, uint32_t epoch, const ProducedBat
   Land(producer, index);
   Expire(batch.append_time_ms);
   const auto found = by_id_.find(producer);
-  if (found == by_id_.end()) {
-    if (by_id_.size() >= memory_->limits().per_partition) ForgetFront();
-    producers_.push_back({.id = producer, .epoch = epoch, .batches = {batch}});
-    by_id_.emplace(producer, std::prev(producers_.end()));
-    memory_->Grew(1);  // last, for it may forget any
-    return;
-  }
-  producers_.splice(producers_.end(), producers_, found->second);
-  Producer& known = producers_.back();
+  if (found == by_id_.end()) return Add({.id = producer, .epoch = epoch, .batches = {batch}});
+  by_append_.splice(by_append_.end(), by_append_, found->second);
+  RememberedProducer& known = producers_.Change(*found->second);
   const bool follows_on =
       epoch == known.epoch && batch.first_sequence == NextSequence(known.batches.back());
   if (!follows_on) known.batches.clear();
   known.epoch = epoch;
   if (known.batches.size() == kProducerBatchesKept) known.batches.erase(known.batches.begin());
   known.batches.push_back(batch);
+}
+
+void ProducerTable::Add(RememberedProducer producer) {
+  if (by_id_.size() >= memory_->limits().per_partition) ForgetFront();
+  by_append_.push_back(producers_.size());
+  by_id_.emplace(producer.id, std::prev(by_append_.end()));
+  producers_.PushBack(std::move(producer));
+  memory_->Grew(1);  // last, for it may forget any
 }
 
 // What is applied up to `index` is not in flight any more.
@@ -146,73 +187,86 @@ void ProducerTable::Land(ProducerId producer, LogIndex index) {
 }
 
 void ProducerTable::Expire(int64_t append_time_ms) {
-  while (!producers_.empty() &&
-         producers_.front().batches.back().append_time_ms < append_time_ms - kProducerExpiryMs) {
-    by_id_.erase(producers_.front().id);
-    producers_.pop_front();
-    memory_->Shrank(1);
+  while (!by_append_.empty() &&
+         Front().batches.back().append_time_ms < append_time_ms - kProducerExpiryMs) {
+    DropFront();
   }
 }
 
 // To make room: whoever is forgotten so may still repeat what it sent.
 void ProducerTable::ForgetFront() {
-  const ProducerId producer = producers_.front().id;
-  forgotten_number_ = std::max(forgotten_number_, ProducerNumber(producer));
-  by_id_.erase(producer);
-  producers_.pop_front();
+  forgotten_number_ = std::max(forgotten_number_, ProducerNumber(Front().id));
+  DropFront();
+}
+
+void ProducerTable::DropFront() {
+  const size_t place = by_append_.front();
+  by_id_.erase(Front().id);
+  by_append_.pop_front();
+  RememberedProducer last = producers_.TakeBack();
+  if (place < producers_.size()) {  // the last one goes where this one was
+    *by_id_.at(last.id) = place;
+    producers_.Change(place) = std::move(last);
+  }
   memory_->Shrank(1);
 }
 
 void ProducerTable::ForgetOldest(const Oldest& oldest) {
-  for (size_t forgotten = 0; forgotten < oldest.count_max && !producers_.empty(); ++forgotten) {
-    if (producers_.front().batches.back().append_time_ms > oldest.append_time_ms_max) return;
+  for (size_t forgotten = 0; forgotten < oldest.count_max && !by_append_.empty(); ++forgotten) {
+    if (Front().batches.back().append_time_ms > oldest.append_time_ms_max) return;
     ForgetFront();
   }
 }
 
 void ProducerTable::AddAppendTimes(std::vector<int64_t>* times) const {
-  for (const Producer& producer : producers_) {
-    times->push_back(producer.batches.back().append_time_ms);
+  for (const size_t place : by_append_) {
+    times->push_back(producers_[place].batches.back().append_time_ms);
   }
 }
 
 void ProducerTable::Clear() {
   memory_->Shrank(by_id_.size());
-  producers_.clear();
+  by_append_.clear();
   by_id_.clear();
+  producers_.Clear();
   forgotten_number_ = 0;
   in_flight_.clear();
 }
 
 FrozenProducers ProducerTable::Freeze() const {
   FrozenProducers frozen;
+  frozen.producers_ = producers_.Freeze();
   frozen.forgotten_number_ = forgotten_number_;
-  frozen.producers_.reserve(producers_.size());
-  size_t batch_count = 0;
-  for (const Producer& producer : producers_) batch_count += producer.batches.size();
-  frozen.batches_.reserve(batch_count);
-  for (const Producer& producer : producers_) {
-    frozen.producers_.push_back({.id = producer.id,
-                                 .epoch = producer.epoch,
-                                 .batch_count = static_cast<uint32_t>(producer.batches.size())});
-    frozen.batches_.insert(frozen.batches_.end(), producer.batches.begin(), producer.batches.end());
-  }
   return frozen;
 }
 
 void FrozenProducers::SaveTo(internal::v1::PartitionState* state) const {
   state->set_forgotten_producer_number(forgotten_number_);
-  auto batch = batches_.begin();
-  for (const Producer& producer : producers_) {
-    auto& saved = *state->add_producers();
-    saved.set_producer_id(producer.id.value());
-    saved.set_epoch(producer.epoch);
-    for (uint32_t i = 0; i < producer.batch_count; ++i, ++batch) {
-      auto& stored = *saved.add_batches();
-      stored.set_first_sequence(batch->first_sequence);
-      stored.set_record_count(batch->record_count);
-      stored.set_base_offset(batch->base_offset.value());
-      stored.set_append_time_ms(batch->append_time_ms);
+  // Offsets rise from append to append.
+  std::vector<std::pair<Offset, const RememberedProducer*>> producers;
+  size_t batch_count = 0;
+  producers.reserve(producers_.size());
+  producers_.ForEach([&](const RememberedProducer& producer) {
+    producers.emplace_back(LastOffset(producer), &producer);
+    batch_count += producer.batches.size();
+  });
+  std::sort(producers.begin(), producers.end());
+  internal::v1::ProducersSnapshot& saved = *state->mutable_producers();
+  saved.mutable_record_counts()->Reserve(static_cast<int>(batch_count));
+  saved.mutable_base_offset_steps()->Reserve(static_cast<int>(batch_count));
+  saved.mutable_append_time_steps_ms()->Reserve(static_cast<int>(batch_count));
+  for (const auto& [last_offset, producer] : producers) {
+    saved.add_producer_ids(producer->id.value());
+    saved.add_epochs(producer->epoch);
+    saved.add_batch_counts(static_cast<uint32_t>(producer->batches.size()));
+    saved.add_first_sequences(producer->batches.front().first_sequence);
+    ProducedBatch before;
+    for (const ProducedBatch& batch : producer->batches) {
+      saved.add_record_counts(batch.record_count);
+      saved.add_base_offset_steps(static_cast<uint64_t>(batch.base_offset - before.base_offset));
+      saved.add_append_time_steps_ms(
+          static_cast<uint64_t>(batch.append_time_ms - before.append_time_ms));
+      before = batch;
     }
   }
 }
@@ -220,22 +274,22 @@ void FrozenProducers::SaveTo(internal::v1::PartitionState* state) const {
 Status ProducerTable::LoadFrom(const internal::v1::PartitionState& state) {
   Clear();
   forgotten_number_ = state.forgotten_producer_number();
-  for (const auto& saved : state.producers()) {
-    Producer producer{.id = ProducerId(saved.producer_id()), .epoch = saved.epoch(), .batches = {}};
-    for (const auto& stored : saved.batches()) {
-      producer.batches.push_back({.first_sequence = stored.first_sequence(),
-                                  .record_count = stored.record_count(),
-                                  .base_offset = Offset(stored.base_offset()),
-                                  .append_time_ms = stored.append_time_ms()});
+  const internal::v1::ProducersSnapshot& saved = state.producers();
+  if (!AreColumnsWhole(saved)) {
+    return DataLoss("the partition's state in its segment is not whole about producers");
+  }
+  Offset last_offset{-1};
+  int first = 0;  // row of the producer's batches
+  for (int i = 0; i < saved.producer_ids_size(); ++i) {
+    std::optional<RememberedProducer> producer = Load(saved, i, first);
+    if (!producer.has_value() || LastOffset(*producer) <= last_offset ||
+        by_id_.contains(producer->id)) {
+      return DataLoss("the partition's state in its segment is wrong about " +
+                      NameOf(ProducerId(saved.producer_ids(i))));
     }
-    if (producer.batches.empty() || producer.batches.back().append_time_ms < 0 ||
-        by_id_.contains(producer.id)) {
-      return DataLoss("the partition's state in its segment is wrong about " + NameOf(producer.id));
-    }
-    if (by_id_.size() >= memory_->limits().per_partition) ForgetFront();
-    producers_.push_back(std::move(producer));
-    by_id_.emplace(producers_.back().id, std::prev(producers_.end()));
-    memory_->Grew(1);
+    first += static_cast<int>(producer->batches.size());
+    last_offset = LastOffset(*producer);
+    Add(*std::move(producer));
   }
   return {};
 }

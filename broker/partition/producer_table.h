@@ -8,8 +8,8 @@
 // that was are certainly new. Left over: an attempt that comes later than its own repetition, with
 // as many producers between them as are remembered, is taken for new.
 //
-// Owned by a Partition, on the shard's thread. Pure. 136 bytes a producer that sent one batch, 24
-// for each batch more, 500 at most.
+// Owned by a Partition, on the shard's thread. Pure. 150 bytes a producer that sent one batch, 24
+// for each batch more, 520 at most.
 //
 //   SequenceCheck check = table.Check({.producer = id, .epoch = e, .first_sequence = n});
 //   if (check.verdict == SequenceCheck::kNew) { append; table.AddInFlight(...); }
@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "broker/partition/producer_memory.h"
+#include "broker/partition/shared_vector.h"
 #include "millrace/internal/v1/partition_state.pb.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -65,20 +66,22 @@ struct SequenceCheck {
   Status error;
 };
 
-// What a table remembered at one moment.
+// What is remembered of a producer.
+struct RememberedProducer {
+  ProducerId id;
+  uint32_t epoch = 0;
+  std::vector<ProducedBatch> batches;  // oldest first
+};
+
+// What a table remembered at one moment. On any thread.
 class FrozenProducers {
  public:
+  // By last append, oldest first.
   void SaveTo(internal::v1::PartitionState* state) const;
 
  private:
   friend class ProducerTable;
-  struct Producer {
-    ProducerId id;
-    uint32_t epoch = 0;
-    uint32_t batch_count = 0;
-  };
-  std::vector<Producer> producers_;     // by last append, oldest first
-  std::vector<ProducedBatch> batches_;  // of all of them, in their order
+  SharedVector<RememberedProducer>::View producers_;
   uint64_t forgotten_number_ = 0;
 };
 
@@ -115,18 +118,14 @@ class ProducerTable {
   // The last append of each producer.
   void AddAppendTimes(std::vector<int64_t>* times) const;
 
-  // What it remembers now, to be saved on any thread; two copies of plain memory.
+  // What it remembers now, to be saved elsewhere. Takes microseconds.
   FrozenProducers Freeze() const;
   // DATA_LOSS if that is no state of a table.
   Status LoadFrom(const internal::v1::PartitionState& state);
   size_t size() const { return by_id_.size(); }
 
  private:
-  struct Producer {
-    ProducerId id;
-    uint32_t epoch = 0;
-    std::vector<ProducedBatch> batches;  // oldest first, never empty
-  };
+  using Order = std::list<size_t>;  // of places in producers_
   struct Flying {
     LogIndex index;
     ProducedBatch batch;
@@ -141,15 +140,20 @@ class ProducerTable {
     const ProducedBatch* batch = nullptr;
   };
 
-  const Producer* Find(ProducerId producer) const;
+  const RememberedProducer* Find(ProducerId producer) const;
+  const RememberedProducer& Front() const { return producers_[by_append_.front()]; }
+  // Pre: it is not known.
+  void Add(RememberedProducer producer);
+  void DropFront();
   SequenceCheck CheckUnknown(const Sequence& sequence) const;
   void Land(ProducerId producer, LogIndex index);
   void ForgetFront();
 
   ProducerMemory* memory_;
-  const uint64_t key_;             // at memory_
-  std::list<Producer> producers_;  // by last append, oldest first
-  std::unordered_map<ProducerId, std::list<Producer>::iterator> by_id_;
+  const uint64_t key_;                          // at memory_
+  SharedVector<RememberedProducer> producers_;  // in no order; each has a batch at least
+  Order by_append_;                             // by last append, oldest first
+  std::unordered_map<ProducerId, Order::iterator> by_id_;
   // The highest number of an id that was forgotten to make room; 0 if none was.
   uint64_t forgotten_number_ = 0;
   std::map<ProducerId, InFlight> in_flight_;

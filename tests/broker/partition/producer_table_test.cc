@@ -3,7 +3,11 @@
 
 #include "broker/partition/producer_table.h"
 
+#include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -112,7 +116,9 @@ TEST_F(ProducerTableTest, SequencesWrap) {
 
 TEST_F(ProducerTableTest, ASnapshot_HoldsEverythingThatDecides) {
   for (uint32_t i = 0; i < 5; ++i) Apply(kProducer, 2, Batch(i * 2, 2, i * 2, i + 1));
-  for (uint64_t id = 1; id <= 4; ++id) Apply(ProducerId(id), 0, Batch(0, 1, 0, 10));
+  for (uint64_t id = 1; id <= 4; ++id) {
+    Apply(ProducerId(id), 0, Batch(0, 1, 100 + static_cast<int64_t>(id), 10));
+  }
   internal::v1::PartitionState state;
   table.Freeze().SaveTo(&state);
   ProducerTable restored(memory);
@@ -125,16 +131,53 @@ TEST_F(ProducerTableTest, ASnapshot_HoldsEverythingThatDecides) {
 }
 
 TEST_F(ProducerTableTest, AStateThatIsNone_IsDataLoss) {
-  internal::v1::PartitionState without_batch;
-  without_batch.add_producers()->set_producer_id(5);
-  EXPECT_EQ(table.LoadFrom(without_batch).code(), Code::kDataLoss);
-  internal::v1::PartitionState twice;
-  for (int i = 0; i < 2; ++i) {
-    auto& producer = *twice.add_producers();
-    producer.set_producer_id(5);
-    producer.add_batches();
+  using Saved = internal::v1::ProducersSnapshot;
+  internal::v1::PartitionState whole;
+  for (uint64_t id = 5; id <= 6; ++id) {
+    Saved& producers = *whole.mutable_producers();
+    producers.add_producer_ids(id);
+    producers.add_epochs(0);
+    producers.add_batch_counts(1);
+    producers.add_first_sequences(0);
+    producers.add_record_counts(1);
+    producers.add_base_offset_steps(id);
+    producers.add_append_time_steps_ms(1);
   }
-  EXPECT_EQ(table.LoadFrom(twice).code(), Code::kDataLoss);
+  const auto load_with = [&](const auto& change) {
+    internal::v1::PartitionState changed = whole;
+    change(*changed.mutable_producers());
+    return table.LoadFrom(changed).code();
+  };
+  EXPECT_EQ(load_with([](Saved&) {}), Code::kOk);
+  EXPECT_EQ(load_with([](Saved& of) { of.add_producer_ids(7); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.clear_epochs(); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.clear_batch_counts(); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.clear_first_sequences(); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.add_record_counts(1); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.clear_base_offset_steps(); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.clear_append_time_steps_ms(); }), Code::kDataLoss);
+  const auto set_counts = [](Saved& of, uint32_t one, uint32_t other) {
+    of.set_batch_counts(0, one);
+    of.set_batch_counts(1, other);
+  };
+  EXPECT_EQ(load_with([&](Saved& of) { set_counts(of, 2, 0); }), Code::kDataLoss) << "none of one";
+  EXPECT_EQ(load_with([&](Saved& of) { set_counts(of, UINT32_MAX, 3); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.set_producer_ids(1, 5); }), Code::kDataLoss) << "twice";
+  EXPECT_EQ(load_with([](Saved& of) { of.set_base_offset_steps(1, 5); }), Code::kDataLoss)
+      << "not after the one before";
+  EXPECT_EQ(load_with([](Saved& of) { of.set_base_offset_steps(1, UINT64_MAX); }), Code::kDataLoss);
+  EXPECT_EQ(load_with([](Saved& of) { of.set_append_time_steps_ms(1, UINT64_MAX); }),
+            Code::kDataLoss);
+}
+
+TEST_F(ProducerTableTest, AStateOfBatchesAcrossTheWrap_IsRestored) {
+  Apply(kProducer, 0, Batch(kSequenceModulus - 2, 2, 0, 1));
+  Apply(kProducer, 0, Batch(0, 5, 2, 2));
+  internal::v1::PartitionState state;
+  table.Freeze().SaveTo(&state);
+  ASSERT_TRUE(table.LoadFrom(state).ok());
+  EXPECT_EQ(Check(0, kSequenceModulus - 2).original.base_offset, Offset(0));
+  EXPECT_EQ(Check(0, 0).original.base_offset, Offset(2));
 }
 
 TEST_F(ProducerTableTest, ForgetsAProducer_AWeekAfterItsLastAppend_AtTheNextEntry) {
@@ -253,6 +296,28 @@ std::optional<uint32_t> NextOf(const ProducerTable& table, ProducerId id, uint32
   return std::nullopt;
 }
 
+std::string Saved(const FrozenProducers& frozen) {
+  internal::v1::PartitionState state;
+  frozen.SaveTo(&state);
+  return state.SerializeAsString();
+}
+
+// Views of a table, each with what it held when it was taken.
+class Views {
+ public:
+  void Add(FrozenProducers frozen) {
+    std::string state = Saved(frozen);
+    views_.emplace_back(std::move(frozen), std::move(state));
+  }
+  void CheckAndDrop() {
+    for (const auto& [frozen, state] : views_) EXPECT_EQ(Saved(frozen), state);
+    views_.clear();
+  }
+
+ private:
+  std::vector<std::pair<FrozenProducers, std::string>> views_;
+};
+
 void Restart(ProducerMemory& memory, std::optional<ProducerTable>* table) {
   internal::v1::PartitionState state;
   (*table)->Freeze().SaveTo(&state);
@@ -261,7 +326,7 @@ void Restart(ProducerMemory& memory, std::optional<ProducerTable>* table) {
 }
 
 // Producers that send, repeat and raise their epochs, appended and applied in turn, with restarts
-// from a snapshot and losses of the term in between.
+// from a snapshot and losses of the term in between, while views of it stay what they were.
 TEST(ProducerTableProperty, SaysWhatANaiveModelSays) {
   for (uint64_t seed = 1; seed <= 30; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -270,6 +335,7 @@ TEST(ProducerTableProperty, SaysWhatANaiveModelSays) {
     ProducerMemory memory({.per_partition = producers_max, .per_broker = 1000});
     std::optional<ProducerTable> table(std::in_place, memory);
     NaiveTable model(producers_max);
+    Views views;
     int64_t time = 1'000'000;
     for (uint64_t index = 1; index <= 2000; ++index) {
       time += random.OneIn(100) ? kProducerExpiryMs / 2 : static_cast<int64_t>(random.Below(10));
@@ -292,6 +358,8 @@ TEST(ProducerTableProperty, SaysWhatANaiveModelSays) {
       }
       table->Apply(id, epoch, batch, LogIndex(index));
       model.Apply(id, epoch, batch);
+      if (random.OneIn(20)) views.Add(table->Freeze());
+      if (random.OneIn(60)) views.CheckAndDrop();
       if (random.OneIn(50)) Restart(memory, &table);
       ASSERT_EQ(memory.count(), table->size());
     }
