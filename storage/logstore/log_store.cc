@@ -21,6 +21,9 @@ namespace {
 constexpr int64_t kRetryAfterMs = 500;
 // So many looks in a row that do not tell how much room there is: the disk counts as full.
 constexpr uint32_t kUnknownLooksMax = 10;
+// A state is written again once the log grew by so many times its size: what states cost is at
+// most a quarter of what the log does, and a start applies at most four times as much as it reads.
+constexpr uint64_t kLogPerState = 4;
 
 }  // namespace
 
@@ -196,8 +199,8 @@ bool JournalLogStore::WantsRoll(RaftGroupId id) const {
   if (found->second.is_encoding) return false;
   const uint64_t size =
       id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
-  // A state may be larger than a segment. All states together are no more than the log, then.
-  return found->second.active_bytes >= std::max(size, found->second.state_bytes);
+  // A state may be larger than a segment.
+  return found->second.active_bytes >= std::max(size, kLogPerState * found->second.state_bytes);
 }
 
 void JournalLogStore::Roll(RaftGroupId id, LogIndex index,

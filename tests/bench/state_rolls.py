@@ -4,10 +4,11 @@
     tests/clients/run.sh --version                                        once: makes the Python with gRPC
     build/clients-venv/bin/python tests/bench/state_rolls.py
 
-One broker, whose partitions remember so many producers that their states take 64 MiB together in segments' footers. Then
-a fixed rate to one topic while megabytes go to these partitions: in turn with segments so large that nothing rolls, and so
-small that a partition rolls whenever its log grew by as much as its state is (as often as it may), which encodes, writes
-and syncs all of it again. Prints both tails, in rounds, and the ratio of their medians. It decides nothing.
+One broker, whose partitions remember so many producers that their states are some 18 MB together in segments' footers.
+Then a fixed rate to one topic while megabytes go to these partitions, one after the other: with segments so large that
+nothing rolls, and so small that a partition rolls whenever its log grew by four times its state, as often as it may, which
+encodes, writes and syncs all of it again. Prints both tails, in rounds, how many states were written, and the ratio
+of the medians. Where the disk's own waits hide the rest, --folder /dev/shm/state-rolls leaves it out. It decides nothing.
 """
 import argparse
 import itertools
@@ -28,7 +29,7 @@ protos, services = grpc.protos_and_services("millrace/v1/producer_service.proto"
 batch_protos = grpc.protos("millrace/v1/record.proto")
 
 PRODUCERS = 50_000  # of a partition, as many as it may remember
-BATCHES = 5         # of a producer, as many as are kept
+BATCHES = 5         # of a producer
 RATE = 1000
 STATEFUL, LIVE = "stateful", "live"
 BATCHES_PER_MESSAGE = 2_000
@@ -39,12 +40,12 @@ FLAGS = ["--producers-per-partition-max", str(PRODUCERS), "--producers-max", "10
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--partitions", type=int, default=13, help="with a state each of some 5 MiB (13)")
+    parser.add_argument("--partitions", type=int, default=13, help="with a state each of some 1.4 MB (13)")
     parser.add_argument("--producers", type=int, default=PRODUCERS, help="of each partition (50,000)")
-    parser.add_argument("--fill-every", type=float, default=2, metavar="SECONDS",
-                        help="a megabyte to each stateful partition so often: each rolls after five of them (2)")
+    parser.add_argument("--fill-every", type=float, default=1, metavar="SECONDS",
+                        help="a megabyte to each stateful partition in so long: each rolls after six of them (1)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=10, help="of each measurement (10)")
+    parser.add_argument("--seconds", type=int, default=20, help="of each measurement (20)")
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "state-rolls",
                         help="wiped; its disk is used")
     return parser.parse_args()
@@ -96,15 +97,15 @@ def fill(stub, options):
                    for sequence in range(BATCHES) for partition in range(options.partitions)))
 
 
-def fill_up(stub, options):
-    """A megabyte to each partition."""
-    produce(stub, (batch_of(partition, FILLER) for partition in range(options.partitions)), per_message=1)
+def fill_up(stub, partitions):
+    """A megabyte to each of them."""
+    produce(stub, (batch_of(partition, FILLER) for partition in partitions), per_message=1)
 
 
 def is_led(stub, options):
     """Whether every partition takes records, after a start."""
     try:
-        fill_up(stub, options)
+        fill_up(stub, range(options.partitions))
     except RuntimeError:
         return False
     return True
@@ -113,12 +114,12 @@ def is_led(stub, options):
 def measure(cluster, options):
     """The tail of records at a fixed rate, milliseconds."""
     load = Client(cluster.command("bench", "produce", "--topic", LIVE, "--record-size", 100,
-                                  "--records", RATE * options.seconds, "--rate", RATE, "-o", "json"))
+                                  "--records", RATE * options.seconds, "--rate", RATE, "--linger-ms", 0, "-o", "json"))
     return json.loads(load.output())["latency_ms"]
 
 
 class Filler:
-    """Megabytes to all stateful partitions, until it is over."""
+    """A megabyte to one stateful partition after the other, until it is over."""
 
     def __init__(self, stub, options):
         self.stub, self.options = stub, options
@@ -134,26 +135,28 @@ class Filler:
         self.thread.join()
 
     def run(self):
-        while not self.is_over.wait(self.options.fill_every):
-            fill_up(self.stub, self.options)
+        partitions = itertools.cycle(range(self.options.partitions))
+        while not self.is_over.wait(self.options.fill_every / self.options.partitions):
+            fill_up(self.stub, [next(partitions)])
 
 
-def sealed_files(folder):
-    return sum(max(len(list(group.glob("*/*.segment"))) - 1, 0) for group in (folder / "broker-1" / "groups").iterdir())
+def sealed_files(folder, groups):
+    return sum(len(list((folder / "broker-1" / "groups" / str(group)).glob("*/*.segment"))) - 1 for group in groups)
 
 
 def run_with(cluster, segment_bytes, options):
-    """The tail, and how many segments were sealed meanwhile."""
+    """The tail, and how many states were written meanwhile."""
     cluster.flags = [*FLAGS, "--segment-bytes", segment_bytes]
     cluster.start_all()
     try:
         with grpc.insecure_channel(cluster.bootstrap) as channel:
             stub = services.ProducerServiceStub(channel)
             wait_until(lambda: is_led(stub, options), "all partitions led")
-            before = sealed_files(options.folder)
+            groups = range(2, 2 + options.partitions)  # after the controller's, in the order of their making
+            before = sealed_files(options.folder, groups)
             with Filler(stub, options):
                 tail = measure(cluster, options)
-            return tail, sealed_files(options.folder) - before
+            return tail, sealed_files(options.folder, groups) - before
     finally:
         cluster.stop_all()
 
@@ -173,10 +176,10 @@ def main():
         tails = {name: [] for name in SEGMENT_BYTES}
         for number in range(options.rounds):
             for name, segment_bytes in SEGMENT_BYTES.items():
-                tail, sealed = run_with(cluster, segment_bytes, options)
+                tail, states = run_with(cluster, segment_bytes, options)
                 tails[name].append(tail)
                 print(f"round {number + 1} {name}: p99 {tail['p99']:.2f} ms, max {tail['max']:.0f} ms, "
-                      f"{sealed} segments sealed", flush=True)
+                      f"{states} states written", flush=True)
     medians = [statistics.median(tail["p99"] for tail in measured) for measured in tails.values()]
     print(f"p99 in the median: without rolls {medians[0]:.2f} ms, with rolls {medians[1]:.2f} ms, "
           f"ratio {medians[1] / medians[0]:.2f}")
