@@ -67,12 +67,20 @@ uint64_t RaiseFileLimit() {
   return limit.rlim_cur;
 }
 
-// Half of the descriptors is for clients, whose connections take two each, a quarter for segments,
-// and a quarter for all else: the journal, peers, listeners. None can take another's.
-uint64_t SegmentFilesMax(uint64_t files_max) { return std::max<uint64_t>(files_max / 4, 1); }
+// A quarter of the descriptors, or 64 where that is more and half are left, is for the journal,
+// peers and listeners. Of the others a third is for segments, and two thirds for clients, whose
+// connections take two each. None can take another's.
+uint64_t SharedFilesMax(uint64_t files_max) {
+  const uint64_t own = std::max(files_max / 4, std::min<uint64_t>(64, files_max / 2));
+  return files_max - own;
+}
+
+uint64_t SegmentFilesMax(uint64_t files_max) {
+  return std::max<uint64_t>(SharedFilesMax(files_max) / 3, 1);
+}
 
 uint64_t ConnectionsMax(const ServerConfig& config, uint64_t files_max) {
-  const uint64_t connections_max = std::min(config.connections_max, files_max / 4);
+  const uint64_t connections_max = std::min(config.connections_max, SharedFilesMax(files_max) / 3);
   if (connections_max < config.connections_max) {
     LOG(INFO) << "fewer client connections than set, as each takes open files connections_max="
               << connections_max << " files_max=" << files_max;

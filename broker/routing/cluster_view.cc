@@ -43,10 +43,19 @@ std::optional<LeaderEpoch> ClusterView::EpochOf(RaftGroupId group, Term term) co
   return LeaderEpochOf(topic->leader_epoch_base, term);
 }
 
+std::string ClusterView::NameOf(RaftGroupId group) const {
+  if (group == kControllerGroup) return "the controller";
+  const TopicInfo* topic = image_->FindTopicOf(group);
+  if (topic == nullptr) return "a partition that is not known here";
+  const auto partition =
+      std::find_if(topic->partitions.begin(), topic->partitions.end(),
+                   [group](const PartitionInfo& info) { return info.group == group; });
+  return "partition " + std::to_string(partition - topic->partitions.begin()) + " of topic \"" +
+         topic->name + "\"";
+}
+
 Status ClusterView::NotLeader(RaftGroupId group) const {
-  const std::string what = group == kControllerGroup ? "controller" : "partition";
-  return WithLeader(Unavailable("this broker does not lead the " + what, Reason::kNotLeader),
-                    group);
+  return WithLeader(Unavailable("not the leader", Reason::kNotLeader), group);
 }
 
 Status ClusterView::WithLeader(Status status, RaftGroupId group) const {
@@ -54,10 +63,18 @@ Status ClusterView::WithLeader(Status status, RaftGroupId group) const {
   const bool has_leader =
       std::any_of(status.metadata().begin(), status.metadata().end(),
                   [](const auto& pair) { return pair.first == "leader_address"; });
+  if (has_leader) return status;
   const LeaderHint hint = LeaderOf(group);
   const BrokerInfo* broker = image_->FindBroker(hint.leader);
-  if (has_leader || broker == nullptr) return status;
-  Status named(status.code(), std::string(status.message()), status.reason());
+  if (broker == nullptr) {
+    Status named(status.code(), NameOf(group) + " has no leader that is known here at the moment",
+                 Reason::kNotLeader);
+    for (const auto& [key, value] : status.metadata()) named.AddMetadata(key, value);
+    return named;
+  }
+  Status named(status.code(),
+               NameOf(group) + ": its leader is broker " + std::to_string(hint.leader.value()),
+               Reason::kNotLeader);
   named.AddMetadata("leader_id", std::to_string(hint.leader.value()));
   named.AddMetadata("leader_address", ClientAddressOf(*broker));
   if (const std::optional<LeaderEpoch> epoch = EpochOf(group, hint.term)) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -63,7 +64,7 @@ class ClusterView {
   std::optional<LeaderEpoch> EpochOf(RaftGroupId group, Term term) const;
   // NOT_LEADER with all that is known: leader_id, leader_address, leader_epoch.
   Status NotLeader(RaftGroupId group) const;
-  // Adds leader_id and leader_address to a NOT_LEADER error that lacks them.
+  // Makes a NOT_LEADER error that lacks leader_address name the partition and who leads it.
   Status WithLeader(Status status, RaftGroupId group) const;
 
   // Calls the task once, after the next change of the image, not from within it.
@@ -74,6 +75,9 @@ class ClusterView {
   void NotifyImageChanged();
 
  private:
+  // "partition 3 of topic \"t\"".
+  std::string NameOf(RaftGroupId group) const;
+
   const Image* image_;
   LeaderTable* leaders_;
   Knowledge knowledge_;

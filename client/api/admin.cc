@@ -129,8 +129,8 @@ Result<std::vector<OffsetRange>> Admin::ListOffsets(const std::string& topic,
   if (timestamp_ms) request.set_timestamp_ms(*timestamp_ms);
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
                    runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListOffsets(request, internal::Bounded(timeout),
-                                                    std::move(done));
+                     runtime_->client().ListAllOffsets(request, internal::Bounded(timeout),
+                                                       std::move(done));
                    }));
   std::vector<OffsetRange> ranges;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {

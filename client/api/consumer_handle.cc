@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "client/core/error.h"
 #include "proto/record/record_batch.h"
 
 namespace millrace::internal {
@@ -144,6 +145,10 @@ Result<std::map<uint32_t, ConsumerHandle::Stop>> ConsumerHandle::FindStops(
   std::map<uint32_t, Stop> stops;
   for (const uint32_t partition : partitions) stops[partition] = {};
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
+    if (offsets.has_error()) {
+      return client::FromError(offsets.error())
+          .With("partition " + std::to_string(offsets.partition()));
+    }
     const int64_t end = offsets.end_offset();
     int64_t at = end;
     if (wanted.kind() == Position::Kind::kOffset) at = wanted.value();

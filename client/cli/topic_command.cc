@@ -1,5 +1,7 @@
 #include "client/cli/topic_command.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -26,6 +28,9 @@ struct TopicOptions {
 };
 
 using Ranges = std::vector<OffsetRange>;
+
+// How long `topic describe` waits for partitions without a leader, whose offsets it can do without.
+constexpr std::chrono::milliseconds kOffsetsWait{500};
 
 int Create(const TopicOptions& options) {
   bool is_refused = false;  // for what the command line asks
@@ -129,9 +134,10 @@ int Describe(const TopicOptions& options) {
   return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const TopicDescription topic,
                      client.admin().DescribeTopic(options.name, options.common.timeout));
-    const Result<Ranges> offsets =
-        client.admin().ListOffsets(options.name, {}, options.common.timeout);
-    // The topic is there, if not all of its leaders.
+    // The topic is there, if not all of its leaders: what they know is not waited for.
+    const Result<Ranges> offsets = client.admin().ListOffsets(
+        options.name, {},
+        std::min<std::chrono::milliseconds>(options.common.timeout, kOffsetsWait));
     const Ranges known = offsets.ok() ? *offsets : Ranges();
     if (options.common.is_json()) {
       PrintJson(TopicToJson(topic, known));

@@ -28,12 +28,15 @@ constexpr Duration kOffsetsRetry = std::chrono::milliseconds(50);
 constexpr Duration kOutageMin = std::chrono::seconds(1);
 constexpr Duration kOutageInterval = std::chrono::seconds(1);
 
-Status FirstError(const v1::ListOffsetsResponse& response) {
+// Whether partitions lack an answer that they may have in a while, and all that do so.
+bool IsWorthAskingAgain(const v1::ListOffsetsResponse& response) {
+  bool lacks_any = false;
   for (const v1::PartitionOffsets& offsets : response.partitions()) {
     if (!offsets.has_error()) continue;
-    return FromError(offsets.error()).With("partition " + std::to_string(offsets.partition()));
+    if (!MayHeal(FromError(offsets.error()), Duration(0), Duration(0))) return false;
+    lacks_any = true;
   }
-  return {};
+  return lacks_any;
 }
 
 // Whether another broker, or the same one later, may do what this one did not.
@@ -234,11 +237,9 @@ void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration time
               [this, request, deadline, done = std::move(done),
                life = lifetime_.watch()](Result<v1::ListOffsetsResponse> response) mutable {
                 if (!life || !response.ok()) return done(std::move(response));
-                const Status error = FirstError(*response);
-                if (error.ok()) return done(std::move(response));
                 const Duration left = deadline - clock().Now() - kOffsetsRetry;
-                if (!MayHeal(error, Duration(0), Duration(0)) || left <= Duration(0)) {
-                  return done(error);
+                if (!IsWorthAskingAgain(*response) || left <= Duration(0)) {
+                  return done(std::move(response));
                 }
                 executor().RunAfter(
                     kOffsetsRetry,

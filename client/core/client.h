@@ -97,8 +97,8 @@ class Client {
   void DescribeCluster(Duration timeout, ResponseDone<v1::DescribeClusterResponse> done);
   void ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                    ResponseDone<v1::ListOffsetsResponse> done);
-  // The same, asked again until every partition has answered: the first error that does not heal
-  // within `timeout` is the answer for all.
+  // The same, asked again until every partition has answered, one has an error that does not heal,
+  // or `timeout` has passed: the last answer.
   void ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                       ResponseDone<v1::ListOffsetsResponse> done);
   void InitProducer(const v1::InitProducerRequest& request, Duration timeout,

@@ -32,12 +32,12 @@ namespace millrace::client {
 
 class TopicDriver {
  public:
+  virtual ~TopicDriver();
   TopicDriver(const TopicDriver&) = delete;
   TopicDriver& operator=(const TopicDriver&) = delete;
 
  protected:
   TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace);
-  virtual ~TopicDriver();
 
   // Fetches the topic's metadata; then topic_id() and partition_count() are known.
   void FindTopic(Duration timeout, MoveFunction<void(Status)> done);

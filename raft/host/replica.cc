@@ -92,6 +92,7 @@ void Replica::ReadBarrier(MoveFunction<void(Status)> done) {
 }
 
 Status Replica::NotLeader() const {
+  if (health_.reason() == Reason::kTopicDeleted) return health_;
   if (!health_.ok()) {
     return Unavailable("this broker's replica is silent: " + std::string(health_.message()),
                        Reason::kReplicaSilent);

@@ -1,6 +1,8 @@
 #include "broker/service/metadata/admin_service.h"
 
 #include <algorithm>
+#include <functional>
+#include <string>
 #include <utility>
 
 #include "broker/api/parse_request.h"
@@ -29,62 +31,95 @@ MonotonicTime DeadlineOf(const Clock& clock, const Call& call) {
   return clock.Now() + TimeFor(clock, call, kDefaultDeadline);
 }
 
-// Waits until a created topic is in this broker's image and each of its partitions has a leader.
-class LeaderWait : public std::enable_shared_from_this<LeaderWait> {
+// Answers a call once a change that the controller made can be used here.
+class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
  public:
-  LeaderWait(const AdminService::Environment& environment, std::string name,
+  enum class LacksStill { kNothing, kImage, kLeaders };
+  struct Change {
+    std::function<LacksStill()> lacks;
+    std::function<Bytes()> response;  // once nothing is lacking
+    Status too_late;                  // what the call fails with when its time is up
+  };
+
+  ChangeWait(const AdminService::Environment& environment, Change change,
              std::shared_ptr<Call> call, const LifeWatch& service)
       : environment_(environment),
         service_(service),
-        name_(std::move(name)),
+        change_(std::move(change)),
         call_(std::move(call)) {}
 
   void Start(Duration limit) {
     timer_ = environment_.executor.RunAfter(limit, [self = shared_from_this()] {
-      self->Finish(DeadlineExceeded("topic \"" + self->name_ +
-                                    "\" is created, but not every partition has a leader yet"));
+      if (self->IsOver()) return;
+      std::exchange(self->call_, nullptr)->Fail(self->change_.too_late);
     });
     Check();
   }
 
  private:
-  void Check() {
-    if (call_ == nullptr || !service_) return;
-    const TopicInfo* topic = environment_.view.image().FindTopic(name_);
-    if (topic == nullptr) {
-      environment_.view.OnceImageChanged([self = shared_from_this()] { self->Check(); });
-      return;
-    }
-    const bool all_led = std::all_of(
-        topic->partitions.begin(), topic->partitions.end(), [this](const PartitionInfo& info) {
-          return environment_.view.LeaderOf(info.group).leader != BrokerId();
-        });
-    if (!all_led) {
-      environment_.view.OnceLeadersChanged([self = shared_from_this()] { self->Check(); });
-      return;
-    }
-    Finish(Status::Ok());
-  }
+  bool IsOver() const { return call_ == nullptr || !service_; }
 
-  void Finish(const Status& status) {
-    if (call_ == nullptr || !service_) return;
-    environment_.executor.Cancel(timer_);
-    const std::shared_ptr<Call> call = std::exchange(call_, nullptr);
-    if (!status.ok()) return call->Fail(status);
-    v1::CreateTopicResponse response;
-    const TopicInfo& topic = *environment_.view.image().FindTopic(name_);
-    DescribeTopic(environment_.view, topic, response.mutable_topic());
-    const std::string note = NoteOn(response.topic().replication_factor());
-    if (!note.empty()) response.add_notes(note);
-    call->Reply(Bytes::Own(response.SerializeAsString()));
+  void Check() {
+    if (IsOver()) return;
+    auto again = [self = shared_from_this()] { self->Check(); };
+    switch (change_.lacks()) {
+      case LacksStill::kImage:
+        return environment_.view.OnceImageChanged(std::move(again));
+      case LacksStill::kLeaders:
+        return environment_.view.OnceLeadersChanged(std::move(again));
+      case LacksStill::kNothing:
+        environment_.executor.Cancel(timer_);
+        std::exchange(call_, nullptr)->Reply(change_.response());
+    }
   }
 
   const AdminService::Environment environment_;
   const LifeWatch service_;
-  const std::string name_;
+  const Change change_;
   std::shared_ptr<Call> call_;  // null once answered
   TimerId timer_;
 };
+
+// A created topic is in this broker's image, and each of its partitions has a leader.
+ChangeWait::Change Creation(const ClusterView& view, const std::string& name) {
+  using LacksStill = ChangeWait::LacksStill;
+  return {.lacks =
+              [&view, name] {
+                const TopicInfo* topic = view.image().FindTopic(name);
+                if (topic == nullptr) return LacksStill::kImage;
+                const bool all_led =
+                    std::all_of(topic->partitions.begin(), topic->partitions.end(),
+                                [&view](const PartitionInfo& info) {
+                                  return view.LeaderOf(info.group).leader != BrokerId();
+                                });
+                return all_led ? LacksStill::kNothing : LacksStill::kLeaders;
+              },
+          .response =
+              [&view, name] {
+                v1::CreateTopicResponse response;
+                DescribeTopic(view, *view.image().FindTopic(name), response.mutable_topic());
+                const std::string note = NoteOn(response.topic().replication_factor());
+                if (!note.empty()) response.add_notes(note);
+                return Bytes::Own(response.SerializeAsString());
+              },
+          .too_late = DeadlineExceeded("topic \"" + name +
+                                       "\" is created, but not every partition has a leader yet")};
+}
+
+// A deleted topic is not in this broker's image any more: who was answered is served nothing of it.
+ChangeWait::Change Deletion(const ClusterView& view, const std::string& name,
+                            const v1::DeleteTopicResponse& response) {
+  const TopicId id(response.topic_id());
+  return {.lacks =
+              [&view, id] {
+                const bool is_gone =
+                    view.image().HasMade(id) && view.image().FindTopic(id) == nullptr;
+                return is_gone ? ChangeWait::LacksStill::kNothing : ChangeWait::LacksStill::kImage;
+              },
+          .response = [response] { return Bytes::Own(response.SerializeAsString()); },
+          .too_late = DeadlineExceeded("topic \"" + name +
+                                       "\" is deleted, but this broker does not know it yet")};
+}
 
 }  // namespace
 
@@ -107,7 +142,8 @@ void AdminService::CreateTopic(std::shared_ptr<Call> call) {
         if (!created.ok()) {
           return call->Fail(environment_.view.WithLeader(created.status(), kControllerGroup));
         }
-        std::make_shared<LeaderWait>(environment_, name, call, lifetime_.watch())
+        std::make_shared<ChangeWait>(environment_, Creation(environment_.view, name), call,
+                                     lifetime_.watch())
             ->Start(TimeLeft(environment_.clock, deadline));
       });
 }
@@ -116,10 +152,17 @@ void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
   const auto request = ParseRequest<v1::DeleteTopicRequest>(call->request());
   if (!request.ok()) return call->Fail(request.status());
   if (Status status = CheckUnderstood(*request); !status.ok()) return call->Fail(status);
+  const MonotonicTime deadline = DeadlineOf(environment_.clock, *call);
   environment_.controllers.DeleteTopic(
-      AskerOf(*call), *request, [this, call](const Result<v1::DeleteTopicResponse>& deleted) {
-        if (deleted.ok()) return call->Reply(Bytes::Own(deleted->SerializeAsString()));
-        call->Fail(environment_.view.WithLeader(deleted.status(), kControllerGroup));
+      AskerOf(*call), *request,
+      [this, call, deadline,
+       name = request->name()](const Result<v1::DeleteTopicResponse>& deleted) {
+        if (!deleted.ok()) {
+          return call->Fail(environment_.view.WithLeader(deleted.status(), kControllerGroup));
+        }
+        std::make_shared<ChangeWait>(environment_, Deletion(environment_.view, name, *deleted),
+                                     call, lifetime_.watch())
+            ->Start(TimeLeft(environment_.clock, deadline));
       });
 }
 

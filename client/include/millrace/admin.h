@@ -117,7 +117,8 @@ class Admin {
                                          std::chrono::milliseconds timeout = kTimeout);
   Result<ClusterDescription> DescribeCluster(std::chrono::milliseconds timeout = kTimeout);
   // The offsets of every partition, in order; with `timestamp_ms` (since 1970 UTC) also where that
-  // begins.
+  // begins. Partitions that have no leader are asked for until the time is up; then theirs is a row
+  // with an error.
   Result<std::vector<OffsetRange>> ListOffsets(const std::string& topic,
                                                std::optional<int64_t> timestamp_ms = {},
                                                std::chrono::milliseconds timeout = kTimeout);

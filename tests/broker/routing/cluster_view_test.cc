@@ -83,6 +83,7 @@ TEST_F(ClusterViewTest, ANotLeaderError_NamesWhoLeads_IfThatIsKnown) {
   EXPECT_EQ(MetadataOf(error, "leader_id"), "3");
   EXPECT_EQ(MetadataOf(error, "leader_address"), "b3:7000");
   EXPECT_EQ(MetadataOf(error, "leader_epoch"), "107");
+  EXPECT_EQ(error.message(), "partition 0 of topic \"t\": its leader is broker 3");
   // A leader that the image does not know has no address.
   leaders_.Report(kGroup, {.leader = BrokerId(4), .term = Term(8)});
   EXPECT_EQ(MetadataOf(view_.NotLeader(kGroup), "leader_id"), "");
@@ -93,6 +94,17 @@ TEST_F(ClusterViewTest, WhatAnErrorSaysOfTheLeader_Stays_AndOtherErrorsGetNone) 
   const Status told = Unavailable("moved", Reason::kNotLeader).AddMetadata("leader_address", "x:1");
   EXPECT_EQ(MetadataOf(view_.WithLeader(told, kGroup), "leader_address"), "x:1");
   EXPECT_TRUE(view_.WithLeader(NotFound("gone"), kGroup).metadata().empty());
+}
+
+TEST_F(ClusterViewTest, ANotLeaderError_NamesWhatHasNone) {
+  EXPECT_EQ(view_.NotLeader(kGroup).message(),
+            "partition 0 of topic \"t\" has no leader that is known here at the moment");
+  EXPECT_EQ(view_.NotLeader(kControllerGroup).message(),
+            "the controller has no leader that is known here at the moment");
+  EXPECT_EQ(view_.NotLeader(RaftGroupId(99)).message(),
+            "a partition that is not known here has no leader that is known here at the moment");
+  const Status hinted = Unavailable("moved", Reason::kNotLeader).AddMetadata("leader_id", "9");
+  EXPECT_EQ(MetadataOf(view_.WithLeader(hinted, kGroup), "leader_id"), "9");
 }
 
 TEST_F(ClusterViewTest, Epochs_AreTheBaseAndTheTerm_AndNoneWithoutATopic) {

@@ -47,6 +47,7 @@ class Counter final : public StateMachine {
   void OnLeadership(const Leadership& now) override {
     leadership = now;
     ++times_told;
+    why_not = group->NotLeader();
   }
 
   Group* group = nullptr;
@@ -55,6 +56,7 @@ class Counter final : public StateMachine {
   LogIndex refused;
   Leadership leadership;
   int times_told = 0;
+  Status why_not;  // why the group does not lead, when it was told last
 };
 
 class HostTest : public testing::Test {
@@ -156,6 +158,14 @@ TEST_F(HostTest, AWriteUnderWay_HasAnAge_UntilItIsDurable) {
   EXPECT_GT(host_->oldest_write_age(), Duration(0));
   world_.RunFor(std::chrono::milliseconds(200));
   EXPECT_EQ(host_->oldest_write_age(), Duration(0));
+}
+
+// Who waits for the leader here must not be sent to another broker.
+TEST_F(HostTest, ALeaderThatIsRemoved_SaysThatThePartitionIsDeleted) {
+  host_->RemoveReplica(kGroup, LogIndex(), [] {});
+  EXPECT_FALSE(machine_->leadership.is_leader);
+  EXPECT_EQ(machine_->why_not.code(), Code::kNotFound) << machine_->why_not;
+  EXPECT_EQ(machine_->why_not.reason(), Reason::kTopicDeleted);
 }
 
 // Its vote for itself is not durable because what a replica before it wrote is.

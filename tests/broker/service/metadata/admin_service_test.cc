@@ -128,6 +128,14 @@ class AdminServiceAsksTest : public AdminServiceTest {
     for (const auto& record : decision->records()) ASSERT_TRUE(image_.Apply(record).ok());
     view_.NotifyImageChanged();
   }
+  void ApplyDeletion(const std::string& name) {
+    Apply(DecideDeleteTopic(image_, Deletion(name), [](RaftGroupId) { return Term(1); }));
+  }
+  void AnswerDeleted(TopicId id) {
+    v1::DeleteTopicResponse response;
+    response.set_topic_id(id.value());
+    Answer(AttachBytes(response));
+  }
   void ApplyCreation(const v1::CreateTopicRequest& request) {
     Apply(DecideCreateTopic(image_, request, {.cluster_size = 3, .now_ms = 1}));
   }
@@ -173,6 +181,51 @@ TEST_F(AdminServiceAsksTest, WhereEverythingIsKnownBefore_TheControllersAnswerIs
   EXPECT_FALSE(call->is_answered()) << "it may be a topic of before";
   Answer();
   EXPECT_TRUE(call->is_answered() && call->status().ok());
+}
+
+// Or who was answered could still produce to it here, and lose what was acknowledged.
+TEST_F(AdminServiceAsksTest, ADeletion_IsAnswered_OnceThisBrokerKnowsOfIt) {
+  ApplyCreation(Creation("t", 1));
+  const TopicId id = image_.FindTopic("t")->id;
+  const auto call = Call(kDelete, Deletion("t"));
+  AnswerDeleted(id);
+  EXPECT_FALSE(call->is_answered());
+  ApplyCreation(Creation("another", 1));
+  EXPECT_FALSE(call->is_answered());
+  ApplyDeletion("t");
+  ASSERT_TRUE(call->is_answered());
+  EXPECT_EQ(call->response<v1::DeleteTopicResponse>().topic_id(), id.value());
+}
+
+TEST_F(AdminServiceAsksTest, ADeletionOfWhatIsNotHereYet_WaitsForBoth) {
+  const auto call = Call(kDelete, Deletion("t"));
+  AnswerDeleted(TopicId(1));
+  EXPECT_FALSE(call->is_answered());
+  ApplyCreation(Creation("t", 1));
+  EXPECT_FALSE(call->is_answered());
+  ApplyDeletion("t");
+  EXPECT_TRUE(call->is_answered() && call->status().ok());
+}
+
+// The deletion was repeated, and another topic has the name meanwhile.
+TEST_F(AdminServiceAsksTest, ADeletionThatIsKnown_IsAnsweredAtOnce) {
+  ApplyCreation(Creation("t", 1));
+  const TopicId id = image_.FindTopic("t")->id;
+  ApplyDeletion("t");
+  ApplyCreation(Creation("t", 1));
+  const auto call = Call(kDelete, Deletion("t"));
+  AnswerDeleted(id);
+  EXPECT_TRUE(call->is_answered() && call->status().ok());
+}
+
+TEST_F(AdminServiceAsksTest, ADeletionThatWaitsInVain_SaysSo_BeforeItsClientGivesUp) {
+  ApplyCreation(Creation("t", 1));
+  const auto call = Call(kDelete, Deletion("t"), std::chrono::seconds(10));
+  AnswerDeleted(image_.FindTopic("t")->id);
+  world_.RunFor(std::chrono::milliseconds(9'990));
+  ASSERT_TRUE(call->is_answered());
+  EXPECT_EQ(call->status().message(),
+            "topic \"t\" is deleted, but this broker does not know it yet");
 }
 
 // So that the client hears what was waited for, and not just that its time is up.
