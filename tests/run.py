@@ -164,7 +164,7 @@ def stage_checks(tally, options):
     tally.add(done.returncode == 0, "buf lint", "cd proto && ../build/tools/bin/buf lint", done.stdout)
     pytest(tally, "scripts", [tool("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
                               "-o", "python_files=*_test.py", "tests/arch", "tests/bench",
-                              "tests/deploy", "tests/docs", "tests/fuzz"], "scripts")
+                              "tests/deploy", "tests/docs", "tests/fuzz", "tests/storage"], "scripts")
     done = run([tool("lizard"), "-C", "12", "-w", *[s for s in sources if not s.startswith("tests/")]])
     print(f"functions over complexity 12 (reported only): {done.stdout.count('warning:')}")
 
