@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 
+import disk
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 PEERS = BUILD / "bench-peers"
@@ -110,7 +112,7 @@ def machine(folder):
     memory = next(line.split()[1] for line in open("/proc/meminfo", encoding="utf-8"))
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": int(memory) >> 20,
             "file_system": output_of("findmnt", "-n", "-o", "FSTYPE", "-T", str(folder)),
-            "linux": platform.release(), "load_average": os.getloadavg()[0],
+            "disk": disk.probe(folder), "linux": platform.release(), "load_average": os.getloadavg()[0],
             "commit": output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty")}
 
 

@@ -102,6 +102,16 @@ def throughput(figures, prefix, kinds):
                      "CPU s/GB, clients", "CPU s/million, brokers", "clients"), rows)
 
 
+def on_disk(figures):
+    """What a byte of a record costs on each replica's disk."""
+    rows = []
+    for workload in table.WORKLOADS:
+        for one in figures.contestants(workload.name) if workload.kind == "produce" else ():
+            rows.append((workload.title, one.title, figures.spread(one.name, workload.name, "device_bytes_per_byte", 2),
+                         figures.spread(one.name, workload.name, "process_bytes_per_byte", 2)))
+    return table_of(("records", "system", "bytes to the device", "bytes that the brokers wrote"), rows)
+
+
 def latency(figures):
     rows = []
     for workload in table.WORKLOADS:
@@ -131,13 +141,22 @@ def failures(run):
     return ["### Failed runs", "\n".join(failed)] if failed else []
 
 
+def disk(facts_of):
+    """In one sentence; runs of before have none."""
+    if not facts_of:
+        return ""
+    direct = f", {number(facts_of['direct_mb_per_second'])} MB/s by O_DIRECT" if "direct_mb_per_second" in facts_of else ""
+    return (f" Disk: fdatasync of 4 KiB {facts_of['sync_4k_ms']:.2f} ms, of 1 MiB {facts_of['sync_1m_ms']:.2f} ms, "
+            f"{number(facts_of['page_cache_mb_per_second'])} MB/s through the page cache{direct}.")
+
+
 def facts(run):
     it = run["machine"]
     quick = " **A quick run: it shows that everything runs, not how fast.**" if run["is_quick"] else ""
     return (f"Machine: {it['cpu']}, {it['cores']} cores, {it['memory_gib']} GiB, {it['file_system']}, "
             f"Linux {it['linux']}; load average at the start {it['load_average']:.1f}. {run['date']}, commit "
             f"{it['commit']}, {run['rounds']} rounds in {run['minutes']:.0f} minutes. "
-            f"{'; '.join(run['versions'].values())}.{quick}")
+            f"{'; '.join(run['versions'].values())}.{disk(it.get('disk'))}{quick}")
 
 
 def plot(name):
@@ -150,7 +169,7 @@ def render(run):
     return "\n\n".join([
         facts(run), "### What was expected", targets(figures),
         "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
-        plot("cpu"), "### Catch-up read", throughput(figures, "read-", ("produce",)),
+        plot("cpu"), "### On the disk, for a byte of a record and replica", on_disk(figures), "### Catch-up read", throughput(figures, "read-", ("produce",)),
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
         "### Latency at fixed rates, from when a record was due to its acknowledgement", plot("latency"),
@@ -165,7 +184,8 @@ def is_pair(run):
 
 def render_pair(run):
     figures = Figures(run)
-    return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")), "Catch-up reads:",
+    return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")),
+                        "On the disk, for a byte of a record and replica:", on_disk(figures), "Catch-up reads:",
                         throughput(figures, "read-", ("produce",)), latency(figures), life(figures),
                         *failures(run)]) + "\n"
 

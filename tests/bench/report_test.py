@@ -69,6 +69,22 @@ def test_a_run_beside_an_earlier_build_goes_to_its_own_place(tmp_path):
     assert "| 1 KiB, 1 partition | Millrace before | 100/100/100 | 100/100/100 | 2.00 |" in text
 
 
+def test_bytes_on_the_disk_are_told_of_producing_alone():
+    wrote = {"device_bytes_per_byte": 2.25, "process_bytes_per_byte": 2.0}
+    rows = report.on_disk(report.Figures(run_of(
+        {**throughput("millrace", "1k-p1", 1.0), **wrote}, throughput("nats", "1k-p1", 1.0),
+        throughput("millrace", "fanout", 1.0)))).splitlines()[2:]
+    assert rows == ["| 1 KiB, 1 partition | Millrace | 2.25/2.25/2.25 | 2.00/2.00/2.00 |",
+                    "| 1 KiB, 1 partition | NATS JetStream | - | - |"]
+
+
+def test_the_disk_is_told_of_where_it_was_looked_at():
+    run = run_of(throughput("millrace", "1k-p1", 1.0))
+    assert "Disk:" not in report.facts(run)
+    run["machine"]["disk"] = {"page_cache_mb_per_second": 900.0, "sync_4k_ms": 0.1, "sync_1m_ms": 2.5}
+    assert "Disk: fdatasync of 4 KiB 0.10 ms, of 1 MiB 2.50 ms, 900 MB/s through the page cache." in report.facts(run)
+
+
 def test_every_workload_that_a_contestant_or_target_names_exists():
     known = {workload.name for workload in table.WORKLOADS}
     assert all(set(contestant.workloads) <= known for contestant in table.CONTESTANTS)

@@ -6,10 +6,11 @@ turns from round to round. Each run gives one sample, a flat dict; what fails is
 import sys
 import time
 
+from disk import Written
 from drivers import DRIVERS
 from processes import (BenchError, Client, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
                        run_client)
-from servers import SERVERS
+from servers import COUNT, SERVERS
 from workloads import FAN_OUT, GAP_KILL_SECONDS, WARM_UP, WARM_UP_OTHERS, Workload
 
 SETTLE_SECONDS = 1.0  # consumers connect, deleted files go
@@ -145,10 +146,13 @@ class Turn:
         records = workload.records(contestant.share)
         if not self.is_quick:
             run_client(driver.produce(topic, workload, workload.touches(contestant.share)))
+        written = Written(self.server.folder, self.server.pids())
         costs = Costs(self.server)
         said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
         check_complete(driver, said, records)
         fields = costs.since(flattened(said), said)
+        if self.server.pids():  # raw_limit first fills the files that it then writes again
+            fields.update(written.per_byte(said["records"] * workload.record_size * COUNT))
         self.report(contestant, workload.name, fields)
         if workload.kind != "produce" or contestant.driver == "raw" or contestant.is_flushing:
             return  # nothing to read, or what its other contestant reads

@@ -1,0 +1,95 @@
+"""The disk under a folder: what it can do, and what is written to it."""
+import mmap
+import os
+import pathlib
+import statistics
+import time
+
+MIB = 1 << 20
+PROBE_MIB = 128
+SYNCS = 100
+
+
+def counter_of(folder):
+    """The statistics of the block device under a folder; none where there is no such device (tmpfs, overlay)."""
+    device = os.stat(folder).st_dev
+    path = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+    return path if path.exists() else None
+
+
+class Written:
+    """Bytes that reach the device, and that these processes make dirty, from its making on; not what was dirty before."""
+
+    def __init__(self, folder, pids):
+        self.counter, self.pids = counter_of(folder), pids
+        os.sync()
+        self.device, self.processes = self._device(), self._processes()
+
+    def _device(self):
+        if self.counter is None:
+            return 0
+        return int(self.counter.read_text(encoding="utf-8").split()[6]) * 512
+
+    def _processes(self):
+        total = 0
+        for pid in self.pids:
+            for line in pathlib.Path(f"/proc/{pid}/io").read_text(encoding="utf-8").splitlines():
+                if line.startswith("write_bytes:"):
+                    total += int(line.split()[1])
+        return total
+
+    def per_byte(self, produced):
+        """Fields of a sample, for so many bytes of records on so many replicas together. Waits until all is on the device."""
+        os.sync()
+        fields = {}
+        if self.counter is not None:
+            fields["device_bytes_per_byte"] = (self._device() - self.device) / produced
+        if self.pids:
+            fields["process_bytes_per_byte"] = (self._processes() - self.processes) / produced
+        return fields
+
+
+def _sync_ms(fd, piece):
+    """The median of a write over bytes that are there, with fdatasync."""
+    times = []
+    for i in range(SYNCS):
+        began = time.monotonic()
+        os.pwrite(fd, piece, i * len(piece) % (PROBE_MIB * MIB))
+        os.fdatasync(fd)
+        times.append(time.monotonic() - began)
+    return statistics.median(times) * 1e3
+
+
+def _sequential(fd, piece):
+    """MB/s of the file written once, with what is then dirty brought to the disk."""
+    began = time.monotonic()
+    for i in range(PROBE_MIB):
+        os.pwrite(fd, piece, i * MIB)
+    os.fdatasync(fd)
+    return PROBE_MIB * MIB / 1e6 / (time.monotonic() - began)
+
+
+def probe(folder):
+    """What the disk can do, in a file of its own: four lines without which figures of different machines say nothing."""
+    path = pathlib.Path(folder) / "disk-probe"
+    piece = mmap.mmap(-1, MIB)  # aligned, as O_DIRECT wants it
+    piece.write(os.urandom(MIB))
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        facts = {"page_cache_mb_per_second": _sequential(fd, piece)}
+        facts["sync_4k_ms"] = _sync_ms(fd, memoryview(piece)[:4096])
+        facts["sync_1m_ms"] = _sync_ms(fd, piece)
+    finally:
+        os.close(fd)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    except OSError:  # tmpfs of an older kernel
+        fd = None
+    try:
+        if fd is not None:
+            facts["direct_mb_per_second"] = _sequential(fd, piece)
+    finally:
+        if fd is not None:
+            os.close(fd)
+        path.unlink()
+    return facts
