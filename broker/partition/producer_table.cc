@@ -235,7 +235,7 @@ void ProducerTable::Clear() {
 
 FrozenProducers ProducerTable::Freeze() const {
   FrozenProducers frozen;
-  frozen.producers_ = producers_.Freeze();
+  frozen.producers_ = producers_;
   frozen.forgotten_number_ = forgotten_number_;
   return frozen;
 }

@@ -81,7 +81,7 @@ class FrozenProducers {
 
  private:
   friend class ProducerTable;
-  SharedVector<RememberedProducer>::View producers_;
+  SharedVector<RememberedProducer> producers_;
   uint64_t forgotten_number_ = 0;
 };
 

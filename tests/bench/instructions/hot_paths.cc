@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -253,7 +254,8 @@ struct Input {
   Bytes fetched = FetchMessage(64);
   std::string value = std::string(100, 'v');
   broker::Image image = LargeImage();
-  Producers producers{1000};
+  // Made when it is needed: the others' counts depend on what was freed in the heap before.
+  std::optional<Producers> producers;
 };
 
 }  // namespace
@@ -352,8 +354,8 @@ HOT_PATH(hot_image_view, 1, "image of 1,000 topics, frozen, and its next topic")
 
 HOT_PATH(hot_producers_view, 1, "table of 1,000 producers with 16 batches each, frozen")
 (Input& input) {
-  const broker::FrozenProducers view = input.producers.table.Freeze();
-  CHECK_EQ(input.producers.table.size(), 1000u);
+  const broker::FrozenProducers view = input.producers->table.Freeze();
+  CHECK_EQ(input.producers->table.size(), 1000u);
 }
 
 HOT_PATH(hot_produce_request_parse, 200, "produce request of 16 batches, parsed")(Input& input) {
@@ -427,6 +429,7 @@ int main(int, char** argv) {
   RUN(hot_journal_blocks);
   RUN(hot_sequence_check);
   RUN(hot_image_view);
+  input.producers.emplace(1000);
   RUN(hot_producers_view);
   RUN(hot_produce_request_parse);
   RUN(hot_fetch_response_encode);

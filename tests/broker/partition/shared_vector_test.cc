@@ -17,25 +17,20 @@ namespace {
 
 using Shared = SharedVector<std::string>;
 
-std::vector<std::string> ValuesOf(const Shared::View& view) {
-  std::vector<std::string> values;
-  view.ForEach([&values](const std::string& value) { values.push_back(value); });
-  EXPECT_EQ(values.size(), view.size());
-  return values;
-}
-
 std::vector<std::string> ValuesOf(const Shared& shared) {
   std::vector<std::string> values;
-  for (size_t i = 0; i < shared.size(); ++i) values.push_back(shared[i]);
+  shared.ForEach([&values](const std::string& value) { values.push_back(value); });
+  EXPECT_EQ(values.size(), shared.size());
+  for (size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], shared[i]);
   return values;
 }
 
 TEST(SharedVector, AViewOutlivesIt) {
-  Shared::View view;
+  Shared view;
   {
     Shared shared;
     shared.PushBack("value");
-    view = shared.Freeze();
+    view = shared;
     shared.Clear();
     EXPECT_EQ(shared.size(), 0U);
   }
@@ -44,7 +39,7 @@ TEST(SharedVector, AViewOutlivesIt) {
 
 TEST(SharedVector, AViewOfNothing_IsEmpty) {
   Shared shared;
-  EXPECT_EQ(ValuesOf(shared.Freeze()), std::vector<std::string>());
+  EXPECT_EQ(ValuesOf(Shared(shared)), std::vector<std::string>());
 }
 
 // Over several pieces, with views taken and dropped in any order.
@@ -54,7 +49,7 @@ TEST(SharedVectorProperty, AViewHoldsWhatWasHeldThen) {
     Random random(seed);
     Shared shared;
     std::vector<std::string> model;
-    std::vector<std::pair<Shared::View, std::vector<std::string>>> views;
+    std::vector<std::pair<Shared, std::vector<std::string>>> views;
     uint64_t grows_of_ten = 6;
     for (uint64_t step = 0; step < 3000; ++step) {
       if (random.OneIn(200)) grows_of_ten = random.Between(2, 8);
@@ -71,7 +66,7 @@ TEST(SharedVectorProperty, AViewHoldsWhatWasHeldThen) {
         shared.Change(changed) += '*';
         model[changed] += '*';
       }
-      if (random.OneIn(50)) views.emplace_back(shared.Freeze(), model);
+      if (random.OneIn(50)) views.emplace_back(shared, model);
       if (!views.empty() && random.OneIn(50)) {
         const auto checked = views.begin() + static_cast<ptrdiff_t>(random.Below(views.size()));
         ASSERT_EQ(ValuesOf(checked->first), checked->second);
