@@ -1,14 +1,13 @@
 // The offsets of all partitions, some of which have no leader for a while, or no answer ever.
 
 #include <map>
-#include <memory>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
 
 #include "client/core/client.h"
+#include "tests/client/core/unary_broker.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::client {
@@ -18,27 +17,14 @@ constexpr Duration kTimeout = std::chrono::seconds(2);
 constexpr Duration kTimeMax = std::chrono::seconds(20);
 
 // A broker of one topic with two partitions, one of which may lack an answer.
-class OffsetsBroker final : public Connector {
+class OffsetsBroker final : public UnaryBroker {
  public:
-  OffsetsBroker(Executor& executor, const Clock& clock) : executor_(executor), clock_(clock) {}
+  OffsetsBroker(Executor& executor, const Clock& clock)
+      : UnaryBroker(executor, "/millrace.v1.ConsumerService/ListOffsets"), clock_(clock) {}
 
   // Until then this partition has an error of this code.
   void Fail(uint32_t partition, Code code, MonotonicTime until) {
     faults_[partition] = {.code = code, .until = until};
-  }
-  int calls() const { return calls_; }
-
-  void Call(RpcRequest request, RpcDone done) override {
-    CHECK_EQ(request.method, "/millrace.v1.ConsumerService/ListOffsets");
-    ++calls_;
-    executor_.Post([done = std::move(done), answer = Answer()]() mutable {
-      done(Bytes::Own(answer.SerializeAsString()));
-    });
-  }
-  std::unique_ptr<RpcStream> OpenStream(const std::string&, const std::string&,
-                                        RpcStreamHandler*) override {
-    LOG(FATAL) << "no stream is needed for offsets";
-    return nullptr;
   }
 
  private:
@@ -47,7 +33,7 @@ class OffsetsBroker final : public Connector {
     MonotonicTime until;
   };
 
-  v1::ListOffsetsResponse Answer() const {
+  Result<Bytes> Answer(const Bytes&) override {
     v1::ListOffsetsResponse response;
     for (uint32_t partition = 0; partition < 2; ++partition) {
       v1::PartitionOffsets& offsets = *response.add_partitions();
@@ -59,13 +45,11 @@ class OffsetsBroker final : public Connector {
         offsets.set_end_offset(5);
       }
     }
-    return response;
+    return Bytes::Own(response.SerializeAsString());
   }
 
-  Executor& executor_;
   const Clock& clock_;
   std::map<uint32_t, Fault> faults_;
-  int calls_ = 0;
 };
 
 class OffsetsTest : public testing::Test {

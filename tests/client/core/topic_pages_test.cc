@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "client/core/client.h"
+#include "tests/client/core/unary_broker.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::client {
@@ -18,29 +19,17 @@ constexpr Duration kTimeout = std::chrono::seconds(5);
 constexpr Duration kTimeMax = std::chrono::seconds(20);
 
 // A broker with topics "t0", "t1", ... that tells two a page. The token is the number of the next.
-class PagingBroker final : public Connector {
+class PagingBroker final : public UnaryBroker {
  public:
-  PagingBroker(Executor& executor, int topics) : executor_(executor), topics_(topics) {}
+  PagingBroker(Executor& executor, int topics)
+      : UnaryBroker(executor, "/millrace.v1.MetadataService/ListTopics"), topics_(topics) {}
 
   // The page with this number, counted from 1, and what follows are refused.
   void RefuseFrom(int page) { refused_from_ = page; }
-  int pages() const { return pages_; }
-
-  void Call(RpcRequest request, RpcDone done) override {
-    CHECK_EQ(request.method, "/millrace.v1.MetadataService/ListTopics");
-    executor_.Post([done = std::move(done), answer = Answer(request.body)]() mutable {
-      done(std::move(answer));
-    });
-  }
-  std::unique_ptr<RpcStream> OpenStream(const std::string&, const std::string&,
-                                        RpcStreamHandler*) override {
-    LOG(FATAL) << "no stream is needed to list topics";
-    return nullptr;
-  }
 
  private:
-  Result<Bytes> Answer(const Bytes& body) {
-    if (++pages_ >= refused_from_) return Internal("out of paper");
+  Result<Bytes> Answer(const Bytes& body) override {
+    if (calls() >= refused_from_) return Internal("out of paper");
     v1::ListTopicsRequest request;
     CHECK(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
     const int begin = request.page_token().empty() ? 0 : std::stoi(request.page_token());
@@ -52,9 +41,7 @@ class PagingBroker final : public Connector {
     return Bytes::Own(page.SerializeAsString());
   }
 
-  Executor& executor_;
   const int topics_;
-  int pages_ = 0;
   int refused_from_ = 1000;
 };
 
@@ -82,7 +69,7 @@ TEST_F(TopicPagesTest, AllPagesAreAskedFor_AndPutTogetherInOrder) {
     ASSERT_EQ(listed->topics_size(), topics);
     for (int i = 0; i < topics; ++i) EXPECT_EQ(listed->topics(i).name(), "t" + std::to_string(i));
     EXPECT_EQ(listed->next_page_token(), "");
-    EXPECT_EQ(broker.pages(), std::max(1, (topics + 1) / 2));
+    EXPECT_EQ(broker.calls(), std::max(1, (topics + 1) / 2));
   }
 }
 
