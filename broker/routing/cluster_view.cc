@@ -48,9 +48,8 @@ std::string ClusterView::NameOf(RaftGroupId group) const {
   const TopicInfo* topic = image_->FindTopicOf(group);
   if (topic == nullptr) return "a partition that is not known here";
   const auto partition =
-      std::find_if(topic->partitions.begin(), topic->partitions.end(),
-                   [group](const PartitionInfo& info) { return info.group == group; });
-  return "partition " + std::to_string(partition - topic->partitions.begin()) + " of topic \"" +
+      std::ranges::lower_bound(topic->partitions, group, {}, &PartitionInfo::group);
+  return "partition " + std::to_string(partition->partition.value()) + " of topic \"" +
          topic->name + "\"";
 }
 

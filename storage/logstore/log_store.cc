@@ -21,8 +21,8 @@ namespace {
 constexpr int64_t kRetryAfterMs = 500;
 // So many looks in a row that do not tell how much room there is: the disk counts as full.
 constexpr uint32_t kUnknownLooksMax = 10;
-// A state is written again once the log grew by so many times its size: what states cost is at
-// most a quarter of what the log does, and a start applies at most four times as much as it reads.
+// A state is written again once the log grew by so many times its size, so that states take at most
+// a quarter of what the log does; a start applies the log behind the last one.
 constexpr uint64_t kLogPerState = 4;
 
 }  // namespace

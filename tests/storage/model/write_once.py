@@ -81,7 +81,7 @@ class Group:
         self.first = [1]      # index of each file
         self.written = 0      # index up to which the segments have the log
         self.at = 0           # where the next frame goes in the last file
-        self.extent = None    # under way: its last index, epoch, and whether it is synced
+        self.extent = None    # under way: its new frames, epoch, whether it is synced, and not truncated
         self.truncated_by = 0  # the block that says so
 
     def last(self):
