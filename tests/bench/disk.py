@@ -1,4 +1,5 @@
 """The disk under a folder: what it can do, and what is written to it."""
+import contextlib
 import mmap
 import os
 import pathlib
@@ -69,27 +70,26 @@ def _sequential(fd, piece):
     return PROBE_MIB * MIB / 1e6 / (time.monotonic() - began)
 
 
+@contextlib.contextmanager
+def _opened(path, flags):
+    fd = os.open(path, flags, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def probe(folder):
     """What the disk can do, in a file of its own: four lines without which figures of different machines say nothing."""
     path = pathlib.Path(folder) / "disk-probe"
     piece = mmap.mmap(-1, MIB)  # aligned, as O_DIRECT wants it
     piece.write(os.urandom(MIB))
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        facts = {"page_cache_mb_per_second": _sequential(fd, piece)}
-        facts["sync_4k_ms"] = _sync_ms(fd, memoryview(piece)[:4096])
-        facts["sync_1m_ms"] = _sync_ms(fd, piece)
-    finally:
-        os.close(fd)
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_DIRECT)
-    except OSError:  # tmpfs of an older kernel
-        fd = None
-    try:
-        if fd is not None:
+        with _opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
+            facts = {"page_cache_mb_per_second": _sequential(fd, piece), "sync_4k_ms": _sync_ms(fd, memoryview(piece)[:4096]),
+                     "sync_1m_ms": _sync_ms(fd, piece)}
+        with contextlib.suppress(OSError), _opened(path, os.O_RDWR | os.O_DIRECT) as fd:  # not every file system has it
             facts["direct_mb_per_second"] = _sequential(fd, piece)
     finally:
-        if fd is not None:
-            os.close(fd)
-        path.unlink()
+        path.unlink(missing_ok=True)
     return facts

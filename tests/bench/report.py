@@ -169,7 +169,8 @@ def render(run):
     return "\n\n".join([
         facts(run), "### What was expected", targets(figures),
         "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
-        plot("cpu"), "### On the disk, for a byte of a record and replica", on_disk(figures), "### Catch-up read", throughput(figures, "read-", ("produce",)),
+        plot("cpu"), "### On the disk, for a byte of a record and replica", on_disk(figures),
+        "### Catch-up read", throughput(figures, "read-", ("produce",)),
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
         "### Latency at fixed rates, from when a record was due to its acknowledgement", plot("latency"),
