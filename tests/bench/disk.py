@@ -7,6 +7,7 @@ import statistics
 import time
 
 MIB = 1 << 20
+SECTOR = 512  # of the counters, whatever the device has
 PROBE_MIB = 128
 SYNCS = 100
 
@@ -18,6 +19,12 @@ def counter_of(folder):
     return path if path.exists() else None
 
 
+def transferred(counter):
+    """Bytes that the device has read and has written."""
+    fields = counter.read_text(encoding="utf-8").split()
+    return {"read": int(fields[2]) * SECTOR, "written": int(fields[6]) * SECTOR}
+
+
 class Written:
     """Bytes that reach the device, and that these processes make dirty, from its making on; not what was dirty before."""
 
@@ -27,9 +34,7 @@ class Written:
         self.device, self.processes = self._device(), self._processes()
 
     def _device(self):
-        if self.counter is None:
-            return 0
-        return int(self.counter.read_text(encoding="utf-8").split()[6]) * 512
+        return transferred(self.counter)["written"] if self.counter else 0
 
     def _processes(self):
         total = 0

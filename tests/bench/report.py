@@ -150,13 +150,26 @@ def disk(facts_of):
             f"{number(facts_of['page_cache_mb_per_second'])} MB/s through the page cache{direct}.")
 
 
+def disk_limit(told):
+    """Whether the disk was as slow as it was asked to be; nothing if it was not asked."""
+    if not told:
+        return ""
+    limit = f"{number(told['mb_per_second'])} MB/s"
+    refused = "; ".join(f"{way}: {why}" for way, why in told["refused"].items())
+    if not told["way"]:
+        return f" **The disk could not be limited to {limit}** ({refused})."
+    measured = ", ".join(f"{kind} {number(rate)}" for kind, rate in told["measured_mb_per_second"].items())
+    return (f" The disk is limited to {limit} each for reads and writes by a {told['way']}, with a CPU use of its own"
+            f" where a process does it; by its counter, MB/s: {measured}." + (f" Not by {refused}." if refused else ""))
+
+
 def facts(run):
     it = run["machine"]
     quick = " **A quick run: it shows that everything runs, not how fast.**" if run["is_quick"] else ""
     return (f"Machine: {it['cpu']}, {it['cores']} cores, {it['memory_gib']} GiB, {it['file_system']}, "
             f"Linux {it['linux']}; load average at the start {it['load_average']:.1f}. {run['date']}, commit "
             f"{it['commit']}, {run['rounds']} rounds in {run['minutes']:.0f} minutes. "
-            f"{'; '.join(run['versions'].values())}.{disk(it.get('disk'))}{quick}")
+            f"{'; '.join(run['versions'].values())}.{disk(it.get('disk'))}{disk_limit(run.get('disk_limit'))}{quick}")
 
 
 def plot(name):

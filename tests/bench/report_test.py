@@ -89,3 +89,13 @@ def test_every_workload_that_a_contestant_or_target_names_exists():
     known = {workload.name for workload in table.WORKLOADS}
     assert all(set(contestant.workloads) <= known for contestant in table.CONTESTANTS)
     assert all(target.workload.removeprefix("read-") in known for target in table.TARGETS)
+
+
+def test_a_limited_disk_is_told_with_what_was_measured_and_one_that_could_not_be_with_why():
+    run = run_of(throughput("millrace", "1k-p1", 1.0))
+    assert "limited" not in report.facts(run)
+    run["disk_limit"] = {"mb_per_second": 400.0, "way": "loop", "refused": {"cgroup 2": "has no io controller"},
+                         "measured_mb_per_second": {"fdatasync": 398.0}}
+    assert "limited to 400 MB/s" in report.facts(run) and "fdatasync 398" in report.facts(run)
+    run["disk_limit"]["way"] = None
+    assert "**The disk could not be limited to 400 MB/s** (cgroup 2: has no io controller)." in report.facts(run)

@@ -5,6 +5,7 @@
     tests/bench/run_bench.py --quick                hardly any load: shows that everything runs
     tests/bench/run_bench.py --systems millrace kafka --workloads 1k-p1 gap --rounds 2
     tests/bench/run_bench.py --before BINARY        what a change did: another build beside this one
+    tests/bench/run_bench.py --disk-limit 400MB     a slow disk under a fast machine, where that can be had
     tests/bench/run_bench.py --report FILE.json     tables and plots of docs/benchmarks.md from a run
 
 Prints minimum/median/maximum of the rounds and Millrace's ratio. Exits 1 if a run failed, never for a slow one.
@@ -14,11 +15,13 @@ import datetime
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 
 import fetch
+import limit
 import report
 import workloads as table
 from processes import BUILD, ROOT, machine, output_of
@@ -43,6 +46,8 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="hardly any load, one round")
     parser.add_argument("--out", type=pathlib.Path, default=BUILD / "bench" / "figures.json")
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "data", help="wiped; its disk is used")
+    parser.add_argument("--disk-limit", type=limit.parse_rate, metavar="RATE",
+                        help="as 400MB: what the disk of the servers reads and writes a second at most")
     parser.add_argument("--report", type=pathlib.Path, metavar="FILE.json",
                         help="measures nothing: writes docs/benchmarks.md and its plots from FILE.json")
     options = parser.parse_args()
@@ -62,7 +67,7 @@ def versions(options):
 
 
 def measure(options):
-    """The run as it goes into the JSON file, which is written after every sample."""
+    """The run as it goes into the JSON file."""
     contestants = [one for one in table.CONTESTANTS if one.name in options.systems]
     workloads = [one for one in table.WORKLOADS if one.name in options.workloads]
     if options.quick:
@@ -70,8 +75,15 @@ def measure(options):
     fetch.fetch(dict.fromkeys(contestant.server for contestant in contestants))
     options.folder.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    with limit.limited(options.folder, options.disk_limit) as (options.folder, disk_limit):
+        print(report.disk_limit(disk_limit), flush=True)
+        return measure_on(disk_limit, options, contestants, workloads)
+
+
+def measure_on(disk_limit, options, contestants, workloads):
+    """The file is written after every sample."""
     run = {"date": datetime.date.today().isoformat(), "rounds": options.rounds, "is_quick": options.quick,
-           "machine": machine(options.folder), "versions": versions(options),
+           "machine": machine(options.folder), "disk_limit": disk_limit, "versions": versions(options),
            "settings": {"linger_ms": table.LINGER_MS, "memory_mb": table.MEMORY_MB,
                         "nats_pending": table.NATS_PENDING, "fan_out": table.FAN_OUT}, "samples": []}
     began = time.monotonic()
@@ -97,6 +109,7 @@ def write_document(run, source):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # what was started is ended, as by Ctrl-C
     options = parse()
     if options.report:
         write_document(json.loads(options.report.read_text(encoding="utf-8")), options.report)
