@@ -1,7 +1,10 @@
 """Processes as the bench sees them: started, ended by their own id, their CPU and memory; and the machine's facts."""
+import collections
+import contextlib
 import os
 import pathlib
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -82,13 +85,42 @@ def clients_cpu_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
+def cpu_of(stat):
+    """The name of a process or thread, and its seconds of user and system time, of the text of its stat."""
+    head, _, tail = stat.rpartition(")")
+    fields = tail.split()
+    return head.partition("(")[2], (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 def cpu_seconds(pids):
     """User and system time of running processes so far."""
-    ticks = 0
-    for pid in pids:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS
+    return sum(cpu_of(pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8"))[1] for pid in pids)
+
+
+class Threads:
+    """CPU of the threads of a running process, by name, from its making on."""
+
+    ENDED = "ended"  # of threads that are there no more
+
+    def __init__(self, pid, proc=pathlib.Path("/proc")):
+        self.folder = proc / str(pid)
+        self.total, self.threads = self._read()
+
+    def _read(self):
+        threads = {}
+        for stat in self.folder.glob("task/*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended since it was listed
+                threads[stat.parent.name] = cpu_of(stat.read_text(encoding="utf-8"))
+        return cpu_of((self.folder / "stat").read_text(encoding="utf-8"))[1], threads
+
+    def seconds(self):
+        """By name, without numbers behind it; what took no time is left out."""
+        total, threads = self._read()
+        spent = collections.Counter()
+        for thread, (name, seconds) in threads.items():
+            spent[re.sub(r"[-#_ ]*\d+$", "", name)] += seconds - self.threads.get(thread, ("", 0.0))[1]
+        spent[self.ENDED] = total - self.total - sum(spent.values())
+        return {name: round(seconds, 2) for name, seconds in spent.items() if seconds > 0.5 / _TICKS}
 
 
 def memory_megabytes(pids, field):

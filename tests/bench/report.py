@@ -1,4 +1,5 @@
 """Turns a run into tables: minimum/median/maximum of the rounds, Millrace's ratio, and what issue 4 expects."""
+import collections
 import statistics
 
 import workloads as table
@@ -8,11 +9,12 @@ END = "<!-- figures: end -->"
 PAIR_BEGIN = "<!-- figures of tests/bench/run_bench.py --before: begin -->"
 PAIR_END = "<!-- figures of --before: end -->"
 US = "millrace"
+SHARD_ALONE = "the busiest shard"  # of three: that of the leader, where there is one partition
 
 
 def line(sample):
     """A sample as it comes, on one line."""
-    skipped = ("round", "contestant", "workload")
+    skipped = ("round", "contestant", "workload", "threads")
     numbers = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
                        for key, value in sample.items() if key not in skipped)
     return f"{sample['round']} {sample['contestant']:16} {sample['workload']:16} {numbers}"
@@ -112,6 +114,44 @@ def on_disk(figures):
     return table_of(("records", "system", "bytes to the device", "bytes that the brokers wrote"), rows)
 
 
+def by_thread(figures):
+    """CPU of Millrace's threads, all brokers together; and what the busiest shard thread could carry if all else were free."""
+    costs = {workload: thread_costs(figures, workload) for workload in table.WORKLOADS if workload.kind == "produce"}
+    costs = {workload: cost for workload, cost in costs.items() if cost}
+    names = sorted({name for cost in costs.values() for name in cost if name != SHARD_ALONE},
+                   key=lambda name: -max(cost.get(name, 0) for cost in costs.values()))
+    rows, ceilings = [], []
+    for workload, cost in costs.items():
+        unit = "GB" if is_by_gigabyte(workload) else "million records"
+        rows.append((workload.title, unit, *(number(cost[name]) if name in cost else "-" for name in names)))
+        if cost.get(SHARD_ALONE):
+            ceilings.append((workload.title, number(cost[SHARD_ALONE]), unit, ceiling(workload, cost[SHARD_ALONE])))
+    return "\n\n".join([table_of(("records", "CPU s for a", *names), rows),
+                        table_of(("records", "CPU s of the busiest shard thread", "for a", "ceiling of one shard"), ceilings)])
+
+
+def is_by_gigabyte(workload):
+    return workload.record_size >= 1024
+
+
+def thread_costs(figures, workload):
+    """Seconds of each thread for a GB or a million records: medians of the rounds; and of the busiest shard alone."""
+    rounds = []
+    for sample in figures.samples:
+        if sample["contestant"] == US and sample["workload"] == workload.name and sample.get("threads"):
+            amount = sample["records"] * (workload.record_size / 1e9 if is_by_gigabyte(workload) else 1e-6)
+            spent = collections.Counter()
+            for threads in sample["threads"]:
+                spent.update(threads)
+            spent[SHARD_ALONE] = max(threads.get("shard", 0) for threads in sample["threads"])
+            rounds.append({name: seconds / amount for name, seconds in spent.items()})
+    return {name: statistics.median(one.get(name, 0) for one in rounds) for name in set().union(*rounds)}
+
+
+def ceiling(workload, cost):
+    return f"{1 / cost:.2f} GB/s" if is_by_gigabyte(workload) else f"{1000 / cost:,.0f} thousand records/s"
+
+
 def latency(figures):
     rows = []
     for workload in table.WORKLOADS:
@@ -182,7 +222,7 @@ def render(run):
     return "\n\n".join([
         facts(run), "### What was expected", targets(figures),
         "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
-        plot("cpu"), "### On the disk, for a byte of a record and replica", on_disk(figures),
+        plot("cpu"), "### CPU by thread of the three brokers, and the ceiling of one shard", by_thread(figures), "### On the disk, for a byte of a record and replica", on_disk(figures),
         "### Catch-up read", throughput(figures, "read-", ("produce",)),
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
@@ -199,7 +239,7 @@ def is_pair(run):
 def render_pair(run):
     figures = Figures(run)
     return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")),
-                        "On the disk, for a byte of a record and replica:", on_disk(figures), "Catch-up reads:",
+                        "On the disk, for a byte of a record and replica:", on_disk(figures), "CPU by thread:", by_thread(figures), "Catch-up reads:",
                         throughput(figures, "read-", ("produce",)), latency(figures), life(figures),
                         *failures(run)]) + "\n"
 

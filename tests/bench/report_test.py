@@ -99,3 +99,16 @@ def test_a_limited_disk_is_told_with_what_was_measured_and_one_that_could_not_be
     assert "limited to 400 MB/s" in report.facts(run) and "fdatasync 398" in report.facts(run)
     run["disk_limit"]["way"] = None
     assert "**The disk could not be limited to 400 MB/s** (cgroup 2: has no io controller)." in report.facts(run)
+
+
+def test_cpu_by_thread_is_of_all_brokers_and_the_ceiling_of_the_busiest_shard():
+    one = throughput("millrace", "1k-p1", 1.0) | {"records": 1_000_000, "threads": [
+        {"shard": 0.512, "journal": 2.048}, {"shard": 0.256}, {"shard": 0.256}]}
+    small = throughput("millrace", "100b-p1", 1.0) | {"records": 2_000_000, "threads": [{"shard": 0.5}, {"shard": 0.1}]}
+    theirs = throughput("kafka", "1k-p1", 1.0) | {"records": 1_000_000, "threads": [{"gc": 9.0}]}
+    lines = report.by_thread(report.Figures(run_of(one, small, theirs))).splitlines()
+    assert "| records | CPU s for a | journal | shard |" in lines
+    assert "| 1 KiB, 1 partition | GB | 2.00 | 1.00 |" in lines
+    assert "| 100 B, 1 partition | million records | - | 0.30 |" in lines
+    assert "| 1 KiB, 1 partition | 0.50 | GB | 2.00 GB/s |" in lines
+    assert "| 100 B, 1 partition | 0.25 | million records | 4,000 thousand records/s |" in lines

@@ -1,14 +1,14 @@
 """Runs the workloads: for each round each server is started alone, warmed up, loaded by its contestants in turn, ended.
 
 One server at a time, because an idle cluster of three JVMs takes a tenth of a core from whoever is measured. The order
-turns from round to round. Each run gives one sample, a flat dict; what fails is a sample with an `error`, never a gap.
+turns from round to round. Each run gives one sample, a dict that is flat but for the threads; what fails is a sample with an `error`, never a gap.
 """
 import sys
 import time
 
 from disk import Written
 from drivers import DRIVERS
-from processes import (BenchError, Client, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
+from processes import (BenchError, Client, Threads, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
                        run_client)
 from servers import COUNT, SERVERS
 from workloads import FAN_OUT, GAP_KILL_SECONDS, WARM_UP, WARM_UP_OTHERS, Workload
@@ -30,15 +30,18 @@ def check_complete(driver, said, records):
 
 
 class Costs:
-    """CPU of the servers and of the clients between two moments."""
+    """CPU of the servers, of their threads and of the clients between two moments."""
 
     def __init__(self, server):
         self.pids = server.pids()
+        self.threads = [Threads(pid) for pid in self.pids]
         self.servers = cpu_seconds(self.pids)
         self.clients = clients_cpu_seconds()
 
     def since(self, fields, said=None):
-        """Adds seconds per GB and per million records to the fields; raw_limit, which is both, tells its own."""
+        """Adds seconds per GB and per million records to the fields, and each server's threads; raw_limit, which is both,
+        tells its own.
+        """
         gigabytes = fields["megabytes_per_second"] * fields["seconds"] / 1e3
         millions = fields["records"] / 1e6
         if said and "broker_cpu_seconds" in said:
@@ -49,6 +52,7 @@ class Costs:
         for who, seconds in spent.items():
             fields[f"{who}_cpu_per_gb"] = seconds / gigabytes
             fields[f"{who}_cpu_per_million"] = seconds / millions
+        fields["threads"] = [threads.seconds() for threads in self.threads]
         return fields
 
 
