@@ -2,6 +2,7 @@
 import collections
 import statistics
 
+import perf_profile
 import workloads as table
 
 BEGIN = "<!-- figures of tests/bench/run_bench.py: begin -->"
@@ -14,7 +15,7 @@ SHARD_ALONE = "the busiest shard"  # of three: that of the leader, where there i
 
 def line(sample):
     """A sample as it comes, on one line."""
-    skipped = ("round", "contestant", "workload", "threads")
+    skipped = ("round", "contestant", "workload", "threads", "profile")
     numbers = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
                        for key, value in sample.items() if key not in skipped)
     return f"{sample['round']} {sample['contestant']:16} {sample['workload']:16} {numbers}"
@@ -152,6 +153,24 @@ def ceiling(workload, cost):
     return f"{1 / cost:.2f} GB/s" if is_by_gigabyte(workload) else f"{1000 / cost:,.0f} thousand records/s"
 
 
+def by_kind(run):
+    """What the leader's CPU was spent for; nothing where no profile was asked for."""
+    if run.get("no_profile"):
+        return [f"No profile: {run['no_profile']}."]
+    shares = {}
+    for workload in table.WORKLOADS:
+        profiles = [sample["profile"] for sample in run["samples"] if sample["contestant"] == US
+                    and sample["workload"] == workload.name and "profile" in sample]
+        if profiles:
+            shares[workload] = {kind: statistics.median(one.get(kind, 0) for one in profiles) for kind in set().union(*profiles)}
+    if not shares:
+        return []
+    kinds = [kind for kind, _ in perf_profile.KINDS] + [perf_profile.OTHER]
+    return ["Of the leader's CPU, percent by kind of function, of samples that also slow it a little:",
+            table_of(("records", *kinds), [(workload.title, *(f"{share.get(kind, 0):.1f}" for kind in kinds))
+                                           for workload, share in shares.items()])]
+
+
 def latency(figures):
     rows = []
     for workload in table.WORKLOADS:
@@ -222,7 +241,8 @@ def render(run):
     return "\n\n".join([
         facts(run), "### What was expected", targets(figures),
         "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
-        plot("cpu"), "### CPU by thread of the three brokers, and the ceiling of one shard", by_thread(figures), "### On the disk, for a byte of a record and replica", on_disk(figures),
+        plot("cpu"), "### CPU by thread of the three brokers, and the ceiling of one shard", by_thread(figures),
+        *by_kind(run), "### On the disk, for a byte of a record and replica", on_disk(figures),
         "### Catch-up read", throughput(figures, "read-", ("produce",)),
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
@@ -239,7 +259,7 @@ def is_pair(run):
 def render_pair(run):
     figures = Figures(run)
     return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")),
-                        "On the disk, for a byte of a record and replica:", on_disk(figures), "CPU by thread:", by_thread(figures), "Catch-up reads:",
+                        "On the disk, for a byte of a record and replica:", on_disk(figures), "CPU by thread:", by_thread(figures), *by_kind(run), "Catch-up reads:",
                         throughput(figures, "read-", ("produce",)), latency(figures), life(figures),
                         *failures(run)]) + "\n"
 

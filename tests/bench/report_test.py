@@ -112,3 +112,11 @@ def test_cpu_by_thread_is_of_all_brokers_and_the_ceiling_of_the_busiest_shard():
     assert "| 100 B, 1 partition | million records | - | 0.30 |" in lines
     assert "| 1 KiB, 1 partition | 0.50 | GB | 2.00 GB/s |" in lines
     assert "| 100 B, 1 partition | 0.25 | million records | 4,000 thousand records/s |" in lines
+
+
+def test_a_profile_is_the_median_of_the_rounds_and_its_absence_has_a_reason():
+    run = run_of(*[throughput("millrace", "1k-p1", 1.0) | {"profile": {"memcpy": share, "never": 1.0}} for share in (9.0, 7.0, 8.0)])
+    head, _, row = report.by_kind(run)[1].splitlines()
+    assert dict(zip(head.split(" | "), row.split(" | ")))["memcpy"] == "8.0"
+    assert not report.by_kind(run_of(throughput("millrace", "1k-p1", 1.0)))
+    assert report.by_kind(run_of() | {"no_profile": "perf is not there"}) == ["No profile: perf is not there."]

@@ -6,6 +6,7 @@
     tests/bench/run_bench.py --systems millrace kafka --workloads 1k-p1 gap --rounds 2
     tests/bench/run_bench.py --before BINARY        what a change did: another build beside this one
     tests/bench/run_bench.py --disk-limit 400MB     a slow disk under a fast machine, where that can be had
+    tests/bench/run_bench.py --profile              also what the leader's CPU is spent for, where perf is there
     tests/bench/run_bench.py --report FILE.json     tables and plots of docs/benchmarks.md from a run
 
 Prints minimum/median/maximum of the rounds and Millrace's ratio. Exits 1 if a run failed, never for a slow one.
@@ -22,6 +23,7 @@ import time
 
 import fetch
 import limit
+import perf_profile
 import report
 import workloads as table
 from processes import BUILD, ROOT, machine, output_of
@@ -48,6 +50,7 @@ def parse():
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "data", help="wiped; its disk is used")
     parser.add_argument("--disk-limit", type=limit.parse_rate, metavar="RATE",
                         help="as 400MB: what the disk of the servers reads and writes a second at most")
+    parser.add_argument("--profile", action="store_true", help="what the leader's CPU is spent for, where perf is there")
     parser.add_argument("--report", type=pathlib.Path, metavar="FILE.json",
                         help="measures nothing: writes docs/benchmarks.md and its plots from FILE.json")
     options = parser.parse_args()
@@ -75,15 +78,17 @@ def measure(options):
     fetch.fetch(dict.fromkeys(contestant.server for contestant in contestants))
     options.folder.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    no_profile = options.profile and perf_profile.why_not()
+    options.profile = options.profile and not no_profile
     with limit.limited(options.folder, options.disk_limit) as (options.folder, disk_limit):
         print(report.disk_limit(disk_limit), flush=True)
-        return measure_on(disk_limit, options, contestants, workloads)
+        return measure_on({"disk_limit": disk_limit, "no_profile": no_profile}, options, contestants, workloads)
 
 
-def measure_on(disk_limit, options, contestants, workloads):
+def measure_on(conditions, options, contestants, workloads):
     """The file is written after every sample."""
     run = {"date": datetime.date.today().isoformat(), "rounds": options.rounds, "is_quick": options.quick,
-           "machine": machine(options.folder), "disk_limit": disk_limit, "versions": versions(options),
+           "machine": machine(options.folder), **conditions, "versions": versions(options),
            "settings": {"linger_ms": table.LINGER_MS, "memory_mb": table.MEMORY_MB,
                         "nats_pending": table.NATS_PENDING, "fan_out": table.FAN_OUT}, "samples": []}
     began = time.monotonic()

@@ -1,11 +1,13 @@
 """Runs the workloads: for each round each server is started alone, warmed up, loaded by its contestants in turn, ended.
 
 One server at a time, because an idle cluster of three JVMs takes a tenth of a core from whoever is measured. The order
-turns from round to round. Each run gives one sample, a dict that is flat but for the threads; what fails is a sample with an `error`, never a gap.
+turns from round to round. Each run gives one sample, a dict that is flat but for threads and profile; what fails is a sample with an `error`, never a gap.
 """
+import contextlib
 import sys
 import time
 
+import perf_profile
 from disk import Written
 from drivers import DRIVERS
 from processes import (BenchError, Client, Threads, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
@@ -59,11 +61,12 @@ class Costs:
 class Turn:
     """One server in one round."""
 
-    def __init__(self, server, contestants, report, is_quick):
+    def __init__(self, server, contestants, report, options):
         self.server = server
         self.contestants = contestants
         self.report = report  # called with contestant, workload's name, fields
-        self.is_quick = is_quick
+        self.is_quick = options.quick
+        self.is_profiled = options.profile
         self.topics = 0
 
     def new_topic(self):
@@ -150,11 +153,14 @@ class Turn:
         records = workload.records(contestant.share)
         if not self.is_quick:
             run_client(driver.produce(topic, workload, workload.touches(contestant.share)))
-        written = Written(self.server.folder, self.server.pids())
-        costs = Costs(self.server)
-        said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
-        check_complete(driver, said, records)
-        fields = costs.since(flattened(said), said)
+        with self.profile(driver, topic) as profile:
+            written = Written(self.server.folder, self.server.pids())
+            costs = Costs(self.server)
+            said = driver.produced(run_client(driver.produce(topic, workload, records)), workload)
+            check_complete(driver, said, records)
+            fields = costs.since(flattened(said), said)
+        if profile:
+            fields["profile"] = profile
         if self.server.pids():  # raw_limit first fills the files that it then writes again
             fields.update(written.per_byte(said["records"] * workload.record_size * COUNT))
         self.report(contestant, workload.name, fields)
@@ -165,6 +171,12 @@ class Turn:
         check_complete(driver, said, records)
         said.pop("latency_ms", None)
         self.report(contestant, f"read-{workload.name}", costs.since(flattened(said)))
+
+    def profile(self, driver, topic):
+        """Of the leader, where it is asked for and the names of functions are known."""
+        if not self.is_profiled or driver.contestant.driver != "millrace":
+            return contextlib.nullcontext()
+        return perf_profile.sampled(self.server.processes[driver.leader(topic)].pid, self.server.folder)
 
     def fan_out(self, driver, topic, workload):
         """Consumers at the tail while one producer runs; the rate is that of all deliveries together."""
@@ -226,7 +238,7 @@ def run_rounds(options, contestants, workloads, add_sample):
 
             server = SERVERS[name](options.folder / name)
             try:
-                Turn(server, chosen, report, options.quick).run(workloads)
+                Turn(server, chosen, report, options).run(workloads)
             except Exception as error:  # the others' figures are still worth having
                 print(f"FAILED {name}: {error}", file=sys.stderr, flush=True)
                 report(chosen[0], "turn", {"error": str(error)[:500]})
