@@ -39,11 +39,13 @@ enum class OpenMode {
   kCreate,     // ALREADY_EXISTS if there; read and write
 };
 
+inline constexpr uint64_t kDirectAlignment = 4096;
+
 enum class Caching {
   kPageCache,
   kDirect,  // past the page cache: reads what the medium holds, after writing dirty pages back.
-            // Offsets and sizes are multiples of 4096; where a file system refuses O_DIRECT, falls
-            // back.
+            // Writes begin and end at multiples of kDirectAlignment, reads anywhere. Where a file
+            // system refuses O_DIRECT, falls back.
 };
 
 // An open file. Destroying it closes it; operations under way complete.

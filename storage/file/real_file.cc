@@ -6,7 +6,6 @@
 #include <utility>
 
 #include <glog/logging.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "storage/file/posix_error.h"
@@ -14,19 +13,10 @@
 namespace millrace::storage {
 namespace {
 
-constexpr uint64_t kDirectAlignment = 4096;
 constexpr size_t kPiecesPerCall = 512;  // under every system's IOV_MAX
-
-// All pieces in one aligned buffer, as O_DIRECT needs them.
-Bytes Gather(const std::vector<Bytes>& pieces) {
-  Buffer buffer = Buffer::Allocate(TotalSize(pieces), kDirectAlignment);
-  size_t at = 0;
-  for (const Bytes& piece : pieces) {
-    if (!piece.empty()) std::memcpy(buffer.data() + at, piece.data(), piece.size());
-    at += piece.size();
-  }
-  return std::move(buffer).Freeze();
-}
+// As much is written at a time past the page cache, and kept for it.
+constexpr size_t kStagingBytes = 1 << 20;
+static_assert(kStagingBytes % kDirectAlignment == 0);
 
 std::vector<iovec> VectorsOf(const std::vector<Bytes>& pieces) {
   std::vector<iovec> vectors;
@@ -54,15 +44,17 @@ void Consume(std::vector<iovec>& vectors, size_t* first, size_t count) {
 
 RealFile::Descriptor::~Descriptor() { close(fd); }
 
-RealFile::RealFile(Executor& executor, const SyncRunner& syncs, std::string path, int fd,
-                   bool is_direct, uint64_t size)
+RealFile::RealFile(Executor& executor, const SyncRunner& syncs, std::shared_ptr<Buffer> staging,
+                   Opened opened)
     : executor_(executor),
       syncs_(syncs),
-      path_(std::move(path)),
-      descriptor_(std::make_shared<const Descriptor>(fd)),
-      is_direct_(is_direct),
-      size_(size) {
-  CHECK_GE(fd, 0);
+      path_(std::move(opened.path)),
+      descriptor_(std::make_shared<const Descriptor>(opened.fd)),
+      is_direct_(opened.is_direct),
+      staging_(std::move(staging)),
+      size_(opened.size) {
+  CHECK_GE(opened.fd, 0);
+  CHECK(staging_ != nullptr);
 }
 
 void RealFile::Read(uint64_t offset, uint64_t size, ReadDone done) {
@@ -72,10 +64,16 @@ void RealFile::Read(uint64_t offset, uint64_t size, ReadDone done) {
 }
 
 Result<Bytes> RealFile::ReadNow(uint64_t offset, uint64_t size) {
-  if (is_direct_) {
-    CHECK_EQ(offset % kDirectAlignment, 0U) << path_;
-    CHECK_EQ(size % kDirectAlignment, 0U) << path_;
-  }
+  if (!is_direct_) return ReadSpan(offset, size);
+  const uint64_t begin = offset / kDirectAlignment * kDirectAlignment;
+  const uint64_t end = (offset + size + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+  ASSIGN_OR_RETURN(const Bytes span, ReadSpan(begin, end - begin));
+  const uint64_t from = std::min<uint64_t>(offset - begin, span.size());
+  return span.Slice(from, std::min(size, span.size() - from));
+}
+
+// Pre: of a direct file, `offset` and `size` are aligned.
+Result<Bytes> RealFile::ReadSpan(uint64_t offset, uint64_t size) {
   Buffer buffer = Buffer::Allocate(size, is_direct_ ? kDirectAlignment : Buffer::kAlignment);
   uint64_t have = 0;
   while (have < size) {
@@ -97,9 +95,33 @@ void RealFile::Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done
 }
 
 Status RealFile::WriteNow(uint64_t offset, const std::vector<Bytes>& pieces) {
-  const std::vector<Bytes> gathered =
-      is_direct_ ? std::vector<Bytes>{Gather(pieces)} : std::vector<Bytes>{};
-  std::vector<iovec> vectors = VectorsOf(is_direct_ ? gathered : pieces);
+  return is_direct_ ? WriteStaged(offset, pieces) : WriteVectors(offset, VectorsOf(pieces));
+}
+
+Status RealFile::WriteStaged(uint64_t offset, const std::vector<Bytes>& pieces) {
+  CHECK_EQ(offset % kDirectAlignment, 0U) << path_;
+  CHECK_EQ(TotalSize(pieces) % kDirectAlignment, 0U) << path_;
+  if (staging_->size() == 0) *staging_ = Buffer::Allocate(kStagingBytes, kDirectAlignment);
+  size_t filled = 0;
+  const auto write = [&] {
+    const size_t size = std::exchange(filled, 0);
+    offset += size;
+    return WriteVectors(offset - size, {{.iov_base = staging_->data(), .iov_len = size}});
+  };
+  for (const Bytes& piece : pieces) {
+    for (size_t taken = 0; taken < piece.size();) {
+      const size_t count = std::min(piece.size() - taken, kStagingBytes - filled);
+      std::memcpy(staging_->data() + filled, piece.data() + taken, count);
+      taken += count;
+      filled += count;
+      if (filled == kStagingBytes) RETURN_IF_ERROR(write());
+    }
+  }
+  return filled > 0 ? write() : Status::Ok();
+}
+
+// Pre: none is empty.
+Status RealFile::WriteVectors(uint64_t offset, std::vector<iovec> vectors) {
   for (size_t first = 0; first < vectors.size();) {
     const int count = static_cast<int>(std::min(kPiecesPerCall, vectors.size() - first));
     const ssize_t written =

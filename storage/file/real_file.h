@@ -1,5 +1,9 @@
 // One open file descriptor as a File. Made by RealFileSystem alone.
 //
+// O_DIRECT takes aligned memory only: what is written goes through a buffer that all files of a
+// file system use in turn. One of its own for each write would be mapped, zeroed and given back by
+// the kernel every time.
+//
 // On the thread of its file system's Executor.
 #pragma once
 
@@ -7,6 +11,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <sys/uio.h>
 
 #include "raft/runtime/executor.h"
 #include "storage/file/file_system.h"
@@ -16,9 +22,17 @@ namespace millrace::storage {
 
 class RealFile final : public File {
  public:
-  // Takes `fd` over. `is_direct`: it was opened with O_DIRECT, so that memory must be aligned too.
-  RealFile(Executor& executor, const SyncRunner& syncs, std::string path, int fd, bool is_direct,
-           uint64_t size);
+  struct Opened {
+    std::string path;
+    int fd = -1;  // is taken over
+    // With O_DIRECT, so that memory must be aligned too.
+    bool is_direct = false;
+    uint64_t size = 0;
+  };
+  // `staging` is empty until a file is written past the page cache; shared by the file system and
+  // its files.
+  RealFile(Executor& executor, const SyncRunner& syncs, std::shared_ptr<Buffer> staging,
+           Opened opened);
   RealFile(const RealFile&) = delete;
   RealFile& operator=(const RealFile&) = delete;
 
@@ -38,13 +52,17 @@ class RealFile final : public File {
   };
 
   Result<Bytes> ReadNow(uint64_t offset, uint64_t size);
+  Result<Bytes> ReadSpan(uint64_t offset, uint64_t size);
   Status WriteNow(uint64_t offset, const std::vector<Bytes>& pieces);
+  Status WriteStaged(uint64_t offset, const std::vector<Bytes>& pieces);
+  Status WriteVectors(uint64_t offset, std::vector<iovec> vectors);
 
   Executor& executor_;
   const SyncRunner syncs_;
   const std::string path_;
   const std::shared_ptr<const Descriptor> descriptor_;  // with a sync under way
   const bool is_direct_;
+  const std::shared_ptr<Buffer> staging_;
   uint64_t size_;
 };
 

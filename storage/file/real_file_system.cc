@@ -34,8 +34,7 @@ int FlagsOf(OpenMode mode) {
   LOG(FATAL) << "no such mode";
 }
 
-Result<std::unique_ptr<File>> OpenNow(Executor& executor, const SyncRunner& syncs,
-                                      const std::string& path, OpenMode mode, Caching caching) {
+Result<RealFile::Opened> OpenNow(const std::string& path, OpenMode mode, Caching caching) {
   const int flags = FlagsOf(mode);
   bool is_direct = caching == Caching::kDirect;
   int fd = open(path.c_str(), is_direct ? flags | O_DIRECT : flags, kFileMode);
@@ -51,8 +50,8 @@ Result<std::unique_ptr<File>> OpenNow(Executor& executor, const SyncRunner& sync
     close(fd);
     return PosixError("stat", path, error);
   }
-  return std::unique_ptr<File>(std::make_unique<RealFile>(executor, syncs, path, fd, is_direct,
-                                                          static_cast<uint64_t>(facts.st_size)));
+  return RealFile::Opened{
+      .path = path, .fd = fd, .is_direct = is_direct, .size = static_cast<uint64_t>(facts.st_size)};
 }
 
 Result<std::vector<std::string>> ListNow(const std::string& path) {
@@ -150,8 +149,11 @@ std::string RealFileSystem::FullPath(const std::string& path) const {
 }
 
 void RealFileSystem::Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) {
+  using Outcome = Result<std::unique_ptr<File>>;
+  Result<RealFile::Opened> opened = OpenNow(FullPath(path), mode, caching);
+  if (!opened.ok()) return PostOutcome(executor_, std::move(done), Outcome(opened.status()));
   PostOutcome(executor_, std::move(done),
-              OpenNow(executor_, syncs_, FullPath(path), mode, caching));
+              Outcome(std::make_unique<RealFile>(executor_, syncs_, staging_, std::move(*opened))));
 }
 
 void RealFileSystem::List(const std::string& directory, ListDone done) {

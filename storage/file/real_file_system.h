@@ -90,6 +90,8 @@ class RealFileSystem final : public FileSystem {
   Executor& executor_;
   const SyncRunner syncs_;
   const std::string root_;
+  // What files write past the page cache from; shared by them and this.
+  const std::shared_ptr<Buffer> staging_ = std::make_shared<Buffer>();
   // The lock and what is watched, as first seen; nullopt: not there yet.
   std::map<std::string, std::optional<Identity>> known_;
 };

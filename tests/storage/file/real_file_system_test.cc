@@ -1,13 +1,19 @@
 // The operating system's files behind the interface, in a temporary directory.
 #include "storage/file/real_file_system.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,6 +120,112 @@ TEST_F(RealFileSystemTest, DirectReads_SeeWhatWasWrittenThroughThePageCache) {
   const Result<std::unique_ptr<File>> direct = Open("a", OpenMode::kRead, Caching::kDirect);
   ASSERT_TRUE(direct.ok());
   EXPECT_EQ(Read(**direct, 0, 12288)->view(), content);
+}
+
+// Every byte says where it is.
+std::string Content(size_t size) {
+  std::string content(size, '\0');
+  for (size_t i = 0; i < size; ++i) content[i] = static_cast<char>((i * 31 + i / 4096 * 7) % 251);
+  return content;
+}
+
+TEST_F(RealFileSystemTest, DirectReads_BeginAndEndAnywhere) {
+  const std::string content = Content(10000);
+  ASSERT_TRUE(Write(*Create("a"), 0, {Bytes::CopyOf(content)}).ok());
+  const Result<std::unique_ptr<File>> direct = Open("a", OpenMode::kRead, Caching::kDirect);
+  ASSERT_TRUE(direct.ok());
+  const struct {
+    size_t offset;
+    size_t size;
+  } kSpans[] = {
+      {0, 0},     {0, 1},      {0, 4096},     {1, 4095},     {4095, 1},     {4095, 2},
+      {4096, 1},  {100, 9000}, {4096, 4096},  {8191, 1808},  {8192, 1808},  {8192, 1809},
+      {9999, 1},  {9999, 2},   {0, 20000},    {5000, 20000}, {10000, 1},    {10001, 5},
+      {12287, 2}, {12288, 1},  {50000, 9000}, {7, 0},        {10000, 4096}, {4090, 1 << 20},
+  };
+  for (const auto& span : kSpans) {
+    const Result<Bytes> read = Read(**direct, span.offset, span.size);
+    ASSERT_TRUE(read.ok()) << read.status();
+    const size_t from = std::min(span.offset, content.size());
+    EXPECT_EQ(read->view(), content.substr(from, span.size))
+        << "offset=" << span.offset << " size=" << span.size;
+  }
+}
+
+// Pieces of any size that make `content` together.
+std::vector<Bytes> PiecesOf(const std::string& content) {
+  std::vector<Bytes> pieces;
+  size_t size = 1;
+  for (size_t at = 0; at < content.size(); at += pieces.back().size()) {
+    pieces.push_back(Bytes::CopyOf(std::string_view(content).substr(at, size)));
+    size = size * 5 % 600011;
+    if (size % 3 == 0) pieces.insert(pieces.end() - 1, Bytes());
+  }
+  return pieces;
+}
+
+TEST_F(RealFileSystemTest, DirectWrites_OfAnySizeAndOfSeveralFiles_AreWhole) {
+  for (const char* path : {"a", "b"}) {
+    const Result<std::unique_ptr<File>> file = Open(path, OpenMode::kCreate, Caching::kDirect);
+    ASSERT_TRUE(file.ok()) << file.status();
+    std::string expected;
+    for (const unsigned pages : {1U, 0U, 2U, 768U, 511U, 257U, 1U}) {
+      const std::string content = (path + Content(pages * 4096U)).substr(0, pages * 4096U);
+      ASSERT_TRUE(Write(**file, expected.size(), PiecesOf(content)).ok());
+      expected += content;
+      EXPECT_EQ((*file)->size(), expected.size());
+    }
+    ASSERT_TRUE(Write(**file, 4096, PiecesOf(std::string(4096, 'x'))).ok());
+    expected.replace(4096, 4096, std::string(4096, 'x'));
+    EXPECT_TRUE(Read(**file, 0, 16 << 20)->view() == expected) << path;
+    EXPECT_TRUE(Read(**Open(path, OpenMode::kRead), 0, 16 << 20)->view() == expected) << path;
+  }
+}
+
+TEST_F(RealFileSystemTest, ReadsThroughThePageCache_SeeDirectWrites) {
+  const Result<std::unique_ptr<File>> direct = Open("a", OpenMode::kCreate, Caching::kDirect);
+  ASSERT_TRUE(direct.ok()) << direct.status();
+  ASSERT_TRUE(Write(**direct, 0, {Bytes::CopyOf(std::string(8192, 'o'))}).ok());
+  const Result<std::unique_ptr<File>> cached = Open("a", OpenMode::kRead);
+  ASSERT_EQ(Read(**cached, 0, 8192)->view(), std::string(8192, 'o'));
+  ASSERT_TRUE(Write(**direct, 4096, {Bytes::CopyOf(std::string(4096, 'n'))}).ok());
+  EXPECT_EQ(Read(**cached, 0, 8192)->view(), std::string(4096, 'o') + std::string(4096, 'n'));
+}
+
+TEST_F(RealFileSystemTest, FileThatIsRefusedDirectly_GoesThroughThePageCache) {
+  // What a core dump of this process would hold: text of the kernel's, on no disk.
+  const std::string refusing = "/proc/self/coredump_filter";
+  const int fd = open(refusing.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+  if (fd >= 0) close(fd);
+  if (fd >= 0 || errno != EINVAL) GTEST_SKIP() << "nothing here refuses O_DIRECT";
+  std::filesystem::create_symlink(refusing, root_ / "refusing");
+  const Result<std::unique_ptr<File>> file =
+      Open("refusing", OpenMode::kReadWrite, Caching::kDirect);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const std::string before(Read(**file, 0, 100)->view());
+  const Status written = Write(**file, 0, {Bytes::CopyOf("0x21")});
+  EXPECT_TRUE(written.ok()) << written;
+  EXPECT_EQ(Read(**file, 0, 100)->view(), "00000021\n");
+  EXPECT_EQ(Read(**file, 5, 3)->view(), "021");
+  EXPECT_TRUE(Write(**file, 0, {Bytes::CopyOf("0x" + before)}).ok());
+}
+
+// Kernels before 6.6 refuse O_DIRECT there, and only once the file was made.
+TEST_F(RealFileSystemTest, FileInMemory_IsMadeDirectly) {
+  const std::filesystem::path root = "/dev/shm/millrace_file_test_" + std::to_string(getpid());
+  std::error_code error;
+  if (!std::filesystem::create_directory(root, error)) GTEST_SKIP() << error.message();
+  files_ = std::make_unique<RealFileSystem>(process_.executor(), root.string());
+  {
+    const Result<std::unique_ptr<File>> file = Open("a", OpenMode::kCreate, Caching::kDirect);
+    ASSERT_TRUE(file.ok()) << file.status();
+    const std::string content = Content(12288);
+    EXPECT_TRUE(Write(**file, 0, PiecesOf(content)).ok());
+    EXPECT_EQ(Read(**file, 4000, 200)->view(), content.substr(4000, 200));
+    EXPECT_EQ(Read(**file, 12000, 4096)->view(), content.substr(12000));
+    EXPECT_EQ(Open("a", OpenMode::kCreate, Caching::kDirect).status().code(), Code::kAlreadyExists);
+  }
+  std::filesystem::remove_all(root);
 }
 
 TEST_F(RealFileSystemTest, Errors_NameThePathAndTheReason) {

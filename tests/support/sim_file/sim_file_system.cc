@@ -128,10 +128,6 @@ class SimFile final : public File {
   }
 
   void Read(uint64_t offset, uint64_t size, ReadDone done) override {
-    if (state_->caching == Caching::kDirect) {
-      CHECK_EQ(offset % 4096, 0U) << state_->path;
-      CHECK_EQ(size % 4096, 0U) << state_->path;
-    }
     Enqueue(false, [state = state_.get(), offset, size, done = std::move(done)]() mutable {
       Status error;
       if (state->core->disk.IsTrapped(SimDisk::Kind::kRead, state->path, &error)) {
@@ -150,6 +146,10 @@ class SimFile final : public File {
   void Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done) override {
     std::string bytes;
     for (const Bytes& piece : pieces) bytes += piece.view();
+    if (state_->caching == Caching::kDirect) {
+      CHECK_EQ(offset % storage::kDirectAlignment, 0U) << state_->path;
+      CHECK_EQ(bytes.size() % storage::kDirectAlignment, 0U) << state_->path;
+    }
     Enqueue(false,
             [state = state_, offset, bytes = std::move(bytes), done = std::move(done)]() mutable {
               SimDisk& disk = state->core->disk;
