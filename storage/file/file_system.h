@@ -12,7 +12,7 @@
 // Nothing here retries: what to do about an error is the caller's (design D4: fsync is never
 // retried).
 //
-//   fs.Open("journal/000001", OpenMode::kCreate, Caching::kPageCache,
+//   fs.Open("journal/000001", OpenMode::kCreate, Caching::kDirect,
 //           [..](Result<std::unique_ptr<File>> file) { ... });
 //   file->Write(offset, {block}, [..](Status s) { ... });
 //   file->Sync([..](Status s) { ... });          // now the bytes are durable, not before

@@ -132,7 +132,7 @@ void FilePool::StartCreation(uint64_t bytes) {
   CHECK(creation_ == nullptr);
   creation_ = std::make_unique<Creation>();
   creation_->name = {.number = next_number_++, .bytes = (bytes + 4095) / 4096 * 4096};
-  files_.Open(PathOf(creation_->NewName()), OpenMode::kCreate, Caching::kPageCache,
+  files_.Open(PathOf(creation_->NewName()), OpenMode::kCreate, Caching::kDirect,
               lifetime_.Guard([this](Result<std::unique_ptr<File>> file) {
                 if (!file.ok()) return Abandon(file.status());
                 creation_->file = std::move(file).value();

@@ -110,7 +110,7 @@ void Recovery::ReplayFiles() {
 void Recovery::OpenNextFile() {
   if (next_ == names_.size()) return SetAsideUnusable();
   const std::string name = names_[next_++];
-  files().Open(PathOf(name), OpenMode::kReadWrite, Caching::kPageCache,
+  files().Open(PathOf(name), OpenMode::kReadWrite, Caching::kDirect,
                [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
                  if (!file.ok()) return self->GiveUp(file.status());
                  self->SyncNextFile(name, std::move(file).value());

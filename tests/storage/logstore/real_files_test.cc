@@ -1,15 +1,18 @@
-// The log store on real files and on three threads, as in production: written, stopped, opened
-// again, read.
+// The log store, and the journal alone, on real files and on threads of their own, as in
+// production: written, stopped, opened again, read.
 #include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "raft/runtime/loop_thread.h"
 #include "storage/file/real_file_system.h"
+#include "storage/journal/journal.h"
 #include "storage/logstore/log_store.h"
 #include "tests/storage/segment/segment_rig.h"
 
@@ -19,6 +22,25 @@ namespace {
 using raft::core::Entry;
 
 constexpr RaftGroupId kGroup{2};
+
+// An empty directory as long as it lives.
+class Directory {
+ public:
+  Directory()
+      : path_(std::filesystem::temp_directory_path() /
+              ("millrace_logstore_test_" + std::to_string(getpid()))) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  std::string path() const { return path_.string(); }
+
+ private:
+  const std::filesystem::path path_;
+};
 
 // One life of a broker's storage.
 class Life {
@@ -80,15 +102,12 @@ class Life {
 };
 
 TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
-  const std::filesystem::path root = std::filesystem::temp_directory_path() /
-                                     ("millrace_logstore_test_" + std::to_string(getpid()));
-  std::filesystem::remove_all(root);
-  std::filesystem::create_directories(root);
+  const Directory root;
   EntryMaker maker(kGroup);
   std::vector<Entry> entries;
   for (int i = 0; i < 200; ++i) entries.push_back(maker.Batch(2, 1000));
   {
-    Life life(root.string());
+    Life life(root.path());
     EXPECT_TRUE(life.Open().empty());
     life.Await([](JournalLogStore& store, Task done) {
       store.CreateReplica({.group = kGroup, .number = ReplicaNumber(1)}, std::move(done));
@@ -121,7 +140,7 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
     life.Stop();
   }
   {
-    Life life(root.string());
+    Life life(root.path());
     const std::vector<raft::RecoveredReplica> replicas = life.Open();
     ASSERT_EQ(replicas.size(), 1U);
     ASSERT_TRUE(replicas[0].health.ok()) << replicas[0].health;
@@ -130,7 +149,103 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
     EXPECT_EQ(replicas[0].initial.log.last_chain(), maker.end().chain);
     life.Stop();
   }
-  std::filesystem::remove_all(root);
+}
+
+// One life of a journal, with one replica.
+class JournalLife {
+ public:
+  static constexpr raft::ReplicaId kReplica{kGroup, ReplicaNumber(1)};
+
+  explicit JournalLife(const std::string& root) : files_(thread_.executor(), root) {}
+  ~JournalLife() {
+    thread_.RunAndWait([this] { journal_.reset(); });
+  }
+  JournalLife(const JournalLife&) = delete;
+  JournalLife& operator=(const JournalLife&) = delete;
+
+  journal::JournalState Open() {
+    std::promise<Result<journal::OpenedJournal>> opened;
+    thread_.executor().Post([this, &opened] {
+      journal::Journal::Open(
+          {.key = 99, .file_bytes = 8 << 20},
+          {thread_.executor(), files_, [](const Status& why) { LOG(FATAL) << why; }},
+          [&opened](Result<journal::OpenedJournal> result) {
+            opened.set_value(std::move(result));
+          });
+    });
+    journal::OpenedJournal result = opened.get_future().get().value();
+    journal_ = std::move(result.journal);
+    return std::move(result.state);
+  }
+
+  void Submit(decltype(journal::GroupRecord::body) body) {
+    std::promise<void> done;
+    std::vector<journal::GroupRecord> records;
+    records.push_back({.replica = kReplica, .body = std::move(body)});
+    journal_->client().Submit(std::move(records), done_on_.executor(),
+                              [&done] { done.set_value(); });
+    done.get_future().get();
+  }
+
+  // Up to `bytes_max` from `first` on.
+  Result<std::vector<Entry>> ReadBack(LogIndex first, uint64_t bytes_max) {
+    std::promise<Result<std::vector<Entry>>> read;
+    journal_->client().ReadBack(
+        {.replica = kReplica, .first = first, .bytes_max = bytes_max}, done_on_.executor(),
+        [&read](Result<std::vector<Entry>> entries) { read.set_value(std::move(entries)); });
+    return read.get_future().get();
+  }
+
+ private:
+  LoopThread thread_{"journal"};
+  LoopThread done_on_{"done"};
+  RealFileSystem files_;
+  std::unique_ptr<journal::Journal> journal_;
+};
+
+void ExpectReadBack(JournalLife& life, const std::vector<Entry>& entries) {
+  for (size_t at = 0; at < entries.size();) {
+    const Result<std::vector<Entry>> read = life.ReadBack(entries[at].index, 200000);
+    ASSERT_TRUE(read.ok()) << read.status();
+    ASSERT_FALSE(read->empty());
+    for (const Entry& entry : *read) {
+      ASSERT_LT(at, entries.size());
+      EXPECT_TRUE(entry.frame.view() == entries[at].frame.view()) << entries[at].index;
+      ++at;
+    }
+  }
+}
+
+// Their places and sizes are no multiples of anything that a disk has, and some are larger than
+// what is written to it at a time.
+TEST(JournalOnRealFiles, EntriesOfAnySize_AreReadBack_InThisLifeAndTheNext) {
+  const Directory root;
+  EntryMaker maker(kGroup);
+  std::vector<Entry> entries;
+  const auto add = [&](JournalLife& life, uint32_t count, uint32_t payload_bytes) {
+    journal::LogWrite write;
+    for (uint32_t i = 0; i < count; ++i) write.entries.push_back(maker.Batch(1, payload_bytes + i));
+    entries.insert(entries.end(), write.entries.begin(), write.entries.end());
+    life.Submit(std::move(write));
+  };
+  {
+    JournalLife life(root.path());
+    EXPECT_TRUE(life.Open().groups.empty());
+    life.Submit(journal::ReplicaCreated{{.group = kGroup, .number = ReplicaNumber(1)}});
+    add(life, 50, 1);
+    add(life, 20, 4000);
+    add(life, 1, 3 << 20);
+    add(life, 3, 1 << 20);
+    add(life, 10, 70000);
+    ExpectReadBack(life, entries);
+  }
+  JournalLife life(root.path());
+  const journal::JournalState state = life.Open();
+  EXPECT_TRUE(state.damage.empty());
+  ASSERT_TRUE(state.groups.contains(kGroup));
+  ExpectReadBack(life, entries);
+  add(life, 5, 100);
+  ExpectReadBack(life, entries);
 }
 
 }  // namespace
