@@ -69,7 +69,9 @@ Result<Bytes> RealFile::ReadNow(uint64_t offset, uint64_t size) {
   const uint64_t end = (offset + size + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
   ASSIGN_OR_RETURN(const Bytes span, ReadSpan(begin, end - begin));
   const uint64_t from = std::min<uint64_t>(offset - begin, span.size());
-  return span.Slice(from, std::min(size, span.size() - from));
+  const Bytes part = span.Slice(from, std::min(size, span.size() - from));
+  // Whoever keeps something small does not keep the pages around it.
+  return part.size() < span.size() / 2 ? Bytes::CopyOf(part.view()) : part;
 }
 
 // Pre: of a direct file, `offset` and `size` are aligned.
