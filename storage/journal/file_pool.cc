@@ -9,6 +9,7 @@
 
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
+#include "storage/journal/format.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -24,7 +25,8 @@ constexpr const char* kJournalSuffix = ".journal";
 constexpr Duration kPauseMin = std::chrono::milliseconds(250);
 constexpr Duration kPauseMax = std::chrono::seconds(4);
 
-Bytes ZeroPiece(uint64_t size) { return Bytes::Own(std::string(size, '\0')); }
+static_assert(kBlockAlignment % kDirectAlignment == 0, "blocks are written past the page cache");
+static_assert(kZeroPieceBytes % kDirectAlignment == 0);
 
 }  // namespace
 
@@ -50,6 +52,7 @@ struct FilePool::Creation {
   JournalFileName name;  // as it will be
   std::shared_ptr<File> file;
   uint64_t written = 0;
+  const Bytes zeros = Bytes::Own(std::string(kZeroPieceBytes, '\0'));  // of each piece
 
   std::string NewName() const {
     JournalFileName unfinished = name;
@@ -66,7 +69,7 @@ FilePool::FilePool(Executor& executor, FileSystem& files, const Options& options
       listener_(std::move(listener)),
       next_number_(options.next_number),
       pause_(kPauseMin) {
-  CHECK_EQ(options_.file_bytes % 4096, 0U);
+  CHECK_EQ(options_.file_bytes % kBlockAlignment, 0U);
 }
 
 FilePool::~FilePool() = default;
@@ -131,7 +134,7 @@ StatusDone FilePool::Then(void (FilePool::*next)()) {
 void FilePool::StartCreation(uint64_t bytes) {
   CHECK(creation_ == nullptr);
   creation_ = std::make_unique<Creation>();
-  creation_->name = {.number = next_number_++, .bytes = (bytes + 4095) / 4096 * 4096};
+  creation_->name = {.number = next_number_++, .bytes = BlockSize(bytes)};
   files_.Open(PathOf(creation_->NewName()), OpenMode::kCreate, Caching::kDirect,
               lifetime_.Guard([this](Result<std::unique_ptr<File>> file) {
                 if (!file.ok()) return Abandon(file.status());
@@ -145,7 +148,7 @@ void FilePool::WriteZeros() {
   const uint64_t at = creation_->written;
   const uint64_t size = std::min(kZeroPieceBytes, creation_->name.bytes - at);
   creation_->written += size;
-  creation_->file->Write(at, {ZeroPiece(size)}, Then(&FilePool::WriteZeros));
+  creation_->file->Write(at, {creation_->zeros.Slice(0, size)}, Then(&FilePool::WriteZeros));
 }
 
 void FilePool::SyncZeros() { creation_->file->Sync(Then(&FilePool::GiveName)); }

@@ -7,7 +7,6 @@
 
 #include "proto/base/coverage.h"
 #include "storage/journal/file_pool.h"
-#include "storage/journal/format.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -53,7 +52,7 @@ void FileReader::ReadNextPiece(const std::string& name, std::shared_ptr<File> fi
                        .bytes = Bytes::Own(std::move(content))});
     return ReadNextFile();
   }
-  const uint64_t size = std::min(kReadPieceBytes, BlockSize(file->size() - at));
+  const uint64_t size = std::min(kReadPieceBytes, file->size() - at);
   file->Read(at, size,
              [self = shared_from_this(), name, file, at,
               content = std::move(content)](const Result<Bytes>& bytes) mutable {

@@ -30,7 +30,7 @@ namespace {
 using internal::v1::SegmentFooter;
 
 constexpr uint64_t kScanPieceBytes = 4 << 20;
-constexpr uint64_t kCopyPieceBytes = 1 << 20;  // a multiple of what direct reads are aligned to
+constexpr uint64_t kCopyPieceBytes = 1 << 20;
 
 }  // namespace
 
