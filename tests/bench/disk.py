@@ -12,10 +12,15 @@ PROBE_MIB = 128
 SYNCS = 100
 
 
-def counter_of(folder):
-    """The statistics of the block device under a folder; none where there is no such device (tmpfs, overlay)."""
+def device_of(folder, devices=pathlib.Path("/sys/dev/block")):
+    """What the kernel tells of the block device under a folder; not there where there is no such device (tmpfs, overlay)."""
     device = os.stat(folder).st_dev
-    path = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+    return devices / f"{os.major(device)}:{os.minor(device)}"
+
+
+def counter_of(folder):
+    """The statistics of that device; none where there is none."""
+    path = device_of(folder) / "stat"
     return path if path.exists() else None
 
 

@@ -12,14 +12,13 @@ import subprocess
 import time
 
 import disk
-from processes import ClusterError, end, spawn, wait_until
+from processes import ClusterError, end, last_line, spawn, wait_until
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 EXCESS_MAX = 1.15
 CHECK_SECONDS = 3  # of writing at the limit, and of reading
 IMAGE_SHARE = 0.9  # of what is free: the image holds all that the servers write
 BURST_SECONDS = 0.1  # nbdkit's two seconds would let the servers' bursts pass
-MIB = 1 << 20
 
 
 class Refused(Exception):
@@ -37,7 +36,7 @@ def parse_rate(text):
 def run(*command):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Refused(f"{command[0]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        raise Refused(f"{command[0]}: {last_line(done.stderr)}")
     return done.stdout.strip()
 
 
@@ -56,8 +55,8 @@ def measure(folder, rate):
     counter = disk.counter_of(folder)
     if counter is None:
         raise Refused("no block device, and so no counter, is under the folder")
-    path, piece = folder / "limit-check", os.urandom(MIB)
-    pieces = rate * CHECK_SECONDS // MIB + 1
+    path, piece = folder / "limit-check", os.urandom(disk.MIB)
+    pieces = rate * CHECK_SECONDS // disk.MIB + 1
 
     def write(finish):
         os.lseek(fd, 0, os.SEEK_SET)
@@ -67,7 +66,7 @@ def measure(folder, rate):
 
     def read():
         os.lseek(fd, 0, os.SEEK_SET)
-        while os.read(fd, MIB):
+        while os.read(fd, disk.MIB):
             pass
 
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -100,10 +99,9 @@ def mount_of(file_system, option="", mounts=pathlib.Path("/proc/mounts")):
     raise Refused(f"no {file_system} {option} is mounted".replace("  ", " "))
 
 
-def whole_disk(folder, devices=pathlib.Path("/sys/dev/block")):
+def whole_disk(folder, *devices):
     """major:minor of the disk under the folder; of a partition, that which it is part of."""
-    device = os.stat(folder).st_dev
-    path = (devices / f"{os.major(device)}:{os.minor(device)}").resolve()
+    path = disk.device_of(folder, *devices).resolve()
     if (path / "partition").exists():
         path = path.parent
     if not (path / "dev").exists():

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 
-from processes import run_client, spawn
+from processes import last_line, run_client, spawn
 
 STOP_SECONDS_MAX = 20
 HERTZ = 199  # no multiple of the kernel's clock
@@ -40,7 +40,7 @@ def why_not():
         return "perf is not there"
     tried = subprocess.run(["perf", "record", "-o", "/dev/null", "-F", str(HERTZ), "--", "true"], capture_output=True, text=True,
                            check=False)
-    return "" if tried.returncode == 0 else f"perf: {(tried.stderr.strip().splitlines() or ['failed'])[-1]}"
+    return "" if tried.returncode == 0 else f"perf: {last_line(tried.stderr)}"
 
 
 def kind_of(name):

@@ -137,6 +137,11 @@ def output_of(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def last_line(errors):
+    """What a program that failed said last."""
+    return (errors.strip().splitlines() or ["failed"])[-1]
+
+
 def machine(folder):
     """The facts without which the figures say nothing."""
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")

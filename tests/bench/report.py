@@ -259,7 +259,8 @@ def is_pair(run):
 def render_pair(run):
     figures = Figures(run)
     return "\n\n".join([facts(run), throughput(figures, "", ("produce", "fanout")),
-                        "On the disk, for a byte of a record and replica:", on_disk(figures), "CPU by thread:", by_thread(figures), *by_kind(run), "Catch-up reads:",
+                        "CPU by thread:", by_thread(figures), *by_kind(run),
+                        "On the disk, for a byte of a record and replica:", on_disk(figures), "Catch-up reads:",
                         throughput(figures, "read-", ("produce",)), latency(figures), life(figures),
                         *failures(run)]) + "\n"
 
