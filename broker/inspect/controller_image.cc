@@ -61,15 +61,15 @@ class Restore : public std::enable_shared_from_this<Restore> {
 
 }  // namespace
 
-LogIndex CommittedEnd(const storage::journal::ReplayedGroup& group, LogIndex controller_floor) {
-  const storage::journal::LogRecord& log = group.ledger.log;
-  if (group.frames.empty()) return log.end.index;
-  const LogIndex last = group.frames.rbegin()->first;
-  const bool is_fixed = std::none_of(group.frames.begin(), group.frames.end(), [](const auto& at) {
-    return at.second.header().type == FrameType::kConfiguration;
-  });
+LogIndex CommittedEnd(const storage::journal::GroupLedger& group,
+                      const std::vector<raft::core::Entry>& above, LogIndex controller_floor) {
+  const storage::journal::LogRecord& log = group.log;
+  if (above.empty()) return log.end.index;
+  const LogIndex last = above.back().index;
+  const bool is_fixed = std::ranges::none_of(
+      above, [](const raft::core::Entry& entry) { return entry.configuration != nullptr; });
   const bool is_alone = log.configuration.voters.size() == 1 && !log.configuration.is_joint() &&
-                        log.configuration.voters.front().number == group.ledger.record.number;
+                        log.configuration.voters.front().number == group.record.number;
   if (is_fixed && is_alone) return last;
   return std::min(last, std::max(log.end.index, controller_floor));
 }

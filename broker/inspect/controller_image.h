@@ -24,10 +24,11 @@
 namespace millrace::broker {
 
 // How far this replica's log is certainly committed, as nothing on the disk says it outright: what
-// is in synced segments is; what replicas were made or removed by here (`controller_floor`), since
-// a broker acts on committed entries alone; and, where this replica is the only voter, all that it
-// has.
-LogIndex CommittedEnd(const storage::journal::ReplayedGroup& group, LogIndex controller_floor);
+// the journal names as the end of segments is; what replicas were made or removed by here
+// (`controller_floor`), since a broker acts on committed entries alone; and, where this replica is
+// the only voter, all that it has. `above` are the entries behind that end.
+LogIndex CommittedEnd(const storage::journal::GroupLedger& group,
+                      const std::vector<raft::core::Entry>& above, LogIndex controller_floor);
 
 struct ControllerLog {
   std::shared_ptr<storage::GroupSegments> segments;  // recovered, to be read alone

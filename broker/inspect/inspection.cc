@@ -256,7 +256,9 @@ void Inspection::RecoverSegments() {
   // What the journal says of where the log of a group in doubt ends may be too old.
   if (!at_->second.doubt.empty()) return VerifyGroup();
   segments_ = std::make_shared<storage::GroupSegments>(files_, FolderOf(at_->second));
-  segments_->Recover(at_->second.ledger.log, storage::LastFile::kOnlyRead,
+  const storage::journal::GroupLedger& ledger = at_->second.ledger;
+  segments_->Recover(ledger.log, storage::AboveOf(ledger.log, ledger.epoch),
+                     storage::LastFile::kOnlyRead,
                      [self = shared_from_this()](Result<storage::RecoveredSegments> recovered) {
                        self->OnRecovered(std::move(recovered));
                      });
@@ -266,6 +268,11 @@ void Inspection::OnRecovered(Result<storage::RecoveredSegments> recovered) {
   if (!recovered.ok()) {
     recovery_ = recovered.status();
     return VerifyGroup();
+  }
+  if (!recovered->written.empty()) {
+    const storage::journal::LogPoint written =
+        storage::EndAfter(recovered->written.back().frame.header());
+    if (written.index > group_report().end.index) group_report().end = written;
   }
   if (!options_.verify) {  // which names it by itself
     for (const std::string& path : recovered->rotten_states) {
@@ -278,17 +285,21 @@ void Inspection::OnRecovered(Result<storage::RecoveredSegments> recovered) {
 }
 
 void Inspection::RestoreNames(storage::RecoveredSegments recovered) {
-  const LogIndex committed = CommittedEnd(at_->second, replayed_.controller_floor);
   ControllerLog log{.segments = segments_,
                     .snapshot = std::move(recovered.snapshot),
                     .segments_end = at_->second.ledger.log.end.index,
-                    .entries = {}};
+                    .entries = std::move(recovered.written)};
+  const LogIndex written = log.segments_end + log.entries.size();
   for (const auto& [index, frame] : at_->second.frames) {
-    if (index > committed) break;
+    if (index <= written) continue;
     Result<raft::core::Entry> entry = raft::MakeEntry(frame.header(), frame);
     if (!entry.ok()) break;
     log.entries.push_back(std::move(*entry));
   }
+  const LogIndex committed =
+      CommittedEnd(at_->second.ledger, log.entries, replayed_.controller_floor);
+  std::erase_if(log.entries,
+                [committed](const raft::core::Entry& entry) { return entry.index > committed; });
   RestoreImage(environment_.clock, std::move(log),
                [self = shared_from_this()](const RestoredImage& restored) {
                  self->image_ = restored.image;

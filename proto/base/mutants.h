@@ -30,20 +30,24 @@ enum class Mutant {
   kSkipDirectorySync,             // a new file's directory entry is not synced
   kVoteIgnoresLog,                // a vote goes to a candidate whose log is behind (Raft §5.4.1)
   kLeaderKeepsTalkingWithoutQuorum,  // a leader that nobody answers does not fall silent
-  kLostWindowIsNeverProbed,    // a follower whose window was lost is not asked where it stands
-  kReadWithoutRound,           // a read is served without asking a quorum (thesis §6.4)
-  kVoteTwice,                  // a second candidate of a term gets a vote too (Raft §5.2)
-  kHeartbeatCommitsUnmatched,  // a heartbeat's commit index may pass what is known to match
-  kSkipsLogMatching,           // entries are taken whatever stands before them (Raft §5.3)
-  kFetchServesUncommitted,     // a reader is given what may yet be cut
-  kProducersLostAtRestore,     // a restored partition knows no producers
-  kRetriesFailedSync,          // after an error, fdatasync is asked again, and believed
-  kSnapshotWithoutState,       // the controller's snapshot does not hold its image
-  kRetriesFailedSegmentSync,   // ... of a segment
-  kPassingErrorIsDamage,       // an error of a segment's call stops its replica for good
-  kClientTakesSentForStored,   // a broken stream's batches count as acknowledged
-  kOldLifeCounts,              // what a former life of a replica promised counts for its successor
-  kConfigurationFromCreation,  // a restart takes the configuration that the replica began with
+  kLostWindowIsNeverProbed,     // a follower whose window was lost is not asked where it stands
+  kReadWithoutRound,            // a read is served without asking a quorum (thesis §6.4)
+  kVoteTwice,                   // a second candidate of a term gets a vote too (Raft §5.2)
+  kHeartbeatCommitsUnmatched,   // a heartbeat's commit index may pass what is known to match
+  kSkipsLogMatching,            // entries are taken whatever stands before them (Raft §5.3)
+  kFetchServesUncommitted,      // a reader is given what may yet be cut
+  kProducersLostAtRestore,      // a restored partition knows no producers
+  kRetriesFailedSync,           // after an error, fdatasync is asked again, and believed
+  kSnapshotWithoutState,        // the controller's snapshot does not hold its image
+  kRetriesFailedSegmentSync,    // ... of a segment
+  kPassingErrorIsDamage,        // an error of a segment's call stops its replica for good
+  kClientTakesSentForStored,    // a broken stream's batches count as acknowledged
+  kOldLifeCounts,               // what a former life of a replica promised counts for its successor
+  kConfigurationFromCreation,   // a restart takes the configuration that the replica began with
+  kExtentNamedBeforeSynced,     // a large write counts before its segment is synced
+  kDeadExtentComesBack,         // a truncation leaves the written end where it was
+  kCommittedEndFromWrittenEnd,  // what is written in a segment counts as committed
+  kExtentOverwritesLive,        // a large write begins at the committed end
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -84,6 +88,10 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"client_takes_sent_for_stored", Mutant::kClientTakesSentForStored},
     {"old_life_acknowledges", Mutant::kOldLifeCounts},
     {"configuration_from_creation", Mutant::kConfigurationFromCreation},
+    {"extent_named_before_synced", Mutant::kExtentNamedBeforeSynced},
+    {"dead_extent_comes_back", Mutant::kDeadExtentComesBack},
+    {"committed_end_from_written_end", Mutant::kCommittedEndFromWrittenEnd},
+    {"extent_overwrites_live", Mutant::kExtentOverwritesLive},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

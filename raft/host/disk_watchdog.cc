@@ -6,14 +6,15 @@
 
 namespace millrace::raft {
 
-void DiskWatchdog::OnDurable() {
-  CHECK(!under_way_.empty());
-  under_way_.pop_front();
+void DiskWatchdog::OnDurable(MonotonicTime submitted_at) {
+  const auto found = under_way_.find(submitted_at);
+  CHECK(found != under_way_.end());
+  under_way_.erase(found);
 }
 
 Duration DiskWatchdog::OldestAge(MonotonicTime now) const {
   if (under_way_.empty()) return Duration(0);
-  return std::max(now - under_way_.front(), Duration(1));
+  return std::max(now - *under_way_.begin(), Duration(1));
 }
 
 }  // namespace millrace::raft

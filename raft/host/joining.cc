@@ -91,7 +91,7 @@ void Replica::Join() {
   core::InitialState initial = std::move(*joining_);
   joining_.reset();
   CHECK(applied_ >= initial.log.prefix().index || !apply_fault_.ok()) << "group=" << group();
-  handed_over_ = initial.log.prefix().index;
+  told_committed_ = initial.log.prefix().index;
   core_.emplace(options_, std::move(initial));
   if (!apply_fault_.ok()) core_->StopLeading();
   leadership_.term = core_->term();

@@ -325,23 +325,18 @@ void Replica::StopApplying(Status why) {
 void Replica::ApplyCommitted() {
   const LogIndex commit = core_->commit_index();
   while (apply_fault_.ok() && applied_ < commit) Apply(core_->log().At(applied_ + 1));
-  HandOverCommitted();
 }
 
 // By commit, not by what was applied: what this replica cannot apply others may need from it, and
 // the journal cannot hold it for ever.
-void Replica::HandOverCommitted() {
+void Replica::TellCommitted() {
+  if (!has_joined() || core_->commit_index() <= told_committed_) return;
   LogStore& store = shared_->environment.log_store;
-  std::vector<core::Entry> handed;
-  while (handed_over_ < core_->commit_index()) {
-    ++handed_over_;
-    handed.push_back(core_->log().At(handed_over_));
-  }
-  if (handed.empty()) return;
-  store.HandOver(group(), std::move(handed));
+  told_committed_ = core_->commit_index();
+  store.Commit(group(), told_committed_);
   if (!store.WantsRoll(group())) return;
   // A segment is sealed with the state at its end, which a replica that stopped does not have.
-  if (!apply_fault_.ok()) return store.Roll(group(), handed_over_, std::nullopt);
+  if (!apply_fault_.ok()) return store.Roll(group(), told_committed_, std::nullopt);
   MILLRACE_SOMETIMES("a segment was rolled");
   store.Roll(group(), applied_, machine_->TakeSnapshot());
 }

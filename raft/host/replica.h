@@ -1,6 +1,6 @@
 // One replica of one group as its host keeps it: the core, the state machine and how far each stage
-// of an entry's way has come: appended -> durable (core) -> committed (core) -> applied -> handed
-// to segments. It gives the core its inputs and carries out what that has ready.
+// of an entry's way has come: appended -> durable (core) -> committed (core) -> applied -> told to
+// the store. It gives the core its inputs and carries out what that has ready.
 //
 // Owned by Host, on the shard's thread. Its state machine knows it as a Group; others read it
 // through Host::Find.
@@ -103,6 +103,9 @@ class Replica final : public Group {
 
   // Hands on everything that the core has ready; its write, if any, goes to `writes`.
   void Drain(std::vector<ReplicaWrite>* writes);
+  // Tells the store what is committed, and rolls where that wants to. Pre: what Drain gave was
+  // given to the store.
+  void TellCommitted();
   bool is_in_turn = false;  // Turn's
 
   // Stops the core by an error; the replica stays silent from now on.
@@ -129,9 +132,8 @@ class Replica final : public Group {
   // apply_fault() is ok.
   void Apply(const core::Entry& entry);
   void StopApplying(Status why);
-  // Applies what the core knows committed, hands it to the store, and rolls where that wants to.
+  // Applies what the core knows committed.
   void ApplyCommitted();
-  void HandOverCommitted();
   // Tells the state machine if role, term, leader or readiness changed.
   void UpdateLeadership();
 
@@ -144,7 +146,7 @@ class Replica final : public Group {
   std::optional<core::Raft> core_;
   LogIndex applied_;
   Term applied_term_;
-  LogIndex handed_over_;
+  LogIndex told_committed_;
   Leadership leadership_;
   Status health_;
   Status apply_fault_;

@@ -1,8 +1,16 @@
 #include "raft/host/turn.h"
 
+#include <utility>
+
 #include "raft/host/replicas.h"
 
 namespace millrace::raft {
+
+Turn::Turn(const HostEnvironment& environment, const Replicas& replicas)
+    : environment_(environment), replicas_(&replicas) {
+  environment_.log_store.SetDurableListener(
+      lifetime_.Guard([this](const std::vector<DurableWrite>& writes) { OnDurable(writes); }));
+}
 
 void Turn::Add(Replica& replica) {
   if (std::exchange(replica.is_in_turn, true)) return;
@@ -19,32 +27,31 @@ void Turn::Stop() {
 void Turn::Run() {
   is_posted_ = false;
   std::vector<ReplicaWrite> writes;
-  for (const ReplicaId& id : std::exchange(waiting_, {})) {
+  const std::vector<ReplicaId> turn = std::exchange(waiting_, {});
+  for (const ReplicaId& id : turn) {
     Replica* replica = replicas_->Find(id);
     if (replica == nullptr) continue;
     replica->is_in_turn = false;
     replica->Drain(&writes);
   }
-  if (!writes.empty()) Submit(std::move(writes));
-}
-
-void Turn::Submit(std::vector<ReplicaWrite> writes) {
-  std::vector<std::pair<ReplicaId, core::DurablePoint>> points;
-  points.reserve(writes.size());
-  for (const ReplicaWrite& write : writes) {
-    points.emplace_back(write.replica, write.write.durable_point);
+  if (!writes.empty()) {
+    const MonotonicTime now = environment_.clock.Now();
+    for (ReplicaWrite& write : writes) {
+      write.submitted_at = now;
+      disk_.OnSubmitted(now);
+    }
+    environment_.log_store.Write(std::move(writes));
   }
-  disk_.OnSubmitted(environment_.clock.Now());
-  environment_.log_store.Write(
-      std::move(writes),
-      lifetime_.Guard([this, points = std::move(points)] { OnDurable(points); }));
+  for (const ReplicaId& id : turn) {
+    if (Replica* replica = replicas_->Find(id)) replica->TellCommitted();
+  }
 }
 
-void Turn::OnDurable(const std::vector<std::pair<ReplicaId, core::DurablePoint>>& points) {
-  disk_.OnDurable();
-  for (const auto& [id, point] : points) {
-    Replica* replica = replicas_->Find(id);
-    if (replica != nullptr) replica->OnDurable(point);
+void Turn::OnDurable(const std::vector<DurableWrite>& writes) {
+  for (const DurableWrite& write : writes) {
+    disk_.OnDurable(write.submitted_at);
+    Replica* replica = replicas_->Find(write.replica);
+    if (replica != nullptr) replica->OnDurable(write.point);
   }
 }
 

@@ -1,5 +1,6 @@
 // One turn of the shard's loop: all replicas whose cores were given something hand on what these
-// have ready, and what they want written goes to the journal as one write.
+// have ready, and what they want written goes to the store as one call. What is committed is told
+// after that: an entry may be committed in the turn in which it comes, and in the place of another.
 //
 // Owned by Host, on the shard's thread.
 //
@@ -7,7 +8,6 @@
 //   turn.Add(replica);   // it is drained after what runs now
 #pragma once
 
-#include <utility>
 #include <vector>
 
 #include "proto/base/ids.h"
@@ -23,8 +23,7 @@ class Replicas;
 
 class Turn {
  public:
-  Turn(const HostEnvironment& environment, const Replicas& replicas)
-      : environment_(environment), replicas_(&replicas) {}
+  Turn(const HostEnvironment& environment, const Replicas& replicas);
 
   // The replica's core has something ready, or may have.
   void Add(Replica& replica);
@@ -35,8 +34,7 @@ class Turn {
 
  private:
   void Run();
-  void Submit(std::vector<ReplicaWrite> writes);
-  void OnDurable(const std::vector<std::pair<ReplicaId, core::DurablePoint>>& points);
+  void OnDurable(const std::vector<DurableWrite>& writes);
 
   const HostEnvironment environment_;
   const Replicas* replicas_;

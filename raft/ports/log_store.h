@@ -5,10 +5,8 @@
 // Everything is called, and completes, on the shard's thread. An error of the journal never reaches
 // a caller: it ends the process through the FailStop that storage was given (design D4).
 //
-//   store.Write({write_of_a, write_of_b}, [..] {
-//     a.OnDurable(...);
-//     b.OnDurable(...);
-//   });
+//   store.SetDurableListener([..](const std::vector<DurableWrite>& writes) { ... });
+//   store.Write({write_of_a, write_of_b});
 #pragma once
 
 #include <cstdint>
@@ -22,6 +20,7 @@
 #include "proto/base/status.h"
 #include "raft/core/raft.h"
 #include "raft/ports/snapshot.h"
+#include "raft/runtime/clock.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::raft {
@@ -63,10 +62,17 @@ struct ReplicaId {
   auto operator<=>(const ReplicaId&) const = default;
 };
 
-// One replica's part of a commit.
+// What one replica asks for in one turn.
 struct ReplicaWrite {
   ReplicaId replica;
   core::StorageWrite write;
+  MonotonicTime submitted_at{};  // told again with its completion
+};
+
+struct DurableWrite {
+  ReplicaId replica;
+  core::DurablePoint point;  // the write's
+  MonotonicTime submitted_at{};
 };
 
 // A replica as it was found on disk.
@@ -90,10 +96,13 @@ class LogStore {
  public:
   virtual ~LogStore() = default;
 
-  // Makes the writes durable with one sync, after all earlier ones; then calls `durable`.
-  // A group's completions come in the order of its calls; a write of hard states and no-ops alone
-  // may overtake other groups' bulk. What belongs to a replica that is gone by then is dropped.
-  virtual void Write(std::vector<ReplicaWrite> writes, Task durable) = 0;
+  // Makes the writes durable; a replica's ones in their order. Entries that a truncation replaces
+  // come with it. What belongs to a replica that is gone by then is dropped.
+  virtual void Write(std::vector<ReplicaWrite> writes) = 0;
+  // Called with writes that became durable, and with those that were dropped; each is told once, a
+  // replica's in the order of Write.
+  virtual void SetDurableListener(
+      MoveFunction<void(const std::vector<DurableWrite>&)> listener) = 0;
 
   // Journals that the replica exists; `durable` once that is synced. Pre: the group is unknown
   // here.
@@ -110,12 +119,13 @@ class LogStore {
   // has not applied as much neither makes nor removes: it may be older than what is here.
   virtual LogIndex controller_floor() const = 0;
 
-  // Hands committed entries over, in order and without gaps, to be written into segments in the
-  // background. The store keeps them alive until they are written.
-  virtual void HandOver(RaftGroupId group, std::vector<core::Entry> entries) = 0;
-  // The state machine's state after `index`, the last entry handed over, if there is one. Offered
-  // when WantsRoll(group); the segment is sealed there with this state, which is encoded on the
-  // segments' thread.
+  // The entries up to `index` are committed, and go into segments in the background if they are not
+  // there. Pre: they were given to Write, and none of them is ever truncated; it grows. The store
+  // keeps what segments do not have.
+  virtual void Commit(RaftGroupId group, LogIndex index) = 0;
+  // The state machine's state after `index`, the last one that Commit told, if there is one.
+  // Offered when WantsRoll(group); the segment is sealed there with this state, which is encoded on
+  // the segments' thread.
   virtual bool WantsRoll(RaftGroupId group) const = 0;
   virtual void Roll(RaftGroupId group, LogIndex index, std::optional<StateEncoder> state) = 0;
 
@@ -139,8 +149,8 @@ class LogStore {
 
   // Called when it changes whether a group's segments can be written. DATA_LOSS: never again, what
   // was synced is damaged, and the replica must stop (design D4). Another error: not just now; what
-  // is handed over stays in the journal alone, so that the replica should take on little. Ok: all
-  // that was handed over is synced, and writing goes on.
+  // is committed stays in the journal alone, so that the replica should take on little. Ok: all
+  // that is committed is synced, and writing goes on.
   virtual void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)> listener) = 0;
 
   // Called with a replica that could not be read when the store was opened, once it can be.

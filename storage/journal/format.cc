@@ -88,13 +88,16 @@ static_assert(sizeof(LogPointLayout) == 32);
 struct LogLayout {  // then the voters, the outgoing voters and the learners
   LogPointLayout begin;
   LogPointLayout end;
+  uint64_t written;
   uint64_t configuration_index;
   uint16_t voters;
   uint16_t outgoing;
   uint16_t learners;
   uint16_t reserved;
+  uint32_t cut_epoch;
+  uint32_t more_reserved;
 };
-static_assert(sizeof(LogLayout) == 80);
+static_assert(sizeof(LogLayout) == 96);
 
 struct ReplicaLayout {  // then the voters, the outgoing voters and the learners
   uint64_t topic;
@@ -343,6 +346,8 @@ std::string EncodeLog(const LogRecord& log) {
   LogLayout layout{};
   layout.begin = LayoutOf(log.begin, log.reset_epoch.value());
   layout.end = LayoutOf(log.end, log.generation);
+  layout.written = log.written.value();
+  layout.cut_epoch = log.cut_epoch.value();
   layout.configuration_index = log.configuration_index.value();
   layout.voters = static_cast<uint16_t>(log.configuration.voters.size());
   layout.outgoing = static_cast<uint16_t>(log.configuration.outgoing.size());
@@ -419,9 +424,14 @@ Result<LogRecord> ParseLog(std::string_view payload) {
   log.reset_epoch = TruncationEpoch(layout.begin.last);
   log.end = PointOf(layout.end);
   log.generation = layout.end.last;
+  log.written = LogIndex(layout.written);
+  log.cut_epoch = TruncationEpoch(layout.cut_epoch);
   log.configuration_index = LogIndex(layout.configuration_index);
-  if (log.begin.index > log.end.index || log.configuration_index > log.end.index) {
-    return Unimplemented("log record whose end is below its begin or its configuration");
+  if (log.begin.index > log.end.index || log.configuration_index > log.end.index ||
+      (log.written != LogIndex() && log.written <= log.end.index)) {
+    return Unimplemented(
+        "log record whose end is below its begin or its configuration, or not "
+        "below its written end");
   }
   ASSIGN_OR_RETURN(log.configuration,
                    TakeConfiguration(layout, payload.substr(sizeof(layout)), "log"));

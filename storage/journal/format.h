@@ -93,7 +93,7 @@ struct HardStateRecord {
   raft::core::HardState hard_state;
   TruncationEpoch epoch;
   LogIndex last_index;
-  uint32_t last_chain = 0;
+  uint32_t last_chain = 0;  // 0: not known, as the entry lies in a segment
 };
 
 // Entries of lower epochs at `from` and after are void.

@@ -14,6 +14,10 @@ uint8_t KnownFlags(RecordType type) {
   return 0;
 }
 
+std::string EntryOf(const std::string& name, LogIndex index) {
+  return name + ": entry " + std::to_string(index.value());
+}
+
 bool IsVoid(const GroupLedger& ledger, LogIndex index, TruncationEpoch epoch) {
   if (epoch < ledger.log.reset_epoch) return true;
   if (MILLRACE_MUTANT(kIgnoreTruncationEpoch)) return false;
@@ -159,7 +163,8 @@ void GroupReplay::ApplyHardState(const HardStateRecord& record, Group* group) {
   group->ledger.hard_state = record.hard_state;
   group->ledger.epoch = std::max(group->ledger.epoch, record.epoch);
   group->last_index = record.last_index;
-  group->last_chain = record.last_chain;
+  group->last_chain.reset();
+  if (record.last_chain != 0) group->last_chain = record.last_chain;
   group->is_known = !group->lost_successor.has_value();
 }
 
@@ -172,6 +177,9 @@ void GroupReplay::ApplyTruncation(TruncationRecord record, uint64_t file, Group*
     if (group->last_index >= record.from) {
       group->last_index = record.from - 1;
       group->last_chain.reset();
+    }
+    if (!MILLRACE_MUTANT(kDeadExtentComesBack)) {
+      ledger.log.SetWritten(std::min(ledger.log.written, record.from - 1));
     }
   }
   ledger.epoch = std::max(ledger.epoch, record.epoch);
@@ -203,7 +211,7 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
     group->last_index = header.index;
     group->last_chain = header.chain;
   }
-  if (header.index <= group->ledger.log.end.index) return Status::Ok();
+  if (header.index <= group->ledger.log.segments_end()) return Status::Ok();
   if (IsVoid(group->ledger, header.index, epoch)) return Status::Ok();
   FoundEntry& entry = group->entries[header.index];
   if (!entry.frame.empty() && epoch < entry.facts.epoch) return Status::Ok();
@@ -226,9 +234,14 @@ void GroupReplay::ApplyLog(const LogRecord& record, bool is_checkpoint, Group* g
     log.configuration_index = record.configuration_index;
     log.configuration = record.configuration;
   }
-  if (record.end.index <= log.end.index) return;
-  log.end = record.end;
-  group->entries.erase(group->entries.begin(), group->entries.upper_bound(record.end.index));
+  if (record.end.index > log.end.index) log.end = record.end;
+  // A checkpoint states it as it is: the truncation that cut it may be what was lost.
+  log.cut_epoch = std::max(log.cut_epoch, record.cut_epoch);
+  log.SetWritten(is_checkpoint ? record.written : std::max(log.written, record.written));
+  group->entries.erase(group->entries.begin(), group->entries.upper_bound(log.segments_end()));
+  if (is_checkpoint || log.segments_end() <= group->last_index) return;
+  group->last_index = log.segments_end();
+  group->last_chain.reset();
 }
 
 // Also where the reset itself was lost and a checkpoint tells of it, whose hard state then says
@@ -236,7 +249,7 @@ void GroupReplay::ApplyLog(const LogRecord& record, bool is_checkpoint, Group* g
 void GroupReplay::ResetLog(const LogRecord& record, bool is_checkpoint, Group* group) {
   GroupLedger& ledger = group->ledger;
   std::erase_if(group->entries, [&record](const auto& entry) {
-    return entry.second.facts.epoch < record.reset_epoch || entry.first <= record.end.index;
+    return entry.second.facts.epoch < record.reset_epoch || entry.first <= record.segments_end();
   });
   std::erase_if(ledger.truncations, [&record](const TruncationRecord& truncation) {
     return truncation.epoch <= record.reset_epoch;
@@ -244,8 +257,9 @@ void GroupReplay::ResetLog(const LogRecord& record, bool is_checkpoint, Group* g
   ledger.log = record;
   ledger.epoch = std::max(ledger.epoch, record.reset_epoch);
   if (is_checkpoint) return;
-  group->last_index = record.end.index;
-  group->last_chain = record.end.chain;
+  group->last_index = record.segments_end();
+  group->last_chain.reset();
+  if (group->last_index == record.end.index) group->last_chain = record.end.chain;
 }
 
 void GroupReplay::CheckRestated(const std::set<RaftGroupId>& restated) {
@@ -275,20 +289,23 @@ std::string GroupReplay::Judge(RaftGroupId id, const Group& group) {
     return name + ": another replica of it was made here later, and that is lost" + because;
   }
   if (!group.is_known) return name + ": its hard state is not stated after what was lost" + because;
-  LogIndex last = group.ledger.log.end.index;
-  uint32_t chain = group.ledger.log.end.chain;
+  LogIndex last = group.ledger.log.segments_end();
+  // That of an entry above the end is in the segment alone, which recovery holds against what
+  // follows.
+  std::optional<uint32_t> chain;
+  if (last == group.ledger.log.end.index) chain = group.ledger.log.end.chain;
   for (const auto& [index, entry] : group.entries) {
     if (index != last + 1) {
-      return name + ": entry " + std::to_string(last.value() + 1) + " is missing" + because;
+      return EntryOf(name, last + 1).append(" is missing").append(because);
     }
     const FrameHeader header = entry.frame.header();
-    if (FrameChain(chain, header) != header.chain) {
-      return name + ": entry " + std::to_string(index.value()) + " breaks the chain" + because;
+    if (chain && FrameChain(*chain, header) != header.chain) {
+      return EntryOf(name, index).append(" breaks the chain").append(because);
     }
     last = index;
     chain = header.chain;
   }
-  if (last != group.last_index || (group.last_chain && chain != *group.last_chain)) {
+  if (last != group.last_index || (group.last_chain && chain && *chain != *group.last_chain)) {
     return name + ": the log ends at entry " + std::to_string(last.value()) + ", not at " +
            std::to_string(group.last_index.value()) + " as was written" + because;
   }
@@ -316,7 +333,10 @@ void GroupReplay::Finish(Replayed* replayed) && {
       if (!out.ledger.fault) out.ledger.fault = Fault{FaultCause::kDoubt, out.doubt};
       continue;
     }
-    if (group.entries.empty()) out.ledger.last_chain = out.ledger.log.end.chain;
+    if (group.entries.empty()) {
+      const bool is_end = group.last_index == out.ledger.log.end.index;
+      out.ledger.last_chain = is_end ? out.ledger.log.end.chain : 0;
+    }
     for (auto& [index, entry] : group.entries) {
       out.ledger.entries[index] = entry.facts;
       out.ledger.last_chain = entry.facts.chain;

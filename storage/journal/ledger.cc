@@ -116,12 +116,10 @@ void Ledger::Truncate(RaftGroupId group, const TruncationRecord& truncation) {
   GroupLedger& state = Live(group);
   CHECK_GT(truncation.from, state.log.end.index) << "group=" << group;
   CHECK_GT(truncation.epoch, state.epoch) << "group=" << group;
-  const auto first = state.entries.lower_bound(truncation.from);
-  if (first != state.entries.end()) {
-    DropEntries(group, state, first, state.entries.end());
-    const bool has_entries = !state.entries.empty();
-    state.last_index = has_entries ? state.entries.rbegin()->first : state.log.end.index;
-    state.last_chain = has_entries ? state.entries.rbegin()->second.chain : state.log.end.chain;
+  if (state.last_index >= truncation.from) {
+    DropEntries(group, state, state.entries.lower_bound(truncation.from), state.entries.end());
+    state.log.SetWritten(std::min(state.log.written, truncation.from - 1));
+    SetLast(state);
   }
   CHECK_LT(state.last_index, truncation.from) << "group=" << group;
   state.epoch = truncation.epoch;
@@ -129,6 +127,16 @@ void Ledger::Truncate(RaftGroupId group, const TruncationRecord& truncation) {
   std::erase_if(state.truncations,
                 [&](const TruncationRecord& old) { return old.from >= truncation.from; });
   state.truncations.push_back(truncation);
+}
+
+void Ledger::SetLast(GroupLedger& state) {
+  if (!state.entries.empty()) {
+    state.last_index = state.entries.rbegin()->first;
+    state.last_chain = state.entries.rbegin()->second.chain;
+    return;
+  }
+  state.last_index = state.log.segments_end();
+  state.last_chain = state.last_index == state.log.end.index ? state.log.end.chain : 0;
 }
 
 void Ledger::Append(RaftGroupId group, const raft::core::Entry& entry, TruncationEpoch epoch,
@@ -156,15 +164,22 @@ void Ledger::MoveLog(RaftGroupId group, const LogRecord& moved) {
   if (moved.reset_epoch < state.log.reset_epoch) return;
   CHECK_EQ(moved.reset_epoch, state.log.reset_epoch) << "group=" << group;
   CHECK_EQ(moved.generation, state.log.generation) << "group=" << group;
-  CHECK_LE(moved.end.index, state.last_index) << "group=" << group;
+  const LogIndex known_end = state.last_index;
   if (moved.end.index > state.log.end.index) {
     const auto found = state.entries.find(moved.end.index);
-    CHECK(found != state.entries.end()) << "group=" << group << " index=" << moved.end.index;
-    CHECK_EQ(found->second.chain, moved.end.chain)
+    // One that was never journalled lies in segments, up to the written end.
+    CHECK(found != state.entries.end() || moved.end.index <= state.log.written ||
+          moved.end.index > known_end)
+        << "group=" << group << " index=" << moved.end.index;
+    CHECK(found == state.entries.end() || found->second.chain == moved.end.chain)
         << "group=" << group << " index=" << moved.end.index;
     state.log.end = moved.end;
-    DropEntries(group, state, state.entries.begin(), std::next(found));
   }
+  state.log.SetWritten(std::max(state.log.written, moved.written));
+  state.log.cut_epoch = std::max(state.log.cut_epoch, moved.cut_epoch);
+  DropEntries(group, state, state.entries.begin(),
+              state.entries.upper_bound(state.log.segments_end()));
+  if (state.log.segments_end() >= known_end) SetLast(state);
   if (moved.begin.index > state.log.begin.index) state.log.begin = moved.begin;
   if (moved.configuration_index > state.log.configuration_index) {
     state.log.configuration_index = moved.configuration_index;
@@ -290,7 +305,7 @@ void Ledger::CheckInvariants() const {
       CHECK(state.entries.empty()) << "group=" << group;
       continue;
     }
-    LogIndex expected = state.log.end.index;
+    LogIndex expected = state.log.segments_end();
     for (const auto& [index, entry] : state.entries) {
       CHECK_EQ(index, expected + 1) << "group=" << group;
       CHECK_LE(entry.epoch, state.epoch) << "group=" << group;

@@ -44,9 +44,9 @@ struct GroupLedger {
   // Those that may still void entries in live files, by epoch; their cuts rise with it.
   std::vector<TruncationRecord> truncations;
   LogRecord log;
-  std::map<LogIndex, EntryFacts> entries;  // above log.end
+  std::map<LogIndex, EntryFacts> entries;  // above log.segments_end()
   LogIndex last_index;
-  uint32_t last_chain = 0;
+  uint32_t last_chain = 0;  // 0: not known, as the entry lies in a segment
   std::optional<Fault> fault;
 
   raft::ReplicaId id() const { return {record.group, record.number}; }
@@ -94,7 +94,8 @@ class Ledger {
               const EntryPlace& place);
   // The entry has been copied to `place`.
   void Move(RaftGroupId group, LogIndex index, const EntryPlace& place);
-  // Each part of `moved` counts where it is further than what is known.
+  // Each part of `moved` counts where it is further than what is known. Its written end may lie
+  // past the log's end: then what lies between is in segments alone.
   void MoveLog(RaftGroupId group, const LogRecord& moved);
   // Pre: log.reset_epoch is above the group's epoch.
   void ResetLog(RaftGroupId group, const LogRecord& log);
@@ -127,6 +128,8 @@ class Ledger {
   GroupLedger& Live(RaftGroupId group);
   void Pin(RaftGroupId group, const EntryPlace& place);
   void Unpin(RaftGroupId group, const EntryPlace& place);
+  // After a change of where the log ends.
+  static void SetLast(GroupLedger& state);
   void DropEntries(RaftGroupId group, GroupLedger& state,
                    std::map<LogIndex, EntryFacts>::iterator first,
                    std::map<LogIndex, EntryFacts>::iterator last);

@@ -4,6 +4,7 @@
 // Values; any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -27,8 +28,14 @@ using raft::core::LogPoint;
 struct LogRecord {
   // Entries up to here are gone. Grows.
   LogPoint begin;
-  // Entries up to here are synced in segments and need no journal. Grows.
+  // Entries up to here are committed, synced in segments and need no journal. Grows.
   LogPoint end;
+  // Entries up to here are synced in segments, committed or not, and need no journal either; above
+  // `end`, or 0: no others are. A truncation cuts it (docs/adr/0010-write-once.md).
+  LogIndex written;
+  // What truncations up to this epoch cut is off the segments, durably: if there was none since,
+  // whatever segments have above is of the log. Grows.
+  TruncationEpoch cut_epoch;
   // The epoch of the newest reset, which put another log in this one's place; 0: none.
   TruncationEpoch reset_epoch;
   // The generation of the folder that its segments lie in; grows with each reset, 0 at first.
@@ -36,6 +43,9 @@ struct LogRecord {
   // In force at `end`, and the entry that says so; 0: the one that the replica began with.
   LogIndex configuration_index;
   raft::core::Configuration configuration;
+  // Entries up to here need no journal.
+  LogIndex segments_end() const { return std::max(end.index, written); }
+  void SetWritten(LogIndex index) { written = index > end.index ? index : LogIndex(); }
   bool operator==(const LogRecord&) const = default;
 };
 
@@ -60,8 +70,9 @@ struct ReplicaRemoved {
   LogIndex controller_index;  // as of the controller's image that no longer has it
 };
 
-// Where the log lies now. Its begin, its end and its configuration grow each by itself, so that a
-// record that was composed before another one may come after it. Committed entries alone.
+// Where the log lies now. Its begin, its end, its written end and its configuration grow each by
+// itself, so that a record that was composed before another one may come after it; but a written
+// end that was composed before a truncation must come before it.
 struct LogMoved {
   LogRecord log;
   // Another log takes this one's place, whatever the journal has of it: `log.reset_epoch` is above
@@ -98,7 +109,7 @@ struct GroupState {
   raft::core::HardState hard_state;
   TruncationEpoch epoch;
   LogRecord log;
-  // The entries log.end.index + 1 and up, without gaps, each linked to the one before by its
+  // The entries log.segments_end() + 1 and up, without gaps, each linked to the one before by its
   // chain.
   std::vector<raft::core::Entry> entries;
   // Not ok: in doubt. Hard state and entries may be older than what this replica has promised; it

@@ -13,17 +13,12 @@
 
 namespace millrace::storage {
 
-using raft::core::Entry;
-
 namespace {
 
 // After how long whoever reads may ask again for what cannot be read just now.
 constexpr int64_t kRetryAfterMs = 500;
 // So many looks in a row that do not tell how much room there is: the disk counts as full.
 constexpr uint32_t kUnknownLooksMax = 10;
-// A state is written again once the log grew by so many times its size, so that states take at most
-// a quarter of what the log does; a start applies the log behind the last one.
-constexpr uint64_t kLogPerState = 4;
 
 }  // namespace
 
@@ -62,24 +57,6 @@ JournalLogStore::Group* JournalLogStore::Find(RaftGroupId group) {
   return found == groups_.end() ? nullptr : &found->second;
 }
 
-void JournalLogStore::Write(std::vector<raft::ReplicaWrite> writes, Task durable) {
-  std::vector<journal::GroupRecord> records;
-  records.reserve(writes.size());
-  for (raft::ReplicaWrite& write : writes) {
-    // Removed in the turn that asked for the write: the controller's log, applied in it, said so.
-    const Group* group = Find(write.replica.group);
-    if (group == nullptr || group->number != write.replica.number) continue;
-    journal::GroupRecord& record = records.emplace_back();
-    record.replica = write.replica;
-    record.body = journal::LogWrite{.hard_state = write.write.hard_state,
-                                    .truncate_from = write.write.truncate_from,
-                                    .epoch = write.write.epoch,
-                                    .entries = std::move(write.write.entries)};
-  }
-  if (records.empty()) return environment_.shard.Post(std::move(durable));
-  Submit(std::move(records), std::move(durable));
-}
-
 bool JournalLogStore::MayCreate(const raft::ReplicaId& replica) const {
   if (may_lack_groups_ || nameless_.contains(replica.group)) return false;
   const auto removed = removed_.find(replica.group);
@@ -106,12 +83,18 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
   // What writes its files goes first.
   std::shared_ptr<GroupSegments> segments = rewriter_->Forget(id);
   if (segments == nullptr) segments = std::move(found->second.segments);
-  handed_bytes_ -= found->second.handed_bytes;
+  GiveUpLarge(found->second);
+  std::vector<raft::DurableWrite> dropped;
+  for (const raft::ReplicaWrite& write : found->second.waiting) {
+    dropped.push_back({write.replica, write.write.durable_point, write.submitted_at});
+  }
   groups_.erase(found);
   removed_[id] = replica.number;
   controller_floor_ = std::max(controller_floor_, controller_index);
   Submit({{.replica = replica, .body = journal::ReplicaRemoved{controller_index}}},
-         [this, id, segments, durable = std::move(durable), life = lifetime_.watch()]() mutable {
+         [this, id, segments, dropped = std::move(dropped), durable = std::move(durable),
+          life = lifetime_.watch()]() mutable {
+           if (life) TellDurable(dropped);
            durable();
            if (!life) return;
            // Only now that the tombstone can't be forgotten.
@@ -123,196 +106,29 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
          });
 }
 
-void JournalLogStore::HandOver(RaftGroupId id, std::vector<Entry> entries) {
-  Group* group = Find(id);
-  CHECK(group != nullptr) << id;
-  if (group->is_faulty) return;
-  CHECK_EQ(entries.front().index, group->handed_end + 1) << id;
-  group->handed_end = entries.back().index;
-  // They are in the journal, from where the rewriter takes them.
-  if (!group->stall.ok()) return;
-  for (Entry& entry : entries) {
-    group->handed_bytes += entry.size_bytes();
-    group->active_bytes += entry.size_bytes();
-    handed_bytes_ += entry.size_bytes();
-    group->handed.push_back(std::move(entry));
-  }
-  group->is_recent = true;
-  if (group->handed_bytes >= options_.write_bytes && !group->is_writing) WriteHanded(id, *group);
-  ScheduleWrites();
-  ScheduleIdleSync();
-}
-
-void JournalLogStore::ScheduleWrites() {
-  if (write_timer_ != TimerId() || handed_bytes_ == 0) return;
-  write_timer_ = environment_.shard.RunAfter(options_.write_delay, lifetime_.Guard([this] {
-    write_timer_ = TimerId();
-    for (auto& [id, group] : groups_) {
-      if (!group.is_writing && !group.handed.empty()) WriteHanded(id, group);
-    }
-  }));
-}
-
-void JournalLogStore::WriteHanded(RaftGroupId id, Group& group) {
-  std::vector<Entry> entries = std::exchange(group.handed, {});
-  handed_bytes_ -= std::exchange(group.handed_bytes, 0);
-  const LogIndex end = entries.back().index;
-  group.is_writing = true;
-  // The segments keep this until they have written: it must not keep them.
-  const std::weak_ptr<GroupSegments> from = group.segments;
-  auto written =
-      RunOn(environment_.shard, lifetime_.Guard([this, id, from, end](const Status& status) {
-        OnWritten(id, from.lock(), end, status);
-      }));
-  OnSegments([segments = group.segments, entries = std::move(entries),
-              written = std::move(written)]() mutable {
-    segments->Append(std::move(entries), std::move(written));
-  });
-}
-
-// Null if the group is gone, or its segments failed before: then this outcome says nothing new.
-JournalLogStore::Group* JournalLogStore::FindWriting(RaftGroupId id, const Segments& segments) {
-  Group* group = Find(id);
-  if (group == nullptr || group->segments != segments) return nullptr;
-  return group->stall.ok() && !group->is_faulty ? group : nullptr;
-}
-
-void JournalLogStore::OnWritten(RaftGroupId id, const Segments& segments, LogIndex end,
-                                const Status& status) {
-  Group* group = FindWriting(id, segments);
-  if (group == nullptr) return;
-  if (!status.ok()) return OnSegmentError(id, status);
-  group->is_writing = false;
-  group->readable_end = end;
-  if (segment_listener_) segment_listener_(id, end);
-  if (group->handed_bytes >= options_.write_bytes) {
-    WriteHanded(id, *group);
-  } else {
-    ScheduleWrites();
-  }
-}
-
-bool JournalLogStore::WantsRoll(RaftGroupId id) const {
-  auto found = groups_.find(id);
-  if (found == groups_.end() || !found->second.stall.ok()) return false;
-  // How large the last state is decides when the next one is due.
-  if (found->second.is_encoding) return false;
-  const uint64_t size =
-      id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
-  // A state may be larger than a segment.
-  return found->second.active_bytes >= std::max(size, kLogPerState * found->second.state_bytes);
-}
-
-void JournalLogStore::Roll(RaftGroupId id, LogIndex index,
-                           std::optional<raft::StateEncoder> encode) {
-  Group* group = Find(id);
-  CHECK(group != nullptr) << id;
-  if (group->is_faulty || !group->stall.ok()) return;
-  CHECK_EQ(index, group->handed_end) << id;
-  group->active_bytes = 0;
-  if (!group->handed.empty()) WriteHanded(id, *group);
-  group->is_encoding = encode.has_value();
-  // As in WriteHanded: what segments keep must not keep them.
-  const std::weak_ptr<GroupSegments> from = group->segments;
-  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id, from](uint64_t bytes) {
-    Group* sealed = Find(id);
-    if (sealed == nullptr || sealed->segments != from.lock()) return;
-    sealed->is_encoding = false;
-    sealed->state_bytes = bytes;
-  }));
-  OnSegments([segments = group->segments, encode = std::move(encode), encoded = std::move(encoded),
-              synced = WhenSynced(id, group->segments)]() mutable {
-    std::optional<Bytes> state;
-    if (encode.has_value()) {
-      state = (*encode)();
-      encoded(state->size());
-    }
-    segments->Seal(std::move(state), std::move(synced));
-  });
-}
-
-MoveFunction<void(Result<SyncedEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
-                                                                  const Segments& segments) {
-  // As in WriteHanded: what segments keep must not keep them.
-  const std::weak_ptr<GroupSegments> from = segments;
-  return RunOn(environment_.shard, lifetime_.Guard([this, id, from](Result<SyncedEnd> end) {
-    OnSynced(id, from.lock(), std::move(end));
-  }));
-}
-
-void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
-  if (group.is_syncing || group.is_faulty || !group.stall.ok()) return;
-  group.is_syncing = true;
-  if (!group.handed.empty()) WriteHanded(id, group);
-  OnSegments([segments = group.segments, synced = WhenSynced(id, group.segments)]() mutable {
-    segments->Sync(std::move(synced));
-  });
-}
-
-void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments, Result<SyncedEnd> end) {
-  Group* group = FindWriting(id, segments);
-  if (group == nullptr) return;
-  group->is_syncing = false;
-  if (!end.ok()) return OnSegmentError(id, end.status());
-  if (end->end.index > group->log.end.index) MoveLog(id, *group, *end);
-}
-
-void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SyncedEnd& end) {
-  CHECK_GT(end.end.index, group.log.end.index) << id;
-  CHECK_GE(end.configuration_index, group.log.configuration_index) << id;
-  group.log.end = end.end;
-  group.log.configuration_index = end.configuration_index;
-  group.log.configuration = end.configuration;
-  Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}}, [] {});
-}
-
-void JournalLogStore::ScheduleIdleSync() {
-  if (idle_timer_ != TimerId()) return;
-  idle_timer_ = environment_.shard.RunAfter(options_.idle_sync_delay, lifetime_.Guard([this] {
-    idle_timer_ = TimerId();
-    SyncIdleGroups();
-  }));
-}
-
-// Syncs the groups that nothing was handed to since the last round; the others wait for the next.
-void JournalLogStore::SyncIdleGroups() {
-  bool is_any_left = false;
-  for (auto& [id, group] : groups_) {
-    if (group.handed_end <= group.log.end.index || group.is_faulty) continue;
-    is_any_left = true;
-    if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
-  }
-  if (is_any_left) ScheduleIdleSync();
-}
-
-void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
-  MILLRACE_SOMETIMES("the journal waited for segments");
-  for (const RaftGroupId id : groups) {
-    Group* group = Find(id);
-    if (group != nullptr && group->handed_end > group->log.end.index) SyncGroup(id, *group);
-  }
-}
-
 void JournalLogStore::OnSegmentError(RaftGroupId id, const Status& status) {
   const bool is_damage = status.code() == Code::kDataLoss || MILLRACE_MUTANT(kPassingErrorIsDamage);
   if (is_damage) return SegmentFault(id, status);
   Stall(id, status);
 }
 
-void JournalLogStore::DropHanded(Group& group) {
-  handed_bytes_ -= std::exchange(group.handed_bytes, 0);
-  group.handed.clear();
+// What was asked of its segments comes to nothing.
+void JournalLogStore::ForgetWork(Group& group) {
+  group.roll.reset();
   group.is_writing = false;
   group.is_syncing = false;
   group.is_encoding = false;
+  group.is_rolling = false;
 }
 
-// Nothing is lost: the journal lets go of what a sync that succeeded covers, and of nothing else.
+// Nothing is lost: the journal lets go of what a sync that succeeded covers, and of nothing else;
+// and what it was never given is in the segments, synced.
 void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
   Group& group = groups_.at(id);
   CHECK(group.stall.ok() && !group.is_faulty) << id;
   group.stall = status;
-  DropHanded(group);
+  ForgetWork(group);
+  group.progress.GiveCommitted();
   ++stalls_;
   if (status.reason() == Reason::kDiskFull) SetDiskFull(true, "a write found no room");
   MILLRACE_SOMETIMES("a group's segments stalled");
@@ -321,24 +137,28 @@ void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
   if (segments_state_listener_) segments_state_listener_(id, status);
 }
 
-// `segments` hold, synced, all that was handed over.
-void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SyncedEnd& synced,
+// `segments` hold, synced, all that is committed, and what large writes had put there.
+void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced,
                              uint64_t active_bytes) {
   Group& group = groups_.at(id);
   const LogPoint& end = synced.end;
   CHECK(!group.stall.ok() && !group.is_faulty) << id;
-  CHECK_EQ(end.index, group.handed_end) << id;
+  CHECK_EQ(end.index, group.progress.committed()) << id;
+  CHECK_EQ(synced.written.index, group.progress.given()) << id;
   CHECK_GE(end.index, group.readable_end) << id;
+  group.progress.OnSynced(synced.written.index);
   group.stall = Status::Ok();
   group.segments = std::move(segments);
   group.active_bytes = active_bytes;
   const bool has_grown = end.index > group.readable_end;
   group.readable_end = end.index;
-  if (end.index > group.log.end.index) MoveLog(id, group, synced);
+  if (end.index > group.log.end.index) MoveLog(id, group, synced, [] {});
   MILLRACE_SOMETIMES("a group's segments were written again after an error");
   LOG(INFO) << "segments were written again group=" << id << " end=" << end.index;
   if (has_grown && segment_listener_) segment_listener_(id, end.index);
   if (segments_state_listener_) segments_state_listener_(id, Status::Ok());
+  ScheduleWrites();
+  if (group.cuts == 0) SyncCut(id, group);
 }
 
 void JournalLogStore::Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered) {
@@ -347,11 +167,12 @@ void JournalLogStore::Adopt(RaftGroupId id, Segments segments, RecoveredSegments
   CHECK(state != nullptr) << id;
   group.stall = Status::Ok();
   group.segments = std::move(segments);
-  group.active_bytes = recovered.active_bytes;
-  if (recovered.snapshot.has_value()) group.state_bytes = recovered.snapshot->state.size();
-  if (recovered_listener_) {
-    recovered_listener_(Opener::Combine(std::move(*state), std::move(recovered)));
-  }
+  Result<raft::RecoveredReplica> replica =
+      Opener::Combine(std::move(*state), std::move(recovered), group);
+  if (!replica.ok()) return SegmentFault(id, replica.status());
+  ScheduleWrites();
+  SyncCut(id, group);
+  if (recovered_listener_) recovered_listener_(std::move(*replica));
 }
 
 // Once a group: the journal then keeps no file for it, and its replica is silent after a restart
@@ -360,7 +181,7 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   Group& group = groups_.at(id);
   if (std::exchange(group.is_faulty, true)) return;
   group.stall = Status::Ok();
-  DropHanded(group);
+  ForgetWork(group);
   MILLRACE_SOMETIMES("a replica's segments failed");
   LOG(ERROR) << "segments are damaged group=" << id << " why=" << status;
   Submit({{.replica = {id, group.number},

@@ -1,5 +1,6 @@
-// Raft's LogStore from the shared journal and the groups' segments: writes go to the journal,
-// committed entries from there into segments, reads come from segments.
+// Raft's LogStore from the shared journal and the groups' segments. Small writes go to the journal,
+// and their entries into segments once they are committed; large ones go into segments at once
+// (docs/adr/0010-write-once.md). Reads come from segments.
 //
 // An error of a group's segments that is not proven damage stalls the group: what was not synced of
 // it is still in the journal, and is written again when that can be (Rewriter).
@@ -11,9 +12,11 @@
 //                         [](Result<JournalLogStore::Opened> opened) { ... });
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,6 +26,7 @@
 #include "raft/runtime/lifetime.h"
 #include "storage/file/file_system.h"
 #include "storage/journal/journal.h"
+#include "storage/logstore/log_progress.h"
 #include "storage/segment/group_segments.h"
 
 namespace millrace::storage {
@@ -31,7 +35,14 @@ struct LogStoreOptions {
   journal::Options journal;
   uint64_t segment_size_bytes = 64 << 20;
   uint64_t controller_segment_size_bytes = 64 << 20;
-  // Handed-over entries wait at most this long for others before they are written.
+  // A write of so many bytes of entries goes straight into its group's segment. A write may be what
+  // came while the one before was under way.
+  uint64_t large_write_bytes = 64 << 10;
+  // While so many are under way others go into the journal: each has a sync of its own, one after
+  // the other, which the journal's share.
+  uint32_t large_writes_max = 16;
+  // Committed entries wait at most this long for others before they go into segments, and the
+  // journal is told after this time of what large writes put there.
   Duration write_delay = std::chrono::milliseconds(10);
   uint64_t write_bytes = 1 << 20;  // ... or until so much waits
   // A group that was written to and then fell silent is synced after this long, so that its entries
@@ -63,15 +74,20 @@ class JournalLogStore final : public raft::LogStore {
                    MoveFunction<void(Result<Opened>)> done);
   ~JournalLogStore() override;
 
-  // Writes what was submitted and a marker, then calls `done` on the shard. Nothing may follow.
+  // Writes what the journal was given and a marker, then calls `done` on the shard. Nothing may
+  // follow, and what is not durable by then is not told.
   void Stop(Task done);
 
-  void Write(std::vector<raft::ReplicaWrite> writes, Task durable) override;
+  void Write(std::vector<raft::ReplicaWrite> writes) override;
+  void SetDurableListener(
+      MoveFunction<void(const std::vector<raft::DurableWrite>&)> listener) override {
+    durable_listener_ = std::move(listener);
+  }
   void CreateReplica(const raft::ReplicaRecord& record, Task durable) override;
   void RemoveReplica(RaftGroupId group, LogIndex controller_index, Task durable) override;
   bool MayCreate(const raft::ReplicaId& replica) const override;
   LogIndex controller_floor() const override { return controller_floor_; }
-  void HandOver(RaftGroupId group, std::vector<raft::core::Entry> entries) override;
+  void Commit(RaftGroupId group, LogIndex index) override;
   bool WantsRoll(RaftGroupId group) const override;
   void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
@@ -99,6 +115,24 @@ class JournalLogStore final : public raft::LogStore {
  private:
   class Opener;
   class Rewriter;
+  // Writes on their way straight into the segment.
+  struct LargeWrite {
+    std::vector<raft::ReplicaWrite> writes;
+    std::vector<raft::core::Entry> taken_along;  // entries before theirs, which the journal has
+  };
+  // Writes that the journal is given together.
+  struct JournalBatch {
+    struct Part {
+      raft::DurableWrite write;
+      TruncationEpoch epoch;
+      LogIndex last;  // of its entries; 0: none
+      bool has_cut = false;
+      std::optional<LogIndex> cut_from;  // from where `segments` are to be cut
+      std::weak_ptr<GroupSegments> segments;
+    };
+    std::vector<journal::GroupRecord> records;
+    std::vector<Part> parts;
+  };
   // What the shard knows of one group's segments.
   struct Group {
     ReplicaNumber number;
@@ -106,18 +140,33 @@ class JournalLogStore final : public raft::LogStore {
     journal::LogRecord log;
     // Used on the segment executor alone. While stalled, those that failed: reads try them.
     std::shared_ptr<GroupSegments> segments;
-    std::vector<raft::core::Entry> handed;  // not yet given to the segment writer
-    uint64_t handed_bytes = 0;
-    uint64_t active_bytes = 0;  // handed over since the last roll
+    LogProgress progress;
+    // Asked for, and to be begun once all up to there is durable.
+    struct Roll {
+      LogIndex index;
+      std::optional<raft::StateEncoder> encode;
+    };
+    std::optional<Roll> roll;
+    uint64_t active_bytes = 0;  // given to segments since the last roll
     uint64_t state_bytes = 0;   // of the state that was encoded last
     bool is_encoding = false;   // a state on the segments' thread, whose size is not known yet
-    LogIndex handed_end;
     LogIndex readable_end;
+    // Writes that wait for the one before, in their order.
+    std::deque<raft::ReplicaWrite> waiting;
+    std::shared_ptr<LargeWrite> large;  // under way; shared with its completion
+    uint32_t journalling = 0;        // writes that the journal was given and that are not durable
+    uint32_t cuts = 0;               // of these, truncations that segments must wait for
+    TruncationEpoch epoch;           // of the newest truncation that began
+    TruncationEpoch expected_epoch;  // of the newest one, which may wait
+    // The journal knows, durably, that what it cut is off the segments. Else recovery takes nothing
+    // from there that it does not name.
+    bool is_cut_told = true;
     // Its segments could not be read when the store was opened: what the journal has of it.
     std::unique_ptr<journal::GroupState> unopened;
     Status stall;            // not ok: its segments failed, and are to be written again
-    bool is_recent = false;  // handed to since the last round of idle syncs
+    bool is_recent = false;  // written to since the last round of idle syncs
     bool is_writing = false;
+    bool is_rolling = false;  // the journal does not know yet, durably, that it is done
     bool is_syncing = false;
     bool is_faulty = false;  // its segments are damaged: nothing more is written
   };
@@ -127,15 +176,48 @@ class JournalLogStore final : public raft::LogStore {
 
   void Submit(std::vector<journal::GroupRecord> records, Task durable);
   Group* Find(RaftGroupId group);
-  void ScheduleWrites();
-  void WriteHanded(RaftGroupId id, Group& group);
-  // Outcomes of `segments`, which may have been replaced meanwhile.
   using Segments = std::shared_ptr<GroupSegments>;
+
+  // writes.cc: a write's way.
+  Group* FindReplica(const raft::ReplicaId& replica);
+  // Begins what waits and may begin; what is for the journal goes to `batch`.
+  void BeginWaiting(RaftGroupId id, Group& group, JournalBatch* batch);
+  bool IsLarge(RaftGroupId id, const Group& group, size_t writes) const;
+  void BeginLarge(RaftGroupId id, Group& group, size_t writes);
+  void OnLargeWritten(RaftGroupId id, const std::shared_ptr<LargeWrite>& large,
+                      const Status& status);
+  // Ends it; null if there is none.
+  std::shared_ptr<LargeWrite> EndLarge(Group& group);
+  void GiveUpLarge(Group& group);
+  void TakeIntoJournal(Group& group, raft::ReplicaWrite write, JournalBatch* batch);
+  // Tells the journal that the segments are synced up to `index`, committed or not.
+  void NameWritten(RaftGroupId id, Group& group, LogIndex index,
+                   std::vector<journal::GroupRecord>* records);
+  void SubmitBatch(JournalBatch batch);
+  void OnJournalled(const std::vector<JournalBatch::Part>& parts);
+  void CutSegments(RaftGroupId id, Group& group, const JournalBatch::Part& part);
+  // Syncs what is cut, and tells the journal.
+  void SyncCut(RaftGroupId id, Group& group);
+  void TellCut(RaftGroupId id, Group& group);
+  void TellDurable(const std::vector<raft::DurableWrite>& writes);
+
+  // moves.cc: from what is committed to what the journal may forget.
+  void ScheduleWrites();
+  // Some of what is committed became durable here, or the other way round.
+  void OnCommitGrew(RaftGroupId id, Group& group);
+  // Whether there is something to be told to the segments, or to the journal of them.
+  static bool WantsWrite(const Group& group);
+  void WriteCommitted(RaftGroupId id, Group& group);
+  // Outcomes of `segments`, which may have been replaced meanwhile.
   Group* FindWriting(RaftGroupId id, const Segments& segments);
-  void OnWritten(RaftGroupId id, const Segments& segments, LogIndex end, const Status& status);
+  void OnCommitted(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end);
   void SyncGroup(RaftGroupId id, Group& group);
-  MoveFunction<void(Result<SyncedEnd>)> WhenSynced(RaftGroupId id, const Segments& segments);
-  void OnSynced(RaftGroupId id, const Segments& segments, Result<SyncedEnd> end);
+  bool IsRollDue(RaftGroupId id, const Group& group) const;
+  void BeginRoll(RaftGroupId id, Group& group);
+  MoveFunction<void(Result<SegmentsEnd>)> WhenSynced(RaftGroupId id, const Segments& segments,
+                                                     bool is_roll);
+  void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,
+                bool is_roll);
   void ScheduleIdleSync();
   void SyncIdleGroups();
   void OnPinned(const std::vector<RaftGroupId>& groups);
@@ -143,14 +225,14 @@ class JournalLogStore final : public raft::LogStore {
   void OnFreeBytes(const Result<uint64_t>& free);
   void SetDiskFull(bool is_full, const std::string& fact);
   void OnSegmentError(RaftGroupId id, const Status& status);
-  void DropHanded(Group& group);
+  static void ForgetWork(Group& group);
   void Stall(RaftGroupId id, const Status& status);
-  void Resume(RaftGroupId id, Segments segments, const SyncedEnd& synced, uint64_t active_bytes);
+  void Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced, uint64_t active_bytes);
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
-  // Journals that the segments are synced up to `end`.
-  void MoveLog(RaftGroupId id, Group& group, const SyncedEnd& end);
+  // Journals that the segments are synced, and all is committed, up to `end`.
+  void MoveLog(RaftGroupId id, Group& group, const SegmentsEnd& end, Task durable);
   static SegmentFolder FolderOf(RaftGroupId id, const Group& group) {
     return {.group = id, .number = group.number, .generation = group.log.generation};
   }
@@ -174,15 +256,16 @@ class JournalLogStore final : public raft::LogStore {
   LogIndex controller_floor_;
   std::set<RaftGroupId> nameless_;  // known to have existed, their records lost to damage
   bool may_lack_groups_ = false;    // damage may have taken groups without a trace
+  MoveFunction<void(const std::vector<raft::DurableWrite>&)> durable_listener_;
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;
   MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;
   MoveFunction<void(raft::RecoveredReplica)> recovered_listener_;
   std::unique_ptr<Rewriter> rewriter_;
   uint64_t stalls_ = 0;
+  uint32_t large_writes_ = 0;  // under way
   TimerId write_timer_;
   TimerId idle_timer_;
   TimerId disk_timer_;
-  uint64_t handed_bytes_ = 0;
   bool is_disk_full_ = false;
   uint32_t unknown_looks_ = 0;  // in a row, that did not tell how much room there is
   Status journal_full_;         // why the journal has no next file

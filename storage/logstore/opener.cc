@@ -1,9 +1,12 @@
 #include "storage/logstore/opener.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <glog/logging.h>
 
+#include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/rewriter.h"
@@ -66,16 +69,17 @@ void JournalLogStore::Opener::RecoverNext() {
       OnRecovered(doubt);
       continue;
     }
-    environment_.segment_executor.Post(
-        [self = shared_from_this(), segments = group.segments, log = at_->second.log] {
-          segments->Recover(
-              log, LastFile::kKept,
-              RunOn(self->environment_.shard, [self](Result<RecoveredSegments> recovered) {
-                self->OnRecovered(std::move(recovered));
-                ++self->at_;
-                self->RecoverNext();
-              }));
-        });
+    environment_.segment_executor.Post([self = shared_from_this(), segments = group.segments,
+                                        log = at_->second.log,
+                                        above = AboveOf(at_->second.log, at_->second.epoch)] {
+      segments->Recover(
+          log, above, LastFile::kKept,
+          RunOn(self->environment_.shard, [self](Result<RecoveredSegments> recovered) {
+            self->OnRecovered(std::move(recovered));
+            ++self->at_;
+            self->RecoverNext();
+          }));
+    });
     return;
   }
   RemoveLeftovers();
@@ -85,16 +89,16 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   const RaftGroupId id = at_->first;
   journal::GroupState& state = at_->second;
   Group& group = store_->groups_[id];
-  const LogIndex end = state.log.end.index;
-  group.handed_end = end;
-  group.readable_end = end;
+  group.readable_end = state.log.end.index;
+  Status why = segments.status();
   if (segments.ok()) {
-    group.active_bytes = segments->active_bytes;
-    if (segments->snapshot.has_value()) group.state_bytes = segments->snapshot->state.size();
-    replicas_.push_back(Combine(std::move(state), std::move(*segments)));
-    return;
+    Result<raft::RecoveredReplica> replica = Combine(state, std::move(*segments), group);
+    if (replica.ok()) {
+      replicas_.push_back(std::move(*replica));
+      return;
+    }
+    why = replica.status();
   }
-  const Status why = segments.status();
   raft::RecoveredReplica silent{
       .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = why};
   replicas_.push_back(std::move(silent));
@@ -114,18 +118,47 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
                          environment_.shard, [] {});
 }
 
-raft::RecoveredReplica JournalLogStore::Opener::Combine(journal::GroupState state,
-                                                        RecoveredSegments segments) {
+Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupState state,
+                                                                RecoveredSegments segments,
+                                                                Group& group) {
+  const LogIndex in_segments = state.log.end.index + segments.written.size();
+  const LogIndex journalled =
+      state.entries.empty() ? state.log.segments_end() : state.entries.back().index;
+  for (const raft::core::Entry& entry : state.entries) {
+    if (entry.index > in_segments) break;
+    const uint64_t place = entry.index.value() - state.log.end.index.value() - 1;
+    if (segments.written[place].chain == entry.chain) continue;
+    return DataLoss("segments have another entry " + std::to_string(entry.index.value()) +
+                    " than the journal");
+  }
+  std::erase_if(state.entries, [in_segments](const raft::core::Entry& entry) {
+    return entry.index <= in_segments;
+  });
+  if (!segments.written.empty() && !state.entries.empty()) {
+    RETURN_IF_ERROR(CheckFollows(EndAfter(segments.written.back().frame.header()),
+                                 state.record.group, state.entries.front().frame.header())
+                        .With("what the journal has does not follow on the segments"));
+  }
+  group.progress = LogProgress(state.log.end.index, in_segments, journalled, state.entries);
+  group.epoch = state.epoch;
+  group.expected_epoch = state.epoch;
+  group.is_cut_told = AboveOf(state.log, state.epoch) == LogAbove::kGoesOn;
+  group.active_bytes = segments.active_bytes;
+  if (segments.snapshot.has_value()) group.state_bytes = segments.snapshot->state.size();
+
   raft::RecoveredReplica replica{
       .record = state.record, .initial = {}, .snapshot = std::nullopt, .health = Status::Ok()};
   const LogPoint& end = state.log.end;
   replica.initial.hard_state = state.hard_state;
   replica.initial.epoch = state.epoch;
-  replica.initial.commit_index = end.index;
+  replica.initial.commit_index =
+      MILLRACE_MUTANT(kCommittedEndFromWrittenEnd) ? in_segments : end.index;
   replica.initial.configuration = std::move(state.log.configuration);
+  std::vector<raft::core::Entry> tail = std::move(segments.written);
+  std::ranges::move(state.entries, std::back_inserter(tail));
   replica.initial.log =
       raft::core::Log(state.log.begin, {.index = end.index, .term = end.term, .chain = end.chain},
-                      std::move(segments.term_starts), std::move(state.entries));
+                      std::move(segments.term_starts), std::move(tail));
   replica.snapshot = std::move(segments.snapshot);
   return replica;
 }
@@ -165,6 +198,8 @@ void JournalLogStore::Opener::Finish() {
       << "damage may have taken replicas without a trace: this broker makes no new ones "
          "until its data directory is wiped";
   for (const RaftGroupId id : unopened_) store_->rewriter_->Add(id);
+  store_->ScheduleWrites();
+  for (auto& [id, group] : store_->groups_) store_->SyncCut(id, group);
   store_->WatchDisk();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
 }

@@ -19,8 +19,10 @@ class JournalLogStore::Opener : public std::enable_shared_from_this<JournalLogSt
 
   void Start();
 
-  // What Raft starts from.
-  static raft::RecoveredReplica Combine(journal::GroupState state, RecoveredSegments segments);
+  // What Raft starts from; `group` is told how far it has come. DATA_LOSS if what the journal has
+  // does not follow on what segments have.
+  static Result<raft::RecoveredReplica> Combine(journal::GroupState state,
+                                                RecoveredSegments segments, Group& group);
 
  private:
   void OnJournal(journal::OpenedJournal opened);

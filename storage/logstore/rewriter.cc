@@ -33,6 +33,11 @@ std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId gro
   return segments;
 }
 
+// What it asked for must end before another try touches the same files.
+void JournalLogStore::Rewriter::OnCut(RaftGroupId group) {
+  if (try_ != nullptr && try_->group == group) try_->is_cut = true;
+}
+
 void JournalLogStore::Rewriter::Wait(RaftGroupId group) {
   store_.environment_.shard.RunAfter(pauses_.at(group), store_.lifetime_.Guard([this, group] {
     due_.push_back(group);
@@ -46,17 +51,26 @@ void JournalLogStore::Rewriter::BeginNext() {
     due_.pop_front();
     if (!pauses_.contains(group)) continue;
     const Group& stalled = store_.groups_.at(group);
+    // Until a truncation is durable recovery looks for what it cuts.
+    if (stalled.cuts > 0) {
+      Wait(group);
+      continue;
+    }
     try_ = std::make_shared<Try>();
     try_->group = group;
     try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files,
                                                      FolderOf(group, stalled));
-    try_->appended = stalled.log.end.index;
     // Nothing was written in this life to files that could not even be read.
     const bool is_unopened = stalled.unopened != nullptr;
     const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;
-    store_.OnSegments([segments = try_->segments, log = stalled.log, last_file,
+    journal::LogRecord log = stalled.log;
+    const LogAbove above = is_unopened ? AboveOf(log, stalled.unopened->epoch) : LogAbove::kNothing;
+    // Of large writes that the journal was not told of yet, too.
+    if (!is_unopened) log.SetWritten(stalled.progress.synced());
+    try_->appended = log.segments_end();
+    store_.OnSegments([segments = try_->segments, log = std::move(log), above, last_file,
                        then = Then(&Rewriter::OnRecovered)]() mutable {
-      segments->Recover(log, last_file, std::move(then));
+      segments->Recover(log, above, last_file, std::move(then));
     });
   }
 }
@@ -65,8 +79,16 @@ template <typename Outcome>
 MoveFunction<void(Outcome)> JournalLogStore::Rewriter::Then(void (Rewriter::*then)(Outcome)) {
   return RunOn(store_.environment_.shard,
                store_.lifetime_.Guard([this, then, current = try_](Outcome outcome) {
-                 if (try_ == current) (this->*then)(std::move(outcome));
+                 if (try_ != current) return;
+                 if (try_->is_cut) return BeginAgain();
+                 (this->*then)(std::move(outcome));
                }));
+}
+
+void JournalLogStore::Rewriter::BeginAgain() {
+  const RaftGroupId group = std::exchange(try_, nullptr)->group;
+  Wait(group);
+  BeginNext();
 }
 
 void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered) {
@@ -83,22 +105,26 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
 
 void JournalLogStore::Rewriter::ReadOn() {
   const Group& group = store_.groups_.at(try_->group);
-  if (try_->appended < group.handed_end) {
-    try_->reading_to = group.handed_end;
+  const LogIndex committed = group.progress.committed();
+  if (try_->appended < committed) {
+    try_->reading_to = committed;
     store_.client_.ReadBack({.replica = {try_->group, group.number},
                              .first = try_->appended + 1,
                              .bytes_max = kPieceBytes},
                             store_.environment_.shard, Then(&Rewriter::OnRead));
     return;
   }
-  store_.OnSegments([segments = try_->segments, then = Then(&Rewriter::OnSynced)]() mutable {
-    segments->Sync(std::move(then));
-  });
+  store_.OnSegments(
+      [segments = try_->segments, committed, then = Then(&Rewriter::OnSynced)]() mutable {
+        // Its error is the next one's too.
+        segments->Commit(committed, [](const Result<SegmentsEnd>&) {});
+        segments->Sync(std::move(then));
+      });
 }
 
 void JournalLogStore::Rewriter::OnRead(Result<std::vector<raft::core::Entry>> entries) {
   if (!entries.ok()) return Fail(entries.status());
-  // What was not handed over when the read began comes when it is: it may have been cut since, and
+  // What was not committed when the read began comes when it is: it may have been cut since, and
   // another entry committed in its place.
   std::erase_if(*entries, [end = try_->reading_to](const raft::core::Entry& entry) {
     return entry.index > end;
@@ -118,11 +144,11 @@ void JournalLogStore::Rewriter::OnAppended(Status status) {
   ReadOn();
 }
 
-void JournalLogStore::Rewriter::OnSynced(Result<SyncedEnd> synced) {
+void JournalLogStore::Rewriter::OnSynced(Result<SegmentsEnd> synced) {
   if (!synced.ok()) return Fail(synced.status());
-  CHECK_EQ(synced->end.index, try_->appended) << "group=" << try_->group;
-  // More was handed over meanwhile.
-  if (synced->end.index < store_.groups_.at(try_->group).handed_end) return ReadOn();
+  CHECK_EQ(synced->written.index, try_->appended) << "group=" << try_->group;
+  // More was committed meanwhile.
+  if (synced->end.index < store_.groups_.at(try_->group).progress.committed()) return ReadOn();
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
   pauses_.erase(done->group);
   store_.Resume(done->group, std::move(done->segments), *synced, done->active_bytes);

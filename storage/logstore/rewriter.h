@@ -1,7 +1,8 @@
 // Makes the segments of stalled groups usable again. Those that could not be read when the store
 // was opened are read again. Of those that failed later, what was not synced is in doubt, and the
-// journal keeps these entries until a sync that succeeded covers them. So after a pause the group's
-// segments are recovered at their synced end, the entries above are read back from the journal and
+// journal keeps these entries until a sync that succeeded covers them, or, where a large write was
+// all that ever had them, nobody counts on them. So after a pause the group's segments are
+// recovered at their synced end, the committed entries above are read back from the journal and
 // appended, and once they are synced the group goes on with these segments. A file that had an
 // error is never synced again: see LastFile.
 //
@@ -29,6 +30,8 @@ class JournalLogStore::Rewriter {
   // The group is removed: what writes its files just now, which must end first; null if nothing
   // does.
   std::shared_ptr<GroupSegments> Forget(RaftGroupId group);
+  // Synced entries of the group's segments were truncated: a try that counts on them is nothing.
+  void OnCut(RaftGroupId group);
   uint64_t group_count() const { return pauses_.size(); }
 
  private:
@@ -37,13 +40,15 @@ class JournalLogStore::Rewriter {
     RaftGroupId group;
     std::shared_ptr<GroupSegments> segments;  // on the segment executor alone
     LogIndex appended;
-    // Handed over, and so committed, when the read that is under way began.
+    // Committed when the read that is under way began.
     LogIndex reading_to;
     uint64_t active_bytes = 0;
+    bool is_cut = false;
   };
 
   void Wait(RaftGroupId group);
   void BeginNext();
+  void BeginAgain();
   // Calls `then` on the shard with an outcome of the segment executor or the journal, unless the
   // group is gone meanwhile.
   template <typename Outcome>
@@ -52,7 +57,7 @@ class JournalLogStore::Rewriter {
   void ReadOn();
   void OnRead(Result<std::vector<raft::core::Entry>> entries);
   void OnAppended(Status status);
-  void OnSynced(Result<SyncedEnd> synced);
+  void OnSynced(Result<SegmentsEnd> synced);
   void Fail(const Status& why);
 
   JournalLogStore& store_;

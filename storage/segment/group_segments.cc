@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/folders.h"
@@ -59,7 +60,7 @@ void GroupSegments::Append(std::vector<Entry> entries, StatusDone done) {
 }
 
 void GroupSegments::AppendNow(std::vector<Entry> entries, StatusDone done) {
-  CHECK_EQ(entries.front().index, end_.index + 1) << "group=" << folder_.group;
+  CHECK_EQ(entries.front().index, written_end().index + 1) << "group=" << folder_.group;
   if (!segments_.empty() && !segments_.back().is_sealed) {
     return WriteEntries(std::move(entries), std::move(done));
   }
@@ -72,6 +73,7 @@ void GroupSegments::AppendNow(std::vector<Entry> entries, StatusDone done) {
 }
 
 void GroupSegments::BeginSegment(LogIndex first_index, StatusDone done) {
+  CHECK(uncommitted_.empty()) << "group=" << folder_.group;
   auto create = [this, self = shared_from_this(), first_index,
                  done = std::move(done)](Status made) mutable {
     if (!made.ok()) return done(std::move(made));
@@ -94,7 +96,32 @@ void GroupSegments::BeginSegment(LogIndex first_index, StatusDone done) {
   files_->MakeDirectory(SegmentDirectory(folder_), std::move(create));
 }
 
-void GroupSegments::Note(const FrameHeader& header, const Entry& entry, uint64_t position) {
+uint64_t GroupSegments::written_position() const {
+  if (uncommitted_.empty()) return segments_.back().frames_end;
+  const Written& last = uncommitted_.back();
+  return last.position + FrameSize(last.header.payload_size);
+}
+
+void GroupSegments::TakeWritten(const Entry& entry) {
+  const FrameHeader header = entry.frame.header();
+  const Status follows = CheckFollows(written_end(), folder_.group, header);
+  CHECK(follows.ok()) << "group=" << folder_.group << " " << follows;
+  uncommitted_.push_back(
+      {.header = header, .configuration = entry.configuration, .position = written_position()});
+}
+
+void GroupSegments::Commit(LogIndex index, MoveFunction<void(Result<SegmentsEnd>)> done) {
+  Enqueue([this, index, done = std::move(done)](Task next) mutable {
+    auto ending = Ending(std::move(done), std::move(next));
+    if (!fault_.ok()) return ending(fault_);
+    while (!uncommitted_.empty() && uncommitted_.front().header.index <= index) Note();
+    ending(Reached());
+  });
+}
+
+void GroupSegments::Note() {
+  const auto [header, configuration, position] = std::move(uncommitted_.front());
+  uncommitted_.pop_front();
   Segment& segment = segments_.back();
   if (segment.last_index < segment.first_index) {
     segment.first_append_time_ms = header.append_time_ms;
@@ -112,8 +139,8 @@ void GroupSegments::Note(const FrameHeader& header, const Entry& entry, uint64_t
     segment.terms.push_back({.start = {.term = header.term, .first_index = header.index},
                              .base_offset = header.base_offset});
   }
-  if (entry.configuration != nullptr) {
-    in_force_ = {.index = header.index, .configuration = *entry.configuration};
+  if (configuration != nullptr) {
+    in_force_ = {.index = header.index, .configuration = *configuration};
   }
   segment.last_index = header.index;
   segment.frames_end = position + FrameSize(header.payload_size);
@@ -121,29 +148,39 @@ void GroupSegments::Note(const FrameHeader& header, const Entry& entry, uint64_t
 }
 
 void GroupSegments::WriteEntries(std::vector<Entry> entries, StatusDone done) {
-  Segment& segment = segments_.back();
-  const uint64_t position = segment.frames_end;
   std::vector<Bytes> pieces;
   pieces.reserve(entries.size());
   for (const Entry& entry : entries) pieces.push_back(entry.frame.bytes());
-  segment.file->Write(position, std::move(pieces),
-                      [this, self = shared_from_this(), position, entries = std::move(entries),
-                       done = std::move(done)](Status status) mutable {
-                        if (status.ok()) {
-                          uint64_t at = position;
-                          for (const Entry& entry : entries) {
-                            const FrameHeader header = entry.frame.header();
-                            const Status follows = CheckFollows(end_, folder_.group, header);
-                            CHECK(follows.ok()) << "group=" << folder_.group << " " << follows;
-                            Note(header, entry, at);
-                            at += entry.frame.size();
-                          }
-                        }
-                        done(std::move(status));
-                      });
+  Segment& segment = segments_.back();
+  segment.file->Write(
+      MILLRACE_MUTANT(kExtentOverwritesLive) ? segment.frames_end : written_position(),
+      std::move(pieces),
+      [this, self = shared_from_this(), entries = std::move(entries),
+       done = std::move(done)](Status status) mutable {
+        if (status.ok()) {
+          for (const Entry& entry : entries) TakeWritten(entry);
+        }
+        done(std::move(status));
+      });
 }
 
-void GroupSegments::Sync(MoveFunction<void(Result<SyncedEnd>)> done) {
+void GroupSegments::Truncate(LogIndex from, StatusDone done) {
+  Enqueue([this, from, done = std::move(done)](Task next) mutable {
+    StatusDone ending = Ending(std::move(done), std::move(next));
+    if (!fault_.ok()) return ending(fault_);
+    TruncateNow(from, std::move(ending));
+  });
+}
+
+void GroupSegments::TruncateNow(LogIndex from, StatusDone done) {
+  CHECK(!uncommitted_.empty() && uncommitted_.front().header.index <= from &&
+        from <= uncommitted_.back().header.index)
+      << "group=" << folder_.group << " from=" << from;
+  while (!uncommitted_.empty() && uncommitted_.back().header.index >= from) uncommitted_.pop_back();
+  segments_.back().file->Truncate(written_position(), std::move(done));
+}
+
+void GroupSegments::Sync(MoveFunction<void(Result<SegmentsEnd>)> done) {
   Enqueue([this, done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
     if (!fault_.ok()) return ending(fault_);
@@ -151,16 +188,16 @@ void GroupSegments::Sync(MoveFunction<void(Result<SyncedEnd>)> done) {
   });
 }
 
-SyncedEnd GroupSegments::Reached() const {
+SegmentsEnd GroupSegments::Reached() const {
   return {.end = end_,
+          .written = written_end(),
           .configuration_index = in_force_.index,
           .configuration = in_force_.configuration};
 }
 
-void GroupSegments::SyncNow(MoveFunction<void(Result<SyncedEnd>)> done) {
-  if (segments_.empty() || segments_.back().is_sealed) return done(Reached());
-  segments_.back().file->Sync([this, self = shared_from_this(), reached = Reached(),
-                               done = std::move(done)](Status synced) mutable {
+void GroupSegments::SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done) {
+  auto sync_names = [this, self = shared_from_this(), reached = Reached(),
+                     done = std::move(done)](Status synced) mutable {
     if (!synced.ok()) return done(std::move(synced));
     if (!has_new_names_) return done(std::move(reached));
     SyncNames(
@@ -170,7 +207,10 @@ void GroupSegments::SyncNow(MoveFunction<void(Result<SyncedEnd>)> done) {
           has_new_names_ = false;
           done(std::move(reached));
         });
-  });
+  };
+  const bool is_open = !segments_.empty() && !segments_.back().is_sealed;
+  if (!is_open) return sync_names(Status::Ok());
+  segments_.back().file->Sync(std::move(sync_names));
 }
 
 // The file's name, then those of the directories above it, which may be new; last first.
@@ -186,7 +226,7 @@ void GroupSegments::SyncNames(std::vector<std::string> directories, StatusDone d
                         });
 }
 
-void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done) {
+void GroupSegments::Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done) {
   CHECK(!state.has_value() || MayFollowFrames(state->view())) << "group=" << folder_.group;
   Enqueue([this, state = std::move(state), done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));
@@ -230,15 +270,16 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) co
 }
 
 void GroupSegments::SealNow(std::optional<Bytes> state,
-                            MoveFunction<void(Result<SyncedEnd>)> done) {
+                            MoveFunction<void(Result<SegmentsEnd>)> done) {
   CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << folder_.group;
+  CHECK(uncommitted_.empty()) << "group=" << folder_.group;
   const Segment& segment = segments_.back();
   const uint64_t at = segment.frames_end;
   segment.file->Write(
       at, EncodeSegmentEnding(MakeFooter(segment), at, state),
       [this, self = shared_from_this(), done = std::move(done)](Status written) mutable {
         if (!written.ok()) return done(std::move(written));
-        SyncNow([this, self, done = std::move(done)](Result<SyncedEnd> end) mutable {
+        SyncNow([this, self, done = std::move(done)](Result<SegmentsEnd> end) mutable {
           if (end.ok()) {
             segments_.back().is_sealed = true;
             // Many sealed segments must not hold many descriptors.

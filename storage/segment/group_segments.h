@@ -1,5 +1,9 @@
-// The segments of one replica: committed entries, written through the page cache, sealed with a
-// footer when the shard says so, read back by index or offset (design D4, "Segments").
+// The segments of one replica: entries, written through the page cache, sealed with a footer when
+// the shard says so, read back by index or offset (design D4, "Segments").
+//
+// What is written is not what may be read: an entry is indexed, and found by a read, once it is
+// committed. What is not may be truncated and written over, and nothing is sealed meanwhile
+// (docs/adr/0010-write-once.md).
 //
 // Lives on the segment writer's Executor, a thread in production; everything is called and
 // completes there. Writes, syncs and seals of a group run one after the other, in the order asked
@@ -10,10 +14,12 @@
 // GroupSegments of the group, which recovers with LastFile::kMadeAnew, and appends again what was
 // not synced.
 //
-//   segments.Append(entries, [](Status written) { ... });   // readable from now on
-//   segments.Sync([](Result<SyncedEnd> durable) { ... });
+//   segments.Append(entries, [](Status written) { ... });
+//   segments.Commit(index, [](Result<SegmentsEnd> end) { ... });   // readable from now on
+//   segments.Sync([](Result<SegmentsEnd> durable) { ... });
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -35,12 +41,26 @@ namespace millrace::storage {
 
 using journal::LogPoint;
 
-// How far a log is synced, and the configuration in force there.
-struct SyncedEnd {
-  LogPoint end;
+// How far segments reach, and the configuration in force there.
+struct SegmentsEnd {
+  LogPoint end;                  // of what is committed
+  LogPoint written;              // of what is written; not below `end`
   LogIndex configuration_index;  // of the entry that says so; 0: what the replica began with
   raft::core::Configuration configuration;
 };
+
+// What counts of what follows on in segments above log.segments_end(), where large writes that the
+// journal does not know of yet have left it.
+enum class LogAbove {
+  kNothing,  // there may be what a truncation cut
+  kGoesOn,
+};
+
+inline LogAbove AboveOf(const journal::LogRecord& log, TruncationEpoch newest) {
+  // A reset began another folder.
+  const bool is_cut = std::max(log.cut_epoch, log.reset_epoch) == newest;
+  return is_cut ? LogAbove::kGoesOn : LogAbove::kNothing;
+}
 
 // What recovery found of a group's segments.
 struct RecoveredSegments {
@@ -49,6 +69,8 @@ struct RecoveredSegments {
   std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
   uint64_t active_bytes = 0;  // of the segment that is written on
+  // Those above log.end that are in segments, synced; not committed, as far as this tells.
+  std::vector<raft::core::Entry> written;
   // Files with a state that is damaged, newest first; an older one was taken, or none.
   std::vector<std::string> rotten_states;
 };
@@ -74,21 +96,28 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     in_force_.configuration = std::move(configuration);
   }
 
-  // Finds what is on disk of the log that the journal tells of. Between its begin and its end,
-  // damage or absence is DATA_LOSS naming the file. What lies above is discarded, to be written
-  // again; what lies below the begin is a leftover of what was dropped, and goes. UNIMPLEMENTED:
-  // another build wrote it, and nothing is touched. Another error may pass: a fresh GroupSegments
-  // may try again.
-  void Recover(const journal::LogRecord& log, LastFile last_file,
+  // Finds what is on disk of the log that the journal tells of. Between its begin and its written
+  // end, damage or absence is DATA_LOSS naming the file. What lies above and does not count is
+  // discarded, to be written again; what lies below the begin is a leftover of what was dropped,
+  // and goes. UNIMPLEMENTED: another build wrote it, and nothing is touched. Another error may
+  // pass: a fresh GroupSegments may try again.
+  void Recover(const journal::LogRecord& log, LogAbove above, LastFile last_file,
                MoveFunction<void(Result<RecoveredSegments>)> done);
 
-  // Writes entries that follow on; readable once `done` is ok.
+  // Writes entries that follow on.
   void Append(std::vector<raft::core::Entry> entries, StatusDone done);
+  // The entries up to `index` are committed, or those that were written of them: readable once
+  // `done` is ok.
+  void Commit(LogIndex index, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // Cuts off the entries at `from` and after. Pre: they are written, none of them is committed, and
+  // the truncation is durable: once others are written over them they are gone.
+  void Truncate(LogIndex from, StatusDone done);
   // Makes everything appended so far durable, names included.
-  void Sync(MoveFunction<void(Result<SyncedEnd>)> done);
+  void Sync(MoveFunction<void(Result<SegmentsEnd>)> done);
   // Ends the active segment after its last entry, durably; with the state machine's state there, if
-  // whoever asks has one. Pre: MayFollowFrames(state), as any protobuf may.
-  void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done);
+  // whoever asks has one. Pre: all that is written is committed; MayFollowFrames(state), as any
+  // protobuf may.
+  void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
   // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);
 
@@ -130,6 +159,12 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     bool is_sealed = false;
     std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
   };
+  // An entry that is not committed, in the active segment.
+  struct Written {
+    FrameHeader header;
+    std::shared_ptr<const raft::core::Configuration> configuration;  // the entry's, if it is one
+    uint64_t position = 0;
+  };
   using Operation = MoveFunction<void(Task next)>;
 
   // Runs operations that change files one at a time.
@@ -141,13 +176,21 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void AppendNow(std::vector<raft::core::Entry> entries, StatusDone done);
   void BeginSegment(LogIndex first_index, StatusDone done);
   void WriteEntries(std::vector<raft::core::Entry> entries, StatusDone done);
-  void SyncNow(MoveFunction<void(Result<SyncedEnd>)> done);
+  void TruncateNow(LogIndex from, StatusDone done);
+  void SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done);
   void SyncNames(std::vector<std::string> directories, StatusDone done);
-  void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SyncedEnd>)> done);
+  void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
   internal::v1::SegmentFooter MakeFooter(const Segment& segment) const;
-  SyncedEnd Reached() const;
-  // Takes an entry at `position` into the active segment's index. Pre: it follows end_.
-  void Note(const FrameHeader& header, const raft::core::Entry& entry, uint64_t position);
+  SegmentsEnd Reached() const;
+  // Takes what was written into the active segment. Pre: it follows written_end().
+  void TakeWritten(const raft::core::Entry& entry);
+  // Takes the first of uncommitted_ into the active segment's index.
+  void Note();
+  // After the last entry that is written.
+  LogPoint written_end() const {
+    return uncommitted_.empty() ? end_ : EndAfter(uncommitted_.back().header);
+  }
+  uint64_t written_position() const;
   void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
   std::string Name(const Segment& segment) const {
     return SegmentPath(folder_, segment.first_index);
@@ -156,9 +199,10 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   FileSystem* files_;
   const SegmentFolder folder_;
   std::deque<Segment> segments_;  // in order; the last may be active
-  LogPoint end_;                  // of what is written
-  InForce in_force_;              // at end_
-  bool has_new_names_ = false;    // the directory must be synced with the file
+  LogPoint end_;                  // of what is committed
+  std::deque<Written> uncommitted_;
+  InForce in_force_;            // at end_
+  bool has_new_names_ = false;  // the directory must be synced with the file
   bool has_directory_ = false;
   Status fault_;  // the first error of a change
   std::deque<Operation> operations_;

@@ -45,10 +45,10 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
       if (const auto first = ParseSegmentName(name)) found.push_back(*first);
     }
     std::sort(found.begin(), found.end());
-    for (size_t i = 0; i < found.size() && found[i] <= log_.end.index; ++i) {
+    for (size_t i = 0; i < found.size() && found[i] <= log_.segments_end(); ++i) {
       const bool is_last = i + 1 == found.size();
       const bool ends_below =
-          is_last ? log_.end.index == log_.begin.index : found[i + 1] <= log_.begin.index + 1;
+          is_last ? log_.segments_end() == log_.begin.index : found[i + 1] <= log_.begin.index + 1;
       if (found[i] <= log_.begin.index && ends_below) continue;
       firsts_.push_back(found[i]);
     }
@@ -57,7 +57,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
   bool IsLast() const { return at_ == firsts_.size(); }
   // Of what the file that is read, or the last one that was, must hold.
   LogIndex LastIndex() const {
-    if (IsLast()) return log_.end.index;
+    if (IsLast()) return log_.segments_end();
     return ending_.has_value() ? LogIndex(ending_->footer.last_index()) : firsts_[at_] - 1;
   }
   bool IsAllThere() const { return reached_.index >= LastIndex(); }
@@ -178,6 +178,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
     }
     reached_ = EndAfter(header);
     is_known_ = true;
+    CheckNamed();
     position_ += frame.size();
     ++verified_.frames;
     return true;
@@ -213,12 +214,14 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
     return std::nullopt;
   }
 
+  void CheckNamed() {
+    if (reached_.index != log_.end.index || reached_ == log_.end) return;
+    Blame(position_, DataLoss("entry " + std::to_string(reached_.index.value()) +
+                              " is not the one that the journal names"));
+  }
+
   void CheckEnd() {
     if (IsLast()) {
-      if (reached_ != log_.end) {
-        Blame(position_, DataLoss("entry " + std::to_string(reached_.index.value()) +
-                                  " is not the one that the journal names"));
-      }
       // Else what looks like an ending is a producer's, above the synced end.
       if (ending_.has_value() && ending_->frames_end != position_) ending_.reset();
     }

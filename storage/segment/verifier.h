@@ -35,8 +35,9 @@ struct VerifiedSegments {
   std::vector<SegmentFault> faults;
 };
 
-// Between the begin and the end of the log that the journal tells of, as GroupSegments::Recover:
-// what lies below is a leftover, and what lies above is in the journal.
+// Between the begin and the written end of the log that the journal tells of, as
+// GroupSegments::Recover: what lies below is a leftover, and what lies above the journal does not
+// count on.
 void VerifySegments(FileSystem& files, const SegmentFolder& folder, const journal::LogRecord& log,
                     MoveFunction<void(VerifiedSegments)> done);
 

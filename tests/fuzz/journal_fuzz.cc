@@ -82,6 +82,7 @@ void AddRecord(FuzzedDataProvider& input, BlockWriter* writer) {
       log.end = {.index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9)),
                  .term = Term(input.ConsumeIntegralInRange<int>(0, 3)),
                  .chain = input.ConsumeIntegral<uint8_t>()};
+      log.SetWritten(LogIndex(input.ConsumeIntegralInRange<int>(0, 9)));
       log.reset_epoch = TruncationEpoch(input.ConsumeIntegralInRange<int>(0, 3));
       log.configuration_index = LogIndex(input.ConsumeIntegralInRange<int>(0, 9));
       RecordHeader moved = header(RecordType::kLog);
@@ -173,7 +174,7 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
     if (!group.doubt.empty()) continue;
     CHECK_LE(group.ledger.log.begin.index, group.ledger.log.end.index);
     CHECK_LE(group.ledger.log.configuration_index, group.ledger.log.end.index);
-    LogIndex expected = group.ledger.log.end.index + 1;
+    LogIndex expected = group.ledger.log.segments_end() + 1;
     for (const auto& [index, frame] : group.frames) {
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());
       CHECK(header.ok()) << header.status();

@@ -168,6 +168,25 @@ TEST_F(InspectionTest, JournalAlone_IsTold) {
   }
 }
 
+// Large writes are in a segment before they are committed, and before the journal knows of them.
+TEST_F(InspectionTest, WhatIsWrittenInASegment_IsOfTheLog) {
+  rig_.options.large_write_bytes = 1 << 10;
+  ASSERT_TRUE(rig_.Start().ok());
+  rig_.CreateGroup(3);
+  rig_.Append(3, 20, 1500);
+  rig_.Settle();
+  rig_.Crash(/*power=*/true);
+  for (const bool verify : {false, true}) {
+    const Report report = Inspect(verify);
+    ExpectWhole(report);
+    const GroupReport& group = GroupOf(report, 3);
+    EXPECT_EQ(group.end.index, LogIndex(20));
+    EXPECT_EQ(group.log.end.index, LogIndex(0));
+    EXPECT_EQ(group.journal_entries, 0U);
+    EXPECT_EQ(group.segment_files, 1U);
+  }
+}
+
 TEST_F(InspectionTest, RolledSegments_AreWhole) {
   Fill();
   for (const bool verify : {false, true}) {

@@ -37,39 +37,38 @@ constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
 constexpr Voter kOther{BrokerId(2), Incarnation(22), ReplicaNumber(2)};
 
 // Synced in segments up to entry 10, and five more in the journal.
-storage::journal::ReplayedGroup ControllerGroup(std::vector<Voter> voters) {
-  storage::journal::ReplayedGroup group;
-  group.ledger.record = {.group = kControllerGroup, .number = kSelf.number};
-  group.ledger.log.end.index = LogIndex(10);
-  group.ledger.log.configuration.voters = std::move(voters);
-  storage::EntryMaker maker(kControllerGroup);
-  maker.ResetTo(group.ledger.log.end);
-  for (int i = 0; i < 5; ++i) {
-    const raft::core::Entry entry = maker.NoOp();
-    group.frames[entry.index] = entry.frame;
+struct ControllerGroup {
+  explicit ControllerGroup(std::vector<Voter> voters) {
+    ledger.record = {.group = kControllerGroup, .number = kSelf.number};
+    ledger.log.end.index = LogIndex(10);
+    ledger.log.configuration.voters = std::move(voters);
+    maker.ResetTo(ledger.log.end);
+    for (int i = 0; i < 5; ++i) above.push_back(maker.NoOp());
   }
-  return group;
-}
+  LogIndex CommittedEnd(uint64_t floor) const {
+    return broker::CommittedEnd(ledger, above, LogIndex(floor));
+  }
+
+  storage::journal::GroupLedger ledger;
+  storage::EntryMaker maker{kControllerGroup};
+  std::vector<raft::core::Entry> above;
+};
 
 TEST(InspectNames, EntriesAreCommitted_InSegments_UpToTheFloor_OrWhereNobodyElseVotes) {
-  const auto alone = ControllerGroup({kSelf});
-  EXPECT_EQ(CommittedEnd(alone, LogIndex(0)), LogIndex(15));
-  const auto one_of_two = ControllerGroup({kSelf, kOther});
-  EXPECT_EQ(CommittedEnd(one_of_two, LogIndex(0)), LogIndex(10));
-  EXPECT_EQ(CommittedEnd(one_of_two, LogIndex(12)), LogIndex(12));
-  EXPECT_EQ(CommittedEnd(one_of_two, LogIndex(99)), LogIndex(15));
-  EXPECT_EQ(CommittedEnd(ControllerGroup({kOther}), LogIndex(0)), LogIndex(10));
+  EXPECT_EQ(ControllerGroup({kSelf}).CommittedEnd(0), LogIndex(15));
+  const ControllerGroup one_of_two({kSelf, kOther});
+  EXPECT_EQ(one_of_two.CommittedEnd(0), LogIndex(10));
+  EXPECT_EQ(one_of_two.CommittedEnd(12), LogIndex(12));
+  EXPECT_EQ(one_of_two.CommittedEnd(99), LogIndex(15));
+  EXPECT_EQ(ControllerGroup({kOther}).CommittedEnd(0), LogIndex(10));
 }
 
 // Whoever is added there votes from then on.
 TEST(InspectNames, ConfigurationThatMayNotBeCommitted_EndsWhatOneVoterProves) {
-  auto group = ControllerGroup({kSelf});
-  storage::EntryMaker maker(kControllerGroup);
-  maker.ResetTo(storage::EndAfter(group.frames.rbegin()->second.header()));
-  const raft::core::Entry entry =
-      maker.Configure({.voters = {kSelf, kOther}, .outgoing = {}, .learners = {}});
-  group.frames[entry.index] = entry.frame;
-  EXPECT_EQ(CommittedEnd(group, LogIndex(0)), LogIndex(10));
+  ControllerGroup group({kSelf});
+  group.above.push_back(
+      group.maker.Configure({.voters = {kSelf, kOther}, .outgoing = {}, .learners = {}}));
+  EXPECT_EQ(group.CommittedEnd(0), LogIndex(10));
 }
 
 TEST(InspectNames, AreKnownOnEveryBroker_RightAfterACrash) {

@@ -16,10 +16,19 @@ TEST(DiskWatchdog, TheOldestWrite_Counts_UntilItIsDurable) {
   disk.OnSubmitted(At(100));
   disk.OnSubmitted(At(250));
   EXPECT_EQ(disk.OldestAge(At(300)), Duration(200));
-  disk.OnDurable();
+  disk.OnDurable(At(100));
   EXPECT_EQ(disk.OldestAge(At(300)), Duration(50));
-  disk.OnDurable();
+  disk.OnDurable(At(250));
   EXPECT_EQ(disk.OldestAge(At(300)), Duration(0));
+}
+
+// One group's write to its segment takes longer than another's to the journal.
+TEST(DiskWatchdog, WhatOvertakesTheOldestWrite_LeavesItTheOldest) {
+  DiskWatchdog disk;
+  disk.OnSubmitted(At(100));
+  disk.OnSubmitted(At(250));
+  disk.OnDurable(At(250));
+  EXPECT_EQ(disk.OldestAge(At(300)), Duration(200));
 }
 
 // An age of 0 would say that there is none.

@@ -277,7 +277,7 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
   Settle();
   EXPECT_EQ(host_->Find(kThree)->apply_fault().code(), Code::kUnimplemented);
   EXPECT_EQ(machine.applied, 1U);
-  EXPECT_EQ(store_.groups[kThree].handed, LogIndex(4));
+  EXPECT_EQ(store_.groups[kThree].committed, LogIndex(4));
   // Its segments are sealed all the same, without the state that it does not have.
   EXPECT_EQ(store_.groups[kThree].rolls, 1U);
   EXPECT_FALSE(store_.groups[kThree].snapshot.has_value());

@@ -44,7 +44,7 @@ class MemoryLogStore final : public LogStore {
     ReplicaRecord record;
     core::HardState hard_state;
     std::vector<core::Entry> entries;  // from index 1 on
-    LogIndex handed;                   // up to here they are in segments
+    LogIndex committed;                // up to here they are in segments
     uint64_t since_roll = 0;
     uint64_t rolls = 0;
     std::optional<Snapshot> snapshot;
@@ -65,7 +65,7 @@ class MemoryLogStore final : public LogStore {
     const Group& group = groups.at(id);
     core::Log::Prefix prefix;
     std::vector<core::TermStart> terms;
-    for (uint64_t i = 0; i < group.handed.value(); ++i) {
+    for (uint64_t i = 0; i < group.committed.value(); ++i) {
       const core::Entry& entry = group.entries[i];
       prefix = {.index = entry.index, .term = entry.term, .chain = entry.chain};
       if (terms.empty() || terms.back().term != entry.term) {
@@ -75,11 +75,11 @@ class MemoryLogStore final : public LogStore {
     RecoveredReplica replica{
         .record = group.record, .initial = {}, .snapshot = group.snapshot, .health = {}};
     replica.initial.hard_state = group.hard_state;
-    replica.initial.commit_index = group.handed;
+    replica.initial.commit_index = group.committed;
     replica.initial.configuration = group.record.configuration;
     replica.initial.log =
         core::Log(core::LogPoint(), prefix, std::move(terms),
-                  {group.entries.begin() + static_cast<ptrdiff_t>(group.handed.value()),
+                  {group.entries.begin() + static_cast<ptrdiff_t>(group.committed.value()),
                    group.entries.end()});
     return replica;
   }
@@ -87,7 +87,11 @@ class MemoryLogStore final : public LogStore {
   // As where a group's segments can be read at last, which could not be at start.
   void Recover(RaftGroupId id) { recovered_listener_(Recovered(id)); }
 
-  void Write(std::vector<ReplicaWrite> writes, Task durable) override {
+  void Write(std::vector<ReplicaWrite> writes) override {
+    std::vector<DurableWrite> told;
+    for (const ReplicaWrite& write : writes) {
+      told.push_back({write.replica, write.write.durable_point, write.submitted_at});
+    }
     for (ReplicaWrite& write : writes) {
       const auto found = groups.find(write.replica.group);
       if (found == groups.end() || found->second.record.number != write.replica.number) continue;
@@ -98,7 +102,10 @@ class MemoryLogStore final : public LogStore {
       }
       for (core::Entry& entry : write.write.entries) group.entries.push_back(std::move(entry));
     }
-    executor_->RunAfter(write_time, std::move(durable));
+    executor_->RunAfter(write_time, [this, told = std::move(told)] { durable_listener_(told); });
+  }
+  void SetDurableListener(MoveFunction<void(const std::vector<DurableWrite>&)> listener) override {
+    durable_listener_ = std::move(listener);
   }
   void CreateReplica(const ReplicaRecord& record, Task durable) override {
     CHECK(MayCreate({record.group, record.number}) && !groups.contains(record.group))
@@ -115,16 +122,17 @@ class MemoryLogStore final : public LogStore {
   }
   bool MayCreate(const ReplicaId& id) const override { return !removed.contains(id); }
   LogIndex controller_floor() const override { return floor; }
-  void HandOver(RaftGroupId id, std::vector<core::Entry> entries) override {
+  void Commit(RaftGroupId id, LogIndex index) override {
     Group& group = groups.at(id);
-    CHECK_EQ(entries.front().index, group.handed + 1);
-    group.handed = entries.back().index;
-    group.since_roll += entries.size();
+    CHECK_GT(index, group.committed);
+    CHECK_LE(index.value(), group.entries.size()) << "told before it was given";
+    group.since_roll += index.value() - group.committed.value();
+    group.committed = index;
   }
   bool WantsRoll(RaftGroupId id) const override { return groups.at(id).since_roll >= roll_every; }
   void Roll(RaftGroupId id, LogIndex index, std::optional<StateEncoder> state) override {
     Group& group = groups.at(id);
-    CHECK_EQ(index, group.handed);
+    CHECK_EQ(index, group.committed);
     group.since_roll = 0;
     ++group.rolls;
     if (!state.has_value()) return;
@@ -134,7 +142,7 @@ class MemoryLogStore final : public LogStore {
     const Group& group = groups.at(id);
     std::vector<core::Entry> read;
     uint64_t bytes = 0;
-    for (LogIndex at = first; at <= group.handed; ++at) {
+    for (LogIndex at = first; at <= group.committed; ++at) {
       const core::Entry& entry = group.entries[at.value() - 1];
       bytes += entry.size_bytes();
       if (!read.empty() && bytes > bytes_max) break;
@@ -147,7 +155,7 @@ class MemoryLogStore final : public LogStore {
     done(Unimplemented("no offsets here"));
   }
   void FindTimestamp(RaftGroupId, int64_t, LogIndex, IndexDone done) override { done(LogIndex()); }
-  LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).handed; }
+  LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).committed; }
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
   void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
   void SetRecoveredListener(MoveFunction<void(RecoveredReplica)> listener) override {
@@ -158,6 +166,7 @@ class MemoryLogStore final : public LogStore {
 
  private:
   Executor* executor_;
+  MoveFunction<void(const std::vector<DurableWrite>&)> durable_listener_;
   MoveFunction<void(RecoveredReplica)> recovered_listener_;
 };
 

@@ -102,6 +102,42 @@ TEST_F(LedgerTest, WhatSegmentsHold_IsPinnedNoMore) {
   EXPECT_EQ(last_index(), LogIndex(4)) << "the log goes on where segments end";
 }
 
+// Large writes went into segments; the journal was given none of their entries.
+TEST_F(LedgerTest, AWrittenEnd_IsWhereTheLogGoesOn) {
+  for (const uint64_t file : {7, 7, 8}) Append(ledger_, kGroup, In(file));
+  LogRecord log = ledger_.at(kGroup).log;
+  log.SetWritten(LogIndex(2));
+  ledger_.MoveLog(kGroup, log);
+  EXPECT_EQ(ledger_.OldestPinned(), 8u);
+  EXPECT_EQ(last_index(), LogIndex(3));
+  log.SetWritten(LogIndex(9));
+  ledger_.MoveLog(kGroup, log);
+  EXPECT_EQ(ledger_.OldestPinned(), std::nullopt);
+  EXPECT_EQ(last_index(), LogIndex(9));
+  EXPECT_EQ(ledger_.HardStateOf(kGroup).last_chain, 0u) << "the segment has it";
+  Append(ledger_, kGroup, In(9));
+  EXPECT_EQ(last_index(), LogIndex(10));
+  // What is committed follows, up to anywhere there.
+  log.end = {.index = LogIndex(5), .term = Term(1), .chain = 55};
+  log.SetWritten(LogIndex(9));
+  ledger_.MoveLog(kGroup, log);
+  EXPECT_EQ(ledger_.at(kGroup).log.end.index, LogIndex(5));
+  EXPECT_EQ(last_index(), LogIndex(10));
+}
+
+TEST_F(LedgerTest, ATruncation_CutsTheWrittenEnd) {
+  LogRecord log = ledger_.at(kGroup).log;
+  log.SetWritten(LogIndex(9));
+  ledger_.MoveLog(kGroup, log);
+  Append(ledger_, kGroup, In(7));
+  ledger_.Truncate(kGroup, Cut(1, 6, 7));
+  EXPECT_EQ(ledger_.at(kGroup).log.written, LogIndex(5));
+  EXPECT_EQ(last_index(), LogIndex(5));
+  EXPECT_EQ(ledger_.OldestPinned(), std::nullopt);
+  Append(ledger_, kGroup, In(7));
+  EXPECT_EQ(last_index(), LogIndex(6));
+}
+
 TEST_F(LedgerTest, ACopiedEntry_PinsItsNewFileAlone) {
   Append(ledger_, kGroup, In(7));
   Append(ledger_, kGroup, In(8));

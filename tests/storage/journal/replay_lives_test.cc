@@ -187,6 +187,69 @@ TEST_F(ReplayOfLives, S3_ResetThatWasLost_IsToldByTheNextHead) {
   EXPECT_TRUE(Sound().entries.empty());
 }
 
+// Entries 1 to 3 in the journal, 4 to 8 in a segment alone.
+TEST_F(ReplayOfLives, WrittenEnd_IsWhereTheJournalGoesOn) {
+  Create(kFirst);
+  Append(kFirst, 3);
+  LogRecord log;
+  log.SetWritten(LogIndex(8));
+  MoveLog(kFirst, log);
+  EXPECT_TRUE(Sound().entries.empty());
+  EXPECT_EQ(Sound().last_index, LogIndex(8));
+  last_ = {.index = LogIndex(8), .term = Term(1), .chain = 88};
+  Append(kFirst, 2);
+  EXPECT_EQ(Sound().entries.size(), 2U);
+  EXPECT_EQ(Sound().entries.begin()->first, LogIndex(9));
+  EXPECT_EQ(Sound().last_index, LogIndex(10));
+}
+
+TEST_F(ReplayOfLives, WrittenEnd_IsCutByATruncation_AndNotByOneThatIsToldAgain) {
+  Create(kFirst);
+  LogRecord log;
+  log.SetWritten(LogIndex(8));
+  MoveLog(kFirst, log);
+  Add({.type = RecordType::kTruncation, .replica = kFirst},
+      EncodeTruncation({.epoch = TruncationEpoch(1), .from = LogIndex(5)}));
+  EXPECT_EQ(Sound().log.written, LogIndex(4));
+  EXPECT_EQ(Sound().last_index, LogIndex(4));
+  epoch_ = TruncationEpoch(1);
+  last_ = {.index = LogIndex(4), .term = Term(1), .chain = 44};
+  Append(kFirst, 1);
+  log.SetWritten(LogIndex(9));
+  log.cut_epoch = TruncationEpoch(1);
+  MoveLog(kFirst, log);
+  Add({.type = RecordType::kTruncation, .replica = kFirst},
+      EncodeTruncation({.epoch = TruncationEpoch(1), .from = LogIndex(5), .file_sequence = 1}));
+  EXPECT_EQ(Sound().log.written, LogIndex(9));
+  EXPECT_EQ(Sound().log.cut_epoch, TruncationEpoch(1));
+}
+
+// The truncation that cut it is among what was lost.
+TEST_F(ReplayOfLives, WrittenEnd_IsWhatTheNextHeadSays) {
+  Create(kFirst);
+  LogRecord log;
+  log.SetWritten(LogIndex(8));
+  MoveLog(kFirst, log);
+  Append(kFirst, 1);
+  RotLastBlock();
+  log.SetWritten(LogIndex(4));
+  last_ = {.index = LogIndex(4)};  // whose chain the journal does not know
+  AddHead({{{.type = RecordType::kReplica, .replica = kFirst},
+            EncodeReplica({.group = kGroup, .number = kFirst.number})},
+           {{.type = RecordType::kLog, .replica = kFirst}, EncodeLog(log)},
+           {{.type = RecordType::kHardState, .replica = kFirst}, HardStateOf(2)}});
+  EXPECT_EQ(Sound().log.written, LogIndex(4));
+  EXPECT_EQ(Sound().last_index, LogIndex(4));
+}
+
+TEST_F(ReplayOfLives, EntryBehindAWrittenEndThatWasNotTold_IsAGap) {
+  Create(kFirst);
+  Append(kFirst, 3);
+  last_.index = LogIndex(8);
+  Append(kFirst, 1);
+  EXPECT_NE(Run().groups[kGroup].doubt, "");
+}
+
 TEST_F(ReplayOfLives, RestoreThatIsUnderWay_ChangesNothingYet) {
   Create(kFirst);
   Append(kFirst, 2);

@@ -25,6 +25,7 @@ std::string StartAndCompare(LogStoreRig& rig) {
 std::string PlayLives(uint64_t seed) {
   LogStoreRig rig(seed);
   Random& random = rig.random();
+  if (random.OneIn(2)) rig.options.large_write_bytes = 2 << 10;
   const uint64_t lives = random.Between(2, 6);
   for (uint64_t life = 0; life < lives; ++life) {
     if (random.OneIn(4)) {
@@ -53,10 +54,15 @@ TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAnywhere) {
 }
 
 // The same short life, ended at its first disk operation, its second, and so on to its last.
-TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOperation) {
+class LogStoreSweep : public testing::TestWithParam<uint64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(LargeWriteBytes, LogStoreSweep, testing::Values(1 << 10, 1 << 30));
+
+TEST_P(LogStoreSweep, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOperation) {
   uint64_t operation = 1;
   for (bool has_crashed = true; has_crashed; ++operation) {
     LogStoreRig rig(77);
+    rig.options.large_write_bytes = GetParam();
     has_crashed = false;
     rig.disk().CrashAtOperation(operation, [&] {
       has_crashed = true;
@@ -77,11 +83,12 @@ TEST(LogStoreProperty, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOpera
 
 // The same short life, in which one call of a group's folder fails and, a second later, none does:
 // everything is there then, and after a power cut too.
-TEST(LogStoreProperty, CommittedEntriesSurvive_WhenAnyCallOfSegmentsFailsForAWhile) {
+TEST_P(LogStoreSweep, CommittedEntriesSurvive_WhenAnyCallOfSegmentsFailsForAWhile) {
   uint64_t stalls = 0;
   uint64_t call = 1;
   for (bool has_failed = true; has_failed; ++call) {
     LogStoreRig rig(78);
+    rig.options.large_write_bytes = GetParam();
     has_failed = false;
     bool is_segments = false;
     ASSERT_TRUE(rig.Start().ok());
@@ -116,7 +123,11 @@ TEST_P(LogStoreMutants, IsFound_WithinFiveHundredSeeds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
-                         testing::Values(Mutant::kAckBeforeFsync, Mutant::kSkipDirectorySync));
+                         testing::Values(Mutant::kAckBeforeFsync, Mutant::kSkipDirectorySync,
+                                         Mutant::kExtentNamedBeforeSynced,
+                                         Mutant::kDeadExtentComesBack,
+                                         Mutant::kCommittedEndFromWrittenEnd,
+                                         Mutant::kExtentOverwritesLive));
 
 }  // namespace
 }  // namespace millrace::storage

@@ -35,6 +35,7 @@ LogStoreRig::LogStoreRig(uint64_t seed)
   options.journal.file_bytes = 64 << 10;
   options.journal.live_files_max = 8;
   options.journal.block_bytes = 16 << 10;
+  options.large_write_bytes = 1 << 30;
   options.segment_size_bytes = 16 << 10;
   options.controller_segment_size_bytes = 16 << 10;
   options.write_bytes = 4 << 10;
@@ -52,6 +53,7 @@ Status LogStoreRig::Start() {
   if (!process_->is_alive()) process_->Restart();
   failure_.clear();
   outstanding_ = 0;
+  submitted_.clear();
   readable_.clear();
   Executor& executor = process_->executor();
   journal_files_ = std::make_unique<sim::SimFileSystem>(disk_, executor, process_->Fork());
@@ -73,6 +75,14 @@ Status LogStoreRig::Start() {
   world_.RunUntil([&] { return outcome->has_value() || !process_->is_alive(); }, kLong);
   if (!outcome->has_value()) return Aborted("the machine died while the store was opened");
   if (!(*outcome)->ok()) return **outcome;
+  store_->SetDurableListener([this](const std::vector<raft::DurableWrite>& writes) {
+    for (const raft::DurableWrite& write : writes) {
+      std::deque<Task>& submitted = submitted_[write.replica];
+      CHECK(!submitted.empty()) << "told twice";
+      std::exchange(submitted.front(), {})();
+      submitted.pop_front();
+    }
+  });
   store_->SetSegmentListener([this](RaftGroupId group, LogIndex end) {
     CHECK_LT(readable_[group.value()], end.value());
     readable_[group.value()] = end.value();
@@ -147,8 +157,20 @@ void LogStoreRig::RemoveGroup(uint64_t group) {
 void LogStoreRig::Submit(uint64_t group, raft::core::StorageWrite write) {
   std::vector<raft::ReplicaWrite> writes;
   const ReplicaNumber number(models_.at(group).history.back().number);
-  writes.push_back({.replica = {RaftGroupId(group), number}, .write = std::move(write)});
-  store_->Write(std::move(writes), Acknowledge(group));
+  const raft::ReplicaId replica{RaftGroupId(group), number};
+  writes.push_back({.replica = replica, .write = std::move(write)});
+  submitted_[replica].push_back(Acknowledge(group));
+  store_->Write(std::move(writes));
+}
+
+uint64_t LogStoreRig::CountTold(std::vector<raft::ReplicaWrite> writes) {
+  const auto told = std::make_shared<uint64_t>(0);
+  for (const raft::ReplicaWrite& write : writes) {
+    submitted_[write.replica].push_back([told] { ++*told; });
+  }
+  store_->Write(std::move(writes));
+  world_.RunFor(std::chrono::milliseconds(100));
+  return *told;
 }
 
 void LogStoreRig::AddEntries(uint64_t group, uint64_t count, uint32_t payload_bytes,
@@ -221,13 +243,13 @@ void LogStoreRig::Commit(uint64_t group) {
   for (size_t at = model.acked; at < model.history.size(); ++at) {
     durable = std::min(durable, model.history[at].last_index);
   }
+  // Others may have what this one has not.
+  if (random_.OneIn(3)) durable = model.entries.size();
   durable = std::max(durable, model.committed);
   if (durable <= model.handed) return;
   const uint64_t upto = random_.Between(model.handed + 1, durable);
   model.committed = std::max(model.committed, upto);
-  const auto begin = model.entries.begin();
-  store_->HandOver(RaftGroupId(group), {begin + static_cast<ptrdiff_t>(model.handed),
-                                        begin + static_cast<ptrdiff_t>(upto)});
+  store_->Commit(RaftGroupId(group), LogIndex(upto));
   model.handed = upto;
   if (store_->WantsRoll(RaftGroupId(group))) {
     store_->Roll(RaftGroupId(group), LogIndex(upto),
@@ -250,7 +272,7 @@ void LogStoreRig::RandomStep() {
   const uint64_t dice = random_.Below(100);
   if (dice < 45) return Append(group, random_.Between(1, 5), 1500);
   if (dice < 80) return Commit(group);
-  if (dice < 88) return Rewrite(group, random_.Below(3));
+  if (dice < 88) return Rewrite(group, random_.Between(1, 3));
   if (dice < 97) return SetTerm(group, models_.at(group).history.back().term + 1);
   if (groups.size() > 2 && random_.OneIn(2)) RemoveGroup(group);
 }
@@ -299,6 +321,14 @@ std::string LogStoreRig::Compare(uint64_t group, Model& model) {
            " term=" + std::to_string(found.term) + " epoch=" + std::to_string(found.epoch) +
            " acknowledged last=" + std::to_string(first->last_index) +
            " term=" + std::to_string(first->term);
+  }
+  // What the others committed may be lost here, as long as it was not acknowledged.
+  uint64_t acknowledged = first->last_index;
+  for (auto later = first; later != model.history.end(); ++later) {
+    acknowledged = std::min(acknowledged, later->last_index);
+  }
+  if (model.committed > acknowledged) {
+    model.committed = std::max(acknowledged, std::min(model.committed, found.last_index));
   }
   // Entries of a write that a later truncation voided are gone from the model; take them from the
   // log.

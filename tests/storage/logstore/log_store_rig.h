@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -60,6 +61,8 @@ class LogStoreRig {
 
   // "" if what was recovered is allowed, else what is wrong. The model goes on from it.
   std::string CompareWithModel();
+  // Gives the store these writes, which are not the model's; how many are told soon.
+  uint64_t CountTold(std::vector<raft::ReplicaWrite> writes);
   // Reads everything back that should be in segments. "" or what is wrong.
   std::string CompareSegments(uint64_t group);
 
@@ -126,6 +129,7 @@ class LogStoreRig {
   std::set<uint64_t> stalled_;
   std::map<uint64_t, uint64_t> readable_;
   std::string failure_;
+  std::map<raft::ReplicaId, std::deque<Task>> submitted_;  // what waits for its completion
   uint64_t outstanding_ = 0;
   uint64_t next_group_ = 1;
 };

@@ -118,14 +118,19 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
       write.write.entries = entries;
       std::vector<raft::ReplicaWrite> writes;
       writes.push_back(std::move(write));
-      store.Write(std::move(writes), std::move(done));
+      store.SetDurableListener(
+          [done = std::move(done)](const std::vector<raft::DurableWrite>& durable) mutable {
+            EXPECT_EQ(durable.size(), 1U);
+            done();
+          });
+      store.Write(std::move(writes));
     });
     life.Await([&](JournalLogStore& store, Task done) {
       auto shared = std::make_shared<Task>(std::move(done));
       store.SetSegmentListener([shared](RaftGroupId, LogIndex end) {
         if (end == LogIndex(100)) (*shared)();
       });
-      store.HandOver(kGroup, {entries.begin(), entries.begin() + 100});
+      store.Commit(kGroup, LogIndex(100));
       ASSERT_TRUE(store.WantsRoll(kGroup));
       store.Roll(kGroup, LogIndex(100), [] { return Bytes::CopyOf("state"); });
     });

@@ -66,7 +66,7 @@ TEST(SegmentEnding, S22_WholeEndingWithinAPayload_IsNotBelieved) {
 }
 
 // The entry's own beginning would be the state.
-TEST(SegmentEnding, S22_EntryAboveTheSyncedEnd_IsNoState) {
+TEST(SegmentEnding, S22_EntryAboveTheSegmentsEnd_IsNoState) {
   SegmentRig rig(2);
   const uint64_t frames_end = AppendOne(&rig);
   const LogPoint end = rig.maker.end();

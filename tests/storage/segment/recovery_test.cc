@@ -80,7 +80,7 @@ TEST(SegmentRecovery, AllSealedWithoutAState_IsNoSnapshot) {
   rig.ExpectAllReadable(1);
 }
 
-TEST(SegmentRecovery, BytesAboveTheSyncedEnd_AreDiscardedAndWrittenAgain) {
+TEST(SegmentRecovery, BytesAboveTheSegmentsEnd_AreDiscardedAndWrittenAgain) {
   SegmentRig rig(4);
   rig.Append(rig.maker.Batch(2, 100));
   const LogPoint end = rig.Sync();
@@ -175,7 +175,7 @@ struct Damage {
 
 class SegmentDamage : public testing::TestWithParam<Damage> {};
 
-TEST_P(SegmentDamage, BelowTheSyncedEnd_IsNamed_AndNothingIsRemoved) {
+TEST_P(SegmentDamage, BelowTheSegmentsEnd_IsNamed_AndNothingIsRemoved) {
   SegmentRig rig(6);
   const LogPoint end = rig.Fill(2, 5, 200);
   rig.Restart(true);
@@ -306,7 +306,7 @@ TEST(SegmentMadeAnew, TheFileThatHadTheError_IsNotSyncedAgain) {
   EXPECT_NE(rig.disk.Identity(rig.disk.Paths().back()), file);
 }
 
-TEST(SegmentMadeAnew, RotBelowTheSyncedEnd_IsDataLoss_AndTheFileStays) {
+TEST(SegmentMadeAnew, RotBelowTheSegmentsEnd_IsDataLoss_AndTheFileStays) {
   SegmentRig rig(13);
   const LogPoint end = FailASync(rig);
   const std::string path = rig.disk.Paths().back();

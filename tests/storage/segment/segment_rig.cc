@@ -89,19 +89,34 @@ T SegmentRig::Wait(const std::function<void(MoveFunction<void(T)>)>& begin) {
 }
 
 Status SegmentRig::TryAppend(std::vector<Entry> batch) {
+  RETURN_IF_ERROR(TryWrite(batch));
+  return TryCommit(batch.back().index).status();
+}
+
+Status SegmentRig::TryWrite(const std::vector<Entry>& batch) {
   return Wait<Status>([&](StatusDone done) { segments_->Append(batch, std::move(done)); });
+}
+
+Result<LogPoint> SegmentRig::TryCommit(LogIndex index) {
+  ASSIGN_OR_RETURN(reached_, Wait<Result<SegmentsEnd>>(
+                                 [&](auto done) { segments_->Commit(index, std::move(done)); }));
+  return reached_.end;
+}
+
+Status SegmentRig::TryTruncate(LogIndex from) {
+  return Wait<Status>([&](StatusDone done) { segments_->Truncate(from, std::move(done)); });
 }
 
 Result<LogPoint> SegmentRig::TrySync() {
   ASSIGN_OR_RETURN(reached_,
-                   Wait<Result<SyncedEnd>>([&](auto done) { segments_->Sync(std::move(done)); }));
+                   Wait<Result<SegmentsEnd>>([&](auto done) { segments_->Sync(std::move(done)); }));
   return reached_.end;
 }
 
 Result<LogPoint> SegmentRig::TrySeal(const std::optional<std::string>& state) {
   std::optional<Bytes> bytes;
   if (state.has_value()) bytes = Bytes::CopyOf(*state);
-  ASSIGN_OR_RETURN(reached_, Wait<Result<SyncedEnd>>(
+  ASSIGN_OR_RETURN(reached_, Wait<Result<SegmentsEnd>>(
                                  [&](auto done) { segments_->Seal(bytes, std::move(done)); }));
   return reached_.end;
 }
@@ -155,6 +170,14 @@ void SegmentRig::Restart(bool power, const SegmentFolder& folder) {
   segments_ = std::make_shared<GroupSegments>(*files_, folder);
 }
 
+void SegmentRig::DieWhileSealing(const std::string& state, uint64_t operation) {
+  bool is_dead = false;
+  disk.CrashAtOperation(operation, [&is_dead] { is_dead = true; });
+  segments_->Seal(Bytes::CopyOf(state), [](const Result<SegmentsEnd>&) {});
+  CHECK(world_.RunUntil([&is_dead] { return is_dead; }, std::chrono::seconds(60)));
+  Restart(/*power=*/false);
+}
+
 Status SegmentRig::RemoveFolders(std::function<bool(const SegmentFolder&)> is_left_over) {
   return Wait<Status>([&](StatusDone done) {
     storage::RemoveFolders(*files_, kGroup, std::move(is_left_over), std::move(done));
@@ -175,14 +198,15 @@ Result<RecoveredSegments> SegmentRig::Recover(const LogPoint& synced_end, LastFi
   return Recover(LogUpTo(synced_end), last_file);
 }
 
-Result<RecoveredSegments> SegmentRig::Recover(const journal::LogRecord& log, LastFile last_file) {
+Result<RecoveredSegments> SegmentRig::Recover(const journal::LogRecord& log, LastFile last_file,
+                                              LogAbove above) {
   return Wait<Result<RecoveredSegments>>(
-      [&](auto done) { segments_->Recover(log, last_file, std::move(done)); });
+      [&](auto done) { segments_->Recover(log, above, last_file, std::move(done)); });
 }
 
-VerifiedSegments SegmentRig::Verify(const LogPoint& synced_end) {
+VerifiedSegments SegmentRig::Verify(const journal::LogRecord& log) {
   return Wait<VerifiedSegments>(
-      [&](auto done) { VerifySegments(*files_, kFolder, LogUpTo(synced_end), std::move(done)); });
+      [&](auto done) { VerifySegments(*files_, kFolder, log, std::move(done)); });
 }
 
 void SegmentRig::ChangeHeader(size_t at, std::string* segment) {

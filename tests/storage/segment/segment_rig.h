@@ -57,7 +57,11 @@ class SegmentRig {
   explicit SegmentRig(uint64_t seed);
   ~SegmentRig();
 
+  // Writes and commits.
   Status TryAppend(std::vector<raft::core::Entry> entries);
+  Status TryWrite(const std::vector<raft::core::Entry>& entries);
+  Result<LogPoint> TryCommit(LogIndex index);
+  Status TryTruncate(LogIndex from);
   Result<LogPoint> TrySync();
   Result<LogPoint> TrySeal(const std::optional<std::string>& state);
   // The same, to succeed.
@@ -65,7 +69,7 @@ class SegmentRig {
   LogPoint Sync();
   LogPoint Seal(const std::optional<std::string>& state);
   // What the last sync or seal said of the configuration.
-  const SyncedEnd& reached() const { return reached_; }
+  const SegmentsEnd& reached() const { return reached_; }
   // A filled group: `segments` sealed ones with `entries` each and one more that is synced, not
   // sealed.
   LogPoint Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
@@ -79,13 +83,17 @@ class SegmentRig {
   void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kFolder); }
   // The process ends; with `power` its unsynced writes too. The next one looks into `folder`.
   void Restart(bool power, const SegmentFolder& folder = kFolder);
+  // The process ends in that operation of a seal, 1 being its write, and another begins.
+  void DieWhileSealing(const std::string& state, uint64_t operation);
   // See storage/segment/folders.h.
   Status RemoveFolders(std::function<bool(const SegmentFolder&)> is_left_over);
   Result<RecoveredSegments> Recover(const LogPoint& synced_end,
                                     LastFile last_file = LastFile::kKept);
   Result<RecoveredSegments> Recover(const journal::LogRecord& log,
-                                    LastFile last_file = LastFile::kKept);
-  VerifiedSegments Verify(const LogPoint& synced_end);
+                                    LastFile last_file = LastFile::kKept,
+                                    LogAbove above = LogAbove::kNothing);
+  VerifiedSegments Verify(const LogPoint& synced_end) { return Verify(LogUpTo(synced_end)); }
+  VerifiedSegments Verify(const journal::LogRecord& log);
   // As the journal has it: with the configuration that was in force there.
   journal::LogRecord LogUpTo(const LogPoint& synced_end) const;
   // A segment's header says more at that byte, and its checksum is right.
@@ -106,7 +114,7 @@ class SegmentRig {
   sim::SimProcess* process_;
   std::unique_ptr<sim::SimFileSystem> files_;
   std::shared_ptr<GroupSegments> segments_;
-  SyncedEnd reached_;
+  SegmentsEnd reached_;
 };
 
 }  // namespace millrace::storage

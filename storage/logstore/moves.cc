@@ -1,0 +1,261 @@
+// From what is committed to what the journal may forget: entries that the journal has are moved
+// into segments, segments are synced and rolled, and the journal is told how far they hold the log.
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+#include "raft/runtime/run_on.h"
+#include "storage/logstore/log_store.h"
+
+namespace millrace::storage {
+
+using raft::core::Entry;
+
+namespace {
+
+// A state is written again once the log grew by so many times its size, so that states take at most
+// a quarter of what the log does; a start applies the log behind the last one.
+constexpr uint64_t kLogPerState = 4;
+
+}  // namespace
+
+void JournalLogStore::Commit(RaftGroupId id, LogIndex index) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  if (group->is_faulty) return;
+  group->progress.Commit(index);
+  OnCommitGrew(id, *group);
+}
+
+void JournalLogStore::OnCommitGrew(RaftGroupId id, Group& group) {
+  // They are in the journal or in what is made anew, from where the rewriter takes them.
+  if (!group.stall.ok()) {
+    group.progress.GiveCommitted();
+    return;
+  }
+  if (group.progress.committed() <= group.readable_end) return;
+  group.is_recent = true;
+  if (group.roll.has_value()) {
+    BeginRoll(id, group);
+  } else if (group.progress.committed_bytes() >= options_.write_bytes && !group.is_writing) {
+    WriteCommitted(id, group);
+  }
+  ScheduleWrites();
+  ScheduleIdleSync();
+}
+
+bool JournalLogStore::WantsWrite(const Group& group) {
+  if (group.is_writing || group.is_faulty || !group.stall.ok() || group.cuts > 0) return false;
+  const LogProgress& progress = group.progress;
+  return progress.committed() > group.readable_end || progress.synced() > group.log.segments_end();
+}
+
+void JournalLogStore::ScheduleWrites() {
+  if (write_timer_ != TimerId()) return;
+  write_timer_ = environment_.shard.RunAfter(options_.write_delay, lifetime_.Guard([this] {
+    write_timer_ = TimerId();
+    for (auto& [id, group] : groups_) {
+      if (WantsWrite(group)) WriteCommitted(id, group);
+    }
+  }));
+}
+
+void JournalLogStore::WriteCommitted(RaftGroupId id, Group& group) {
+  if (group.cuts > 0) return;
+  const LogIndex limit = group.roll.has_value() ? group.roll->index : LogIndex(UINT64_MAX);
+  std::vector<Entry> entries = group.progress.GiveCommitted(limit);
+  for (const Entry& entry : entries) group.active_bytes += entry.size_bytes();
+  group.is_writing = true;
+  // The segments keep this until they have written: it must not keep them.
+  const std::weak_ptr<GroupSegments> from = group.segments;
+  auto committed =
+      RunOn(environment_.shard, lifetime_.Guard([this, id, from](const Result<SegmentsEnd>& end) {
+        OnCommitted(id, from.lock(), end);
+      }));
+  OnSegments([segments = group.segments, entries = std::move(entries),
+              index = std::min(group.progress.committed(), limit),
+              committed = std::move(committed)]() mutable {
+    // Its error is the next one's too.
+    if (!entries.empty()) segments->Append(std::move(entries), [](const Status&) {});
+    segments->Commit(index, std::move(committed));
+  });
+}
+
+// Null if the group is gone, or its segments failed before: then this outcome says nothing new.
+JournalLogStore::Group* JournalLogStore::FindWriting(RaftGroupId id, const Segments& segments) {
+  Group* group = Find(id);
+  if (group == nullptr || group->segments != segments) return nullptr;
+  return group->stall.ok() && !group->is_faulty ? group : nullptr;
+}
+
+void JournalLogStore::OnCommitted(RaftGroupId id, const Segments& segments,
+                                  const Result<SegmentsEnd>& end) {
+  Group* group = FindWriting(id, segments);
+  if (group == nullptr) return;
+  if (!end.ok()) return OnSegmentError(id, end.status());
+  group->is_writing = false;
+  const LogProgress& progress = group->progress;
+  const LogIndex index = end->end.index;
+  if (index > group->readable_end) {
+    group->readable_end = index;
+    if (segment_listener_) segment_listener_(id, index);
+  }
+  // Large writes were synced by themselves.
+  if (index > group->log.end.index && index <= progress.synced()) {
+    MoveLog(id, *group, *end, [] {});
+  } else if (progress.synced() > group->log.segments_end()) {
+    std::vector<journal::GroupRecord> records;
+    NameWritten(id, *group, progress.synced(), &records);
+    Submit(std::move(records), [] {});
+  }
+  if (progress.committed_bytes() >= options_.write_bytes) {
+    WriteCommitted(id, *group);
+  } else if (WantsWrite(*group)) {
+    ScheduleWrites();
+  }
+}
+
+bool JournalLogStore::WantsRoll(RaftGroupId id) const {
+  auto found = groups_.find(id);
+  if (found == groups_.end() || !found->second.stall.ok()) return false;
+  const Group& group = found->second;
+  // A footer stands behind what is committed.
+  if (group.progress.given() > group.progress.told() || group.cuts > 0) return false;
+  return !group.roll.has_value() && IsRollDue(id, group);
+}
+
+bool JournalLogStore::IsRollDue(RaftGroupId id, const Group& group) const {
+  // How large the last state is decides when the next one is due.
+  if (group.is_encoding) return false;
+  const uint64_t size =
+      id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
+  // A state may be larger than a segment.
+  const uint64_t bytes = group.active_bytes + group.progress.committed_bytes();
+  return bytes >= std::max(size, kLogPerState * group.state_bytes);
+}
+
+void JournalLogStore::Roll(RaftGroupId id, LogIndex index,
+                           std::optional<raft::StateEncoder> encode) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  if (group->is_faulty || !group->stall.ok()) return;
+  CHECK_EQ(index, group->progress.told()) << id;
+  group->roll = {.index = index, .encode = std::move(encode)};
+  group->is_rolling = true;
+  BeginRoll(id, *group);
+}
+
+void JournalLogStore::BeginRoll(RaftGroupId id, Group& found) {
+  Group* group = &found;
+  if (group->progress.committed() < group->roll->index || group->cuts > 0) return;
+  WriteCommitted(id, *group);
+  std::optional<raft::StateEncoder> encode = std::move(group->roll->encode);
+  group->roll.reset();
+  group->active_bytes = 0;
+  group->is_encoding = encode.has_value();
+  // As in WriteCommitted: what segments keep must not keep them.
+  const std::weak_ptr<GroupSegments> from = group->segments;
+  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id, from](uint64_t bytes) {
+    Group* sealed = Find(id);
+    if (sealed == nullptr || sealed->segments != from.lock()) return;
+    sealed->is_encoding = false;
+    sealed->state_bytes = bytes;
+  }));
+  OnSegments([segments = group->segments, encode = std::move(encode), encoded = std::move(encoded),
+              synced = WhenSynced(id, group->segments, true)]() mutable {
+    std::optional<Bytes> state;
+    if (encode.has_value()) {
+      state = (*encode)();
+      encoded(state->size());
+    }
+    segments->Seal(std::move(state), std::move(synced));
+  });
+}
+
+MoveFunction<void(Result<SegmentsEnd>)> JournalLogStore::WhenSynced(RaftGroupId id,
+                                                                    const Segments& segments,
+                                                                    bool is_roll) {
+  // As in WriteCommitted: what segments keep must not keep them.
+  const std::weak_ptr<GroupSegments> from = segments;
+  return RunOn(environment_.shard,
+               lifetime_.Guard([this, id, from, is_roll](const Result<SegmentsEnd>& end) {
+                 OnSynced(id, from.lock(), end, is_roll);
+               }));
+}
+
+void JournalLogStore::SyncGroup(RaftGroupId id, Group& group) {
+  if (group.is_syncing || group.is_faulty || !group.stall.ok()) return;
+  group.is_syncing = true;
+  if (group.progress.committed_bytes() > 0) WriteCommitted(id, group);
+  OnSegments([segments = group.segments, synced = WhenSynced(id, group.segments, false)]() mutable {
+    segments->Sync(std::move(synced));
+  });
+}
+
+// Of what is written and not committed this tells nothing: that may have been cut since.
+void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments,
+                               const Result<SegmentsEnd>& end, bool is_roll) {
+  Group* group = FindWriting(id, segments);
+  if (group == nullptr) return;
+  if (!is_roll) group->is_syncing = false;
+  if (!end.ok()) return OnSegmentError(id, end.status());
+  group->progress.OnSynced(end->end.index);
+  const bool has_grown = end->end.index > group->log.end.index;
+  if (!is_roll) {
+    if (has_grown) MoveLog(id, *group, *end, [] {});
+    return;
+  }
+  Task durable = lifetime_.Guard([this, id, number = group->number] {
+    Group* rolled = FindReplica({id, number});
+    if (rolled != nullptr) rolled->is_rolling = false;
+  });
+  if (has_grown) return MoveLog(id, *group, *end, std::move(durable));
+  // The journal was told of this end before, which need not be durable yet.
+  Submit({{.replica = {id, group->number}, .body = journal::LogMoved{.log = group->log}}},
+         std::move(durable));
+}
+
+void JournalLogStore::MoveLog(RaftGroupId id, Group& group, const SegmentsEnd& end, Task durable) {
+  CHECK_GT(end.end.index, group.log.end.index) << id;
+  CHECK_GE(end.configuration_index, group.log.configuration_index) << id;
+  group.log.end = end.end;
+  group.log.SetWritten(group.progress.synced());
+  group.log.configuration_index = end.configuration_index;
+  group.log.configuration = end.configuration;
+  group.progress.SetJournalled(std::max(group.progress.journalled(), group.log.segments_end()));
+  Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}},
+         std::move(durable));
+}
+
+void JournalLogStore::ScheduleIdleSync() {
+  if (idle_timer_ != TimerId()) return;
+  idle_timer_ = environment_.shard.RunAfter(options_.idle_sync_delay, lifetime_.Guard([this] {
+    idle_timer_ = TimerId();
+    SyncIdleGroups();
+  }));
+}
+
+// Syncs the groups that nothing was written to since the last round; the others wait for the next.
+void JournalLogStore::SyncIdleGroups() {
+  bool is_any_left = false;
+  for (auto& [id, group] : groups_) {
+    if (group.progress.committed() <= group.log.end.index || group.is_faulty) continue;
+    is_any_left = true;
+    if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
+  }
+  if (is_any_left) ScheduleIdleSync();
+}
+
+void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
+  MILLRACE_SOMETIMES("the journal waited for segments");
+  for (const RaftGroupId id : groups) {
+    Group* group = Find(id);
+    if (group != nullptr && group->progress.committed() > group->log.end.index) {
+      SyncGroup(id, *group);
+    }
+  }
+}
+
+}  // namespace millrace::storage
