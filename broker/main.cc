@@ -126,6 +126,7 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.journal.file_bytes = config.journal_file_bytes;
   options.log_store.journal.live_files_max =
       static_cast<uint32_t>(config.journal_bytes_max / config.journal_file_bytes);
+  options.log_store.large_write_bytes = config.large_write_bytes;
   options.log_store.segment_size_bytes = config.segment_bytes;
   options.log_store.controller_segment_size_bytes = config.segment_bytes;
   options.log_store.free_bytes_min = config.free_bytes_min;

@@ -44,6 +44,7 @@ struct ServerConfig {
   Duration heartbeat_interval{};
   uint64_t journal_file_bytes = 0;
   uint64_t journal_bytes_max = 0;
+  uint64_t large_write_bytes = 0;
   uint64_t segment_bytes = 0;
   uint64_t tail_bytes_max = 0;
   uint64_t uncommitted_bytes_max = 0;
