@@ -6,7 +6,8 @@ from history import HistoryLoad
 from local_cluster import ClusterError
 
 # Small files, so that the rounds meet recycled journal files, segment rolls and checkpoints.
-FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--segment-bytes", "256KiB"]
+FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--segment-bytes", "256KiB",
+         "--large-write-bytes", "4KiB"]
 ROUNDS = 14
 ROUNDS_LONG = 140
 RECORDS_BETWEEN = 200  # in each partition

@@ -10,7 +10,8 @@ ROUNDS = 6
 ROUNDS_LONG = 100
 FAULTS_PER_ROUND = 3
 HOLD_SECONDS_MAX = 2.0
-FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--segment-bytes", "256KiB"]
+FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--segment-bytes", "256KiB",
+         "--large-write-bytes", "4KiB"]
 
 
 def kill(cluster, broker_id, chosen):

@@ -55,6 +55,7 @@ void SimCluster::Start(size_t index) {
   options.client_memory_bytes_max = options_.client_memory_bytes_max;
   options.host.tail_bytes_max = options_.tail_bytes_max;
   options.log_store.journal.file_bytes = options_.journal_file_bytes;
+  options.log_store.large_write_bytes = options_.large_write_bytes;
   options.log_store.segment_size_bytes = options_.segment_bytes;
   options.log_store.controller_segment_size_bytes = options_.controller_segment_bytes;
   options.log_store.write_bytes = 64 << 10;
@@ -116,6 +117,45 @@ std::vector<std::string> SimCluster::addresses() const {
   return addresses;
 }
 
+namespace {
+
+// Where the log ends in segments, by their durable bytes alone: behind what the journal calls
+// committed there are frames that follow on, as a start would find them.
+storage::journal::LogPoint WrittenEnd(const SimDisk& disk,
+                                      const storage::journal::GroupLedger& group) {
+  const storage::journal::LogRecord& log = group.log;
+  const bool goes_on = storage::AboveOf(log, group.epoch) == storage::LogAbove::kGoesOn;
+  const std::string folder = storage::SegmentDirectory({.group = group.record.group,
+                                                        .number = group.record.number,
+                                                        .generation = log.generation}) +
+                             "/";
+  storage::journal::LogPoint end = log.end;
+  // The file that the log's end is in, and the one that begins there.
+  std::vector<std::string> paths;
+  for (const std::string& path : disk.DurablePaths()) {  // sorted
+    if (!path.starts_with(folder)) continue;
+    const auto first = storage::ParseSegmentName(path.substr(folder.size()));
+    if (!first.has_value() || *first > end.index + 1) continue;
+    if (*first <= end.index) paths.clear();
+    paths.push_back(path);
+  }
+  for (const std::string& path : paths) {
+    const Bytes image = Bytes::Own(disk.DurableImage(path).value_or(""));
+    for (uint64_t at = sizeof(storage::SegmentHeader); at < image.size();) {
+      const Result<FrameHeader> frame = ParseFrame(image.view().substr(at));
+      if (!frame.ok()) break;
+      at += FrameSize(frame->payload_size);
+      if (frame->index <= end.index) continue;
+      const bool counts = goes_on || frame->index <= log.written;
+      if (!counts || !storage::CheckFollows(end, group.record.group, *frame).ok()) break;
+      end = storage::EndAfter(*frame);
+    }
+  }
+  return end;
+}
+
+}  // namespace
+
 std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   const SimDisk& disk = brokers_[index]->disk;
   std::vector<storage::journal::FileImage> files;
@@ -139,13 +179,14 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
       storage::journal::Replay(identity->facts.journal_key, files);
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
-    Offset end = group.ledger.log.end.next_offset;
+    storage::journal::LogPoint end = WrittenEnd(disk, group.ledger);
     for (const auto& [log_index, frame] : group.frames) {
+      if (log_index <= end.index) continue;
       const Result<FrameHeader> header = ParseFrameHeader(frame.view());
-      if (!header.ok() || header->base_offset != end) break;
-      end = header->base_offset + header->offset_span;
+      if (!header.ok() || !storage::CheckFollows(end, id, *header).ok()) break;
+      end = storage::EndAfter(*header);
     }
-    ends[id] = end;
+    ends[id] = end.next_offset;
   }
   return ends;
 }

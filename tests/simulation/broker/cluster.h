@@ -28,6 +28,7 @@ namespace millrace::sim {
 struct ClusterOptions {
   size_t brokers = 3;
   uint64_t journal_file_bytes = 1 << 20;
+  uint64_t large_write_bytes = 64 << 10;
   uint64_t segment_bytes = 256 << 10;
   uint64_t controller_segment_bytes = 256 << 10;
   uint64_t tail_bytes_max = 256 << 10;

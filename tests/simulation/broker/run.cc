@@ -39,6 +39,7 @@ class Run {
         random_(StreamOf(options.seed, "run")),
         check_random_(StreamOf(options.seed, "checks")),
         cluster_(world_, {.brokers = swarm_.brokers,
+                          .large_write_bytes = swarm_.large_write_bytes,
                           .controller_segment_bytes = swarm_.controller_segment_bytes}),
         nemesis_(world_, cluster_, swarm_, options.seed,
                  {.before_loss = [this] { durability_.Check(); },

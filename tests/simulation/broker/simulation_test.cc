@@ -197,7 +197,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kFetchServesUncommitted, Mutant::kProducersLostAtRestore,
                     Mutant::kRetriesFailedSync, Mutant::kRetriesFailedSegmentSync,
                     Mutant::kPassingErrorIsDamage, Mutant::kClientTakesSentForStored,
-                    Mutant::kSnapshotWithoutState),
+                    Mutant::kSnapshotWithoutState, Mutant::kExtentNamedBeforeSynced,
+                    Mutant::kExtentOverwritesLive),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

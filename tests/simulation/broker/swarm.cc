@@ -48,6 +48,8 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
   swarm.replication_factor = is_smaller && factor_max > 1 ? factor_max - 2 : factor_max;
   swarm.bad_disk = shape.Below(swarm.brokers);
   swarm.controller_segment_bytes = uint64_t{8192} << StreamOf(seed, "controller segment").Below(6);
+  constexpr uint64_t kLargeWrites[] = {512, 4 << 10, 64 << 10, 1 << 30};
+  swarm.large_write_bytes = kLargeWrites[StreamOf(seed, "large writes").Below(4)];
   for (const auto& [fault, name] : kFaultClasses) {
     const bool is_on = StreamOf(seed, name).OneIn(3);
     if (!is_on || without.contains(fault)) continue;
@@ -66,7 +68,8 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
 std::string Swarm::ToString() const {
   std::string text = "brokers=" + std::to_string(brokers) +
                      " replication_factor=" + std::to_string(replication_factor) +
-                     " controller_segment_bytes=" + std::to_string(controller_segment_bytes);
+                     " controller_segment_bytes=" + std::to_string(controller_segment_bytes) +
+                     " large_write_bytes=" + std::to_string(large_write_bytes);
   for (const FaultClass fault : on) text += " " + std::string(NameOf(fault));
   return text;
 }

@@ -68,6 +68,7 @@ struct Swarm {
   uint32_t replication_factor = 3;
   // 8 to 256 KiB: what the controller's log holds in a run is rarely more.
   uint64_t controller_segment_bytes = 256 << 10;
+  uint64_t large_write_bytes = 64 << 10;
   std::set<FaultClass> on;
   // The one whose disk may be damaged for good.
   size_t bad_disk = 0;
