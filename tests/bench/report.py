@@ -236,19 +236,33 @@ def plot(name):
     return f"![{name}](images/{name}.svg)"
 
 
-def render(run):
+def render(run, plot=plot):
     figures = Figures(run)
-    return "\n\n".join([
+    parts = [
         facts(run), "### What was expected", targets(figures),
         "### Produce", plot("throughput"), throughput(figures, "", ("produce",)),
         plot("cpu"), "### CPU by thread of the three brokers, and the ceiling of one shard", by_thread(figures),
         *by_kind(run), "### On the disk, for a byte of a record and replica", on_disk(figures),
         "### Catch-up read", throughput(figures, "read-", ("produce",)),
+        "### The same, not in the page cache", throughput(figures, "cold-", ("produce",)),
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
         "### Latency at fixed rates, from when a record was due to its acknowledgement", plot("latency"),
         latency(figures),
-        "### Start, failure, memory of the largest broker", plot("life"), life(figures), *failures(run)]) + "\n"
+        "### Start, failure, memory of the largest broker", plot("life"), life(figures), *failures(run)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def title(run):
+    """Of a run beside another one."""
+    told = run.get("disk_limit")
+    return f"## Figures with a disk of {number(told['mb_per_second'])} MB/s" if told and told["way"] else "## Figures again"
+
+
+def render_all(runs):
+    """Of one machine and of others, or of one disk and others; the plots are the first one's."""
+    rest = [f"{title(run)}\n\n{render(run, plot=lambda name: '')}" for run in runs[1:]]
+    return "\n".join([render(runs[0]), *rest])
 
 
 def is_pair(run):
@@ -265,9 +279,10 @@ def render_pair(run):
                         *failures(run)]) + "\n"
 
 
-def write(document, run):
-    """Puts the tables between the document's markers for such a run."""
-    begin, end, rendered = (PAIR_BEGIN, PAIR_END, render_pair(run)) if is_pair(run) else (BEGIN, END, render(run))
+def write(document, *runs):
+    """Puts the tables between the document's markers for such runs."""
+    begin, end, rendered = (PAIR_BEGIN, PAIR_END, render_pair(runs[0])) if is_pair(runs[0]) else \
+        (BEGIN, END, render_all(runs))
     text = document.read_text(encoding="utf-8")
     before, mark, rest = text.partition(begin)
     _, end_mark, after = rest.partition(end)

@@ -69,6 +69,23 @@ def test_a_run_beside_an_earlier_build_goes_to_its_own_place(tmp_path):
     assert "| 1 KiB, 1 partition | Millrace before | 100/100/100 | 100/100/100 | 2.00 |" in text
 
 
+def test_a_second_run_follows_under_its_own_title_without_plots(tmp_path):
+    slow = run_of(throughput("millrace", "1k-p1", 20.0))
+    slow["disk_limit"] = {"mb_per_second": 400.0, "way": "loop", "refused": {}, "measured_mb_per_second": {}}
+    document = tmp_path / "page.md"
+    document.write_text(f"{report.BEGIN}\nold\n{report.END}\n")
+    report.write(document, run_of(throughput("millrace", "1k-p1", 200.0)), slow)
+    first, second = document.read_text().split("## Figures with a disk of 400 MB/s")
+    assert "![throughput]" in first and "| 200/200/200 |" in first
+    assert "![" not in second and "| 20/20/20 |" in second
+
+
+def test_reads_out_of_the_disk_are_told_apart_from_those_out_of_the_page_cache():
+    rendered = report.render(run_of(throughput("millrace", "read-1k-p1", 800.0), throughput("millrace", "cold-1k-p1", 90.0)))
+    warm, cold = rendered.split("### The same, not in the page cache")
+    assert "| 800/800/800 |" in warm and "| 90/90/90 |" in cold and "| 800/800/800 |" not in cold
+
+
 def test_bytes_on_the_disk_are_told_of_producing_alone():
     wrote = {"device_bytes_per_byte": 2.25, "process_bytes_per_byte": 2.0}
     rows = report.on_disk(report.Figures(run_of(

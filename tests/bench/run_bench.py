@@ -7,7 +7,8 @@
     tests/bench/run_bench.py --before BINARY        what a change did: another build beside this one
     tests/bench/run_bench.py --disk-limit 400MB     a slow disk under a fast machine, where that can be had
     tests/bench/run_bench.py --profile              also what the leader's CPU is spent for, where perf is there
-    tests/bench/run_bench.py --report FILE.json     tables and plots of docs/benchmarks.md from a run
+    tests/bench/run_bench.py --report FILE.json     tables and plots of docs/benchmarks.md from a run; further files,
+                                                    of other machines or disks, follow below without plots
 
 Prints minimum/median/maximum of the rounds and Millrace's ratio. Exits 1 if a run failed, never for a slow one.
 """
@@ -51,8 +52,8 @@ def parse():
     parser.add_argument("--disk-limit", type=limit.parse_rate, metavar="RATE",
                         help="as 400MB: what the disk of the servers reads and writes a second at most")
     parser.add_argument("--profile", action="store_true", help="what the leader's CPU is spent for, where perf is there")
-    parser.add_argument("--report", type=pathlib.Path, metavar="FILE.json",
-                        help="measures nothing: writes docs/benchmarks.md and its plots from FILE.json")
+    parser.add_argument("--report", type=pathlib.Path, metavar="FILE.json", nargs="+",
+                        help="measures nothing: writes docs/benchmarks.md and its plots from such files")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.systems = options.systems or (["millrace"] if options.before else names)
@@ -80,9 +81,10 @@ def measure(options):
     options.out.parent.mkdir(parents=True, exist_ok=True)
     no_profile = options.profile and perf_profile.why_not()
     options.profile = options.profile and not no_profile
-    with limit.limited(options.folder, options.disk_limit) as (options.folder, disk_limit):
+    with limit.limited(options.folder, options.disk_limit) as (folder, disk_limit):
         print(report.disk_limit(disk_limit), flush=True)
-        return measure_on({"disk_limit": disk_limit, "no_profile": no_profile}, options, contestants, workloads)
+        on_it = argparse.Namespace(**{**vars(options), "folder": folder})
+        return measure_on({"disk_limit": disk_limit, "no_profile": no_profile}, on_it, contestants, workloads)
 
 
 def measure_on(conditions, options, contestants, workloads):
@@ -103,21 +105,22 @@ def measure_on(conditions, options, contestants, workloads):
     return run
 
 
-def write_document(run, source):
+def write_document(sources):
     """The tables between the document's markers, and the plots, with the plotter's own Python."""
-    report.write(DOCUMENT, run)
-    if report.is_pair(run):
+    runs = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
+    report.write(DOCUMENT, *runs)
+    if report.is_pair(runs[0]):
         return
     IMAGES.mkdir(parents=True, exist_ok=True)
     plots = pathlib.Path(__file__).resolve().parent / "plots.py"
-    subprocess.run([fetch.plotter(), plots, source, IMAGES], check=True)
+    subprocess.run([fetch.plotter(), plots, sources[0], IMAGES], check=True)
 
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # what was started is ended, as by Ctrl-C
     options = parse()
     if options.report:
-        write_document(json.loads(options.report.read_text(encoding="utf-8")), options.report)
+        write_document(options.report)
         return 0
     run = measure(options)
     rendered = report.render_pair(run) if report.is_pair(run) else report.render(run)

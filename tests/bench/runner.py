@@ -8,7 +8,7 @@ import sys
 import time
 
 import perf_profile
-from disk import Written
+from disk import Written, drop_cached
 from drivers import DRIVERS
 from processes import (BenchError, Client, Threads, check_room, clients_cpu_seconds, cpu_seconds, memory_megabytes,
                        run_client)
@@ -166,11 +166,18 @@ class Turn:
         self.report(contestant, workload.name, fields)
         if workload.kind != "produce" or contestant.driver == "raw" or contestant.is_flushing:
             return  # nothing to read, or what its other contestant reads
+        self.catch_up(driver, topic, workload, f"read-{workload.name}")
+        if workload.is_read_cold:
+            drop_cached(self.server.folder)
+            self.catch_up(driver, topic, workload, f"cold-{workload.name}")
+
+    def catch_up(self, driver, topic, workload, name):
+        records = workload.records(driver.contestant.share)
         costs = Costs(self.server)
         said = driver.consumed(run_client(driver.consume(topic, workload, records)), workload)
         check_complete(driver, said, records)
         said.pop("latency_ms", None)
-        self.report(contestant, f"read-{workload.name}", costs.since(flattened(said)))
+        self.report(driver.contestant, name, costs.since(flattened(said)))
 
     def profile(self, driver, topic):
         """Of the leader, where it is asked for and the names of functions are known."""

@@ -29,6 +29,7 @@ class Workload:
     megabytes: float = 0
     rate: int = 0
     seconds: float = 0
+    is_read_cold: bool = False  # once more, out of the disk
 
     def records(self, share=1.0):
         if self.rate:
@@ -47,8 +48,8 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("1k-p1", "produce", 1024, 1, megabytes=800),
-    Workload("1k-p16", "produce", 1024, 16, megabytes=800),
+    Workload("1k-p1", "produce", 1024, 1, megabytes=800, is_read_cold=True),
+    Workload("1k-p16", "produce", 1024, 16, megabytes=800, is_read_cold=True),
     Workload("100b-p1", "produce", 100, 1, megabytes=240),
     Workload("100b-p16", "produce", 100, 16, megabytes=240),
     Workload("1k-p1000", "produce", 1024, 1000, megabytes=100),
