@@ -182,7 +182,11 @@ class JournalLogStore final : public raft::LogStore {
   Group* FindReplica(const raft::ReplicaId& replica);
   // Begins what waits and may begin; what is for the journal goes to `batch`.
   void BeginWaiting(RaftGroupId id, Group& group, JournalBatch* batch);
+  bool MayWriteLarge(const Group& group) const;
   bool IsLarge(RaftGroupId id, const Group& group, size_t writes) const;
+  // Puts what only the journal has into the segment, committed or not, so that the journal can let
+  // go of it.
+  void Relieve(RaftGroupId id, Group& group);
   void BeginLarge(RaftGroupId id, Group& group, size_t writes);
   void OnLargeWritten(RaftGroupId id, const std::shared_ptr<LargeWrite>& large,
                       const Status& status);
@@ -219,6 +223,7 @@ class JournalLogStore final : public raft::LogStore {
   void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,
                 bool is_roll);
   void ScheduleIdleSync();
+  bool IsJournalFilling() const;
   void SyncIdleGroups();
   void OnPinned(const std::vector<RaftGroupId>& groups);
   void WatchDisk();

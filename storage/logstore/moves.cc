@@ -18,6 +18,8 @@ namespace {
 // A state is written again once the log grew by so many times its size, so that states take at most
 // a quarter of what the log does; a start applies the log behind the last one.
 constexpr uint64_t kLogPerState = 4;
+// Of the journal: above it what nobody can commit just now goes into segments, too.
+constexpr double kFillingPressure = 0.5;
 
 }  // namespace
 
@@ -237,13 +239,19 @@ void JournalLogStore::ScheduleIdleSync() {
   }));
 }
 
+bool JournalLogStore::IsJournalFilling() const { return client_.pressure() > kFillingPressure; }
+
 // Syncs the groups that nothing was written to since the last round; the others wait for the next.
 void JournalLogStore::SyncIdleGroups() {
   bool is_any_left = false;
   for (auto& [id, group] : groups_) {
-    if (group.progress.committed() <= group.log.end.index || group.is_faulty) continue;
+    const bool wants_sync = group.progress.committed() > group.log.end.index;
+    const bool wants_room = IsJournalFilling() && group.progress.last() > group.progress.given();
+    if (group.is_faulty || (!wants_sync && !wants_room)) continue;
     is_any_left = true;
-    if (!std::exchange(group.is_recent, false)) SyncGroup(id, group);
+    if (std::exchange(group.is_recent, false)) continue;
+    if (wants_sync) SyncGroup(id, group);
+    if (wants_room) Relieve(id, group);
   }
   if (is_any_left) ScheduleIdleSync();
 }
@@ -252,9 +260,9 @@ void JournalLogStore::OnPinned(const std::vector<RaftGroupId>& groups) {
   MILLRACE_SOMETIMES("the journal waited for segments");
   for (const RaftGroupId id : groups) {
     Group* group = Find(id);
-    if (group != nullptr && group->progress.committed() > group->log.end.index) {
-      SyncGroup(id, *group);
-    }
+    if (group == nullptr) continue;
+    if (group->progress.committed() > group->log.end.index) SyncGroup(id, *group);
+    Relieve(id, *group);
   }
 }
 

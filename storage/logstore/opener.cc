@@ -199,6 +199,7 @@ void JournalLogStore::Opener::Finish() {
          "until its data directory is wiped";
   for (const RaftGroupId id : unopened_) store_->rewriter_->Add(id);
   store_->ScheduleWrites();
+  store_->ScheduleIdleSync();
   for (auto& [id, group] : store_->groups_) store_->SyncCut(id, group);
   store_->WatchDisk();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});

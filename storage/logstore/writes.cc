@@ -83,14 +83,26 @@ void JournalLogStore::BeginWaiting(RaftGroupId id, Group& group, JournalBatch* b
   }
 }
 
+bool JournalLogStore::MayWriteLarge(const Group& group) const {
+  if (is_stopped_ || group.is_faulty || !group.stall.ok()) return false;
+  return large_writes_ < options_.large_writes_max && group.is_cut_told && !group.is_rolling;
+}
+
 // The first `writes` of those that wait.
 bool JournalLogStore::IsLarge(RaftGroupId id, const Group& group, size_t writes) const {
-  if (is_stopped_ || group.is_faulty || !group.stall.ok()) return false;
-  if (large_writes_ >= options_.large_writes_max) return false;
-  if (!group.is_cut_told || group.is_rolling || IsRollDue(id, group)) return false;
+  if (!MayWriteLarge(group) || IsRollDue(id, group)) return false;
   uint64_t bytes = 0;
   for (size_t i = 0; i < writes; ++i) bytes += BytesOf(group.waiting[i]);
   return bytes >= options_.large_write_bytes;
+}
+
+// Entries that nobody can commit just now, as their followers have no room for more, would hold the
+// journal for ever.
+void JournalLogStore::Relieve(RaftGroupId id, Group& group) {
+  if (group.large != nullptr || group.journalling > 0 || !group.waiting.empty()) return;
+  if (!MayWriteLarge(group) || group.progress.last() == group.progress.given()) return;
+  MILLRACE_SOMETIMES("uncommitted entries went into a segment, so that the journal has room");
+  BeginLarge(id, group, 0);
 }
 
 void JournalLogStore::BeginLarge(RaftGroupId id, Group& group, size_t writes) {
@@ -132,7 +144,8 @@ void JournalLogStore::OnLargeWritten(RaftGroupId id, const std::shared_ptr<Large
     CHECK(group->stall.ok()) << id << " " << group->stall;
     EndLarge(*group);
     group->progress.OnSynced(group->progress.given());
-    if (large->writes.back().write.epoch == group->expected_epoch) {
+    // Else a truncation is to come.
+    if (!large->writes.empty() && large->writes.back().write.epoch == group->expected_epoch) {
       group->progress.OnDurable(group->progress.given());
     }
     std::vector<raft::DurableWrite> durable;
@@ -238,6 +251,7 @@ void JournalLogStore::OnJournalled(const std::vector<JournalBatch::Part>& parts)
   }
   TellDurable(durable);
   SubmitBatch(std::move(batch));
+  if (IsJournalFilling()) ScheduleIdleSync();
 }
 
 // Not before the truncation is durable: until then recovery looks for what it cuts.

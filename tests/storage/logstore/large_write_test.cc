@@ -148,6 +148,37 @@ TEST_F(LargeWriteTest, ManyAtOnce_GoIntoTheJournal) {
   CrashAndCompare();
 }
 
+// Two followers that are full refuse what would let the leader commit: nobody would ever have room.
+TEST_F(LargeWriteTest, WhatNobodyCommits_LeavesTheJournal) {
+  rig_.Crash(false);
+  rig_.options.large_write_bytes = 1 << 30;
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  while (rig_.store().journal_pressure() <= 1.2) {
+    rig_.Append(2, 5, 1500);
+    rig_.Append(3, 5, 1500);
+    rig_.Settle();
+  }
+  rig_.RunFor(std::chrono::seconds(1));
+  EXPECT_LT(rig_.store().journal_pressure(), 1);
+  CrashAndCompare();
+  // As full as it was left, for a start too.
+  rig_.options.large_writes_max = 0;
+  rig_.Crash(false);
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  while (rig_.store().journal_pressure() <= 1.2) {
+    rig_.Append(2, 5, 1500);
+    rig_.Settle();
+  }
+  rig_.Crash(false);
+  rig_.options.large_writes_max = 16;
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  rig_.RunFor(std::chrono::seconds(1));
+  EXPECT_LT(rig_.store().journal_pressure(), 1);
+}
+
 TEST_F(LargeWriteTest, OfARemovedReplica_IsToldAllTheSame) {
   rig_.disk().Stall();
   AppendLarge(2);
