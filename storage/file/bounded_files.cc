@@ -293,8 +293,12 @@ BoundedFiles::BoundedFiles(Executor& executor, FileSystem& files, const Options&
 
 BoundedFiles::~BoundedFiles() {
   core_->is_closed = true;
-  // These hold the core.
+  // These hold the core, and what waits for a file to be open again holds who has the file.
   const std::deque<Task> dropped = std::exchange(core_->places_wanted, {});
+  std::vector<std::deque<State::Use>> unserved;
+  for (const auto& [path, state] : core_->by_path) {
+    unserved.push_back(std::exchange(state->waiting, {}));
+  }
 }
 
 size_t BoundedFiles::open_files() const { return core_->open_count; }
