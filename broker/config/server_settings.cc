@@ -142,9 +142,8 @@ std::vector<ServerSetting> TuningRows() {
       {"large_write_bytes", Kind::kBytes, "SIZE", "64KiB", Between(4 * kKiB, kGiB),
        ReadNumber<&ServerConfig::large_write_bytes>,
        "A write to a partition of so many bytes, or what came for it while the one before was "
-       "under "
-       "way, goes straight into its segment, and is written once. Smaller ones go into the journal "
-       "and are moved later: twice the bytes, but one sync for all partitions."},
+       "under way, goes straight into its segment, and is written once. Smaller ones go into the "
+       "journal and are moved later: twice the bytes, but one sync for all partitions."},
       {"segment_bytes", Kind::kBytes, "SIZE", "64MiB", Between(64 * kKiB, 4 * kGiB),
        ReadNumber<&ServerConfig::segment_bytes>,
        "Size at which a partition's segment is sealed and the next one begun."},

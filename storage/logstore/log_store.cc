@@ -83,11 +83,7 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
   // What writes its files goes first.
   std::shared_ptr<GroupSegments> segments = rewriter_->Forget(id);
   if (segments == nullptr) segments = std::move(found->second.segments);
-  GiveUpLarge(found->second);
-  std::vector<raft::DurableWrite> dropped;
-  for (const raft::ReplicaWrite& write : found->second.waiting) {
-    dropped.push_back({write.replica, write.write.durable_point, write.submitted_at});
-  }
+  std::vector<raft::DurableWrite> dropped = DropWrites(found->second);
   groups_.erase(found);
   removed_[id] = replica.number;
   controller_floor_ = std::max(controller_floor_, controller_index);

@@ -193,6 +193,8 @@ class JournalLogStore final : public raft::LogStore {
   // Ends it; null if there is none.
   std::shared_ptr<LargeWrite> EndLarge(Group& group);
   void GiveUpLarge(Group& group);
+  // Those that the journal was not given; they are to be told all the same.
+  std::vector<raft::DurableWrite> DropWrites(Group& group);
   void TakeIntoJournal(Group& group, raft::ReplicaWrite write, JournalBatch* batch);
   // Tells the journal that the segments are synced up to `index`, committed or not.
   void NameWritten(RaftGroupId id, Group& group, LogIndex index,

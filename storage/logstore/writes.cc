@@ -4,6 +4,7 @@
 // One way at a time: a large write begins when the journal's ones are durable, and what comes while
 // it is under way waits, so that writes become durable in their order. What waits goes together.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <glog/logging.h>
@@ -110,14 +111,14 @@ void JournalLogStore::BeginLarge(RaftGroupId id, Group& group, size_t writes) {
   const auto large = std::make_shared<LargeWrite>();
   group.large = large;
   ++large_writes_;
-  large->taken_along = group.progress.GiveAll();
+  const uint64_t kept = group.progress.last() - group.progress.given();
   for (; writes > 0; --writes) {
     group.progress.Append(group.waiting.front().write.entries);
     large->writes.push_back(std::move(group.waiting.front()));
     group.waiting.pop_front();
   }
-  std::vector<Entry> entries = large->taken_along;
-  std::ranges::move(group.progress.GiveAll(), std::back_inserter(entries));
+  std::vector<Entry> entries = group.progress.GiveAll();
+  large->taken_along.assign(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(kept));
   for (const Entry& entry : entries) group.active_bytes += entry.size_bytes();
   group.is_recent = true;
   auto written = RunOn(environment_.shard, lifetime_.Guard([this, id, large](const Status& status) {
@@ -149,7 +150,7 @@ void JournalLogStore::OnLargeWritten(RaftGroupId id, const std::shared_ptr<Large
       group->progress.OnDurable(group->progress.given());
     }
     std::vector<raft::DurableWrite> durable;
-    for (const raft::ReplicaWrite& write : large->writes) durable.push_back(Durable(write));
+    std::ranges::transform(large->writes, std::back_inserter(durable), Durable);
     TellDurable(durable);
     OnCommitGrew(id, *group);
     ScheduleWrites();
@@ -178,6 +179,13 @@ void JournalLogStore::GiveUpLarge(Group& group) {
   group.progress.TakeBack(std::move(large->taken_along), dropped);
   group.waiting.insert(group.waiting.begin(), std::make_move_iterator(large->writes.begin()),
                        std::make_move_iterator(large->writes.end()));
+}
+
+std::vector<raft::DurableWrite> JournalLogStore::DropWrites(Group& group) {
+  GiveUpLarge(group);
+  std::vector<raft::DurableWrite> dropped;
+  std::ranges::transform(std::exchange(group.waiting, {}), std::back_inserter(dropped), Durable);
+  return dropped;
 }
 
 void JournalLogStore::TakeIntoJournal(Group& group, raft::ReplicaWrite write, JournalBatch* batch) {

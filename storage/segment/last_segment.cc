@@ -38,11 +38,13 @@ void GroupSegments::Recovery::Scan() {
       [self = shared_from_this()](const Status& status, uint64_t) { self->OnScanned(status); });
 }
 
+void GroupSegments::Recovery::FailAtLost(const Status& status) {
+  const std::string entry = "synced entry " + std::to_string(reached().value() + 1);
+  Fail(status.ok() ? Missing() : status.With(entry));
+}
+
 void GroupSegments::Recovery::OnScanned(const Status& status) {
-  if (reached() < end_.index) {
-    const std::string entry = "synced entry " + std::to_string(reached().value() + 1);
-    return Fail(status.ok() ? Missing() : status.With(entry));
-  }
+  if (reached() < end_.index) return FailAtLost(status);
   if (segments_->end_ != end_) {
     return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                          " is not the one that the journal names"));
@@ -109,10 +111,7 @@ Result<bool> GroupSegments::Recovery::TakeAbove(const Frame& frame) {
 
 void GroupSegments::Recovery::OnAbove(const Status& status) {
   if (!status.ok() && status.code() != Code::kDataLoss) return Fail(status);
-  if (reached() < written_) {
-    const std::string entry = "synced entry " + std::to_string(reached().value() + 1);
-    return Fail(status.ok() ? Missing() : status.With(entry));
-  }
+  if (reached() < written_) return FailAtLost(status);
   MILLRACE_SOMETIMES_IF("entries that the journal does not name were taken from a segment",
                         reached() > written_);
   DiscardTail();

@@ -58,6 +58,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // The replica stays silent; its files stay as they are, for whoever repairs it.
   void Fail(const Status& status);
   Status Missing() const;
+  // A walk ended at the entry after reached(), which was synced once, with `status`.
+  void FailAtLost(const Status& status);
   // Whole segments below the begin. One that reaches past it stays, and is damage: a begin is where
   // a segment ends.
   void SetDroppedAside();
