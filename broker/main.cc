@@ -138,6 +138,9 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+// Segments that are synced at a time. They wait for the disk, and for one commit of the file
+// system's journal where several are there (docs/adr/0003).
+constexpr size_t kSyncThreads = 8;
 // What this process sends itself to end a wait for signals.
 constexpr int kWakeSignal = SIGUSR1;
 constexpr int kExitError = 1;
@@ -160,11 +163,11 @@ class Server {
         shard_("shard"),
         journal_("journal"),
         segments_("segments"),
-        syncs_("syncs"),
+        syncs_(kSyncThreads, "syncs"),
         batches_("batches"),
         network_(shard_.loop()),
         journal_files_(journal_.executor(), config.data_dir),
-        all_segment_files_(segments_.executor(), config.data_dir, syncs_.executor(),
+        all_segment_files_(segments_.executor(), config.data_dir, syncs_.executors(),
                            {"journal", "groups"}),
         segment_files_(segments_.executor(), all_segment_files_,
                        {.open_files_max = SegmentFilesMax(files_max_)}) {}
@@ -187,7 +190,7 @@ class Server {
   LoopThread shard_;
   LoopThread journal_;
   LoopThread segments_;
-  LoopThread syncs_;  // of segments
+  LoopThreads syncs_;  // of segments
   LoopThread batches_;
   TcpNetwork network_;
   storage::RealFileSystem journal_files_;

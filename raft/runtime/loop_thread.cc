@@ -33,4 +33,18 @@ void LoopThread::Stop() {
   thread_.join();
 }
 
+LoopThreads::LoopThreads(size_t count, const std::string& name) {
+  while (threads_.size() < count) threads_.emplace_back(name);
+}
+
+std::vector<Executor*> LoopThreads::executors() {
+  std::vector<Executor*> executors;
+  for (LoopThread& thread : threads_) executors.push_back(&thread.executor());
+  return executors;
+}
+
+void LoopThreads::Stop() {
+  for (LoopThread& thread : threads_) thread.Stop();
+}
+
 }  // namespace millrace

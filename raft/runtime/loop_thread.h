@@ -8,8 +8,11 @@
 //   journal.Stop();   // waits; what was posted and did not run is destroyed
 #pragma once
 
+#include <cstddef>
+#include <deque>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "raft/runtime/event_loop.h"
 
@@ -36,6 +39,17 @@ class LoopThread {
  private:
   EventLoop loop_;
   std::thread thread_;
+};
+
+// Several of them that are alike, for what waits for the operating system.
+class LoopThreads {
+ public:
+  LoopThreads(size_t count, const std::string& name);
+  std::vector<Executor*> executors();
+  void Stop();
+
+ private:
+  std::deque<LoopThread> threads_;
 };
 
 }  // namespace millrace

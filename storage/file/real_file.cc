@@ -44,10 +44,10 @@ void Consume(std::vector<iovec>& vectors, size_t* first, size_t count) {
 
 RealFile::Descriptor::~Descriptor() { close(fd); }
 
-RealFile::RealFile(Executor& executor, const SyncRunner& syncs, std::shared_ptr<Buffer> staging,
-                   Opened opened)
+RealFile::RealFile(Executor& executor, std::shared_ptr<SyncRunner> syncs,
+                   std::shared_ptr<Buffer> staging, Opened opened)
     : executor_(executor),
-      syncs_(syncs),
+      syncs_(std::move(syncs)),
       path_(std::move(opened.path)),
       descriptor_(std::make_shared<const Descriptor>(opened.fd)),
       is_direct_(opened.is_direct),
@@ -138,7 +138,8 @@ Status RealFile::WriteVectors(uint64_t offset, std::vector<iovec> vectors) {
 }
 
 void RealFile::Sync(StatusDone done) {
-  syncs_.Run(
+  syncs_->Run(
+      own_syncs_,
       [descriptor = descriptor_, path = path_] {
         return fdatasync(descriptor->fd) == 0 ? Status::Ok() : PosixError("sync", path, errno);
       },

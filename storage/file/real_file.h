@@ -31,7 +31,7 @@ class RealFile final : public File {
   };
   // `staging` is empty until a file is written past the page cache; shared by the file system and
   // its files.
-  RealFile(Executor& executor, const SyncRunner& syncs, std::shared_ptr<Buffer> staging,
+  RealFile(Executor& executor, std::shared_ptr<SyncRunner> syncs, std::shared_ptr<Buffer> staging,
            Opened opened);
   RealFile(const RealFile&) = delete;
   RealFile& operator=(const RealFile&) = delete;
@@ -58,7 +58,8 @@ class RealFile final : public File {
   Status WriteVectors(uint64_t offset, std::vector<iovec> vectors);
 
   Executor& executor_;
-  const SyncRunner syncs_;
+  const std::shared_ptr<SyncRunner> syncs_;
+  const std::shared_ptr<SyncRunner::File> own_syncs_ = std::make_shared<SyncRunner::File>();
   const std::string path_;
   const std::shared_ptr<const Descriptor> descriptor_;  // with a sync under way
   const bool is_direct_;

@@ -110,9 +110,12 @@ Status MakeDirectories(const std::string& path) {
   return Status::Ok();
 }
 
-RealFileSystem::RealFileSystem(Executor& executor, std::string root, Executor& sync_executor,
+RealFileSystem::RealFileSystem(Executor& executor, std::string root,
+                               const std::vector<Executor*>& sync_threads,
                                const std::vector<std::string>& watched)
-    : executor_(executor), syncs_(executor, sync_executor), root_(std::move(root)) {
+    : executor_(executor),
+      syncs_(std::make_shared<SyncRunner>(executor, sync_threads)),
+      root_(std::move(root)) {
   CHECK(!root_.empty());
   // Without a lock the directory is nobody's, and nothing is watched.
   const Result<std::optional<Identity>> lock = Find(DirectoryLock::kFileName);
@@ -178,7 +181,9 @@ void RealFileSystem::Remove(const std::string& path, StatusDone done) {
 }
 
 void RealFileSystem::SyncDirectory(const std::string& directory, StatusDone done) {
-  syncs_.Run([path = FullPath(directory)] { return SyncDirectoryNow(path); }, std::move(done));
+  syncs_->Run(
+      std::make_shared<SyncRunner::File>(),
+      [path = FullPath(directory)] { return SyncDirectoryNow(path); }, std::move(done));
 }
 
 void RealFileSystem::FreeBytes(MoveFunction<void(Result<uint64_t>)> done) {

@@ -1,7 +1,7 @@
 // Files of the operating system below one data directory. Each operation runs as a system call on
 // the calling thread, which belongs to a part of the broker that is there to wait for the disk
-// (journal, segment writer); its completion is posted to that thread's Executor. Syncs may have a
-// thread of their own.
+// (journal, segment writer); its completion is posted to that thread's Executor. Syncs may have
+// threads of their own.
 //
 // What is made is for the broker's user alone: files 0600, directories 0700.
 //
@@ -61,11 +61,11 @@ class RealFileSystem final : public FileSystem {
  public:
   // Pre: `root` exists (DirectoryLock made it). By the lock that lies there it is known again.
   RealFileSystem(Executor& executor, std::string root)
-      : RealFileSystem(executor, std::move(root), executor) {}
-  // Syncs run on `sync_executor`: other operations do not wait for them, not even those on the same
+      : RealFileSystem(executor, std::move(root), {}) {}
+  // Syncs run on `sync_threads`: other operations do not wait for them, not even those on the same
   // file, and may complete before. FreeBytes also looks whether the directories `watched` are the
   // ones that it saw there first.
-  RealFileSystem(Executor& executor, std::string root, Executor& sync_executor,
+  RealFileSystem(Executor& executor, std::string root, const std::vector<Executor*>& sync_threads,
                  const std::vector<std::string>& watched = {});
 
   void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) override;
@@ -88,7 +88,7 @@ class RealFileSystem final : public FileSystem {
   Status CheckDirectory();
 
   Executor& executor_;
-  const SyncRunner syncs_;
+  const std::shared_ptr<SyncRunner> syncs_;
   const std::string root_;
   // What files write past the page cache from; shared by them and this.
   const std::shared_ptr<Buffer> staging_ = std::make_shared<Buffer>();

@@ -96,7 +96,8 @@ TEST_F(RealFileSystemTest, CompletionsNeverRunInsideTheCall) {
 
 TEST_F(RealFileSystemTest, ReadsAndTheEndOfAFile_DoNotWaitForASyncOnAnotherThread) {
   sim::SimProcess& syncs = world_.AddProcess("syncs");
-  files_ = std::make_unique<RealFileSystem>(process_.executor(), root_.string(), syncs.executor());
+  files_ = std::make_unique<RealFileSystem>(process_.executor(), root_.string(),
+                                            std::vector<Executor*>{&syncs.executor()});
   std::unique_ptr<File> file = Create("a");
   ASSERT_TRUE(Write(*file, 0, {Bytes::CopyOf("content")}).ok());
   syncs.Pause();
@@ -279,7 +280,7 @@ TEST_F(RealFileSystemTest, WatchedDirectoryThatWasReplaced_IsSeen) {
   const std::filesystem::path directory = std::filesystem::path(root_) / "watched";
   Result<DirectoryLock> lock = DirectoryLock::Acquire(directory.string());
   ASSERT_TRUE(lock.ok());
-  RealFileSystem files(process_.executor(), directory.string(), process_.executor(), {"journal"});
+  RealFileSystem files(process_.executor(), directory.string(), {}, {"journal"});
   const auto look = [&] {
     Result<uint64_t> outcome = Unavailable("no answer");
     files.FreeBytes([&](Result<uint64_t> free) { outcome = std::move(free); });
