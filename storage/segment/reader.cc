@@ -1,5 +1,6 @@
-// Reading entries back: find the segment, find the index point before, and take frames from there
-// until enough.
+// Reading entries back: find the segment, find the index points before and behind, and take the
+// frames between them. No byte is read that is not asked for, but for the way from the point.
+
 
 #include <algorithm>
 #include <utility>
@@ -15,8 +16,6 @@ namespace {
 
 using raft::core::Entry;
 
-// Read beyond what was asked for, so that the way from the index point is in the same piece.
-constexpr uint64_t kSlack = 128 << 10;
 // A reader with a large budget does not need it in one piece.
 constexpr uint64_t kPieceBytesMax = 4 << 20;
 
@@ -39,10 +38,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       return done_(OutOfRange("the entry is not in the segments of group " +
                               std::to_string(segments_->folder_.group.value())));
     }
-    const FrameCursor::Range range{
-        .begin = FindPoint(*segment),
-        .end = segment->frames_end,
-        .piece_bytes = std::min(request_.bytes_max, kPieceBytesMax) + kSlack};
+    const FrameCursor::Range range = FindRange(*segment);
     name_ = segments_->Name(*segment);
     segments_->OpenSegment(
         *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
@@ -68,13 +64,25 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     return all.end();
   }
 
-  uint64_t FindPoint(const Segment& segment) const {
-    const auto after = std::partition_point(
-        segment.points.begin(), segment.points.end(), [this](const Point& point) {
+  // From the last point that is not behind the first entry to the last one that is within what was
+  // asked for; but the first entry is in it.
+  FrameCursor::Range FindRange(const Segment& segment) const {
+    const auto& points = segment.points;
+    const auto after =
+        std::partition_point(points.begin(), points.end(), [this](const Point& point) {
           return request_.by_offset ? point.base_offset <= request_.offset
                                     : point.index <= request_.first;
         });
-    return after == segment.points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position;
+    const uint64_t begin =
+        after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position;
+    uint64_t end = segment.frames_end;
+    if (after != points.end() && end - begin > request_.bytes_max) {
+      const auto beyond = std::partition_point(after, points.end(), [&](const Point& point) {
+        return point.position - begin <= request_.bytes_max;
+      });
+      end = beyond == after ? after->position : std::prev(beyond)->position;
+    }
+    return {.begin = begin, .end = end, .piece_bytes = std::min(end - begin, kPieceBytesMax)};
   }
 
   // False: enough.
