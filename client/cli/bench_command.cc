@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 
 #include <sys/resource.h>
@@ -61,6 +62,17 @@ void PrintBench(const BenchResult& result, bool is_json) {
               latency["p999"].get<double>(), latency["max"].get<double>(), result.cpu_seconds);
 }
 
+void Stamp(MonotonicTime time, std::string* value) {
+  const auto stamp = static_cast<uint64_t>(time.count());
+  std::memcpy(value->data(), &stamp, kStampBytes);
+}
+
+MonotonicTime StampOf(std::string_view value) {
+  uint64_t stamp = 0;
+  std::memcpy(&stamp, value.data(), kStampBytes);
+  return MonotonicTime(static_cast<int64_t>(stamp));
+}
+
 void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
   CLI::App* bench = app.add_subcommand("bench", "Measure throughput and latency");
   bench->require_subcommand(1);
@@ -89,10 +101,18 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   AddNumber(produce, "--memory-mb", &produce_options->memory_mb, {.min = 1, .max = 4096},
             "Unanswered records of a producer, in MiB")
       ->default_str("8");
+  produce->add_flag("--stamp", produce_options->is_stamped,
+                    "Values begin with when they were due, for bench consume --stamped");
   Choose(produce, produce_options, chosen, &BenchProduce);
   CLI::App* consume = bench->add_subcommand(
       "consume", "From the beginning; latency is from the append to the arrival here");
-  Choose(consume, AddBench(consume, bootstrap), chosen, &BenchConsume);
+  auto consume_options = AddBench(consume, bootstrap);
+  AddNumber(consume, "--skip", &consume_options->skipped, {}, "Records to read before those")
+      ->default_str("0");
+  consume->add_flag("--stamped", consume_options->is_stamped,
+                    "Latency is from when a record was due, as bench produce --stamp on the same "
+                    "machine wrote it");
+  Choose(consume, std::move(consume_options), chosen, &BenchConsume);
 }
 
 }  // namespace millrace::client::cli

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 
@@ -25,7 +26,15 @@ struct BenchOptions {
   uint32_t producers = 1;
   uint32_t linger_ms = 5;
   uint32_t memory_mb = 8;  // of unanswered records, each producer; more counts as latency
+  // A value begins with when it was due, by this machine's monotonic clock.
+  bool is_stamped = false;
+  uint64_t skipped = 0;  // records that consume reads before those that count
 };
+
+// What a stamped value begins with: so many microseconds, little-endian. Pre: it has so many bytes.
+inline constexpr uint64_t kStampBytes = sizeof(uint64_t);
+void Stamp(MonotonicTime time, std::string* value);
+MonotonicTime StampOf(std::string_view value);
 
 // What a run measured.
 struct BenchResult {

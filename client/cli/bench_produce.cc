@@ -133,6 +133,7 @@ class Load {
   Status SendSome(uint64_t count, MonotonicTime since) {
     Producer& producer = *producers_[next_producer_++ % producers_.size()];
     for (uint64_t i = 0; i < count; ++i) {
+      if (options_.is_stamped) Stamp(since, &value_);
       Status sent = Send(&producer, since);
       while (sent.code() == Code::kResourceExhausted) {
         RETURN_IF_ERROR(Look());
@@ -189,6 +190,9 @@ class Load {
 
 int BenchProduce(const BenchOptions& options) {
   return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
+    if (options.is_stamped && options.record_size < kStampBytes) {
+      return InvalidArgument("--stamp takes a --record-size of 8 or more");
+    }
     ProducerOptions producer_options;
     producer_options.linger = std::chrono::milliseconds(options.linger_ms);
     producer_options.memory_bytes_max = size_t{options.memory_mb} << 20;

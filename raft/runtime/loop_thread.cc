@@ -39,6 +39,7 @@ LoopThreads::LoopThreads(size_t count, const std::string& name) {
 
 std::vector<Executor*> LoopThreads::executors() {
   std::vector<Executor*> executors;
+  executors.reserve(threads_.size());
   for (LoopThread& thread : threads_) executors.push_back(&thread.executor());
   return executors;
 }

@@ -1,7 +1,6 @@
 // Reading entries back: find the segment, find the index points before and behind, and take the
 // frames between them. No byte is read that is not asked for, but for the way from the point.
 
-
 #include <algorithm>
 #include <utility>
 

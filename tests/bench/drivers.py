@@ -35,8 +35,8 @@ class Driver:
         """The command that produces `records`, at the workload's rate if it has one."""
         raise NotImplementedError
 
-    def consume(self, topic, workload, records):
-        """The command that reads `records` from the beginning, and waits for them."""
+    def consume(self, topic, workload, records, skipped=0):
+        """The command that reads `records` after the first `skipped`, and waits for them."""
         raise NotImplementedError
 
     def produced(self, answer, workload):
@@ -79,11 +79,11 @@ class MillraceBench(Driver):
     def produce(self, topic, workload, records, is_retrying=False):
         return self.command("bench", "produce", "--topic", topic, "--record-size", workload.record_size, "--records",
                             records, "--linger-ms", linger_ms(workload), "--memory-mb", MEMORY_MB, "--rate", workload.rate,
-                            "--timeout", READY_SECONDS_MAX, "-o", "json")
+                            "--timeout", READY_SECONDS_MAX, "-o", "json", *(["--stamp"] if workload.is_stamped else []))
 
-    def consume(self, topic, workload, records):
-        return self.command("bench", "consume", "--topic", topic, "--records", records,
-                            "--timeout", READY_SECONDS_MAX, "-o", "json")
+    def consume(self, topic, workload, records, skipped=0):
+        return self.command("bench", "consume", "--topic", topic, "--records", records, "--skip", skipped,
+                            "--timeout", READY_SECONDS_MAX, "-o", "json", *(["--stamped"] if workload.is_stamped else []))
 
 
 class Peerload(Driver):
@@ -107,15 +107,16 @@ class Peerload(Driver):
         return json.loads(run_client(self.command("leader", topic)))["leader"]
 
     def sizes(self, workload, records):
-        return ["-partitions", workload.partitions, "-record-size", workload.record_size, "-records", records]
+        return ["-partitions", workload.partitions, "-record-size", workload.record_size, "-records", records,
+                *(["-stamp"] if workload.is_stamped else [])]
 
     def produce(self, topic, workload, records, is_retrying=False):
         retry = ["-retry"] if is_retrying else []
         return self.command("produce", topic, *self.sizes(workload, records), "-rate", workload.rate, "-linger",
                             f"{linger_ms(workload)}ms", "-memory-mb", MEMORY_MB, "-pending", NATS_PENDING, *retry)
 
-    def consume(self, topic, workload, records):
-        return self.command("consume", topic, *self.sizes(workload, records))
+    def consume(self, topic, workload, records, skipped=0):
+        return self.command("consume", topic, *self.sizes(workload, records), "-skip", skipped)
 
 
 class NatsPeerload(Peerload):
@@ -148,7 +149,7 @@ class KafkaTools(Peerload):
                 "megabytes_per_second": rate * workload.record_size / 1e6,
                 "latency_ms": {"p50": p50, "p99": p99, "p999": p999, "max": longest}}
 
-    def consume(self, topic, workload, records):
+    def consume(self, topic, workload, records, skipped=0):
         return self.server.java(
             self.HEAP, "org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server", self.server.bootstrap,
             "--topic", topic, "--num-records", records, "--hide-header", "--timeout", 30_000)

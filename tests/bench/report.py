@@ -171,10 +171,10 @@ def by_kind(run):
                                            for workload, share in shares.items()])]
 
 
-def latency(figures):
+def latency(figures, kind="rate"):
     rows = []
     for workload in table.WORKLOADS:
-        if workload.kind == "rate":
+        if workload.kind == kind:
             for one in figures.contestants(workload.name):
                 rows.append((workload.title, one.title) + tuple(
                     figures.spread(one.name, workload.name, field) for field in ("p50_ms", "p99_ms", "p999_ms"))
@@ -248,7 +248,8 @@ def render(run, plot=plot):
         f"### Tail, one producer to {run['settings']['fan_out']} consumers: all deliveries together",
         throughput(figures, "", ("fanout",)),
         "### Latency at fixed rates, from when a record was due to its acknowledgement", plot("latency"),
-        latency(figures),
+        latency(figures), "### The same, from when a record was due until a consumer at the tail has it",
+        latency(figures, "end-to-end"),
         "### Start, failure, memory of the largest broker", plot("life"), life(figures), *failures(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -131,7 +131,8 @@ class Turn:
             driver.delete(topic, workload.partitions)
 
     def attempt(self, contestant, workload):
-        measure = {"produce": self.throughput, "rate": self.throughput, "fanout": self.fan_out}.get(workload.kind)
+        measure = {"produce": self.throughput, "rate": self.throughput, "fanout": self.fan_out,
+                   "end-to-end": self.end_to_end}.get(workload.kind)
         if measure is None:
             return
         check_room(self.server.folder)
@@ -204,6 +205,23 @@ class Turn:
         fields = {"records": delivered, "seconds": seconds, "records_per_second": delivered / seconds,
                   "megabytes_per_second": delivered * workload.record_size / 1e6 / seconds}
         self.report(driver.contestant, workload.name, costs.since(fields))
+
+    def end_to_end(self, driver, topic, workload):
+        """A consumer at the tail while one producer sends at a rate: from when a record was due until the consumer has it."""
+        records = workload.records(driver.contestant.share)
+        touches = 0 if self.is_quick else workload.touches(driver.contestant.share)
+        consumer = Client(driver.consume(topic, workload, records, skipped=touches))
+        try:
+            if touches:
+                run_client(driver.produce(topic, workload, touches))
+            time.sleep(SETTLE_SECONDS)
+            costs = Costs(self.server)
+            run_client(driver.produce(topic, workload, records))
+            said = driver.consumed(consumer.output(), workload)
+        finally:
+            consumer.stop()
+        check_complete(driver, said, records)
+        self.report(driver.contestant, workload.name, costs.since(flattened(said)))
 
     def gaps(self, workloads):
         """Last of all, since it costs a server."""

@@ -20,7 +20,7 @@ GAP_SECONDS = 3  # of sending; the run lasts until all is answered
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One row of the report. `kind`: produce (and read back), fanout, rate, gap."""
+    """One row of the report. `kind`: produce (and read back), fanout, rate, end-to-end (a rate with a reader), gap."""
 
     name: str
     kind: str
@@ -41,6 +41,11 @@ class Workload:
         return self.rate or max(self.records(share) // 10, self.partitions * TOUCH_BYTES // self.record_size)
 
     @property
+    def is_stamped(self):
+        """Whether each value says when it was due."""
+        return self.kind == "end-to-end"
+
+    @property
     def title(self):
         size = "1 KiB" if self.record_size == 1024 else f"{self.record_size} B"
         load = f"{self.rate:,} records/s of {size}" if self.rate else size
@@ -57,6 +62,7 @@ WORKLOADS = (
     Workload("fanout", "fanout", 1024, 1, megabytes=200),
     Workload("rate-1000", "rate", 1024, 1, rate=1000, seconds=10),
     Workload("rate-10000", "rate", 1024, 1, rate=10000, seconds=5),
+    Workload("end-to-end", "end-to-end", 1024, 1, rate=1000, seconds=10),
     Workload("gap", "gap", 100, 1, rate=GAP_RATE, seconds=GAP_SECONDS),
 )
 
@@ -87,7 +93,8 @@ class Contestant:
 
 _FEW = ("1k-p1", "1k-p16", "100b-p1", "fanout", "rate-1000")
 _TOOLS = ("1k-p1", "1k-p16", "100b-p1", "rate-1000")
-_FEW_STREAMS = ("1k-p1", "1k-p16", "100b-p1", "100b-p16", "fanout", "rate-1000", "rate-10000", "gap")
+_FEW_STREAMS = ("1k-p1", "1k-p16", "100b-p1", "100b-p16", "fanout", "rate-1000", "rate-10000",
+                "end-to-end", "gap")
 
 BEFORE = "millrace-before"  # only where run_bench.py is given its binary
 CONTESTANTS = (

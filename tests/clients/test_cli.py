@@ -416,6 +416,20 @@ def produce_line(binary, server, line):
                              text=True, timeout=60, check=False))
 
 
+def test_bench_consume_takes_latency_from_the_stamps_of_produce(cli, named):
+    topic = named()
+    succeeded(cli("bench", "produce", "--topic", topic, "--records", "5", "--stamp", "--record-size", "8"))
+    succeeded(cli("bench", "produce", "--topic", topic, "--records", "5", "--stamp", "--record-size", "8"))
+    read = ("bench", "consume", "--topic", topic, "--stamped", "-o", "json")
+    done = json.loads(succeeded(cli(*read, "--records", "4", "--skip", "6")))
+    assert done["records"] == 4 and 0 < done["latency_ms"]["p50"] < 600_000, done
+    succeeded(cli("produce", topic, input="short\n"))
+    refused = cli(*read, "--records", "11")
+    assert refused.returncode == 1 and "offset 10 is not of bench produce --stamp" in refused.stderr, refused.stderr
+    refused = cli("bench", "produce", "--topic", topic, "--stamp", "--record-size", "7")
+    assert refused.returncode == 1 and "--record-size of 8 or more" in refused.stderr, refused.stderr
+
+
 def test_bench_consume_ends_where_records_end(cli, named):
     topic = named()
     succeeded(cli("produce", topic, input="x\n" * 10))

@@ -174,7 +174,7 @@ func (p *kafkaProducer) send(_ int, value []byte, done func(error)) {
 
 func (p *kafkaProducer) flush() { _ = p.client.Flush(context.Background()) }
 
-func (k *kafka) consume(got func(int) bool) error {
+func (k *kafka) consume(got func(int, func() [][]byte) bool) error {
 	c, err := k.client(
 		kgo.ConsumeTopics(k.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(1<<20),
@@ -190,7 +190,11 @@ func (k *kafka) consume(got func(int) bool) error {
 		if err := fetches.Err0(); err != nil {
 			return err
 		}
-		if got(fetches.NumRecords()) {
+		values := func() (all [][]byte) {
+			fetches.EachRecord(func(record *kgo.Record) { all = append(all, record.Value) })
+			return all
+		}
+		if got(fetches.NumRecords(), values) {
 			return nil
 		}
 	}

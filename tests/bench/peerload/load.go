@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -112,8 +113,12 @@ func produce(on system, o options) (result, error) {
 		} else if i%recordsPerReading == 0 {
 			since = time.Now()
 		}
+		of := value
+		if o.stamp {
+			of = stamped(value, since)
+		}
 		t.pending.Add(1)
-		to.send(i, value, func(err error) { t.answer(since, err) })
+		to.send(i, of, func(err error) { t.answer(since, err) })
 	}
 	to.flush()
 	t.pending.Wait()
@@ -128,15 +133,34 @@ func consume(on system, o options) (result, error) {
 	cpuBefore := cpuSeconds()
 	began := time.Now()
 	var mu sync.Mutex
-	read := 0
-	err := on.consume(func(count int) bool {
+	read := -o.skip
+	t := tally{}
+	err := on.consume(func(count int, values func() [][]byte) bool {
 		mu.Lock()
 		defer mu.Unlock()
+		if o.stamp {
+			for i, value := range values() {
+				if at := read + i; at >= 0 && at < o.records {
+					t.latencies = append(t.latencies, time.Since(stampOf(value)))
+				}
+			}
+		}
 		read += count
 		return read >= o.records
 	})
 	if err == nil && read < o.records {
 		err = fmt.Errorf("%d of %d records", read, o.records)
 	}
-	return summary(o, read, time.Since(began), cpuBefore), err
+	r := summary(o, read, time.Since(began), cpuBefore)
+	r.LatencyMs = t.quantiles()
+	return r, err
+}
+
+// stamped is a copy of the value that begins with the time.
+func stamped(value []byte, at time.Time) []byte {
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(at.UnixMicro())), value[8:]...)
+}
+
+func stampOf(value []byte) time.Time {
+	return time.UnixMicro(int64(binary.LittleEndian.Uint64(value)))
 }

@@ -28,6 +28,8 @@ type options struct {
 	pending    int           // unanswered publishes; NATS alone
 	flushEach  bool          // create: Kafka's flush.messages=1
 	retry      bool          // NATS: publish again until answered
+	stamp      bool          // values begin with when they were due; consume takes latency from it
+	skip       int           // consume: records before those that count
 	timeout    time.Duration
 }
 
@@ -37,8 +39,9 @@ type system interface {
 	remove() error
 	leader() (int, error)
 	producer() (producer, error)
-	// consume reads the topic from its beginning and calls got with the number of records that came.
-	consume(got func(count int) (isEnough bool)) error
+	// consume reads the topic from its beginning and calls got with the number of records that came; their values
+	// are made only if they are asked for.
+	consume(got func(count int, values func() [][]byte) (isEnough bool)) error
 }
 
 // producer sends one record and calls done once, from any goroutine. Send waits while there is no room.
@@ -61,6 +64,8 @@ func main() {
 	flag.IntVar(&o.pending, "pending", 4096, "NATS: unanswered publishes")
 	flag.BoolVar(&o.flushEach, "flush-each", false, "create: Kafka's flush.messages=1")
 	flag.BoolVar(&o.retry, "retry", false, "NATS: publish again until answered")
+	flag.BoolVar(&o.stamp, "stamp", false, "values begin with when they were due, and latency of consume is from then")
+	flag.IntVar(&o.skip, "skip", 0, "consume: records to read before those")
 	flag.DurationVar(&o.timeout, "timeout", 60*time.Second, "wait for the cluster")
 	flag.Parse()
 	var on system = newKafka(o)

@@ -180,7 +180,7 @@ func (p *natsProducer) sendUntilAnswered(sequence int, message *nats.Msg, done f
 
 func (p *natsProducer) flush() {}
 
-func (n *natsSystem) consume(got func(int) bool) error {
+func (n *natsSystem) consume(got func(int, func() [][]byte) bool) error {
 	c, js, err := n.connect()
 	if err != nil {
 		return err
@@ -196,8 +196,8 @@ func (n *natsSystem) consume(got func(int) bool) error {
 			return err
 		}
 		ahead := max(fetchAhead/n.partitions, 500)
-		_, err = consumer.Consume(func(jetstream.Msg) {
-			if got(1) {
+		_, err = consumer.Consume(func(message jetstream.Msg) {
+			if got(1, func() [][]byte { return [][]byte{message.Data()} }) {
 				once.Do(func() { close(enough) })
 			}
 		}, jetstream.PullMaxMessages(ahead))

@@ -233,5 +233,20 @@ TEST_F(LargeWriteTest, NextSegment_IsThere_WheneverTheMachineDies) {
   }
 }
 
+TEST_F(LargeWriteTest, NextSegment_WaitsForTheJournalsWord) {
+  rig_.Crash(false);
+  rig_.options.segment_size_bytes = 16 << 10;
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  AppendLarge(2);
+  rig_.Settle();
+  rig_.HoldJournal();
+  while (rig_.committed(2) < 60) rig_.Commit(2);
+  rig_.RunFor(std::chrono::milliseconds(50));
+  AppendLarge(2);
+  rig_.RunFor(std::chrono::milliseconds(50));
+  CrashAndCompare();
+}
+
 }  // namespace
 }  // namespace millrace::storage

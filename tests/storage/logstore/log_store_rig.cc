@@ -30,7 +30,10 @@ std::string StateAt(uint64_t group, uint64_t index) {
 }  // namespace
 
 LogStoreRig::LogStoreRig(uint64_t seed)
-    : world_(seed), random_(world_.Fork()), process_(&world_.AddProcess("broker")) {
+    : world_(seed),
+      random_(world_.Fork()),
+      process_(&world_.AddProcess("broker")),
+      journal_process_(&world_.AddProcess("journal")) {
   options.journal.key = 0xC0FFEE;
   options.journal.file_bytes = 64 << 10;
   options.journal.live_files_max = 8;
@@ -44,24 +47,33 @@ LogStoreRig::LogStoreRig(uint64_t seed)
 }
 
 LogStoreRig::~LogStoreRig() {
-  if (process_->is_alive()) process_->Kill();
+  Kill();
   store_.reset();
+}
+
+void LogStoreRig::Kill() {
+  for (sim::SimProcess* process : {process_, journal_process_}) {
+    if (process->is_alive()) process->Kill();
+  }
 }
 
 Status LogStoreRig::Start() {
   CHECK(store_ == nullptr);
-  if (!process_->is_alive()) process_->Restart();
+  for (sim::SimProcess* process : {process_, journal_process_}) {
+    if (!process->is_alive()) process->Restart();
+  }
   failure_.clear();
   outstanding_ = 0;
   submitted_.clear();
   readable_.clear();
   Executor& executor = process_->executor();
-  journal_files_ = std::make_unique<sim::SimFileSystem>(disk_, executor, process_->Fork());
+  Executor& journal = journal_process_->executor();
+  journal_files_ = std::make_unique<sim::SimFileSystem>(disk_, journal, process_->Fork());
   segment_files_ = std::make_unique<sim::SimFileSystem>(disk_, executor, process_->Fork());
   const auto outcome = std::make_shared<std::optional<Status>>();
   JournalLogStore::Open(options,
                         {.shard = executor,
-                         .journal_executor = executor,
+                         .journal_executor = journal,
                          .journal_files = *journal_files_,
                          .segment_executor = executor,
                          .segment_files = *segment_files_,
@@ -108,7 +120,7 @@ Status LogStoreRig::Start() {
 
 void LogStoreRig::Crash(bool power) {
   disk_.ForgetCrash();
-  if (process_->is_alive()) process_->Kill();
+  Kill();
   store_.reset();
   journal_files_.reset();
   segment_files_.reset();

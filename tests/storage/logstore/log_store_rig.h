@@ -46,6 +46,8 @@ class LogStoreRig {
   // Everything that was asked for is acknowledged, or the machine died.
   void Settle();
   void RunFor(Duration span) { world_.RunFor(span); }
+  // Nothing more goes into the journal, whatever it is given.
+  void HoldJournal() { journal_process_->Pause(); }
 
   // What a host does with a group that it has.
   // Its first replica, or the next one, once the removal of the one before is acknowledged.
@@ -89,6 +91,7 @@ class LogStoreRig {
   std::string state_padding;  // at the end of every state
 
  private:
+  void Kill();
   // The group after one piece of a write.
   struct Snapshot {
     bool exists = false;
@@ -120,6 +123,7 @@ class LogStoreRig {
   Random random_;
   sim::SimDisk disk_;
   sim::SimProcess* process_;
+  sim::SimProcess* journal_process_;  // the journal's thread
   std::unique_ptr<sim::SimFileSystem> journal_files_;
   std::unique_ptr<sim::SimFileSystem> segment_files_;
   std::unique_ptr<JournalLogStore> store_;

@@ -47,7 +47,7 @@ class Life {
  public:
   explicit Life(const std::string& root)
       : journal_files_(journal_.executor(), root),
-        segment_files_(segment_.executor(), root, syncs_.executor()) {}
+        segment_files_(segment_.executor(), root, syncs_.executors()) {}
 
   std::vector<raft::RecoveredReplica> Open() {
     LogStoreOptions options;
@@ -95,7 +95,7 @@ class Life {
   LoopThread shard_{"shard"};
   LoopThread journal_{"journal"};
   LoopThread segment_{"segment"};
-  LoopThread syncs_{"syncs"};
+  LoopThreads syncs_{2, "syncs"};
   RealFileSystem journal_files_;
   RealFileSystem segment_files_;
   std::unique_ptr<JournalLogStore> store_;
