@@ -10,6 +10,8 @@
 namespace millrace::raft {
 namespace {
 
+// How often a replica is asked whether its segment is to be ended: each second.
+constexpr uint64_t kTicksPerLook = 40;
 // A group's tail is never trimmed below this, however many groups share the budget.
 constexpr uint64_t kTailBytesMin = 64 << 10;
 
@@ -136,7 +138,12 @@ uint32_t Host::ElectionTurn(const Replica& replica) const {
 
 void Host::OnTick() {
   Start();
-  replicas_.ForEachJoined([](Replica& replica) { replica.OnTick(); });
+  ++ticks_;
+  replicas_.ForEachJoined([this](Replica& replica) {
+    replica.OnTick();
+    // Not all in one tick.
+    if ((ticks_ + replica.group().value()) % kTicksPerLook == 0) replica.RollIfDue();
+  });
   GiveUpLeadershipIfDiskStalls();
 }
 

@@ -108,6 +108,7 @@ class Host {
   Turn turn_;
   ReplicaShared shared_;
   TimerId tick_timer_;
+  uint64_t ticks_ = 0;
   Lifetime lifetime_;
 };
 

@@ -334,7 +334,13 @@ void Replica::TellCommitted() {
   LogStore& store = shared_->environment.log_store;
   told_committed_ = core_->commit_index();
   store.Commit(group(), told_committed_);
-  if (!store.WantsRoll(group())) return;
+  RollIfDue();
+}
+
+void Replica::RollIfDue() {
+  if (!has_joined()) return;
+  LogStore& store = shared_->environment.log_store;
+  if (!store.WantsRoll(group(), shared_->environment.clock.Now())) return;
   // A segment is sealed with the state at its end, which a replica that stopped does not have.
   if (!apply_fault_.ok()) return store.Roll(group(), told_committed_, std::nullopt);
   MILLRACE_SOMETIMES("a segment was rolled");

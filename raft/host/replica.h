@@ -106,6 +106,8 @@ class Replica final : public Group {
   // Tells the store what is committed, and rolls where that wants to. Pre: what Drain gave was
   // given to the store.
   void TellCommitted();
+  // Ends its segment where the store wants to; now and then, and when more is committed.
+  void RollIfDue();
   bool is_in_turn = false;  // Turn's
 
   // Stops the core by an error; the replica stays silent from now on.

@@ -89,6 +89,12 @@ struct RecoveredReplica {
   Status health;
 };
 
+// When a replica's segment is ended.
+struct RollLimits {
+  uint64_t bytes = 0;              // once it has so many; 0: as the store does by itself
+  Duration age = Duration::max();  // once its first entry is so old
+};
+
 using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
 using IndexDone = MoveFunction<void(Result<LogIndex>)>;
 
@@ -125,9 +131,11 @@ class LogStore {
   virtual void Commit(RaftGroupId group, LogIndex index) = 0;
   // The state machine's state after `index`, the last one that Commit told, if there is one.
   // Offered when WantsRoll(group); the segment is sealed there with this state, which is encoded on
-  // the segments' thread.
-  virtual bool WantsRoll(RaftGroupId group) const = 0;
+  // the segments' thread. To be asked now and then where nothing is written, too.
+  virtual bool WantsRoll(RaftGroupId group, MonotonicTime now) = 0;
   virtual void Roll(RaftGroupId group, LogIndex index, std::optional<StateEncoder> state) = 0;
+  // From now on; none at first. No effect where the group is unknown.
+  virtual void SetRollLimits(RaftGroupId group, const RollLimits& limits) = 0;
 
   // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
   // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it

@@ -135,7 +135,7 @@ void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
 
 // `segments` hold, synced, all that is committed, and what large writes had put there.
 void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced,
-                             uint64_t active_bytes) {
+                             const ActiveSegment& active) {
   Group& group = groups_.at(id);
   const LogPoint& end = synced.end;
   CHECK(!group.stall.ok() && !group.is_faulty) << id;
@@ -145,7 +145,7 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEn
   group.progress.OnSynced(synced.written.index);
   group.stall = Status::Ok();
   group.segments = std::move(segments);
-  group.active_bytes = active_bytes;
+  group.active = active;
   const bool has_grown = end.index > group.readable_end;
   group.readable_end = end.index;
   if (end.index > group.log.end.index) MoveLog(id, group, synced, [] {});

@@ -88,7 +88,8 @@ class JournalLogStore final : public raft::LogStore {
   bool MayCreate(const raft::ReplicaId& replica) const override;
   LogIndex controller_floor() const override { return controller_floor_; }
   void Commit(RaftGroupId group, LogIndex index) override;
-  bool WantsRoll(RaftGroupId group) const override;
+  void SetRollLimits(RaftGroupId group, const raft::RollLimits& limits) override;
+  bool WantsRoll(RaftGroupId group, MonotonicTime now) override;
   void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
@@ -147,9 +148,13 @@ class JournalLogStore final : public raft::LogStore {
       std::optional<raft::StateEncoder> encode;
     };
     std::optional<Roll> roll;
-    uint64_t active_bytes = 0;  // given to segments since the last roll
-    uint64_t state_bytes = 0;   // of the state that was encoded last
-    bool is_encoding = false;   // a state on the segments' thread, whose size is not known yet
+    ActiveSegment active;  // given to segments since the last roll
+    raft::RollLimits limits;
+    // When its newest append time was first seen, by this process's clock.
+    int64_t seen_append_ms = 0;
+    MonotonicTime seen_at{};
+    uint64_t state_bytes = 0;  // of the state that was encoded last
+    bool is_encoding = false;  // a state on the segments' thread, whose size is not known yet
     LogIndex readable_end;
     // Writes that wait for the one before, in their order.
     std::deque<raft::ReplicaWrite> waiting;
@@ -219,6 +224,7 @@ class JournalLogStore final : public raft::LogStore {
   void OnCommitted(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end);
   void SyncGroup(RaftGroupId id, Group& group);
   bool IsRollDue(RaftGroupId id, const Group& group) const;
+  static bool IsTooOld(Group& group, MonotonicTime now);
   void BeginRoll(RaftGroupId id, Group& group);
   MoveFunction<void(Result<SegmentsEnd>)> WhenSynced(RaftGroupId id, const Segments& segments,
                                                      bool is_roll);
@@ -234,7 +240,8 @@ class JournalLogStore final : public raft::LogStore {
   void OnSegmentError(RaftGroupId id, const Status& status);
   static void ForgetWork(Group& group);
   void Stall(RaftGroupId id, const Status& status);
-  void Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced, uint64_t active_bytes);
+  void Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced,
+              const ActiveSegment& active);
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);

@@ -68,7 +68,7 @@ void JournalLogStore::WriteCommitted(RaftGroupId id, Group& group) {
   if (group.cuts > 0) return;
   const LogIndex limit = group.roll.has_value() ? group.roll->index : LogIndex(UINT64_MAX);
   std::vector<Entry> entries = group.progress.GiveCommitted(limit);
-  for (const Entry& entry : entries) group.active_bytes += entry.size_bytes();
+  group.active.Add(entries);
   group.is_writing = true;
   // The segments keep this until they have written: it must not keep them.
   const std::weak_ptr<GroupSegments> from = group.segments;
@@ -119,22 +119,41 @@ void JournalLogStore::OnCommitted(RaftGroupId id, const Segments& segments,
   }
 }
 
-bool JournalLogStore::WantsRoll(RaftGroupId id) const {
+void JournalLogStore::SetRollLimits(RaftGroupId id, const raft::RollLimits& limits) {
+  if (Group* group = Find(id)) group->limits = limits;
+}
+
+bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   auto found = groups_.find(id);
   if (found == groups_.end() || !found->second.stall.ok()) return false;
-  const Group& group = found->second;
+  Group& group = found->second;
   // A footer stands behind what is committed.
   if (group.progress.given() > group.progress.told() || group.cuts > 0) return false;
-  return !group.roll.has_value() && IsRollDue(id, group);
+  if (group.roll.has_value()) return false;
+  return IsRollDue(id, group) || IsTooOld(group, now);
+}
+
+// By the log's own times, and by how long this process has seen nothing newer: no wall clock that
+// is wrong rolls more than once.
+bool JournalLogStore::IsTooOld(Group& group, MonotonicTime now) {
+  const ActiveSegment& active = group.active;
+  if (group.is_encoding || !active.first_append_ms.has_value()) return false;
+  if (active.last_append_ms != group.seen_append_ms) {
+    group.seen_append_ms = active.last_append_ms;
+    group.seen_at = now;
+  }
+  const auto span = std::chrono::milliseconds(active.last_append_ms - *active.first_append_ms);
+  return span + (now - group.seen_at) >= group.limits.age;
 }
 
 bool JournalLogStore::IsRollDue(RaftGroupId id, const Group& group) const {
   // How large the last state is decides when the next one is due.
   if (group.is_encoding) return false;
-  const uint64_t size =
-      id == kControllerGroup ? options_.controller_segment_size_bytes : options_.segment_size_bytes;
+  uint64_t size = group.limits.bytes;
+  if (id == kControllerGroup) size = options_.controller_segment_size_bytes;
+  if (size == 0) size = options_.segment_size_bytes;
   // A state may be larger than a segment.
-  const uint64_t bytes = group.active_bytes + group.progress.committed_bytes();
+  const uint64_t bytes = group.active.bytes + group.progress.committed_bytes();
   return bytes >= std::max(size, kLogPerState * group.state_bytes);
 }
 
@@ -155,7 +174,7 @@ void JournalLogStore::BeginRoll(RaftGroupId id, Group& found) {
   WriteCommitted(id, *group);
   std::optional<raft::StateEncoder> encode = std::move(group->roll->encode);
   group->roll.reset();
-  group->active_bytes = 0;
+  group->active = {};
   group->is_encoding = encode.has_value();
   // As in WriteCommitted: what segments keep must not keep them.
   const std::weak_ptr<GroupSegments> from = group->segments;

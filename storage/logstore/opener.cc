@@ -143,7 +143,7 @@ Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupSt
   group.epoch = state.epoch;
   group.expected_epoch = state.epoch;
   group.is_cut_told = AboveOf(state.log, state.epoch) == LogAbove::kGoesOn;
-  group.active_bytes = segments.active_bytes;
+  group.active = segments.active;
   if (segments.snapshot.has_value()) group.state_bytes = segments.snapshot->state.size();
 
   raft::RecoveredReplica replica{

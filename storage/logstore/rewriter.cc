@@ -99,7 +99,7 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
     store_.Adopt(done->group, std::move(done->segments), std::move(*recovered));
     return BeginNext();
   }
-  try_->active_bytes = recovered->active_bytes;
+  try_->active = recovered->active;
   ReadOn();
 }
 
@@ -132,7 +132,7 @@ void JournalLogStore::Rewriter::OnRead(Result<std::vector<raft::core::Entry>> en
   CHECK(!entries->empty()) << "group=" << try_->group;
   CHECK_EQ(entries->front().index, try_->appended + 1) << "group=" << try_->group;
   try_->appended = entries->back().index;
-  for (const raft::core::Entry& entry : *entries) try_->active_bytes += entry.size_bytes();
+  try_->active.Add(*entries);
   store_.OnSegments([segments = try_->segments, entries = std::move(*entries),
                      then = Then(&Rewriter::OnAppended)]() mutable {
     segments->Append(std::move(entries), std::move(then));
@@ -151,7 +151,7 @@ void JournalLogStore::Rewriter::OnSynced(Result<SegmentsEnd> synced) {
   if (synced->end.index < store_.groups_.at(try_->group).progress.committed()) return ReadOn();
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
   pauses_.erase(done->group);
-  store_.Resume(done->group, std::move(done->segments), *synced, done->active_bytes);
+  store_.Resume(done->group, std::move(done->segments), *synced, done->active);
   BeginNext();
 }
 

@@ -42,7 +42,7 @@ class JournalLogStore::Rewriter {
     LogIndex appended;
     // Committed when the read that is under way began.
     LogIndex reading_to;
-    uint64_t active_bytes = 0;
+    ActiveSegment active;
     bool is_cut = false;
   };
 

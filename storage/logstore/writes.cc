@@ -119,7 +119,7 @@ void JournalLogStore::BeginLarge(RaftGroupId id, Group& group, size_t writes) {
   }
   std::vector<Entry> entries = group.progress.GiveAll();
   large->taken_along.assign(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(kept));
-  for (const Entry& entry : entries) group.active_bytes += entry.size_bytes();
+  group.active.Add(entries);
   group.is_recent = true;
   auto written = RunOn(environment_.shard, lifetime_.Guard([this, id, large](const Status& status) {
     OnLargeWritten(id, large, status);

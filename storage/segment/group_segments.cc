@@ -21,6 +21,14 @@ constexpr uint64_t kPointEvery = 64 << 10;
 
 }  // namespace
 
+void ActiveSegment::Add(const std::vector<Entry>& entries) {
+  for (const Entry& entry : entries) {
+    bytes += entry.size_bytes();
+    last_append_ms = entry.frame.header().append_time_ms;
+    if (!first_append_ms.has_value()) first_append_ms = last_append_ms;
+  }
+}
+
 void GroupSegments::Enqueue(Operation operation) {
   operations_.push_back(std::move(operation));
   if (!is_running_) RunNext();

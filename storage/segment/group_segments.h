@@ -62,13 +62,23 @@ inline LogAbove AboveOf(const journal::LogRecord& log, TruncationEpoch newest) {
   return is_cut ? LogAbove::kGoesOn : LogAbove::kNothing;
 }
 
+// What was written into the segment that is written on.
+struct ActiveSegment {
+  uint64_t bytes = 0;
+  // Of its first entry, as the leader stamped it; none: it has no entry.
+  std::optional<int64_t> first_append_ms;
+  int64_t last_append_ms = 0;
+
+  void Add(const std::vector<raft::core::Entry>& entries);
+};
+
 // What recovery found of a group's segments.
 struct RecoveredSegments {
   std::vector<raft::core::TermStart> term_starts;
   // The state of the newest segment that was sealed with one.
   std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
-  uint64_t active_bytes = 0;  // of the segment that is written on
+  ActiveSegment active;
   // Those above log.end that are in segments, synced; not committed, as far as this tells.
   std::vector<raft::core::Entry> written;
   // Files with a state that is damaged, newest first; an older one was taken, or none.

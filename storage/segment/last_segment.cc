@@ -127,7 +127,15 @@ void GroupSegments::Recovery::DiscardBegun() {
 void GroupSegments::Recovery::DiscardTail() {
   if (BeginsAbove() && recovered_.written.empty()) return DiscardBegun();
   const uint64_t end = segments_->written_position();
-  recovered_.active_bytes = end;
+  const auto& above = segments_->uncommitted_;
+  const bool has_committed = segment().last_index >= segment().first_index;
+  recovered_.active = {.bytes = end};
+  if (has_committed || !above.empty()) {
+    recovered_.active.first_append_ms =
+        has_committed ? segment().first_append_time_ms : above.front().header.append_time_ms;
+    recovered_.active.last_append_ms =
+        above.empty() ? segment().last_append_time_ms : above.back().header.append_time_ms;
+  }
   if (file().size() == end || IsOnlyRead()) return SyncWritten();
   LOG(INFO) << "discarding what no sync had covered file=" << current_ << " from=" << end
             << " to=" << file().size();

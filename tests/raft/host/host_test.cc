@@ -194,6 +194,16 @@ TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
   EXPECT_TRUE(machine_->leadership.is_ready);
 }
 
+TEST_F(HostTest, ASegmentIsEnded_ThoughNothingIsWritten_OnceTheStoreWantsTo) {
+  Propose(9);
+  EXPECT_FALSE(store_.groups[kGroup].snapshot.has_value());
+  store_.roll_every = 10;
+  world_.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(store_.groups[kGroup].snapshot.has_value());
+  EXPECT_EQ(store_.groups[kGroup].snapshot->index, LogIndex(10));
+  EXPECT_EQ(store_.groups[kGroup].rolls, 1U);
+}
+
 TEST_F(HostTest, ARestart_WithoutASnapshot_AppliesTheWholeLog) {
   Propose(9);
   Restart();

@@ -129,7 +129,11 @@ class MemoryLogStore final : public LogStore {
     group.since_roll += index.value() - group.committed.value();
     group.committed = index;
   }
-  bool WantsRoll(RaftGroupId id) const override { return groups.at(id).since_roll >= roll_every; }
+  bool WantsRoll(RaftGroupId id, MonotonicTime) override {
+    return groups.at(id).since_roll >= roll_every;
+  }
+  void SetRollLimits(RaftGroupId id, const RollLimits& given) override { limits[id] = given; }
+  std::map<RaftGroupId, RollLimits> limits;
   void Roll(RaftGroupId id, LogIndex index, std::optional<StateEncoder> state) override {
     Group& group = groups.at(id);
     CHECK_EQ(index, group.committed);

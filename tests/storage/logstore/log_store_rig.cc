@@ -190,6 +190,7 @@ void LogStoreRig::AddEntries(uint64_t group, uint64_t count, uint32_t payload_by
   Model& model = models_.at(group);
   EntryMaker maker{RaftGroupId(group)};
   maker.ResetTo(model.ends.back());
+  maker.set_append_time_ms(process_->clock().WallMs());
   maker.set_term(Term(std::max<uint64_t>(1, model.history.back().term)));
   write->epoch = TruncationEpoch(static_cast<uint32_t>(model.history.back().epoch));
   for (uint64_t i = 0; i < count; ++i) {
@@ -263,7 +264,7 @@ void LogStoreRig::Commit(uint64_t group) {
   model.committed = std::max(model.committed, upto);
   store_->Commit(RaftGroupId(group), LogIndex(upto));
   model.handed = upto;
-  if (store_->WantsRoll(RaftGroupId(group))) {
+  if (store_->WantsRoll(RaftGroupId(group), Now())) {
     store_->Roll(RaftGroupId(group), LogIndex(upto),
                  [state = StateAt(group, upto) + state_padding] { return Bytes::CopyOf(state); });
   }

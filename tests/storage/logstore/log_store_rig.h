@@ -46,6 +46,9 @@ class LogStoreRig {
   // Everything that was asked for is acknowledged, or the machine died.
   void Settle();
   void RunFor(Duration span) { world_.RunFor(span); }
+  MonotonicTime Now() const { return process_->clock().Now(); }
+  // What is appended from now on says so much more than the time.
+  void SetWallOffset(std::chrono::milliseconds offset) { process_->SetWallOffset(offset.count()); }
   // Nothing more goes into the journal, whatever it is given.
   void HoldJournal() { journal_process_->Pause(); }
 

@@ -2,6 +2,10 @@
 // faults that stay with one replica.
 #include "storage/logstore/log_store.h"
 
+#include <algorithm>
+#include <optional>
+#include <string>
+
 #include <gtest/gtest.h>
 
 #include "tests/storage/logstore/log_store_rig.h"
@@ -41,6 +45,84 @@ TEST(LogStore, IdleGroup_IsSyncedOnce_AndThenNothingTouchesTheDisk) {
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_EQ(rig.Recovered(2)->initial.log.prefix().index, LogIndex(8));
   EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+class RollByTime : public testing::Test {
+ protected:
+  void SetUp() override {
+    Fill(rig_);
+    rig_.store().SetRollLimits(kGroup, {.bytes = 0, .age = std::chrono::seconds(100)});
+  }
+  bool WantsRoll() { return rig_.store().WantsRoll(kGroup, rig_.Now()); }
+  void CommitAll(uint64_t count) {
+    rig_.Append(2, count, 100);
+    rig_.Settle();
+    while (rig_.committed(2) < rig_.last_index(2)) rig_.Commit(2);
+    rig_.RunFor(std::chrono::milliseconds(100));
+  }
+  size_t Segments() {
+    const auto paths = rig_.disk().Paths();
+    return static_cast<size_t>(std::ranges::count_if(
+        paths, [](const std::string& path) { return path.starts_with("groups/2/"); }));
+  }
+  static constexpr RaftGroupId kGroup{2};
+  LogStoreRig rig_{31};
+};
+
+TEST_F(RollByTime, ASegmentIsEnded_OnceItsFirstEntryIsOld_ThoughNothingComes) {
+  EXPECT_FALSE(WantsRoll());
+  rig_.RunFor(std::chrono::seconds(99));
+  EXPECT_FALSE(WantsRoll());
+  rig_.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(WantsRoll());
+  rig_.store().Roll(kGroup, LogIndex(8), std::nullopt);
+  rig_.RunFor(std::chrono::seconds(200));
+  EXPECT_FALSE(WantsRoll()) << "the next one is empty";
+  CommitAll(1);
+  EXPECT_EQ(Segments(), 2U);
+  EXPECT_FALSE(WantsRoll());
+}
+
+TEST_F(RollByTime, WhatComesDoesNotMakeItYounger) {
+  for (int i = 0; i < 9; ++i) {
+    EXPECT_FALSE(WantsRoll());
+    rig_.RunFor(std::chrono::seconds(11));
+    CommitAll(1);
+  }
+  rig_.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(WantsRoll());
+}
+
+// A leader whose clock is a year ahead, and the next one, whose is not.
+TEST_F(RollByTime, AWrongClock_EndsOneSegment_NotEach) {
+  EXPECT_FALSE(WantsRoll());
+  rig_.SetWallOffset(std::chrono::hours(24 * 365));
+  for (int i = 0; i < 10; ++i) CommitAll(1);
+  EXPECT_FALSE(WantsRoll());
+  EXPECT_EQ(Segments(), 2U);
+}
+
+TEST_F(RollByTime, ARestart_CountsOnFromTheLogsTimes) {
+  rig_.RunFor(std::chrono::seconds(60));
+  CommitAll(1);
+  rig_.Crash(true);
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  rig_.store().SetRollLimits(kGroup, {.bytes = 0, .age = std::chrono::seconds(100)});
+  rig_.RunFor(std::chrono::seconds(1));
+  EXPECT_FALSE(WantsRoll());
+  rig_.RunFor(std::chrono::seconds(45));
+  EXPECT_TRUE(WantsRoll());
+}
+
+TEST_F(RollByTime, AGroupsOwnSize_GoesBeforeTheStores) {
+  rig_.store().SetRollLimits(kGroup, {.bytes = 1 << 20});
+  for (int i = 0; i < 20; ++i) CommitAll(8);
+  EXPECT_EQ(Segments(), 1U);
+  rig_.store().SetRollLimits(kGroup, {.bytes = 1000});
+  CommitAll(8);
+  CommitAll(8);
+  EXPECT_GT(Segments(), 1U);
 }
 
 TEST(LogStore, Roll_KeepsTheStateOfExactlyItsIndex) {

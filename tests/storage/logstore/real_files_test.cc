@@ -131,7 +131,7 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
         if (end == LogIndex(100)) (*shared)();
       });
       store.Commit(kGroup, LogIndex(100));
-      ASSERT_TRUE(store.WantsRoll(kGroup));
+      ASSERT_TRUE(store.WantsRoll(kGroup, {}));
       store.Roll(kGroup, LogIndex(100), [] { return Bytes::CopyOf("state"); });
     });
     life.Await([&](JournalLogStore& store, Task done) {

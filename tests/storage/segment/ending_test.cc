@@ -35,7 +35,7 @@ std::string EndingOf(const SegmentFooter& footer, uint64_t frames_end) {
 void ExpectNotSealed(const Result<RecoveredSegments>& recovered) {
   ASSERT_TRUE(recovered.ok()) << recovered.status();
   EXPECT_FALSE(recovered->snapshot.has_value());
-  EXPECT_GT(recovered->active_bytes, 0U);
+  EXPECT_GT(recovered->active.bytes, 0U);
 }
 
 // One entry that is synced; gives where its frame ends.

@@ -37,7 +37,7 @@ TEST(SegmentRecovery, StateAndTerms_AreThoseOfTheSegments) {
   EXPECT_EQ(recovered->next_offset, end.next_offset);
   ASSERT_EQ(recovered->term_starts.size(), 6U);
   EXPECT_EQ(recovered->term_starts[3].first_index, LogIndex(12));
-  EXPECT_GT(recovered->active_bytes, 0U);
+  EXPECT_GT(recovered->active.bytes, 0U);
 }
 
 TEST(SegmentRecovery, LastSegmentSealed_KeepsItsState_AndTheNextBeginsANewFile) {
@@ -49,7 +49,7 @@ TEST(SegmentRecovery, LastSegmentSealed_KeepsItsState_AndTheNextBeginsANewFile) 
   ASSERT_TRUE(recovered.ok()) << recovered.status();
   ASSERT_TRUE(recovered->snapshot.has_value());
   EXPECT_EQ(recovered->snapshot->state.view(), "sealed");
-  EXPECT_EQ(recovered->active_bytes, 0U);
+  EXPECT_EQ(recovered->active.bytes, 0U);
   rig.Append(rig.maker.Batch(1, 10));
   rig.ExpectAllReadable(2);
   EXPECT_TRUE(rig.disk.Content(SegmentPath(kFolder, LogIndex(2))).has_value());

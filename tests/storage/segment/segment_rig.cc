@@ -21,6 +21,7 @@ Entry EntryMaker::Make(FrameHeader header, Buffer buffer) {
   header.term = term_;
   header.index = end_.index + 1;
   header.base_offset = end_.next_offset;
+  header.append_time_ms = append_time_ms_;
   header.payload_crc = Crc32c({FramePayload(buffer), header.payload_size});
   header.stored_crc = header.payload_crc;
   header.chain = FrameChain(end_.chain, header);

@@ -37,6 +37,8 @@ class EntryMaker {
   raft::core::Entry NoOp();
   raft::core::Entry Configure(const raft::core::Configuration& configuration);
   void set_term(Term term) { term_ = term; }
+  // Of what is made from now on.
+  void set_append_time_ms(int64_t time_ms) { append_time_ms_ = time_ms; }
   const LogPoint& end() const { return end_; }
   // Goes on after another end, as a new leader's log does.
   void ResetTo(const LogPoint& end) { end_ = end; }
@@ -46,6 +48,7 @@ class EntryMaker {
 
   const RaftGroupId group_;
   Term term_{1};
+  int64_t append_time_ms_ = 0;
   LogPoint end_;
 };
 
