@@ -15,7 +15,7 @@ constexpr char kHead[] =
     "Regenerate it with `REWRITE=1` and the test `tests_broker_config`.\n"
     "\n"
     "Sizes are bytes, or have `B`, `KiB`, `MiB` or `GiB` behind them; times are milliseconds, or\n"
-    "have `ms` or `s` behind them.\n"
+    "have `ms`, `s`, `m`, `h` or `d` behind them.\n"
     "\n"
     "## Server\n"
     "\n"
@@ -26,9 +26,9 @@ constexpr char kHead[] =
 constexpr char kTopicHead[] =
     "## Topics\n"
     "\n"
-    "Given when a topic is created: `millrace topic create NAME --set KEY=VALUE`, or `settings` "
-    "of\n"
-    "`CreateTopicRequest`. An unknown key is refused.\n";
+    "Given when a topic is created, `millrace topic create NAME --set KEY=VALUE`, or while it is\n"
+    "used, `millrace topic alter NAME --set KEY=VALUE --unset KEY`; in the API `CreateTopic` and\n"
+    "`AlterTopic`. An unknown key is refused. `millrace config list` prints this table.\n";
 
 std::string RangeText(Kind kind, Range range) {
   return FormatNumber(kind, range.min) + " to " + FormatNumber(kind, range.max);
@@ -49,8 +49,11 @@ void WriteServerSetting(const ServerSetting& setting, std::ostream& out) {
 
 void WriteTopicSetting(const TopicSetting& setting, std::ostream& out) {
   out << "\n### `" << setting.key << "`\n\n" << setting.doc << "\n\n";
-  out << "- default: `" << FormatNumber(setting.kind, TopicSettings().*setting.field) << "`\n";
-  out << "- " << KindName(setting.kind) << ": " << RangeText(setting.kind, setting.range) << '\n';
+  out << "- default: `" << DefaultOf(setting) << "`\n";
+  if (IsNumber(setting.kind)) {
+    out << "- " << KindName(setting.kind) << ": " << RangeText(setting.kind, setting.range) << '\n';
+  }
+  if (!setting.kafka_name.empty()) out << "- in Kafka: `" << setting.kafka_name << "`\n";
 }
 
 }  // namespace

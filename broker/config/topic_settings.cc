@@ -8,11 +8,20 @@ namespace {
 // A batch, with what a message adds to it, fits the 4 MiB that gRPC clients receive by default.
 constexpr Range kBatchBytes{.min = 1 << 10, .max = (4 << 20) - (64 << 10)};
 
+// The longest time that may be set.
+constexpr uint64_t kYearMs = uint64_t{366} * 86'400'000;
+
 const TopicSetting* FindRow(std::string_view key) {
   const std::vector<TopicSetting>& table = TopicSettingTable();
   auto row = std::find_if(table.begin(), table.end(),
                           [key](const TopicSetting& setting) { return setting.key == key; });
   return row == table.end() ? nullptr : &*row;
+}
+
+Result<uint64_t> ParseValue(const TopicSetting& setting, std::string_view text) {
+  if (setting.kind != Kind::kSwitch) return ParseNumber(setting.kind, text, setting.range);
+  ASSIGN_OR_RETURN(const bool is_on, ParseSwitch(text));
+  return is_on ? 1 : 0;
 }
 
 std::string KnownKeys() {
@@ -28,8 +37,28 @@ std::string KnownKeys() {
 const std::vector<TopicSetting>& TopicSettingTable() {
   static const std::vector<TopicSetting> kTable{
       {"batch_bytes_max", Kind::kBytes, kBatchBytes, &TopicSettings::batch_bytes_max,
+       "max.message.bytes",
        "Largest RecordBatch that the topic takes, serialized, as it is sent: if it is compressed, "
        "after that; before, it may have 4032KiB. A larger one is refused with BATCH_TOO_LARGE."},
+      {"protected",
+       Kind::kSwitch,
+       {.min = 0, .max = 1},
+       &TopicSettings::is_protected,
+       "",
+       "Whether the topic refuses to be deleted, until this is unset."},
+      {"segment_bytes",
+       Kind::kBytes,
+       {.min = 64 << 10, .max = 1 << 30},
+       &TopicSettings::segment_bytes,
+       "segment.bytes",
+       "Each partition is stored in files of this size. Where it is not set, the server's "
+       "--segment-bytes says it."},
+      {"segment_time",
+       Kind::kMilliseconds,
+       {.min = 10'000, .max = kYearMs},
+       &TopicSettings::segment_time,
+       "segment.ms",
+       "A file is ended this long after its first record was stored, however small it is."},
   };
   return kTable;
 }
@@ -38,18 +67,27 @@ TopicSettings::TopicSettings(const std::map<std::string, std::string>& settings)
   for (const auto& [key, text] : settings) {
     const TopicSetting* row = FindRow(key);
     if (row == nullptr) continue;
-    const Result<uint64_t> value = ParseNumber(row->kind, text, row->range);
-    if (value.ok()) this->*row->field = static_cast<uint32_t>(*value);
+    const Result<uint64_t> value = ParseValue(*row, text);
+    if (value.ok()) this->*row->field = *value;
   }
+}
+
+std::string DefaultOf(const TopicSetting& setting) {
+  const uint64_t value = TopicSettings().*setting.field;
+  if (setting.kind == Kind::kSwitch) return value != 0 ? "true" : "false";
+  return FormatNumber(setting.kind, value);
+}
+
+Status CheckIsTopicSetting(std::string_view key) {
+  if (FindRow(key) != nullptr) return Status::Ok();
+  return InvalidArgument("there is no topic setting \"" + std::string(key) +
+                         "\"; known: " + KnownKeys());
 }
 
 Status ValidateTopicSettings(const std::map<std::string, std::string>& settings) {
   for (const auto& [key, text] : settings) {
-    const TopicSetting* row = FindRow(key);
-    if (row == nullptr) {
-      return InvalidArgument("there is no topic setting \"" + key + "\"; known: " + KnownKeys());
-    }
-    const Result<uint64_t> value = ParseNumber(row->kind, text, row->range);
+    RETURN_IF_ERROR(CheckIsTopicSetting(key));
+    const Result<uint64_t> value = ParseValue(*FindRow(key), text);
     if (!value.ok()) return value.status().With("topic setting " + key);
   }
   return Status::Ok();

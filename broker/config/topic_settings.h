@@ -1,6 +1,6 @@
-// What may be set per topic, at its creation: one table of keys with their defaults and ranges. The
-// controller validates against it, partitions read their values from it, docs/settings.md is
-// written from it.
+// What may be set per topic: one table of keys with their defaults and ranges. The controller
+// validates against it, partitions read their values from it, and docs/settings.md and what brokers
+// tell of settings are written from it.
 //
 // Pure; any thread.
 //
@@ -25,20 +25,30 @@ struct TopicSettings {
   // another version wrote it, keeps its default.
   explicit TopicSettings(const std::map<std::string, std::string>& settings);
 
-  uint32_t batch_bytes_max = 1'048'588;  // Kafka's, so that what fits there fits here
+  uint64_t batch_bytes_max = 1'048'588;  // Kafka's, so that what fits there fits here
+  uint64_t is_protected = 0;             // 1: it is
+  uint64_t segment_bytes = 64 << 20;
+  uint64_t segment_time = 86'400'000;  // milliseconds
 };
 
 // One row of the table.
 struct TopicSetting {
   std::string_view key;
   Kind kind;
-  Range range;
-  uint32_t TopicSettings::* field;
+  Range range;  // of a switch 0 to 1
+  uint64_t TopicSettings::* field;
+  std::string_view kafka_name;  // empty: there is nothing like it
   std::string_view doc;
 };
 
 // Sorted by key.
 const std::vector<TopicSetting>& TopicSettingTable();
+
+// The default as it would be given.
+std::string DefaultOf(const TopicSetting& setting);
+
+// INVALID_ARGUMENT naming it and all that there are.
+Status CheckIsTopicSetting(std::string_view key);
 
 // INVALID_ARGUMENT naming the first key that is unknown or whose value does not fit.
 Status ValidateTopicSettings(const std::map<std::string, std::string>& settings);

@@ -15,7 +15,8 @@ struct Unit {
 // Largest first, so that formatting finds the shortest text.
 constexpr std::array kByteUnits{Unit{"GiB", 1ull << 30}, Unit{"MiB", 1ull << 20},
                                 Unit{"KiB", 1ull << 10}, Unit{"B", 1}};
-constexpr std::array kTimeUnits{Unit{"s", 1000}, Unit{"ms", 1}};
+constexpr std::array kTimeUnits{Unit{"d", 86'400'000}, Unit{"h", 3'600'000}, Unit{"m", 60'000},
+                                Unit{"s", 1000}, Unit{"ms", 1}};
 
 std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
@@ -46,7 +47,7 @@ std::string_view Expectation(Kind kind) {
     case Kind::kBytes:
       return "a size such as 65536, 64KiB, 8MiB or 1GiB";
     case Kind::kMilliseconds:
-      return "a time such as 300ms or 5s";
+      return "a time such as 300ms, 5s or 7d";
   }
   return "a text";
 }

@@ -20,7 +20,7 @@ enum class Kind {
   kSwitch,        // true or false
   kCount,         // a whole number
   kBytes,         // a whole number with B, KiB, MiB or GiB behind it; bytes without
-  kMilliseconds,  // a whole number with ms or s behind it; milliseconds without
+  kMilliseconds,  // a whole number with ms, s, m, h or d behind it; milliseconds without
 };
 
 // "count", "bytes" and so on, as docs/settings.md calls it.
@@ -37,7 +37,7 @@ Result<uint64_t> ParseNumber(Kind kind, std::string_view text, Range range);
 // "true", "false", "1", "0", "yes", "no".
 Result<bool> ParseSwitch(std::string_view text);
 
-// As a person writes it: 64MiB, 300ms, 12.
+// As a person writes it: 64MiB, 300ms, 7d, 12.
 std::string FormatNumber(Kind kind, uint64_t value);
 
 }  // namespace millrace::broker::config

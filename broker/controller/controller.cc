@@ -111,6 +111,7 @@ Result<std::vector<ImageChange>> Controller::ApplyRecords(const Bytes& payload) 
 ImageChange Controller::ChangeBy(const internal::v1::ControllerRecord& record) const {
   ImageChange change;
   if (record.has_topic_created()) change.topic = TopicId(record.topic_created().topic_id());
+  if (record.has_topic_altered()) change.topic = TopicId(record.topic_altered().topic_id());
   if (!record.has_topic_deleted()) return change;
   change.topic = TopicId(record.topic_deleted().topic_id());
   const TopicInfo* topic = image_.FindTopic(change.topic);

@@ -87,6 +87,24 @@ void ControllerServer::DeleteTopic(const v1::DeleteTopicRequest& request, Durati
       });
 }
 
+void ControllerServer::AlterTopic(const v1::AlterTopicRequest& request, Duration,
+                                  ControllerReplied<internal::v1::AlterTopicReply> done) {
+  auto reply = std::make_shared<internal::v1::AlterTopicReply>();
+  environment_.controller.Execute(
+      [request, reply](const Image& image) -> Decision {
+        ASSIGN_OR_RETURN(const TopicChange change, ChangeOf(image, request));
+        reply->mutable_settings()->clear();
+        reply->mutable_settings()->insert(change.settings.begin(), change.settings.end());
+        *reply->mutable_changed() = {change.changed.begin(), change.changed.end()};
+        return DecideAlterTopic(image, request);
+      },
+      lifetime_.Guard([this, reply, done = std::move(done)](Status status) mutable {
+        if (!status.ok()) return done(std::move(status));
+        reply->set_image_index(environment_.controller.image().applied_index().value());
+        done(std::move(*reply));
+      }));
+}
+
 void ControllerServer::Register(const RegisterRequest& request, Duration,
                                 ControllerReplied<RegisterReply> done) {
   environment_.controller.Execute(

@@ -56,6 +56,8 @@ class ControllerServer {
                    ControllerReplied<v1::CreateTopicResponse> done);
   void DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
                    ControllerReplied<v1::DeleteTopicResponse> done);
+  void AlterTopic(const v1::AlterTopicRequest& request, Duration timeout,
+                  ControllerReplied<internal::v1::AlterTopicReply> done);
   void Register(const internal::v1::RegisterRequest& request, Duration timeout,
                 ControllerReplied<internal::v1::RegisterReply> done);
   void AllocateProducerIds(const internal::v1::AllocateProducerIdsRequest& request,

@@ -39,6 +39,13 @@ std::vector<BrokerIncarnation> BrokersByLoad(const Image& image) {
   return brokers;
 }
 
+// That which has TopicAltered.
+constexpr uint32_t kAlterLevel = 2;
+
+Status UnknownTopic(const std::string& name) {
+  return NotFound("topic \"" + name + "\" does not exist", Reason::kUnknownTopic);
+}
+
 bool IsReserved(std::string_view name) {
   return name == "__coordinator" || name == "__audit" || name.starts_with("__millrace");
 }
@@ -188,14 +195,62 @@ bool MustWaitForBrokers(const Status& status) {
   return status.code() == Code::kUnavailable && status.reason() == Reason::kNone;
 }
 
+Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request) {
+  const TopicInfo* topic = image.FindTopic(request.name());
+  if (topic == nullptr) return UnknownTopic(request.name());
+  RETURN_IF_ERROR(config::ValidateTopicSettings({request.set().begin(), request.set().end()}));
+  const size_t known = config::TopicSettingTable().size();
+  if (static_cast<size_t>(request.unset_size()) > known) {
+    return InvalidArgument("unset names " + std::to_string(request.unset_size()) +
+                           " settings, and there are " + std::to_string(known));
+  }
+  TopicChange change{.settings = topic->settings, .changed = {}};
+  for (const std::string& key : request.unset()) {
+    RETURN_IF_ERROR(config::CheckIsTopicSetting(key));
+    if (request.set().contains(key)) {
+      return InvalidArgument("topic setting " + key + " is both set and unset");
+    }
+    change.settings.erase(key);
+  }
+  for (const auto& [key, value] : request.set()) change.settings[key] = value;
+  for (const config::TopicSetting& setting : config::TopicSettingTable()) {
+    const auto before = topic->settings.find(std::string(setting.key));
+    const auto after = change.settings.find(std::string(setting.key));
+    const bool was_set = before != topic->settings.end();
+    const bool is_set = after != change.settings.end();
+    if (was_set != is_set || (is_set && before->second != after->second)) {
+      change.changed.emplace_back(setting.key);
+    }
+  }
+  return change;
+}
+
+Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request) {
+  ASSIGN_OR_RETURN(const TopicChange change, ChangeOf(image, request));
+  if (image.level() < kAlterLevel) {
+    return FailedPrecondition(
+        "topics can be altered once every broker of the cluster is of a version that knows of it: "
+        "the cluster is of feature level " +
+        std::to_string(image.level()) + ", and it takes " + std::to_string(kAlterLevel));
+  }
+  ControllerRecords records;
+  if (request.is_dry_run() || change.changed.empty()) return records;
+  auto& altered = *records.add_records()->mutable_topic_altered();
+  altered.set_topic_id(image.FindTopic(request.name())->id.value());
+  altered.mutable_settings()->insert(change.settings.begin(), change.settings.end());
+  return records;
+}
+
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
                            const TermOf& term_of) {
   if (image.DeletedBy(request.request_id()) != TopicId()) {
     return ControllerRecords();  // this very request deleted it, and its answer was lost
   }
   const TopicInfo* topic = image.FindTopic(request.name());
-  if (topic == nullptr) {
-    return NotFound("topic \"" + request.name() + "\" does not exist", Reason::kUnknownTopic);
+  if (topic == nullptr) return UnknownTopic(request.name());
+  if (config::TopicSettings(topic->settings).is_protected != 0) {
+    return FailedPrecondition("topic \"" + request.name() +
+                              "\" is protected; unset its setting `protected` first");
   }
   ControllerRecords records;
   auto& deleted = *records.add_records()->mutable_topic_deleted();

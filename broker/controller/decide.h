@@ -6,7 +6,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "broker/controller/image.h"
 #include "millrace/internal/v1/controller.pb.h"
@@ -36,8 +39,19 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
                            const Circumstances& now);
 // Whether that is why DecideCreateTopic did not decide: too few brokers yet.
 bool MustWaitForBrokers(const Status& status);
+// What a request makes of a topic.
+struct TopicChange {
+  std::map<std::string, std::string> settings;  // all of them
+  std::vector<std::string> changed;             // keys of another value than before, sorted
+};
+// NOT_FOUND; INVALID_ARGUMENT naming the setting.
+Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request);
+// No records for a dry run, or if nothing changes. As ChangeOf, and FAILED_PRECONDITION below the
+// feature level that has the record.
+Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request);
 // The last term that a leader of the group has told; 0 if none has.
 using TermOf = std::function<Term(RaftGroupId)>;
+// FAILED_PRECONDITION if it is protected.
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
                            const TermOf& term_of);
 // No records if nothing changes: every start registers. FAILED_PRECONDITION if the id is another

@@ -124,6 +124,8 @@ Status Image::Apply(const internal::v1::ControllerRecord& record) {
       return ApplyBroker(record.broker_registered());
     case Record::kTopicCreated:
       return ApplyTopicCreated(record.topic_created());
+    case Record::kTopicAltered:
+      return ApplyTopicAltered(record.topic_altered());
     case Record::kTopicDeleted:
       return ApplyTopicDeleted(record.topic_deleted());
     case Record::kProducerIdsAllocated:
@@ -185,6 +187,18 @@ Status Image::ApplyProducerIdKey(const std::string& key) {
     return DoesNotFollow("a key of producer ids, which are given out under another, or its length");
   }
   producer_id_key_ = key;
+  return {};
+}
+
+Status Image::ApplyTopicAltered(const internal::v1::TopicAltered& altered) {
+  const TopicId id(altered.topic_id());
+  const TopicInfo* topic = FindTopic(id);
+  if (topic == nullptr) {
+    return DoesNotFollow("topic " + std::to_string(id.value()) + " is altered, and is not there");
+  }
+  TopicInfo changed = *topic;
+  changed.settings = {altered.settings().begin(), altered.settings().end()};
+  topics_.Mutable()[id] = std::make_shared<const TopicInfo>(std::move(changed));
   return {};
 }
 

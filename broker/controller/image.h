@@ -118,6 +118,7 @@ class Image {
 
   Status ApplyTopicCreated(const internal::v1::TopicCreated& created);
   void RememberEpochEnd(const std::string& name, uint32_t end);
+  Status ApplyTopicAltered(const internal::v1::TopicAltered& altered);
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
   Status ApplyLevel(uint32_t level);

@@ -62,7 +62,11 @@ bool PartitionSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) con
 }
 
 void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
-  const uint32_t batch_bytes_max = config::TopicSettings(topic.settings).batch_bytes_max;
+  const config::TopicSettings settings(topic.settings);
+  const raft::RollLimits rolls{
+      // Else the server's flag.
+      .bytes = topic.settings.contains("segment_bytes") ? settings.segment_bytes : 0,
+      .age = std::chrono::milliseconds(settings.segment_time)};
   for (const PartitionInfo& info : topic.partitions) {
     const Voter* self = info.FindReplica(self_);
     if (self == nullptr) continue;
@@ -75,7 +79,8 @@ void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
       host_->CreateReplica(record, *self == info.replicas.front(), *partition);
     }
     partition->set_leader_epoch_base(topic.leader_epoch_base);
-    partition->set_batch_bytes_max(batch_bytes_max);
+    partition->set_batch_bytes_max(static_cast<uint32_t>(settings.batch_bytes_max));
+    environment_.store.SetRollLimits(info.group, rolls);
     topics_[topic.id].name = topic.name;
   }
 }

@@ -9,6 +9,7 @@ namespace millrace::broker {
 
 using internal::v1::AllocateProducerIdsReply;
 using internal::v1::AllocateProducerIdsRequest;
+using internal::v1::AlterTopicReply;
 using internal::v1::RegisterReply;
 using internal::v1::RegisterRequest;
 
@@ -24,6 +25,8 @@ constexpr ControllerMethod<v1::CreateTopicRequest, v1::CreateTopicResponse> kCre
     kForwardCreateTopic, &ControllerServer::CreateTopic};
 constexpr ControllerMethod<v1::DeleteTopicRequest, v1::DeleteTopicResponse> kDeleteTopic{
     kForwardDeleteTopic, &ControllerServer::DeleteTopic};
+constexpr ControllerMethod<v1::AlterTopicRequest, AlterTopicReply> kAlterTopic{
+    kForwardAlterTopic, &ControllerServer::AlterTopic};
 constexpr ControllerMethod<RegisterRequest, RegisterReply> kRegister{kForwardRegister,
                                                                      &ControllerServer::Register};
 constexpr ControllerMethod<AllocateProducerIdsRequest, AllocateProducerIdsReply>
@@ -34,6 +37,7 @@ constexpr ControllerMethod<AllocateProducerIdsRequest, AllocateProducerIdsReply>
 ControllerClient::ControllerClient(const Environment& environment) : environment_(environment) {
   Serve(kCreateTopic);
   Serve(kDeleteTopic);
+  Serve(kAlterTopic);
   Serve(kRegister);
   Serve(kAllocateProducerIds);
 }
@@ -46,6 +50,11 @@ void ControllerClient::CreateTopic(const Asker& asker, const v1::CreateTopicRequ
 void ControllerClient::DeleteTopic(const Asker& asker, const v1::DeleteTopicRequest& request,
                                    ControllerReplied<v1::DeleteTopicResponse> done) {
   Ask(kDeleteTopic, asker, request, std::move(done));
+}
+
+void ControllerClient::AlterTopic(const Asker& asker, const v1::AlterTopicRequest& request,
+                                  ControllerReplied<AlterTopicReply> done) {
+  Ask(kAlterTopic, asker, request, std::move(done));
 }
 
 void ControllerClient::Register(const Asker& asker, const RegisterRequest& request,

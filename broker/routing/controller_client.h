@@ -49,6 +49,8 @@ class ControllerClient {
                    ControllerReplied<v1::CreateTopicResponse> done);
   void DeleteTopic(const Asker& asker, const v1::DeleteTopicRequest& request,
                    ControllerReplied<v1::DeleteTopicResponse> done);
+  void AlterTopic(const Asker& asker, const v1::AlterTopicRequest& request,
+                  ControllerReplied<internal::v1::AlterTopicReply> done);
   void Register(const Asker& asker, const internal::v1::RegisterRequest& request,
                 ControllerReplied<internal::v1::RegisterReply> done);
   void AllocateProducerIds(const Asker& asker,

@@ -50,6 +50,7 @@ inline constexpr ForwardMethod kForwardAllocateProducerIds{"allocate_producer_id
                                                            WorkClass::kControl};
 inline constexpr ForwardMethod kForwardCreateTopic{"create_topic", WorkClass::kControl};
 inline constexpr ForwardMethod kForwardDeleteTopic{"delete_topic", WorkClass::kControl};
+inline constexpr ForwardMethod kForwardAlterTopic{"alter_topic", WorkClass::kControl};
 
 // How long another broker may take to answer, where nobody wants less.
 inline constexpr Duration kForwardTimeout = std::chrono::seconds(10);

@@ -71,6 +71,42 @@ Result<uint64_t> Admin::DeleteTopic(const std::string& name, std::chrono::millis
   return response.topic_id();
 }
 
+Result<TopicAlteration> Admin::AlterTopic(const std::string& name, const TopicChange& change,
+                                          std::chrono::milliseconds timeout) {
+  v1::AlterTopicRequest request;
+  request.set_name(name);
+  request.mutable_set()->insert(change.set.begin(), change.set.end());
+  *request.mutable_unset() = {change.unset.begin(), change.unset.end()};
+  request.set_is_dry_run(change.is_dry_run);
+  ASSIGN_OR_RETURN(const v1::AlterTopicResponse response,
+                   runtime_->Await<v1::AlterTopicResponse>([&](auto done) {
+                     runtime_->client().AlterTopic(request, internal::Bounded(timeout),
+                                                   std::move(done));
+                   }));
+  return TopicAlteration{.topic = Describe(response.topic()),
+                         .changed = {response.changed().begin(), response.changed().end()}};
+}
+
+Result<std::vector<TopicSettingDescription>> Admin::ListTopicSettings(
+    std::chrono::milliseconds timeout) {
+  ASSIGN_OR_RETURN(const v1::ListTopicSettingsResponse response,
+                   runtime_->Await<v1::ListTopicSettingsResponse>([&](auto done) {
+                     runtime_->client().ListTopicSettings(internal::Bounded(timeout),
+                                                          std::move(done));
+                   }));
+  std::vector<TopicSettingDescription> settings;
+  for (const v1::TopicSetting& setting : response.settings()) {
+    settings.push_back({.key = setting.key(),
+                        .type = setting.type(),
+                        .default_value = setting.default_value(),
+                        .min_value = setting.min_value(),
+                        .max_value = setting.max_value(),
+                        .description = setting.description(),
+                        .kafka_name = setting.kafka_name()});
+  }
+  return settings;
+}
+
 Result<std::vector<TopicListing>> Admin::ListTopics(std::chrono::milliseconds timeout) {
   ASSIGN_OR_RETURN(const v1::ListTopicsResponse response,
                    runtime_->Await<v1::ListTopicsResponse>([&](auto done) {

@@ -11,6 +11,7 @@
 #include "client/cli/command_line.h"
 #include "client/cli/common_options.h"
 #include "client/cli/completion_command.h"
+#include "client/cli/config_command.h"
 #include "client/cli/consume_command.h"
 #include "client/cli/output.h"
 #include "client/cli/produce_command.h"
@@ -56,6 +57,7 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddProduceCommand(app, bootstrap, chosen);
   AddConsumeCommand(app, bootstrap, chosen);
   AddClusterCommand(app, bootstrap, chosen);
+  AddConfigCommand(app, bootstrap, chosen);
   AddBenchCommand(app, bootstrap, chosen);
   AddCompletionCommand(app, chosen);
 }

@@ -24,6 +24,8 @@ struct TopicOptions {
   uint32_t partition_count = 0;
   uint32_t replication_factor = 0;
   std::map<std::string, std::string> settings;
+  std::vector<std::string> unset;
+  bool is_dry_run = false;
   std::optional<int64_t> at_ms;
 };
 
@@ -52,6 +54,84 @@ int Create(const TopicOptions& options) {
     return {};
   });
   return is_refused ? kExitUsage : exit_code;
+}
+
+Json SettingsToJson(const TopicDescription& topic) {
+  Json json = Json::object();
+  for (const auto& [key, value] : topic.settings) json[key] = value;
+  return json;
+}
+
+std::string ValueOr(const std::map<std::string, std::string>& settings, const std::string& key,
+                    const std::string& otherwise) {
+  const auto found = settings.find(key);
+  return found == settings.end() ? otherwise : found->second;
+}
+
+void PrintAlteration(const TopicOptions& options, const TopicAlteration& alteration) {
+  const TopicDescription& topic = alteration.topic;
+  if (options.common.is_json()) {
+    return PrintJson({{"name", topic.name},
+                      {"topic_id", topic.topic_id},
+                      {"settings", SettingsToJson(topic)},
+                      {"changed", alteration.changed},
+                      {"is_dry_run", options.is_dry_run}});
+  }
+  if (alteration.changed.empty()) {
+    std::printf("topic %s has these settings already\n", topic.name.c_str());
+    return;
+  }
+  std::printf(options.is_dry_run ? "topic %s would have\n" : "altered topic %s\n",
+              topic.name.c_str());
+  for (const std::string& key : alteration.changed) {
+    std::printf("%s = %s\n", key.c_str(), ValueOr(topic.settings, key, "(default)").c_str());
+  }
+}
+
+int Alter(const TopicOptions& options) {
+  if (options.settings.empty() && options.unset.empty()) {
+    PrintError("topic alter takes --set or --unset (--help tells more)");
+    return kExitUsage;
+  }
+  bool is_refused = false;  // for what the command line asks
+  const int exit_code =
+      RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
+        const Result<TopicAlteration> alteration = client.admin().AlterTopic(
+            options.name,
+            {.set = options.settings, .unset = options.unset, .is_dry_run = options.is_dry_run},
+            options.common.timeout);
+        is_refused = alteration.status().code() == Code::kInvalidArgument;
+        RETURN_IF_ERROR(alteration.status());
+        PrintAlteration(options, *alteration);
+        return {};
+      });
+  return is_refused ? kExitUsage : exit_code;
+}
+
+// Every setting that there is, as it is for the topic.
+int Config(const TopicOptions& options) {
+  return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const TopicDescription topic,
+                     client.admin().DescribeTopic(options.name, options.common.timeout));
+    ASSIGN_OR_RETURN(const std::vector<TopicSettingDescription> settings,
+                     client.admin().ListTopicSettings(options.common.timeout));
+    Json json{{"name", topic.name}, {"topic_settings", Json::array()}};
+    Table table({"SETTING", "VALUE", "DEFAULT"});
+    for (const TopicSettingDescription& setting : settings) {
+      const std::string value = ValueOr(topic.settings, setting.key, setting.default_value);
+      json["topic_settings"].push_back({{"key", setting.key},
+                                  {"value", value},
+                                  {"default_value", setting.default_value},
+                                  {"is_set", topic.settings.contains(setting.key)}});
+      table.Add({setting.key, value, setting.default_value});
+    }
+    if (options.common.is_json()) {
+      PrintJson(json);
+    } else {
+      table.Print();
+    }
+    return {};
+  });
 }
 
 int Delete(const TopicOptions& options) {
@@ -213,14 +293,41 @@ CLI::App* AddAction(CLI::App* topic, const char* name, const char* help,
   return action;
 }
 
+CLI::Option* AddSet(CLI::App* action, TopicOptions* options) {
+  return AddRepeated(
+             action, "--set",
+             [settings = &options->settings](const std::string& text) -> Status {
+               ASSIGN_OR_RETURN(const auto setting, ParseKeyValue(text));
+               (*settings)[setting.first] = setting.second;
+               return {};
+             },
+             "A setting of the topic, KEY=VALUE; may be given several times")
+      ->type_name("KEY=VALUE");
+}
+
+void AddAlter(CLI::App* topic, const std::shared_ptr<TopicOptions>& options, Command* chosen) {
+  CLI::App* alter =
+      AddAction(topic, "alter", "Change a topic's settings while it is used", options, "TOPIC");
+  AddSet(alter, options.get());
+  AddRepeated(
+      alter, "--unset",
+      [unset = &options->unset](const std::string& text) -> Status {
+        unset->push_back(text);
+        return {};
+      },
+      "A setting that gets its default again; may be given several times")
+      ->type_name("KEY");
+  alter->add_flag("--dry-run", options->is_dry_run, "Say what would change, and change nothing");
+  Choose(alter, options, chosen, &Alter);
+}
+
 }  // namespace
 
 Json TopicToJson(const TopicDescription& topic, const std::vector<OffsetRange>& offsets) {
   Json json{{"name", topic.name},
             {"topic_id", topic.topic_id},
             {"replication_factor", topic.replication_factor}};
-  json["settings"] = Json::object();
-  for (const auto& [key, value] : topic.settings) json["settings"][key] = value;
+  json["settings"] = SettingsToJson(topic);
   json["partitions"] = Json::array();
   for (const PartitionDescription& partition : topic.partitions) {
     Json row{{"partition", partition.partition},
@@ -238,7 +345,7 @@ Json TopicToJson(const TopicDescription& topic, const std::vector<OffsetRange>& 
 }
 
 void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
-  CLI::App* topic = app.add_subcommand("topic", "Create, list, describe and delete topics");
+  CLI::App* topic = app.add_subcommand("topic", "Create, list, describe, alter and delete topics");
   topic->require_subcommand(1);
   const auto make = [&] {
     auto options = std::make_shared<TopicOptions>();
@@ -251,15 +358,7 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
             "1 to 10000; default 1");
   AddNumber(create, "--replicas", &create_options->replication_factor, {.min = 1, .max = 5},
             "1 to 5; default 3, or 1 in a cluster of fewer brokers");
-  AddRepeated(
-      create, "--set",
-      [settings = &create_options->settings](const std::string& text) -> Status {
-        ASSIGN_OR_RETURN(const auto setting, ParseKeyValue(text));
-        (*settings)[setting.first] = setting.second;
-        return {};
-      },
-      "A setting of the topic, KEY=VALUE; may be given several times")
-      ->type_name("KEY=VALUE");
+  AddSet(create, create_options.get());
   Choose(create, create_options, chosen, &Create);
   auto list_options = make();
   CLI::App* list = topic->add_subcommand("list", "List the topics");
@@ -281,6 +380,11 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
       "RFC 3339 time, a date, so long ago (-1h), or @MILLISECONDS since 1970")
       ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
+  AddAlter(topic, make(), chosen);
+  auto config_options = make();
+  Choose(AddAction(topic, "config", "Show a topic's settings, with those that are not set",
+                   config_options, "TOPIC"),
+         config_options, chosen, &Config);
   auto delete_options = make();
   Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, "TOPIC"),
          delete_options, chosen, &Delete);

@@ -1,4 +1,4 @@
-// `millrace topic create|list|describe|offsets|delete`.
+// `millrace topic create|list|describe|offsets|alter|config|delete`.
 //
 // On main's thread.
 #pragma once

@@ -175,6 +175,17 @@ void Client::DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout
                                   named, timeout, std::move(done));
 }
 
+void Client::AlterTopic(const v1::AlterTopicRequest& request, Duration timeout,
+                        ResponseDone<v1::AlterTopicResponse> done) {
+  Invoke<v1::AlterTopicResponse>({"/millrace.v1.AdminService/AlterTopic", CallKind::kChange},
+                                 request, timeout, std::move(done));
+}
+
+void Client::ListTopicSettings(Duration timeout, ResponseDone<v1::ListTopicSettingsResponse> done) {
+  Invoke<v1::ListTopicSettingsResponse>({"/millrace.v1.MetadataService/ListTopicSettings"},
+                                        v1::ListTopicSettingsRequest(), timeout, std::move(done));
+}
+
 void Client::DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                             ResponseDone<v1::DescribeTopicsResponse> done) {
   Invoke<v1::DescribeTopicsResponse>({"/millrace.v1.MetadataService/DescribeTopics"}, request,

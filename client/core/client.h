@@ -86,6 +86,9 @@ class Client {
                    ResponseDone<v1::CreateTopicResponse> done);
   void DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout,
                    ResponseDone<v1::DeleteTopicResponse> done);
+  void AlterTopic(const v1::AlterTopicRequest& request, Duration timeout,
+                  ResponseDone<v1::AlterTopicResponse> done);
+  void ListTopicSettings(Duration timeout, ResponseDone<v1::ListTopicSettingsResponse> done);
   void DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                       ResponseDone<v1::DescribeTopicsResponse> done);
   // All topics: asks for page after page, within `timeout` in all.

@@ -32,7 +32,7 @@ inline constexpr uint32_t kFrameMagic = 0x46524C4D;  // "MLRF" in the order of t
 inline constexpr uint8_t kFrameVersion = 1;
 // The newest feature level that this build knows; each change of what entries may say takes the
 // next.
-inline constexpr uint8_t kFeatureLevel = 1;
+inline constexpr uint8_t kFeatureLevel = 2;
 // The level of what every build may write in every cluster, no-ops and configurations among it.
 // What is newer is written at the cluster's level, once all brokers know it.
 inline constexpr uint8_t kFirstFeatureLevel = 1;

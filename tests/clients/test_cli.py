@@ -57,6 +57,44 @@ def test_a_record_as_large_as_the_topic_takes_is_stored(cli, named, limit, size)
     assert [len(line) for line in succeeded(cli("consume", topic, "--until-end")).splitlines()] == [6, size, 5]
 
 
+def test_settings_are_changed_while_a_topic_is_used(cli, named):
+    topic = named("--set", "batch_bytes_max=2MiB")
+    shown = json.loads(succeeded(cli("topic", "config", topic, "-o", "json")))["topic_settings"]
+    assert {"key": "batch_bytes_max", "value": "2MiB", "default_value": "1048588B", "is_set": True} in shown
+    would = succeeded(cli("topic", "alter", topic, "--set", "batch_bytes_max=64KiB", "--dry-run"))
+    assert would.splitlines() == [f"topic {topic} would have", "batch_bytes_max = 64KiB"]
+    changed = cli("topic", "alter", topic, "--set", "protected=true", "--unset", "batch_bytes_max", "-o", "json")
+    changed = json.loads(succeeded(changed))
+    assert (changed["settings"], changed["changed"]) == ({"protected": "true"}, ["batch_bytes_max", "protected"])
+    assert "already" in succeeded(cli("topic", "alter", topic, "--set", "protected=true"))
+    refused = cli("topic", "delete", topic)
+    assert refused.returncode == 1 and "FAILED_PRECONDITION" in refused.stderr and "protected" in refused.stderr
+    assert "protected = (default)" in succeeded(cli("topic", "alter", topic, "--unset", "protected"))
+    succeeded(cli("topic", "delete", topic))
+
+
+@pytest.mark.parametrize("words, why", [
+    ((), "--set or --unset"),
+    (("--set", "no_such=1"), '"no_such"; known: batch_bytes_max, '),
+    (("--set", "batch_bytes_max=1"), "not between 1KiB and 4032KiB"),
+    (("--unset", "no_such"), '"no_such"'),
+    (("--set", "protected=true", "--unset", "protected"), "both set and unset"),
+])
+def test_what_cannot_be_altered_is_refused_and_nothing_changes(cli, named, words, why):
+    topic = named("--set", "batch_bytes_max=2MiB")
+    refused = cli("topic", "alter", topic, *words)
+    assert refused.returncode == 2 and why in refused.stderr, refused.stderr
+    assert json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))["settings"] == {"batch_bytes_max": "2MiB"}
+
+
+def test_every_setting_is_listed_with_what_it_does(cli):
+    listed = json.loads(succeeded(cli("config", "list", "-o", "json")))["topic_settings"]
+    assert [setting["key"] for setting in listed] == sorted(setting["key"] for setting in listed)
+    text = succeeded(cli("config", "list"))
+    for setting in listed:
+        assert f"{setting['key']} = {setting['default_value']}" in text and setting["description"] in text
+
+
 def test_a_record_that_is_larger_is_refused_with_the_limit(cli, named):
     topic = named("--set", "batch_bytes_max=64KiB")
     refused = cli("produce", topic, input="x" * 70_000)

@@ -106,6 +106,9 @@ def examples(topic, damaged):
         "bench produce": [("--topic", topic, "--records", "1")],
         "bench consume": [("--topic", topic, "--records", "1")],
         "inspect": [(damaged, "--verify")],
+        "topic alter": [(topic, "--set", "batch_bytes_max=128KiB", "--dry-run")],
+        "topic config": [(topic,)],
+        "config list": [()],
         "topic delete": [(topic,)],
     }
 

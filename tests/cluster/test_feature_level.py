@@ -36,9 +36,16 @@ def consumed(cluster, partition):
     return done.stdout.splitlines()
 
 
+def levels_told(cluster):
+    """The cluster's feature levels that each broker has told of, in order."""
+    return {broker_id: [int(level) for level in re.findall(r"cluster is of feature level=(\d+)", broker.log_text())]
+            for broker_id, broker in cluster.brokers.items()}
+
+
 def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_binary, folder):
     cluster = make_cluster(flags=SMALL_FILES, binary=debug_binary)
     cluster.start_all()  # so that it is founded at the older build's level
+    [level] = levels_told(cluster)[NEWER]
     restart_as(cluster, NEWER, "next_level_too_soon")
     cluster.run("topic", "create", "events", "--partitions", "6", "--replicas", "3")
     led = leaders(cluster)
@@ -53,7 +60,8 @@ def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_bina
 
     for broker_id in (1, 2):
         broker = cluster.brokers[broker_id]
-        wait_until(lambda broker=broker: "feature level 2" in broker.log_text(), f"broker {broker_id} says why it stops")
+        wait_until(lambda broker=broker: f"feature level {level + 1}" in broker.log_text(),
+                   f"broker {broker_id} says why it stops")
         said = broker.log_text()
         assert "DATA_LOSS" not in said, said  # what ends a session, or a replica
     assert consumed(cluster, newer) == rows
@@ -83,12 +91,6 @@ def test_older_build_stores_what_it_does_not_understand(make_cluster, debug_bina
     assert consumed(cluster, newer) == rows + rows
 
 
-def levels_told(cluster):
-    """The cluster's feature levels that each broker has told of, in order."""
-    return {broker_id: [int(level) for level in re.findall(r"cluster is of feature level=(\d+)", broker.log_text())]
-            for broker_id, broker in cluster.brokers.items()}
-
-
 def produce_everywhere(cluster, lines):
     for partition in range(PARTITIONS):
         assert json.loads(produce(cluster, partition, lines).stdout)["records"] == ROWS
@@ -106,13 +108,15 @@ def test_the_level_rises_once_every_broker_knows_it_and_refuses_older_builds_the
     for broker_id in (1, 2):
         restart_as(cluster, broker_id, "next_feature_level")
         produce_everywhere(cluster, lines)
-    assert levels_told(cluster) == {1: [1], 2: [1], 3: [1]}
+    told = levels_told(cluster)
+    level = told[1][0]
+    assert told == {1: [level], 2: [level], 3: [level]}
     for broker in cluster.brokers.values():
         assert "applies no further" not in broker.log_text()
 
     # The last one raises it.
     restart_as(cluster, 3, "next_feature_level")
-    wait_until(lambda: levels_told(cluster) == {1: [1, 2], 2: [1, 2], 3: [1, 2]}, "every broker knows the new level")
+    wait_until(lambda: levels_told(cluster) == dict.fromkeys((1, 2, 3), [level, level + 1]), "every broker knows the new level")
     produce_everywhere(cluster, lines)
     for partition in range(PARTITIONS):
         assert consumed(cluster, partition) == 3 * rows
@@ -124,6 +128,6 @@ def test_the_level_rises_once_every_broker_knows_it_and_refuses_older_builds_the
     cluster.start(1)
     assert broker.process.wait(20) == 1
     said = broker.log_text().splitlines()[-1]
-    assert "feature level 2" in said and "this build of broker 1 knows 1" in said, said
+    assert f"feature level {level + 1}" in said and f"this build of broker 1 knows {level}" in said, said
     restart_as(cluster, 1, "next_feature_level")
     produce_everywhere(cluster, lines)

@@ -7,12 +7,17 @@ from http2 import SECONDS_MAX
 
 CREATE = "AdminService/CreateTopic"
 DELETE = "AdminService/DeleteTopic"
+ALTER = "AdminService/AlterTopic"
 OFFSETS = "ConsumerService/ListOffsets"
 REFUSED = "INVALID_ARGUMENT"
 
 
 def create(**fields):
     return lambda target: target.api.CreateTopicRequest(**{"name": "refused", **fields})
+
+
+def alter(**fields):
+    return lambda target: target.api.AlterTopicRequest(**{"name": "events", **fields})
 
 
 def offsets(**fields):
@@ -57,6 +62,12 @@ CASES = [
     *[Case(f"delete of a {name}", unary(DELETE, field(1, value)), (REFUSED, "NOT_FOUND"))
       for name, value in NAMES.items() if name not in ("name of 1 MiB", "name of a command")],
     Case("delete of a topic that is not there", unary(DELETE, field(1, b"absent")), "NOT_FOUND"),
+    Case("alteration of a topic that is not there", unary(ALTER, field(1, b"absent")), "NOT_FOUND"),
+    Case("alteration of a path", unary(ALTER, field(1, b"../../etc/passwd")), "NOT_FOUND"),
+    Case("alteration of an unknown setting", unary(ALTER, alter(set={"no_such": "1"})), REFUSED),
+    Case("alteration below zero", unary(ALTER, alter(set={"batch_bytes_max": "-1"})), REFUSED),
+    Case("10,000 settings altered", unary(ALTER, alter(set={f"k{i}": "v" for i in range(10_000)})), REFUSED),
+    Case("one setting unset 300,000 times", unary(ALTER, alter(unset=["protected"] * 300_000)), REFUSED),
     Case("topic that exists", unary(CREATE, create(name="events")), "ALREADY_EXISTS"),
     Case("name given twice, the last counts", unary(CREATE, field(1, b"ok") + field(1, b"../bad")), REFUSED),
     Case("10,001 partitions", unary(CREATE, create(partition_count=10_001)), REFUSED),

@@ -13,7 +13,8 @@
 namespace millrace::broker {
 namespace {
 
-// Where a call has no deadline of its own.
+// Where a call has no deadline of its own; else a little before that, so that the client hears what
+// was waited for and not just that time is up.
 constexpr Duration kDefaultDeadline = std::chrono::seconds(30);
 
 // What a person should know who asked for an even number of replicas; empty otherwise.
@@ -26,19 +27,14 @@ std::string NoteOn(uint32_t replication_factor) {
          " of them, no more than " + std::to_string(replication_factor - 1) + " replicas would";
 }
 
-// Before the client's own, so that it hears what was waited for and not just that time is up.
-MonotonicTime DeadlineOf(const Clock& clock, const Call& call) {
-  return clock.Now() + TimeFor(clock, call, kDefaultDeadline);
-}
-
 // Answers a call once a change that the controller made can be used here.
 class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
  public:
   enum class LacksStill { kNothing, kImage, kLeaders };
   struct Change {
     std::function<LacksStill()> lacks;
-    std::function<Bytes()> response;  // once nothing is lacking
-    Status too_late;                  // what the call fails with when its time is up
+    std::function<Result<Bytes>()> response;  // once nothing is lacking
+    Status too_late;                          // what the call fails with when its time is up
   };
 
   ChangeWait(const AdminService::Environment& environment, Change change,
@@ -69,7 +65,10 @@ class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
         return environment_.view.OnceLeadersChanged(std::move(again));
       case LacksStill::kNothing:
         environment_.executor.Cancel(timer_);
-        std::exchange(call_, nullptr)->Reply(change_.response());
+        const std::shared_ptr<Call> call = std::exchange(call_, nullptr);
+        Result<Bytes> response = change_.response();
+        if (!response.ok()) return call->Fail(response.status());
+        call->Reply(*std::move(response));
     }
   }
 
@@ -81,8 +80,10 @@ class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
 };
 
 // A created topic is in this broker's image, and each of its partitions has a leader.
-ChangeWait::Change Creation(const ClusterView& view, const std::string& name) {
+ChangeWait::Change Creation(const ClusterView& view, const v1::CreateTopicRequest& request,
+                            const v1::CreateTopicResponse&) {
   using LacksStill = ChangeWait::LacksStill;
+  const std::string& name = request.name();
   return {.lacks =
               [&view, name] {
                 const TopicInfo* topic = view.image().FindTopic(name);
@@ -106,8 +107,29 @@ ChangeWait::Change Creation(const ClusterView& view, const std::string& name) {
                                        "\" is created, but not every partition has a leader yet")};
 }
 
+// An altered topic is in this broker's image as it is now.
+ChangeWait::Change Alteration(const ClusterView& view, const v1::AlterTopicRequest& request,
+                              const internal::v1::AlterTopicReply& reply) {
+  return {.lacks =
+              [&view, index = LogIndex(reply.image_index())] {
+                const bool is_here = view.image().applied_index() >= index;
+                return is_here ? ChangeWait::LacksStill::kNothing : ChangeWait::LacksStill::kImage;
+              },
+          .response = [&view, name = request.name(), reply]() -> Result<Bytes> {
+            ASSIGN_OR_RETURN(const TopicInfo* topic, view.FindTopic(name, TopicId()));
+            TopicInfo altered = *topic;
+            altered.settings = {reply.settings().begin(), reply.settings().end()};
+            v1::AlterTopicResponse response;
+            DescribeTopic(view, altered, response.mutable_topic());
+            *response.mutable_changed() = reply.changed();
+            return Bytes::Own(response.SerializeAsString());
+          },
+          .too_late = DeadlineExceeded("topic \"" + request.name() +
+                                       "\" is altered, but this broker does not know it yet")};
+}
+
 // A deleted topic is not in this broker's image any more: who was answered is served nothing of it.
-ChangeWait::Change Deletion(const ClusterView& view, const std::string& name,
+ChangeWait::Change Deletion(const ClusterView& view, const v1::DeleteTopicRequest& request,
                             const v1::DeleteTopicResponse& response) {
   const TopicId id(response.topic_id());
   return {.lacks =
@@ -117,58 +139,41 @@ ChangeWait::Change Deletion(const ClusterView& view, const std::string& name,
                 return is_gone ? ChangeWait::LacksStill::kNothing : ChangeWait::LacksStill::kImage;
               },
           .response = [response] { return Bytes::Own(response.SerializeAsString()); },
-          .too_late = DeadlineExceeded("topic \"" + name +
+          .too_late = DeadlineExceeded("topic \"" + request.name() +
                                        "\" is deleted, but this broker does not know it yet")};
 }
 
 }  // namespace
 
 void AdminService::Register(ServiceRegistry* registry) {
-  registry->AddCall("/millrace.v1.AdminService/CreateTopic",
-                    [this](std::shared_ptr<Call> call) { CreateTopic(std::move(call)); });
-  registry->AddCall("/millrace.v1.AdminService/DeleteTopic",
-                    [this](std::shared_ptr<Call> call) { DeleteTopic(std::move(call)); });
+  registry->AddCall("/millrace.v1.AdminService/CreateTopic", [this](std::shared_ptr<Call> call) {
+    Change(std::move(call), &ControllerClient::CreateTopic, Creation);
+  });
+  registry->AddCall("/millrace.v1.AdminService/AlterTopic", [this](std::shared_ptr<Call> call) {
+    Change(std::move(call), &ControllerClient::AlterTopic, Alteration);
+  });
+  registry->AddCall("/millrace.v1.AdminService/DeleteTopic", [this](std::shared_ptr<Call> call) {
+    Change(std::move(call), &ControllerClient::DeleteTopic, Deletion);
+  });
 }
 
-void AdminService::CreateTopic(std::shared_ptr<Call> call) {
-  const auto request = ParseRequest<v1::CreateTopicRequest>(call->request());
+template <typename Request, typename Reply, typename ChangeOf>
+void AdminService::Change(std::shared_ptr<Call> call, Ask<Request, Reply> ask, ChangeOf change_of) {
+  const auto request = ParseRequest<Request>(call->request());
   if (!request.ok()) return call->Fail(request.status());
   if (Status status = CheckUnderstood(*request); !status.ok()) return call->Fail(status);
-  const MonotonicTime deadline = DeadlineOf(environment_.clock, *call);
-  environment_.controllers.CreateTopic(
-      AskerOf(*call), *request,
-      [this, call, deadline,
-       name = request->name()](const Result<v1::CreateTopicResponse>& created) {
-        if (!created.ok()) {
-          return call->Fail(environment_.view.WithLeader(created.status(), kControllerGroup));
+  const Duration limit = TimeFor(environment_.clock, *call, kDefaultDeadline);
+  const MonotonicTime deadline = environment_.clock.Now() + limit;
+  (environment_.controllers.*ask)(
+      {.principal = call->principal(), .timeout = limit}, *request,
+      [this, call, deadline, change_of, request = *request](const Result<Reply>& reply) {
+        if (!reply.ok()) {
+          return call->Fail(environment_.view.WithLeader(reply.status(), kControllerGroup));
         }
-        std::make_shared<ChangeWait>(environment_, Creation(environment_.view, name), call,
-                                     lifetime_.watch())
-            ->Start(TimeLeft(environment_.clock, deadline));
-      });
-}
-
-void AdminService::DeleteTopic(std::shared_ptr<Call> call) {
-  const auto request = ParseRequest<v1::DeleteTopicRequest>(call->request());
-  if (!request.ok()) return call->Fail(request.status());
-  if (Status status = CheckUnderstood(*request); !status.ok()) return call->Fail(status);
-  const MonotonicTime deadline = DeadlineOf(environment_.clock, *call);
-  environment_.controllers.DeleteTopic(
-      AskerOf(*call), *request,
-      [this, call, deadline,
-       name = request->name()](const Result<v1::DeleteTopicResponse>& deleted) {
-        if (!deleted.ok()) {
-          return call->Fail(environment_.view.WithLeader(deleted.status(), kControllerGroup));
-        }
-        std::make_shared<ChangeWait>(environment_, Deletion(environment_.view, name, *deleted),
+        std::make_shared<ChangeWait>(environment_, change_of(environment_.view, request, *reply),
                                      call, lifetime_.watch())
             ->Start(TimeLeft(environment_.clock, deadline));
       });
-}
-
-ControllerClient::Asker AdminService::AskerOf(const Call& call) const {
-  return {.principal = call.principal(),
-          .timeout = TimeFor(environment_.clock, call, kDefaultDeadline)};
 }
 
 }  // namespace millrace::broker

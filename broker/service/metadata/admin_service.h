@@ -1,5 +1,5 @@
-// millrace.v1.AdminService: creates and deletes topics through the controller, and answers once the
-// change can be used here.
+// millrace.v1.AdminService: creates, alters and deletes topics through the controller, and answers
+// once the change can be used here.
 //
 // Owned by the Node, on the shard's thread.
 #pragma once
@@ -32,9 +32,12 @@ class AdminService {
   void Stop() { lifetime_.End(); }
 
  private:
-  void CreateTopic(std::shared_ptr<Call> call);
-  void DeleteTopic(std::shared_ptr<Call> call);
-  ControllerClient::Asker AskerOf(const Call& call) const;
+  template <typename Request, typename Reply>
+  using Ask = void (ControllerClient::*)(const ControllerClient::Asker&, const Request&,
+                                         ControllerReplied<Reply>);
+  // Asks the controller, then waits for `change_of`(view, request, reply) to be here.
+  template <typename Request, typename Reply, typename ChangeOf>
+  void Change(std::shared_ptr<Call> call, Ask<Request, Reply> ask, ChangeOf change_of);
 
   const Environment environment_;
   Lifetime lifetime_;

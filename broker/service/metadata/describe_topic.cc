@@ -8,7 +8,8 @@ void DescribeTopic(const ClusterView& view, const TopicInfo& topic, v1::Topic* o
   out->set_name(topic.name);
   out->set_topic_id(topic.id.value());
   out->mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
-  out->set_batch_bytes_max(config::TopicSettings(topic.settings).batch_bytes_max);
+  out->set_batch_bytes_max(
+      static_cast<uint32_t>(config::TopicSettings(topic.settings).batch_bytes_max));
   for (const PartitionInfo& info : topic.partitions) {
     const LeaderHint hint = view.LeaderOf(info.group);
     auto& partition = *out->add_partitions();

@@ -22,6 +22,8 @@ void MetadataService::Register(ServiceRegistry* registry) {
                     [this](const std::shared_ptr<Call>& call) { DescribeTopics(*call); });
   registry->AddCall("/millrace.v1.MetadataService/ListTopics",
                     [this](const std::shared_ptr<Call>& call) { ListTopics(*call); });
+  registry->AddCall("/millrace.v1.MetadataService/ListTopicSettings",
+                    [](const std::shared_ptr<Call>& call) { ListTopicSettings(*call); });
 }
 
 std::string MetadataService::ClusterUuidText() const {
@@ -38,7 +40,7 @@ void MetadataService::GetServerInfo(Call& call) const {
   response.set_broker_id(facts_.self.value());
   response.set_cluster_name(facts_.cluster_name);
   response.set_cluster_uuid(ClusterUuidText());
-  response.set_batch_bytes_max(config::TopicSettings().batch_bytes_max);
+  response.set_batch_bytes_max(static_cast<uint32_t>(config::TopicSettings().batch_bytes_max));
   response.set_message_bytes_max(static_cast<uint32_t>(facts_.message_bytes_max));
   response.set_producer_inflight_batches_max(kProducerBatchesKept);
   response.set_streams_per_connection_max(static_cast<uint32_t>(facts_.streams_per_connection_max));
@@ -115,6 +117,23 @@ void MetadataService::DescribeTopics(Call& call) const {
       [this](const TopicInfo& topic, v1::Topic* out) { DescribeTopic(*view_, topic, out); },
       &response);
   FillBrokers(&response);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void MetadataService::ListTopicSettings(Call& call) {
+  v1::ListTopicSettingsResponse response;
+  for (const config::TopicSetting& setting : config::TopicSettingTable()) {
+    v1::TopicSetting& out = *response.add_settings();
+    out.set_key(std::string(setting.key));
+    out.set_type(std::string(config::KindName(setting.kind)));
+    out.set_default_value(config::DefaultOf(setting));
+    if (setting.kind != config::Kind::kSwitch) {
+      out.set_min_value(config::FormatNumber(setting.kind, setting.range.min));
+      out.set_max_value(config::FormatNumber(setting.kind, setting.range.max));
+    }
+    out.set_description(std::string(setting.doc));
+    out.set_kafka_name(std::string(setting.kafka_name));
+  }
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 

@@ -46,6 +46,7 @@ class MetadataService {
   void DescribeCluster(Call& call) const;
   void DescribeTopics(Call& call) const;
   void ListTopics(Call& call) const;
+  static void ListTopicSettings(Call& call);
   // The topics of these names, or all where there are none, behind the token, sorted by name.
   Result<std::vector<const TopicInfo*>> FindTopics(const std::string& page_token,
                                                    const std::vector<std::string>& names) const;

@@ -46,6 +46,29 @@ struct TopicDescription {
   std::vector<PartitionDescription> partitions = {};
 };
 
+// Settings that are not named stay as they are.
+struct TopicChange {
+  std::map<std::string, std::string> set = {};
+  std::vector<std::string> unset = {};  // these get their defaults again
+  bool is_dry_run = false;              // nothing is changed
+};
+
+struct TopicAlteration {
+  TopicDescription topic = {};            // as it is now, or would be
+  std::vector<std::string> changed = {};  // keys of another value than before, sorted
+};
+
+// A setting that a topic may have.
+struct TopicSettingDescription {
+  std::string key = {};
+  std::string type = {};           // "switch", "number", "size" or "time"
+  std::string default_value = {};  // as it would be given
+  std::string min_value = {};      // empty for a switch
+  std::string max_value = {};
+  std::string description = {};
+  std::string kafka_name = {};  // empty: Kafka has nothing like it
+};
+
 // A topic without what its partitions are doing.
 struct TopicListing {
   std::string name = {};
@@ -107,7 +130,15 @@ class Admin {
   // Answers when every partition has a leader. ALREADY_EXISTS; INVALID_ARGUMENT naming the field.
   Result<TopicDescription> CreateTopic(const TopicSpec& topic,
                                        std::chrono::milliseconds timeout = kTimeout);
-  // Its id. NOT_FOUND. The name may be used again at once.
+  // All of it or nothing. NOT_FOUND; INVALID_ARGUMENT naming the setting; FAILED_PRECONDITION while
+  // a broker is of a version that does not know of it.
+  Result<TopicAlteration> AlterTopic(const std::string& name, const TopicChange& change,
+                                     std::chrono::milliseconds timeout = kTimeout);
+  // By key: those that the broker that answers knows.
+  Result<std::vector<TopicSettingDescription>> ListTopicSettings(
+      std::chrono::milliseconds timeout = kTimeout);
+  // Its id. NOT_FOUND; FAILED_PRECONDITION if its setting `protected` is true. The name may be used
+  // again at once.
   Result<uint64_t> DeleteTopic(const std::string& name,
                                std::chrono::milliseconds timeout = kTimeout);
   // By name.

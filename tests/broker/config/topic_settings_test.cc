@@ -34,6 +34,43 @@ TEST(TopicSettingsTest, Validate_NamesKeyAndValue_WhenTheValueDoesNotFit) {
   }
 }
 
+TEST(TopicSettingsTest, ASwitch_IsOnOrOff) {
+  using Texts = std::map<std::string, std::string>;
+  for (const char* text : {"true", "1", "yes"}) {
+    EXPECT_TRUE(ValidateTopicSettings({{"protected", text}}).ok());
+    EXPECT_EQ(TopicSettings(Texts{{"protected", text}}).is_protected, 1u);
+  }
+  EXPECT_EQ(TopicSettings(Texts{{"protected", "false"}}).is_protected, 0u);
+  EXPECT_THAT(ErrorOf({{"protected", "on"}}), HasSubstr("true or false"));
+}
+
+// The page, the answers to clients and the decisions are made from it.
+TEST(TopicSettingsTest, Table_IsSorted_AndItsDefaultsAreValid) {
+  std::string before;
+  for (const TopicSetting& setting : TopicSettingTable()) {
+    EXPECT_LT(before, setting.key);
+    before = setting.key;
+    EXPECT_TRUE(CheckIsTopicSetting(setting.key).ok());
+    EXPECT_TRUE(ValidateTopicSettings({{std::string(setting.key), DefaultOf(setting)}}).ok())
+        << setting.key;
+    EXPECT_FALSE(setting.doc.empty());
+  }
+}
+
+TEST(TopicSettingsTest, ATime_MayBeInDays) {
+  using Texts = std::map<std::string, std::string>;
+  for (const auto& [text, milliseconds] : {std::pair{"10s", 10'000u},
+                                           {"90m", 5'400'000u},
+                                           {"36h", 129'600'000u},
+                                           {"7d", 604'800'000u}}) {
+    EXPECT_TRUE(ValidateTopicSettings({{"segment_time", text}}).ok()) << text;
+    EXPECT_EQ(TopicSettings(Texts{{"segment_time", text}}).segment_time, milliseconds);
+  }
+  for (const char* text : {"9s", "367d", "1w", "1.5h", "-1d", "h"}) {
+    EXPECT_THAT(ErrorOf({{"segment_time", text}}), HasSubstr("segment_time")) << text;
+  }
+}
+
 TEST(TopicSettingsTest, Values_ComeFromTheTexts_ElseFromTheDefaults) {
   EXPECT_EQ(TopicSettings().batch_bytes_max, 1'048'588u);
   using Texts = std::map<std::string, std::string>;

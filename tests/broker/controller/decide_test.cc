@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/base/mutants.h"
+#include "proto/frame/frame.h"
 
 namespace millrace::broker {
 namespace {
@@ -237,6 +238,96 @@ TEST(LeaderEpochs,
   EXPECT_EQ(BaseOf(image, "other"), kBaseNow) << "one name's haste is no other's";
 }
 
+class Alter : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    BrokerRegistered broker = Broker(1);
+    broker.set_level_max(2);
+    ApplyAll(DecideRegister(image_, broker, kKey), &image_);
+    v1::CreateTopicRequest topic = Topic("t", 1, 1);
+    (*topic.mutable_settings())["batch_bytes_max"] = "64KiB";
+    ApplyAll(Create(image_, topic, 1), &image_);
+  }
+  static v1::AlterTopicRequest Request(const std::map<std::string, std::string>& set,
+                                       const std::vector<std::string>& unset = {}) {
+    v1::AlterTopicRequest request;
+    request.set_name("t");
+    request.mutable_set()->insert(set.begin(), set.end());
+    *request.mutable_unset() = {unset.begin(), unset.end()};
+    return request;
+  }
+  std::vector<std::string> ChangedBy(const v1::AlterTopicRequest& request) {
+    const Result<TopicChange> change = ChangeOf(image_, request);
+    EXPECT_TRUE(change.ok()) << change.status();
+    ApplyAll(DecideAlterTopic(image_, request), &image_);
+    return change.ok() ? change->changed : std::vector<std::string>();
+  }
+  // Refused by both, and nothing is written.
+  Status Refusal(const v1::AlterTopicRequest& request) {
+    const Status status = ChangeOf(image_, request).status();
+    EXPECT_EQ(DecideAlterTopic(image_, request).status(), status);
+    return status;
+  }
+  using Keys = std::vector<std::string>;
+  using Settings = std::map<std::string, std::string>;
+  const Settings& settings() const { return image_.FindTopic("t")->settings; }
+
+  Image image_;
+};
+
+TEST_F(Alter, SetsAndUnsets_WhatIsNamed_AndLeavesTheRest) {
+  EXPECT_EQ(ChangedBy(Request({{"protected", "true"}})), Keys{"protected"});
+  EXPECT_EQ(settings(), (Settings{{"batch_bytes_max", "64KiB"}, {"protected", "true"}}));
+  EXPECT_EQ(ChangedBy(Request({{"protected", "false"}}, {"batch_bytes_max"})),
+            (Keys{"batch_bytes_max", "protected"}));
+  EXPECT_EQ(settings(), (Settings{{"protected", "false"}}));
+}
+
+TEST_F(Alter, ToWhatItIs_WritesNothing) {
+  EXPECT_EQ(ChangedBy(Request({{"batch_bytes_max", "64KiB"}}, {"protected"})), Keys());
+  EXPECT_TRUE(DecideAlterTopic(image_, Request({{"batch_bytes_max", "64KiB"}}))->records().empty());
+}
+
+TEST_F(Alter, ADryRun_TellsWhatWouldChange_AndWritesNothing) {
+  v1::AlterTopicRequest request = Request({{"protected", "true"}});
+  request.set_is_dry_run(true);
+  EXPECT_EQ(ChangedBy(request), Keys{"protected"});
+  EXPECT_EQ(settings(), (Settings{{"batch_bytes_max", "64KiB"}}));
+}
+
+TEST_F(Alter, IsRefused_WhenOneOfItIsWrong) {
+  for (const auto& [request, why] : {
+           std::pair{Request({{"protected", "true"}, {"retention", "1"}}), "\"retention\""},
+           {Request({{"protected", "maybe"}}), "\"maybe\" is not true or false"},
+           {Request({{"batch_bytes_max", "1"}}), "topic setting batch_bytes_max"},
+           {Request({{"protected", "true"}}, {"retention"}), "\"retention\""},
+           {Request({{"protected", "true"}}, {"protected"}), "both set and unset"},
+       }) {
+    const Status refused = Refusal(request);
+    EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+    EXPECT_NE(refused.message().find(why), std::string::npos) << refused;
+  }
+  v1::AlterTopicRequest absent = Request({{"protected", "true"}});
+  absent.set_name("absent");
+  EXPECT_EQ(Refusal(absent).reason(), Reason::kUnknownTopic);
+}
+
+TEST_F(Alter, IsRefused_WhileABrokerDoesNotKnowTheRecord) {
+  Image image = ImageWithBrokers(1);
+  ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
+  const Status refused = DecideAlterTopic(image, Request({{"protected", "true"}})).status();
+  EXPECT_EQ(refused.code(), Code::kFailedPrecondition) << refused;
+}
+
+TEST_F(Alter, AProtectedTopic_IsNotDeleted_UntilItIsUnset) {
+  ChangedBy(Request({{"protected", "true"}}));
+  v1::DeleteTopicRequest request;
+  request.set_name("t");
+  EXPECT_EQ(Delete(image_, request).status().code(), Code::kFailedPrecondition);
+  ChangedBy(Request({}, {"protected"}));
+  EXPECT_TRUE(Delete(image_, request).ok());
+}
+
 TEST(LeaderEpochs, CountFromTheLastTermOfAnyPartition) {
   Image image = ImageWithBrokers(1);
   ApplyAll(Create(image, Topic("t", 3, 1), 1), &image);
@@ -277,7 +368,7 @@ TEST(Register, WritesARecord_WhenAnEndpointTheVersionOrTheLevelsChanged) {
            [](BrokerRegistered& it) { it.mutable_endpoints(0)->set_address("other:7440"); },
            [](BrokerRegistered& it) { it.add_endpoints()->set_protocol(it.PROTOCOL_INTERNAL); },
            [](BrokerRegistered& it) { it.set_software_version("1.1"); },
-           [](BrokerRegistered& it) { it.set_level_max(2); },
+           [](BrokerRegistered& it) { it.set_level_min(0); },
            [](BrokerRegistered& it) { it.set_rack("east"); }}) {
     change(broker);
     const Decision decision = DecideRegister(image, broker, kKey);
@@ -314,11 +405,12 @@ class FeatureLevel : public ::testing::Test {
 };
 
 TEST_F(FeatureLevel, IsFounded_AtTheHighestOfTheFirstBroker) {
-  for (const uint32_t level : {1u, 2u, 3u}) {
+  for (const uint32_t level : {1u, 2u, 3u, 4u}) {
     Image image;
     EXPECT_EQ(image.level(), 0U);
     ApplyAll(DecideRegister(image, Knowing(1, level), kKey), &image);
-    EXPECT_EQ(image.level(), std::min(level, 2u)) << "what decides must know it too";
+    EXPECT_EQ(image.level(), std::min<uint32_t>(level, KnownFeatureLevel()))
+        << "what decides must know it too";
   }
 }
 
@@ -340,11 +432,12 @@ TEST_F(FeatureLevel, IsRaised_OnceEveryRegisteredBrokerKnowsMore) {
 TEST_F(FeatureLevel, IsRaised_AlsoByABrokerThatTellsNothingNew) {
   Image image;
   active_mutant = Mutant::kNone;  // what decides is older than the broker
-  ApplyAll(DecideRegister(image, Knowing(1, 2), kKey), &image);
-  EXPECT_EQ(image.level(), 1U);
+  const uint32_t older = KnownFeatureLevel();
+  ApplyAll(DecideRegister(image, Knowing(1, older + 1), kKey), &image);
+  EXPECT_EQ(image.level(), older);
   active_mutant = Mutant::kNextFeatureLevel;
-  ApplyAll(DecideRegister(image, Knowing(1, 2), kKey), &image);
-  EXPECT_EQ(image.level(), 2U);
+  ApplyAll(DecideRegister(image, Knowing(1, older + 1), kKey), &image);
+  EXPECT_EQ(image.level(), older + 1);
 }
 
 TEST_F(FeatureLevel, ThatABrokerDoesNotKnow_RefusesIt_AndNamesBoth) {

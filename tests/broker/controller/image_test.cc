@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "proto/frame/frame.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -65,6 +67,26 @@ Image Reloaded(const Image& image) {
   Result<Image> loaded = Image::LoadFrom(saved);
   EXPECT_TRUE(loaded.ok()) << loaded.status();
   return loaded.ok() ? std::move(*loaded) : Image();
+}
+
+ControllerRecord Altered(uint64_t topic, const std::map<std::string, std::string>& settings) {
+  ControllerRecord record;
+  record.mutable_topic_altered()->set_topic_id(topic);
+  record.mutable_topic_altered()->mutable_settings()->insert(settings.begin(), settings.end());
+  return record;
+}
+
+TEST(Image, AnAlteredTopic_HasTheseSettings_AlsoOnceLoaded_AndACopyOfBeforeHasNot) {
+  Image image;
+  ASSERT_TRUE(image.Apply(Created(1, "t", 2, 1)).ok());
+  const Image before = image;
+  const std::map<std::string, std::string> settings{{"protected", "true"}};
+  ASSERT_TRUE(image.Apply(Altered(1, settings)).ok());
+  EXPECT_EQ(image.FindTopic("t")->settings, settings);
+  EXPECT_EQ(Reloaded(image).FindTopic("t")->settings, settings);
+  EXPECT_EQ(image.FindTopicOf(RaftGroupId(2))->settings, settings);
+  EXPECT_EQ(before.FindTopic("t")->settings.count("batch_bytes_max"), 1U);
+  EXPECT_EQ(image.Apply(Altered(7, settings)).code(), Code::kDataLoss);
 }
 
 TEST(Image, SavedAndLoaded_AnswersAsBefore) {
@@ -287,12 +309,14 @@ TEST(Image, ItsLevelRises_AndIsSavedAndLoaded_ButNotByABuildThatDoesNotKnowIt) {
   ASSERT_TRUE(image.Apply(raised(1)).ok());
   EXPECT_EQ(image.Apply(raised(1)).code(), Code::kDataLoss);
   EXPECT_EQ(Reloaded(image).level(), 1U);
-  const Status later = image.Apply(raised(2));
+  const uint32_t unknown = KnownFeatureLevel() + 1;
+  const Status later = image.Apply(raised(unknown));
   EXPECT_EQ(later.code(), Code::kUnimplemented);
-  EXPECT_NE(later.message().find("feature level 2"), std::string::npos) << later;
+  EXPECT_NE(later.message().find("feature level " + std::to_string(unknown)), std::string::npos)
+      << later;
   ControllerImage saved;
   image.SaveTo(&saved);
-  saved.set_level(2);
+  saved.set_level(unknown);
   EXPECT_EQ(Image::LoadFrom(saved).status().code(), Code::kUnimplemented);
 }
 

@@ -102,6 +102,23 @@ class PartitionSetTest : public testing::Test {
   Image image_;
 };
 
+TEST_F(PartitionSetTest, ATopicsSettings_ReachItsReplicas_AndWhenTheyChange) {
+  const TopicId topic = Create("t");
+  partitions_->ReconcileAll(image_);
+  const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
+  EXPECT_EQ(store_.limits[group].bytes, 0U) << "the server's";
+  EXPECT_EQ(store_.limits[group].age, std::chrono::hours(24));
+  internal::v1::ControllerRecord altered;
+  altered.mutable_topic_altered()->set_topic_id(topic.value());
+  auto& settings = *altered.mutable_topic_altered()->mutable_settings();
+  settings["segment_bytes"] = "1MiB";
+  settings["segment_time"] = "2h";
+  ASSERT_TRUE(image_.Apply(altered).ok());
+  partitions_->Reconcile(image_, topic);
+  EXPECT_EQ(store_.limits[group].bytes, uint64_t{1} << 20);
+  EXPECT_EQ(store_.limits[group].age, std::chrono::hours(2));
+}
+
 // A broker that died before a replica of a topic was durable, and whose next life begins with an
 // image that holds the topic, hears of no record that creates it.
 TEST_F(PartitionSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {

@@ -260,6 +260,44 @@ TEST_F(LibraryTest, WhatATopicTakes_IsTheTopicsToSay_BelowAndAboveTheDefault) {
   }
 }
 
+TEST_F(LibraryTest, ASettingIsChanged_WhileTheTopicIsUsed) {
+  millrace::Admin& admin = client_->admin();
+  auto producer = OpenProducer();
+  const auto settings = admin.ListTopicSettings();
+  ASSERT_OK(settings.status());
+  const auto known =
+      std::ranges::find(*settings, "batch_bytes_max", &millrace::TopicSettingDescription::key);
+  ASSERT_NE(known, settings->end());
+  EXPECT_EQ(known->kafka_name, "max.message.bytes");
+  const millrace::TopicChange smaller{.set = {{"batch_bytes_max", "2KiB"}}};
+  const auto tried =
+      admin.AlterTopic(topic_, {.set = smaller.set, .unset = {}, .is_dry_run = true});
+  ASSERT_OK(tried.status());
+  EXPECT_EQ(tried->changed, std::vector<std::string>{"batch_bytes_max"});
+  EXPECT_TRUE(admin.DescribeTopic(topic_)->settings.empty());
+  ASSERT_OK(admin.AlterTopic(topic_, smaller).status());
+  EXPECT_EQ(admin.DescribeTopic(topic_)->settings, smaller.set);
+  // What was open before learns of it.
+  std::promise<millrace::Status> told;
+  ASSERT_OK(
+      producer->Send({.value = std::string(10'000, 'x')},
+                     [&](const millrace::Delivery& delivery) { told.set_value(delivery.status); }));
+  EXPECT_EQ(told.get_future().get().reason(), millrace::Reason::kBatchTooLarge);
+  ASSERT_OK(admin.AlterTopic(topic_, {.unset = {"batch_bytes_max"}}).status());
+  ASSERT_OK(producer->Send({.value = "x"}));
+  ASSERT_OK(producer->Flush(20s));
+  EXPECT_EQ(admin.AlterTopic(topic_, {.set = {{"no_such", "1"}}}).status().code(),
+            millrace::Code::kInvalidArgument);
+}
+
+TEST_F(LibraryTest, AProtectedTopic_IsNotDeleted) {
+  millrace::Admin& admin = client_->admin();
+  ASSERT_OK(admin.AlterTopic(topic_, {.set = {{"protected", "true"}}}).status());
+  EXPECT_EQ(admin.DeleteTopic(topic_).status().code(), millrace::Code::kFailedPrecondition);
+  ASSERT_OK(admin.AlterTopic(topic_, {.unset = {"protected"}}).status());
+  ASSERT_OK(admin.DeleteTopic(topic_).status());
+}
+
 TEST_F(LibraryTest, Send_RefusesWhatNoBrokerWouldTake) {
   auto producer = OpenProducer({.batch_bytes = 1 << 10});
   const std::string large(1 << 20, 'x');

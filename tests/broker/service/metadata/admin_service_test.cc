@@ -20,6 +20,7 @@ namespace millrace::broker {
 namespace {
 
 constexpr char kCreate[] = "/millrace.v1.AdminService/CreateTopic";
+constexpr char kAlter[] = "/millrace.v1.AdminService/AlterTopic";
 constexpr char kDelete[] = "/millrace.v1.AdminService/DeleteTopic";
 constexpr BrokerId kSelf{1};
 constexpr BrokerId kOther{2};
@@ -31,6 +32,7 @@ internal::v1::BrokerRegistered Registration(BrokerId id) {
   auto& endpoint = *broker.add_endpoints();
   endpoint.set_protocol(internal::v1::BrokerRegistered::PROTOCOL_CLIENTS);
   endpoint.set_address("broker" + std::to_string(id.value()) + ":7440");
+  broker.set_level_max(2);
   return broker;
 }
 
@@ -50,6 +52,13 @@ v1::DeleteTopicRequest Deletion(const std::string& name, uint64_t request_id = 0
   v1::DeleteTopicRequest request;
   request.set_name(name);
   request.set_request_id(request_id);
+  return request;
+}
+
+v1::AlterTopicRequest Alteration(const std::string& name, const std::string& batch_bytes_max) {
+  v1::AlterTopicRequest request;
+  request.set_name(name);
+  (*request.mutable_set())["batch_bytes_max"] = batch_bytes_max;
   return request;
 }
 
@@ -112,7 +121,8 @@ class AdminServiceAsksTest : public AdminServiceTest {
   AdminServiceAsksTest() : AdminServiceTest(Leader::kElsewhere) {
     controller_.OnLeadership(
         {.term = Term(2), .leader = {kOther, Incarnation(12), ReplicaNumber(2)}});
-    for (const ForwardMethod& method : {kForwardCreateTopic, kForwardDeleteTopic}) {
+    for (const ForwardMethod& method :
+         {kForwardCreateTopic, kForwardAlterTopic, kForwardDeleteTopic}) {
       link_.Of(kOther).Serve(method, [this](const ForwardedRequest& asked, ForwardReplied done) {
         timeouts_.push_back(asked.timeout);
         waiting_.push_back(std::move(done));
@@ -195,6 +205,40 @@ TEST_F(AdminServiceAsksTest, ADeletion_IsAnswered_OnceThisBrokerKnowsOfIt) {
   ApplyDeletion("t");
   ASSERT_TRUE(call->is_answered());
   EXPECT_EQ(call->response<v1::DeleteTopicResponse>().topic_id(), id.value());
+}
+
+TEST_F(AdminServiceAsksTest, AnAlteration_IsAnswered_OnceThisBrokersImageIsAsNew) {
+  ApplyCreation(Creation("t", 1));
+  const v1::AlterTopicRequest request = Alteration("t", "64KiB");
+  const auto call = Call(kAlter, request);
+  internal::v1::AlterTopicReply reply;
+  (*reply.mutable_settings())["batch_bytes_max"] = "64KiB";
+  reply.add_changed("batch_bytes_max");
+  reply.set_image_index(7);
+  Answer(AttachBytes(reply));
+  EXPECT_FALSE(call->is_answered());
+  Apply(DecideAlterTopic(image_, request));
+  EXPECT_FALSE(call->is_answered()) << "the image is not as new as that";
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
+  view_.NotifyImageChanged();
+  ASSERT_TRUE(call->is_answered() && call->status().ok());
+  const auto response = call->response<v1::AlterTopicResponse>();
+  EXPECT_EQ(response.topic().settings().at("batch_bytes_max"), "64KiB");
+  EXPECT_EQ(response.topic().batch_bytes_max(), 64u << 10);
+  EXPECT_EQ(response.changed_size(), 1);
+}
+
+TEST_F(AdminServiceAsksTest, AnAlteredTopicThatIsDeletedMeanwhile_IsToldToBeGone) {
+  ApplyCreation(Creation("t", 1));
+  const auto call = Call(kAlter, Alteration("t", "64KiB"));
+  internal::v1::AlterTopicReply reply;
+  reply.set_image_index(7);
+  Answer(AttachBytes(reply));
+  ApplyDeletion("t");
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(8)).ok());
+  view_.NotifyImageChanged();
+  ASSERT_TRUE(call->is_answered());
+  EXPECT_EQ(call->status().code(), Code::kNotFound);
 }
 
 TEST_F(AdminServiceAsksTest, ADeletionOfWhatIsNotHereYet_WaitsForBoth) {
