@@ -112,7 +112,7 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   consume->add_flag("--stamped", consume_options->is_stamped,
                     "Latency is from when a record was due, as bench produce --stamp on the same "
                     "machine wrote it");
-  Choose(consume, std::move(consume_options), chosen, &BenchConsume);
+  Choose(consume, consume_options, chosen, &BenchConsume);
 }
 
 }  // namespace millrace::client::cli

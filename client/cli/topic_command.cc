@@ -120,9 +120,9 @@ int Config(const TopicOptions& options) {
     for (const TopicSettingDescription& setting : settings) {
       const std::string value = ValueOr(topic.settings, setting.key, setting.default_value);
       json["topic_settings"].push_back({{"key", setting.key},
-                                  {"value", value},
-                                  {"default_value", setting.default_value},
-                                  {"is_set", topic.settings.contains(setting.key)}});
+                                        {"value", value},
+                                        {"default_value", setting.default_value},
+                                        {"is_set", topic.settings.contains(setting.key)}});
       table.Add({setting.key, value, setting.default_value});
     }
     if (options.common.is_json()) {
