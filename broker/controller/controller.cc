@@ -18,6 +18,22 @@ namespace millrace::broker {
 
 using internal::v1::ControllerRecords;
 
+namespace {
+
+// The same bytes for equal messages: their maps are in order.
+std::string InOrder(const google::protobuf::MessageLite& message) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    CHECK(message.SerializeToCodedStream(&coded));
+  }
+  return bytes;
+}
+
+}  // namespace
+
 void Controller::Execute(Decisions::Decide decide, Decisions::Done done) {
   if (decisions_.is_ready()) return decisions_.Execute(std::move(decide), std::move(done));
   done(raft_ != nullptr
@@ -27,7 +43,7 @@ void Controller::Execute(Decisions::Decide decide, Decisions::Done done) {
 
 Result<LogIndex> Controller::Propose(const Image& image, const ControllerRecords& records) {
   if (!raft_->tail().has_value()) return raft_->NotLeader();  // the host has stopped
-  const std::string payload = records.SerializeAsString();
+  const std::string payload = InOrder(records);
   Buffer frame = AllocateFrame(payload.size());
   std::memcpy(FramePayload(frame), payload.data(), payload.size());
   const uint32_t crc = Crc32c(payload);
@@ -62,15 +78,7 @@ raft::StateEncoder Controller::TakeSnapshot() const {
     internal::v1::ControllerImage saved;
     image.SaveTo(&saved);
     saved.set_last_append_time_ms(last_append_time_ms);
-    // In a fixed order, so that equal controllers have equal states.
-    std::string state;
-    {
-      google::protobuf::io::StringOutputStream stream(&state);
-      google::protobuf::io::CodedOutputStream coded(&stream);
-      coded.SetSerializationDeterministic(true);
-      CHECK(saved.SerializeToCodedStream(&coded));
-    }
-    return Bytes::Own(std::move(state));
+    return Bytes::Own(InOrder(saved));
   };
 }
 

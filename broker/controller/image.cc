@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 
 namespace millrace::broker {
@@ -196,6 +197,7 @@ Status Image::ApplyTopicAltered(const internal::v1::TopicAltered& altered) {
   if (topic == nullptr) {
     return DoesNotFollow("topic " + std::to_string(id.value()) + " is altered, and is not there");
   }
+  MILLRACE_SOMETIMES("a topic was altered");
   TopicInfo changed = *topic;
   changed.settings = {altered.settings().begin(), altered.settings().end()};
   topics_.Mutable()[id] = std::make_shared<const TopicInfo>(std::move(changed));

@@ -130,7 +130,9 @@ bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   // A footer stands behind what is committed.
   if (group.progress.given() > group.progress.told() || group.cuts > 0) return false;
   if (group.roll.has_value()) return false;
-  return IsRollDue(id, group) || IsTooOld(group, now);
+  const bool is_old = IsTooOld(group, now);
+  MILLRACE_SOMETIMES_IF("a segment was old enough to be ended", is_old);
+  return is_old || IsRollDue(id, group);
 }
 
 // By the log's own times, and by how long this process has seen nothing newer: no wall clock that

@@ -30,7 +30,26 @@ void AdminLoad::Create() {
   request.set_partition_count(1);
   request.set_replication_factor(1);
   client_.CreateTopic(request, seconds(2),
-                      [this](const Result<v1::CreateTopicResponse>&) { Next(&AdminLoad::Delete); });
+                      [this](const Result<v1::CreateTopicResponse>&) { Next(&AdminLoad::Alter); });
+}
+
+void AdminLoad::Alter() {
+  v1::AlterTopicRequest request;
+  request.set_name("t");
+  // One at most: the order of a message's map is not the seed's to say, and would be in the trace.
+  const uint64_t drawn = random_.Below(3);
+  if (drawn == 1) {
+    (*request.mutable_set())["segment_bytes"] = "64KiB";
+  } else {
+    request.add_unset("segment_bytes");
+  }
+  if (drawn == 2) {
+    (*request.mutable_set())["segment_time"] = "10s";
+  } else {
+    request.add_unset("segment_time");
+  }
+  client_.AlterTopic(request, seconds(2),
+                     [this](const Result<v1::AlterTopicResponse>&) { Next(&AdminLoad::Delete); });
 }
 
 void AdminLoad::Delete() {

@@ -1,5 +1,6 @@
 // Makes and deletes small topics, one after the other, as long as a run's chaos lasts, so that the
-// controller's log grows past its segments. Whether a call succeeds decides nothing: what is left
+// controller's log grows past its segments; and changes meanwhile how the topic that is used ends
+// its segments. Whether a call succeeds decides nothing: what is left
 // behind is a topic like any other, and must be the same everywhere.
 //
 // Owned by a run; one thread.
@@ -24,6 +25,7 @@ class AdminLoad {
 
  private:
   void Create();
+  void Alter();
   void Delete();
   // Soon, unless this was stopped.
   void Next(void (AdminLoad::*step)());
