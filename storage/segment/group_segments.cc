@@ -22,11 +22,12 @@ constexpr uint64_t kPointEvery = 64 << 10;
 }  // namespace
 
 void ActiveSegment::Add(const std::vector<Entry>& entries) {
-  for (const Entry& entry : entries) {
-    bytes += entry.size_bytes();
-    last_append_ms = entry.frame.header().append_time_ms;
-    if (!first_append_ms.has_value()) first_append_ms = last_append_ms;
+  if (entries.empty()) return;
+  for (const Entry& entry : entries) bytes += entry.size_bytes();
+  if (!first_append_ms.has_value()) {
+    first_append_ms = entries.front().frame.header().append_time_ms;
   }
+  last_append_ms = entries.back().frame.header().append_time_ms;
 }
 
 void GroupSegments::Enqueue(Operation operation) {
