@@ -24,6 +24,11 @@ Result<uint64_t> ParseValue(const TopicSetting& setting, std::string_view text) 
   return is_on ? 1 : 0;
 }
 
+std::string FormatValue(const TopicSetting& setting, uint64_t value) {
+  if (setting.kind == Kind::kSwitch) return value != 0 ? "true" : "false";
+  return FormatNumber(setting.kind, value);
+}
+
 std::string KnownKeys() {
   std::string keys;
   for (const TopicSetting& setting : TopicSettingTable()) {
@@ -72,25 +77,24 @@ TopicSettings::TopicSettings(const std::map<std::string, std::string>& settings)
   }
 }
 
-std::string DefaultOf(const TopicSetting& setting) {
-  const uint64_t value = TopicSettings().*setting.field;
-  if (setting.kind == Kind::kSwitch) return value != 0 ? "true" : "false";
-  return FormatNumber(setting.kind, value);
+std::string DefaultOf(const TopicSetting& setting, const TopicSettings& defaults) {
+  return FormatValue(setting, defaults.*setting.field);
 }
 
 Status CheckIsTopicSetting(std::string_view key) {
   if (FindRow(key) != nullptr) return Status::Ok();
-  return InvalidArgument("there is no topic setting \"" + std::string(key) +
-                         "\"; known: " + KnownKeys());
+  return InvalidArgument("there is no topic setting " + Quoted(key) + "; known: " + KnownKeys());
 }
 
-Status ValidateTopicSettings(const std::map<std::string, std::string>& settings) {
+Result<TopicTexts> CanonicalTopicSettings(const TopicTexts& settings) {
+  TopicTexts canonical;
   for (const auto& [key, text] : settings) {
     RETURN_IF_ERROR(CheckIsTopicSetting(key));
     const Result<uint64_t> value = ParseValue(*FindRow(key), text);
     if (!value.ok()) return value.status().With("topic setting " + key);
+    canonical[key] = FormatValue(*FindRow(key), *value);
   }
-  return Status::Ok();
+  return canonical;
 }
 
 }  // namespace millrace::broker::config

@@ -4,7 +4,7 @@
 //
 // Pure; any thread.
 //
-//   RETURN_IF_ERROR(ValidateTopicSettings(request.settings));
+//   ASSIGN_OR_RETURN(const TopicTexts settings, CanonicalTopicSettings(given));
 //   partition.set_batch_bytes_max(TopicSettings(topic.settings).batch_bytes_max);
 #pragma once
 
@@ -44,13 +44,17 @@ struct TopicSetting {
 // Sorted by key.
 const std::vector<TopicSetting>& TopicSettingTable();
 
-// The default as it would be given.
-std::string DefaultOf(const TopicSetting& setting);
+// The default as it would be given; a server may have others.
+std::string DefaultOf(const TopicSetting& setting, const TopicSettings& defaults = {});
 
 // INVALID_ARGUMENT naming it and all that there are.
 Status CheckIsTopicSetting(std::string_view key);
 
-// INVALID_ARGUMENT naming the first key that is unknown or whose value does not fit.
-Status ValidateTopicSettings(const std::map<std::string, std::string>& settings);
+using TopicTexts = std::map<std::string, std::string>;
+
+// As they are kept: each value in the form in which it would be told (64KiB for 0065536), whose
+// length has a bound. INVALID_ARGUMENT naming the first key that is unknown or whose value does not
+// fit.
+Result<TopicTexts> CanonicalTopicSettings(const TopicTexts& settings);
 
 }  // namespace millrace::broker::config

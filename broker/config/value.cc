@@ -18,8 +18,6 @@ constexpr std::array kByteUnits{Unit{"GiB", 1ull << 30}, Unit{"MiB", 1ull << 20}
 constexpr std::array kTimeUnits{Unit{"d", 86'400'000}, Unit{"h", 3'600'000}, Unit{"m", 60'000},
                                 Unit{"s", 1000}, Unit{"ms", 1}};
 
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 // The factor of a unit by its suffix; 1 for no suffix, 0 for one that there is not.
 uint64_t FactorOf(Kind kind, std::string_view suffix) {
   if (suffix.empty()) return 1;
@@ -53,6 +51,12 @@ std::string_view Expectation(Kind kind) {
 }
 
 }  // namespace
+
+std::string Quoted(std::string_view text) {
+  constexpr size_t kShownMax = 100;
+  const bool is_long = text.size() > kShownMax;
+  return "\"" + std::string(text.substr(0, kShownMax)) + (is_long ? "...\"" : "\"");
+}
 
 std::string_view KindName(Kind kind) {
   switch (kind) {

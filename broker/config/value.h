@@ -37,6 +37,9 @@ Result<uint64_t> ParseNumber(Kind kind, std::string_view text, Range range);
 // "true", "false", "1", "0", "yes", "no".
 Result<bool> ParseSwitch(std::string_view text);
 
+// In quotes, for an error; what is long is cut.
+std::string Quoted(std::string_view text);
+
 // As a person writes it: 64MiB, 300ms, 7d, 12.
 std::string FormatNumber(Kind kind, uint64_t value);
 

@@ -153,8 +153,9 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   const uint32_t factor =
       request.replication_factor() == 0 ? default_factor : request.replication_factor();
   RETURN_IF_ERROR(ValidateFactor(factor, now.cluster_size));
-  RETURN_IF_ERROR(
-      config::ValidateTopicSettings({request.settings().begin(), request.settings().end()}));
+  ASSIGN_OR_RETURN(
+      const config::TopicTexts settings,
+      config::CanonicalTopicSettings({request.settings().begin(), request.settings().end()}));
   const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
   if (brokers.size() < factor) {
     return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
@@ -170,7 +171,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   auto& created = *records.add_records()->mutable_topic_created();
   created.set_topic_id(image.next_topic_id().value());
   created.set_name(request.name());
-  *created.mutable_settings() = request.settings();
+  created.mutable_settings()->insert(settings.begin(), settings.end());
   created.set_request_id(request.request_id());
   created.set_kind(internal::v1::TopicCreated::KIND_PARTITION_LOG);
   created.set_leader_epoch_base(std::max(LeaderEpochBaseAt(now.now_ms), end + 1));
@@ -198,7 +199,8 @@ bool MustWaitForBrokers(const Status& status) {
 Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request) {
   const TopicInfo* topic = image.FindTopic(request.name());
   if (topic == nullptr) return UnknownTopic(request.name());
-  RETURN_IF_ERROR(config::ValidateTopicSettings({request.set().begin(), request.set().end()}));
+  ASSIGN_OR_RETURN(const config::TopicTexts set,
+                   config::CanonicalTopicSettings({request.set().begin(), request.set().end()}));
   const size_t known = config::TopicSettingTable().size();
   if (static_cast<size_t>(request.unset_size()) > known) {
     return InvalidArgument("unset names " + std::to_string(request.unset_size()) +
@@ -207,12 +209,12 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
   TopicChange change{.settings = topic->settings, .changed = {}};
   for (const std::string& key : request.unset()) {
     RETURN_IF_ERROR(config::CheckIsTopicSetting(key));
-    if (request.set().contains(key)) {
+    if (set.contains(key)) {
       return InvalidArgument("topic setting " + key + " is both set and unset");
     }
     change.settings.erase(key);
   }
-  for (const auto& [key, value] : request.set()) change.settings[key] = value;
+  for (const auto& [key, value] : set) change.settings[key] = value;
   for (const config::TopicSetting& setting : config::TopicSettingTable()) {
     const auto before = topic->settings.find(std::string(setting.key));
     const auto after = change.settings.find(std::string(setting.key));

@@ -120,6 +120,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                       .client_memory_bytes_max = options_.client_memory_bytes_max,
                       .message_bytes_max = options_.message_bytes_max,
                       .streams_per_connection_max = options_.streams_per_connection_max,
+                      .segment_bytes = options_.log_store.segment_size_bytes,
                       .producers = options_.producers,
                       .producer_id_key = DrawProducerIdKey(environment_.entropy),
                       .host = options_.host};

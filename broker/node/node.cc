@@ -85,6 +85,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                  .cluster_name = options.cluster_name,
                  .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
                  .message_bytes_max = options.message_bytes_max,
+                 .segment_bytes = options.segment_bytes,
                  .streams_per_connection_max = options.streams_per_connection_max}) {
   host_.SetReplicaNamer([this](const raft::ReplicaRecord& record) { return NameOf(record); });
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });

@@ -51,6 +51,8 @@ struct NodeOptions {
   uint64_t message_bytes_max = 4 << 20;
   // And how many calls and streams a connection.
   uint64_t streams_per_connection_max = 1'000;
+  // Of a topic that does not say; 0: what the table of topics' settings has.
+  uint64_t segment_bytes = 0;
   ProducerLimits producers;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;

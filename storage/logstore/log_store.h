@@ -150,8 +150,8 @@ class JournalLogStore final : public raft::LogStore {
     std::optional<Roll> roll;
     ActiveSegment active;  // given to segments since the last roll
     raft::RollLimits limits;
-    // When its newest append time was first seen, by this process's clock.
-    int64_t seen_append_ms = 0;
+    // When the newest append time of that was first seen, by this process's clock.
+    std::optional<int64_t> seen_append_ms;  // none: nothing of the active segment was seen
     MonotonicTime seen_at{};
     uint64_t state_bytes = 0;  // of the state that was encoded last
     bool is_encoding = false;  // a state on the segments' thread, whose size is not known yet

@@ -135,8 +135,8 @@ bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   return is_old || IsRollDue(id, group);
 }
 
-// By the log's own times, and by how long this process has seen nothing newer: no wall clock that
-// is wrong rolls more than once.
+// By the log's own times, and by how long this process has seen nothing newer in this segment: a
+// wall clock that was ahead rolls once, though times stand still until it is reached.
 bool JournalLogStore::IsTooOld(Group& group, MonotonicTime now) {
   const ActiveSegment& active = group.active;
   if (group.is_encoding || !active.first_append_ms.has_value()) return false;
@@ -177,6 +177,7 @@ void JournalLogStore::BeginRoll(RaftGroupId id, Group& found) {
   std::optional<raft::StateEncoder> encode = std::move(group->roll->encode);
   group->roll.reset();
   group->active = {};
+  group->seen_append_ms.reset();
   group->is_encoding = encode.has_value();
   // As in WriteCommitted: what segments keep must not keep them.
   const std::weak_ptr<GroupSegments> from = group->segments;

@@ -87,6 +87,17 @@ def test_what_cannot_be_altered_is_refused_and_nothing_changes(cli, named, words
     assert json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))["settings"] == {"batch_bytes_max": "2MiB"}
 
 
+def test_a_setting_has_one_form_however_long_it_was_written(cli, named):
+    topic = named()
+    zeros = "0" * 40_000
+    for setting in (f"segment_bytes={zeros}65536", f"segment_time={zeros}10000", "protected=1"):
+        succeeded(cli("topic", "alter", topic, "--set", setting))
+    kept = json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))["settings"]
+    assert kept == {"protected": "true", "segment_bytes": "64KiB", "segment_time": "10s"}
+    refused = cli("topic", "alter", topic, "--set", f"segment_time={'9' * 40_000}")
+    assert refused.returncode == 2 and len(refused.stderr) < 500, refused.stderr
+
+
 def test_every_setting_is_listed_with_what_it_does(cli):
     listed = json.loads(succeeded(cli("config", "list", "-o", "json")))["topic_settings"]
     assert [setting["key"] for setting in listed] == sorted(setting["key"] for setting in listed)

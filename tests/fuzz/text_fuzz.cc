@@ -25,7 +25,13 @@ FUZZ_TARGET(FuzzedDataProvider& input) {
     CHECK_EQ(*again, *number);
   }
   const std::map<std::string, std::string> settings{{key, text}};
-  if (config::ValidateTopicSettings(settings).ok()) config::TopicSettings taken(settings);
+  if (const auto canonical = config::CanonicalTopicSettings(settings); canonical.ok()) {
+    CHECK(canonical->at(key).size() < 32);
+    CHECK(config::CanonicalTopicSettings(*canonical).value() == *canonical);
+    const config::TopicSettings taken(settings);
+    const config::TopicSettings again(*canonical);
+    CHECK(taken.segment_bytes == again.segment_bytes && taken.segment_time == again.segment_time);
+  }
   if (ValidateTopicName(text).ok()) {
     CHECK(!text.empty() && text.size() <= kTopicNameBytesMax);
     CHECK(text.find('/') == std::string::npos);

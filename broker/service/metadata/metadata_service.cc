@@ -23,7 +23,7 @@ void MetadataService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.MetadataService/ListTopics",
                     [this](const std::shared_ptr<Call>& call) { ListTopics(*call); });
   registry->AddCall("/millrace.v1.MetadataService/ListTopicSettings",
-                    [](const std::shared_ptr<Call>& call) { ListTopicSettings(*call); });
+                    [this](const std::shared_ptr<Call>& call) { ListTopicSettings(*call); });
 }
 
 std::string MetadataService::ClusterUuidText() const {
@@ -120,13 +120,15 @@ void MetadataService::DescribeTopics(Call& call) const {
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 
-void MetadataService::ListTopicSettings(Call& call) {
+void MetadataService::ListTopicSettings(Call& call) const {
   v1::ListTopicSettingsResponse response;
+  config::TopicSettings defaults;
+  if (facts_.segment_bytes != 0) defaults.segment_bytes = facts_.segment_bytes;
   for (const config::TopicSetting& setting : config::TopicSettingTable()) {
     v1::TopicSetting& out = *response.add_settings();
     out.set_key(std::string(setting.key));
     out.set_type(std::string(config::KindName(setting.kind)));
-    out.set_default_value(config::DefaultOf(setting));
+    out.set_default_value(config::DefaultOf(setting, defaults));
     if (setting.kind != config::Kind::kSwitch) {
       out.set_min_value(config::FormatNumber(setting.kind, setting.range.min));
       out.set_max_value(config::FormatNumber(setting.kind, setting.range.max));

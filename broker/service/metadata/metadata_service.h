@@ -28,6 +28,7 @@ class MetadataService {
     std::function<uint64_t()> cluster_uuid;
     // Largest message that this broker takes, bytes.
     uint64_t message_bytes_max = 0;
+    uint64_t segment_bytes = 0;  // of a topic that does not say
     // Calls and streams that one connection of a client may have.
     uint64_t streams_per_connection_max = 0;
   };
@@ -46,7 +47,7 @@ class MetadataService {
   void DescribeCluster(Call& call) const;
   void DescribeTopics(Call& call) const;
   void ListTopics(Call& call) const;
-  static void ListTopicSettings(Call& call);
+  void ListTopicSettings(Call& call) const;
   // The topics of these names, or all where there are none, behind the token, sorted by name.
   Result<std::vector<const TopicInfo*>> FindTopics(const std::string& page_token,
                                                    const std::vector<std::string>& names) const;

@@ -1,5 +1,7 @@
 #include "broker/config/topic_settings.h"
 
+#include <tuple>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,15 +11,15 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string ErrorOf(const std::map<std::string, std::string>& settings) {
-  const Status status = ValidateTopicSettings(settings);
+  const Status status = CanonicalTopicSettings(settings).status();
   EXPECT_EQ(status.code(), Code::kInvalidArgument);
   return std::string(status.message());
 }
 
 TEST(TopicSettingsTest, Validate_AcceptsNone_AndKnownKeysInRange) {
-  EXPECT_TRUE(ValidateTopicSettings({}).ok());
-  EXPECT_TRUE(ValidateTopicSettings({{"batch_bytes_max", "1024"}}).ok());
-  EXPECT_TRUE(ValidateTopicSettings({{"batch_bytes_max", "2MiB"}}).ok());
+  EXPECT_TRUE(CanonicalTopicSettings({}).ok());
+  EXPECT_TRUE(CanonicalTopicSettings({{"batch_bytes_max", "1024"}}).ok());
+  EXPECT_TRUE(CanonicalTopicSettings({{"batch_bytes_max", "2MiB"}}).ok());
 }
 
 TEST(TopicSettingsTest, Validate_NamesTheKey_WhenItIsUnknown) {
@@ -37,7 +39,7 @@ TEST(TopicSettingsTest, Validate_NamesKeyAndValue_WhenTheValueDoesNotFit) {
 TEST(TopicSettingsTest, ASwitch_IsOnOrOff) {
   using Texts = std::map<std::string, std::string>;
   for (const char* text : {"true", "1", "yes"}) {
-    EXPECT_TRUE(ValidateTopicSettings({{"protected", text}}).ok());
+    EXPECT_TRUE(CanonicalTopicSettings({{"protected", text}}).ok());
     EXPECT_EQ(TopicSettings(Texts{{"protected", text}}).is_protected, 1u);
   }
   EXPECT_EQ(TopicSettings(Texts{{"protected", "false"}}).is_protected, 0u);
@@ -51,10 +53,25 @@ TEST(TopicSettingsTest, Table_IsSorted_AndItsDefaultsAreValid) {
     EXPECT_LT(before, setting.key);
     before = setting.key;
     EXPECT_TRUE(CheckIsTopicSetting(setting.key).ok());
-    EXPECT_TRUE(ValidateTopicSettings({{std::string(setting.key), DefaultOf(setting)}}).ok())
+    EXPECT_TRUE(CanonicalTopicSettings({{std::string(setting.key), DefaultOf(setting)}}).ok())
         << setting.key;
     EXPECT_FALSE(setting.doc.empty());
   }
+}
+
+TEST(TopicSettingsTest, WhatIsKept_HasOneForm_HoweverItWasGiven) {
+  const std::string zeros(100'000, '0');
+  for (const auto& [key, text, kept] : {std::tuple{"segment_bytes", "65536", "64KiB"},
+                                        {"segment_bytes", "64KiB", "64KiB"},
+                                        {"segment_time", "86400s", "1d"},
+                                        {"protected", "yes", "true"},
+                                        {"protected", "0", "false"}}) {
+    EXPECT_EQ(CanonicalTopicSettings({{key, text}}).value().at(key), kept) << text;
+  }
+  EXPECT_EQ(CanonicalTopicSettings({{"segment_bytes", zeros + "65536"}}).value(),
+            (TopicTexts{{"segment_bytes", "64KiB"}}));
+  EXPECT_LT(ErrorOf({{"segment_bytes", zeros}}).size(), 500u);
+  EXPECT_LT(ErrorOf({{zeros, "1"}}).size(), 500u);
 }
 
 TEST(TopicSettingsTest, ATime_MayBeInDays) {
@@ -63,7 +80,7 @@ TEST(TopicSettingsTest, ATime_MayBeInDays) {
                                            {"90m", 5'400'000u},
                                            {"36h", 129'600'000u},
                                            {"7d", 604'800'000u}}) {
-    EXPECT_TRUE(ValidateTopicSettings({{"segment_time", text}}).ok()) << text;
+    EXPECT_TRUE(CanonicalTopicSettings({{"segment_time", text}}).ok()) << text;
     EXPECT_EQ(TopicSettings(Texts{{"segment_time", text}}).segment_time, milliseconds);
   }
   for (const char* text : {"9s", "367d", "1w", "1.5h", "-1d", "h"}) {

@@ -283,6 +283,17 @@ TEST_F(Alter, SetsAndUnsets_WhatIsNamed_AndLeavesTheRest) {
   EXPECT_EQ(settings(), (Settings{{"protected", "false"}}));
 }
 
+TEST_F(Alter, StoresWhatWasMeant_HoweverLongItWasWritten) {
+  EXPECT_EQ(ChangedBy(Request({{"batch_bytes_max", std::string(100'000, '0') + "65536"}})), Keys());
+  EXPECT_EQ(ChangedBy(Request({{"segment_bytes", std::string(100'000, '0') + "65536"}})),
+            Keys{"segment_bytes"});
+  EXPECT_EQ(settings().at("segment_bytes"), "64KiB");
+  v1::CreateTopicRequest topic = Topic("u", 1, 1);
+  (*topic.mutable_settings())["segment_bytes"] = std::string(100'000, '0') + "65536";
+  ApplyAll(Create(image_, topic, 1), &image_);
+  EXPECT_EQ(image_.FindTopic("u")->settings.at("segment_bytes"), "64KiB");
+}
+
 TEST_F(Alter, ToWhatItIs_WritesNothing) {
   EXPECT_EQ(ChangedBy(Request({{"batch_bytes_max", "64KiB"}}, {"protected"})), Keys());
   EXPECT_TRUE(DecideAlterTopic(image_, Request({{"batch_bytes_max", "64KiB"}}))->records().empty());

@@ -190,7 +190,9 @@ void LogStoreRig::AddEntries(uint64_t group, uint64_t count, uint32_t payload_by
   Model& model = models_.at(group);
   EntryMaker maker{RaftGroupId(group)};
   maker.ResetTo(model.ends.back());
-  maker.set_append_time_ms(process_->clock().WallMs());
+  // As a leader stamps it: never less than before.
+  append_time_ms_ = std::max(append_time_ms_, process_->clock().WallMs());
+  maker.set_append_time_ms(append_time_ms_);
   maker.set_term(Term(std::max<uint64_t>(1, model.history.back().term)));
   write->epoch = TruncationEpoch(static_cast<uint32_t>(model.history.back().epoch));
   for (uint64_t i = 0; i < count; ++i) {

@@ -138,6 +138,7 @@ class LogStoreRig {
   std::string failure_;
   std::map<raft::ReplicaId, std::deque<Task>> submitted_;  // what waits for its completion
   uint64_t outstanding_ = 0;
+  int64_t append_time_ms_ = 0;  // the latest
   uint64_t next_group_ = 1;
 };
 

@@ -100,6 +100,13 @@ TEST_F(RollByTime, AWrongClock_EndsOneSegment_NotEach) {
   for (int i = 0; i < 10; ++i) CommitAll(1);
   EXPECT_FALSE(WantsRoll());
   EXPECT_EQ(Segments(), 2U);
+  // The clock is right again; the log's times stand still until it gets there.
+  rig_.SetWallOffset(std::chrono::hours(0));
+  for (size_t ages = 1; ages <= 3; ++ages) {
+    rig_.RunFor(std::chrono::seconds(101));
+    for (int i = 0; i < 10; ++i) CommitAll(1);
+    EXPECT_EQ(Segments(), 2 + ages) << "one in each time";
+  }
 }
 
 TEST_F(RollByTime, ARestart_CountsOnFromTheLogsTimes) {
