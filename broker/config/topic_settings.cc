@@ -56,7 +56,7 @@ const std::vector<TopicSetting>& TopicSettingTable() {
        {.min = 64 << 10, .max = 1 << 30},
        &TopicSettings::segment_bytes,
        "segment.bytes",
-       "Each partition is stored in files of this size. Where it is not set, the server's "
+       "Each partition is stored in files of about this size. Where it is not set, the server's "
        "--segment-bytes says it."},
       {"segment_time",
        Kind::kMilliseconds,

@@ -38,8 +38,8 @@ struct LogStoreOptions {
   // A write of so many bytes of entries goes straight into its group's segment. A write may be what
   // came while the one before was under way.
   uint64_t large_write_bytes = 64 << 10;
-  // While so many are under way others go into the journal: each has a sync of its own, one after
-  // the other, which the journal's share.
+  // While so many are under way others go into the journal: each has a sync of its own, and the
+  // journal's ones share one.
   uint32_t large_writes_max = 16;
   // Committed entries wait at most this long for others before they go into segments, and the
   // journal is told after this time of what large writes put there.
