@@ -37,6 +37,12 @@ std::string KnownKeys() {
   return keys;
 }
 
+// INVALID_ARGUMENT if there is none.
+Result<const TopicSetting*> RowOf(std::string_view key) {
+  if (const TopicSetting* row = FindRow(key)) return row;
+  return InvalidArgument("there is no topic setting " + Quoted(key) + "; known: " + KnownKeys());
+}
+
 }  // namespace
 
 const std::vector<TopicSetting>& TopicSettingTable() {
@@ -81,18 +87,15 @@ std::string DefaultOf(const TopicSetting& setting, const TopicSettings& defaults
   return FormatValue(setting, defaults.*setting.field);
 }
 
-Status CheckIsTopicSetting(std::string_view key) {
-  if (FindRow(key) != nullptr) return Status::Ok();
-  return InvalidArgument("there is no topic setting " + Quoted(key) + "; known: " + KnownKeys());
-}
+Status CheckIsTopicSetting(std::string_view key) { return RowOf(key).status(); }
 
 Result<TopicTexts> CanonicalTopicSettings(const TopicTexts& settings) {
   TopicTexts canonical;
   for (const auto& [key, text] : settings) {
-    RETURN_IF_ERROR(CheckIsTopicSetting(key));
-    const Result<uint64_t> value = ParseValue(*FindRow(key), text);
+    ASSIGN_OR_RETURN(const TopicSetting* row, RowOf(key));
+    const Result<uint64_t> value = ParseValue(*row, text);
     if (!value.ok()) return value.status().With("topic setting " + key);
-    canonical[key] = FormatValue(*FindRow(key), *value);
+    canonical[key] = FormatValue(*row, *value);
   }
   return canonical;
 }

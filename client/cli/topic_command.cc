@@ -34,8 +34,13 @@ using Ranges = std::vector<OffsetRange>;
 // How long `topic describe` waits for partitions without a leader, whose offsets it can do without.
 constexpr std::chrono::milliseconds kOffsetsWait{500};
 
+// What the cluster refuses of what the command line asks is an error of the command line.
+int ExitCodeOf(int exit_code, const Status& asked) {
+  return asked.code() == Code::kInvalidArgument ? kExitUsage : exit_code;
+}
+
 int Create(const TopicOptions& options) {
-  bool is_refused = false;  // for what the command line asks
+  Status asked;
   const int exit_code = RunConnected(options.common, [&](millrace::Client& client) -> Status {
     const Result<TopicDescription> topic =
         client.admin().CreateTopic({.name = options.name,
@@ -43,8 +48,8 @@ int Create(const TopicOptions& options) {
                                     .replication_factor = options.replication_factor,
                                     .settings = options.settings},
                                    options.common.timeout);
-    is_refused = topic.status().code() == Code::kInvalidArgument;
-    RETURN_IF_ERROR(topic.status());
+    asked = topic.status();
+    RETURN_IF_ERROR(asked);
     if (options.common.is_json()) {
       PrintJson(TopicToJson(*topic, {}));
     } else {
@@ -53,7 +58,7 @@ int Create(const TopicOptions& options) {
     }
     return {};
   });
-  return is_refused ? kExitUsage : exit_code;
+  return ExitCodeOf(exit_code, asked);
 }
 
 Json SettingsToJson(const TopicDescription& topic) {
@@ -93,19 +98,19 @@ int Alter(const TopicOptions& options) {
     PrintError("topic alter takes --set or --unset (--help tells more)");
     return kExitUsage;
   }
-  bool is_refused = false;  // for what the command line asks
+  Status asked;
   const int exit_code =
       RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
         const Result<TopicAlteration> alteration = client.admin().AlterTopic(
             options.name,
             {.set = options.settings, .unset = options.unset, .is_dry_run = options.is_dry_run},
             options.common.timeout);
-        is_refused = alteration.status().code() == Code::kInvalidArgument;
-        RETURN_IF_ERROR(alteration.status());
+        asked = alteration.status();
+        RETURN_IF_ERROR(asked);
         PrintAlteration(options, *alteration);
         return {};
       });
-  return is_refused ? kExitUsage : exit_code;
+  return ExitCodeOf(exit_code, asked);
 }
 
 // Every setting that there is, as it is for the topic.
