@@ -1,5 +1,7 @@
 // Reading entries back by index and by offset, at every boundary of entries, index points and
 // segments.
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "tests/storage/segment/segment_rig.h"
@@ -59,6 +61,19 @@ TEST(SegmentRead, Budget_IsKept_ButTheFirstEntryAlwaysPasses) {
                                          {1000, 5},
                                          {UINT64_MAX, 5}}) {
     EXPECT_EQ(rig.Read(1, budget)->size(), expected) << budget;
+  }
+}
+
+TEST(SegmentRead, NoMoreIsReadThanIsGiven) {
+  SegmentRig rig(61);
+  rig.Fill(0, 8, 100 << 10);
+  const uint64_t entry = rig.entries[2].size_bytes();
+  for (const uint64_t asked : {uint64_t{1}, entry, 2 * entry - 1, 3 * entry}) {
+    const uint64_t before = rig.disk.bytes_read();
+    const auto read = rig.Read(3, asked);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->size(), std::max<uint64_t>(1, asked / entry));
+    EXPECT_EQ(rig.disk.bytes_read() - before, read->size() * entry) << asked;
   }
 }
 
