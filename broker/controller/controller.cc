@@ -120,6 +120,7 @@ ImageChange Controller::ChangeBy(const internal::v1::ControllerRecord& record) c
   ImageChange change;
   if (record.has_topic_created()) change.topic = TopicId(record.topic_created().topic_id());
   if (record.has_topic_altered()) change.topic = TopicId(record.topic_altered().topic_id());
+  if (record.has_partitions_added()) change.topic = TopicId(record.partitions_added().topic_id());
   if (!record.has_topic_deleted()) return change;
   change.topic = TopicId(record.topic_deleted().topic_id());
   const TopicInfo* topic = image_.FindTopic(change.topic);

@@ -23,8 +23,8 @@ namespace millrace::broker {
 
 // Where an image is other than it was.
 struct ImageChange {
-  bool is_whole = false;             // all of it may be: it was restored
-  TopicId topic;                     // else the topic that a record made or removed; 0: none
+  bool is_whole = false;  // all of it may be: it was restored
+  TopicId topic;          // else the topic that a record made, changed or removed; 0: none
   std::vector<RaftGroupId> removed;  // that topic's groups, if it was removed
 };
 

@@ -39,7 +39,43 @@ std::vector<BrokerIncarnation> BrokersByLoad(const Image& image) {
   return brokers;
 }
 
-// That which has TopicAltered.
+// The brokers in the order in which the topic's partitions go round them, as those that it has show
+// it; then those that hold nothing of it.
+std::vector<BrokerIncarnation> RoundOf(const Image& image, const TopicInfo& topic) {
+  std::map<BrokerId, size_t> places;
+  for (const PartitionInfo& partition : topic.partitions) {
+    for (const Voter& replica : partition.replicas) {
+      places.try_emplace(replica.broker, places.size());
+    }
+  }
+  std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
+  const auto place_of = [&places](const BrokerIncarnation& broker) {
+    const auto found = places.find(broker.broker);
+    return found == places.end() ? places.size() : found->second;
+  };
+  std::stable_sort(brokers.begin(), brokers.end(),
+                   [&](const BrokerIncarnation& a, const BrokerIncarnation& b) {
+                     return place_of(a) < place_of(b);
+                   });
+  return brokers;
+}
+
+// `partition` has its replicas on `factor` of the brokers, from the one at `place` on, round and
+// round.
+void Place(const std::vector<BrokerIncarnation>& brokers, size_t place, size_t factor,
+           internal::v1::PartitionPlacement* partition) {
+  CHECK_LE(factor, brokers.size());
+  partition->set_first_configuration_stands(true);
+  for (size_t replica = 0; replica < factor; ++replica) {
+    const BrokerIncarnation& broker = brokers[(place + replica) % brokers.size()];
+    auto& placement = *partition->add_replicas();
+    placement.set_broker_id(broker.broker.value());
+    placement.set_incarnation(broker.incarnation.value());
+    placement.set_number(static_cast<uint32_t>(replica + 1));
+  }
+}
+
+// That which has TopicAltered and PartitionsAdded.
 constexpr uint32_t kAlterLevel = 2;
 
 Status UnknownTopic(const std::string& name) {
@@ -114,6 +150,40 @@ bool IsRegisteredAs(const BrokerInfo& known, BrokerRegistered broker) {
   return broker.SerializeAsString() == known.registration.SerializeAsString();
 }
 
+// How many partitions the request adds to the topic; INVALID_ARGUMENT with both numbers.
+Result<uint32_t> CountOfAdded(const TopicInfo& topic, const v1::AlterTopicRequest& request) {
+  const uint32_t wanted = request.partition_count();
+  const auto count = static_cast<uint32_t>(topic.partitions.size());
+  const bool is_done =
+      wanted == count && request.request_id() != 0 && request.request_id() == topic.grown_by;
+  if (wanted == 0 || is_done) return 0;  // done: by this very request, whose answer was lost
+  const std::string text = "topic \"" + topic.name + "\" has " + std::to_string(count) +
+                           " partition(s), and partition_count is " + std::to_string(wanted);
+  if (wanted > kPartitionCountMax) {
+    return InvalidArgument(text + ", more than " + std::to_string(kPartitionCountMax));
+  }
+  if (wanted <= count) {
+    return InvalidArgument(text + ": a topic can only get more than it has");
+  }
+  return wanted - count;
+}
+
+internal::v1::PartitionsAdded Growth(const Image& image, const TopicInfo& topic, uint32_t added,
+                                     uint64_t request_id) {
+  const std::vector<BrokerIncarnation> brokers = RoundOf(image, topic);
+  internal::v1::PartitionsAdded growth;
+  growth.set_topic_id(topic.id.value());
+  growth.set_request_id(request_id);
+  for (uint32_t i = 0; i < added; ++i) {
+    const auto number = static_cast<uint32_t>(topic.partitions.size()) + i;
+    auto& partition = *growth.add_partitions();
+    partition.set_partition(number);
+    partition.set_group_id(image.next_group_id().value() + i);
+    Place(brokers, number, topic.partitions.front().replicas.size(), &partition);
+  }
+  return growth;
+}
+
 }  // namespace
 
 Status ValidateTopicName(std::string_view name) {
@@ -180,14 +250,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
     auto& partition = *created.add_partitions();
     partition.set_partition(number);
     partition.set_group_id(group++);
-    partition.set_first_configuration_stands(true);
-    for (uint32_t replica = 0; replica < factor; ++replica) {
-      const BrokerIncarnation& broker = brokers[(number + replica) % brokers.size()];
-      auto& placement = *partition.add_replicas();
-      placement.set_broker_id(broker.broker.value());
-      placement.set_incarnation(broker.incarnation.value());
-      placement.set_number(replica + 1);
-    }
+    Place(brokers, number, factor, &partition);
   }
   return records;
 }
@@ -206,7 +269,7 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
     return InvalidArgument("unset names " + std::to_string(request.unset_size()) +
                            " settings, and there are " + std::to_string(known));
   }
-  TopicChange change{.settings = topic->settings, .changed = {}};
+  TopicChange change{.settings = topic->settings, .changed = {}, .added = {}};
   for (const std::string& key : request.unset()) {
     RETURN_IF_ERROR(config::CheckIsTopicSetting(key));
     if (set.contains(key)) {
@@ -224,6 +287,8 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
       change.changed.emplace_back(setting.key);
     }
   }
+  ASSIGN_OR_RETURN(const uint32_t added, CountOfAdded(*topic, request));
+  if (added > 0) change.added = Growth(image, *topic, added, request.request_id());
   return change;
 }
 
@@ -236,7 +301,11 @@ Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& reque
         std::to_string(image.level()) + ", and it takes " + std::to_string(kAlterLevel));
   }
   ControllerRecords records;
-  if (request.is_dry_run() || change.changed.empty()) return records;
+  if (request.is_dry_run()) return records;
+  if (!change.added.partitions().empty()) {
+    *records.add_records()->mutable_partitions_added() = change.added;
+  }
+  if (change.changed.empty()) return records;
   auto& altered = *records.add_records()->mutable_topic_altered();
   altered.set_topic_id(image.FindTopic(request.name())->id.value());
   altered.mutable_settings()->insert(change.settings.begin(), change.settings.end());

@@ -43,8 +43,9 @@ bool MustWaitForBrokers(const Status& status);
 struct TopicChange {
   std::map<std::string, std::string> settings;  // all of them
   std::vector<std::string> changed;             // keys of another value than before, sorted
+  internal::v1::PartitionsAdded added;          // those that it gets
 };
-// NOT_FOUND; INVALID_ARGUMENT naming the setting.
+// NOT_FOUND; INVALID_ARGUMENT naming the setting, or the topic and how many partitions it has.
 Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request);
 // No records for a dry run, or if nothing changes. As ChangeOf, and FAILED_PRECONDITION below the
 // feature level that has the record.

@@ -1,6 +1,7 @@
 #include "broker/controller/image.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -13,10 +14,14 @@ namespace {
 using internal::v1::BrokerRegistered;
 using internal::v1::ControllerImage;
 using internal::v1::PartitionPlacement;
+using internal::v1::PartitionsAdded;
 using internal::v1::TopicCreated;
 
-// The version of ControllerImage that is written.
-constexpr uint32_t kImageVersion = 1;
+// The newest version of ControllerImage, which is written from kInterleavedLevel on.
+constexpr uint32_t kImageVersion = 2;
+// Builds that know no more than a level below it take groups of a topic that do not lie together
+// for damage, and must be able to read what is written as long as they may come back.
+constexpr uint32_t kInterleavedLevel = 2;
 // Far more than are deleted while one client tries again.
 constexpr size_t kDeletionsRemembered = 1000;
 constexpr size_t kDeletedNamesRemembered = 1000;
@@ -76,17 +81,20 @@ Result<PartitionInfo> PartitionOf(const PartitionPlacement& placement) {
   return partition;
 }
 
-// The partitions as they were placed; DATA_LOSS if their numbers or groups do not ascend.
-Result<std::vector<PartitionInfo>> PartitionsOf(const TopicCreated& created,
-                                                RaftGroupId next_group) {
+// The partitions as they were placed; DATA_LOSS if their numbers do not go on from `first`, or
+// their groups do not ascend from `next_group`.
+template <typename Record>
+Result<std::vector<PartitionInfo>> PartitionsOf(const Record& record, const std::string& topic,
+                                                size_t first, RaftGroupId next_group) {
   std::vector<PartitionInfo> partitions;
-  for (const auto& placement : created.partitions()) {
-    const std::string name = "topic \"" + created.name() + "\", partition " +
+  for (const auto& placement : record.partitions()) {
+    const std::string name = "topic \"" + topic + "\", partition " +
                              std::to_string(placement.partition()) + ", group " +
                              std::to_string(placement.group_id());
     Result<PartitionInfo> partition = PartitionOf(placement);
     if (!partition.ok()) return partition.status().With(name);
-    if (partition->partition.value() != partitions.size() || partition->group < next_group) {
+    const bool is_next = partition->partition.value() == first + partitions.size();
+    if (!is_next || partition->group < next_group) {
       return DoesNotFollow(name);
     }
     next_group = RaftGroupId(partition->group.value() + 1);
@@ -127,6 +135,8 @@ Status Image::Apply(const internal::v1::ControllerRecord& record) {
       return ApplyTopicCreated(record.topic_created());
     case Record::kTopicAltered:
       return ApplyTopicAltered(record.topic_altered());
+    case Record::kPartitionsAdded:
+      return ApplyPartitionsAdded(record.partitions_added());
     case Record::kTopicDeleted:
       return ApplyTopicDeleted(record.topic_deleted());
     case Record::kProducerIdsAllocated:
@@ -204,6 +214,34 @@ Status Image::ApplyTopicAltered(const internal::v1::TopicAltered& altered) {
   return {};
 }
 
+Status Image::ApplyPartitionsAdded(const PartitionsAdded& added) {
+  const TopicId id(added.topic_id());
+  const TopicInfo* topic = FindTopic(id);
+  if (topic == nullptr || added.partitions().empty()) {
+    return DoesNotFollow("topic " + std::to_string(id.value()) + " gets " +
+                         std::to_string(added.partitions_size()) + " partitions");
+  }
+  const size_t first = topic->partitions.size();
+  ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions,
+                   PartitionsOf(added, topic->name, first, next_group_id_));
+  MILLRACE_SOMETIMES("a topic got more partitions");
+  TopicInfo changed = *topic;
+  std::move(partitions.begin(), partitions.end(), std::back_inserter(changed.partitions));
+  changed.grown_by = added.request_id();
+  NoteGroups(changed, first);
+  topics_.Mutable()[id] = std::make_shared<const TopicInfo>(std::move(changed));
+  return {};
+}
+
+void Image::NoteGroups(const TopicInfo& topic, size_t first) {
+  for (size_t i = first; i < topic.partitions.size(); ++i) {
+    const RaftGroupId group = topic.partitions[i].group;
+    const bool goes_on = i > 0 && topic.partitions[i - 1].group == RaftGroupId(group.value() - 1);
+    if (!goes_on) first_groups_.Mutable().emplace(group, topic.id);
+    next_group_id_ = std::max(next_group_id_, RaftGroupId(group.value() + 1));
+  }
+}
+
 Status Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
   const TopicId id(deleted.topic_id());
   const TopicInfo* topic = FindTopic(id);
@@ -215,7 +253,9 @@ Status Image::ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted) {
     return DoesNotFollow("topic " + std::to_string(id.value()) + " ends with the leader epoch " +
                          std::to_string(end));
   }
-  if (!topic->partitions.empty()) first_groups_.Mutable().erase(topic->partitions.front().group);
+  for (const PartitionInfo& partition : topic->partitions) {
+    first_groups_.Mutable().erase(partition.group);
+  }
   RememberEpochEnd(topic->name, end);
   topic_ids_.Mutable().erase(topic->name);
   topics_.Mutable().erase(id);
@@ -249,6 +289,10 @@ TopicId Image::DeletedBy(uint64_t request_id) const {
 }
 
 Status Image::ApplyTopicCreated(const TopicCreated& created) {
+  return AddTopic(created, next_group_id_);
+}
+
+Status Image::AddTopic(const TopicCreated& created, RaftGroupId group_min) {
   RETURN_IF_ERROR(CheckUnderstood(created));
   const TopicId id(created.topic_id());
   if (HasMade(id) || topic_ids_->contains(created.name())) {
@@ -260,28 +304,39 @@ Status Image::ApplyTopicCreated(const TopicCreated& created) {
     return DoesNotFollow("topic \"" + created.name() + "\" begins with the leader epoch " +
                          std::to_string(base));
   }
-  ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions, PartitionsOf(created, next_group_id_));
+  ASSIGN_OR_RETURN(std::vector<PartitionInfo> partitions,
+                   PartitionsOf(created, created.name(), 0, group_min));
   next_topic_id_ = TopicId(id.value() + 1);
-  if (!partitions.empty()) {
-    next_group_id_ = RaftGroupId(partitions.back().group.value() + 1);
-    first_groups_.Mutable().emplace(partitions.front().group, id);
-  }
   // Its own end will be larger.
   if (deleted_names_->contains(created.name())) deleted_names_.Mutable().erase(created.name());
   topic_ids_.Mutable().emplace(created.name(), id);
-  topics_.Mutable().emplace(
-      id, std::make_shared<const TopicInfo>(
-              TopicInfo{.id = id,
-                        .name = created.name(),
-                        .settings = {created.settings().begin(), created.settings().end()},
-                        .partitions = std::move(partitions),
-                        .request_id = created.request_id(),
-                        .leader_epoch_base = base}));
+  const auto topic = std::make_shared<const TopicInfo>(
+      TopicInfo{.id = id,
+                .name = created.name(),
+                .settings = {created.settings().begin(), created.settings().end()},
+                .partitions = std::move(partitions),
+                .request_id = created.request_id(),
+                .grown_by = created.grown_by(),
+                .leader_epoch_base = base});
+  NoteGroups(*topic, 0);
+  topics_.Mutable().emplace(id, topic);
+  return {};
+}
+
+// Of what is loaded alone: a record's groups are larger than all there were.
+Status Image::CheckGroupsAreOfOneTopic() const {
+  for (const auto& [id, topic] : *topics_) {
+    for (const PartitionInfo& partition : topic->partitions) {
+      if (FindTopicOf(partition.group) == topic.get()) continue;
+      return DataLoss("the controller's image has group " +
+                      std::to_string(partition.group.value()) + " in two topics");
+    }
+  }
   return {};
 }
 
 void Image::SaveTo(ControllerImage* saved) const {
-  saved->set_version(kImageVersion);
+  saved->set_version(level_ < kInterleavedLevel ? 1 : kImageVersion);
   for (const auto& [id, broker] : *brokers_) *saved->add_brokers() = broker.registration;
   for (const auto& [id, topic] : *topics_) {
     auto& created = *saved->add_topics();
@@ -289,6 +344,7 @@ void Image::SaveTo(ControllerImage* saved) const {
     created.set_name(topic->name);
     created.mutable_settings()->insert(topic->settings.begin(), topic->settings.end());
     created.set_request_id(topic->request_id);
+    created.set_grown_by(topic->grown_by);
     created.set_kind(TopicCreated::KIND_PARTITION_LOG);
     created.set_leader_epoch_base(topic->leader_epoch_base);
     for (const PartitionInfo& partition : topic->partitions) {
@@ -337,8 +393,11 @@ Result<Image> Image::LoadFrom(const ControllerImage& saved) {
   for (const auto& broker : saved.brokers()) RETURN_IF_ERROR(image.ApplyBroker(broker));
   // What is gone made the numbers larger than those of what is left.
   for (const TopicCreated& topic : saved.topics()) {
-    RETURN_IF_ERROR(image.ApplyTopicCreated(topic));
+    RETURN_IF_ERROR(image.AddTopic(topic, image.level_ < kInterleavedLevel
+                                              ? image.next_group_id_
+                                              : RaftGroupId(kControllerGroup.value() + 1)));
   }
+  RETURN_IF_ERROR(image.CheckGroupsAreOfOneTopic());
   if (saved.next_topic_id() < image.next_topic_id_.value() ||
       saved.next_group_id() < image.next_group_id_.value() ||
       saved.next_producer_number() < image.next_producer_number_) {

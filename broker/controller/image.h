@@ -58,6 +58,7 @@ struct TopicInfo {
   std::map<std::string, std::string> settings;
   std::vector<PartitionInfo> partitions;  // by partition number, without gaps
   uint64_t request_id = 0;                // that made it; 0: unknown
+  uint64_t grown_by = 0;                  // the request that added partitions last; 0: none known
   uint32_t leader_epoch_base = 0;         // broker/controller/leader_epoch.h; at least 1
 };
 
@@ -117,8 +118,14 @@ class Image {
   };
 
   Status ApplyTopicCreated(const internal::v1::TopicCreated& created);
+  // Its groups are `group_min` and up.
+  Status AddTopic(const internal::v1::TopicCreated& created, RaftGroupId group_min);
+  // The topic's partitions from `first` on are findable by their groups, which are given out now.
+  void NoteGroups(const TopicInfo& topic, size_t first);
+  Status CheckGroupsAreOfOneTopic() const;
   void RememberEpochEnd(const std::string& name, uint32_t end);
   Status ApplyTopicAltered(const internal::v1::TopicAltered& altered);
+  Status ApplyPartitionsAdded(const internal::v1::PartitionsAdded& added);
   Status ApplyTopicDeleted(const internal::v1::TopicDeleted& deleted);
   Status ApplyProducerIds(const internal::v1::ProducerIdsAllocated& allocated);
   Status ApplyLevel(uint32_t level);
@@ -128,8 +135,8 @@ class Image {
   CopyOnWrite<std::map<BrokerId, BrokerInfo>> brokers_;
   CopyOnWrite<Topics> topics_;
   CopyOnWrite<std::map<std::string, TopicId, std::less<>>> topic_ids_;
-  // Topics by the first of their groups. Groups are numbered as topics are made, so that a topic's
-  // lie together.
+  // Topics by the first of each run of their groups. Groups are numbered as partitions are made, so
+  // that a topic's lie together; those that were added to it later are a run of their own.
   CopyOnWrite<std::map<RaftGroupId, TopicId>> first_groups_;
   // Ends of leader epochs, of names whose topic was deleted: the 1,000 largest, and the largest of
   // all others. So what is kept has a bound, and a name made again and again raises no other's.

@@ -78,13 +78,15 @@ Result<TopicAlteration> Admin::AlterTopic(const std::string& name, const TopicCh
   request.mutable_set()->insert(change.set.begin(), change.set.end());
   *request.mutable_unset() = {change.unset.begin(), change.unset.end()};
   request.set_is_dry_run(change.is_dry_run);
+  request.set_partition_count(change.partition_count);
   ASSIGN_OR_RETURN(const v1::AlterTopicResponse response,
                    runtime_->Await<v1::AlterTopicResponse>([&](auto done) {
                      runtime_->client().AlterTopic(request, internal::Bounded(timeout),
                                                    std::move(done));
                    }));
   return TopicAlteration{.topic = Describe(response.topic()),
-                         .changed = {response.changed().begin(), response.changed().end()}};
+                         .changed = {response.changed().begin(), response.changed().end()},
+                         .partitions_added = response.partitions_added()};
 }
 
 Result<std::vector<TopicSettingDescription>> Admin::ListTopicSettings(

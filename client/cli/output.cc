@@ -36,6 +36,8 @@ void PrintError(std::string_view message) { PrintLine("error", message); }
 
 void PrintNote(std::string_view message) { PrintLine("note", message); }
 
+void PrintWarning(std::string_view message) { PrintLine("warning", message); }
+
 int Fail(const Status& status) {
   PrintError(status.ToString());
   return kExitFailed;

@@ -32,6 +32,8 @@ int Fail(const Status& status);
 int FailUsage(const Status& status);
 // "note: ..." on stderr, on one line: the command goes on.
 void PrintNote(std::string_view message);
+// "warning: ..." on stderr, on one line: the command did what was asked for, which has a price.
+void PrintWarning(std::string_view message);
 
 // Writes all of `bytes` to stdout past its buffer, waiting where it takes no more just now.
 // UNAVAILABLE saying why it takes no more at all; Interrupted if a signal came while it waited.

@@ -78,36 +78,51 @@ void PrintAlteration(const TopicOptions& options, const TopicAlteration& alterat
   if (options.common.is_json()) {
     return PrintJson({{"name", topic.name},
                       {"topic_id", topic.topic_id},
+                      {"partition_count", topic.partitions.size()},
                       {"settings", SettingsToJson(topic)},
                       {"changed", alteration.changed},
                       {"is_dry_run", options.is_dry_run}});
   }
-  if (alteration.changed.empty()) {
+  // What was asked for twice, since an answer was lost, adds nothing the second time.
+  const bool grows = options.partition_count > 0;
+  if (alteration.changed.empty() && !grows) {
     std::printf("topic %s has these settings already\n", topic.name.c_str());
     return;
   }
   std::printf(options.is_dry_run ? "topic %s would have\n" : "altered topic %s\n",
               topic.name.c_str());
+  if (grows) std::printf("partitions = %zu\n", topic.partitions.size());
   for (const std::string& key : alteration.changed) {
     std::printf("%s = %s\n", key.c_str(), ValueOr(topic.settings, key, "(default)").c_str());
   }
 }
 
+void WarnOfKeys(bool is_dry_run) {
+  PrintWarning(
+      std::string("keys ") + (is_dry_run ? "would map" : "map") +
+      " to other partitions from then on: records that are stored stay where they are, and "
+      "the order of a key's records is not kept over the change");
+}
+
 int Alter(const TopicOptions& options) {
-  if (options.settings.empty() && options.unset.empty()) {
-    PrintError("topic alter takes --set or --unset (--help tells more)");
+  if (options.settings.empty() && options.unset.empty() && options.partition_count == 0) {
+    PrintError("topic alter takes --partitions, --set or --unset (--help tells more)");
     return kExitUsage;
   }
   Status asked;
   const int exit_code =
       RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
-        const Result<TopicAlteration> alteration = client.admin().AlterTopic(
-            options.name,
-            {.set = options.settings, .unset = options.unset, .is_dry_run = options.is_dry_run},
-            options.common.timeout);
+        const Result<TopicAlteration> alteration =
+            client.admin().AlterTopic(options.name,
+                                      {.set = options.settings,
+                                       .unset = options.unset,
+                                       .is_dry_run = options.is_dry_run,
+                                       .partition_count = options.partition_count},
+                                      options.common.timeout);
         asked = alteration.status();
         RETURN_IF_ERROR(asked);
         PrintAlteration(options, *alteration);
+        if (options.partition_count > 0) WarnOfKeys(options.is_dry_run);
         return {};
       });
   return ExitCodeOf(exit_code, asked);
@@ -312,7 +327,11 @@ CLI::Option* AddSet(CLI::App* action, TopicOptions* options) {
 
 void AddAlter(CLI::App* topic, const std::shared_ptr<TopicOptions>& options, Command* chosen) {
   CLI::App* alter =
-      AddAction(topic, "alter", "Change a topic's settings while it is used", options, "TOPIC");
+      AddAction(topic, "alter", "Change a topic's settings, or add partitions, while it is used",
+                options, "TOPIC");
+  AddNumber(alter, "--partitions", &options->partition_count, {.min = 1, .max = 10000},
+            "More than the topic has, up to 10000; keys map to other partitions then, and what is "
+            "stored stays where it is");
   AddSet(alter, options.get());
   AddRepeated(
       alter, "--unset",

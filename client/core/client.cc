@@ -177,8 +177,10 @@ void Client::DeleteTopic(const v1::DeleteTopicRequest& request, Duration timeout
 
 void Client::AlterTopic(const v1::AlterTopicRequest& request, Duration timeout,
                         ResponseDone<v1::AlterTopicResponse> done) {
-  Invoke<v1::AlterTopicResponse>({"/millrace.v1.AdminService/AlterTopic", CallKind::kChange},
-                                 request, timeout, std::move(done));
+  v1::AlterTopicRequest named = request;
+  if (named.request_id() == 0) named.set_request_id(environment_.random.Next());
+  Invoke<v1::AlterTopicResponse>({"/millrace.v1.AdminService/AlterTopic", CallKind::kChange}, named,
+                                 timeout, std::move(done));
 }
 
 void Client::ListTopicSettings(Duration timeout, ResponseDone<v1::ListTopicSettingsResponse> done) {

@@ -73,8 +73,53 @@ def test_settings_are_changed_while_a_topic_is_used(cli, named):
     succeeded(cli("topic", "delete", topic))
 
 
+def partition_count(cli, topic):
+    return len(json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))["partitions"])
+
+
+def test_a_topic_gets_more_partitions_while_it_is_used(cli, named):
+    topic = named("--partitions", "2")
+    succeeded(cli("produce", topic, input="a\nb\n"))
+    would = cli("topic", "alter", topic, "--partitions", "5", "--dry-run")
+    assert succeeded(would).splitlines() == [f"topic {topic} would have", "partitions = 5"]
+    assert would.stderr.startswith("warning: keys would map to other partitions")
+    assert partition_count(cli, topic) == 2
+    altered = cli("topic", "alter", topic, "--partitions", "4", "--set", "protected=true")
+    assert succeeded(altered).splitlines() == [f"altered topic {topic}", "partitions = 4", "protected = true"]
+    assert altered.stderr.startswith("warning: keys map to other partitions") and "order" in altered.stderr
+    # It can be used at once, and what was there is there.
+    succeeded(cli("produce", topic, "--partition", "3", input="c\n"))
+    assert sorted(succeeded(cli("consume", topic, "--until-end")).splitlines()) == ["a", "b", "c"]
+    grown = json.loads(succeeded(cli("topic", "alter", topic, "--partitions", "5", "--unset", "protected", "-o", "json")))
+    assert (grown["partition_count"], grown["changed"], grown["is_dry_run"]) == (5, ["protected"], False)
+    succeeded(cli("topic", "delete", topic))
+    succeeded(cli("topic", "create", topic))
+    assert partition_count(cli, topic) == 1
+
+
+@pytest.mark.parametrize("wanted, also, why", [
+    ("1", (), 'has 2 partition(s), and partition_count is 1'),
+    ("2", (), 'has 2 partition(s), and partition_count is 2'),
+    ("2", ("--set", "protected=true"), 'has 2 partition(s)'),
+    ("3", ("--set", "no_such=1"), '"no_such"'),
+    ("10001", (), "10001"),
+    ("0", (), "0"),
+])
+def test_partitions_that_cannot_be_are_refused_and_nothing_changes(cli, named, wanted, also, why):
+    topic = named("--partitions", "2")
+    refused = cli("topic", "alter", topic, "--partitions", wanted, *also)
+    assert refused.returncode == 2 and why in refused.stderr and "warning" not in refused.stderr, refused.stderr
+    shown = json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))
+    assert (len(shown["partitions"]), shown["settings"]) == (2, {})
+
+
+def test_partitions_of_a_topic_that_is_not_there(cli):
+    refused = cli("topic", "alter", "no-such-topic", "--partitions", "2")
+    assert refused.returncode == 1 and "NOT_FOUND" in refused.stderr
+
+
 @pytest.mark.parametrize("words, why", [
-    ((), "--set or --unset"),
+    ((), "--partitions, --set or --unset"),
     (("--set", "no_such=1"), '"no_such"; known: batch_bytes_max, '),
     (("--set", "batch_bytes_max=1"), "not between 1KiB and 4032KiB"),
     (("--unset", "no_such"), '"no_such"'),

@@ -79,6 +79,14 @@ class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
   TimerId timer_;
 };
 
+// Whether this broker knows who leads each of the topic's partitions from `first` on.
+bool AreAllLed(const ClusterView& view, const TopicInfo& topic, size_t first) {
+  return std::all_of(topic.partitions.begin() + static_cast<std::ptrdiff_t>(first),
+                     topic.partitions.end(), [&view](const PartitionInfo& info) {
+                       return view.LeaderOf(info.group).leader != BrokerId();
+                     });
+}
+
 // A created topic is in this broker's image, and each of its partitions has a leader.
 ChangeWait::Change Creation(const ClusterView& view, const v1::CreateTopicRequest& request,
                             const v1::CreateTopicResponse&) {
@@ -88,12 +96,7 @@ ChangeWait::Change Creation(const ClusterView& view, const v1::CreateTopicReques
               [&view, name] {
                 const TopicInfo* topic = view.image().FindTopic(name);
                 if (topic == nullptr) return LacksStill::kImage;
-                const bool all_led =
-                    std::all_of(topic->partitions.begin(), topic->partitions.end(),
-                                [&view](const PartitionInfo& info) {
-                                  return view.LeaderOf(info.group).leader != BrokerId();
-                                });
-                return all_led ? LacksStill::kNothing : LacksStill::kLeaders;
+                return AreAllLed(view, *topic, 0) ? LacksStill::kNothing : LacksStill::kLeaders;
               },
           .response =
               [&view, name] {
@@ -107,25 +110,52 @@ ChangeWait::Change Creation(const ClusterView& view, const v1::CreateTopicReques
                                        "\" is created, but not every partition has a leader yet")};
 }
 
-// An altered topic is in this broker's image as it is now.
+// The topic as the reply says that it is, or would be.
+TopicInfo Altered(const TopicInfo& topic, const internal::v1::AlterTopicReply& reply) {
+  TopicInfo altered = topic;
+  altered.settings = {reply.settings().begin(), reply.settings().end()};
+  for (const auto& placement : reply.added().partitions()) {
+    if (placement.partition() < topic.partitions.size()) continue;
+    // As it would be: it is of no group yet, that somebody could lead.
+    PartitionInfo& partition = altered.partitions.emplace_back();
+    partition.partition = PartitionId(placement.partition());
+    for (const auto& replica : placement.replicas()) {
+      partition.replicas.push_back({BrokerId(replica.broker_id()),
+                                    Incarnation(replica.incarnation()),
+                                    ReplicaNumber(replica.number())});
+    }
+  }
+  return altered;
+}
+
+// An altered topic is in this broker's image as it is now, and what it got has leaders.
 ChangeWait::Change Alteration(const ClusterView& view, const v1::AlterTopicRequest& request,
                               const internal::v1::AlterTopicReply& reply) {
+  using LacksStill = ChangeWait::LacksStill;
+  const std::string name = "topic \"" + request.name() + "\"";
+  const bool grows = !request.is_dry_run() && !reply.added().partitions().empty();
   return {.lacks =
-              [&view, index = LogIndex(reply.image_index())] {
-                const bool is_here = view.image().applied_index() >= index;
-                return is_here ? ChangeWait::LacksStill::kNothing : ChangeWait::LacksStill::kImage;
+              [&view, reply, grows] {
+                if (view.image().applied_index() < LogIndex(reply.image_index())) {
+                  return LacksStill::kImage;
+                }
+                const TopicInfo* topic = view.image().FindTopic(TopicId(reply.added().topic_id()));
+                if (!grows || topic == nullptr) return LacksStill::kNothing;
+                return AreAllLed(view, *topic, reply.added().partitions(0).partition())
+                           ? LacksStill::kNothing
+                           : LacksStill::kLeaders;
               },
           .response = [&view, name = request.name(), reply]() -> Result<Bytes> {
             ASSIGN_OR_RETURN(const TopicInfo* topic, view.FindTopic(name, TopicId()));
-            TopicInfo altered = *topic;
-            altered.settings = {reply.settings().begin(), reply.settings().end()};
             v1::AlterTopicResponse response;
-            DescribeTopic(view, altered, response.mutable_topic());
+            DescribeTopic(view, Altered(*topic, reply), response.mutable_topic());
             *response.mutable_changed() = reply.changed();
+            response.set_partitions_added(static_cast<uint32_t>(reply.added().partitions_size()));
             return Bytes::Own(response.SerializeAsString());
           },
-          .too_late = DeadlineExceeded("topic \"" + request.name() +
-                                       "\" is altered, but this broker does not know it yet")};
+          .too_late = DeadlineExceeded(
+              name + (grows ? " is altered, but not every new partition has a leader yet"
+                            : " is altered, but this broker does not know it yet"))};
 }
 
 // A deleted topic is not in this broker's image any more: who was answered is served nothing of it.

@@ -51,11 +51,16 @@ struct TopicChange {
   std::map<std::string, std::string> set = {};
   std::vector<std::string> unset = {};  // these get their defaults again
   bool is_dry_run = false;              // nothing is changed
+  // More than the topic has and at most 10,000; 0: as many as it has. Keys may go to other
+  // partitions from then on, while what is stored stays where it is: over that change the records
+  // of a key are in no order.
+  uint32_t partition_count = 0;
 };
 
 struct TopicAlteration {
   TopicDescription topic = {};            // as it is now, or would be
   std::vector<std::string> changed = {};  // keys of another value than before, sorted
+  uint32_t partitions_added = 0;          // the last ones of `topic`
 };
 
 // A setting that a topic may have.
@@ -130,8 +135,9 @@ class Admin {
   // Answers when every partition has a leader. ALREADY_EXISTS; INVALID_ARGUMENT naming the field.
   Result<TopicDescription> CreateTopic(const TopicSpec& topic,
                                        std::chrono::milliseconds timeout = kTimeout);
-  // All of it or nothing. NOT_FOUND; INVALID_ARGUMENT naming the setting; FAILED_PRECONDITION while
-  // a broker is of a version that does not know of it.
+  // All of it or nothing; answers when every new partition has a leader. NOT_FOUND;
+  // INVALID_ARGUMENT naming the setting, or the topic's and the wanted number of partitions;
+  // FAILED_PRECONDITION while a broker is of a version that does not know of it.
   Result<TopicAlteration> AlterTopic(const std::string& name, const TopicChange& change,
                                      std::chrono::milliseconds timeout = kTimeout);
   // By key: those that the broker that answers knows.

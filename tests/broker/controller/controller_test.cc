@@ -265,7 +265,7 @@ TEST_F(ControllerTest, ARecordThatDoesNotFollow_StopsTheReplicaThere_AndEndsNoth
 
 TEST_F(ControllerTest, AStateThatIsNotWhole_IsNotRestored) {
   ControllerImage later;
-  later.set_version(2);
+  later.set_version(3);
   EXPECT_EQ(controller_->Restore(Bytes::Own(later.SerializeAsString())).code(),
             Code::kUnimplemented);
   EXPECT_EQ(controller_->Restore(Bytes::Own("")).code(), Code::kDataLoss);

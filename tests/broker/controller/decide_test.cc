@@ -45,6 +45,16 @@ Image ImageWithBrokers(uint32_t count) {
   return image;
 }
 
+Image ImageOfLevel2(uint32_t brokers) {
+  Image image;
+  for (uint32_t id = 1; id <= brokers; ++id) {
+    BrokerRegistered broker = Broker(id);
+    broker.set_level_max(2);
+    ApplyAll(DecideRegister(image, broker, kKey), &image);
+  }
+  return image;
+}
+
 // 2025-01-02, by whose clock the base is 21600.
 constexpr int64_t kNowMs = 1'735'776'000'000;
 constexpr uint32_t kBaseNow = 21'600;
@@ -328,6 +338,144 @@ TEST_F(Alter, IsRefused_WhileABrokerDoesNotKnowTheRecord) {
   ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
   const Status refused = DecideAlterTopic(image, Request({{"protected", "true"}})).status();
   EXPECT_EQ(refused.code(), Code::kFailedPrecondition) << refused;
+}
+
+v1::AlterTopicRequest Growth(const std::string& topic, uint32_t partitions,
+                             uint64_t request_id = 0) {
+  v1::AlterTopicRequest request;
+  request.set_name(topic);
+  request.set_partition_count(partitions);
+  request.set_request_id(request_id);
+  return request;
+}
+
+TEST_F(Alter, AddsPartitions_AndChangesSettings_InOne) {
+  v1::AlterTopicRequest request = Request({{"protected", "true"}}, {"batch_bytes_max"});
+  request.set_partition_count(3);
+  EXPECT_EQ(ChangeOf(image_, request)->added.partitions_size(), 2);
+  EXPECT_EQ(ChangedBy(request), (Keys{"batch_bytes_max", "protected"}));
+  EXPECT_EQ(image_.FindTopic("t")->partitions.size(), 3U);
+  EXPECT_EQ(settings(), (Settings{{"protected", "true"}}));
+  EXPECT_EQ(image_.FindTopic("t")->partitions[2].replicas.front(),
+            (Voter{BrokerId(1), Incarnation(101), ReplicaNumber(1)}));
+  EXPECT_TRUE(image_.FindTopic("t")->partitions[2].first_configuration_stands);
+}
+
+TEST_F(Alter, ADryRunOfMorePartitions_TellsWhereTheyWouldBe_AndWritesNothing) {
+  v1::AlterTopicRequest request = Growth("t", 4);
+  request.set_is_dry_run(true);
+  const Result<TopicChange> change = ChangeOf(image_, request);
+  ASSERT_TRUE(change.ok()) << change.status();
+  ASSERT_EQ(change->added.partitions_size(), 3);
+  EXPECT_EQ(change->added.partitions(0).partition(), 1U);
+  EXPECT_EQ(change->added.partitions(2).replicas(0).broker_id(), 1U);
+  EXPECT_TRUE(DecideAlterTopic(image_, request)->records().empty());
+}
+
+TEST_F(Alter, OfPartitions_IsRefused_WithTheTopicAndBothNumbers) {
+  ApplyAll(DecideAlterTopic(image_, Growth("t", 4)), &image_);
+  for (const auto& [count, why] :
+       {std::pair{1U, "topic \"t\" has 4 partition(s), and partition_count is 1"},
+        {4U, "topic \"t\" has 4 partition(s), and partition_count is 4"},
+        {10'001U, "topic \"t\" has 4 partition(s), and partition_count is 10001, more than 10000"},
+        {UINT32_MAX, "partition_count is 4294967295, more than 10000"}}) {
+    v1::AlterTopicRequest request = Growth("t", count);
+    (*request.mutable_set())["protected"] = "true";  // all or nothing
+    const Status refused = Refusal(request);
+    EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+    EXPECT_NE(refused.message().find(why), std::string::npos) << refused;
+  }
+  EXPECT_EQ(Refusal(Growth("absent", 4)).reason(), Reason::kUnknownTopic);
+  v1::AlterTopicRequest wrong = Request({{"retention", "1"}});
+  wrong.set_partition_count(5);
+  EXPECT_EQ(Refusal(wrong).code(), Code::kInvalidArgument);
+  EXPECT_TRUE(DecideAlterTopic(image_, Growth("t", 10'000)).ok());
+}
+
+TEST_F(Alter, OfPartitions_IsRefused_WhileABrokerDoesNotKnowTheRecord) {
+  Image image = ImageWithBrokers(1);
+  ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
+  EXPECT_EQ(DecideAlterTopic(image, Growth("t", 2)).status().code(), Code::kFailedPrecondition);
+}
+
+TEST_F(Alter, OfPartitions_TheSameRequestAgain_Succeeds_AndAddsNoMore) {
+  ApplyAll(DecideAlterTopic(image_, Growth("t", 3, 77)), &image_);
+  const Decision again = DecideAlterTopic(image_, Growth("t", 3, 77));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->records().empty());
+  EXPECT_EQ(Refusal(Growth("t", 3, 78)).code(), Code::kInvalidArgument);
+  EXPECT_EQ(Refusal(Growth("t", 3)).code(), Code::kInvalidArgument);
+  EXPECT_EQ(Refusal(Growth("t", 2, 77)).code(), Code::kInvalidArgument);
+}
+
+TEST_F(Alter, PartitionsThatWereAdded_AreOfGroupsThatNobodyHad_AndAreDeletedWithTheTopic) {
+  const RaftGroupId first = image_.FindTopic("t")->partitions[0].group;
+  ApplyAll(Create(image_, Topic("u", 2, 1), 1), &image_);
+  ApplyAll(DecideAlterTopic(image_, Growth("t", 3)), &image_);
+  const std::vector<PartitionInfo> partitions = image_.FindTopic("t")->partitions;
+  EXPECT_EQ(partitions[1].group.value(), first.value() + 3);
+  EXPECT_EQ(partitions[2].group.value(), first.value() + 4);
+  // The last term of an added partition counts, too.
+  v1::DeleteTopicRequest request;
+  request.set_name("t");
+  ApplyAll(DecideDeleteTopic(
+               image_, request,
+               [&](RaftGroupId group) { return Term(group == partitions[2].group ? 70 : 2); }),
+           &image_);
+  EXPECT_EQ(image_.EpochEndOf("t"), kBaseNow + 70 + kUnreportedElections);
+  EXPECT_EQ(image_.FindTopicOf(partitions[2].group), nullptr);
+  EXPECT_EQ(image_.partition_count(), 2U);
+  ApplyAll(Create(image_, Topic("v", 1, 1), 1), &image_);
+  EXPECT_EQ(image_.FindTopic("v")->partitions[0].group.value(), first.value() + 5);
+}
+
+// By how many each broker leads, and holds, of the topic.
+std::map<uint32_t, std::pair<int, int>> SharesOf(const Image& image, const std::string& topic) {
+  std::map<uint32_t, std::pair<int, int>> shares;
+  for (const PartitionInfo& partition : image.FindTopic(topic)->partitions) {
+    ++shares[partition.replicas.front().broker.value()].first;
+    for (const Voter& replica : partition.replicas) ++shares[replica.broker.value()].second;
+  }
+  return shares;
+}
+
+TEST(AddedPartitions, GoOnWithTheRound_SoThatBrokersStayEven) {
+  for (const uint32_t factor : {1U, 2U, 3U}) {
+    for (const uint32_t before : {1U, 2U, 3U, 4U}) {
+      Image image = ImageOfLevel2(3);
+      ApplyAll(Create(image, Topic("t", before, factor), 3), &image);
+      for (const uint32_t count : {before + 1, before + 2, uint32_t{9}}) {
+        ApplyAll(DecideAlterTopic(image, Growth("t", count)), &image);
+        for (const auto& [broker, share] : SharesOf(image, "t")) {
+          const int low = static_cast<int>(count / 3);
+          EXPECT_TRUE(share.first == low || share.first == low + 1) << broker << " of " << count;
+          const int held = static_cast<int>(count * factor / 3);
+          EXPECT_TRUE(share.second == held || share.second == held + 1)
+              << broker << " of " << count;
+        }
+      }
+      for (const auto& [broker, share] : SharesOf(image, "t")) {
+        EXPECT_EQ(share, (std::pair<int, int>{3, static_cast<int>(3 * factor)})) << broker;
+      }
+    }
+  }
+}
+
+TEST(AddedPartitions, GoToBrokersThatHoldLess_WithTheTopicsFactor) {
+  Image image = ImageOfLevel2(3);
+  ApplyAll(Create(image, Topic("t", 1, 2), 3), &image);     // brokers 1 and 2
+  ApplyAll(Create(image, Topic("busy", 4, 1), 3), &image);  // 3, then in turn
+  const std::map<uint32_t, std::pair<int, int>> busy = SharesOf(image, "busy");
+  ApplyAll(DecideAlterTopic(image, Growth("t", 2)), &image);
+  const PartitionInfo& added = image.FindTopic("t")->partitions[1];
+  ASSERT_EQ(added.replicas.size(), 2U);
+  EXPECT_EQ(added.next_number, ReplicaNumber(3));
+  std::map<uint32_t, int> held;
+  for (const auto& [broker, share] : busy) held[broker] += share.second;
+  for (const auto& [broker, share] : SharesOf(image, "t")) held[broker] += share.second;
+  for (const auto& [broker, count] : held) {
+    EXPECT_TRUE(count == 2 || count == 3) << broker << " holds " << count;
+  }
 }
 
 TEST_F(Alter, AProtectedTopic_IsNotDeleted_UntilItIsUnset) {

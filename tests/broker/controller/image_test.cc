@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -87,6 +88,154 @@ TEST(Image, AnAlteredTopic_HasTheseSettings_AlsoOnceLoaded_AndACopyOfBeforeHasNo
   EXPECT_EQ(image.FindTopicOf(RaftGroupId(2))->settings, settings);
   EXPECT_EQ(before.FindTopic("t")->settings.count("batch_bytes_max"), 1U);
   EXPECT_EQ(image.Apply(Altered(7, settings)).code(), Code::kDataLoss);
+}
+
+// From partition `first` on, of groups from `first_group` on.
+ControllerRecord Added(uint64_t topic, uint32_t first, uint64_t first_group, uint32_t partitions) {
+  ControllerRecord record;
+  auto& added = *record.mutable_partitions_added();
+  added.set_topic_id(topic);
+  added.set_request_id(200 + topic);
+  for (uint32_t i = 0; i < partitions; ++i) {
+    auto& placement = *added.add_partitions();
+    placement.set_partition(first + i);
+    placement.set_group_id(first_group + i);
+    placement.set_first_configuration_stands(true);
+    AddReplica(3, 1, &placement);
+  }
+  return record;
+}
+
+ControllerRecord LevelRaised(uint32_t level) {
+  ControllerRecord record;
+  record.mutable_level_raised()->set_level(level);
+  return record;
+}
+
+// a: groups 2, 3, 6 and 9; b: 4, 5, 7 and 8, of which 7 and 8 came in two steps.
+Image ImageOfTopicsThatGrew() {
+  Image image;
+  for (const ControllerRecord& record :
+       {LevelRaised(2), Created(1, "a", 2, 2), Created(2, "b", 4, 2), Added(1, 2, 6, 1),
+        Added(2, 2, 7, 1), Added(2, 3, 8, 1), Added(1, 3, 9, 1)}) {
+    const Status applied = image.Apply(record);
+    EXPECT_TRUE(applied.ok()) << applied;
+  }
+  return image;
+}
+
+std::vector<uint64_t> GroupsOf(const TopicInfo& topic) {
+  std::vector<uint64_t> groups;
+  for (const PartitionInfo& partition : topic.partitions) groups.push_back(partition.group.value());
+  return groups;
+}
+
+// Where each group up to 12 belongs: 0 to no topic.
+std::vector<uint64_t> TopicsByGroup(const Image& image) {
+  std::vector<uint64_t> topics;
+  for (uint64_t group = 1; group <= 12; ++group) {
+    const TopicInfo* topic = image.FindTopicOf(RaftGroupId(group));
+    topics.push_back(topic == nullptr ? 0 : topic->id.value());
+  }
+  return topics;
+}
+
+using Numbers = std::vector<uint64_t>;
+
+TEST(Image, ATopicThatGotPartitions_HasThemAfterItsOwn_AndEachGroupIsFound) {
+  const Image image = ImageOfTopicsThatGrew();
+  EXPECT_EQ(GroupsOf(*image.FindTopic("a")), (Numbers{2, 3, 6, 9}));
+  EXPECT_EQ(GroupsOf(*image.FindTopic("b")), (Numbers{4, 5, 7, 8}));
+  for (uint32_t number = 0; number < 4; ++number) {
+    EXPECT_EQ(image.FindTopic("a")->partitions[number].partition, PartitionId(number));
+  }
+  EXPECT_EQ(TopicsByGroup(image), (Numbers{0, 1, 1, 2, 2, 1, 2, 2, 1, 0, 0, 0}));
+  EXPECT_EQ(image.next_group_id(), RaftGroupId(10));
+  EXPECT_EQ(image.partition_count(), 8U);
+  EXPECT_EQ(image.FindTopic("a")->grown_by, 201U);
+  EXPECT_EQ(image.FindTopic("a")->settings.count("batch_bytes_max"), 1U) << "they stay";
+}
+
+TEST(Image, ACopyOfBefore_KnowsNothingOfAddedPartitions) {
+  Image image;
+  ASSERT_TRUE(image.Apply(Created(1, "a", 2, 2)).ok());
+  const Image before = image;
+  ASSERT_TRUE(image.Apply(Added(1, 2, 4, 1)).ok());
+  EXPECT_EQ(GroupsOf(*before.FindTopic("a")), (Numbers{2, 3}));
+  EXPECT_EQ(before.FindTopicOf(RaftGroupId(4)), nullptr);
+}
+
+TEST(Image, TopicsThatGotPartitions_AreSavedAndLoaded_AndGoOnAsBefore) {
+  const Image image = ImageOfTopicsThatGrew();
+  Image same = Reloaded(image);
+  EXPECT_EQ(TopicsByGroup(same), TopicsByGroup(image));
+  EXPECT_EQ(GroupsOf(*same.FindTopic("b")), GroupsOf(*image.FindTopic("b")));
+  EXPECT_EQ(same.next_group_id(), image.next_group_id());
+  EXPECT_EQ(same.FindTopic("b")->grown_by, 202U);
+  ControllerImage saved;
+  ControllerImage again;
+  image.SaveTo(&saved);
+  same.SaveTo(&again);
+  EXPECT_EQ(saved.DebugString(), again.DebugString());
+  ASSERT_TRUE(same.Apply(Added(2, 4, 10, 2)).ok());
+  EXPECT_EQ(same.FindTopicOf(RaftGroupId(11)), same.FindTopic("b"));
+}
+
+TEST(Image, ATopicThatGotPartitions_IsDeletedWithAllOfThem_AndNoGroupIsGivenAgain) {
+  Image image = Reloaded(ImageOfTopicsThatGrew());
+  ASSERT_TRUE(image.Apply(Deleted(2, 0)).ok());
+  EXPECT_EQ(TopicsByGroup(image), (Numbers{0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0}));
+  EXPECT_EQ(Reloaded(image).next_group_id(), RaftGroupId(10));
+  EXPECT_EQ(TopicsByGroup(Reloaded(image)), TopicsByGroup(image));
+  EXPECT_EQ(image.Apply(Added(1, 4, 8, 1)).code(), Code::kDataLoss);
+  EXPECT_EQ(image.Apply(Created(3, "b", 8, 1, 1'000'001)).code(), Code::kDataLoss);
+}
+
+TEST(Image, PartitionsThatCannotFollow_AreRefused_AndChangeNothing) {
+  Image image = ImageOfTopicsThatGrew();
+  ControllerImage before;
+  image.SaveTo(&before);
+  for (const ControllerRecord& record : {Added(7, 0, 10, 1), Added(1, 3, 10, 1), Added(1, 5, 10, 1),
+                                         Added(1, 4, 9, 1), Added(1, 4, 10, 0)}) {
+    EXPECT_EQ(image.Apply(record).code(), Code::kDataLoss) << record.ShortDebugString();
+  }
+  ControllerImage after;
+  image.SaveTo(&after);
+  EXPECT_EQ(before.DebugString(), after.DebugString());
+}
+
+// What a build of level 1 reads, should it come back before every broker knows level 2.
+TEST(Image, IsWrittenAsItsLevelHasIt_AndEachFormIsLoaded) {
+  Image image;
+  ControllerImage saved;
+  ASSERT_TRUE(image.Apply(LevelRaised(1)).ok());
+  ASSERT_TRUE(image.Apply(Created(1, "a", 2, 2)).ok());
+  image.SaveTo(&saved);
+  EXPECT_EQ(saved.version(), 1U);
+  EXPECT_EQ(GroupsOf(*Reloaded(image).FindTopic("a")), (Numbers{2, 3}));
+  ASSERT_TRUE(image.Apply(LevelRaised(2)).ok());
+  image.SaveTo(&saved);
+  EXPECT_EQ(saved.version(), 2U);
+  saved.set_version(3);
+  EXPECT_EQ(Image::LoadFrom(saved).status().code(), Code::kUnimplemented);
+}
+
+TEST(Image, OneWhoseGroupIsOfTwoTopics_IsNotLoaded) {
+  ControllerImage good;
+  ImageOfTopicsThatGrew().SaveTo(&good);
+  const auto loads_with = [&good](int topic, int partition, uint64_t group) {
+    ControllerImage spoiled = good;
+    spoiled.mutable_topics(topic)->mutable_partitions(partition)->set_group_id(group);
+    const Status loaded = Image::LoadFrom(spoiled).status();
+    EXPECT_TRUE(loaded.ok() || loaded.code() == Code::kDataLoss) << loaded;
+    return loaded.ok();
+  };
+  EXPECT_TRUE(loads_with(0, 0, 2)) << "as it was";
+  EXPECT_FALSE(loads_with(1, 2, 6)) << "the first of a run";
+  EXPECT_FALSE(loads_with(0, 2, 5)) << "the last of a run";
+  EXPECT_FALSE(loads_with(1, 0, 3)) << "of both, next to its own";
+  EXPECT_FALSE(loads_with(0, 3, 6)) << "twice in one topic";
+  EXPECT_FALSE(loads_with(0, 0, 1)) << "the controller's";
 }
 
 TEST(Image, SavedAndLoaded_AnswersAsBefore) {

@@ -70,6 +70,21 @@ class PartitionSetTest : public testing::Test {
     ApplyAll(DecideCreateTopic(image_, request, {.cluster_size = 1, .now_ms = kNowMs}), &image_);
     return image_.FindTopic(name)->id;
   }
+  // One partition more, into the image alone.
+  void Grow(const std::string& name) {
+    const TopicInfo& topic = *image_.FindTopic(name);
+    internal::v1::ControllerRecord record;
+    record.mutable_partitions_added()->set_topic_id(topic.id.value());
+    auto& placement = *record.mutable_partitions_added()->add_partitions();
+    placement.set_partition(static_cast<uint32_t>(topic.partitions.size()));
+    placement.set_group_id(image_.next_group_id().value());
+    placement.set_first_configuration_stands(true);
+    auto& replica = *placement.add_replicas();
+    replica.set_broker_id(kSelf.broker.value());
+    replica.set_incarnation(kSelf.incarnation.value());
+    replica.set_number(1);
+    ASSERT_TRUE(image_.Apply(record).ok());
+  }
   void Delete(const std::string& name) {
     v1::DeleteTopicRequest request;
     request.set_name(name);
@@ -130,6 +145,46 @@ TEST_F(PartitionSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {
   partitions_->ReconcileAll(image_);  // as often as you like
   partitions_->Reconcile(image_, topic);
   EXPECT_EQ(store_.groups.size(), 2U);
+}
+
+TEST_F(PartitionSetTest, APartitionThatATopicGets_IsMadeBesideItsOthers_AndGoesWithThem) {
+  const TopicId topic = Create("t");
+  const TopicId other = Create("other");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  Partition* const first = partitions_->Find(image_.FindTopic("t")->partitions[0].group);
+  Grow("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  EXPECT_EQ(CountOf(topic), 3U);
+  EXPECT_EQ(CountOf(other), 2U);
+  const PartitionInfo added = image_.FindTopic("t")->partitions[2];
+  EXPECT_EQ(partitions_->Find(image_.FindTopic("t")->partitions[0].group), first) << "untouched";
+  ASSERT_NE(partitions_->Find(added.group), nullptr);
+  EXPECT_EQ(partitions_->Find(added.group)->name().partition, PartitionId(2));
+  EXPECT_TRUE(OffsetsOf(added.group).ok()) << "it has a leader";
+  Restart();
+  EXPECT_EQ(CountOf(topic), 3U);
+  partitions_->ReconcileAll(image_);
+  EXPECT_EQ(store_.groups.size(), 5U);
+  Delete("t");
+  partitions_->Reconcile(image_, topic);
+  Settle();
+  EXPECT_EQ(CountOf(topic), 0U);
+  EXPECT_EQ(store_.groups.size(), 2U);
+}
+
+// A broker that was away when a topic got a partition, and whose next life begins with an image
+// that holds it.
+TEST_F(PartitionSetTest, APartitionThatARestoredImageHas_IsMadeBesideThoseThatAreHere) {
+  const TopicId topic = Create("t");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  Grow("t");
+  Restart();
+  EXPECT_EQ(CountOf(topic), 2U);
+  partitions_->ReconcileAll(image_);
+  EXPECT_EQ(CountOf(topic), 3U);
 }
 
 TEST_F(PartitionSetTest, ATopicThatARestoredImageHasNoMore_LosesItsReplicas) {

@@ -62,6 +62,13 @@ v1::AlterTopicRequest Alteration(const std::string& name, const std::string& bat
   return request;
 }
 
+v1::AlterTopicRequest Growth(const std::string& name, uint32_t partitions) {
+  v1::AlterTopicRequest request;
+  request.set_name(name);
+  request.set_partition_count(partitions);
+  return request;
+}
+
 // As a later version of the client would write it.
 template <typename Request>
 Request WithUnknownField(Request request) {
@@ -239,6 +246,67 @@ TEST_F(AdminServiceAsksTest, AnAlteredTopicThatIsDeletedMeanwhile_IsToldToBeGone
   view_.NotifyImageChanged();
   ASSERT_TRUE(call->is_answered());
   EXPECT_EQ(call->status().code(), Code::kNotFound);
+}
+
+TEST_F(AdminServiceAsksTest, NewPartitions_AreAnswered_OnceEachOfThemIsLed) {
+  ApplyCreation(Creation("t", 1));  // nobody leads partition 0, which is not new
+  const v1::AlterTopicRequest request = Growth("t", 3);
+  const auto call = Call(kAlter, request);
+  internal::v1::AlterTopicReply reply;
+  reply.set_image_index(7);
+  *reply.mutable_added() = ChangeOf(image_, request)->added;
+  Answer(AttachBytes(reply));
+  EXPECT_FALSE(call->is_answered());
+  Apply(DecideAlterTopic(image_, request));
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
+  view_.NotifyImageChanged();
+  EXPECT_FALSE(call->is_answered()) << "nobody leads the new ones";
+  Lead("t", 2, image_);
+  EXPECT_FALSE(call->is_answered()) << "nobody leads partition 1";
+  Lead("t", 1, image_);
+  ASSERT_TRUE(call->is_answered() && call->status().ok());
+  const auto response = call->response<v1::AlterTopicResponse>();
+  EXPECT_EQ(response.partitions_added(), 2U);
+  ASSERT_EQ(response.topic().partitions_size(), 3);
+  EXPECT_EQ(response.topic().partitions(2).leader_id(), kSelf.value());
+}
+
+TEST_F(AdminServiceAsksTest, NewPartitionsThatGetNoLeader_AreToldSo) {
+  ApplyCreation(Creation("t", 1));
+  const v1::AlterTopicRequest request = Growth("t", 2);
+  const auto call = Call(kAlter, request, std::chrono::seconds(10));
+  internal::v1::AlterTopicReply reply;
+  reply.set_image_index(7);
+  *reply.mutable_added() = ChangeOf(image_, request)->added;
+  Answer(AttachBytes(reply));
+  Apply(DecideAlterTopic(image_, request));
+  ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
+  view_.NotifyImageChanged();
+  world_.RunFor(std::chrono::milliseconds(9'990));
+  ASSERT_TRUE(call->is_answered());
+  EXPECT_EQ(call->status().message(),
+            "topic \"t\" is altered, but not every new partition has a leader yet");
+}
+
+TEST_F(AdminServiceAsksTest, ADryRunOfNewPartitions_TellsWhereTheyWouldBe_AndWaitsForNothing) {
+  ApplyCreation(Creation("t", 1));
+  ApplyCreation(Creation("another", 1));
+  v1::AlterTopicRequest request = Growth("t", 2);
+  request.set_is_dry_run(true);
+  const auto call = Call(kAlter, request);
+  internal::v1::AlterTopicReply reply;
+  *reply.mutable_added() = ChangeOf(image_, request)->added;
+  // Whose group it would be is another topic's by now.
+  reply.mutable_added()->mutable_partitions(0)->set_group_id(
+      image_.FindTopic("another")->partitions[0].group.value());
+  Lead("another", 0, image_);
+  Answer(AttachBytes(reply));
+  ASSERT_TRUE(call->is_answered() && call->status().ok());
+  const auto response = call->response<v1::AlterTopicResponse>();
+  EXPECT_EQ(response.partitions_added(), 1U);
+  ASSERT_EQ(response.topic().partitions_size(), 2);
+  EXPECT_EQ(response.topic().partitions(1).leader_id(), 0U);
+  EXPECT_EQ(response.topic().partitions(1).replica_ids_size(), 1);
 }
 
 TEST_F(AdminServiceAsksTest, ADeletionOfWhatIsNotHereYet_WaitsForBoth) {
