@@ -85,6 +85,20 @@ Status ClusterView::WithLeader(Status status, RaftGroupId group) const {
 void ClusterView::NotifyImageChanged() {
   std::vector<Task> listeners = std::exchange(image_listeners_, {});
   for (Task& listener : listeners) listener();
+  // Whoever is told may end watches, its own too, or begin others.
+  std::vector<uint64_t> watches;
+  for (const auto& [watch, on_change] : image_watches_) watches.push_back(watch);
+  for (const uint64_t watch : watches) {
+    const auto found = image_watches_.find(watch);
+    if (found == image_watches_.end()) continue;
+    const std::function<void()> on_change = found->second;
+    on_change();
+  }
+}
+
+uint64_t ClusterView::WatchImage(std::function<void()> on_change) {
+  image_watches_.emplace(next_watch_, std::move(on_change));
+  return next_watch_++;
 }
 
 }  // namespace millrace::broker

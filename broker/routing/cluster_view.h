@@ -69,6 +69,9 @@ class ClusterView {
 
   // Calls the task once, after the next change of the image, not from within it.
   void OnceImageChanged(Task task) { image_listeners_.push_back(std::move(task)); }
+  // Calls it after each change of the image, not from within it, until UnwatchImage.
+  uint64_t WatchImage(std::function<void()> on_change);
+  void UnwatchImage(uint64_t watch) { image_watches_.erase(watch); }
   // Calls the task once, after any change of who leads what.
   void OnceLeadersChanged(Task task) { leaders_->OnceChanged(std::move(task)); }
   // From the Node.
@@ -82,6 +85,8 @@ class ClusterView {
   LeaderTable* leaders_;
   Knowledge knowledge_;
   std::vector<Task> image_listeners_;
+  std::map<uint64_t, std::function<void()>> image_watches_;
+  uint64_t next_watch_ = 1;
 };
 
 }  // namespace millrace::broker

@@ -16,6 +16,8 @@ namespace millrace {
 namespace {
 
 constexpr size_t kClientIdBytesMax = 249;
+// Less is a load on brokers, not news.
+constexpr std::chrono::milliseconds kMetadataAgeMin{100};
 
 std::string_view WithoutBlanks(std::string_view text) {
   constexpr std::string_view kBlanks = " \t\r\n";
@@ -70,9 +72,13 @@ Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
   if (options.connect_timeout.count() < 1) {
     return InvalidArgument("connect_timeout is less than a millisecond");
   }
+  if (options.metadata_age_max < kMetadataAgeMin) {
+    return InvalidArgument("metadata_age_max is less than 100 milliseconds");
+  }
   auto runtime = std::make_shared<internal::Runtime>(
       client::ClientOptions{.bootstrap = std::move(addresses),
                             .client_id = options.client_id,
+                            .metadata_age_max = internal::Bounded(options.metadata_age_max),
                             .on_outage = TellsOutages(options.on_outage)});
   const auto reached = runtime->Await<v1::GetServerInfoResponse>([&](auto done) {
     runtime->client().Reach(

@@ -77,13 +77,17 @@ Result<std::unique_ptr<ConsumerHandle>> ConsumerHandle::Open(std::shared_ptr<Run
                       ->Await<Done>([&](client::ResponseDone<Done> done) {
                         handle->consumer_->Open(
                             Bounded(options.open_timeout),
-                            [done = std::move(done)](Status status) mutable {
+                            [&handle, done = std::move(done)](Status status) mutable {
+                              if (status.ok()) {
+                                handle->followed_from_ = handle->consumer_->partition_count();
+                                handle->partition_count_ = handle->followed_from_;
+                              }
                               done(status.ok() ? Result<Done>(Done()) : std::move(status));
                             });
                       })
                       .status());
-  handle->partition_count_ = handle->consumer_->partition_count();
-  std::vector<uint32_t> all(handle->partition_count_);
+  // Growth since then was followed, if it is.
+  std::vector<uint32_t> all(handle->followed_from_);
   std::iota(all.begin(), all.end(), 0);
   RETURN_IF_ERROR(handle->AssignUntil(deadline, options.partitions.value_or(all), options.start));
   return handle;
@@ -95,8 +99,9 @@ ConsumerHandle::ConsumerHandle(std::shared_ptr<Runtime> runtime, const std::stri
   runtime_->RunAndWait([this] {
     client::ConsumerTuning tuning;
     tuning.credit_bytes = options_.prefetch_bytes / 2;
-    consumer_ = std::make_unique<client::ConsumerDriver>(runtime_->client(), topic_, tuning,
-                                                         [this] { Refill(); });
+    consumer_ = std::make_unique<client::ConsumerDriver>(
+        runtime_->client(), topic_, tuning, [this] { Refill(); },
+        [this](PartitionId first) { OnGrown(first); });
   });
 }
 
@@ -115,13 +120,13 @@ Status ConsumerHandle::CheckNew(const std::vector<uint32_t>& partitions) const {
       return NotFound("topic \"" + topic_ + "\" has no " + name, Reason::kUnknownPartition);
     }
     const bool is_twice = std::count(partitions.begin(), partitions.end(), partition) > 1;
-    if (parts_.contains(partition) || is_twice) return AlreadyExists(name + " is assigned already");
+    if (IsAssigned(partition) || is_twice) return AlreadyExists(name + " is assigned already");
   }
   return {};
 }
 
 Status ConsumerHandle::CheckAssigned(uint32_t partition) const {
-  if (parts_.contains(partition)) return {};
+  if (IsAssigned(partition)) return {};
   return NotFound("partition " + std::to_string(partition) + " is not assigned",
                   Reason::kUnknownPartition);
 }
@@ -194,6 +199,16 @@ client::StartAt ConsumerHandle::StartOf(uint32_t partition, const Position& posi
   const bool is_past_stop = position.kind() == Position::Kind::kOffset && stop &&
                             position.value() > stop->at && position.value() <= stop->end;
   return is_past_stop ? client::StartAt::At(Offset(stop->at)) : ToStart(position);
+}
+
+// What came is read from its start, wherever this began: all of it is newer than that.
+void ConsumerHandle::OnGrown(PartitionId first) {
+  const uint32_t count = consumer_->partition_count();
+  for (uint32_t partition = first.value(); follows() && partition < count; ++partition) {
+    const Status assigned = consumer_->Assign(PartitionId(partition), client::StartAt::Earliest());
+    CHECK(assigned.ok()) << assigned;
+  }
+  partition_count_ = count;
 }
 
 void ConsumerHandle::Refill() {

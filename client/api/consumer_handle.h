@@ -7,6 +7,7 @@
 //   auto handle = ConsumerHandle::Open(runtime, topic, options);  // a Result
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -68,6 +69,13 @@ class ConsumerHandle {
   Status AssignUntil(MonotonicTime deadline, const std::vector<uint32_t>& partitions,
                      const Position& start);
   bool stops() const { return options_.stop_at_end || options_.stop; }
+  // Whether partitions that the topic gets are read, too.
+  bool follows() const { return !options_.partitions && !stops(); }
+  // Those that came are, without having a Part before something of them does.
+  bool IsAssigned(uint32_t partition) const {
+    const bool has_come = partition >= followed_from_ && partition < partition_count_;
+    return parts_.contains(partition) || (follows() && has_come);
+  }
   Result<std::map<uint32_t, Stop>> FindStops(MonotonicTime deadline,
                                              const std::vector<uint32_t>& partitions);
   // Where to ask for records from. Past the stop there are none for this reader, though the offset
@@ -83,6 +91,7 @@ class ConsumerHandle {
   static std::span<const Header> AppendHeaders(const RecordView& record, Records* records);
 
   // On the client's thread.
+  void OnGrown(PartitionId first);
   void Refill();
   // Forgets a partition's chunks; with `if_batches` only if there is a batch among them. Where the
   // first batch began.
@@ -91,7 +100,8 @@ class ConsumerHandle {
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
   const std::string topic_;
   const ConsumerOptions options_;
-  uint32_t partition_count_ = 0;
+  std::atomic<uint32_t> partition_count_{0};  // written by the client's thread
+  uint32_t followed_from_ = 0;      // the partitions from here on came while this was open
   std::map<uint32_t, Part> parts_;  // that are assigned; the caller's thread's
 
   std::mutex mu_;

@@ -6,6 +6,11 @@
 
 namespace millrace::internal {
 
+void DeliveryTracker::Grow(uint32_t partition_count) {
+  CHECK_GE(partition_count, partitions_.size());
+  partitions_.resize(partition_count);
+}
+
 void DeliveryTracker::Sent(PartitionId partition, DeliveryCallback on_delivery) {
   CHECK_LT(partition.value(), partitions_.size());
   Partition& to = partitions_[partition.value()];

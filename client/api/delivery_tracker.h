@@ -24,6 +24,9 @@ class DeliveryTracker {
 
   explicit DeliveryTracker(uint32_t partition_count) : partitions_(partition_count) {}
 
+  // From now on there are so many partitions. Pre: not fewer than before.
+  void Grow(uint32_t partition_count);
+
   // A record was taken; `on_delivery` may be empty.
   void Sent(PartitionId partition, DeliveryCallback on_delivery);
 

@@ -67,7 +67,6 @@ Result<std::unique_ptr<ProducerHandle>> ProducerHandle::Open(std::shared_ptr<Run
                             });
                       })
                       .status());
-  handle->partition_count_ = handle->producer_->partition_count();
   return handle;
 }
 
@@ -84,11 +83,21 @@ ProducerHandle::ProducerHandle(std::shared_ptr<Runtime> runtime, const std::stri
                   Release(report.record_count, report.bytes);
                 },
             .on_room = {},
-            .on_record_bytes_max = [this](size_t bytes) { record_bytes_max_ = bytes; }});
+            .on_record_bytes_max = [this](size_t bytes) { record_bytes_max_ = bytes; },
+            .on_grown = [this] { OnGrown(); }});
   });
 }
 
-void ProducerHandle::OnOpened() { tracker_.emplace(producer_->partition_count()); }
+void ProducerHandle::OnOpened() {
+  partition_count_ = producer_->partition_count();
+  tracker_.emplace(partition_count_);
+}
+
+// Who sends there learns of it last.
+void ProducerHandle::OnGrown() {
+  tracker_->Grow(producer_->partition_count());
+  partition_count_ = producer_->partition_count();
+}
 
 ProducerHandle::~ProducerHandle() {
   CHECK(!runtime_->IsLoopThread()) << "a millrace::Producer was destroyed in a callback";

@@ -59,13 +59,15 @@ class ProducerHandle {
   void Release(uint64_t records, size_t bytes);
   // On the client's thread.
   void OnOpened();
+  void OnGrown();
   void Drain();
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
   const std::string topic_;
   const ProducerOptions options_;
-  uint32_t partition_count_ = 0;
-  std::atomic<size_t> record_bytes_max_{0};  // as the topic says; written by the client's thread
+  // As the topic says; written by the client's thread.
+  std::atomic<uint32_t> partition_count_{0};
+  std::atomic<size_t> record_bytes_max_{0};
 
   mutable std::mutex mu_;
   std::condition_variable room_;

@@ -124,34 +124,62 @@ Status CheckRange(const ConsumeOptions& options) {
                          TextOf(options.from));
 }
 
-// An offset of all partitions is where it is in each; from those that are shorter everything is
-// read that they will have from there on, and nothing where that is not waited for.
-Result<std::unique_ptr<Consumer>> OpenAllFrom(millrace::Client& client,
-                                              const ConsumeOptions& options,
-                                              ConsumerOptions consumer_options) {
-  ASSIGN_OR_RETURN(const std::vector<OffsetRange> ranges,
-                   client.admin().ListOffsets(options.topic, {}, options.common.timeout));
+using OpenedConsumer = Result<std::unique_ptr<Consumer>>;
+
+// From those partitions that are shorter nothing is read: that is not waited for.
+OpenedConsumer OpenUntil(millrace::Client& client, const ConsumeOptions& options,
+                         ConsumerOptions consumer_options, const std::vector<OffsetRange>& ranges) {
   const int64_t from = options.from.value();
-  const bool stops = options.until_end || options.to;
   consumer_options.partitions.emplace();
-  std::vector<std::pair<uint32_t, int64_t>> others;
+  std::vector<std::pair<uint32_t, int64_t>> longer;
   for (const OffsetRange& range : ranges) {
-    RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
     if (from >= range.start && from <= range.end) {
       consumer_options.partitions->push_back(range.partition);
-    } else if (from < range.start || !stops) {
-      others.emplace_back(range.partition, std::clamp(from, range.start, range.end));
+    } else if (from < range.start) {
+      longer.emplace_back(range.partition, range.start);
     }
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Consumer> consumer,
                    client.OpenConsumer(options.topic, consumer_options));
-  for (const auto& [partition, offset] : others) {
+  for (const auto& [partition, offset] : longer) {
     RETURN_IF_ERROR(consumer->Assign(partition, Position::At(offset)));
   }
   return consumer;
 }
 
-Result<std::unique_ptr<Consumer>> Open(millrace::Client& client, const ConsumeOptions& options) {
+// From those partitions that are shorter everything is read that they will have from there on, and
+// from those that the topic gets, too.
+OpenedConsumer OpenFollowing(millrace::Client& client, const ConsumeOptions& options,
+                             ConsumerOptions consumer_options,
+                             const std::vector<OffsetRange>& ranges) {
+  consumer_options.start = Position::Latest();
+  ASSIGN_OR_RETURN(std::unique_ptr<Consumer> consumer,
+                   client.OpenConsumer(options.topic, consumer_options));
+  for (const OffsetRange& range : ranges) {
+    const int64_t offset = std::clamp(options.from.value(), range.start, range.end);
+    RETURN_IF_ERROR(consumer->Seek(range.partition, Position::At(offset)));
+  }
+  // Those that came after the ranges were told.
+  for (size_t i = ranges.size(); i < consumer->partition_count(); ++i) {
+    RETURN_IF_ERROR(consumer->Seek(static_cast<uint32_t>(i), Position::Earliest()));
+  }
+  return consumer;
+}
+
+// An offset of all partitions is where it is in each.
+OpenedConsumer OpenAllFrom(millrace::Client& client, const ConsumeOptions& options,
+                           const ConsumerOptions& consumer_options) {
+  ASSIGN_OR_RETURN(const std::vector<OffsetRange> ranges,
+                   client.admin().ListOffsets(options.topic, {}, options.common.timeout));
+  for (const OffsetRange& range : ranges) {
+    RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
+  }
+  const bool stops = options.until_end || options.to;
+  return stops ? OpenUntil(client, options, consumer_options, ranges)
+               : OpenFollowing(client, options, consumer_options, ranges);
+}
+
+OpenedConsumer Open(millrace::Client& client, const ConsumeOptions& options) {
   ConsumerOptions consumer_options{.start = options.from,
                                    .stop_at_end = options.until_end,
                                    .stop = options.to,

@@ -300,7 +300,18 @@ void Client::OpenTopic(const std::string& topic, Duration timeout,
 uint64_t Client::Watch(const std::string& topic, std::function<void(const Status&)> listener) {
   const uint64_t id = next_watch_++;
   watches_[id] = {.topic = topic, .listener = std::move(listener)};
+  if (watches_.size() == 1) PlanAgedRefresh();
   return id;
+}
+
+// Trouble is what refreshes are for; but nothing is in trouble because a topic got more partitions.
+// Clients that began together do not ask together.
+void Client::PlanAgedRefresh() {
+  const Duration age = options_.metadata_age_max;
+  const auto spread = static_cast<uint64_t>((age / 10).count());
+  const Duration later(static_cast<Duration::rep>(environment_.random.Below(spread + 1)));
+  executor().Cancel(age_timer_);
+  age_timer_ = executor().RunAfter(age + later, lifetime_.Guard([this] { RefreshMetadata(); }));
 }
 
 void Client::RefreshMetadata() {
@@ -339,6 +350,7 @@ void Client::OnRefreshed(const std::string& topic,
                          const Result<v1::DescribeTopicsResponse>& response) {
   --refreshes_under_way_;
   last_refresh_ = clock().Now();
+  PlanAgedRefresh();
   if (response.ok() && metadata_.Update(*response)) has_news_ = true;
   // Listeners may end their watches or begin others.
   std::vector<uint64_t> ids;

@@ -50,6 +50,8 @@ struct ClientOptions {
   Duration attempt_timeout = std::chrono::seconds(2);
   BackoffOptions backoff{.initial = std::chrono::milliseconds(20),
                          .max = std::chrono::milliseconds(500)};
+  // What is known of watched topics is asked for again when it is as old as this, or a tenth more.
+  Duration metadata_age_max = std::chrono::seconds(30);
   // Called for what has been in vain for a second, and then about once a second and address for as
   // long as that lasts. May be empty.
   std::function<void(const OutageReport&)> on_outage = {};
@@ -109,7 +111,8 @@ class Client {
 
   // A topic's metadata, fetched now: NOT_FOUND if it does not exist.
   void OpenTopic(const std::string& topic, Duration timeout, MoveFunction<void(Status)> done);
-  // Asks for the watched topics' metadata soon, but not more often than back-off allows.
+  // Asks for the watched topics' metadata soon, but not more often than back-off allows. Without
+  // being told to, it does so whenever that is metadata_age_max old.
   void RefreshMetadata();
   // Calls `listener` after every refresh of `topic`, with its status: NOT_FOUND if the broker asked
   // does not know this topic; the watch's id.
@@ -142,6 +145,7 @@ class Client {
   void Start(std::shared_ptr<PendingCall> call, Duration timeout);
   bool IsLastTry(PendingCall* call, const Status& error);
   void StartRefresh();
+  void PlanAgedRefresh();
   void OnRefreshed(const std::string& topic, const Result<v1::DescribeTopicsResponse>& response);
   template <typename Response, typename Request>
   void Invoke(const Method& method, const Request& request, Duration timeout,
@@ -158,6 +162,7 @@ class Client {
   uint32_t refreshes_in_row_ = 0;
   bool has_news_ = false;  // the last refresh told of a leader that was not known
   MonotonicTime last_refresh_{};
+  TimerId age_timer_;
   std::map<std::string, MonotonicTime> told_outages_;  // by address
   Lifetime lifetime_;
 };

@@ -9,9 +9,11 @@
 namespace millrace::client {
 
 ConsumerDriver::ConsumerDriver(Client& client, std::string topic, const ConsumerTuning& tuning,
-                               std::function<void()> on_ready)
+                               std::function<void()> on_ready,
+                               std::function<void(PartitionId)> on_grown)
     : TopicDriver(client, std::move(topic), tuning.unknown_topic_grace),
       on_ready_(std::move(on_ready)),
+      on_grown_(std::move(on_grown)),
       consumer_(tuning, client.ForkRandom()) {}
 
 void ConsumerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
@@ -88,6 +90,10 @@ void ConsumerDriver::OnLeaders() {
   for (const auto& [partition, handle] : handles_) {
     consumer_.OnLeader(handle, LeaderOf(partition));
   }
+}
+
+void ConsumerDriver::OnGrown(PartitionId first) {
+  if (on_grown_) on_grown_(first);
 }
 
 void ConsumerDriver::OnTopicLost(const Status& status) { consumer_.FailAll(status); }

@@ -25,9 +25,11 @@ namespace millrace::client {
 
 class ConsumerDriver : private TopicDriver {
  public:
-  // `on_ready` is called when Next has something after it had nothing.
+  // `on_ready` is called when Next has something after it had nothing; `on_grown`, if it is not
+  // empty, with the first of those partitions that the topic has got since it was opened. That may
+  // Assign them, but not destroy this.
   ConsumerDriver(Client& client, std::string topic, const ConsumerTuning& tuning,
-                 std::function<void()> on_ready);
+                 std::function<void()> on_ready, std::function<void(PartitionId)> on_grown = {});
 
   // Finds the topic. NOT_FOUND; UNAVAILABLE.
   void Open(Duration timeout, MoveFunction<void(Status)> done);
@@ -53,11 +55,13 @@ class ConsumerDriver : private TopicDriver {
   std::vector<BrokerId> Awaited() const override { return consumer_.Awaited(); }
   std::optional<TopicPartition> Leaderless() const override { return consumer_.Leaderless(); }
   void OnLeaders() override;
+  void OnGrown(PartitionId first) override;
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;
   uint32_t HandleOf(PartitionId partition) const;
 
   const std::function<void()> on_ready_;
+  const std::function<void(PartitionId)> on_grown_;
   Consumer consumer_;
   std::map<PartitionId, uint32_t> handles_;
   bool is_drained_ = true;

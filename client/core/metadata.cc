@@ -1,5 +1,7 @@
 #include "client/core/metadata.h"
 
+#include <algorithm>
+
 namespace millrace::client {
 
 bool MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
@@ -8,10 +10,14 @@ bool MetadataCache::Update(const v1::DescribeTopicsResponse& response) {
     if (!broker.address().empty()) addresses_[BrokerId(broker.broker_id())] = broker.address();
   }
   for (const v1::Topic& topic : response.topics()) {
-    topics_[topic.name()] = {.id = TopicId(topic.topic_id()),
-                             .partition_count = static_cast<uint32_t>(topic.partitions_size()),
-                             .batch_bytes_max = topic.batch_bytes_max(),
-                             .partitioning = topic.partitioning()};
+    TopicDetails& known = topics_[topic.name()];
+    const TopicId id(topic.topic_id());
+    const uint32_t known_count = known.id == id ? known.partition_count : 0;
+    known = {
+        .id = id,
+        .partition_count = std::max(known_count, static_cast<uint32_t>(topic.partitions_size())),
+        .batch_bytes_max = topic.batch_bytes_max(),
+        .partitioning = topic.partitioning()};
     for (const v1::Partition& partition : topic.partitions()) {
       is_news |= Learn(
           {TopicId(topic.topic_id()), PartitionId(partition.partition())},

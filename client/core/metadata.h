@@ -1,7 +1,8 @@
 // What a client knows of the cluster: the brokers' addresses, and of the topics that it uses who
-// leads which partition. Filled from DescribeTopics; a leader epoch never goes back, so an answer
-// from a broker that lags behind changes nothing. (The hints in NOT_LEADER errors are followed by
-// who got the error: client/core/producer.h, consumer.h.)
+// leads which partition. Filled from DescribeTopics; neither a leader epoch nor a topic's number of
+// partitions ever goes back, so an answer from a broker that lags behind changes nothing. (The
+// hints in NOT_LEADER errors are followed by who got the error: client/core/producer.h,
+// consumer.h.)
 //
 // One owner; on the client's executor. Pure.
 //

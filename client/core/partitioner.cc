@@ -24,4 +24,9 @@ PartitionId Partitioner::Pick(std::optional<std::string_view> key, size_t size) 
   return sticky_;
 }
 
+void Partitioner::Grow(uint32_t partition_count) {
+  CHECK_GE(partition_count, partition_count_);
+  partition_count_ = partition_count;
+}
+
 }  // namespace millrace::client

@@ -25,9 +25,11 @@ class Partitioner {
   Partitioner(uint32_t partition_count, Random random);
 
   PartitionId Pick(std::optional<std::string_view> key, size_t size);
+  // From now on there are so many. Pre: not fewer than before.
+  void Grow(uint32_t partition_count);
 
  private:
-  const uint32_t partition_count_;
+  uint32_t partition_count_;
   Random random_;
   PartitionId sticky_;
   uint64_t sticky_bytes_ = 0;

@@ -52,16 +52,28 @@ void ProducerDriver::OnOpened(const v1::InitProducerResponse& response) {
                        .epoch = response.producer_epoch(),
                        .inflight_batches_max = response.inflight_batches_max()},
       client().ForkRandom());
-  counts_.assign(partition_count(), {});
   partitioner_.emplace(partition_count(), client().ForkRandom());
-  for (uint32_t i = 0; i < partition_count(); ++i) {
-    CHECK_EQ(producer_->AddPartition({topic_id(), PartitionId(i)}), i);
-  }
+  AddPartitions();
   v1::ProduceRequest first;
   first.mutable_init()->set_client_id(client().options().client_id);
   Start(kProduce, first);
   OnLeaders();
   TellRecordLimit();
+}
+
+// Those that the topic has and the producer has not.
+void ProducerDriver::AddPartitions() {
+  for (auto i = static_cast<uint32_t>(counts_.size()); i < partition_count(); ++i) {
+    CHECK_EQ(producer_->AddPartition({topic_id(), PartitionId(i)}), i);
+  }
+  counts_.resize(partition_count());
+}
+
+void ProducerDriver::OnGrown(PartitionId first) {
+  CHECK_EQ(first.value(), counts_.size());
+  AddPartitions();
+  partitioner_->Grow(partition_count());
+  if (callbacks_.on_grown) callbacks_.on_grown();
 }
 
 void ProducerDriver::LearnLimits() {
@@ -196,8 +208,8 @@ void ProducerDriver::Deliver(const std::vector<DeliveryReport>& reports) {
 }
 
 bool ProducerDriver::HasAnswered(const std::vector<uint64_t>& sent) const {
-  CHECK_EQ(sent.size(), counts_.size());
-  for (size_t i = 0; i < counts_.size(); ++i) {
+  CHECK_LE(sent.size(), counts_.size());
+  for (size_t i = 0; i < sent.size(); ++i) {
     if (counts_[i].answered < sent[i]) return false;
   }
   return true;

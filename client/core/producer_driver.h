@@ -35,6 +35,8 @@ class ProducerDriver : private TopicDriver {
     // The largest record that the topic takes, serialized: once it is known, and when it changes.
     // May be empty.
     std::function<void(size_t)> on_record_bytes_max = {};
+    // partition_count() is larger than before. May be empty, and may not destroy the driver.
+    std::function<void()> on_grown = {};
   };
 
   ProducerDriver(Client& client, std::string topic, const ProducerTuning& tuning,
@@ -73,17 +75,19 @@ class ProducerDriver : private TopicDriver {
     uint64_t answered = 0;
   };
   struct PendingFlush {
-    std::vector<uint64_t> sent;  // by partition: what is to be answered
+    std::vector<uint64_t> sent;  // by partition that there was: what is to be answered
     MoveFunction<void()> done;
   };
 
   Status CheckPartitioning();
   void OnOpened(const v1::InitProducerResponse& response);
+  void AddPartitions();
   Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
   void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
   std::vector<BrokerId> Awaited() const override { return producer_->Awaited(); }
   std::optional<TopicPartition> Leaderless() const override { return producer_->Leaderless(); }
   void OnLeaders() override;
+  void OnGrown(PartitionId first) override;
   void OnTopicLost(const Status& status) override;
   void Pump(MonotonicTime now) override;
   // The topic's limits may have changed.

@@ -77,6 +77,8 @@ void TopicDriver::OnMetadata(const Status& status) {
   } else if (!is_gone && found->id > topic_id_) {  // a lower one: that broker lags behind
     OnTopicLost(
         NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
+  } else if (!is_gone && found->id == topic_id_ && found->partition_count > partition_count_) {
+    OnGrown(PartitionId(std::exchange(partition_count_, found->partition_count)));
   }
   OnLeaders();
   TellLeaderless(now);

@@ -72,6 +72,8 @@ class TopicDriver {
   virtual std::optional<TopicPartition> Leaderless() const = 0;
   // Leaders may have changed: LeaderOf.
   virtual void OnLeaders() = 0;
+  // The topic has more partitions, from this one on; OnLeaders follows.
+  virtual void OnGrown(PartitionId first) = 0;
   // The topic is no more.
   virtual void OnTopicLost(const Status& status) = 0;
   // Runs the state machine; the last thing that a turn does, so that its callbacks may destroy

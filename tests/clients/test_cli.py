@@ -97,6 +97,26 @@ def test_a_topic_gets_more_partitions_while_it_is_used(cli, named):
     assert partition_count(cli, topic) == 1
 
 
+def test_who_follows_a_topic_reads_the_partitions_that_it_gets(binary, server, cli, named):
+    """From their start, wherever the command began, and without being told: half a minute later at most."""
+    topic = named()
+    succeeded(cli("produce", topic, input="first\n"))
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(running(binary, server, "consume", topic, "--from", position, "--count", count))
+                   for position, count in (("earliest", "3"), ("latest", "2"), ("0", "3"), ("2999-01-01", "2"))]
+        fixed = stack.enter_context(running(binary, server, "consume", topic, "--partition", "0", "--from", "1"))
+        assert readers[0].stdout.readline() == b"first\n"
+        time.sleep(0.5)  # until the others have begun at the end
+        succeeded(cli("topic", "alter", topic, "--partitions", "3"))
+        succeeded(cli("produce", topic, "--partition", "1", input="second\n"))
+        succeeded(cli("produce", topic, "--partition", "2", input="third\n"))
+        for reader in readers:
+            rest = reader.stdout.read().split()
+            assert reader.wait(timeout=60) == 0
+            assert sorted(rest)[-2:] == [b"second", b"third"] and len(rest) == (3 if reader is readers[2] else 2), rest
+        assert not select.select([fixed.stdout], [], [], 0)[0], "of a partition that was not asked for"
+
+
 @pytest.mark.parametrize("wanted, also, why", [
     ("1", (), 'has 2 partition(s), and partition_count is 1'),
     ("2", (), 'has 2 partition(s), and partition_count is 2'),

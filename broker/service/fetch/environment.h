@@ -14,7 +14,7 @@ namespace millrace::broker {
 struct FetchEnvironment {
   Executor& executor;
   const Clock& clock;
-  const ClusterView& view;
+  ClusterView& view;
   PartitionClient& partitions;
   // Where batches are rewritten.
   BatchWorker& batches;

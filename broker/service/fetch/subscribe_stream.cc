@@ -26,6 +26,8 @@ constexpr uint64_t kReadBytesMax = 256 << 10;
 constexpr Duration kReadWait = std::chrono::seconds(5);
 // Between two looks for a partition's leader.
 constexpr Duration kRetryDelay = std::chrono::milliseconds(100);
+// Between two looks for memory to read partitions that the topic got.
+constexpr Duration kMemoryDelay = std::chrono::seconds(1);
 
 // Whether the same request may succeed later: no leader, or none that answers.
 bool Passes(const Status& status) {
@@ -38,7 +40,10 @@ class SubscribeStream final : public StreamHandler {
   SubscribeStream(const FetchEnvironment& environment, std::shared_ptr<Stream> stream)
       : environment_(environment),
         stream_(std::move(stream)),
-        memory_(environment.memory.outgoing, stream_, [this] { Pump(); }) {}
+        memory_(environment.memory.outgoing, stream_, [this] { Pump(); }) {
+    earliest_.set_earliest(true);
+  }
+  ~SubscribeStream() override { environment_.view.UnwatchImage(watch_); }
 
   void OnMessage(Bytes message) override;
   void OnHalfClose() override {
@@ -55,6 +60,7 @@ class SubscribeStream final : public StreamHandler {
   struct Session {
     PartitionId partition;
     RaftGroupId group;
+    bool has_come = false;  // while the call was under way: it is read from its start
     bool is_located = false;
     Offset next;
     Offset end;  // stop_at_end: where it is done
@@ -64,6 +70,12 @@ class SubscribeStream final : public StreamHandler {
 
   Status Begin(const v1::SubscribeRequest& request);
   Status AddPartitions(const v1::SubscribeRequest& request, const TopicInfo& topic);
+  // The topic may have more partitions now.
+  void OnImageChanged();
+  Status TakeMemory(size_t partitions);
+  const v1::Position& PositionOf(const Session& session) const {
+    return session.has_come ? earliest_ : position_;
+  }
   void Pump();
   void PostPump();
   void Locate(size_t number);
@@ -82,13 +94,16 @@ class SubscribeStream final : public StreamHandler {
   std::shared_ptr<Stream> stream_;
   TopicId topic_id_;
   v1::Position position_;
+  v1::Position earliest_;
+  uint64_t watch_ = 0;  // of the image, where all partitions are read without an end
   bool stops_at_end_ = false;
   bool is_over_ = false;
   bool is_pump_posted_ = false;
+  bool is_short_of_memory_ = false;  // to read partitions that came; it is tried again
   std::vector<Session> sessions_;
   std::deque<size_t> ready_;
   size_t done_count_ = 0;
-  MemoryHold sessions_memory_;
+  std::vector<MemoryHold> sessions_memory_;
   StreamMemory memory_;
   Lifetime lifetime_;
 };
@@ -115,6 +130,9 @@ Status SubscribeStream::Begin(const v1::SubscribeRequest& request) {
     return InvalidArgument("position.offset needs exactly one partition");
   }
   for (size_t i = 0; i < sessions_.size(); ++i) ready_.push_back(i);
+  if (request.partitions().empty() && !stops_at_end_) {
+    watch_ = environment_.view.WatchImage([this] { OnImageChanged(); });
+  }
   return {};
 }
 
@@ -130,14 +148,7 @@ Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const
             {.topic = "", .topic_id = topic.id, .partition = PartitionId(*wanted.rbegin())})
         .status();
   }
-  const size_t count = wanted.empty() ? topic.partitions.size() : wanted.size();
-  MemoryBudget& memory = environment_.memory.sessions;
-  if (count * kReadSessionBytes > memory.Allowance()) {
-    return ResourceExhausted("as many partitions of this broker are read as its memory allows",
-                             Reason::kThrottled)
-        .RetryAfterMs(1000);
-  }
-  sessions_memory_ = MemoryHold(memory, count * kReadSessionBytes);
+  RETURN_IF_ERROR(TakeMemory(wanted.empty() ? topic.partitions.size() : wanted.size()));
   for (const PartitionInfo& info : topic.partitions) {
     if (!wanted.empty() && !wanted.contains(info.partition.value())) continue;
     Session& session = sessions_.emplace_back();
@@ -145,6 +156,41 @@ Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const
     session.group = info.group;
   }
   return {};
+}
+
+Status SubscribeStream::TakeMemory(size_t partitions) {
+  MemoryBudget& memory = environment_.memory.sessions;
+  const uint64_t bytes = partitions * kReadSessionBytes;
+  if (bytes > memory.Allowance()) {
+    return ResourceExhausted("as many partitions of this broker are read as its memory allows",
+                             Reason::kThrottled)
+        .RetryAfterMs(1000);
+  }
+  sessions_memory_.emplace_back(memory, bytes);
+  return {};
+}
+
+// Whoever reads all of a topic misses nothing of what it gets: that is read from its start, also
+// where the call began elsewhere, for all of it is newer.
+void SubscribeStream::OnImageChanged() {
+  if (is_over_) return;
+  const TopicInfo* topic = environment_.view.image().FindTopic(topic_id_);
+  // Who reads a partition of a topic that is gone is told of it.
+  if (topic == nullptr || topic->partitions.size() <= sessions_.size()) return;
+  if (!TakeMemory(topic->partitions.size() - sessions_.size()).ok()) {
+    if (std::exchange(is_short_of_memory_, true)) return;
+    environment_.executor.RunAfter(kMemoryDelay, lifetime_.Guard([this] {
+      is_short_of_memory_ = false;
+      OnImageChanged();
+    }));
+    return;
+  }
+  for (size_t number = sessions_.size(); number < topic->partitions.size(); ++number) {
+    const PartitionInfo& info = topic->partitions[number];
+    sessions_.push_back({.partition = info.partition, .group = info.group, .has_come = true});
+    ready_.push_back(number);
+  }
+  Pump();
 }
 
 // Begins what is ready, in turn, as long as there is memory and the transport keeps up.
@@ -168,8 +214,8 @@ void SubscribeStream::PostPump() {
 
 void SubscribeStream::Locate(size_t number) {
   environment_.partitions.Offsets(
-      stream_->principal(), sessions_[number].group, TimestampOf(position_), kForwardTimeout,
-      lifetime_.Guard([this, number](const Result<PartitionOffsets>& offsets) {
+      stream_->principal(), sessions_[number].group, TimestampOf(PositionOf(sessions_[number])),
+      kForwardTimeout, lifetime_.Guard([this, number](const Result<PartitionOffsets>& offsets) {
         if (!is_over_) OnLocated(number, offsets);
       }));
 }
@@ -178,7 +224,7 @@ void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& o
   if (!offsets.ok()) return OnError(number, offsets.status());
   Session& session = sessions_[number];
   session.is_located = true;
-  session.next = StartOf(position_, *offsets);
+  session.next = StartOf(PositionOf(session), *offsets);
   session.high_watermark = offsets->high_watermark;
   session.end = offsets->high_watermark;
   if (session.next <= session.end) return Continue(number);

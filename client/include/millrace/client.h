@@ -41,6 +41,10 @@ struct ClientOptions {
   // The same where nobody listens at any of the addresses: less, for a program that would rather
   // say so; connect_timeout if absent.
   std::optional<std::chrono::milliseconds> refused_timeout = {};
+  // How old what is known of a topic gets before it is asked for again, give or take a tenth: so
+  // long a producer, or a consumer of all partitions, may not know of partitions that came. 100 ms
+  // and up.
+  std::chrono::milliseconds metadata_age_max{30'000};
   // Called for everything that has been in vain for a second, Connect included, and then about once
   // a second and address for as long as that lasts: nothing else tells a dead cluster from an idle
   // topic, since what may heal is tried again and is no error. On the client's thread, as all

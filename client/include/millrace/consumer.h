@@ -55,7 +55,9 @@ class Position {
 };
 
 struct ConsumerOptions {
-  // Partitions to read; all if absent, none yet (Assign does it) if empty.
+  // Partitions to read; all if absent, none yet (Assign does it) if empty. All are those, too, that
+  // the topic gets later, unless reading stops somewhere: they are read from their first record on,
+  // at most ClientOptions::metadata_age_max after they came.
   std::optional<std::vector<uint32_t>> partitions = {};
   Position start = Position::Earliest();
   // Read up to where each partition ended when it was assigned, no further.
@@ -119,6 +121,7 @@ class Consumer {
   // Gives out none of its records, and fetches none, until Resume goes on where it was.
   Status Pause(uint32_t partition);
   Status Resume(uint32_t partition);
+  // Of the topic; it may grow.
   uint32_t partition_count() const;
 
  private:

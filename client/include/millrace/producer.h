@@ -70,6 +70,7 @@ class Producer {
   // their fate: the reports do.
   Status Flush(std::chrono::milliseconds timeout);
 
+  // Of the topic; it may grow, and keys go to other partitions then.
   uint32_t partition_count() const;
   // Records that were taken and are not answered.
   uint64_t unanswered_records() const;

@@ -126,6 +126,23 @@ TEST_F(ClusterViewTest, Listeners_AreToldOnce_AndMayListenAgain) {
   EXPECT_EQ(told, std::vector<int>({1, 2}));
 }
 
+TEST_F(ClusterViewTest, AWatch_IsToldOfEachChange_UntilItEnds_AlsoByAnother) {
+  std::vector<int> told;
+  uint64_t second = 0;
+  const uint64_t first = view_.WatchImage([&] {
+    told.push_back(1);
+    if (told.size() == 3) view_.UnwatchImage(second);
+  });
+  second = view_.WatchImage([&] { told.push_back(2); });
+  view_.NotifyImageChanged();
+  EXPECT_EQ(told, std::vector<int>({1, 2}));
+  view_.NotifyImageChanged();
+  EXPECT_EQ(told, std::vector<int>({1, 2, 1})) << "the first ended the second";
+  view_.UnwatchImage(first);
+  view_.NotifyImageChanged();
+  EXPECT_EQ(told.size(), 3U);
+}
+
 TEST(LeaderTableTest, NewerTermsWin_AndALostLeaderIsNobody) {
   LeaderTable table;
   int changes = 0;

@@ -47,6 +47,7 @@ TEST(Connect, RefusesBadOptions_ByName) {
   EXPECT_THAT(refusal({.bootstrap = "a:1,http://b:2"}), HasSubstr("http://b:2\" is a URL"));
   EXPECT_THAT(refusal({.client_id = std::string(250, 'x')}), HasSubstr("client_id"));
   EXPECT_THAT(refusal({.connect_timeout = 0ms}), HasSubstr("connect_timeout"));
+  EXPECT_THAT(refusal({.metadata_age_max = 99ms}), HasSubstr("metadata_age_max"));
 }
 
 TEST(ParseCompression, KnowsTheNames) {

@@ -185,6 +185,58 @@ TEST(ConsumerHandle, StartBehindTheStop_IsAtTheEnd_WhereTheOffsetExists) {
   }
 }
 
+TEST(ConsumerHandle, OfAllPartitions_ReadsThoseThatCome_FromTheirStart) {
+  ScriptedCluster cluster(1);
+  cluster.Store(0, BatchOf({"a"}), 1);
+  const auto consumer = Open(cluster, {.start = Position::At(1)});
+  cluster.Grow(3);
+  EXPECT_EQ(consumer->partition_count(), 3U);
+  cluster.Store(2, BatchOf({"A", "B"}), 2);
+  const Records records = PollOk(consumer.get());
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].partition, 2U);
+  EXPECT_EQ(records[0].offset, 0);
+  EXPECT_EQ(consumer->position(2), 2);
+}
+
+// As those that were there when it was opened, also before anything of them came.
+TEST(ConsumerHandle, PartitionsThatCame_AreAssigned) {
+  ScriptedCluster cluster(1);
+  const auto consumer = Open(cluster);
+  EXPECT_EQ(consumer->Pause(1).code(), Code::kNotFound);
+  cluster.Grow(2);
+  EXPECT_EQ(consumer->Assign(1, Position::Earliest()).code(), Code::kAlreadyExists);
+  ASSERT_TRUE(consumer->Pause(1).ok());
+  cluster.Store(1, BatchOf({"A"}), 1);
+  cluster.Store(0, BatchOf({"a"}), 1);
+  EXPECT_EQ(PollOk(consumer.get())[0].partition, 0U);
+  ASSERT_TRUE(consumer->Resume(1).ok());
+  EXPECT_EQ(PollOk(consumer.get())[0].partition, 1U);
+  EXPECT_EQ(consumer->Pause(2).code(), Code::kNotFound);
+}
+
+TEST(ConsumerHandle, OfSomePartitions_ReadsNoOthers_UntilTheyAreAssigned) {
+  ScriptedCluster cluster(1);
+  const auto consumer = Open(cluster, {.partitions = {{0}}});
+  cluster.Grow(2);
+  EXPECT_EQ(consumer->Seek(1, Position::Earliest()).code(), Code::kNotFound);
+  cluster.Store(1, BatchOf({"A"}), 1);
+  cluster.Store(0, BatchOf({"a"}), 1);
+  EXPECT_EQ(PollOk(consumer.get())[0].partition, 0U);
+  ASSERT_TRUE(consumer->Assign(1, Position::Earliest()).ok());
+  EXPECT_EQ(PollOk(consumer.get())[0].partition, 1U);
+}
+
+TEST(ConsumerHandle, ThatStopsSomewhere_ReadsNoPartitionThatCameLater) {
+  ScriptedCluster cluster(1);
+  cluster.Store(0, BatchOf({"a"}), 1);
+  const auto consumer = Open(cluster, {.stop_at_end = true});
+  cluster.Grow(2);
+  cluster.Store(1, BatchOf({"A"}), 1);
+  EXPECT_THAT(OffsetsToTheEnd(consumer.get()), ElementsAre(0));
+  EXPECT_EQ(consumer->position(1), std::nullopt);
+}
+
 TEST(ConsumerHandle, StopThatIsNone_IsRefused) {
   ScriptedCluster cluster(1);
   for (const Position stop : {Position::Earliest(), Position::At(-1)}) {

@@ -290,6 +290,43 @@ TEST_F(LibraryTest, ASettingIsChanged_WhileTheTopicIsUsed) {
             millrace::Code::kInvalidArgument);
 }
 
+// Producer and consumer that are open learn of it within metadata_age_max.
+TEST_F(LibraryTest, ATopicGetsPartitions_WhileItIsUsed) {
+  auto client = millrace::Client::Connect(
+      {.bootstrap = std::getenv("MILLRACE_BOOTSTRAP"), .metadata_age_max = 100ms});
+  ASSERT_OK(client.status());
+  millrace::Admin& admin = (*client)->admin();
+  auto producer = (*client)->OpenProducer(topic_);
+  auto consumer = (*client)->OpenConsumer(topic_, {.start = millrace::Position::Latest()});
+  ASSERT_OK(producer.status());
+  ASSERT_OK(consumer.status());
+  const auto before = static_cast<uint32_t>(admin.DescribeTopic(topic_)->partitions.size());
+  const auto tried = admin.AlterTopic(topic_, {.is_dry_run = true, .partition_count = before + 2});
+  ASSERT_OK(tried.status());
+  EXPECT_EQ(tried->partitions_added, 2u);
+  EXPECT_EQ(tried->topic.partitions.size(), before + 2);
+  EXPECT_EQ(admin.DescribeTopic(topic_)->partitions.size(), before);
+  const auto grown = admin.AlterTopic(topic_, {.partition_count = before + 1});
+  ASSERT_OK(grown.status());
+  EXPECT_EQ(grown->partitions_added, 1u);
+  EXPECT_NE(grown->topic.partitions.back().leader_id, 0u);
+  EXPECT_EQ(admin.AlterTopic(topic_, {.partition_count = before + 1}).status().code(),
+            millrace::Code::kInvalidArgument);
+  millrace::Status sent;
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  do {
+    sent = (*producer)->Send({.value = "x", .partition = before});
+  } while (!sent.ok() && std::chrono::steady_clock::now() < deadline);
+  ASSERT_OK(sent);
+  ASSERT_OK((*producer)->Flush(20s));
+  EXPECT_EQ((*producer)->partition_count(), before + 1);
+  const auto records = (*consumer)->Poll(20s);
+  ASSERT_OK(records.status());
+  ASSERT_EQ(records->size(), 1u);
+  EXPECT_EQ((*records)[0].partition, before);
+  EXPECT_EQ((*records)[0].offset, 0);
+}
+
 TEST_F(LibraryTest, AProtectedTopic_IsNotDeleted) {
   millrace::Admin& admin = client_->admin();
   ASSERT_OK(admin.AlterTopic(topic_, {.set = {{"protected", "true"}}}).status());

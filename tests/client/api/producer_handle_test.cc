@@ -75,6 +75,22 @@ TEST(ProducerHandle, Memory_IsFreeAgain_OnceRecordsAreAnswered) {
   ASSERT_TRUE(producer->Flush(10s).ok());
 }
 
+TEST(ProducerHandle, SendsToPartitionsThatCame_AndTellsWhatBecameOfIt) {
+  ScriptedCluster cluster(1);
+  const auto producer = Open(cluster);
+  EXPECT_EQ(producer->Send({.value = "x", .partition = 2}, false, {}).code(), Code::kNotFound);
+  cluster.Grow(3);
+  EXPECT_EQ(producer->partition_count(), 3U);
+  cluster.AnswerAllFromNowOn();
+  std::vector<uint32_t> told;
+  ASSERT_TRUE(producer
+                  ->Send({.value = "x", .partition = 2}, false,
+                         [&](const Delivery& delivery) { told.push_back(delivery.partition); })
+                  .ok());
+  ASSERT_TRUE(producer->Flush(10s).ok());
+  EXPECT_THAT(told, ElementsAre(2U));
+}
+
 TEST(ProducerHandle, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();

@@ -1,6 +1,7 @@
 #include "tests/client/api/scripted_broker.h"
 
 #include <chrono>
+#include <future>
 
 #include <gtest/gtest.h>
 
@@ -290,6 +291,25 @@ void ScriptedCluster::Later(Duration delay, Task task) {
 void ScriptedCluster::SetPartitioning(int value) {
   const std::lock_guard<std::mutex> lock(state_->mu);
   state_->partitioning = value;
+}
+
+void ScriptedCluster::Grow(uint32_t partition_count) {
+  {
+    const std::lock_guard<std::mutex> lock(state_->mu);
+    state_->partitions.resize(partition_count);
+  }
+  std::promise<void> told;
+  runtime_->RunAndWait([&] {
+    client::Client& client = runtime_->client();
+    const auto watch = std::make_shared<uint64_t>();  // shared with the listener
+    // It is told last.
+    *watch = client.Watch("t", [&, watch](const Status&) {
+      client.Unwatch(*watch);
+      told.set_value();
+    });
+    client.RefreshMetadata();
+  });
+  ASSERT_EQ(told.get_future().wait_for(kPatience), std::future_status::ready);
 }
 
 void ScriptedCluster::DelayAnswers(Duration delay) {

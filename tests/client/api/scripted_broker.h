@@ -52,6 +52,8 @@ class ScriptedCluster {
   void AnswerAllFromNowOn();
   // How the topic says that keys choose partitions.
   void SetPartitioning(int value);
+  // The topic has so many partitions from now on, and the client was told.
+  void Grow(uint32_t partition_count);
   // From now on calls are answered so late.
   void DelayAnswers(Duration delay);
   // The timeout that the last call of a method whose name ends so was made with.

@@ -45,6 +45,19 @@ TEST(MetadataCache, Update_SaysWhetherItToldOfALeaderThatWasNotKnown) {
   EXPECT_FALSE(cache.Update(Described(1, 2))) << "an older epoch";
 }
 
+TEST(MetadataCache, Update_TakesNoPartitionAway_ButOfAnotherTopicOfTheName) {
+  MetadataCache cache;
+  v1::DescribeTopicsResponse response = Described(1, 1);
+  response.mutable_topics(0)->add_partitions();
+  cache.Update(response);
+  cache.Update(Described(1, 1));
+  EXPECT_EQ(cache.FindTopic("flights")->partition_count, 2U);
+  v1::DescribeTopicsResponse anew = Described(1, 1);
+  anew.mutable_topics(0)->set_topic_id(9);
+  cache.Update(anew);
+  EXPECT_EQ(cache.FindTopic("flights")->partition_count, 1U);
+}
+
 TEST(MetadataCache, Update_LearnsTopicsAndAddresses) {
   MetadataCache cache;
   cache.Update(Described(1, 1));

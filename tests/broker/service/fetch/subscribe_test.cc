@@ -229,6 +229,61 @@ TEST(Subscribe, ACompressedBatch_ComesAsSingleRecords_AndIsFoundByTimeInside) {
   }
 }
 
+void Grow(ServiceRig& rig, size_t broker, uint32_t partitions) {
+  v1::AlterTopicRequest request;
+  request.set_name("t");
+  request.set_partition_count(partitions);
+  const auto grown =
+      rig.Call<v1::AlterTopicResponse>(broker, "/millrace.v1.AdminService/AlterTopic", request);
+  ASSERT_TRUE(grown.ok()) << grown.status();
+}
+
+// Twice, so that one follows another; at a broker that is not asked to grow it, too.
+TEST(Subscribe, ToAllPartitions_ReadsThoseThatCome_FromTheirStart_WhereverItBegan) {
+  ServiceRig rig(8);
+  rig.CreateTopic("t", 1);
+  Publish(rig, 0, 0, 0, 3);
+  v1::SubscribeRequest earliest = Request("t");
+  earliest.mutable_position()->set_earliest(true);
+  v1::SubscribeRequest later = Request("t");
+  later.mutable_position()->set_timestamp_ms(INT64_MAX);
+  Subscription latest(rig, 1, Request("t"));
+  Subscription all(rig, 2, earliest);
+  Subscription after(rig, 0, later);
+  rig.world.RunFor(seconds(1));
+  Grow(rig, 0, 3);
+  Publish(rig, 0, 2, 0, 4);
+  Grow(rig, 0, 4);
+  Publish(rig, 0, 3, 0, 2);
+  Publish(rig, 0, 1, 0, 1);
+  // No later than a heartbeat: it is no timer that tells of them.
+  ASSERT_TRUE(rig.world.RunUntil(
+      [&] { return CountOf(latest.received) == 7 && CountOf(all.received) == 10; }, seconds(1)));
+  for (const Subscription* call : {&latest, &all, &after}) {
+    EXPECT_EQ(call->received.at(1), Expected(1, 0, 1));
+    EXPECT_EQ(call->received.at(2), Expected(2, 0, 4));
+    EXPECT_EQ(call->received.at(3), Expected(3, 0, 2));
+    EXPECT_FALSE(call->status.has_value());
+  }
+  EXPECT_EQ(latest.received.count(0), 0U);
+  EXPECT_EQ(all.received.at(0), Expected(0, 0, 3));
+}
+
+TEST(Subscribe, ToNamedPartitions_ReadsNoOthers) {
+  ServiceRig rig(9);
+  rig.CreateTopic("t", 1);
+  v1::SubscribeRequest named = Request("t");
+  named.add_partitions(0);
+  Subscription one(rig, 1, named);
+  rig.world.RunFor(seconds(1));
+  Grow(rig, 0, 2);
+  Publish(rig, 0, 1, 0, 4);
+  Publish(rig, 0, 0, 0, 1);
+  ASSERT_TRUE(rig.world.RunUntil([&] { return CountOf(one.received) > 0; }, seconds(2)));
+  rig.world.RunFor(seconds(1));
+  EXPECT_EQ(one.received.size(), 1U);
+}
+
 TEST(Subscribe, ATopicThatIsDeleted_EndsTheCall) {
   ServiceRig rig(5);
   rig.CreateTopic("t", 2);
