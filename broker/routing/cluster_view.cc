@@ -30,6 +30,8 @@ Result<const PartitionInfo*> ClusterView::FindPartition(const PartitionName& nam
   if (name.partition.value() < topic->partitions.size()) {
     return &topic->partitions[name.partition.value()];
   }
+  // The topic may have got it since.
+  RETURN_IF_ERROR(CheckKnowsTopics());
   return NotFound("topic \"" + topic->name + "\" has no partition " +
                       std::to_string(name.partition.value()) + ", only 0 to " +
                       std::to_string(topic->partitions.size() - 1),

@@ -50,8 +50,8 @@ class ClusterView {
   const Image& image() const { return *image_; }
   Status controller_health() const { return knowledge_.controller_health(); }
 
-  // Ok if what is not in the image does not exist; else why it may: this broker starts
-  // (NOT_INITIALIZED), or never gets to know (REPLICA_SILENT).
+  // Ok if what is not in the image does not exist, and a topic has no more partitions than there;
+  // else why it may: this broker starts (NOT_INITIALIZED), or never gets to know (REPLICA_SILENT).
   Status CheckKnowsTopics() const;
   // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it; UNAVAILABLE while this broker starts.
   Result<const TopicInfo*> FindTopic(std::string_view name, TopicId id) const;

@@ -71,6 +71,7 @@ Result<std::vector<ConsumerService::Asked>> ConsumerService::FindPartitions(
                    environment_.view.FindTopic(request.topic(), TopicId(request.topic_id())));
   std::vector<Asked> found;
   if (request.partitions().empty()) {
+    RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());
     for (const PartitionInfo& info : topic->partitions)
       found.push_back({info.partition, info.group});
   }

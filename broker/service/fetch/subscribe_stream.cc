@@ -124,6 +124,10 @@ Status SubscribeStream::Begin(const v1::SubscribeRequest& request) {
   position_ = request.position();
   if (position_.at_case() == v1::Position::AT_NOT_SET) position_.set_latest(true);
   stops_at_end_ = request.stop_at_end();
+  // Where there is no end, those that are not known yet follow.
+  if (request.partitions().empty() && stops_at_end_) {
+    RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());
+  }
   RETURN_IF_ERROR(AddPartitions(request, *topic));
   if (position_.has_offset() && sessions_.size() != 1) {
     sessions_.clear();

@@ -133,6 +133,8 @@ Result<Publisher::Groups> Publisher::Split(const PublishRequestView& request,
       if (!keyless.has_value()) keyless = PickPartition(topic);
       groups[*keyless].push_back(i);
     } else {
+      // By an older number of partitions the key would go elsewhere.
+      RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());
       const auto count = static_cast<uint32_t>(topic.partitions.size());
       groups[PartitionOfKey(*record.key, count)].push_back(i);
     }

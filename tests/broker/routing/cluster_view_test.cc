@@ -72,6 +72,10 @@ TEST_F(ClusterViewTest, WhatDoesNotExist_IsSaidNotToOnlyByWhoKnows) {
   is_current_ = false;
   EXPECT_EQ(view_.FindTopic("u", TopicId()).status().reason(), Reason::kNotInitialized);
   EXPECT_TRUE(view_.FindTopic("t", TopicId()).ok()) << "what is there is known";
+  EXPECT_TRUE(view_.FindPartition({"t", TopicId(), PartitionId(0)}).ok());
+  EXPECT_EQ(view_.FindPartition({"t", TopicId(), PartitionId(1)}).status().reason(),
+            Reason::kNotInitialized)
+      << "it may have got one more";
   health_ = Unavailable("silent", Reason::kReplicaSilent);
   EXPECT_EQ(view_.FindTopic("u", TopicId()).status().reason(), Reason::kReplicaSilent);
 }
