@@ -135,16 +135,17 @@ TEST_F(ClusterViewTest, AWatch_IsToldOfEachChange_UntilItEnds_AlsoByAnother) {
   uint64_t second = 0;
   const uint64_t first = view_.WatchImage([&] {
     told.push_back(1);
-    if (told.size() == 3) view_.UnwatchImage(second);
+    if (told.size() > 3) view_.UnwatchImage(second);
   });
   second = view_.WatchImage([&] { told.push_back(2); });
+  view_.WatchImage([&] { told.push_back(3); });
   view_.NotifyImageChanged();
-  EXPECT_EQ(told, std::vector<int>({1, 2}));
+  EXPECT_EQ(told, std::vector<int>({1, 2, 3}));
   view_.NotifyImageChanged();
-  EXPECT_EQ(told, std::vector<int>({1, 2, 1})) << "the first ended the second";
+  EXPECT_EQ(told, std::vector<int>({1, 2, 3, 1, 3})) << "the first ended the second";
   view_.UnwatchImage(first);
   view_.NotifyImageChanged();
-  EXPECT_EQ(told.size(), 3U);
+  EXPECT_EQ(told, std::vector<int>({1, 2, 3, 1, 3, 3}));
 }
 
 TEST(LeaderTableTest, NewerTermsWin_AndALostLeaderIsNobody) {
