@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "proto/base/coverage.h"
+
 namespace millrace::sim {
 namespace {
 
@@ -10,8 +12,11 @@ using std::chrono::seconds;
 
 }  // namespace
 
-AdminLoad::AdminLoad(SimWorld& world, SimCluster& cluster, Random random)
-    : random_(random),
+AdminLoad::AdminLoad(SimWorld& world, SimCluster& cluster, uint32_t partitions, Random random)
+    : cluster_(cluster),
+      random_(random),
+      partitions_(partitions),
+      partitions_max_(partitions + static_cast<uint32_t>(random_.Below(3))),
       process_(world.AddProcess("admin load")),
       connector_(cluster.edge(), process_),
       client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
@@ -48,8 +53,34 @@ void AdminLoad::Alter() {
   } else {
     request.add_unset("segment_time");
   }
+  // Rather while a broker is away, which then learns of it late.
+  const bool grows = partitions_ < partitions_max_ && random_.OneIn(IsAnyAway() ? 2 : 12);
+  client_.AlterTopic(request, seconds(2), [this, grows](const Result<v1::AlterTopicResponse>&) {
+    Next(grows ? &AdminLoad::Grow : &AdminLoad::Delete);
+  });
+}
+
+bool AdminLoad::IsAnyAway() const {
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    if (!cluster_.is_serving(i)) return true;
+  }
+  return false;
+}
+
+void AdminLoad::Grow() {
+  v1::AlterTopicRequest request;
+  request.set_name("t");
+  const uint32_t wanted = partitions_ + static_cast<uint32_t>(random_.Between(1, 2));
+  request.set_partition_count(wanted);
   client_.AlterTopic(request, seconds(2),
-                     [this](const Result<v1::AlterTopicResponse>&) { Next(&AdminLoad::Delete); });
+                     [this, wanted](const Result<v1::AlterTopicResponse>& response) {
+                       // As many are there, if not by this call then by one without an answer.
+                       const Code code = response.status().code();
+                       if (response.ok() || code == Code::kInvalidArgument) partitions_ = wanted;
+                       MILLRACE_SOMETIMES_IF("a broker was away when a topic got more partitions",
+                                             response.ok() && IsAnyAway());
+                       Next(&AdminLoad::Delete);
+                     });
 }
 
 void AdminLoad::Delete() {

@@ -53,7 +53,7 @@ class Run {
         durability_(cluster_, history_),
         equality_(cluster_),
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
-        admin_load_(world_, cluster_, StreamOf(options.seed, "admin load")) {}
+        admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")) {}
   RunResult Go();
 
  private:
@@ -61,6 +61,7 @@ class Run {
   void PlanFailure(size_t broker);
   bool CreateTopic();
   void Locate();
+  void OnAcknowledged(const Acknowledgement& ack);
   void StartClients();
   void Watch();
   void Observe();
@@ -97,10 +98,13 @@ class Run {
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
   std::map<uint32_t, PartitionReplicas> partitions_;
+  // Of partitions that came, until an image can be looked at that has them.
+  std::vector<Acknowledgement> unlocated_;
   std::map<RaftGroupId, Term> terms_;
   // What each producer's next value was when a healthy majority was there; and who acknowledged
   // one since.
   std::vector<uint64_t> fresh_from_;
+  std::set<uint32_t> demanded_;
   std::set<uint32_t> progressed_;
   bool is_over_ = false;
   RunResult result_;
@@ -117,6 +121,7 @@ bool Run::Begin() {
   cluster_.StartAll();
   if (!CreateTopic()) return false;
   Locate();
+  CHECK(!partitions_.empty());
   StartClients();
   return true;
 }
@@ -169,20 +174,32 @@ bool Run::CreateTopic() {
   return is_in_time;
 }
 
+// Where each partition is that is in the image of a broker that can be asked; it may have come
+// since this was called last.
 void Run::Locate() {
-  const broker::TopicInfo* topic = nullptr;
-  for (size_t i = 0; i < cluster_.size() && topic == nullptr; ++i) {
-    if (IsHealthy(i)) topic = cluster_.node(i).controller().image().FindTopic("t");
-  }
-  CHECK(topic != nullptr);
-  for (const auto& partition : topic->partitions) {
-    PartitionReplicas& replicas = partitions_[partition.partition.value()];
-    replicas.group = partition.group;
-    for (const Voter& voter : partition.replicas) {
-      replicas.brokers.push_back(voter.broker.value() - 1);
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    const broker::TopicInfo* topic =
+        IsHealthy(i) ? cluster_.node(i).controller().image().FindTopic("t") : nullptr;
+    for (size_t at = partitions_.size(); topic != nullptr && at < topic->partitions.size(); ++at) {
+      const broker::PartitionInfo& partition = topic->partitions[at];
+      PartitionReplicas& replicas = partitions_[partition.partition.value()];
+      replicas.group = partition.group;
+      for (const Voter& voter : partition.replicas) {
+        replicas.brokers.push_back(voter.broker.value() - 1);
+      }
+      durability_.SetReplicas(partition.partition.value(), replicas);
     }
-    durability_.SetReplicas(partition.partition.value(), replicas);
   }
+  for (const Acknowledgement& ack : std::exchange(unlocated_, {})) OnAcknowledged(ack);
+}
+
+void Run::OnAcknowledged(const Acknowledgement& ack) {
+  if (!partitions_.contains(ack.partition)) return unlocated_.push_back(ack);
+  durability_.Acknowledged(ack);
+  // Reading all disks is dear: at this very instant for some, soon for the others.
+  if (check_random_.OneIn(300)) durability_.Check();
+  const bool is_fresh = !fresh_from_.empty() && ack.value.number >= fresh_from_[ack.value.producer];
+  if (is_fresh) progressed_.insert(ack.partition);
 }
 
 void Run::StartClients() {
@@ -190,17 +207,12 @@ void Run::StartClients() {
     producers_.push_back(std::make_unique<SimProducer>(
         world_, cluster_.edge(), cluster_.addresses(), SimProducerOptions{.number = i}, history_,
         [this](const Acknowledgement& ack) {
-          durability_.Acknowledged(ack);
-          // Reading all disks is dear: at this very instant for some, soon for the others.
-          if (check_random_.OneIn(300)) durability_.Check();
-          const bool is_fresh =
-              !fresh_from_.empty() && ack.value.number >= fresh_from_[ack.value.producer];
-          if (is_fresh) progressed_.insert(ack.partition);
+          if (!partitions_.contains(ack.partition)) Locate();
+          OnAcknowledged(ack);
         }));
   }
-  consumer_ = std::make_unique<SimConsumer>(
-      world_, cluster_.edge(), cluster_.addresses(),
-      SimConsumerOptions{.name = "reader", .partitions = kPartitions}, history_);
+  consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(),
+                                            SimConsumerOptions{.name = "reader"}, history_);
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
@@ -210,6 +222,7 @@ void Run::StartClients() {
 void Run::Watch() {
   if (is_over_) return;
   Observe();
+  Locate();
   durability_.Check();
   world_.After(milliseconds(250), [this] { Watch(); });
 }
@@ -270,6 +283,8 @@ void Run::HealMajority() {
   nemesis_.Stop();
   nemesis_.Heal();
   admin_load_.Stop();
+  Locate();
+  for (const auto& [partition, replicas] : partitions_) demanded_.insert(partition);
   std::vector<size_t> order;
   std::set<size_t> down;
   for (size_t i = 0; i < cluster_.size(); ++i) {
@@ -289,11 +304,11 @@ void Run::HealMajority() {
 void Run::DemandProgress() {
   for (const auto& producer : producers_) fresh_from_.push_back(producer->next_value());
   const Duration began = world_.elapsed();
-  RunUntil([this] { return progressed_.size() == kPartitions; }, kRecoveryMax,
+  RunUntil([this] { return std::ranges::includes(progressed_, demanded_); }, kRecoveryMax,
            "a healthy majority did not acknowledge");
   result_.recovery = world_.elapsed() - began;
   for (const auto& [partition, replicas] : partitions_) {
-    if (progressed_.contains(partition)) continue;
+    if (progressed_.contains(partition) || !demanded_.contains(partition)) continue;
     std::string seen = "partition " + std::to_string(partition) + " did not progress;";
     for (const size_t broker : replicas.brokers) {
       const raft::Replica* replica =
@@ -336,7 +351,7 @@ std::vector<Offset> Run::Ends(const std::string& name) const {
     if (!IsHealthy(i)) continue;
     const broker::TopicInfo* topic = cluster_.node(i).controller().image().FindTopic(name);
     if (topic == nullptr) continue;
-    ends.resize(topic->partitions.size());
+    ends.resize(std::max(ends.size(), topic->partitions.size()));
     for (const broker::PartitionInfo& info : topic->partitions) {
       const broker::Partition* partition = cluster_.node(i).partitions().Find(info.group);
       Offset& end = ends[info.partition.value()];
@@ -349,8 +364,10 @@ std::vector<Offset> Run::Ends(const std::string& name) const {
 void Run::ReadBack() {
   const std::vector<Offset> ends = Ends("t");
   SimConsumer last(world_, cluster_.edge(), cluster_.addresses(),
-                   SimConsumerOptions{.name = "last", .partitions = kPartitions}, history_);
+                   SimConsumerOptions{.name = "last"}, history_);
   RunUntil([&] { return last.HasReached(ends); }, kCatchUpMax, "the records were not read back");
+  RunUntil([&] { return consumer_->HasReached(ends); }, kCatchUpMax,
+           "the reader that was there all the time has not read all");
   if (!last.error().ok()) history_.SawStuck("a reader failed: " + last.error().ToString());
   if (!churn_.is_there()) return;
   const std::vector<Offset> churned = Ends(TopicChurn::topic());

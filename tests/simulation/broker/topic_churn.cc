@@ -85,12 +85,10 @@ void TopicChurn::Stop(MoveFunction<void()> done) {
 }
 
 void TopicChurn::ReadBack() {
-  reader_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(),
-                                          SimConsumerOptions{.topic = topic(),
-                                                             .name = "churn reader",
-                                                             .partitions = kPartitions,
-                                                             .history_base = HistoryBase()},
-                                          history_);
+  reader_ = std::make_unique<SimConsumer>(
+      world_, cluster_.edge(), cluster_.addresses(),
+      SimConsumerOptions{.topic = topic(), .name = "churn reader", .history_base = HistoryBase()},
+      history_);
 }
 
 }  // namespace millrace::sim

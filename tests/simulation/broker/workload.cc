@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/record/record_batch.h"
 
 namespace millrace::sim {
@@ -12,6 +13,9 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+
+// Shorter than a run, so that its clients know of partitions that came.
+constexpr Duration kMetadataAgeMax = seconds(3);
 
 }  // namespace
 
@@ -22,17 +26,19 @@ SimProducer::SimProducer(SimWorld& world, SimEdge& edge, std::vector<std::string
       random_(process_.Fork()),
       connector_(edge, process_),
       client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = std::move(addresses)}),
+              {.bootstrap = std::move(addresses), .metadata_age_max = kMetadataAgeMax}),
       options_(options),
       history_(history),
       on_acknowledged_(std::move(on_acknowledged)),
-      producer_(client_, options.topic,
-                {.batch_bytes = 4 << 10,
-                 .delivery_timeout = options.delivery_timeout,
-                 // A codec for each, so that retries and leader changes meet them all.
-                 .compression = kBatchCompressions[options.number % std::size(kBatchCompressions)]},
-                {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
-                 .on_room = [] {}}) {
+      producer_(
+          client_, options.topic,
+          {.batch_bytes = 4 << 10,
+           .delivery_timeout = options.delivery_timeout,
+           // A codec for each, so that retries and leader changes meet them all.
+           .compression = kBatchCompressions[options.number % std::size(kBatchCompressions)]},
+          {.on_report = [this](const client::DeliveryReport& r) { OnReport(r); },
+           .on_room = [] {},
+           .on_grown = [] { MILLRACE_SOMETIMES("a producer learned of partitions that came"); }}) {
   Open();
 }
 
@@ -94,23 +100,32 @@ SimConsumer::SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string
     : process_(world.AddProcess(options.name)),
       connector_(edge, process_),
       client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = std::move(addresses)}),
+              {.bootstrap = std::move(addresses), .metadata_age_max = kMetadataAgeMax}),
       options_(options),
       history_(history),
       reader_(process_.Fork().Next()),
-      consumer_(client_, options.topic, {}, [this] { TakeAll(); }),
-      next_(options.partitions, Offset(0)) {
+      consumer_(
+          client_, options.topic, {}, [this] { TakeAll(); },
+          [this](PartitionId) {
+            MILLRACE_SOMETIMES("a reader learned of partitions that came");
+            AssignPartitions();
+          }) {
   Open();
 }
 
 void SimConsumer::Open() {
   consumer_.Open(seconds(60), [this](Status status) {
     if (!status.ok()) return Open();
-    for (uint32_t i = 0; i < next_.size(); ++i) {
-      const Status assigned = consumer_.Assign(PartitionId(i), client::StartAt::Earliest());
-      CHECK(assigned.ok()) << assigned;
-    }
+    AssignPartitions();
   });
+}
+
+void SimConsumer::AssignPartitions() {
+  for (auto i = static_cast<uint32_t>(next_.size()); i < consumer_.partition_count(); ++i) {
+    const Status assigned = consumer_.Assign(PartitionId(i), client::StartAt::Earliest());
+    CHECK(assigned.ok()) << assigned;
+    next_.emplace_back(0);
+  }
 }
 
 void SimConsumer::TakeAll() {
@@ -136,12 +151,18 @@ void SimConsumer::Take(const client::FetchedChunk& chunk) {
   Offset offset = chunk.base_offset;
   for (; records.Next(&record); ++offset) {
     if (offset < chunk.first_wanted) continue;
+    if (offset != next_[partition]) {
+      history_.SawStuck(options_.name + " was to read offset " +
+                        std::to_string(next_[partition].value()) + " of partition " +
+                        std::to_string(partition) + " and got " + std::to_string(offset.value()));
+    }
     history_.Read(options_.history_base + partition, reader_, offset, record.value.value_or(""));
     next_[partition] = offset + 1;
   }
 }
 
 bool SimConsumer::HasReached(const std::vector<Offset>& ends) const {
+  if (next_.size() < ends.size()) return false;
   for (size_t i = 0; i < ends.size(); ++i) {
     if (next_[i] < ends[i]) return false;
   }

@@ -71,11 +71,10 @@ class SimProducer {
 struct SimConsumerOptions {
   std::string topic = "t";
   std::string name;  // of its process
-  uint32_t partitions = 0;
   uint32_t history_base = 0;
 };
 
-// Reads all partitions from the first record on.
+// Reads all partitions from the first record on, those too that come while it reads.
 class SimConsumer {
  public:
   SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
@@ -86,6 +85,8 @@ class SimConsumer {
 
  private:
   void Open();
+  // Reads those that the topic has and this has not.
+  void AssignPartitions();
   void TakeAll();
   void Take(const client::FetchedChunk& chunk);
 
@@ -96,7 +97,7 @@ class SimConsumer {
   History& history_;
   const uint64_t reader_;
   client::ConsumerDriver consumer_;
-  std::vector<Offset> next_;
+  std::vector<Offset> next_;  // by partition that is read
   Status error_;
 };
 
