@@ -89,6 +89,7 @@ void ClusterView::NotifyImageChanged() {
   for (Task& listener : listeners) listener();
   // Whoever is told may end watches, its own too, or begin others.
   std::vector<uint64_t> watches;
+  watches.reserve(image_watches_.size());
   for (const auto& [watch, on_change] : image_watches_) watches.push_back(watch);
   for (const uint64_t watch : watches) {
     const auto found = image_watches_.find(watch);
