@@ -11,6 +11,8 @@ constexpr Range kBatchBytes{.min = 1 << 10, .max = (4 << 20) - (64 << 10)};
 // The longest time that may be set.
 constexpr uint64_t kYearMs = uint64_t{366} * 86'400'000;
 
+constexpr std::string_view kUnlimited = "unlimited";
+
 const TopicSetting* FindRow(std::string_view key) {
   const std::vector<TopicSetting>& table = TopicSettingTable();
   auto row = std::find_if(table.begin(), table.end(),
@@ -19,12 +21,14 @@ const TopicSetting* FindRow(std::string_view key) {
 }
 
 Result<uint64_t> ParseValue(const TopicSetting& setting, std::string_view text) {
+  if (setting.may_be_unlimited && text == kUnlimited) return UINT64_MAX;
   if (setting.kind != Kind::kSwitch) return ParseNumber(setting.kind, text, setting.range);
   ASSIGN_OR_RETURN(const bool is_on, ParseSwitch(text));
   return is_on ? 1 : 0;
 }
 
 std::string FormatValue(const TopicSetting& setting, uint64_t value) {
+  if (setting.may_be_unlimited && value == UINT64_MAX) return std::string(kUnlimited);
   if (setting.kind == Kind::kSwitch) return value != 0 ? "true" : "false";
   return FormatNumber(setting.kind, value);
 }
@@ -56,7 +60,26 @@ const std::vector<TopicSetting>& TopicSettingTable() {
        {.min = 0, .max = 1},
        &TopicSettings::is_protected,
        "",
-       "Whether the topic refuses to be deleted, until this is unset."},
+       "Whether the topic refuses to be deleted, and its records, until this is unset. They expire "
+       "all the same."},
+      {"retention_bytes",
+       Kind::kBytes,
+       {.min = 256 << 10, .max = uint64_t{1} << 50},
+       &TopicSettings::retention_bytes,
+       "retention.bytes",
+       "Bytes of records, as stored, that a partition keeps, beside the file that is written on; "
+       "what is older goes, a file at a time. No file of it gets larger than a quarter of this. Or "
+       "unlimited.",
+       /*may_be_unlimited=*/true},
+      {"retention_time",
+       Kind::kMilliseconds,
+       {.min = 10'000, .max = 100 * kYearMs},
+       &TopicSettings::retention_time,
+       "retention.ms",
+       "How long records are kept after they were appended, by the brokers' clocks: a file goes "
+       "once its newest one is as old. No file of it is written on for longer than a quarter of "
+       "this. Or unlimited.",
+       /*may_be_unlimited=*/true},
       {"segment_bytes",
        Kind::kBytes,
        {.min = 64 << 10, .max = 1 << 30},
@@ -98,6 +121,13 @@ Result<TopicTexts> CanonicalTopicSettings(const TopicTexts& settings) {
     canonical[key] = FormatValue(*row, *value);
   }
   return canonical;
+}
+
+Status CheckTopicSettings(const TopicTexts& settings) {
+  const TopicSettings read(settings);
+  if (!settings.contains("segment_bytes") || read.retention_bytes >= read.segment_bytes) return {};
+  return InvalidArgument("topic setting retention_bytes is " + settings.at("retention_bytes") +
+                         ", less than one file: segment_bytes is " + settings.at("segment_bytes"));
 }
 
 }  // namespace millrace::broker::config

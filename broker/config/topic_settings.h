@@ -27,6 +27,8 @@ struct TopicSettings {
 
   uint64_t batch_bytes_max = 1'048'588;  // Kafka's, so that what fits there fits here
   uint64_t is_protected = 0;             // 1: it is
+  uint64_t retention_bytes = UINT64_MAX;
+  uint64_t retention_time = UINT64_MAX;  // milliseconds
   uint64_t segment_bytes = 64 << 20;
   uint64_t segment_time = 86'400'000;  // milliseconds
 };
@@ -39,6 +41,7 @@ struct TopicSetting {
   uint64_t TopicSettings::* field;
   std::string_view kafka_name;  // empty: there is nothing like it
   std::string_view doc;
+  bool may_be_unlimited = false;  // UINT64_MAX, beside what is in range
 };
 
 // Sorted by key.
@@ -56,5 +59,8 @@ using TopicTexts = std::map<std::string, std::string>;
 // length has a bound. INVALID_ARGUMENT naming the first key that is unknown or whose value does not
 // fit.
 Result<TopicTexts> CanonicalTopicSettings(const TopicTexts& settings);
+
+// Whether they go together; INVALID_ARGUMENT naming those that do not. Pre: canonical.
+Status CheckTopicSettings(const TopicTexts& settings);
 
 }  // namespace millrace::broker::config

@@ -62,6 +62,7 @@ class Controller final : public raft::StateMachine {
   Status Apply(const raft::core::Entry& entry) override;
   raft::StateEncoder TakeSnapshot() const override;
   Offset next_offset() const override { return Offset(); }
+  Offset log_start() const override { return Offset(); }
   int64_t last_append_time_ms() const override { return last_append_time_ms_; }
   void OnLeadership(const raft::Leadership& leadership) override;
 

@@ -226,6 +226,7 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
   ASSIGN_OR_RETURN(
       const config::TopicTexts settings,
       config::CanonicalTopicSettings({request.settings().begin(), request.settings().end()}));
+  RETURN_IF_ERROR(config::CheckTopicSettings(settings));
   const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
   if (brokers.size() < factor) {
     return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
@@ -278,6 +279,7 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
     change.settings.erase(key);
   }
   for (const auto& [key, value] : set) change.settings[key] = value;
+  RETURN_IF_ERROR(config::CheckTopicSettings(change.settings));
   for (const config::TopicSetting& setting : config::TopicSettingTable()) {
     const auto before = topic->settings.find(std::string(setting.key));
     const auto after = change.settings.find(std::string(setting.key));

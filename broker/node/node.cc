@@ -6,6 +6,10 @@
 
 #include <glog/logging.h>
 
+#include "broker/node/clock_guard.h"
+#include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -357,9 +361,25 @@ void Node::SendLeaderReport(BrokerId to, const std::vector<GroupLeader>& leaders
 void Node::ReportRegularly() {
   report_timer_ = environment_.executor.RunAfter(kReportInterval,
                                                  lifetime_.Guard([this] { ReportRegularly(); }));
+  TendPartitions();
   const std::vector<GroupLeader> led = LedGroups();
   if (led.empty()) return;
   for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, led);
+}
+
+void Node::TendPartitions() {
+  const int64_t wall_ms = environment_.clock.WallMs();
+  const bool is_trusted = MILLRACE_MUTANT(kRetentionTrustsOwnClock) ||
+                          IsClockTrusted(wall_ms, environment_.transport.PeerWallClocksMs());
+  if (std::exchange(is_clock_trusted_, is_trusted) != is_trusted) {
+    MILLRACE_SOMETIMES_IF("a broker did not believe its clock", !is_trusted);
+    LOG(WARNING) << "this broker's clock "
+                 << (is_trusted ? "agrees with the other brokers' again"
+                                : "is more than a minute from the other brokers': nothing that it "
+                                  "leads expires by time until it agrees with them")
+                 << " wall_ms=" << wall_ms;
+  }
+  partitions_.Tend(is_trusted ? std::optional(wall_ms) : std::nullopt);
 }
 
 void Node::TakeLeaderReport(BrokerId from, const Bytes& body) {

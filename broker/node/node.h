@@ -122,6 +122,7 @@ class Node final : public raft::TransportHandler {
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
   std::vector<internal::v1::GroupLeader> LedGroups() const;
   void ReportRegularly();
+  void TendPartitions();
   void TakeLeaderReport(BrokerId from, const Bytes& body);
   void Fatal(Status why);
   BrokerId self() const { return environment_.identity.self().broker; }
@@ -153,6 +154,7 @@ class Node final : public raft::TransportHandler {
   bool is_controller_lost_ = false;  // to damage, without a trace of the replica
   bool is_ready_ = false;
   bool is_registering_ = false;
+  bool is_clock_trusted_ = true;
   // Where the controller's log was when this boot's registration was answered.
   std::optional<LogIndex> caught_up_at_;
   TimerId register_timer_;

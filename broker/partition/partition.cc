@@ -18,17 +18,9 @@ namespace {
 
 using raft::core::Entry;
 
-// The version of PartitionState that is written.
-constexpr uint32_t kStateVersion = 1;
-
-Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {
-  return OutOfRange("offset " + std::to_string(offset.value()) + " is outside " +
-                        std::to_string(offsets.log_start.value()) + " to " +
-                        std::to_string(offsets.high_watermark.value()),
-                    Reason::kOffsetOutOfRange)
-      .AddMetadata("log_start_offset", std::to_string(offsets.log_start.value()))
-      .AddMetadata("end_offset", std::to_string(offsets.high_watermark.value()));
-}
+// The versions of PartitionState: before feature level 2, and with a log start.
+constexpr uint32_t kFirstStateVersion = 1;
+constexpr uint32_t kStateVersion = 2;
 
 uint16_t FlagsOf(const RecordBatchView& batch) {
   if (!batch.is_packed) return 0;
@@ -53,6 +45,15 @@ void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bo
 
 Partition::Partition(RaftGroupId group, TopicPartition name, const Environment& environment)
     : group_(group), name_(name), environment_(environment), producers_(environment.producers) {}
+
+Status Partition::OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets) {
+  return OutOfRange("offset " + std::to_string(offset.value()) + " is outside " +
+                        std::to_string(offsets.log_start.value()) + " to " +
+                        std::to_string(offsets.high_watermark.value()),
+                    Reason::kOffsetOutOfRange)
+      .AddMetadata("log_start_offset", std::to_string(offsets.log_start.value()))
+      .AddMetadata("end_offset", std::to_string(offsets.high_watermark.value()));
+}
 
 // Frames the batch, proposes it, and keeps `done` for its commit.
 void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms,
@@ -161,19 +162,19 @@ LeaderEpoch Partition::known_leader_epoch() const {
   return LeaderEpochOf(leader_epoch_base_, leadership_.term);
 }
 
-void Partition::Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done) {
+void Partition::Offsets(const OffsetsQuery& query, OffsetsDone done) {
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
-  raft_->ReadBarrier([this, timestamp_ms, life = lifetime_.watch(),
-                      done = std::move(done)](Status status) mutable {
-    if (!life) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
-    if (!status.ok()) {
-      done(std::move(status));
-    } else if (timestamp_ms.has_value()) {
-      AwaitTurn(*timestamp_ms, offsets_now(), std::move(done));
-    } else {
-      done(offsets_now());
-    }
-  });
+  raft_->ReadBarrier(
+      [this, query, life = lifetime_.watch(), done = std::move(done)](Status status) mutable {
+        if (!life) status = NotFound("the partition was deleted", Reason::kTopicDeleted);
+        if (!status.ok()) {
+          done(std::move(status));
+        } else if (query.timestamp_ms.has_value() || query.is_newest) {
+          AwaitTurn(query, offsets_now(), std::move(done));
+        } else {
+          done(offsets_now());
+        }
+      });
 }
 
 void Partition::Read(const ReadRequest& request, ReadDone done) {
@@ -196,7 +197,7 @@ void Partition::Read(const ReadRequest& request, ReadDone done) {
 }
 
 void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
-  Offsets(std::nullopt, [offset, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+  Offsets({}, [offset, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
     if (!offsets.ok()) {
       done(offsets.status());
     } else if (offset >= offsets->log_start && offset <= offsets->high_watermark) {
@@ -260,6 +261,10 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
           done(NotFound("the partition was deleted", Reason::kTopicDeleted));
           return;
         }
+        if (request.offset < log_start_ && !MILLRACE_MUTANT(kReadSkipsDropped)) {
+          MILLRACE_SOMETIMES("the log start moved under a read");
+          return RefuseOutOfRange(request.offset, std::move(done));
+        }
         if (!entries.ok()) {
           if (entries.status().code() != Code::kOutOfRange) {
             raft_->ReportUnreadable(entries.status());
@@ -312,6 +317,7 @@ Status Partition::Restore(Bytes state) {
                          ", and this build knows " + std::to_string(kStateVersion));
   }
   next_offset_ = Offset(saved.next_offset());
+  log_start_ = Offset(saved.log_start_offset());
   last_append_time_ms_ = saved.last_append_time_ms();
   MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
   if (MILLRACE_MUTANT(kProducersLostAtRestore)) return {};
@@ -319,11 +325,13 @@ Status Partition::Restore(Bytes state) {
 }
 
 raft::StateEncoder Partition::TakeSnapshot() const {
-  return [producers = producers_.Freeze(), next_offset = next_offset_,
+  return [producers = producers_.Freeze(), next_offset = next_offset_, log_start = log_start_,
           last_append_time_ms = last_append_time_ms_] {
     internal::v1::PartitionState saved;
-    saved.set_version(kStateVersion);
+    // A build that does not know of log starts could not go on from it.
+    saved.set_version(log_start == Offset() ? kFirstStateVersion : kStateVersion);
     saved.set_next_offset(next_offset.value());
+    saved.set_log_start_offset(log_start.value());
     saved.set_last_append_time_ms(last_append_time_ms);
     producers.SaveTo(&saved);
     return Bytes::Own(saved.SerializeAsString());
@@ -335,6 +343,7 @@ Status Partition::Apply(const Entry& entry) {
   // Design D6: offsets follow on, asserted wherever an entry passes.
   CHECK_EQ(header.base_offset, next_offset_) << "group=" << group_ << " index=" << entry.index;
   CHECK_GE(header.append_time_ms, last_append_time_ms_) << "group=" << group_;
+  if (header.type == FrameType::kPartitionCommand) RETURN_IF_ERROR(ApplyCommand(entry));
   last_append_time_ms_ = header.append_time_ms;
   if (header.type == FrameType::kRecordBatch) {
     next_offset_ += header.offset_span;
@@ -358,6 +367,7 @@ Status Partition::Apply(const Entry& entry) {
       committed.outcome.is_duplicate = true;
     }
   }
+  if (header.type == FrameType::kPartitionCommand) OnCommandApplied(entry.index);
   if (header.offset_span > 0 && !waiters_.empty()) WakeWaiters(/*all=*/false);
   return {};
 }
@@ -376,6 +386,7 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   for (Pending& pending : lost) {
     for (ProduceDone& done : pending.waiting) done(why);
   }
+  FailDeletions(why);
   WakeWaiters(/*all=*/true);
 }
 

@@ -22,6 +22,7 @@
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
+#include "broker/partition/retention.h"
 #include "broker/partition/time_index.h"
 #include "broker/partition/turns.h"
 #include "proto/base/bytes.h"
@@ -79,6 +80,16 @@ struct ReadOutcome {
   uint32_t leader_epoch_base = 0;  // of the entries' terms
 };
 
+// What to tell beside where the log starts and ends; at most one.
+struct OffsetsQuery {
+  // The first record that is not older, by its timestamp, or its batch's append time if it has
+  // none; milliseconds since 1970.
+  std::optional<int64_t> timestamp_ms;
+  // The first of those with the newest time.
+  bool is_newest = false;
+  bool operator==(const OffsetsQuery&) const = default;
+};
+
 struct ReadRequest {
   Offset offset;
   // Bytes of frames; the first batch always passes.
@@ -107,13 +118,21 @@ class Partition final : public raft::StateMachine {
   // clients receive.
   static constexpr uint32_t kInflatedBytesMax = (4 << 20) - (64 << 10);
 
+  // What the topic's settings say to a partition.
+  struct Settings {
+    uint32_t batch_bytes_max = kBatchBytesMaxDefault;
+    bool is_protected = false;  // no records are deleted
+    RetentionLimits retention;
+    bool operator==(const Settings&) const = default;
+  };
+
   Partition(RaftGroupId group, TopicPartition name, const Environment& environment);
 
   RaftGroupId group() const { return group_; }
   const TopicPartition& name() const { return name_; }
   // Until it is known, clients are not served: an epoch told without it would be a wrong one.
   void set_leader_epoch_base(uint32_t base) { leader_epoch_base_ = base; }
-  void set_batch_bytes_max(uint32_t bytes) { batch_bytes_max_ = bytes; }
+  void set_settings(const Settings& settings) { settings_ = settings; }
 
   // Appends the batch. `done` once it is committed and applied, or with the error:
   // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER: the batch's fate may be unknown;
@@ -124,10 +143,17 @@ class Partition final : public raft::StateMachine {
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
   // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
   void Read(const ReadRequest& request, ReadDone done);
-  // The offsets at this moment, after a read barrier. With a time, milliseconds since 1970, also
-  // the first record that is not older: by its timestamp, or its batch's append time if it has
-  // none; RESOURCE_EXHAUSTED with RetryInfo if too many ask for times.
-  void Offsets(std::optional<int64_t> timestamp_ms, OffsetsDone done);
+  // The offsets at this moment, after a read barrier. RESOURCE_EXHAUSTED with RetryInfo if too many
+  // ask for times.
+  void Offsets(const OffsetsQuery& query, OffsetsDone done);
+  // The log starts at `before` at least from now on; `done` with its offsets once that is committed
+  // and applied. OUT_OF_RANGE past the high watermark; FAILED_PRECONDITION if the topic is
+  // protected or the cluster's level too low; UNAVAILABLE if not leading, or with RetryInfo while a
+  // replica lacks records that would go.
+  void DeleteRecords(Offset before, OffsetsDone done);
+  // Lets go what the topic's retention does not keep. To be called each second; `wall_ms`: none
+  // while this broker's wall clock is in doubt.
+  void Tend(std::optional<int64_t> wall_ms);
 
   // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
   // lost. Pre: offset >= high_watermark(). The waiter's id, never 0.
@@ -145,13 +171,13 @@ class Partition final : public raft::StateMachine {
     return known_leader_epoch();
   }
   Offset high_watermark() const { return next_offset_; }
-  Offset log_start() const { return Offset(0); }
 
   void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
   Status Apply(const raft::core::Entry& entry) override;
   raft::StateEncoder TakeSnapshot() const override;
   Offset next_offset() const override { return next_offset_; }
+  Offset log_start() const override { return log_start_; }
   int64_t last_append_time_ms() const override { return last_append_time_ms_; }
   void OnLeadership(const raft::Leadership& leadership) override;
 
@@ -164,6 +190,10 @@ class Partition final : public raft::StateMachine {
   struct Waiter {
     Offset offset;
     Task wake;
+  };
+  struct Deletion {
+    Offset before;
+    OffsetsDone done;
   };
 
   // NOT_INITIALIZED while the leader epochs' base is not known.
@@ -186,9 +216,28 @@ class Partition final : public raft::StateMachine {
   void RefuseOutOfRange(Offset offset, ReadDone done);
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
-  void AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
-  void FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done);
-  std::optional<raft::core::Entry> FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const;
+  static Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets);
+
+  // log_start.cc
+  Status CheckFollowed(Offset before) const;
+  void ProposeDeletions();
+  Status ProposeStart(Offset start);
+  Status ApplyCommand(const raft::core::Entry& entry);
+  void OnCommandApplied(LogIndex index);
+  void FailDeletions(const Status& why);
+
+  // time_lookup.cc. A search for the first record from `from` on that is not older.
+  struct TimeSearch {
+    int64_t timestamp_ms = 0;
+    Offset from;
+    PartitionOffsets offsets;  // as they were when it began
+  };
+  void AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& offsets, OffsetsDone done);
+  void FindNewest(const PartitionOffsets& offsets, OffsetsDone done);
+  void FindTimestamp(const TimeSearch& search, OffsetsDone done);
+  void OnEntryFound(const TimeSearch& search, const std::optional<raft::core::Entry>& entry,
+                    OffsetsDone done);
+  std::optional<raft::core::Entry> FindInTail(const TimeSearch& search, LogIndex tail_begin) const;
   void NoteTime(LogIndex index, const FrameHeader& header);
   void WakeWaiters(bool all);
 
@@ -197,16 +246,19 @@ class Partition final : public raft::StateMachine {
   Environment environment_;
   raft::Group* raft_ = nullptr;     // null before Attach
   uint32_t leader_epoch_base_ = 0;  // 0: not known
-  uint32_t batch_bytes_max_ = kBatchBytesMaxDefault;
+  Settings settings_;
   ProducerTable producers_;
   TimeIndex times_;
   Offset next_offset_;
+  Offset log_start_;
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;
   Offset led_from_;  // where this broker's latest time as leader began
   MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
-  uint64_t batches_in_check_ = 0;  // at environment_.batches, not appended yet
+  std::vector<Deletion> deletions_;
+  std::optional<LogIndex> start_in_flight_;  // of the command that is proposed and not applied
+  uint64_t batches_in_check_ = 0;            // at environment_.batches, not appended yet
   std::map<uint64_t, Waiter> waiters_;
   uint64_t next_waiter_ = 1;
   Lifetime lifetime_;

@@ -1,5 +1,6 @@
 #include "broker/partition/partition_set.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -8,6 +9,20 @@
 #include "proto/base/coverage.h"
 
 namespace millrace::broker {
+namespace {
+
+// Retention lets go whole segments: what it keeps too long is bound by how large and old they get.
+constexpr uint64_t kSegmentsKept = 4;
+
+raft::RollLimits RollLimitsOf(const TopicInfo& topic, const config::TopicSettings& settings) {
+  return {// Else the server's flag.
+          .bytes = topic.settings.contains("segment_bytes") ? settings.segment_bytes : 0,
+          .bytes_max = settings.retention_bytes / kSegmentsKept,
+          .age = std::chrono::milliseconds(
+              std::min(settings.segment_time, settings.retention_time / kSegmentsKept))};
+}
+
+}  // namespace
 
 Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
   auto partition = std::make_unique<Partition>(group, name, environment_);
@@ -63,10 +78,11 @@ bool PartitionSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) con
 
 void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
   const config::TopicSettings settings(topic.settings);
-  const raft::RollLimits rolls{
-      // Else the server's flag.
-      .bytes = topic.settings.contains("segment_bytes") ? settings.segment_bytes : 0,
-      .age = std::chrono::milliseconds(settings.segment_time)};
+  const raft::RollLimits rolls = RollLimitsOf(topic, settings);
+  const Partition::Settings kept{
+      .batch_bytes_max = static_cast<uint32_t>(settings.batch_bytes_max),
+      .is_protected = settings.is_protected != 0,
+      .retention = {.bytes = settings.retention_bytes, .time_ms = settings.retention_time}};
   for (const PartitionInfo& info : topic.partitions) {
     const Voter* self = info.FindReplica(self_);
     if (self == nullptr) continue;
@@ -79,7 +95,7 @@ void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
       host_->CreateReplica(record, *self == info.replicas.front(), *partition);
     }
     partition->set_leader_epoch_base(topic.leader_epoch_base);
-    partition->set_batch_bytes_max(static_cast<uint32_t>(settings.batch_bytes_max));
+    partition->set_settings(kept);
     environment_.store.SetRollLimits(info.group, rolls);
     topics_[topic.id].name = topic.name;
   }
@@ -96,6 +112,10 @@ void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
   // One line, however many partitions: deleting is ordinary.
   LOG(INFO) << "topic deleted topic=" << held.mapped().name << " topic_id=" << topic
             << " replicas_here=" << held.mapped().groups.size();
+}
+
+void PartitionSet::Tend(std::optional<int64_t> wall_ms) {
+  for (const auto& [group, partition] : partitions_) partition->Tend(wall_ms);
 }
 
 Partition* PartitionSet::Find(RaftGroupId group) const {

@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -38,6 +39,9 @@ class PartitionSet {
   void Reconcile(const Image& image, TopicId topic);
   // The same for every topic that the image has or that is here.
   void ReconcileAll(const Image& image);
+
+  // Partition::Tend, of each.
+  void Tend(std::optional<int64_t> wall_ms);
 
   // Null if this broker holds no replica of the group.
   Partition* Find(RaftGroupId group) const;

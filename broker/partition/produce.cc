@@ -27,9 +27,9 @@ void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(raft_->NotLeader());
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
   const size_t size = batch.bytes.size();
-  if (size > batch_bytes_max_) {
+  if (size > settings_.batch_bytes_max) {
     return done(TooLarge("batch of " + std::to_string(size) + " bytes", "batch_bytes_max",
-                         batch_bytes_max_));
+                         settings_.batch_bytes_max));
   }
   Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view(), UnknownFields::kRefuse);
   if (!view.ok()) return done(view.status());

@@ -22,111 +22,162 @@ bool HoldsCompressed(const Entry& entry) {
   return (entry.frame.header().flags & kFrameCompressed) != 0;
 }
 
-// The first record of the entry that is not older than `timestamp_ms`.
-Result<FoundTime> FirstRecordSince(const Entry& entry, int64_t timestamp_ms,
-                                   uint32_t leader_epoch_base) {
+// The first record of the entry from `from` on that is not older than `timestamp_ms`. None: those
+// lie before `from`.
+Result<std::optional<FoundTime>> FirstRecordSince(const Entry& entry, int64_t timestamp_ms,
+                                                  Offset from, uint32_t leader_epoch_base) {
   const FrameHeader header = entry.frame.header();
   const Bytes payload = entry.frame.payload();
   ASSIGN_OR_RETURN(const OpenedBatch batch, OpenRecordBatch(payload.view()));
   RecordIterator records(batch.view);
   RecordView record;
+  bool is_before = false;
   while (records.Next(&record)) {
     const bool has_timestamp = record.timestamp_ms != 0;
     const int64_t time_ms = has_timestamp ? record.timestamp_ms : header.append_time_ms;
     if (time_ms < timestamp_ms) continue;
-    return FoundTime{.offset = header.base_offset + record.place,
-                     .timestamp_ms = time_ms,
-                     .leader_epoch = LeaderEpochOf(leader_epoch_base, header.term)};
+    const Offset offset = header.base_offset + record.place;
+    is_before = offset < from;
+    if (is_before) continue;
+    return std::optional(FoundTime{.offset = offset,
+                                   .timestamp_ms = time_ms,
+                                   .leader_epoch = LeaderEpochOf(leader_epoch_base, header.term)});
   }
   RETURN_IF_ERROR(records.status());
+  if (is_before) return std::optional<FoundTime>();
   return DataLoss("entry " + std::to_string(entry.index.value()) +
                   " has no record of the time that its frame names");
 }
 
 }  // namespace
 
-void Partition::AwaitTurn(int64_t timestamp_ms, const PartitionOffsets& offsets, OffsetsDone done) {
+void Partition::AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& offsets,
+                          OffsetsDone done) {
   if (!environment_.lookups.MayWait()) {
     return done(
         ResourceExhausted("too many lookups by time wait for their turn", Reason::kThrottled)
             .RetryAfterMs(kRetryAfterMs));
   }
-  environment_.lookups.Take([this, life = lifetime_.watch(), timestamp_ms, offsets,
+  environment_.lookups.Take([this, life = lifetime_.watch(), query, offsets,
                              done = std::move(done)](Turns::Turn turn) mutable {
     if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     // It fell silent while this waited.
     if (!raft_->tail().has_value()) return done(raft_->NotLeader());
-    FindTimestamp(timestamp_ms, offsets,
-                  [offsets, turn = std::move(turn),
+    auto answer = [offsets, turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {
-                    // What came while this waited for its turn is after the answer's end.
-                    if (found.ok() && *found->timestamp_offset >= offsets.high_watermark) {
-                      found->timestamp_offset = offsets.high_watermark;
-                      found->found.reset();
-                    }
-                    done(std::move(found));
-                    turn.End();
-                  });
+      // What came while this waited for its turn is after the answer's end.
+      if (found.ok() && *found->timestamp_offset >= offsets.high_watermark) {
+        found->timestamp_offset = offsets.high_watermark;
+        found->found.reset();
+      }
+      done(std::move(found));
+      turn.End();
+    };
+    if (query.is_newest) return FindNewest(offsets, std::move(answer));
+    FindTimestamp(
+        {.timestamp_ms = *query.timestamp_ms, .from = offsets.log_start, .offsets = offsets},
+        std::move(answer));
   });
+}
+
+// The newest time of all, then the first record that has it. Segments tell the one of what they
+// hold; the few entries that they do not hold yet are looked at.
+void Partition::FindNewest(const PartitionOffsets& offsets, OffsetsDone done) {
+  const raft::TailView tail = Tail();
+  int64_t newest_ms = 0;
+  const LogIndex in_segments = environment_.store.readable_end(group_);
+  for (LogIndex at = std::max(tail.first(), in_segments + 1); at <= tail.applied(); ++at) {
+    const FrameHeader& header = tail.At(at).frame.header();
+    if (header.base_offset + header.offset_span <= offsets.log_start) continue;
+    newest_ms = std::max(newest_ms, header.max_timestamp_ms);
+  }
+  environment_.store.FindNewestTime(
+      group_, offsets.log_start,
+      [this, life = lifetime_.watch(), newest_ms, offsets,
+       done = std::move(done)](Result<int64_t> in_segments_ms) mutable {
+        if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        if (!in_segments_ms.ok()) return done(in_segments_ms.status());
+        // It fell silent meanwhile.
+        if (!raft_->tail().has_value()) return done(raft_->NotLeader());
+        FindTimestamp({.timestamp_ms = std::max(newest_ms, *in_segments_ms),
+                       .from = offsets.log_start,
+                       .offsets = offsets},
+                      std::move(done));
+      });
 }
 
 // The first entry with a record of that time is in segments if any there has one, since they are
 // older; else in the tail. The tail is looked at first all the same: it may shrink while segments
 // are read, and what leaves it is in them. Where the tail is the whole log there is nothing to
-// read. The record within the entry is found at once, or on the batches' thread if it takes
-// decompressing.
-void Partition::FindTimestamp(int64_t timestamp_ms, const PartitionOffsets& offsets,
-                              OffsetsDone done) {
+// read.
+void Partition::FindTimestamp(const TimeSearch& search, OffsetsDone done) {
   const raft::TailView tail = Tail();
   const LogIndex tail_begin = tail.first();
-  auto answer = [this, life = lifetime_.watch(), timestamp_ms, offsets,
-                 done = std::move(done)](const Result<std::optional<Entry>>& entry) mutable {
-    if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
-    if (!entry.ok()) return done(entry.status());
-    PartitionOffsets answered = offsets;
-    answered.timestamp_offset = offsets.high_watermark;
-    if (!entry->has_value()) return done(answered);
-    auto answer_with = [answered, done = std::move(done)](const Result<FoundTime>& found) mutable {
-      if (!found.ok()) return done(found.status());
-      answered.timestamp_offset = found->offset;
-      answered.found = *found;
-      done(answered);
-    };
-    if (!HoldsCompressed(**entry)) {
-      return answer_with(FirstRecordSince(**entry, timestamp_ms, leader_epoch_base_));
-    }
-    environment_.batches.Run<Result<FoundTime>>(
-        {.kind = BatchWorker::Kind::kFetched},
-        [entry = **entry, timestamp_ms, base = leader_epoch_base_] {
-          return FirstRecordSince(entry, timestamp_ms, base);
-        },
-        std::move(answer_with));
-  };
-  std::optional<Entry> in_tail = FindInTail(timestamp_ms, tail_begin);
-  if (tail.is_whole_log()) return answer(std::move(in_tail));
+  std::optional<Entry> in_tail = FindInTail(search, tail_begin);
+  if (tail.is_whole_log()) return OnEntryFound(search, in_tail, std::move(done));
   environment_.store.FindTimestamp(
-      group_, timestamp_ms, tail_begin,
-      [this, life = lifetime_.watch(), in_tail = std::move(in_tail),
-       answer = std::move(answer)](Result<LogIndex> index) mutable {
-        if (!life) return answer(NotFound("the partition was deleted", Reason::kTopicDeleted));
-        if (!index.ok()) return answer(index.status());
-        if (*index == LogIndex()) return answer(std::move(in_tail));
+      group_, search.timestamp_ms, search.from, tail_begin,
+      [this, life = lifetime_.watch(), search, in_tail = std::move(in_tail),
+       done = std::move(done)](Result<LogIndex> index) mutable {
+        if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+        if (!index.ok()) return done(index.status());
+        if (*index == LogIndex()) return OnEntryFound(search, in_tail, std::move(done));
         environment_.store.Read(
             group_, *index, kOneEntry,
-            [answer = std::move(answer)](Result<std::vector<Entry>> entries) mutable {
-              if (!entries.ok()) return answer(entries.status());
-              answer(std::optional<Entry>(std::move(entries->front())));
+            [this, life, search,
+             done = std::move(done)](Result<std::vector<Entry>> entries) mutable {
+              if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+              if (!entries.ok()) return done(entries.status());
+              OnEntryFound(search, std::move(entries->front()), std::move(done));
             });
       });
 }
 
+// The record within the entry is found at once, or on the batches' thread if it takes
+// decompressing. An entry that begins before the first record that is meant may hold none.
+void Partition::OnEntryFound(const TimeSearch& search, const std::optional<Entry>& entry,
+                             OffsetsDone done) {
+  PartitionOffsets answer = search.offsets;
+  answer.timestamp_offset = answer.high_watermark;
+  if (!entry.has_value()) return done(answer);
+  using Found = Result<std::optional<FoundTime>>;
+  const FrameHeader header = entry->frame.header();
+  auto take = [this, life = lifetime_.watch(), search = TimeSearch(search), answer,
+               end = header.base_offset + header.offset_span,
+               done = std::move(done)](const Found& found) mutable {
+    if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
+    if (!found.ok()) return done(found.status());
+    if (!found->has_value()) {
+      // It fell silent meanwhile.
+      if (!raft_->tail().has_value()) return done(raft_->NotLeader());
+      search.from = end;
+      return FindTimestamp(search, std::move(done));
+    }
+    answer.timestamp_offset = (*found)->offset;
+    answer.found = **found;
+    done(answer);
+  };
+  if (!HoldsCompressed(*entry)) {
+    return take(FirstRecordSince(*entry, search.timestamp_ms, search.from, leader_epoch_base_));
+  }
+  environment_.batches.Run<Found>(
+      {.kind = BatchWorker::Kind::kFetched},
+      [entry = *entry, search, base = leader_epoch_base_] {
+        return FirstRecordSince(entry, search.timestamp_ms, search.from, base);
+      },
+      std::move(take));
+}
+
 // Nothing also if an entry before the tail may reach the time first.
-std::optional<Entry> Partition::FindInTail(int64_t timestamp_ms, LogIndex tail_begin) const {
-  const std::optional<TimeIndex::Stretch> stretch = times_.Find(timestamp_ms);
+std::optional<Entry> Partition::FindInTail(const TimeSearch& search, LogIndex tail_begin) const {
+  const std::optional<TimeIndex::Stretch> stretch = times_.Find(search.timestamp_ms);
   if (!stretch.has_value()) return std::nullopt;
   const raft::TailView tail = Tail();
-  for (LogIndex at = std::max(stretch->after + 1, tail_begin); at <= stretch->last; ++at) {
-    if (HasRecordSince(tail.At(at).frame.header(), timestamp_ms)) return tail.At(at);
+  // Beyond the stretch where it is reached by records that are not meant.
+  for (LogIndex at = std::max(stretch->after + 1, tail_begin); at <= tail.applied(); ++at) {
+    const FrameHeader& header = tail.At(at).frame.header();
+    const bool is_meant = header.base_offset + header.offset_span > search.from;
+    if (is_meant && HasRecordSince(header, search.timestamp_ms)) return tail.At(at);
   }
   return std::nullopt;
 }

@@ -45,6 +45,7 @@ struct ForwardMethod {
 inline constexpr ForwardMethod kForwardProduce{"produce", WorkClass::kData};
 inline constexpr ForwardMethod kForwardRead{"read", WorkClass::kData};
 inline constexpr ForwardMethod kForwardOffsets{"offsets", WorkClass::kData};
+inline constexpr ForwardMethod kForwardDelete{"delete_records", WorkClass::kData};
 inline constexpr ForwardMethod kForwardRegister{"register", WorkClass::kControl};
 inline constexpr ForwardMethod kForwardAllocateProducerIds{"allocate_producer_ids",
                                                            WorkClass::kControl};

@@ -78,6 +78,10 @@ PartitionClient::PartitionClient(Environment environment) : environment_(std::mo
                                [this](const ForwardedRequest& forwarded, ForwardReplied done) {
                                  ServeOffsets(forwarded, std::move(done));
                                });
+  environment_.forwarder.Serve(kForwardDelete,
+                               [this](const ForwardedRequest& forwarded, ForwardReplied done) {
+                                 ServeDelete(forwarded, std::move(done));
+                               });
 }
 
 Partition* PartitionClient::LedHere(RaftGroupId group) const {
@@ -138,19 +142,31 @@ void PartitionClient::ReadHere(RaftGroupId group, const ReadRequest& request, Du
 }
 
 void PartitionClient::Offsets(const Principal& principal, RaftGroupId group,
-                              std::optional<int64_t> timestamp_ms, Duration time_max,
-                              OffsetsDone done) {
-  if (Partition* partition = LedHere(group)) {
-    return partition->Offsets(timestamp_ms, std::move(done));
-  }
+                              const OffsetsQuery& query, Duration time_max, OffsetsDone done) {
+  if (Partition* partition = LedHere(group)) return partition->Offsets(query, std::move(done));
   Forward(group,
           {.method = kForwardOffsets,
-           .body = EncodeOffsets(group, timestamp_ms),
+           .body = EncodeOffsets(group, query),
            .timeout = time_max,
            .principal = principal},
           [done = std::move(done),
-           has_time = timestamp_ms.has_value()](const Result<Bytes>& body) mutable {
-            done(body.ok() ? DecodeOffsetsReply(*body, has_time) : body.status());
+           has_record = query != OffsetsQuery{}](const Result<Bytes>& body) mutable {
+            done(body.ok() ? DecodeOffsetsReply(*body, has_record) : body.status());
+          });
+}
+
+void PartitionClient::DeleteRecords(const Principal& principal, RaftGroupId group, Offset before,
+                                    Duration time_max, OffsetsDone done) {
+  if (Partition* partition = LedHere(group)) {
+    return partition->DeleteRecords(before, std::move(done));
+  }
+  Forward(group,
+          {.method = kForwardDelete,
+           .body = EncodeDelete(group, before),
+           .timeout = time_max,
+           .principal = principal},
+          [done = std::move(done)](const Result<Bytes>& body) mutable {
+            done(body.ok() ? DecodeOffsetsReply(*body, /*has_timestamp=*/false) : body.status());
           });
 }
 
@@ -183,11 +199,23 @@ void PartitionClient::ServeOffsets(const ForwardedRequest& forwarded, ForwardRep
   if (!offsets.ok()) return done(offsets.status());
   const Result<Partition*> led = FindLed(offsets->group, forwarded.expected_leader_epoch);
   if (!led.ok()) return done(led.status());
-  (*led)->Offsets(offsets->timestamp_ms,
+  (*led)->Offsets(offsets->query,
                   [done = std::move(done)](const Result<PartitionOffsets>& outcome) mutable {
                     if (!outcome.ok()) return done(outcome.status());
                     done(EncodeOffsetsReply(*outcome));
                   });
+}
+
+void PartitionClient::ServeDelete(const ForwardedRequest& forwarded, ForwardReplied done) {
+  const Result<ForwardedDelete> wanted = DecodeDelete(forwarded.body);
+  if (!wanted.ok()) return done(wanted.status());
+  const Result<Partition*> led = FindLed(wanted->group, forwarded.expected_leader_epoch);
+  if (!led.ok()) return done(led.status());
+  (*led)->DeleteRecords(wanted->before,
+                        [done = std::move(done)](const Result<PartitionOffsets>& outcome) mutable {
+                          if (!outcome.ok()) return done(outcome.status());
+                          done(EncodeOffsetsReply(*outcome));
+                        });
 }
 
 }  // namespace millrace::broker

@@ -47,10 +47,13 @@ class PartitionClient {
   // none.
   void Read(const Principal& principal, RaftGroupId group, const ReadRequest& request,
             Duration wait, ReadDone done);
-  // The offsets after a read barrier at the leader, with the place of a time if one is asked for.
-  // Another broker has `time_max` to answer.
-  void Offsets(const Principal& principal, RaftGroupId group, std::optional<int64_t> timestamp_ms,
+  // The offsets after a read barrier at the leader, with the record's that is asked for. Another
+  // broker has `time_max` to answer.
+  void Offsets(const Principal& principal, RaftGroupId group, const OffsetsQuery& query,
                Duration time_max, OffsetsDone done);
+  // Deletes the records before `before`. Another broker has `time_max` to answer.
+  void DeleteRecords(const Principal& principal, RaftGroupId group, Offset before,
+                     Duration time_max, OffsetsDone done);
 
  private:
   class LongPoll;
@@ -67,6 +70,7 @@ class PartitionClient {
   void ServeProduce(const ForwardedRequest& forwarded, ForwardReplied done);
   void ServeRead(const ForwardedRequest& forwarded, ForwardReplied done);
   void ServeOffsets(const ForwardedRequest& forwarded, ForwardReplied done);
+  void ServeDelete(const ForwardedRequest& forwarded, ForwardReplied done);
 
   Environment environment_;
   Lifetime lifetime_;

@@ -116,19 +116,35 @@ Result<ReadOutcome> DecodeReadReply(const Bytes& body) {
                      .leader_epoch_base = reply.leader_epoch_base()};
 }
 
-std::vector<Bytes> EncodeOffsets(RaftGroupId group, std::optional<int64_t> timestamp_ms) {
+std::vector<Bytes> EncodeOffsets(RaftGroupId group, const OffsetsQuery& query) {
   wire::PartitionOffsetsRequest request;
   request.set_group_id(group.value());
-  if (timestamp_ms.has_value()) request.set_timestamp_ms(*timestamp_ms);
+  if (query.timestamp_ms.has_value()) request.set_timestamp_ms(*query.timestamp_ms);
+  request.set_newest(query.is_newest);
   return AttachBytes(request);
 }
 
 Result<ForwardedOffsets> DecodeOffsets(const Bytes& body) {
   wire::PartitionOffsetsRequest request;
   RETURN_IF_ERROR(DetachBytes(body, &request).status());
-  ForwardedOffsets offsets{.group = RaftGroupId(request.group_id()), .timestamp_ms = std::nullopt};
-  if (request.has_timestamp_ms()) offsets.timestamp_ms = request.timestamp_ms();
+  ForwardedOffsets offsets{.group = RaftGroupId(request.group_id()),
+                           .query = {.timestamp_ms = std::nullopt, .is_newest = request.newest()}};
+  if (request.has_timestamp_ms()) offsets.query.timestamp_ms = request.timestamp_ms();
   return offsets;
+}
+
+std::vector<Bytes> EncodeDelete(RaftGroupId group, Offset before) {
+  wire::PartitionDeleteRequest request;
+  request.set_group_id(group.value());
+  request.set_before_offset(before.value());
+  return AttachBytes(request);
+}
+
+Result<ForwardedDelete> DecodeDelete(const Bytes& body) {
+  wire::PartitionDeleteRequest request;
+  RETURN_IF_ERROR(DetachBytes(body, &request).status());
+  return ForwardedDelete{.group = RaftGroupId(request.group_id()),
+                         .before = Offset(request.before_offset())};
 }
 
 std::vector<Bytes> EncodeOffsetsReply(const PartitionOffsets& offsets) {

@@ -39,12 +39,19 @@ Result<ReadOutcome> DecodeReadReply(const Bytes& body);
 
 struct ForwardedOffsets {
   RaftGroupId group;
-  std::optional<int64_t> timestamp_ms;
+  OffsetsQuery query;
 };
-std::vector<Bytes> EncodeOffsets(RaftGroupId group, std::optional<int64_t> timestamp_ms);
+std::vector<Bytes> EncodeOffsets(RaftGroupId group, const OffsetsQuery& query);
 Result<ForwardedOffsets> DecodeOffsets(const Bytes& body);
 std::vector<Bytes> EncodeOffsetsReply(const PartitionOffsets& offsets);
-// `has_timestamp`: whether a time was asked for.
+// `has_timestamp`: whether a record was asked for.
 Result<PartitionOffsets> DecodeOffsetsReply(const Bytes& body, bool has_timestamp);
+
+struct ForwardedDelete {
+  RaftGroupId group;
+  Offset before;
+};
+std::vector<Bytes> EncodeDelete(RaftGroupId group, Offset before);
+Result<ForwardedDelete> DecodeDelete(const Bytes& body);
 
 }  // namespace millrace::broker

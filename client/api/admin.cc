@@ -24,6 +24,15 @@ TopicDescription Describe(const v1::Topic& topic) {
   return described;
 }
 
+OffsetRange Describe(const v1::DeletedRecords& deleted) {
+  OffsetRange range{.partition = deleted.partition(),
+                    .start = deleted.log_start_offset(),
+                    .end = deleted.high_watermark(),
+                    .leader_epoch = deleted.leader_epoch()};
+  if (deleted.has_error()) range.status = client::FromError(deleted.error());
+  return range;
+}
+
 OffsetRange Describe(const v1::PartitionOffsets& offsets) {
   OffsetRange range{.partition = offsets.partition(),
                     .status = {},
@@ -38,6 +47,21 @@ OffsetRange Describe(const v1::PartitionOffsets& offsets) {
   if (offsets.has_found_timestamp_ms()) range.found_timestamp_ms = offsets.found_timestamp_ms();
   if (offsets.has_found_leader_epoch()) range.found_leader_epoch = offsets.found_leader_epoch();
   return range;
+}
+
+Result<std::vector<OffsetRange>> ListOffsetsOf(internal::Runtime& runtime,
+                                               const v1::ListOffsetsRequest& request,
+                                               std::chrono::milliseconds timeout) {
+  ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
+                   runtime.Await<v1::ListOffsetsResponse>([&](auto done) {
+                     runtime.client().ListAllOffsets(request, internal::Bounded(timeout),
+                                                     std::move(done));
+                   }));
+  std::vector<OffsetRange> ranges;
+  for (const v1::PartitionOffsets& offsets : response.partitions()) {
+    ranges.push_back(Describe(offsets));
+  }
+  return ranges;
 }
 
 }  // namespace
@@ -165,14 +189,35 @@ Result<std::vector<OffsetRange>> Admin::ListOffsets(const std::string& topic,
   v1::ListOffsetsRequest request;
   request.set_topic(topic);
   if (timestamp_ms) request.set_timestamp_ms(*timestamp_ms);
-  ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,
-                   runtime_->Await<v1::ListOffsetsResponse>([&](auto done) {
-                     runtime_->client().ListAllOffsets(request, internal::Bounded(timeout),
-                                                       std::move(done));
+  return ListOffsetsOf(*runtime_, request, timeout);
+}
+
+Result<std::vector<OffsetRange>> Admin::ListNewestOffsets(const std::string& topic,
+                                                          std::chrono::milliseconds timeout) {
+  v1::ListOffsetsRequest request;
+  request.set_topic(topic);
+  request.set_newest(true);
+  return ListOffsetsOf(*runtime_, request, timeout);
+}
+
+Result<std::vector<OffsetRange>> Admin::DeleteRecords(const std::string& topic,
+                                                      const std::map<uint32_t, int64_t>& before,
+                                                      std::chrono::milliseconds timeout) {
+  v1::DeleteRecordsRequest request;
+  request.set_topic(topic);
+  for (const auto& [partition, offset] : before) {
+    v1::RecordsBefore& records = *request.add_partitions();
+    records.set_partition(partition);
+    records.set_before_offset(offset);
+  }
+  ASSIGN_OR_RETURN(const v1::DeleteRecordsResponse response,
+                   runtime_->Await<v1::DeleteRecordsResponse>([&](auto done) {
+                     runtime_->client().DeleteAllRecords(request, internal::Bounded(timeout),
+                                                         std::move(done));
                    }));
   std::vector<OffsetRange> ranges;
-  for (const v1::PartitionOffsets& offsets : response.partitions()) {
-    ranges.push_back(Describe(offsets));
+  for (const v1::DeletedRecords& deleted : response.partitions()) {
+    ranges.push_back(Describe(deleted));
   }
   return ranges;
 }

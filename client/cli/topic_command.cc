@@ -11,6 +11,7 @@
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/delete_records.h"
 #include "client/cli/number.h"
 #include "client/cli/time_spec.h"
 #include "raft/runtime/real_clock.h"
@@ -27,6 +28,9 @@ struct TopicOptions {
   std::vector<std::string> unset;
   bool is_dry_run = false;
   std::optional<int64_t> at_ms;
+  bool at_newest = false;
+
+  bool asks_for_record() const { return at_ms.has_value() || at_newest; }
 };
 
 using Ranges = std::vector<OffsetRange>;
@@ -37,6 +41,18 @@ constexpr std::chrono::milliseconds kOffsetsWait{500};
 // What the cluster refuses of what the command line asks is an error of the command line.
 int ExitCodeOf(int exit_code, const Status& asked) {
   return asked.code() == Code::kInvalidArgument ? kExitUsage : exit_code;
+}
+
+Json SettingsToJson(const TopicDescription& topic) {
+  Json json = Json::object();
+  for (const auto& [key, value] : topic.settings) json[key] = value;
+  return json;
+}
+
+std::string ValueOr(const std::map<std::string, std::string>& settings, const std::string& key,
+                    const std::string& otherwise) {
+  const auto found = settings.find(key);
+  return found == settings.end() ? otherwise : found->second;
 }
 
 int Create(const TopicOptions& options) {
@@ -55,22 +71,13 @@ int Create(const TopicOptions& options) {
     } else {
       std::printf("created topic %s: %zu partitions, %u replicas\n", topic->name.c_str(),
                   topic->partitions.size(), topic->replication_factor);
+      for (const char* const key : {"retention_time", "retention_bytes"}) {
+        std::printf("%s = %s\n", key, ValueOr(topic->settings, key, "unlimited").c_str());
+      }
     }
     return {};
   });
   return ExitCodeOf(exit_code, asked);
-}
-
-Json SettingsToJson(const TopicDescription& topic) {
-  Json json = Json::object();
-  for (const auto& [key, value] : topic.settings) json[key] = value;
-  return json;
-}
-
-std::string ValueOr(const std::map<std::string, std::string>& settings, const std::string& key,
-                    const std::string& otherwise) {
-  const auto found = settings.find(key);
-  return found == settings.end() ? otherwise : found->second;
 }
 
 void PrintAlteration(const TopicOptions& options, const TopicAlteration& alteration) {
@@ -275,14 +282,14 @@ void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
     return PrintJson(json);
   }
   std::vector<std::string> head{"PARTITION", "START", "END"};
-  if (options.at_ms) head.insert(head.end(), {"AT", "TIME", "EPOCH"});
+  if (options.asks_for_record()) head.insert(head.end(), {"AT", "TIME", "EPOCH"});
   Table table(std::move(head));
   for (const OffsetRange& range : offsets) {
     const bool ok = range.status.ok();
     std::vector<std::string> row{std::to_string(range.partition),
                                  ok ? std::to_string(range.start) : "-",
                                  ok ? std::to_string(range.end) : "-"};
-    if (options.at_ms) {
+    if (options.asks_for_record()) {
       row.push_back(OrDash(range.at_timestamp));
       row.push_back(OrDash(range.found_timestamp_ms, "@"));
       row.push_back(OrDash(range.found_leader_epoch));
@@ -294,8 +301,11 @@ void PrintOffsets(const TopicOptions& options, const Ranges& offsets) {
 
 int Offsets(const TopicOptions& options) {
   return RunOnTopic(options.common, options.name, [&](millrace::Client& client) -> Status {
-    ASSIGN_OR_RETURN(const Ranges offsets, client.admin().ListOffsets(options.name, options.at_ms,
-                                                                      options.common.timeout));
+    Admin& admin = client.admin();
+    ASSIGN_OR_RETURN(const Ranges offsets,
+                     options.at_newest
+                         ? admin.ListNewestOffsets(options.name, options.common.timeout)
+                         : admin.ListOffsets(options.name, options.at_ms, options.common.timeout));
     PrintOffsets(options, offsets);
     for (const OffsetRange& range : offsets) {
       RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
@@ -396,12 +406,15 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
                                 offsets_options, "TOPIC");
   AddParsed(
       offsets, "--at",
-      [at = &offsets_options->at_ms](std::string_view text) -> Status {
-        ASSIGN_OR_RETURN(*at, ParseTime(text, RealClock().WallMs()));
+      [offsets_options](std::string_view text) -> Status {
+        offsets_options->at_newest = text == "newest";
+        if (offsets_options->at_newest) return {};
+        ASSIGN_OR_RETURN(offsets_options->at_ms, ParseTime(text, RealClock().WallMs()));
         return {};
       },
       "Also the first record that is not older than this: its offset, time, and leader's epoch. An "
-      "RFC 3339 time, a date, so long ago (-1h), or @MILLISECONDS since 1970")
+      "RFC 3339 time, a date, so long ago (-1h), or @MILLISECONDS since 1970; or newest: the "
+      "record with the newest time")
       ->type_name("TIME");
   Choose(offsets, offsets_options, chosen, &Offsets);
   AddAlter(topic, make(), chosen);
@@ -409,6 +422,7 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   Choose(AddAction(topic, "config", "Show a topic's settings, with those that are not set",
                    config_options, "TOPIC"),
          config_options, chosen, &Config);
+  AddDeleteRecords(topic, bootstrap, chosen);
   auto delete_options = make();
   Choose(AddAction(topic, "delete", "Delete a topic and its records", delete_options, "TOPIC"),
          delete_options, chosen, &Delete);

@@ -1,4 +1,4 @@
-// `millrace topic create|list|describe|offsets|alter|config|delete`.
+// `millrace topic create|list|describe|offsets|alter|config|delete-records|delete`.
 //
 // On main's thread.
 #pragma once

@@ -29,11 +29,12 @@ constexpr Duration kOutageMin = std::chrono::seconds(1);
 constexpr Duration kOutageInterval = std::chrono::seconds(1);
 
 // Whether partitions lack an answer that they may have in a while, and all that do so.
-bool IsWorthAskingAgain(const v1::ListOffsetsResponse& response) {
+template <typename Response>
+bool IsWorthAskingAgain(const Response& response) {
   bool lacks_any = false;
-  for (const v1::PartitionOffsets& offsets : response.partitions()) {
-    if (!offsets.has_error()) continue;
-    if (!MayHeal(FromError(offsets.error()), Duration(0), Duration(0))) return false;
+  for (const auto& partition : response.partitions()) {
+    if (!partition.has_error()) continue;
+    if (!MayHeal(FromError(partition.error()), Duration(0), Duration(0))) return false;
     lacks_any = true;
   }
   return lacks_any;
@@ -243,23 +244,40 @@ void Client::TellOutage(const OutageReport& outage) {
   options_.on_outage(outage);
 }
 
+template <typename Request, typename Response>
+void Client::AskAll(Ask<Request, Response> ask, const Request& request, Duration timeout,
+                    ResponseDone<Response> done) {
+  const MonotonicTime deadline = clock().Now() + timeout;
+  (this->*ask)(request, timeout,
+               [this, ask, request, deadline, done = std::move(done),
+                life = lifetime_.watch()](Result<Response> response) mutable {
+                 if (!life || !response.ok()) return done(std::move(response));
+                 const Duration left = deadline - clock().Now() - kOffsetsRetry;
+                 if (!IsWorthAskingAgain(*response) || left <= Duration(0)) {
+                   return done(std::move(response));
+                 }
+                 executor().RunAfter(
+                     kOffsetsRetry,
+                     lifetime_.Guard([this, ask, request, left, done = std::move(done)]() mutable {
+                       AskAll(ask, request, left, std::move(done));
+                     }));
+               });
+}
+
 void Client::ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                             ResponseDone<v1::ListOffsetsResponse> done) {
-  const MonotonicTime deadline = clock().Now() + timeout;
-  ListOffsets(request, timeout,
-              [this, request, deadline, done = std::move(done),
-               life = lifetime_.watch()](Result<v1::ListOffsetsResponse> response) mutable {
-                if (!life || !response.ok()) return done(std::move(response));
-                const Duration left = deadline - clock().Now() - kOffsetsRetry;
-                if (!IsWorthAskingAgain(*response) || left <= Duration(0)) {
-                  return done(std::move(response));
-                }
-                executor().RunAfter(
-                    kOffsetsRetry,
-                    lifetime_.Guard([this, request, left, done = std::move(done)]() mutable {
-                      ListAllOffsets(request, left, std::move(done));
-                    }));
-              });
+  AskAll(&Client::ListOffsets, request, timeout, std::move(done));
+}
+
+void Client::DeleteAllRecords(const v1::DeleteRecordsRequest& request, Duration timeout,
+                              ResponseDone<v1::DeleteRecordsResponse> done) {
+  AskAll(&Client::DeleteRecords, request, timeout, std::move(done));
+}
+
+void Client::DeleteRecords(const v1::DeleteRecordsRequest& request, Duration timeout,
+                           ResponseDone<v1::DeleteRecordsResponse> done) {
+  Invoke<v1::DeleteRecordsResponse>({"/millrace.v1.AdminService/DeleteRecords", CallKind::kChange},
+                                    request, timeout, std::move(done));
 }
 
 void Client::ListOffsets(const v1::ListOffsetsRequest& request, Duration timeout,

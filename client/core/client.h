@@ -106,6 +106,9 @@ class Client {
   // or `timeout` has passed: the last answer.
   void ListAllOffsets(const v1::ListOffsetsRequest& request, Duration timeout,
                       ResponseDone<v1::ListOffsetsResponse> done);
+  // The same way.
+  void DeleteAllRecords(const v1::DeleteRecordsRequest& request, Duration timeout,
+                        ResponseDone<v1::DeleteRecordsResponse> done);
   void InitProducer(const v1::InitProducerRequest& request, Duration timeout,
                     ResponseDone<v1::InitProducerResponse> done);
 
@@ -136,6 +139,15 @@ class Client {
     std::function<void(const Status&)> listener;
   };
 
+  template <typename Request, typename Response>
+  using Ask = void (Client::*)(const Request&, Duration, ResponseDone<Response>);
+  // Asks until every partition has answered, one has an error that does not heal, or the time is
+  // up.
+  template <typename Request, typename Response>
+  void AskAll(Ask<Request, Response> ask, const Request& request, Duration timeout,
+              ResponseDone<Response> done);
+  void DeleteRecords(const v1::DeleteRecordsRequest& request, Duration timeout,
+                     ResponseDone<v1::DeleteRecordsResponse> done);
   void ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadline,
                       ResponseDone<v1::ListTopicsResponse> done);
   void Try(std::shared_ptr<PendingCall> call);

@@ -48,6 +48,11 @@ enum class Mutant {
   kDeadExtentComesBack,         // a truncation leaves the written end where it was
   kCommittedEndFromWrittenEnd,  // what is written in a segment counts as committed
   kExtentOverwritesLive,        // a large write begins at the committed end
+  kUnlinkBeforeBegin,           // segments go before the journal knows where the log begins then
+  kStateGoesWithItsLog,         // the segment with the newest state goes like any other
+  kReadSkipsDropped,            // a read of what was dropped is answered with what follows
+  kLogStartGoesBack,            // the last command says where the log starts, not the largest
+  kRetentionTrustsOwnClock,     // records expire by a wall clock that no other broker has
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -92,6 +97,11 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"dead_extent_comes_back", Mutant::kDeadExtentComesBack},
     {"committed_end_from_written_end", Mutant::kCommittedEndFromWrittenEnd},
     {"extent_overwrites_live", Mutant::kExtentOverwritesLive},
+    {"unlink_before_begin", Mutant::kUnlinkBeforeBegin},
+    {"state_goes_with_its_log", Mutant::kStateGoesWithItsLog},
+    {"read_skips_dropped", Mutant::kReadSkipsDropped},
+    {"log_start_goes_back", Mutant::kLogStartGoesBack},
+    {"retention_trusts_own_clock", Mutant::kRetentionTrustsOwnClock},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

@@ -55,6 +55,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kConfiguration:
     case FrameType::kRecordBatch:
     case FrameType::kControllerCommand:
+    case FrameType::kPartitionCommand:
       return true;
     case FrameType::kGap:
     case FrameType::kFill:

@@ -43,13 +43,14 @@ inline constexpr size_t kFrameAlignment = 8;
 // Header and payload together.
 inline constexpr size_t kFrameSizeMax = size_t{16} << 20;
 
-// Numbers that this level does not know, taken already: 6 partition command, 8 coordinator command,
-// 9 transaction marker, 10 queue command. 5 is retired.
+// Numbers that this level does not know, taken already: 8 coordinator command, 9 transaction
+// marker, 10 queue command. 5 is retired.
 enum class FrameType : uint8_t {
   kNoOp = 1,
   kConfiguration = 2,
   kRecordBatch = 3,        // payload: a RecordBatch as the producer encoded it
   kControllerCommand = 4,  // payload: millrace.internal.v1.ControllerRecords
+  kPartitionCommand = 6,   // of level 2; payload: millrace.internal.v1.PartitionCommand
   kGap = 7,    // in segments alone: stands for a run of entries of one term that hold nothing
   kFill = 11,  // in segments alone: no entry, but space up to an alignment
 };

@@ -159,6 +159,13 @@ class Raft {
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);
+  // The member that the leader knows to have least of its log, and how much: all members have the
+  // entries up to there. None if this is no leader, or the only member.
+  struct LeastMatched {
+    Voter member;
+    LogIndex index;
+  };
+  std::optional<LeastMatched> least_matched() const;
   // The log does not hold the entries up to begin.index any more. Pre: as Log::MoveBeginTo.
   void MoveBeginTo(const LogPoint& begin) { log_.MoveBeginTo(begin); }
 

@@ -26,6 +26,11 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
   CHECK_NE(options_.self.broker, BrokerId());
   environment_.log_store.SetSegmentListener(lifetime_.Guard(
       [this](RaftGroupId group, LogIndex readable_end) { OnSegmentsGrew(group, readable_end); }));
+  environment_.log_store.SetBeginListener(
+      lifetime_.Guard([this](RaftGroupId group, const core::LogPoint& begin) {
+        Replica* replica = replicas_.Find(group);
+        if (replica != nullptr) replica->OnBegin(begin);
+      }));
   environment_.log_store.SetSegmentsStateListener(
       lifetime_.Guard([this](RaftGroupId group, Status state) {
         Replica* replica = replicas_.Find(group);

@@ -93,6 +93,7 @@ void Replica::Join() {
   CHECK(applied_ >= initial.log.prefix().index || !apply_fault_.ok()) << "group=" << group();
   told_committed_ = initial.log.prefix().index;
   core_.emplace(options_, std::move(initial));
+  TellLogStart();
   if (!apply_fault_.ok()) core_->StopLeading();
   leadership_.term = core_->term();
   // Whoever waits for its health must look again, even where nobody can lead before they do.

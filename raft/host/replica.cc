@@ -139,6 +139,13 @@ int64_t Replica::last_append_time_ms() const {
   return log.At(log.last_index()).frame.header().append_time_ms;
 }
 
+std::optional<Group::LeastMatched> Replica::least_matched() const {
+  if (!has_joined()) return std::nullopt;
+  const std::optional<core::Raft::LeastMatched> least = core_->least_matched();
+  if (!least.has_value()) return std::nullopt;
+  return LeastMatched{.broker = least->member.broker, .index = least->index};
+}
+
 std::optional<TailView> Replica::tail() const {
   if (!has_joined()) return std::nullopt;
   const core::Log& log = core_->log();
@@ -265,8 +272,11 @@ void Replica::ReadForPeer(const core::EntriesWanted& wanted) {
 void Replica::OnReadForPeer(const core::EntriesWanted& wanted,
                             Result<std::vector<core::Entry>> entries) {
   if (!has_joined()) return;
-  LOG_IF(WARNING, !entries.ok()) << "cannot read entries for a follower " << Name()
-                                 << " index=" << wanted.first_index << " why=" << entries.status();
+  // Its own begin may have passed it.
+  const bool was_dropped = wanted.first_index <= core_->log().begin().index;
+  LOG_IF(WARNING, !entries.ok() && !was_dropped)
+      << "cannot read entries for a follower " << Name() << " index=" << wanted.first_index
+      << " why=" << entries.status();
   if (!entries.ok() && entries.status().code() != Code::kOutOfRange) {
     ReportUnreadable(entries.status());
     if (!has_joined()) return;
@@ -334,7 +344,16 @@ void Replica::TellCommitted() {
   LogStore& store = shared_->environment.log_store;
   told_committed_ = core_->commit_index();
   store.Commit(group(), told_committed_);
+  TellLogStart();
   RollIfDue();
+}
+
+void Replica::TellLogStart() {
+  const Offset start = machine_->log_start();
+  if (start == told_log_start_) return;
+  CHECK_GT(start, told_log_start_) << "group=" << group();
+  told_log_start_ = start;
+  shared_->environment.log_store.SetLogStart(group(), start);
 }
 
 void Replica::RollIfDue() {
@@ -375,6 +394,13 @@ void Replica::OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes) {
     ++cut;
   }
   if (cut > log.prefix().index) core_->TrimTail(cut);
+}
+
+void Replica::OnBegin(const core::LogPoint& begin) {
+  if (!has_joined()) return;
+  CHECK_LE(begin.index, applied_) << "group=" << group();
+  if (core_->log().prefix().index < begin.index) core_->TrimTail(begin.index);
+  core_->MoveBeginTo(begin);
 }
 
 void Replica::CheckInvariants() const {

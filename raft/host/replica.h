@@ -82,6 +82,7 @@ class Replica final : public Group {
   Status NotLeader() const override;
   Offset next_offset() const override;
   int64_t last_append_time_ms() const override;
+  std::optional<LeastMatched> least_matched() const override;
   std::optional<TailView> tail() const override;
 
   // For its host: inputs. Each is ignored before it joined and after it stopped ------------------
@@ -96,6 +97,8 @@ class Replica final : public Group {
   // Segments hold the entries up to `readable_end`: of those the tail keeps the newest, and no more
   // bytes than that.
   void OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes);
+  // The log's entries before `begin` are not kept any more.
+  void OnBegin(const core::LogPoint& begin);
   // LogStore::SetSegmentsStateListener.
   void OnSegmentsState(Status state);
   // Leads or does not, as things are now: its host's word, its segments, what it can apply.
@@ -103,8 +106,8 @@ class Replica final : public Group {
 
   // Hands on everything that the core has ready; its write, if any, goes to `writes`.
   void Drain(std::vector<ReplicaWrite>* writes);
-  // Tells the store what is committed, and rolls where that wants to. Pre: what Drain gave was
-  // given to the store.
+  // Tells the store what is committed and what is not asked for any more, and rolls where that
+  // wants to. Pre: what Drain gave was given to the store.
   void TellCommitted();
   // Ends its segment where the store wants to; now and then, and when more is committed.
   void RollIfDue();
@@ -134,6 +137,7 @@ class Replica final : public Group {
   // apply_fault() is ok.
   void Apply(const core::Entry& entry);
   void StopApplying(Status why);
+  void TellLogStart();
   // Applies what the core knows committed.
   void ApplyCommitted();
   // Tells the state machine if role, term, leader or readiness changed.
@@ -149,6 +153,7 @@ class Replica final : public Group {
   LogIndex applied_;
   Term applied_term_;
   LogIndex told_committed_;
+  Offset told_log_start_;
   Leadership leadership_;
   Status health_;
   Status apply_fault_;

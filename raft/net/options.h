@@ -55,6 +55,8 @@ struct PeerTransportOptions {
   // A peer that was silent this long is asked, and one that was silent for the timeout is given up.
   Duration keepalive_interval = std::chrono::milliseconds(150);
   Duration keepalive_timeout = std::chrono::milliseconds(600);
+  // Peers that say other things all the time are pinged as often as this, to be told how they are.
+  Duration condition_interval = std::chrono::seconds(5);
   // Queued on one lane beyond which messages are dropped.
   size_t pending_bytes_max = size_t{64} << 20;
   // Between attempts at a peer that was refused, or refuses: what is wrong stays so until somebody

@@ -198,10 +198,15 @@ void PeerSession::SendPing() {
   lane_state(Lane::kControl).connection->SendFrame(FrameKind::kPing, ping);
 }
 
+void PeerSession::TakeCondition(const PeerCondition& condition) {
+  condition_ = condition;
+  condition_at_ = context_->clock.Now();
+}
+
 Status PeerSession::HandlePing(LaneConnection& lane, const PeerFrame& frame) {
   wire::Ping ping;
   RETURN_IF_ERROR(ParseHeader(frame, &ping));
-  condition_ = ConditionIn(ping);
+  TakeCondition(ConditionIn(ping));
   wire::Pong pong;
   pong.set_nonce(ping.nonce());
   SayCondition(*context_, &pong);
@@ -213,7 +218,7 @@ Status PeerSession::HandlePing(LaneConnection& lane, const PeerFrame& frame) {
 Status PeerSession::HandlePong(const PeerFrame& frame) {
   wire::Pong pong;
   RETURN_IF_ERROR(ParseHeader(frame, &pong));
-  condition_ = ConditionIn(pong);
+  TakeCondition(ConditionIn(pong));
   return Status::Ok();
 }
 

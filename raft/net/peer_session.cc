@@ -190,9 +190,16 @@ void PeerSession::CheckKeepalive(bool is_late) {
     return;
   }
   const Duration interval = context_->options.keepalive_interval;
-  if (silence < interval || now - last_ping_ < interval) return;
+  const bool is_silent = silence >= interval && now - last_ping_ >= interval;
+  if (!is_silent && now - last_ping_ < context_->options.condition_interval) return;
   last_ping_ = now;
   SendPing();
+}
+
+std::optional<int64_t> PeerSession::wall_clock_ms() const {
+  if (!is_up() || !condition_.has_value() || condition_->wall_clock_ms == 0) return std::nullopt;
+  const Duration since = context_->clock.Now() - condition_at_;
+  return condition_->wall_clock_ms + since / std::chrono::milliseconds(1);
 }
 
 std::string PeerSession::Name() const { return "broker " + std::to_string(peer_.value()); }

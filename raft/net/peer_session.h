@@ -64,12 +64,14 @@ class PeerSession final : public LaneOwner {
   Status Accept(const wire::Hello& hello, std::unique_ptr<LaneConnection>& connection);
 
   bool is_up() const { return state_ == State::kUp; }
-  // As the peer told it last in this session; peers that say other things all the time do not ping.
+  // As the peer told it last in this session.
   const std::optional<PeerCondition>& condition() const { return condition_; }
+  // What its wall clock shows by now, if it told it.
+  std::optional<int64_t> wall_clock_ms() const;
   void SendRaft(const RaftRoute& route, const core::Message& message, bool bulk);
   void SendPeer(Lane lane, PeerKind kind, std::vector<Bytes> body);
-  // Asks a silent peer, and gives up one that stays silent. `is_late`: this broker itself stood
-  // still.
+  // Asks a silent peer, and one that did not say for long how it is; gives up one that stays
+  // silent. `is_late`: this broker itself stood still.
   void CheckKeepalive(bool is_late);
 
   void OnFrame(LaneConnection& lane, const PeerFrame& frame) override;
@@ -104,6 +106,7 @@ class PeerSession final : public LaneOwner {
   Status HandleFrame(LaneConnection& lane, const PeerFrame& frame);
   Status HandlePing(LaneConnection& lane, const PeerFrame& frame);
   Status HandlePong(const PeerFrame& frame);
+  void TakeCondition(const PeerCondition& condition);
   Status HandleGroupMessages(const PeerFrame& frame);
   Status HandleGroupAppend(const PeerFrame& frame);
   Status HandleEnvelope(const PeerFrame& frame);
@@ -129,6 +132,7 @@ class PeerSession final : public LaneOwner {
   MonotonicTime up_since_{0};
   std::string last_failure_;
   std::optional<PeerCondition> condition_;
+  MonotonicTime condition_at_{0};
   uint64_t ping_nonce_ = 0;
   MonotonicTime last_ping_{0};
   // Control messages of this turn of the loop, sent as one frame at its end.

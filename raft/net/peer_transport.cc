@@ -69,6 +69,14 @@ bool PeerTransport::IsConnected(BrokerId peer) const {
   return session != sessions_.end() && session->second->is_up();
 }
 
+std::vector<int64_t> PeerTransport::PeerWallClocksMs() const {
+  std::vector<int64_t> clocks;
+  for (const auto& [peer, session] : sessions_) {
+    if (const auto clock = session->wall_clock_ms()) clocks.push_back(*clock);
+  }
+  return clocks;
+}
+
 std::optional<PeerCondition> PeerTransport::ConditionOf(BrokerId peer) const {
   const auto session = sessions_.find(peer);
   return session == sessions_.end() ? std::nullopt : session->second->condition();

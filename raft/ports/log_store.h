@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -91,11 +92,26 @@ struct RecoveredReplica {
 
 // When a replica's segment is ended.
 struct RollLimits {
-  uint64_t bytes = 0;              // once it has so many; 0: as the store does by itself
-  Duration age = Duration::max();  // once its first entry is so old
+  uint64_t bytes = 0;               // once it has so many; 0: as the store does by itself
+  uint64_t bytes_max = UINT64_MAX;  // ... but so many at most
+  Duration age = Duration::max();   // once its first entry is so old
+  bool operator==(const RollLimits&) const = default;
+};
+
+// A segment that was ended, durably.
+struct SealedSegment {
+  core::LogPoint end;  // after its last entry
+  Offset base_offset;  // of its first record
+  uint64_t bytes = 0;  // of its entries
+  // Of its last entry, as the leader stamped it; none before has a later one.
+  int64_t last_append_ms = 0;
+  bool has_state = false;  // the state machine's, at its end
+
+  bool has_records() const { return base_offset < end.next_offset; }
 };
 
 using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
+using TimeDone = MoveFunction<void(Result<int64_t>)>;
 using IndexDone = MoveFunction<void(Result<LogIndex>)>;
 
 class LogStore {
@@ -137,17 +153,34 @@ class LogStore {
   // From now on; none at first. No effect where the group is unknown.
   virtual void SetRollLimits(RaftGroupId group, const RollLimits& limits) = 0;
 
+  // Records before `start` are not asked for any more. Whole segments of them go, oldest first,
+  // once a later one holds a state, so that a restart needs nothing of them; where that takes
+  // ending the one that is written on, WantsRoll says so. It grows.
+  virtual void SetLogStart(RaftGroupId group, Offset start) = 0;
+  // Oldest first; what is written on is not among them. None of a group that is unknown.
+  virtual const std::deque<SealedSegment>& sealed_segments(RaftGroupId group) const = 0;
+  // Whether the newest of them holds nothing but such records and could go, if only an entry
+  // followed that another one can be ended with.
+  virtual bool WantsEntry(RaftGroupId group) const = 0;
+  // Called with where a group's log begins from now on, durably, before what lies below goes.
+  virtual void SetBeginListener(
+      MoveFunction<void(RaftGroupId, const core::LogPoint&)> listener) = 0;
+
   // Entries from `first` on within `bytes_max` (the first always passes) that lie in segments.
   // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it
   // cannot be read just now, though it is there.
   virtual void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
-  // The same, beginning with the entry that holds record `offset`, or the first after it.
+  // The same, beginning with the entry that holds record `offset`; OUT_OF_RANGE, too, if that lies
+  // before all that is kept.
   virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                               EntriesDone done) = 0;
-  // The first entry below `before` that lies in segments and has a record that is not older than
-  // `timestamp_ms` (HasRecordSince); 0 if none. Reads one stretch between index points, not the
-  // log.
-  virtual void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, LogIndex before,
+  // The newest time of the records from `from` on that lie in segments, milliseconds since 1970; 0
+  // if there are none.
+  virtual void FindNewestTime(RaftGroupId group, Offset from, TimeDone done) = 0;
+  // The first entry below `before` that lies in segments, reaches beyond record `from`, and has a
+  // record that is not older than `timestamp_ms` (HasRecordSince); 0 if none. Reads one stretch
+  // between index points, not the log; but of the segment that holds `from` what follows that.
+  virtual void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,
                              IndexDone done) = 0;
   // Entries up to here can be read back with Read; grows. 0 if none.
   virtual LogIndex readable_end(RaftGroupId group) const = 0;

@@ -41,6 +41,9 @@ class StateMachine {
   virtual StateEncoder TakeSnapshot() const = 0;
   // The offset of the record after everything applied; 0 where a state machine has no offsets.
   virtual Offset next_offset() const = 0;
+  // Records before it are not asked for any more, and nothing of this needs them; it grows. 0 where
+  // a state machine has no offsets.
+  virtual Offset log_start() const = 0;
   // The append time of the last entry applied, a restored state's included: none may follow that
   // is older.
   virtual int64_t last_append_time_ms() const = 0;

@@ -135,7 +135,7 @@ void JournalLogStore::Stall(RaftGroupId id, const Status& status) {
 
 // `segments` hold, synced, all that is committed, and what large writes had put there.
 void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced,
-                             const ActiveSegment& active) {
+                             RecoveredSegments recovered) {
   Group& group = groups_.at(id);
   const LogPoint& end = synced.end;
   CHECK(!group.stall.ok() && !group.is_faulty) << id;
@@ -145,7 +145,8 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEn
   group.progress.OnSynced(synced.written.index);
   group.stall = Status::Ok();
   group.segments = std::move(segments);
-  group.active = active;
+  group.active = recovered.active;
+  TakeSealed(std::move(recovered.sealed), &group);
   const bool has_grown = end.index > group.readable_end;
   group.readable_end = end.index;
   if (end.index > group.log.end.index) MoveLog(id, group, synced, [] {});
@@ -155,6 +156,8 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEn
   if (segments_state_listener_) segments_state_listener_(id, Status::Ok());
   ScheduleWrites();
   if (group.cuts == 0) SyncCut(id, group);
+  RemoveDropped(id, group);
+  DropSegments(id, group);
 }
 
 void JournalLogStore::Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered) {
@@ -242,13 +245,22 @@ void JournalLogStore::ReadFromOffset(RaftGroupId id, Offset offset, uint64_t byt
   });
 }
 
-void JournalLogStore::FindTimestamp(RaftGroupId id, int64_t timestamp_ms, LogIndex before,
-                                    raft::IndexDone done) {
+void JournalLogStore::FindTimestamp(RaftGroupId id, int64_t timestamp_ms, Offset from,
+                                    LogIndex before, raft::IndexDone done) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;
-  OnSegments([segments = group->segments, timestamp_ms, before,
+  OnSegments([segments = group->segments, timestamp_ms, from, before,
               read = WhenRead(id, group->segments, std::move(done))]() mutable {
-    segments->FindTimestamp(timestamp_ms, before, std::move(read));
+    segments->FindTimestamp(timestamp_ms, from, before, std::move(read));
+  });
+}
+
+void JournalLogStore::FindNewestTime(RaftGroupId id, Offset from, raft::TimeDone done) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  OnSegments([segments = group->segments, from,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    segments->FindNewestTime(from, std::move(read));
   });
 }
 

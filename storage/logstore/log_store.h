@@ -48,6 +48,8 @@ struct LogStoreOptions {
   // A group that was written to and then fell silent is synced after this long, so that its entries
   // need no memory and no journal.
   Duration idle_sync_delay = std::chrono::seconds(1);
+  // A segment of fewer bytes is not worth ending another one to be rid of it.
+  uint64_t drop_bytes_min = 64 << 10;
   // Below so many free bytes produce is refused.
   uint64_t free_bytes_min = 64 << 20;
   Duration free_bytes_interval = std::chrono::milliseconds(500);
@@ -94,8 +96,16 @@ class JournalLogStore final : public raft::LogStore {
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;
-  void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, LogIndex before,
+  void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,
                      raft::IndexDone done) override;
+  void FindNewestTime(RaftGroupId group, Offset from, raft::TimeDone done) override;
+  void SetLogStart(RaftGroupId group, Offset start) override;
+  bool WantsEntry(RaftGroupId group) const override;
+  const std::deque<raft::SealedSegment>& sealed_segments(RaftGroupId group) const override;
+  void SetBeginListener(
+      MoveFunction<void(RaftGroupId, const raft::core::LogPoint&)> listener) override {
+    begin_listener_ = std::move(listener);
+  }
   LogIndex readable_end(RaftGroupId group) const override;
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) override {
     segment_listener_ = std::move(listener);
@@ -116,6 +126,9 @@ class JournalLogStore final : public raft::LogStore {
  private:
   class Opener;
   class Rewriter;
+  // A state is written again once the log grew by so many times its size, so that states take at
+  // most a quarter of what the log does; a start applies the log behind the last one.
+  static constexpr uint64_t kLogPerState = 4;
   // Writes on their way straight into the segment.
   struct LargeWrite {
     std::vector<raft::ReplicaWrite> writes;
@@ -139,6 +152,9 @@ class JournalLogStore final : public raft::LogStore {
     ReplicaNumber number;
     // As it was journalled last.
     journal::LogRecord log;
+    LogPoint durable_begin;  // what lies before it may be removed; log.begin, once that is durable
+    Offset log_start;        // records before it are not asked for any more
+    std::deque<raft::SealedSegment> sealed;  // from log.begin on
     // Used on the segment executor alone. While stalled, those that failed: reads try them.
     std::shared_ptr<GroupSegments> segments;
     LogProgress progress;
@@ -225,11 +241,23 @@ class JournalLogStore final : public raft::LogStore {
   void SyncGroup(RaftGroupId id, Group& group);
   bool IsRollDue(RaftGroupId id, const Group& group) const;
   static bool IsTooOld(Group& group, MonotonicTime now);
+  // Whether records that are not asked for any more cannot go before the active segment is ended.
+  bool HoldsDropUp(const Group& group) const;
+  static bool HasEntries(const Group& group) {
+    return group.active.first_append_ms.has_value() || group.progress.committed_bytes() > 0;
+  }
+  // Whether so many bytes are worth ending a segment to be rid of them.
+  bool IsWorthDropping(const Group& group, uint64_t bytes) const;
+  bool IsLastSealedUnwanted(const Group& group) const;
   void BeginRoll(RaftGroupId id, Group& group);
   MoveFunction<void(Result<SegmentsEnd>)> WhenSynced(RaftGroupId id, const Segments& segments,
                                                      bool is_roll);
   void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,
                 bool is_roll);
+  // drops.cc: what nobody asks for any more.
+  void DropSegments(RaftGroupId id, Group& group);
+  void OnBeginDurable(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
+  void RemoveDropped(RaftGroupId id, Group& group);
   void ScheduleIdleSync();
   bool IsJournalFilling() const;
   void SyncIdleGroups();
@@ -239,9 +267,11 @@ class JournalLogStore final : public raft::LogStore {
   void SetDiskFull(bool is_full, const std::string& fact);
   void OnSegmentError(RaftGroupId id, const Status& status);
   static void ForgetWork(Group& group);
+  // Those that were found on disk.
+  static void TakeSealed(std::vector<raft::SealedSegment> sealed, Group* group);
   void Stall(RaftGroupId id, const Status& status);
   void Resume(RaftGroupId id, Segments segments, const SegmentsEnd& synced,
-              const ActiveSegment& active);
+              RecoveredSegments recovered);
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
@@ -272,6 +302,7 @@ class JournalLogStore final : public raft::LogStore {
   bool may_lack_groups_ = false;    // damage may have taken groups without a trace
   MoveFunction<void(const std::vector<raft::DurableWrite>&)> durable_listener_;
   MoveFunction<void(RaftGroupId, LogIndex)> segment_listener_;
+  MoveFunction<void(RaftGroupId, const LogPoint&)> begin_listener_;
   MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;
   MoveFunction<void(raft::RecoveredReplica)> recovered_listener_;
   std::unique_ptr<Rewriter> rewriter_;

@@ -15,9 +15,6 @@ using raft::core::Entry;
 
 namespace {
 
-// A state is written again once the log grew by so many times its size, so that states take at most
-// a quarter of what the log does; a start applies the log behind the last one.
-constexpr uint64_t kLogPerState = 4;
 // Of the journal: above it what nobody can commit just now goes into segments, too.
 constexpr double kFillingPressure = 0.5;
 
@@ -132,7 +129,7 @@ bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   if (group.roll.has_value()) return false;
   const bool is_old = IsTooOld(group, now);
   MILLRACE_SOMETIMES_IF("a segment was old enough to be ended", is_old);
-  return is_old || IsRollDue(id, group);
+  return is_old || HoldsDropUp(group) || IsRollDue(id, group);
 }
 
 // By the log's own times, and by how long this process has seen nothing newer in this segment: a
@@ -154,6 +151,7 @@ bool JournalLogStore::IsRollDue(RaftGroupId id, const Group& group) const {
   uint64_t size = group.limits.bytes;
   if (id == kControllerGroup) size = options_.controller_segment_size_bytes;
   if (size == 0) size = options_.segment_size_bytes;
+  size = std::min(size, group.limits.bytes_max);
   // A state may be larger than a segment.
   const uint64_t bytes = group.active.bytes + group.progress.committed_bytes();
   return bytes >= std::max(size, kLogPerState * group.state_bytes);
@@ -231,9 +229,14 @@ void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments,
     if (has_grown) MoveLog(id, *group, *end, [] {});
     return;
   }
-  Task durable = lifetime_.Guard([this, id, number = group->number] {
+  Task durable = lifetime_.Guard([this, id, number = group->number, sealed = *end->sealed] {
     Group* rolled = FindReplica({id, number});
-    if (rolled != nullptr) rolled->is_rolling = false;
+    if (rolled == nullptr) return;
+    rolled->is_rolling = false;
+    // They were made anew meanwhile, and it was found there.
+    if (!rolled->sealed.empty() && rolled->sealed.back().end >= sealed.end) return;
+    rolled->sealed.push_back(sealed);
+    DropSegments(id, *rolled);
   });
   if (has_grown) return MoveLog(id, *group, *end, std::move(durable));
   // The journal was told of this end before, which need not be durable yet.

@@ -61,6 +61,7 @@ void JournalLogStore::Opener::RecoverNext() {
     Group& group = store_->groups_[id];
     group.number = at_->second.record.number;
     group.log = at_->second.log;
+    group.durable_begin = group.log.begin;
     group.segments =
         std::make_shared<GroupSegments>(environment_.segment_files, FolderOf(id, group));
     // The journal may have forgotten how far the segments of a replica in doubt were synced: they
@@ -144,6 +145,7 @@ Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupSt
   group.expected_epoch = state.epoch;
   group.is_cut_told = AboveOf(state.log, state.epoch) == LogAbove::kGoesOn;
   group.active = segments.active;
+  TakeSealed(std::move(segments.sealed), &group);
   if (segments.snapshot.has_value()) group.state_bytes = segments.snapshot->state.size();
 
   raft::RecoveredReplica replica{

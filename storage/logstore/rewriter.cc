@@ -64,6 +64,8 @@ void JournalLogStore::Rewriter::BeginNext() {
     const bool is_unopened = stalled.unopened != nullptr;
     const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;
     journal::LogRecord log = stalled.log;
+    // What lies before a begin that is not durable yet may still be needed.
+    log.begin = stalled.durable_begin;
     const LogAbove above = is_unopened ? AboveOf(log, stalled.unopened->epoch) : LogAbove::kNothing;
     // Of large writes that the journal was not told of yet, too.
     if (!is_unopened) log.SetWritten(stalled.progress.synced());
@@ -99,7 +101,7 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
     store_.Adopt(done->group, std::move(done->segments), std::move(*recovered));
     return BeginNext();
   }
-  try_->active = recovered->active;
+  try_->recovered = std::move(*recovered);
   ReadOn();
 }
 
@@ -132,7 +134,7 @@ void JournalLogStore::Rewriter::OnRead(Result<std::vector<raft::core::Entry>> en
   CHECK(!entries->empty()) << "group=" << try_->group;
   CHECK_EQ(entries->front().index, try_->appended + 1) << "group=" << try_->group;
   try_->appended = entries->back().index;
-  try_->active.Add(*entries);
+  try_->recovered.active.Add(*entries);
   store_.OnSegments([segments = try_->segments, entries = std::move(*entries),
                      then = Then(&Rewriter::OnAppended)]() mutable {
     segments->Append(std::move(entries), std::move(then));
@@ -151,7 +153,7 @@ void JournalLogStore::Rewriter::OnSynced(Result<SegmentsEnd> synced) {
   if (synced->end.index < store_.groups_.at(try_->group).progress.committed()) return ReadOn();
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
   pauses_.erase(done->group);
-  store_.Resume(done->group, std::move(done->segments), *synced, done->active);
+  store_.Resume(done->group, std::move(done->segments), *synced, std::move(done->recovered));
   BeginNext();
 }
 

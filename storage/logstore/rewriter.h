@@ -42,7 +42,7 @@ class JournalLogStore::Rewriter {
     LogIndex appended;
     // Committed when the read that is under way began.
     LogIndex reading_to;
-    ActiveSegment active;
+    RecoveredSegments recovered;
     bool is_cut = false;
   };
 

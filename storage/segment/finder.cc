@@ -1,6 +1,7 @@
 // Finding an entry by its records' time. What segments and index points keep is a running maximum
 // (design D6), so records may come in any order of time: the first entry that reaches a timestamp
 // lies in the first segment that does, between the last index point that does not and the next one.
+// Where it is reached before the first record that is meant, what follows is looked at, too.
 
 #include <algorithm>
 #include <utility>
@@ -18,38 +19,50 @@ constexpr uint64_t kPieceBytes = 128 << 10;
 
 class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments::Finder> {
  public:
-  Finder(std::shared_ptr<GroupSegments> segments, int64_t timestamp_ms, LogIndex before,
-         raft::IndexDone done)
+  Finder(std::shared_ptr<GroupSegments> segments, int64_t timestamp_ms, Offset from,
+         LogIndex before, raft::IndexDone done)
       : segments_(std::move(segments)),
         timestamp_ms_(timestamp_ms),
+        from_(from),
         before_(before),
         done_(std::move(done)) {}
 
-  void Start() {
+  // In the segments from `first` on.
+  void Look(LogIndex first) {
     auto& all = segments_->segments_;
-    const auto segment = std::find_if(all.begin(), all.end(), [this](const Segment& candidate) {
-      return candidate.max_timestamp_ms >= timestamp_ms_;
-    });
+    auto segment = all.begin();
+    while (segment != all.end() &&
+           (segment->first_index < first || segments_->EndOf(segment) <= from_ ||
+            segment->max_timestamp_ms < timestamp_ms_)) {
+      ++segment;
+    }
     if (segment == all.end() || segment->first_index >= before_) return done_(LogIndex());
     name_ = segments_->Name(*segment);
     const FrameCursor::Range range{
         .begin = StretchBegin(*segment), .end = segment->frames_end, .piece_bytes = kPieceBytes};
     segments_->OpenSegment(*segment,
-                           [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
+                           [self = shared_from_this(), range,
+                            begun = segment->first_index](Result<std::shared_ptr<File>> file) {
+                             // Its records lie before any that is asked for by now.
+                             if (!file.ok() && self->segments_->WasDropped(begun))
+                               return self->Look(begun + 1);
                              if (!file.ok()) return self->done_(file.status());
-                             self->Walk(std::move(*file), range);
+                             self->Walk(std::move(*file), range, begun);
                            });
   }
 
  private:
+  // From the last point before which nothing is meant.
   uint64_t StretchBegin(const Segment& segment) const {
-    const auto reaches = std::partition_point(
-        segment.points.begin(), segment.points.end(),
-        [this](const Point& point) { return point.max_timestamp_ms < timestamp_ms_; });
-    return reaches == segment.points.begin() ? sizeof(SegmentHeader) : std::prev(reaches)->position;
+    const auto may_hold = std::partition_point(
+        segment.points.begin(), segment.points.end(), [this](const Point& point) {
+          return point.max_timestamp_ms < timestamp_ms_ || point.base_offset <= from_;
+        });
+    return may_hold == segment.points.begin() ? sizeof(SegmentHeader)
+                                              : std::prev(may_hold)->position;
   }
 
-  void Walk(std::shared_ptr<File> file, const FrameCursor::Range& range) {
+  void Walk(std::shared_ptr<File> file, const FrameCursor::Range& range, LogIndex begun) {
     FrameCursor::Walk(
         std::move(file), range,
         [self = shared_from_this()](const Frame& frame) -> Result<bool> {
@@ -58,26 +71,77 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
             return DataLoss("another group's entry lies here");
           }
           if (header.index >= self->before_) return false;
-          if (!HasRecordSince(header, self->timestamp_ms_)) return true;
+          const bool is_meant = header.base_offset + header.offset_span > self->from_;
+          if (!is_meant || !HasRecordSince(header, self->timestamp_ms_)) return true;
           self->found_ = header.index;
           return false;
         },
-        [self = shared_from_this()](const Status& status, uint64_t) {
+        [self = shared_from_this(), begun](const Status& status, uint64_t) {
           if (!status.ok()) return self->done_(status.With(self->name_));
+          // The time was reached before `from`, and is not after it.
+          if (self->found_ == LogIndex()) return self->Look(begun + 1);
           self->done_(self->found_);
         });
   }
 
   std::shared_ptr<GroupSegments> segments_;
   const int64_t timestamp_ms_;
+  const Offset from_;
   const LogIndex before_;
   raft::IndexDone done_;
   std::string name_;
   LogIndex found_;
 };
 
-void GroupSegments::FindTimestamp(int64_t timestamp_ms, LogIndex before, raft::IndexDone done) {
-  std::make_shared<Finder>(shared_from_this(), timestamp_ms, before, std::move(done))->Start();
+// Segments know the newest time of all that they hold; of the one that `from` lies in the rest is
+// read, unless others are newer anyway.
+void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
+  int64_t newest_ms = 0;
+  Segment* holder = nullptr;
+  for (auto segment = segments_.begin(); segment != segments_.end(); ++segment) {
+    if (EndOf(segment) <= from) continue;
+    if (segment->base_offset < from) {
+      holder = &*segment;
+    } else {
+      newest_ms = std::max(newest_ms, segment->max_timestamp_ms);
+    }
+  }
+  if (holder == nullptr || holder->max_timestamp_ms <= newest_ms) return done(newest_ms);
+  const auto& points = holder->points;
+  const auto after = std::partition_point(points.begin(), points.end(), [from](const Point& point) {
+    return point.base_offset <= from;
+  });
+  const FrameCursor::Range range{
+      .begin = after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position,
+      .end = holder->frames_end,
+      .piece_bytes = kPieceBytes};
+  auto walk = [self = shared_from_this(), range, from, newest_ms, name = Name(*holder),
+               begun = holder->first_index,
+               done = std::move(done)](Result<std::shared_ptr<File>> file) mutable {
+    if (!file.ok() && self->WasDropped(begun)) return done(newest_ms);
+    if (!file.ok()) return done(file.status());
+    auto newest = std::make_shared<int64_t>(newest_ms);
+    FrameCursor::Walk(
+        std::move(*file), range,
+        [from, newest](const Frame& frame) -> Result<bool> {
+          const FrameHeader header = frame.header();
+          if (header.base_offset + header.offset_span > from) {
+            *newest = std::max(*newest, header.max_timestamp_ms);
+          }
+          return true;
+        },
+        [newest, name, done = std::move(done)](const Status& status, uint64_t) mutable {
+          if (!status.ok()) return done(status.With(name));
+          done(*newest);
+        });
+  };
+  OpenSegment(*holder, std::move(walk));
+}
+
+void GroupSegments::FindTimestamp(int64_t timestamp_ms, Offset from, LogIndex before,
+                                  raft::IndexDone done) {
+  std::make_shared<Finder>(shared_from_this(), timestamp_ms, from, before, std::move(done))
+      ->Look(LogIndex());
 }
 
 }  // namespace millrace::storage

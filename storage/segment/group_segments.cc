@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
@@ -24,10 +25,14 @@ constexpr uint64_t kPointEvery = 64 << 10;
 void ActiveSegment::Add(const std::vector<Entry>& entries) {
   if (entries.empty()) return;
   for (const Entry& entry : entries) bytes += entry.size_bytes();
+  const FrameHeader first = entries.front().frame.header();
+  const FrameHeader last = entries.back().frame.header();
   if (!first_append_ms.has_value()) {
-    first_append_ms = entries.front().frame.header().append_time_ms;
+    first_append_ms = first.append_time_ms;
+    base_offset = first.base_offset;
   }
-  last_append_ms = entries.back().frame.header().append_time_ms;
+  last_append_ms = last.append_time_ms;
+  next_offset = last.base_offset + last.offset_span;
 }
 
 void GroupSegments::Enqueue(Operation operation) {
@@ -201,7 +206,8 @@ SegmentsEnd GroupSegments::Reached() const {
   return {.end = end_,
           .written = written_end(),
           .configuration_index = in_force_.index,
-          .configuration = in_force_.configuration};
+          .configuration = in_force_.configuration,
+          .sealed = std::nullopt};
 }
 
 void GroupSegments::SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done) {
@@ -286,10 +292,12 @@ void GroupSegments::SealNow(std::optional<Bytes> state,
   const uint64_t at = segment.frames_end;
   segment.file->Write(
       at, EncodeSegmentEnding(MakeFooter(segment), at, state),
-      [this, self = shared_from_this(), done = std::move(done)](Status written) mutable {
+      [this, self = shared_from_this(), has_state = state.has_value(),
+       done = std::move(done)](Status written) mutable {
         if (!written.ok()) return done(std::move(written));
-        SyncNow([this, self, done = std::move(done)](Result<SegmentsEnd> end) mutable {
+        SyncNow([this, self, has_state, done = std::move(done)](Result<SegmentsEnd> end) mutable {
           if (end.ok()) {
+            end->sealed = Told(segments_.back(), has_state);
             segments_.back().is_sealed = true;
             // Many sealed segments must not hold many descriptors.
             segments_.back().file.reset();
@@ -297,6 +305,44 @@ void GroupSegments::SealNow(std::optional<Bytes> state,
           done(std::move(end));
         });
       });
+}
+
+raft::SealedSegment GroupSegments::Told(const Segment& sealed, bool has_state) const {
+  return {.end = end_,
+          .base_offset = sealed.base_offset,
+          .bytes = sealed.frames_end - sizeof(SegmentHeader),
+          .last_append_ms = sealed.last_append_time_ms,
+          .has_state = has_state};
+}
+
+void GroupSegments::DropTo(LogIndex begin, StatusDone done) {
+  Enqueue([this, begin, done = std::move(done)](Task next) mutable {
+    auto ending = [done = std::move(done), next = std::move(next)](Status dropped) mutable {
+      done(std::move(dropped));
+      next();
+    };
+    // Whoever makes these segments anew does it.
+    if (!fault_.ok()) return ending(fault_);
+    DropNext(begin, std::move(ending));
+  });
+}
+
+void GroupSegments::DropNext(LogIndex begin, StatusDone done) {
+  const bool is_any =
+      !segments_.empty() && segments_.front().is_sealed && segments_.front().last_index <= begin;
+  if (!is_any) return done(Status::Ok());
+  // Not found by a read from now on.
+  auto dropped = std::make_shared<Segment>(std::move(segments_.front()));
+  segments_.pop_front();
+  files_->Remove(Name(*dropped), [this, self = shared_from_this(), begin, dropped,
+                                  done = std::move(done)](Status removed) mutable {
+    if (!removed.ok() && removed.code() != Code::kNotFound) {
+      segments_.push_front(std::move(*dropped));
+      return done(std::move(removed));
+    }
+    MILLRACE_SOMETIMES("a segment was dropped");
+    DropNext(begin, std::move(done));
+  });
 }
 
 void GroupSegments::Remove(StatusDone done) {

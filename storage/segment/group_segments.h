@@ -22,6 +22,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,7 @@ struct SegmentsEnd {
   LogPoint written;              // of what is written; not below `end`
   LogIndex configuration_index;  // of the entry that says so; 0: what the replica began with
   raft::core::Configuration configuration;
+  std::optional<raft::SealedSegment> sealed;  // by the Seal that this is the outcome of
 };
 
 // What counts of what follows on in segments above log.segments_end(), where large writes that the
@@ -68,6 +70,10 @@ struct ActiveSegment {
   // Of its first entry, as the leader stamped it; none: it has no entry.
   std::optional<int64_t> first_append_ms;
   int64_t last_append_ms = 0;
+  Offset base_offset;  // of its first record, and of the one after its last
+  Offset next_offset;
+
+  bool has_records() const { return base_offset < next_offset; }
 
   void Add(const std::vector<raft::core::Entry>& entries);
 };
@@ -78,6 +84,7 @@ struct RecoveredSegments {
   // The state of the newest segment that was sealed with one.
   std::optional<raft::Snapshot> snapshot;
   Offset next_offset;
+  std::vector<raft::SealedSegment> sealed;  // oldest first
   ActiveSegment active;
   // Those above log.end that are in segments, synced; not committed, as far as this tells.
   std::vector<raft::core::Entry> written;
@@ -128,6 +135,9 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // whoever asks has one. Pre: all that is written is committed; MayFollowFrames(state), as any
   // protobuf may.
   void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // Removes the sealed segments that end at or before `begin`, oldest first, up to the first that
+  // cannot be removed. Pre: the journal durably says that the log begins there.
+  void DropTo(LogIndex begin, StatusDone done);
   // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);
 
@@ -135,7 +145,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
   void ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done);
   // See raft::LogStore::FindTimestamp.
-  void FindTimestamp(int64_t timestamp_ms, LogIndex before, raft::IndexDone done);
+  void FindTimestamp(int64_t timestamp_ms, Offset from, LogIndex before, raft::IndexDone done);
+  void FindNewestTime(Offset from, raft::TimeDone done);
 
  private:
   class Recovery;
@@ -190,7 +201,19 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done);
   void SyncNames(std::vector<std::string> directories, StatusDone done);
   void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  void DropNext(LogIndex begin, StatusDone done);
+  // After the segment's last record. Pre: it has entries.
+  Offset EndOf(std::deque<Segment>::const_iterator segment) const {
+    const auto next = std::next(segment);
+    return next == segments_.end() ? end_.next_offset : next->base_offset;
+  }
+  // Whether a segment that began there was dropped.
+  bool WasDropped(LogIndex first_index) const {
+    return segments_.empty() || first_index < segments_.front().first_index;
+  }
   internal::v1::SegmentFooter MakeFooter(const Segment& segment) const;
+  // Of one that was just sealed: its end is end_.
+  raft::SealedSegment Told(const Segment& sealed, bool has_state) const;
   SegmentsEnd Reached() const;
   // Takes what was written into the active segment. Pre: it follows written_end().
   void TakeWritten(const raft::core::Entry& entry);

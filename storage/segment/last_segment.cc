@@ -130,6 +130,8 @@ void GroupSegments::Recovery::DiscardTail() {
   const auto& above = segments_->uncommitted_;
   const bool has_committed = segment().last_index >= segment().first_index;
   recovered_.active = {.bytes = end};
+  recovered_.active.base_offset = segment().base_offset;
+  recovered_.active.next_offset = segments_->written_end().next_offset;
   if (has_committed || !above.empty()) {
     recovered_.active.first_append_ms =
         has_committed ? segment().first_append_time_ms : above.front().header.append_time_ms;

@@ -6,6 +6,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/group_segments.h"
@@ -40,7 +42,12 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     const FrameCursor::Range range = FindRange(*segment);
     name_ = segments_->Name(*segment);
     segments_->OpenSegment(
-        *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
+        *segment, [self = shared_from_this(), range,
+                   begun = segment->first_index](Result<std::shared_ptr<File>> file) {
+          if (!file.ok() && self->segments_->WasDropped(begun)) {
+            MILLRACE_SOMETIMES("a segment was dropped while a read was about to open it");
+            return self->done_(OutOfRange(self->name_ + " was dropped"));
+          }
           if (!file.ok()) return self->done_(file.status());
           FrameCursor::Walk(
               std::move(*file), range, [self](const Frame& frame) { return self->Take(frame); },
@@ -51,11 +58,13 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
  private:
   std::deque<Segment>::iterator FindSegment() {
     auto& all = segments_->segments_;
+    // What follows records that were dropped is no answer to who asks for them.
+    if (request_.by_offset && !all.empty() && request_.offset < all.front().base_offset) {
+      return all.end();
+    }
     for (auto at = all.begin(); at != all.end(); ++at) {
       if (at->last_index < at->first_index) continue;
-      const auto next = std::next(at);
-      const Offset end = next == all.end() ? segments_->end_.next_offset : next->base_offset;
-      const bool holds = request_.by_offset ? request_.offset < end
+      const bool holds = request_.by_offset ? request_.offset < segments_->EndOf(at)
                                             : at->first_index <= request_.first &&
                                                   request_.first <= at->last_index;
       if (holds) return at;
@@ -141,6 +150,9 @@ void GroupSegments::Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone d
 }
 
 void GroupSegments::ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done) {
+  if (MILLRACE_MUTANT(kReadSkipsDropped) && !segments_.empty()) {
+    offset = std::max(offset, segments_.front().base_offset);
+  }
   std::make_shared<Reader>(
       shared_from_this(),
       Reader::Request{.by_offset = true, .first = {}, .offset = offset, .bytes_max = bytes_max},

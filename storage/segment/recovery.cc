@@ -180,6 +180,7 @@ void GroupSegments::Recovery::Adopt(const SegmentEnding& ending) {
 void GroupSegments::Recovery::MarkSealed(const SegmentFooter& footer) {
   segment().is_sealed = true;
   segment().file.reset();
+  recovered_.sealed.push_back(segments_->Told(segment(), footer.has_state_size()));
   // An index without a state would let the state machine begin there empty.
   if (footer.has_state_size()) {
     states_.push_back({.place = segments_->segments_.size() - 1,

@@ -138,6 +138,76 @@ def test_partitions_of_a_topic_that_is_not_there(cli):
     assert refused.returncode == 1 and "NOT_FOUND" in refused.stderr
 
 
+def starts(cli, topic):
+    """Where its one partition begins and ends."""
+    row, = json.loads(succeeded(cli("topic", "offsets", topic, "-o", "json")))["partitions"]
+    return row["log_start_offset"], row["high_watermark"]
+
+
+def test_the_oldest_records_are_deleted(cli, named):
+    topic = named()
+    succeeded(cli("produce", topic, input="".join(f"{number}\n" for number in range(10))))
+
+    def delete(before, *options):
+        return cli("topic", "delete-records", topic, "--partition", "0", "--before", before, *options)
+
+    deleted = json.loads(succeeded(delete("4", "-o", "json")))
+    assert deleted == {"name": topic, "partition": 0, "log_start_offset": 4, "high_watermark": 10}
+    assert starts(cli, topic) == (4, 10)
+    assert succeeded(cli("consume", topic, "--until-end")).splitlines() == [str(number) for number in range(4, 10)]
+    assert "from offset 4 on" in succeeded(delete("2"))
+    refused = delete("11")
+    assert refused.returncode == 1 and "OUT_OF_RANGE" in refused.stderr and "4 to 10" in refused.stderr
+    succeeded(cli("topic", "alter", topic, "--set", "protected=true"))
+    refused = delete("5")
+    assert refused.returncode == 1 and "protected" in refused.stderr, refused.stderr
+    assert starts(cli, topic) == (4, 10)
+    succeeded(cli("topic", "alter", topic, "--unset", "protected"))
+    succeeded(delete("latest"))
+    assert starts(cli, topic) == (10, 10)
+    succeeded(cli("produce", topic, input="after\n"))
+    assert succeeded(cli("consume", topic, "--until-end")).splitlines() == ["after"]
+
+
+def test_records_are_deleted_up_to_a_time_and_the_newest_is_found(cli, named):
+    topic = named()
+    rows = [(1_000, "old"), (50_000, "newest"), (2_000, "middle"), (3_000, "late")]
+    for at_ms, value in rows:
+        succeeded(cli("produce", topic, "--timestamp", f"@{at_ms}", input=f"{value}\n"))
+    newest, = json.loads(succeeded(cli("topic", "offsets", topic, "--at", "newest", "-o", "json")))["partitions"]
+    assert (newest["timestamp_offset"], newest["found_timestamp_ms"]) == (1, 50_000)
+    succeeded(cli("topic", "delete-records", topic, "--partition", "0", "--before", "@1500"))
+    assert starts(cli, topic) == (1, 4)
+    succeeded(cli("topic", "delete-records", topic, "--partition", "0", "--before", "2"))
+    newest, = json.loads(succeeded(cli("topic", "offsets", topic, "--at", "newest", "-o", "json")))["partitions"]
+    assert (newest["timestamp_offset"], newest["found_timestamp_ms"]) == (3, 3_000)
+
+
+@pytest.mark.parametrize("words, code, why", [
+    (("--partition", "0"), 2, "--before"),
+    (("--before", "1"), 2, "--partition"),
+    (("--partition", "0", "--before", "-1"), 2, "-1"),
+    (("--partition", "0", "--before", "soon"), 2, "soon"),
+    (("--partition", "1", "--before", "0"), 1, "no partition 1"),
+    (("--partition", "1", "--before", "latest"), 1, "no partition 1"),
+])
+def test_what_cannot_be_deleted_is_refused(cli, named, words, code, why):
+    refused = cli("topic", "delete-records", named(), *words)
+    assert refused.returncode == code and why in refused.stderr, refused.stderr
+
+
+def test_retention_that_is_less_than_a_file_is_refused(cli, named):
+    topic = named()
+    refused = cli("topic", "alter", topic, "--set", "retention_bytes=1MiB", "--set", "segment_bytes=2MiB")
+    assert refused.returncode == 2 and "segment_bytes is 2MiB" in refused.stderr, refused.stderr
+    succeeded(cli("topic", "alter", topic, "--set", "retention_bytes=1MiB", "--set", "retention_time=7d"))
+    refused = cli("topic", "alter", topic, "--set", "segment_bytes=2MiB")
+    assert refused.returncode == 2 and "retention_bytes is 1MiB" in refused.stderr, refused.stderr
+    succeeded(cli("topic", "alter", topic, "--set", "retention_bytes=unlimited", "--set", "segment_bytes=2MiB"))
+    made = cli("topic", "create", named() + "x", "--set", "retention_bytes=1MiB", "--set", "segment_bytes=2MiB")
+    assert made.returncode == 2 and "segment_bytes is 2MiB" in made.stderr, made.stderr
+
+
 @pytest.mark.parametrize("words, why", [
     ((), "--partitions, --set or --unset"),
     (("--set", "no_such=1"), '"no_such"; known: batch_bytes_max, '),

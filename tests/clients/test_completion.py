@@ -55,7 +55,7 @@ def test_bash_offers_commands_and_what_is_below_them(binary):
     assert {"topic", "produce", "consume", "cluster", "bench", "server", "completion"} <= offered(binary, "millrace", "")
     assert offered(binary, "millrace", "pro") == {"produce"}
     assert {"create", "list", "describe", "offsets", "delete"} <= offered(binary, "millrace", "topic", "")
-    assert offered(binary, "millrace", "topic", "de") == {"describe", "delete"}
+    assert offered(binary, "millrace", "topic", "de") == {"describe", "delete", "delete-records"}
 
 
 def test_bash_offers_a_commands_options_also_behind_its_arguments(binary):
@@ -83,12 +83,13 @@ def test_bash_offers_nothing_that_is_refused(binary):
 
 def test_bash_offers_commands_to_have_help_for(binary):
     assert {"topic", "produce", "server"} <= offered(binary, "millrace", "help", "")
-    assert offered(binary, "millrace", "help", "topic", "de") == {"describe", "delete"}
+    assert offered(binary, "millrace", "help", "topic", "de") == {"describe", "delete", "delete-records"}
     assert offered(binary, "millrace", "help", "consume", "") == set()
 
 
 @pytest.mark.parametrize("words", [
     ("consume",), ("produce",), ("topic", "describe"), ("topic", "offsets"), ("topic", "delete"),
+    ("topic", "delete-records"),
     ("consume", "--partition", "0"), ("consume", "--until-end"), ("bench", "produce", "--topic"),
     ("bench", "consume", "--topic", "="),
 ])
@@ -141,7 +142,7 @@ def test_fish_offers_commands_options_and_their_values(binary, server, topics, t
         return {one.split("\t")[0] for one in done.stdout.splitlines()}
 
     assert {"topic", "produce", "consume", "completion"} <= offers("millrace ")
-    assert offers("millrace topic de") == {"describe", "delete"}
+    assert offers("millrace topic de") == {"describe", "delete", "delete-records"}
     assert offers("millrace consume flights --un") == {"--until-end"}
     assert offers("millrace produce t --compression z") == {"zstd"}
     stem, names = topics

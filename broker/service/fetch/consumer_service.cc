@@ -89,15 +89,18 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
   if (!request.ok()) return call->Fail(request.status());
   const auto partitions = FindPartitions(*request);
   if (!partitions.ok()) return call->Fail(partitions.status());
-  std::optional<int64_t> timestamp_ms;
-  if (request->has_timestamp_ms()) timestamp_ms = request->timestamp_ms();
+  if (request->has_timestamp_ms() && request->newest()) {
+    return call->Fail(InvalidArgument("timestamp_ms and newest cannot both be asked for"));
+  }
+  OffsetsQuery query{.timestamp_ms = std::nullopt, .is_newest = request->newest()};
+  if (request->has_timestamp_ms()) query.timestamp_ms = request->timestamp_ms();
   const Duration time_max = TimeFor(environment_.clock, *call, kForwardTimeout);
   const Principal principal = call->principal();
   auto answer =
       std::make_shared<OffsetsAnswer>(environment_.view, std::move(call), partitions->size());
   for (size_t i = 0; i < partitions->size(); ++i) {
     const Asked& asked = (*partitions)[i];
-    environment_.partitions.Offsets(principal, asked.group, timestamp_ms, time_max,
+    environment_.partitions.Offsets(principal, asked.group, query, time_max,
                                     [answer, i, asked](const Result<PartitionOffsets>& offsets) {
                                       answer->Take(i, asked, offsets);
                                     });

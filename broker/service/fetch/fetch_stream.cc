@@ -53,6 +53,8 @@ class FetchStream final : public StreamHandler {
     RaftGroupId group;
     Offset next_offset;
     bool is_positioned = false;
+    // Added at earliest, and nothing was sent yet: where that is may move before the first read.
+    bool is_at_earliest = false;
     // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
     Offset high_watermark;
     // Tells an answer to this session from one to an earlier session of the same fetch_id.
@@ -177,7 +179,7 @@ bool FetchStream::HasRoomForSession() const {
 void FetchStream::FindPosition(uint32_t fetch_id, const v1::Position& position) {
   const Session& session = sessions_[fetch_id];
   environment_.partitions.Offsets(
-      stream_->principal(), session.group, TimestampOf(position), kForwardTimeout,
+      stream_->principal(), session.group, {.timestamp_ms = TimestampOf(position)}, kForwardTimeout,
       lifetime_.Guard([this, fetch_id, position,
                        generation = session.generation](const Result<PartitionOffsets>& offsets) {
         if (Current(fetch_id, generation) == nullptr) return;
@@ -191,6 +193,7 @@ void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
   if (!offsets.ok()) return Fail(fetch_id, offsets.status());
   Session& session = sessions_[fetch_id];
   session.next_offset = StartOf(position, *offsets);
+  session.is_at_earliest = position.earliest();
   session.high_watermark = offsets->high_watermark;
   ready_.insert(fetch_id);
   Send(fetch_id, *offsets, session.next_offset);
@@ -241,8 +244,13 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
 }
 
 void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<FetchedBatches> read) {
-  if (!read.ok()) return Fail(fetch_id, read.status());
   Session& session = sessions_.at(fetch_id);
+  if (read.status().reason() == Reason::kOffsetOutOfRange && session.is_at_earliest) {
+    v1::Position position;
+    position.set_earliest(true);
+    return FindPosition(fetch_id, position);
+  }
+  if (!read.ok()) return Fail(fetch_id, read.status());
   session.high_watermark = read->offsets.high_watermark;
   ready_.insert(fetch_id);
   // Others, who waited for records at the same time, were first, in this stream or in others: this
@@ -253,6 +261,7 @@ void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<FetchedBatc
   const bool has_moved = read->next_offset > session.next_offset;
   const Offset from = std::exchange(session.next_offset, read->next_offset);
   if (!has_moved && read->batches.empty()) return;
+  session.is_at_earliest = false;
   Send(fetch_id, read->offsets, read->next_offset,
        EncodeBatches(std::move(read->batches), from, read->leader_epoch_base));
 }

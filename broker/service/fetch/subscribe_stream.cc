@@ -218,8 +218,9 @@ void SubscribeStream::PostPump() {
 
 void SubscribeStream::Locate(size_t number) {
   environment_.partitions.Offsets(
-      stream_->principal(), sessions_[number].group, TimestampOf(PositionOf(sessions_[number])),
-      kForwardTimeout, lifetime_.Guard([this, number](const Result<PartitionOffsets>& offsets) {
+      stream_->principal(), sessions_[number].group,
+      {.timestamp_ms = TimestampOf(PositionOf(sessions_[number]))}, kForwardTimeout,
+      lifetime_.Guard([this, number](const Result<PartitionOffsets>& offsets) {
         if (!is_over_) OnLocated(number, offsets);
       }));
 }

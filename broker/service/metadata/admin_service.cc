@@ -185,6 +185,8 @@ void AdminService::Register(ServiceRegistry* registry) {
   registry->AddCall("/millrace.v1.AdminService/DeleteTopic", [this](std::shared_ptr<Call> call) {
     Change(std::move(call), &ControllerClient::DeleteTopic, Deletion);
   });
+  registry->AddCall("/millrace.v1.AdminService/DeleteRecords",
+                    [this](std::shared_ptr<Call> call) { DeleteRecords(std::move(call)); });
 }
 
 template <typename Request, typename Reply, typename ChangeOf>

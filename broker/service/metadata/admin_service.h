@@ -1,5 +1,5 @@
 // millrace.v1.AdminService: creates, alters and deletes topics through the controller, and answers
-// once the change can be used here.
+// once the change can be used here; has partitions' leaders delete records.
 //
 // Owned by the Node, on the shard's thread.
 #pragma once
@@ -10,6 +10,7 @@
 #include "broker/api/service_registry.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/controller_client.h"
+#include "broker/routing/partition_client.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
@@ -24,6 +25,7 @@ class AdminService {
     const Clock& clock;
     ClusterView& view;
     ControllerClient& controllers;
+    PartitionClient& partitions;
   };
 
   explicit AdminService(const Environment& environment) : environment_(environment) {}
@@ -38,6 +40,7 @@ class AdminService {
   // Asks the controller, then waits for `change_of`(view, request, reply) to be here.
   template <typename Request, typename Reply, typename ChangeOf>
   void Change(std::shared_ptr<Call> call, Ask<Request, Reply> ask, ChangeOf change_of);
+  void DeleteRecords(std::shared_ptr<Call> call);
 
   const Environment environment_;
   Lifetime lifetime_;

@@ -74,6 +74,7 @@ class FakeTransport final : public raft::Transport {
   std::vector<PeerMessage> sent;
   size_t raft_messages = 0;
   std::set<BrokerId> connected;
+  std::vector<int64_t> wall_clocks;  // of the others
   // Told of each as it is sent.
   std::function<void(const PeerMessage&)> listener;
 
@@ -85,6 +86,7 @@ class FakeTransport final : public raft::Transport {
     if (listener) listener(sent.back());
   }
   bool IsConnected(BrokerId peer) const override { return connected.contains(peer); }
+  std::vector<int64_t> PeerWallClocksMs() const override { return wall_clocks; }
 };
 
 }  // namespace millrace::broker

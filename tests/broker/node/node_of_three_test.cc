@@ -133,6 +133,7 @@ class NodeOfThreeTest : public NodeRig {
       });
     }
     bool IsConnected(BrokerId) const override { return true; }
+    std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
     NodeOfThreeTest* test;
   };
   void DeliverToLeader(const PeerMessage& message) {

@@ -93,7 +93,7 @@ class PartitionSetTest : public testing::Test {
   Result<PartitionOffsets> OffsetsOf(RaftGroupId group) {
     Result<PartitionOffsets> offsets = Internal("no answer");
     partitions_->Find(group)->Offsets(
-        std::nullopt, [&offsets](Result<PartitionOffsets> done) { offsets = std::move(done); });
+        {}, [&offsets](Result<PartitionOffsets> done) { offsets = std::move(done); });
     Settle();
     return offsets;
   }
@@ -369,7 +369,7 @@ TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
 TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
   Partition partition(kGroup, {TopicId(1), PartitionId(0)}, environment());
   internal::v1::PartitionState later;
-  later.set_version(2);
+  later.set_version(3);
   EXPECT_EQ(partition.Restore(Bytes::Own(later.SerializeAsString())).code(), Code::kUnimplemented);
   EXPECT_EQ(partition.Restore(Bytes::Own("")).code(), Code::kDataLoss);
   EXPECT_EQ(partition.Restore(Bytes::Own("\xFF\xFF")).code(), Code::kDataLoss);

@@ -194,7 +194,7 @@ TEST_F(PartitionTest, ALookupByTime_WhoseReplicaFellSilentMeanwhile_IsToldSo) {
   std::optional<Turns::Turn> held;
   lookups_.Take([&held](Turns::Turn turn) { held.emplace(std::move(turn)); });
   std::optional<Status> answer;
-  partition_.Offsets(1,
+  partition_.Offsets({.timestamp_ms = 1},
                      [&answer](const Result<PartitionOffsets>& done) { answer = done.status(); });
   group_.AnswerBarriers(Status::Ok());
   EXPECT_FALSE(answer.has_value());

@@ -59,6 +59,7 @@ class LinkedForwarders {
       link->sent_.push_back({to, kind, Bytes::Own(std::move(whole))});
     }
     bool IsConnected(BrokerId) const override { return true; }
+    std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 
     const BrokerId self;
     LinkedForwarders* link;

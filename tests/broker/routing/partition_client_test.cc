@@ -101,8 +101,17 @@ class PartitionClientTest : public testing::Test {
   std::shared_ptr<std::optional<Result<PartitionOffsets>>> Offsets(
       Side& side, std::optional<int64_t> timestamp_ms) {
     auto got = std::make_shared<std::optional<Result<PartitionOffsets>>>();
-    side.client.Offsets({}, kGroup, timestamp_ms, std::chrono::seconds(1),
+    side.client.Offsets({}, kGroup, {.timestamp_ms = timestamp_ms}, std::chrono::seconds(1),
                         [got](Result<PartitionOffsets> offsets) { Take(got, std::move(offsets)); });
+    link_.Deliver();
+    group_.AnswerBarriers(Status::Ok());
+    link_.Deliver();
+    return got;
+  }
+  std::shared_ptr<std::optional<Result<PartitionOffsets>>> Delete(Side& side, int64_t before) {
+    auto got = std::make_shared<std::optional<Result<PartitionOffsets>>>();
+    side.client.DeleteRecords({}, kGroup, Offset(before), std::chrono::seconds(1),
+                              [got](Result<PartitionOffsets> done) { Take(got, std::move(done)); });
     link_.Deliver();
     group_.AnswerBarriers(Status::Ok());
     link_.Deliver();
@@ -128,6 +137,25 @@ class PartitionClientTest : public testing::Test {
   Side leading_{kLeader, link_, image_, process_.executor(), &partition_};
   Side asking_{kOther, link_, image_, process_.executor(), nullptr};
 };
+
+TEST_F(PartitionClientTest, WhatAnotherBrokerDeletes_IsDeletedAtTheLeader) {
+  internal::v1::ControllerRecord raised;
+  raised.mutable_level_raised()->set_level(2);
+  ASSERT_TRUE(image_.Apply(raised).ok());
+  Produce(asking_, 5);
+  Commit();
+  const auto there = Delete(asking_, 3);
+  EXPECT_FALSE(there->has_value());
+  Commit();
+  ASSERT_TRUE(there->has_value() && (*there)->ok());
+  EXPECT_EQ((**there)->log_start, Offset(3));
+  EXPECT_EQ((**there)->high_watermark, Offset(5));
+  EXPECT_EQ((**Delete(leading_, 3))->log_start, Offset(3));
+  const auto refused = Delete(asking_, 6);
+  ASSERT_TRUE(refused->has_value());
+  EXPECT_EQ((*refused)->status().reason(), Reason::kOffsetOutOfRange);
+  EXPECT_NE((*refused)->status().message().find("3 to 5"), std::string::npos);
+}
 
 TEST_F(PartitionClientTest, WhatAnotherBrokerProducesAndReads_IsAsAtTheLeader) {
   const auto produced = Produce(asking_, 3);

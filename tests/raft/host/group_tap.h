@@ -22,6 +22,7 @@ class GroupTap final : public StateMachine {
   Status Apply(const core::Entry& entry) override { return machine_->Apply(entry); }
   StateEncoder TakeSnapshot() const override { return machine_->TakeSnapshot(); }
   Offset next_offset() const override { return machine_->next_offset(); }
+  Offset log_start() const override { return machine_->log_start(); }
   int64_t last_append_time_ms() const override { return machine_->last_append_time_ms(); }
   void OnLeadership(const Leadership& now) override { machine_->OnLeadership(now); }
 

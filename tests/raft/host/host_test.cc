@@ -43,6 +43,7 @@ class Counter final : public StateMachine {
     return [state = std::to_string(applied)] { return Bytes::CopyOf(state); };
   }
   Offset next_offset() const override { return Offset(); }
+  Offset log_start() const override { return start; }
   int64_t last_append_time_ms() const override { return 0; }
   void OnLeadership(const Leadership& now) override {
     leadership = now;
@@ -54,6 +55,7 @@ class Counter final : public StateMachine {
   std::string restored;
   uint64_t applied = 0;
   LogIndex refused;
+  Offset start;
   Leadership leadership;
   int times_told = 0;
   Status why_not;  // why the group does not lead, when it was told last
@@ -192,6 +194,34 @@ TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
   EXPECT_EQ(machine_->restored, "8");
   EXPECT_EQ(machine_->applied, 11U);  // the new term's no-op is one more
   EXPECT_TRUE(machine_->leadership.is_ready);
+}
+
+TEST_F(HostTest, TheStoreIsTold_WhatIsNotAskedForAnyMore_AlsoAfterARestart) {
+  Propose(3);
+  EXPECT_EQ(store_.groups[kGroup].log_start, Offset());
+  machine_->start = Offset(2);
+  Propose(1);
+  EXPECT_EQ(store_.groups[kGroup].log_start, Offset(2));
+  store_.groups[kGroup].log_start = Offset();
+  Start();
+  machine_->start = Offset(2);  // as one that is restored has it
+  host_->AddReplica(store_.Recovered(kGroup), *machine_);
+  Settle();
+  EXPECT_EQ(store_.groups[kGroup].log_start, Offset(2));
+}
+
+TEST_F(HostTest, WhereTheLogBeginsLater_ItsTailDoesToo) {
+  Propose(9);
+  const core::Log& log = host_->Find(kGroup)->core().log();
+  ASSERT_EQ(log.begin().index, LogIndex(0));
+  const core::Entry& entry = store_.groups[kGroup].entries[3];
+  const core::LogPoint begin{.index = entry.index, .term = entry.term, .chain = entry.chain};
+  store_.MoveBegin(kGroup, begin);
+  EXPECT_EQ(log.begin(), begin);
+  EXPECT_EQ(log.prefix().index, LogIndex(4));
+  Propose(1);
+  EXPECT_EQ(machine_->applied, 11U);
+  host_->CheckInvariants();
 }
 
 TEST_F(HostTest, ASegmentIsEnded_ThoughNothingIsWritten_OnceTheStoreWantsTo) {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -36,6 +37,7 @@ class MemoryTransport final : public Transport {
   }
   void SendPeer(BrokerId, Lane, PeerKind, std::vector<Bytes>) override {}
   bool IsConnected(BrokerId) const override { return false; }
+  std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 };
 
 class MemoryLogStore final : public LogStore {
@@ -48,6 +50,9 @@ class MemoryLogStore final : public LogStore {
     uint64_t since_roll = 0;
     uint64_t rolls = 0;
     std::optional<Snapshot> snapshot;
+    Offset log_start;                  // as told
+    std::deque<SealedSegment> sealed;  // the test's
+    bool wants_entry = false;          // the test's
   };
 
   explicit MemoryLogStore(Executor& executor) : executor_(&executor) {}
@@ -158,7 +163,22 @@ class MemoryLogStore final : public LogStore {
   void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
     done(Unimplemented("no offsets here"));
   }
-  void FindTimestamp(RaftGroupId, int64_t, LogIndex, IndexDone done) override { done(LogIndex()); }
+  void FindTimestamp(RaftGroupId, int64_t, Offset, LogIndex, IndexDone done) override {
+    done(LogIndex());
+  }
+  void FindNewestTime(RaftGroupId, Offset, TimeDone done) override { done(0); }
+  void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
+  const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {
+    static const std::deque<SealedSegment> kNone;
+    const auto found = groups.find(id);
+    return found == groups.end() ? kNone : found->second.sealed;
+  }
+  bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
+  void SetBeginListener(MoveFunction<void(RaftGroupId, const core::LogPoint&)> listener) override {
+    begin_listener_ = std::move(listener);
+  }
+  // As where what lies before `begin` is not kept any more.
+  void MoveBegin(RaftGroupId id, const core::LogPoint& begin) { begin_listener_(id, begin); }
   LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).committed; }
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
   void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
@@ -172,6 +192,7 @@ class MemoryLogStore final : public LogStore {
   Executor* executor_;
   MoveFunction<void(const std::vector<DurableWrite>&)> durable_listener_;
   MoveFunction<void(RecoveredReplica)> recovered_listener_;
+  MoveFunction<void(RaftGroupId, const core::LogPoint&)> begin_listener_;
 };
 
 }  // namespace millrace::raft

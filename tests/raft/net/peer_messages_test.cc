@@ -167,6 +167,36 @@ TEST_F(PeerMessagesTest, PingsAndPongs_TellHowTheirSenderIs_BothWays) {
   EXPECT_EQ(one.transport.ConditionOf(BrokerId(2)), std::nullopt);
 }
 
+TEST_F(PeerMessagesTest, APeersClock_IsToldAsItIsByNow_AlsoByOneThatSaysOtherThingsAllTheTime) {
+  Broker& one = Start(1);
+  Broker& two = Start(2);
+  ASSERT_TRUE(RunUntilConnected(one, two));
+  const auto talk = [&](Duration span) {
+    for (Duration talked{0}; talked < span; talked += milliseconds(50)) {
+      one.transport.SendPeer(BrokerId(2), Lane::kControl, PeerKind::kForwardRequest, {});
+      two.transport.SendPeer(BrokerId(1), Lane::kControl, PeerKind::kForwardRequest, {});
+      world_.RunFor(milliseconds(50));
+    }
+  };
+  const auto ahead = [&] {
+    const std::vector<int64_t> clocks = one.transport.PeerWallClocksMs();
+    return clocks.empty() ? 0 : clocks.front() - two.process->clock().WallMs();
+  };
+  EXPECT_TRUE(one.transport.PeerWallClocksMs().empty()) << "nothing was said yet";
+  two.process->SetWallOffset(3'600'000);
+  talk(OptionsOf(1).condition_interval + seconds(1));
+  ASSERT_EQ(one.transport.PeerWallClocksMs().size(), 1U);
+  EXPECT_NEAR(static_cast<double>(ahead()), 0, 100);
+  two.process->SetWallOffset(0);
+  talk(seconds(2));
+  EXPECT_NEAR(static_cast<double>(ahead()), 3'600'000, 100) << "it did not say otherwise yet";
+  talk(OptionsOf(1).condition_interval);
+  EXPECT_NEAR(static_cast<double>(ahead()), 0, 100);
+  two.process->Kill();
+  world_.RunFor(milliseconds(100));
+  EXPECT_TRUE(one.transport.PeerWallClocksMs().empty());
+}
+
 TEST_F(PeerMessagesTest, PingOfAnEarlierVersion_TellsNothing) {
   Broker& two = StartTwo();
   PlayBrokerOne(two);

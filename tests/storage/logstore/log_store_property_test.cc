@@ -127,7 +127,8 @@ INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
                                          Mutant::kExtentNamedBeforeSynced,
                                          Mutant::kDeadExtentComesBack,
                                          Mutant::kCommittedEndFromWrittenEnd,
-                                         Mutant::kExtentOverwritesLive));
+                                         Mutant::kExtentOverwritesLive, Mutant::kUnlinkBeforeBegin,
+                                         Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped));
 
 }  // namespace
 }  // namespace millrace::storage

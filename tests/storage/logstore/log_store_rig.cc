@@ -44,6 +44,7 @@ LogStoreRig::LogStoreRig(uint64_t seed)
   options.write_bytes = 4 << 10;
   options.write_delay = std::chrono::milliseconds(2);
   options.idle_sync_delay = std::chrono::milliseconds(20);
+  options.drop_bytes_min = 1 << 10;
 }
 
 LogStoreRig::~LogStoreRig() {
@@ -99,6 +100,12 @@ Status LogStoreRig::Start() {
     CHECK_LT(readable_[group.value()], end.value());
     readable_[group.value()] = end.value();
   });
+  store_->SetBeginListener([this](RaftGroupId group, const raft::core::LogPoint& begin) {
+    Model& model = models_.at(group.value());
+    CHECK_GT(begin.index, model.begin);
+    CHECK(begin == model.ends.at(begin.index.value()));
+    model.begin = begin.index;
+  });
   stalled_.clear();
   store_->SetRecoveredListener([this](raft::RecoveredReplica replica) {
     const auto silent =
@@ -151,6 +158,8 @@ void LogStoreRig::CreateGroup(uint64_t group) {
   model.ends = {LogPoint{}};
   model.committed = 0;
   model.handed = 0;
+  model.start = Offset();
+  model.begin = LogIndex();
   readable_.erase(group);
   next_group_ = std::max(next_group_, group + 1);
   store_->CreateReplica({.group = RaftGroupId(group),
@@ -266,10 +275,22 @@ void LogStoreRig::Commit(uint64_t group) {
   model.committed = std::max(model.committed, upto);
   store_->Commit(RaftGroupId(group), LogIndex(upto));
   model.handed = upto;
-  if (store_->WantsRoll(RaftGroupId(group), Now())) {
+  if (rolls && store_->WantsRoll(RaftGroupId(group), Now())) {
     store_->Roll(RaftGroupId(group), LogIndex(upto),
                  [state = StateAt(group, upto) + state_padding] { return Bytes::CopyOf(state); });
   }
+}
+
+Offset LogStoreRig::end_offset(uint64_t group) const {
+  const Model& model = models_.at(group);
+  return model.ends.at(model.handed).next_offset;
+}
+
+void LogStoreRig::SetLogStart(uint64_t group, Offset start) {
+  Model& model = models_.at(group);
+  CHECK_LE(start, end_offset(group));
+  model.start = std::max(model.start, start);
+  store_->SetLogStart(RaftGroupId(group), start);
 }
 
 void LogStoreRig::RandomStep() {
@@ -287,7 +308,11 @@ void LogStoreRig::RandomStep() {
   const uint64_t dice = random_.Below(100);
   if (dice < 45) return Append(group, random_.Between(1, 5), 1500);
   if (dice < 80) return Commit(group);
-  if (dice < 88) return Rewrite(group, random_.Between(1, 3));
+  if (dice < 84) {
+    const auto end = static_cast<uint64_t>(end_offset(group).value());
+    return SetLogStart(group, Offset(static_cast<int64_t>(random_.Between(0, end))));
+  }
+  if (dice < 90) return Rewrite(group, random_.Between(1, 3));
   if (dice < 97) return SetTerm(group, models_.at(group).history.back().term + 1);
   if (groups.size() > 2 && random_.OneIn(2)) RemoveGroup(group);
 }
@@ -364,6 +389,7 @@ std::string LogStoreRig::Compare(uint64_t group, Model& model) {
     const std::string wrong = CompareReplica(*replica, model);
     if (!wrong.empty()) return wrong;
     model.handed = log.prefix().index.value();
+    model.begin = log.begin().index;
   }
   model.history = {found};
   model.acked = 0;
@@ -375,7 +401,13 @@ std::string LogStoreRig::CompareReplica(const raft::RecoveredReplica& replica, c
   if (log.last_index().value() < model.committed) return "a committed entry is lost";
   if (replica.initial.commit_index < log.prefix().index) return "commit is below the segments' end";
   if (replica.initial.commit_index.value() > model.committed) return "commit is made up";
-  for (uint64_t index = 1; index <= log.last_index().value(); ++index) {
+  const raft::core::LogPoint& begin = log.begin();
+  if (begin.index < model.begin) return "the log's begin went back";
+  if (begin != model.ends.at(begin.index.value())) return "the log begins where it never was";
+  if (begin.next_offset > model.start) return "records were dropped that may be asked for";
+  const LogIndex covered = replica.snapshot.has_value() ? replica.snapshot->index : LogIndex();
+  if (covered < begin.index) return "the state does not reach the log's begin";
+  for (uint64_t index = begin.index.value() + 1; index <= log.last_index().value(); ++index) {
     if (log.TermAt(LogIndex(index)) != model.entries[index - 1].term) {
       return "wrong term at " + std::to_string(index);
     }
@@ -400,7 +432,7 @@ std::string LogStoreRig::CompareReplica(const raft::RecoveredReplica& replica, c
 std::string LogStoreRig::CompareSegments(uint64_t group) {
   const Model& model = models_.at(group);
   const uint64_t end = store_->readable_end(RaftGroupId(group)).value();
-  for (uint64_t index = 1; index <= end;) {
+  for (uint64_t index = model.begin.value() + 1; index <= end;) {
     const auto read = Read(group, index, random_.Below(4000));
     if (!process_->is_alive()) return "";
     if (!read.ok()) return "cannot read " + std::to_string(index) + ": " + read.status().ToString();
@@ -411,9 +443,20 @@ std::string LogStoreRig::CompareSegments(uint64_t group) {
       ++index;
     }
   }
-  const int64_t offsets = model.ends.at(end).next_offset.value();
+  const int64_t first = model.ends.at(model.begin.value()).next_offset.value();
+  const auto offsets = static_cast<uint64_t>(model.ends.at(end).next_offset.value() - first);
+  if (first > 0) {
+    const auto dropped = ReadFromOffset(group, first - 1, 1);
+    if (!process_->is_alive()) return "";
+    const bool is_another =
+        dropped.ok() && dropped->front().frame.header().base_offset >= Offset(first);
+    if (is_another) return "what was dropped was answered with what follows";
+    if (!dropped.ok() && dropped.status().code() != Code::kOutOfRange) {
+      return "what was dropped was answered with " + dropped.status().ToString();
+    }
+  }
   if (offsets == 0) return "";
-  const Offset offset(static_cast<int64_t>(random_.Below(static_cast<uint64_t>(offsets))));
+  const Offset offset(first + static_cast<int64_t>(random_.Below(offsets)));
   const auto read = ReadFromOffset(group, offset.value(), 1);
   if (!process_->is_alive()) return "";
   if (!read.ok()) return "cannot read an offset: " + read.status().ToString();

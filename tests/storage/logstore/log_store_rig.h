@@ -62,6 +62,8 @@ class LogStoreRig {
   void Rewrite(uint64_t group, uint64_t count);
   // Commits what is acknowledged and hands it over; rolls when the store wants it.
   void Commit(uint64_t group);
+  // Nobody asks for records before `start` any more. Pre: those are handed over.
+  void SetLogStart(uint64_t group, Offset start);
   void RandomStep();
 
   // "" if what was recovered is allowed, else what is wrong. The model goes on from it.
@@ -82,6 +84,10 @@ class LogStoreRig {
   Random& random() { return random_; }
   uint64_t committed(uint64_t group) const { return models_.at(group).committed; }
   uint64_t last_index(uint64_t group) const { return models_.at(group).entries.size(); }
+  // After everything that is handed over.
+  Offset end_offset(uint64_t group) const;
+  // Where its log begins, as it was told or recovered.
+  LogIndex begin(uint64_t group) const { return models_.at(group).begin; }
   const std::string& failure() const { return failure_; }  // of FailStop
   // Damage that was reported of groups.
   const std::map<uint64_t, Status>& faults() const { return faults_; }
@@ -89,6 +95,7 @@ class LogStoreRig {
   const std::set<uint64_t>& stalled() const { return stalled_; }
   // Group and index pairs that the segment listener was told, the newest of each.
   const std::map<uint64_t, uint64_t>& readable() const { return readable_; }
+  bool rolls = true;  // where the store wants it, with each commit
   // Small, so that everything happens often.
   LogStoreOptions options;
   std::string state_padding;  // at the end of every state
@@ -113,6 +120,8 @@ class LogStoreRig {
     std::vector<LogPoint> ends{LogPoint{}};  // by index
     uint64_t committed = 0;                  // ever
     uint64_t handed = 0;                     // in this life
+    Offset start;                            // the largest that the store was told
+    LogIndex begin;
   };
 
   void Submit(uint64_t group, raft::core::StorageWrite write);

@@ -156,9 +156,18 @@ Result<std::vector<Entry>> SegmentRig::ReadFromOffset(int64_t offset, uint64_t b
       [&](auto done) { segments_->ReadFromOffset(Offset(offset), bytes_max, std::move(done)); });
 }
 
-Result<LogIndex> SegmentRig::FindTimestamp(int64_t timestamp_ms, LogIndex before) {
+Result<LogIndex> SegmentRig::FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from) {
   return Wait<Result<LogIndex>>(
-      [&](auto done) { segments_->FindTimestamp(timestamp_ms, before, std::move(done)); });
+      [&](auto done) { segments_->FindTimestamp(timestamp_ms, from, before, std::move(done)); });
+}
+
+Result<int64_t> SegmentRig::FindNewestTime(Offset from) {
+  return Wait<Result<int64_t>>(
+      [&](auto done) { segments_->FindNewestTime(from, std::move(done)); });
+}
+
+Status SegmentRig::DropTo(LogIndex begin) {
+  return Wait<Status>([&](StatusDone done) { segments_->DropTo(begin, std::move(done)); });
 }
 
 void SegmentRig::Restart(bool power, const SegmentFolder& folder) {

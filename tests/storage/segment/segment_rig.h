@@ -80,7 +80,9 @@ class SegmentRig {
   Result<std::vector<raft::core::Entry>> Read(uint64_t first, uint64_t bytes_max);
   Result<std::vector<raft::core::Entry>> ReadFromOffset(int64_t offset, uint64_t bytes_max);
 
-  Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before);
+  Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from = Offset());
+  Result<int64_t> FindNewestTime(Offset from);
+  Status DropTo(LogIndex begin);
 
   // The process goes on, with segments that know nothing yet.
   void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kFolder); }

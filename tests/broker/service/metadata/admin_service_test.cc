@@ -12,6 +12,7 @@
 
 #include "broker/controller/decide.h"
 #include "broker/routing/attached_bytes.h"
+#include "broker/routing/partition_messages.h"
 #include "tests/broker/api/fake_call.h"
 #include "tests/broker/routing/linked_forwarders.h"
 #include "tests/raft/host/fake_group.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr char kCreate[] = "/millrace.v1.AdminService/CreateTopic";
 constexpr char kAlter[] = "/millrace.v1.AdminService/AlterTopic";
 constexpr char kDelete[] = "/millrace.v1.AdminService/DeleteTopic";
+constexpr char kDeleteRecords[] = "/millrace.v1.AdminService/DeleteRecords";
 constexpr BrokerId kSelf{1};
 constexpr BrokerId kOther{2};
 
@@ -114,10 +116,16 @@ class AdminServiceTest : public testing::Test {
                                  .view = view_,
                                  .forwarder = link_.Of(kSelf),
                                  .self = kSelf}};
+  PartitionClient partitions_{{.executor = process_.executor(),
+                               .view = view_,
+                               .find_replica = [](RaftGroupId) { return nullptr; },
+                               .forwarder = link_.Of(kSelf),
+                               .self = kSelf}};
   AdminService service_{{.executor = process_.executor(),
                          .clock = process_.clock(),
                          .view = view_,
-                         .controllers = controllers_}};
+                         .controllers = controllers_,
+                         .partitions = partitions_}};
   ServiceRegistry registry_;
 };
 
@@ -233,6 +241,57 @@ TEST_F(AdminServiceAsksTest, AnAlteration_IsAnswered_OnceThisBrokersImageIsAsNew
   EXPECT_EQ(response.topic().settings().at("batch_bytes_max"), "64KiB");
   EXPECT_EQ(response.topic().batch_bytes_max(), 64u << 10);
   EXPECT_EQ(response.changed_size(), 1);
+}
+
+v1::DeleteRecordsRequest RecordsOf(const std::string& topic,
+                                   const std::vector<std::pair<uint32_t, int64_t>>& before) {
+  v1::DeleteRecordsRequest request;
+  request.set_topic(topic);
+  for (const auto& [partition, offset] : before) {
+    auto& records = *request.add_partitions();
+    records.set_partition(partition);
+    records.set_before_offset(offset);
+  }
+  return request;
+}
+
+TEST_F(AdminServiceAsksTest, DeletingRecords_IsRefusedWhole_WhereTheRequestIsWrong) {
+  ApplyCreation(Creation("t", 2));
+  const auto refused = [this](const v1::DeleteRecordsRequest& request) {
+    return Call(kDeleteRecords, request)->status();
+  };
+  EXPECT_EQ(refused(RecordsOf("nosuch", {{0, 1}})).reason(), Reason::kUnknownTopic);
+  EXPECT_EQ(refused(RecordsOf("t", {})).code(), Code::kInvalidArgument);
+  EXPECT_EQ(refused(RecordsOf("t", {{0, 1}, {0, 2}})).code(), Code::kInvalidArgument);
+  EXPECT_EQ(refused(RecordsOf("t", {{0, 1}, {2, 2}})).code(), Code::kNotFound);
+  const Status negative = refused(RecordsOf("t", {{0, 1}, {1, -1}}));
+  EXPECT_EQ(negative.code(), Code::kInvalidArgument);
+  EXPECT_NE(negative.message().find("partition 1"), std::string::npos) << negative;
+  EXPECT_EQ(refused(WithUnknownField(RecordsOf("t", {{0, 1}}))).code(), Code::kUnimplemented);
+}
+
+TEST_F(AdminServiceAsksTest, DeletingRecords_IsAnsweredOnce_WithAnErrorForEachPartitionThatHasOne) {
+  ApplyCreation(Creation("t", 2));
+  leaders_.Report(image_.FindTopic("t")->partitions[1].group, {.leader = kOther, .term = Term(1)});
+  std::vector<ForwardReplied> asked;
+  link_.Of(kOther).Serve(kForwardDelete, [&asked](const ForwardedRequest&, ForwardReplied done) {
+    asked.push_back(std::move(done));
+  });
+  const auto call = Call(kDeleteRecords, RecordsOf("t", {{1, 7}, {0, 7}}));
+  link_.Deliver();
+  ASSERT_EQ(asked.size(), 1u);
+  EXPECT_FALSE(call->is_answered());
+  asked[0](EncodeOffsetsReply({.log_start = Offset(7), .high_watermark = Offset(9)}));
+  link_.Deliver();
+  ASSERT_TRUE(call->is_answered() && call->status().ok());
+  const auto response = call->response<v1::DeleteRecordsResponse>();
+  ASSERT_EQ(response.partitions_size(), 2);
+  EXPECT_EQ(response.partitions(0).partition(), 1u);
+  EXPECT_FALSE(response.partitions(0).has_error());
+  EXPECT_EQ(response.partitions(0).log_start_offset(), 7);
+  EXPECT_EQ(response.partitions(0).high_watermark(), 9);
+  EXPECT_EQ(response.partitions(1).partition(), 0u);
+  EXPECT_TRUE(response.partitions(1).has_error()) << "nobody leads it";
 }
 
 TEST_F(AdminServiceAsksTest, AnAlteredTopicThatIsDeletedMeanwhile_IsToldToBeGone) {

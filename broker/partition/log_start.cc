@@ -1,0 +1,167 @@
+// Where the partition's log starts for readers: what moves it, and what follows from that.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "broker/partition/partition.h"
+#include "millrace/internal/v1/partition_command.pb.h"
+#include "proto/base/checksum.h"
+#include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
+#include "proto/frame/frame.h"
+
+namespace millrace::broker {
+namespace {
+
+using internal::v1::PartitionCommand;
+using raft::core::Entry;
+
+// The feature level of partition commands.
+constexpr uint32_t kCommandLevel = 2;
+// After how long who waits for a follower may ask again.
+constexpr int64_t kRetryAfterMs = 100;
+
+}  // namespace
+
+void Partition::DeleteRecords(Offset before, OffsetsDone done) {
+  if (settings_.is_protected) {
+    return done(FailedPrecondition("the topic is protected: its setting protected is true"));
+  }
+  if (environment_.image.level() < kCommandLevel) {
+    return done(FailedPrecondition(
+        "records can be deleted once every broker of the cluster is of a version that knows of it: "
+        "the cluster is of feature level " +
+        std::to_string(environment_.image.level()) + ", and it takes " +
+        std::to_string(kCommandLevel)));
+  }
+  // Who no longer leads, and does not know it yet, must refuse nothing.
+  Offsets({}, [this, before, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
+    if (!offsets.ok()) return done(std::move(offsets));
+    if (before > offsets->high_watermark) return done(OffsetOutOfRange(before, *offsets));
+    if (before <= offsets->log_start) return done(std::move(offsets));
+    if (Status followed = CheckFollowed(before); !followed.ok()) return done(std::move(followed));
+    deletions_.push_back({.before = before, .done = std::move(done)});
+    ProposeDeletions();
+  });
+}
+
+// Until a replica can be restored from another one, who is left behind the log's begin is lost.
+Status Partition::CheckFollowed(Offset before) const {
+  const std::optional<raft::Group::LeastMatched> least = raft_->least_matched();
+  if (!least.has_value()) return {};
+  LogIndex last = raft_->tail()->applied();
+  if (TailHolds(before)) {
+    last = FindInTail(before);
+  } else {
+    for (const raft::SealedSegment& segment : environment_.store.sealed_segments(group_)) {
+      if (segment.end.next_offset < before) continue;
+      last = segment.end.index;
+      break;
+    }
+  }
+  if (least->index >= last) return {};
+  MILLRACE_SOMETIMES("records that a follower lacks were not deleted");
+  return Unavailable("broker " + std::to_string(least->broker.value()) +
+                     " does not have the records before offset " + std::to_string(before.value()) +
+                     " yet, and they are kept until it does")
+      .RetryAfterMs(kRetryAfterMs);
+}
+
+// All that wait, by one command; while it is under way others gather for the next.
+void Partition::ProposeDeletions() {
+  if (start_in_flight_.has_value() || deletions_.empty()) return;
+  Offset start;
+  for (const Deletion& deletion : deletions_) start = std::max(start, deletion.before);
+  if (Status proposed = ProposeStart(start); !proposed.ok()) FailDeletions(proposed);
+}
+
+Status Partition::ProposeStart(Offset start) {
+  PartitionCommand command;
+  command.mutable_log_start()->set_offset(start.value());
+  const std::string payload = command.SerializeAsString();
+  Buffer frame = AllocateFrame(payload.size());
+  std::memcpy(FramePayload(frame), payload.data(), payload.size());
+  const uint32_t crc = Crc32c(payload);
+  const FrameHeader draft{
+      .type = FrameType::kPartitionCommand,
+      .feature_level = environment_.image.entry_level(),
+      .flags = kFrameControl,
+      .payload_size = static_cast<uint32_t>(payload.size()),
+      .base_offset = raft_->next_offset(),
+      .append_time_ms = std::max(environment_.clock.WallMs(), raft_->last_append_time_ms()),
+      .payload_crc = crc,
+      .stored_crc = crc};
+  // It makes room, so that it is taken where there is none.
+  ASSIGN_OR_RETURN(start_in_flight_,
+                   raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame)));
+  return {};
+}
+
+void Partition::Tend(std::optional<int64_t> wall_ms) {
+  const bool may_propose = leadership_.is_ready && !start_in_flight_.has_value() &&
+                           environment_.image.level() >= kCommandLevel;
+  if (!may_propose) return;
+  const std::optional<raft::Group::LeastMatched> least = raft_->least_matched();
+  const Retained retained =
+      Retain(environment_.store.sealed_segments(group_), settings_.retention, wall_ms,
+             least.has_value() ? least->index : raft_->tail()->applied());
+  if (retained.is_held_up && least.has_value()) {
+    MILLRACE_SOMETIMES("retention waited for a follower");
+    LOG_EVERY_T(WARNING, 60) << "retention waits for a broker that lacks records group=" << group_
+                             << " broker=" << least->broker;
+  }
+  if (retained.start > log_start_) {
+    MILLRACE_SOMETIMES("records expired");
+  } else if (environment_.store.WantsEntry(group_)) {
+    MILLRACE_SOMETIMES("an entry was made so that the segment before it could go");
+  } else {
+    return;
+  }
+  const Status proposed = ProposeStart(std::max(retained.start, log_start_));
+  LOG_IF(WARNING, !proposed.ok()) << "records that expired stay for now group=" << group_
+                                  << " why=" << proposed;
+}
+
+Status Partition::ApplyCommand(const Entry& entry) {
+  const FrameHeader header = entry.frame.header();
+  const Bytes payload = entry.frame.payload();
+  PartitionCommand command;
+  if (!command.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+    return DataLoss("partition command " + std::to_string(header.index.value()) +
+                    " cannot be read");
+  }
+  if (!command.has_log_start()) return NotUnderstood(header);
+  const Offset start(command.log_start().offset());
+  if (start > header.base_offset) {
+    return DataLoss("partition command " + std::to_string(header.index.value()) +
+                    " deletes records up to offset " + std::to_string(start.value()) +
+                    ", which lies behind it");
+  }
+  MILLRACE_SOMETIMES_IF("a command to move the log start came late", start < log_start_);
+  log_start_ = MILLRACE_MUTANT(kLogStartGoesBack) ? start : std::max(log_start_, start);
+  return {};
+}
+
+void Partition::OnCommandApplied(LogIndex index) {
+  if (!start_in_flight_.has_value() || index < *start_in_flight_) return;
+  CHECK_EQ(index, *start_in_flight_) << "group=" << group_;
+  start_in_flight_.reset();
+  std::vector<OffsetsDone> deleted;
+  std::erase_if(deletions_, [this, &deleted](Deletion& deletion) {
+    if (deletion.before > log_start_) return false;
+    deleted.push_back(std::move(deletion.done));
+    return true;
+  });
+  for (OffsetsDone& done : deleted) done(offsets_now());
+  ProposeDeletions();
+}
+
+void Partition::FailDeletions(const Status& why) {
+  start_in_flight_.reset();
+  for (Deletion& deletion : std::exchange(deletions_, {})) deletion.done(why);
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,114 @@
+// What nobody asks for any more: whole segments of it go. The journal learns first, durably, where
+// the log begins from now on; then files are removed, oldest first. A start removes what is left of
+// that (design-log C1).
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
+#include "raft/runtime/run_on.h"
+#include "storage/logstore/log_store.h"
+
+namespace millrace::storage {
+
+void JournalLogStore::TakeSealed(std::vector<raft::SealedSegment> sealed, Group* group) {
+  std::erase_if(sealed, [group](const raft::SealedSegment& segment) {
+    return segment.end.index <= group->log.begin.index;
+  });
+  group->sealed.assign(sealed.begin(), sealed.end());
+}
+
+const std::deque<raft::SealedSegment>& JournalLogStore::sealed_segments(RaftGroupId id) const {
+  static const std::deque<raft::SealedSegment> kNone;
+  const auto found = groups_.find(id);
+  return found == groups_.end() ? kNone : found->second.sealed;
+}
+
+void JournalLogStore::SetLogStart(RaftGroupId id, Offset start) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  if (start <= group->log_start) return;
+  group->log_start = start;
+  DropSegments(id, *group);
+}
+
+bool JournalLogStore::IsWorthDropping(const Group& group, uint64_t bytes) const {
+  return bytes >= std::max(options_.drop_bytes_min, kLogPerState * group.state_bytes);
+}
+
+bool JournalLogStore::IsLastSealedUnwanted(const Group& group) const {
+  if (group.sealed.empty()) return false;
+  const raft::SealedSegment& last = group.sealed.back();
+  return last.has_records() && last.end.next_offset <= group.log_start &&
+         IsWorthDropping(group, last.bytes);
+}
+
+// Nobody asks for its records any more, or for those of the one before it, which has the newest
+// state.
+bool JournalLogStore::HoldsDropUp(const Group& group) const {
+  if (group.is_encoding || !HasEntries(group)) return false;
+  const ActiveSegment& active = group.active;
+  const bool is_unwanted = active.has_records() && active.next_offset <= group.log_start &&
+                           IsWorthDropping(group, active.bytes);
+  return is_unwanted || IsLastSealedUnwanted(group);
+}
+
+bool JournalLogStore::WantsEntry(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  if (found == groups_.end() || !found->second.stall.ok()) return false;
+  const Group& group = found->second;
+  return IsLastSealedUnwanted(group) && group.progress.last() == group.sealed.back().end.index;
+}
+
+void JournalLogStore::DropSegments(RaftGroupId id, Group& group) {
+  const bool is_dropping = group.log.begin != group.durable_begin;
+  if (group.is_faulty || !group.stall.ok() || is_dropping) return;
+  std::deque<raft::SealedSegment>& sealed = group.sealed;
+  // The newest one with a state stays, and what follows it.
+  const auto with_state = std::find_if(sealed.rbegin(), sealed.rend(),
+                                       [](const auto& segment) { return segment.has_state; });
+  if (with_state == sealed.rend()) return;
+  auto limit = std::prev(with_state.base());
+  if (MILLRACE_MUTANT(kStateGoesWithItsLog)) limit = sealed.end();
+  const auto kept = std::find_if(sealed.begin(), limit, [&group](const auto& segment) {
+    return segment.end.next_offset > group.log_start;
+  });
+  if (kept == sealed.begin()) return;
+  const LogPoint begin = std::prev(kept)->end;
+  sealed.erase(sealed.begin(), kept);
+  group.log.begin = begin;
+  if (MILLRACE_MUTANT(kUnlinkBeforeBegin)) {
+    OnSegments([segments = group.segments, begin] {
+      segments->DropTo(begin.index, [](const Status&) {});
+    });
+  }
+  Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}},
+         lifetime_.Guard(
+             [this, id, number = group.number, begin] { OnBeginDurable(id, number, begin); }));
+}
+
+void JournalLogStore::OnBeginDurable(RaftGroupId id, ReplicaNumber number, const LogPoint& begin) {
+  Group* group = FindReplica({id, number});
+  if (group == nullptr) return;
+  group->durable_begin = begin;
+  if (begin_listener_) begin_listener_(id, begin);
+  RemoveDropped(id, *group);
+  DropSegments(id, *group);
+}
+
+// While they are made anew nothing of them is touched: it is removed at the end.
+void JournalLogStore::RemoveDropped(RaftGroupId id, Group& group) {
+  if (group.is_faulty || !group.stall.ok()) return;
+  OnSegments([segments = group.segments, begin = group.durable_begin.index, id] {
+    segments->DropTo(begin, [id](const Status& dropped) {
+      LOG_IF(WARNING, !dropped.ok())
+          << "cannot remove segments that are not needed any more, the next time or the next "
+             "start does group="
+          << id << " why=" << dropped;
+    });
+  });
+}
+
+}  // namespace millrace::storage
