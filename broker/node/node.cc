@@ -415,6 +415,11 @@ void Node::OnPeerMessage(const BrokerIncarnation& from, raft::PeerKind kind, Byt
       return forwarder_.OnRequest(from.broker, body);
     case raft::PeerKind::kForwardReply:
       return forwarder_.OnReply(from.broker, body);
+    case raft::PeerKind::kRangeRequest:
+    case raft::PeerKind::kRangeReply:
+    case raft::PeerKind::kStateRequest:
+    case raft::PeerKind::kStatePiece:
+      return host_.OnPeerMessage(from, kind, body);
   }
 }
 

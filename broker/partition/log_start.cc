@@ -21,8 +21,6 @@ using raft::core::Entry;
 
 // The feature level of partition commands.
 constexpr uint32_t kCommandLevel = 2;
-// After how long who waits for a follower may ask again.
-constexpr int64_t kRetryAfterMs = 100;
 
 }  // namespace
 
@@ -42,32 +40,9 @@ void Partition::DeleteRecords(Offset before, OffsetsDone done) {
     if (!offsets.ok()) return done(std::move(offsets));
     if (before > offsets->high_watermark) return done(OffsetOutOfRange(before, *offsets));
     if (before <= offsets->log_start) return done(std::move(offsets));
-    if (Status followed = CheckFollowed(before); !followed.ok()) return done(std::move(followed));
     deletions_.push_back({.before = before, .done = std::move(done)});
     ProposeDeletions();
   });
-}
-
-// Until a replica can be restored from another one, who is left behind the log's begin is lost.
-Status Partition::CheckFollowed(Offset before) const {
-  const std::optional<raft::Group::LeastMatched> least = raft_->least_matched();
-  if (!least.has_value()) return {};
-  LogIndex last = raft_->tail()->applied();
-  if (TailHolds(before)) {
-    last = FindInTail(before);
-  } else {
-    for (const raft::SealedSegment& segment : environment_.store.sealed_segments(group_)) {
-      if (segment.end.next_offset < before) continue;
-      last = segment.end.index;
-      break;
-    }
-  }
-  if (least->index >= last) return {};
-  MILLRACE_SOMETIMES("records that a follower lacks were not deleted");
-  return Unavailable("broker " + std::to_string(least->broker.value()) +
-                     " does not have the records before offset " + std::to_string(before.value()) +
-                     " yet, and they are kept until it does")
-      .RetryAfterMs(kRetryAfterMs);
 }
 
 // All that wait, by one command; while it is under way others gather for the next.
@@ -104,23 +79,16 @@ void Partition::Tend(std::optional<int64_t> wall_ms) {
   const bool may_propose = leadership_.is_ready && !start_in_flight_.has_value() &&
                            environment_.image.level() >= kCommandLevel;
   if (!may_propose) return;
-  const std::optional<raft::Group::LeastMatched> least = raft_->least_matched();
-  const Retained retained =
-      Retain(environment_.store.sealed_segments(group_), settings_.retention, wall_ms,
-             least.has_value() ? least->index : raft_->tail()->applied());
-  if (retained.is_held_up && least.has_value()) {
-    MILLRACE_SOMETIMES("retention waited for a follower");
-    LOG_EVERY_T(WARNING, 60) << "retention waits for a broker that lacks records group=" << group_
-                             << " broker=" << least->broker;
-  }
-  if (retained.start > log_start_) {
+  const Offset retained =
+      RetainedFrom(environment_.store.sealed_segments(group_), settings_.retention, wall_ms);
+  if (retained > log_start_) {
     MILLRACE_SOMETIMES("records expired");
   } else if (environment_.store.WantsEntry(group_)) {
     MILLRACE_SOMETIMES("an entry was made so that the segment before it could go");
   } else {
     return;
   }
-  const Status proposed = ProposeStart(std::max(retained.start, log_start_));
+  const Status proposed = ProposeStart(std::max(retained, log_start_));
   LOG_IF(WARNING, !proposed.ok()) << "records that expired stay for now group=" << group_
                                   << " why=" << proposed;
 }

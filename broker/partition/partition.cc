@@ -316,6 +316,7 @@ Status Partition::Restore(Bytes state) {
     return Unimplemented("the partition's state is of version " + std::to_string(saved.version()) +
                          ", and this build knows " + std::to_string(kStateVersion));
   }
+  times_ = TimeIndex();
   next_offset_ = Offset(saved.next_offset());
   log_start_ = Offset(saved.log_start_offset());
   last_append_time_ms_ = saved.last_append_time_ms();

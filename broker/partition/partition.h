@@ -148,8 +148,7 @@ class Partition final : public raft::StateMachine {
   void Offsets(const OffsetsQuery& query, OffsetsDone done);
   // The log starts at `before` at least from now on; `done` with its offsets once that is committed
   // and applied. OUT_OF_RANGE past the high watermark; FAILED_PRECONDITION if the topic is
-  // protected or the cluster's level too low; UNAVAILABLE if not leading, or with RetryInfo while a
-  // replica lacks records that would go.
+  // protected or the cluster's level too low; UNAVAILABLE if not leading.
   void DeleteRecords(Offset before, OffsetsDone done);
   // Lets go what the topic's retention does not keep. To be called each second; `wall_ms`: none
   // while this broker's wall clock is in doubt.
@@ -219,7 +218,6 @@ class Partition final : public raft::StateMachine {
   static Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets);
 
   // log_start.cc
-  Status CheckFollowed(Offset before) const;
   void ProposeDeletions();
   Status ProposeStart(Offset start);
   Status ApplyCommand(const raft::core::Entry& entry);

@@ -2,14 +2,14 @@
 
 namespace millrace::broker {
 
-Retained Retain(const std::deque<raft::SealedSegment>& sealed, const RetentionLimits& limits,
-                std::optional<int64_t> wall_ms, LogIndex followed) {
+Offset RetainedFrom(const std::deque<raft::SealedSegment>& sealed, const RetentionLimits& limits,
+                    std::optional<int64_t> wall_ms) {
   uint64_t bytes = 0;
   size_t too_many = sealed.size();  // so many go by size
   while (too_many > 0 && sealed[too_many - 1].bytes <= limits.bytes - bytes) {
     bytes += sealed[--too_many].bytes;
   }
-  Retained retained;
+  Offset start;
   for (size_t i = 0; i < sealed.size(); ++i) {
     const raft::SealedSegment& segment = sealed[i];
     const bool is_old =
@@ -18,13 +18,9 @@ Retained Retain(const std::deque<raft::SealedSegment>& sealed, const RetentionLi
             .last_append_ms<*wall_ms&& static_cast<uint64_t>(*wall_ms - segment.last_append_ms)>
                 limits.time_ms;
     if (i >= too_many && !is_old) break;
-    if (segment.end.index > followed) {
-      retained.is_held_up = true;
-      break;
-    }
-    retained.start = segment.end.next_offset;
+    start = segment.end.next_offset;
   }
-  return retained;
+  return start;
 }
 
 }  // namespace millrace::broker

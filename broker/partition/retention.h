@@ -22,14 +22,9 @@ struct RetentionLimits {
   bool operator==(const RetentionLimits&) const = default;
 };
 
-struct Retained {
-  Offset start;             // of the oldest record that stays; 0: nothing goes
-  bool is_held_up = false;  // some stay for `followed` alone
-};
-
-// `wall_ms`: milliseconds since 1970; none: nothing goes by age. `followed`: what lies after it
-// stays, since somebody does not have it yet.
-Retained Retain(const std::deque<raft::SealedSegment>& sealed, const RetentionLimits& limits,
-                std::optional<int64_t> wall_ms, LogIndex followed);
+// Of the oldest record that stays; 0: nothing goes. `wall_ms`: milliseconds since 1970; none:
+// nothing goes by age.
+Offset RetainedFrom(const std::deque<raft::SealedSegment>& sealed, const RetentionLimits& limits,
+                    std::optional<int64_t> wall_ms);
 
 }  // namespace millrace::broker

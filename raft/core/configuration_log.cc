@@ -22,6 +22,13 @@ void ConfigurationLog::Append(LogIndex index, Configuration configuration) {
   NoteNumbers();
 }
 
+std::pair<LogIndex, Configuration> ConfigurationLog::InForceAt(LogIndex index) const {
+  CHECK_LE(entries_.front().index, index);
+  auto at = std::prev(entries_.end());
+  while (at->index > index) --at;
+  return {at->index, at->configuration};
+}
+
 void ConfigurationLog::TruncateFrom(LogIndex from) {
   while (latest_index() >= from) entries_.pop_back();
   NoteNumbers();

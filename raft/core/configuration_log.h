@@ -10,6 +10,7 @@
 #pragma once
 
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "proto/base/ids.h"
@@ -26,6 +27,9 @@ class ConfigurationLog {
 
   const Configuration& latest() const { return entries_.back().configuration; }
   LogIndex latest_index() const { return entries_.back().index; }
+  // The newest one at or before `index`, and the entry that says so. Pre: index is not below the
+  // tail's lower edge.
+  std::pair<LogIndex, Configuration> InForceAt(LogIndex index) const;
 
   // Pre: `index` is beyond all before it.
   void Append(LogIndex index, Configuration configuration);

@@ -111,6 +111,14 @@ bool Raft::TakeEntries(AppendRequest* request) {
   return true;
 }
 
+void Raft::OnBehind(const Voter& from, const Behind& behind) {
+  if (is_leader()) return FailBesideAnotherLeader(from);
+  if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);
+  election_elapsed_ = 0;
+  // What is committed here reaches as far: the refusal that it answers was late.
+  if (commit_index_ < behind.begin) left_behind_by_ = from;
+}
+
 void Raft::OnHeartbeat(const Voter& from, const Heartbeat& heartbeat) {
   if (is_leader()) return FailBesideAnotherLeader(from);
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);

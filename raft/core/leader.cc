@@ -103,17 +103,6 @@ void Raft::SendAppend(const Voter& to, Progress* progress, std::vector<Entry> en
                             .entries = std::move(entries)});
 }
 
-std::optional<Raft::LeastMatched> Raft::least_matched() const {
-  const auto* leader = std::get_if<Leader>(&role_);
-  if (leader == nullptr) return std::nullopt;
-  std::optional<LeastMatched> least;
-  for (const auto& [member, progress] : leader->progress) {
-    if (member == options_.self) continue;
-    if (!least.has_value() || progress.match() < least->index) least = {member, progress.match()};
-  }
-  return least;
-}
-
 // Null if this is no leader, or `peer` no member.
 Progress* Raft::ProgressOf(const Voter& peer) {
   Leader* leader = leader_state();
@@ -152,6 +141,7 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
     MaybeCommit();
   } else {
     const Progress::Refused refused = progress->OnRefused(reply, log_);
+    if (refused.is_behind) SendNow(from, Behind{.term = term(), .begin = log_.begin().index});
     if (refused.is_newly_behind) behind_.push_back({.peer = from, .needed = refused.needed});
     if (!refused.wants_entries) return;
   }

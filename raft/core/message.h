@@ -65,8 +65,15 @@ struct HeartbeatReply {
   uint64_t round = 0;  // 0: answers no heartbeat, but tells a deposed leader of a newer term
 };
 
-using Message =
-    std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, Heartbeat, HeartbeatReply>;
+// The leader's log begins later than the follower's ends, which is to be restored from another
+// replica. Said again as long as that is so.
+struct Behind {
+  Term term;
+  LogIndex begin;  // the last entry that the leader does not have any more
+};
+
+using Message = std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, Heartbeat,
+                             HeartbeatReply, Behind>;
 
 struct OutgoingMessage {
   Voter to;

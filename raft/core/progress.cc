@@ -99,12 +99,13 @@ Progress::Refused Progress::OnRefused(const AppendReply& reply, const Log& log) 
   const LogIndex needed = std::max(match_, common) + 1;
   if (reply.index > log.begin().index) {
     next_ = needed;
-    return {.wants_entries = true, .is_newly_behind = false, .needed = needed};
+    return {.wants_entries = true, .needed = needed};
   }
   // The follower needs what lies below the begin, or did: the refusal may be older than what it has
   // got since. So it is sent nothing but the same question, with each heartbeat that it answers.
   is_probe_sent_ = true;
   return {.wants_entries = false,
+          .is_behind = true,
           .is_newly_behind = !std::exchange(is_behind_, true),
           .needed = needed};
 }

@@ -54,7 +54,8 @@ class Progress {
   void Acknowledge(LogIndex index, const Log& log);
   struct Refused {
     bool wants_entries = false;    // to be sent some now; not if the refusal says nothing new
-    bool is_newly_behind = false;  // it needs `needed`, which lies below the log's begin
+    bool is_behind = false;        // it needs `needed`, which lies below the log's begin
+    bool is_newly_behind = false;  // ... and did not before
     LogIndex needed;
   };
   // It refused an append.

@@ -46,6 +46,10 @@ Role Raft::role() const {
 
 const Configuration& Raft::configuration() const { return configurations_.latest(); }
 
+std::pair<LogIndex, Configuration> Raft::ConfigurationAt(LogIndex index) const {
+  return configurations_.InForceAt(index);
+}
+
 std::vector<Voter> Raft::Others() const {
   std::vector<Voter> others = configuration().Members();
   std::erase(others, options_.self);
@@ -86,6 +90,8 @@ void Raft::Step(const Voter& sender, Message message) {
     OnAppendReply(from, *append_reply);
   } else if (auto* heartbeat_reply = std::get_if<HeartbeatReply>(&message)) {
     OnHeartbeatReply(from, *heartbeat_reply);
+  } else if (auto* behind = std::get_if<Behind>(&message)) {
+    OnBehind(from, *behind);
   }
 }
 
@@ -100,8 +106,9 @@ void Raft::StepNewerTerm(const Voter& from, const Message& message) {
     // A granted pre-vote names the term that the candidate would take.
     if (reply->is_pre_vote && reply->granted) return;
   }
-  const bool is_from_leader =
-      std::holds_alternative<AppendRequest>(message) || std::holds_alternative<Heartbeat>(message);
+  const bool is_from_leader = std::holds_alternative<AppendRequest>(message) ||
+                              std::holds_alternative<Heartbeat>(message) ||
+                              std::holds_alternative<Behind>(message);
   BecomeFollower(their_term, is_from_leader ? from : Voter{});
 }
 
@@ -222,9 +229,10 @@ void Raft::Fail(Status why) {
 }
 
 bool Raft::HasReady() const {
-  return !messages_.empty() || !wanted_.empty() || !behind_.empty() || !read_states_.empty() ||
-         is_hard_state_dirty_ || truncate_from_.has_value() || !unwritten_.empty() ||
-         is_leadership_changed_ || is_commit_changed_ || wants_no_op_ || !fault_.ok();
+  return !messages_.empty() || !wanted_.empty() || !behind_.empty() ||
+         left_behind_by_.has_value() || !read_states_.empty() || is_hard_state_dirty_ ||
+         truncate_from_.has_value() || !unwritten_.empty() || is_leadership_changed_ ||
+         is_commit_changed_ || wants_no_op_ || !fault_.ok();
 }
 
 Ready Raft::TakeReady() {
@@ -234,6 +242,7 @@ Ready Raft::TakeReady() {
   ready.messages = std::exchange(messages_, {});
   ready.wanted = std::exchange(wanted_, {});
   ready.behind = std::exchange(behind_, {});
+  ready.left_behind_by = std::exchange(left_behind_by_, std::nullopt);
   ready.read_states = std::exchange(read_states_, {});
   ready.commit_index = commit_index_;
   ready.leadership_changed = std::exchange(is_leadership_changed_, false);

@@ -103,6 +103,8 @@ struct Ready {
   std::optional<StorageWrite> write;
   std::vector<EntriesWanted> wanted;
   std::vector<FollowerBehind> behind;  // each once, until it has caught up with the begin
+  // The leader does not have any more what this replica needs next: it is to be restored.
+  std::optional<Voter> left_behind_by;
   LogIndex commit_index;
   // Role, term or leader changed since the last Ready.
   bool leadership_changed = false;
@@ -159,13 +161,6 @@ class Raft {
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);
-  // The member that the leader knows to have least of its log, and how much: all members have the
-  // entries up to there. None if this is no leader, or the only member.
-  struct LeastMatched {
-    Voter member;
-    LogIndex index;
-  };
-  std::optional<LeastMatched> least_matched() const;
   // The log does not hold the entries up to begin.index any more. Pre: as Log::MoveBeginTo.
   void MoveBeginTo(const LogPoint& begin) { log_.MoveBeginTo(begin); }
 
@@ -188,6 +183,9 @@ class Raft {
   bool has_committed_in_term() const;
   const Log& log() const { return log_; }
   const Configuration& configuration() const;
+  // The newest configuration at or before `index`, and the entry that says so; 0: it was in force
+  // before all that this knows of. Pre: log().prefix().index <= index <= log().last_index().
+  std::pair<LogIndex, Configuration> ConfigurationAt(LogIndex index) const;
   const HardState& hard_state() const { return hard_state_; }
   TruncationEpoch epoch() const { return durability_.epoch(); }
   // CHECKs everything that must hold between inputs; for tests and simulation, after every step.
@@ -244,6 +242,7 @@ class Raft {
   void RefuseAppend(const Voter& from, const AppendRequest& request);
   bool TakeEntries(AppendRequest* request);
   void OnHeartbeat(const Voter& from, const Heartbeat& heartbeat);
+  void OnBehind(const Voter& from, const Behind& behind);
   void FailBesideAnotherLeader(const Voter& other);
 
   // leader.cc
@@ -285,6 +284,7 @@ class Raft {
   std::vector<OutgoingMessage> messages_;
   std::vector<EntriesWanted> wanted_;
   std::vector<FollowerBehind> behind_;
+  std::optional<Voter> left_behind_by_;
   std::vector<ReadState> read_states_;
   bool is_hard_state_dirty_ = false;
   std::optional<LogIndex> truncate_from_;

@@ -22,8 +22,14 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       environment_(environment),
       random_(random),
       turn_(environment, replicas_),
-      shared_{.environment = environment, .turn = turn_, .namer = {}} {
+      shared_{.environment = environment, .turn = turn_, .namer = {}},
+      source_(environment, replicas_),
+      restorer_(environment, replicas_,
+                [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }) {
   CHECK_NE(options_.self.broker, BrokerId());
+  shared_.on_behind = [this](const Replica& replica, const Voter& source) {
+    restorer_.OnBehind(replica, source);
+  };
   environment_.log_store.SetSegmentListener(lifetime_.Guard(
       [this](RaftGroupId group, LogIndex readable_end) { OnSegmentsGrew(group, readable_end); }));
   environment_.log_store.SetBeginListener(
@@ -36,8 +42,11 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
         Replica* replica = replicas_.Find(group);
         if (replica != nullptr) replica->OnSegmentsState(std::move(state));
       }));
-  environment_.log_store.SetRecoveredListener(
-      lifetime_.Guard([this](RecoveredReplica recovered) { OnRecovered(std::move(recovered)); }));
+  environment_.log_store.SetRecoveredListener(lifetime_.Guard([this](RecoveredReplica recovered) {
+    MILLRACE_SOMETIMES("a replica that could not be read at start joined later");
+    LOG(INFO) << "replica could be read group=" << recovered.record.group;
+    Rebuild(std::move(recovered));
+  }));
 }
 
 Host::~Host() { Stop(); }
@@ -51,6 +60,8 @@ void Host::Stop() {
   environment_.executor.Cancel(tick_timer_);
   lifetime_.End();
   turn_.Stop();
+  source_.Stop();
+  restorer_.Stop();
   replicas_.Halt();
 }
 
@@ -79,6 +90,7 @@ void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachin
 void Host::RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done) {
   Replica* replica = replicas_.Find(group);
   CHECK(replica != nullptr) << "group=" << group;
+  restorer_.Forget(group);
   if (replica->has_joined()) {
     replica->Stop(NotFound("the partition was deleted", Reason::kTopicDeleted));
   }
@@ -86,12 +98,29 @@ void Host::RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done
   environment_.log_store.RemoveReplica(group, controller_index, std::move(done));
 }
 
-void Host::OnRecovered(RecoveredReplica recovered) {
+void Host::OnPeerMessage(const BrokerIncarnation& from, PeerKind kind, const Bytes& body) {
+  switch (kind) {
+    case PeerKind::kRangeRequest:
+      return source_.OnRangeRequest(from, body);
+    case PeerKind::kStateRequest:
+      return source_.OnStateRequest(from, body);
+    case PeerKind::kRangeReply:
+      return restorer_.OnRangeReply(from, body);
+    case PeerKind::kStatePiece:
+      return restorer_.OnStatePiece(from, body);
+    case PeerKind::kBootstrap:
+    case PeerKind::kLeaderReport:
+    case PeerKind::kForwardRequest:
+    case PeerKind::kForwardReply:
+      break;
+  }
+}
+
+// A silent one is to take part: its log could be read at last, or was restored.
+void Host::Rebuild(RecoveredReplica recovered) {
   Replica* silent = replicas_.Find(recovered.record.group);
   if (silent == nullptr) return;
   CHECK(!silent->health().ok()) << "group=" << recovered.record.group;
-  MILLRACE_SOMETIMES("a replica that could not be read at start joined later");
-  LOG(INFO) << "replica could be read group=" << recovered.record.group;
   StateMachine& machine = silent->machine();
   replicas_.Remove(recovered.record.group);
   AddReplica(std::move(recovered), machine);

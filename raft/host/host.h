@@ -18,8 +18,10 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/host/environment.h"
+#include "raft/host/pull_source.h"
 #include "raft/host/replica.h"
 #include "raft/host/replicas.h"
+#include "raft/host/restorer.h"
 #include "raft/host/turn.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/state_machine.h"
@@ -72,6 +74,8 @@ class Host {
   const Replica* Find(RaftGroupId group) const { return replicas_.Find(group); }
   uint64_t tail_bytes() const;
   size_t replica_count() const { return replicas_.size(); }
+  // Replicas that are being restored from others.
+  size_t restores_under_way() const { return restorer_.under_way(); }
   // How often a follower was found to need entries that its leader's log no longer holds.
   uint64_t followers_left_behind() const { return shared_.followers_left_behind; }
   // For how long the oldest write that is not durable has been under way; 0 if there is none.
@@ -83,6 +87,8 @@ class Host {
 
   // From the Transport.
   void OnRaftMessage(const Voter& from, RaftGroupId group, ReplicaNumber to, core::Message message);
+  // Of the kinds that are about restoring replicas; others are not its.
+  void OnPeerMessage(const BrokerIncarnation& from, PeerKind kind, const Bytes& body);
   void OnPeerConnected(const BrokerIncarnation& peer);
   void OnPeerDisconnected(BrokerId peer);
 
@@ -94,7 +100,7 @@ class Host {
   void OnTick();
   void GiveUpLeadershipIfDiskStalls();
   void OnSegmentsGrew(RaftGroupId group, LogIndex readable_end);
-  void OnRecovered(RecoveredReplica recovered);
+  void Rebuild(RecoveredReplica recovered);
   // Ticks until the replica asks for votes when the leader is gone, or when somebody came whose
   // vote was lacking. The voters that are left notice together, and would split their votes if they
   // asked together: each has its turn, in an order that differs from group to group, so that
@@ -107,6 +113,8 @@ class Host {
   Replicas replicas_;
   Turn turn_;
   ReplicaShared shared_;
+  PullSource source_;
+  Restorer restorer_;
   TimerId tick_timer_;
   uint64_t ticks_ = 0;
   Lifetime lifetime_;

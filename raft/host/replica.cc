@@ -139,13 +139,6 @@ int64_t Replica::last_append_time_ms() const {
   return log.At(log.last_index()).frame.header().append_time_ms;
 }
 
-std::optional<Group::LeastMatched> Replica::least_matched() const {
-  if (!has_joined()) return std::nullopt;
-  const std::optional<core::Raft::LeastMatched> least = core_->least_matched();
-  if (!least.has_value()) return std::nullopt;
-  return LeastMatched{.broker = least->member.broker, .index = least->index};
-}
-
 std::optional<TailView> Replica::tail() const {
   if (!has_joined()) return std::nullopt;
   const core::Log& log = core_->log();
@@ -230,9 +223,12 @@ void Replica::Drain(std::vector<ReplicaWrite>* writes) {
     for (const core::EntriesWanted& wanted : ready.wanted) ReadForPeer(wanted);
     for (const core::FollowerBehind& follower : ready.behind) {
       ++shared_->followers_left_behind;
-      LOG(ERROR) << "a follower says that it needs entries that are not kept any more group="
-                 << group() << " peer=" << follower.peer << " needed=" << follower.needed
-                 << " begin=" << core_->log().begin().index;
+      LOG(INFO) << "a follower needs entries that are not kept any more, and is to restore itself "
+                << Name() << " peer=" << follower.peer << " needed=" << follower.needed
+                << " begin=" << core_->log().begin().index;
+    }
+    if (ready.left_behind_by.has_value() && shared_->on_behind) {
+      shared_->on_behind(*this, *ready.left_behind_by);
     }
     for (const auto& read : ready.read_states) barriers_.OnConfirmed(read.request_id, read.index);
     // A lost leadership first: what another leader committed in the place of this one's proposals
@@ -394,6 +390,16 @@ void Replica::OnSegmentsGrew(LogIndex readable_end, uint64_t keep_bytes) {
     ++cut;
   }
   if (cut > log.prefix().index) core_->TrimTail(cut);
+}
+
+core::LogPoint Replica::applied_point() const {
+  const core::Log& log = core_->log();
+  const bool is_in_tail = log.InTail(applied_);
+  CHECK(is_in_tail || applied_ == log.prefix().index) << "group=" << group();
+  return {.index = applied_,
+          .term = *log.TermAt(applied_),
+          .chain = is_in_tail ? log.At(applied_).chain : log.prefix().chain,
+          .next_offset = machine_->next_offset()};
 }
 
 void Replica::OnBegin(const core::LogPoint& begin) {

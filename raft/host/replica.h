@@ -27,6 +27,8 @@ namespace millrace::raft {
 // What log lines say of a replica beside its group's number, e.g. "topic=flights partition=3".
 using ReplicaNamer = std::function<std::string(const ReplicaRecord&)>;
 
+class Replica;
+
 // What the replicas of one host share; outlives them.
 struct ReplicaShared {
   const HostEnvironment environment;
@@ -35,6 +37,8 @@ struct ReplicaShared {
   // Whether any of them may lead (Host::SetMayLead).
   bool may_lead = true;
   uint64_t followers_left_behind = 0;
+  // The leader, `source`, does not have any more what the replica needs next.
+  std::function<void(const Replica& replica, const Voter& source)> on_behind;
 };
 
 class Replica final : public Group {
@@ -61,6 +65,8 @@ class Replica final : public Group {
   const core::Raft& core() const { return *core_; }
   StateMachine& machine() { return *machine_; }
   LogIndex applied() const { return applied_; }
+  // After the last entry that is applied. Pre: has_joined(); apply_fault() is ok.
+  core::LogPoint applied_point() const;
   const Leadership& leadership() const { return leadership_; }
   // Whether the group has no other member. Pre: has_joined().
   bool is_alone() const { return core_->configuration().Members().size() == 1; }
@@ -82,7 +88,6 @@ class Replica final : public Group {
   Status NotLeader() const override;
   Offset next_offset() const override;
   int64_t last_append_time_ms() const override;
-  std::optional<LeastMatched> least_matched() const override;
   std::optional<TailView> tail() const override;
 
   // For its host: inputs. Each is ignored before it joined and after it stopped ------------------

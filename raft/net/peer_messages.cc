@@ -44,7 +44,7 @@ PeerCondition ConditionIn(const Message& message) {
 
 bool IsKnownPeerKind(uint32_t kind) {
   return kind >= static_cast<uint32_t>(PeerKind::kBootstrap) &&
-         kind <= static_cast<uint32_t>(PeerKind::kForwardReply);
+         kind <= static_cast<uint32_t>(PeerKind::kStatePiece);
 }
 
 Voter SenderOf(const BrokerIncarnation& who, uint32_t number) {

@@ -52,6 +52,11 @@ struct MessageEncoder {
     reply->set_term(message.term.value());
     reply->set_round(message.round);
   }
+  void operator()(const core::Behind& message) const {
+    auto* behind = out->mutable_behind();
+    behind->set_term(message.term.value());
+    behind->set_begin_index(message.begin.value());
+  }
 };
 
 core::VoteRequest Decode(const wire::VoteRequest& in) {
@@ -83,6 +88,10 @@ core::HeartbeatReply Decode(const wire::HeartbeatReply& in) {
   return {.term = Term(in.term()), .round = in.round()};
 }
 
+core::Behind Decode(const wire::Behind& in) {
+  return {.term = Term(in.term()), .begin = LogIndex(in.begin_index())};
+}
+
 }  // namespace
 
 void EncodeGroupMessage(const RaftRoute& route, const core::Message& message,
@@ -105,6 +114,8 @@ Result<core::Message> DecodeGroupMessage(const wire::GroupMessage& in) {
       return core::Message(Decode(in.heartbeat()));
     case wire::GroupMessage::kHeartbeatReply:
       return core::Message(Decode(in.heartbeat_reply()));
+    case wire::GroupMessage::kBehind:
+      return core::Message(Decode(in.behind()));
     case wire::GroupMessage::MESSAGE_NOT_SET:
       break;
   }

@@ -73,13 +73,6 @@ class Group {
   // log. Pre: tail().
   virtual Offset next_offset() const = 0;
   virtual int64_t last_append_time_ms() const = 0;
-  // As leader: the broker that is known to have least of the log, and the last entry that it has;
-  // all members have that. None if there is no other member, or this one does not lead.
-  struct LeastMatched {
-    BrokerId broker;
-    LogIndex index;
-  };
-  virtual std::optional<LeastMatched> least_matched() const = 0;
   // None while the replica does not take part: it has not joined yet, or is silent.
   virtual std::optional<TailView> tail() const = 0;
 };

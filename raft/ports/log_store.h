@@ -110,6 +110,14 @@ struct SealedSegment {
   bool has_records() const { return base_offset < end.next_offset; }
 };
 
+// The state machine's state after a log's last entry.
+struct RestoredState {
+  Bytes state;
+  core::Configuration configuration;  // in force there
+  LogIndex configuration_index;       // of the entry that says so; 0: it was before all of them
+};
+
+using StatusDone = MoveFunction<void(Status)>;
 using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
 using TimeDone = MoveFunction<void(Result<int64_t>)>;
 using IndexDone = MoveFunction<void(Result<LogIndex>)>;
@@ -162,6 +170,26 @@ class LogStore {
   // Whether the newest of them holds nothing but such records and could go, if only an entry
   // followed that another one can be ended with.
   virtual bool WantsEntry(RaftGroupId group) const = 0;
+  // Another log in place of a replica's, from another replica: it is built beside the one that is
+  // here, which goes on meanwhile, and takes its place at once. Each `done` comes on the shard,
+  // unless the replica is gone or EndRestore was called; an error is one of the environment.
+  //
+  // Begins it anew: the log begins at `begin`, and has nothing.
+  virtual void BeginRestore(const ReplicaId& replica, const core::LogPoint& begin,
+                            StatusDone done) = 0;
+  // Entries that are committed and follow on. Pre: what was asked for before is done.
+  virtual void AppendRestored(const ReplicaId& replica, std::vector<core::Entry> entries,
+                              StatusDone done) = 0;
+  // The state after the last of them, of which there is one at least; durable once `done` is ok.
+  virtual void SealRestored(const ReplicaId& replica, RestoredState state, StatusDone done) = 0;
+  // It takes the place of the log that is here, with all that was written to that: nothing of it is
+  // told any more. Pre: SealRestored; no Write comes until `done`, and all before have the
+  // replica's newest hard state, which is kept. What a core begins with, but for that.
+  virtual void AdoptRestored(const ReplicaId& replica,
+                             MoveFunction<void(core::InitialState)> done) = 0;
+  // Gives it up. Not after AdoptRestored.
+  virtual void EndRestore(const ReplicaId& replica) = 0;
+
   // Called with where a group's log begins from now on, durably, before what lies below goes.
   virtual void SetBeginListener(
       MoveFunction<void(RaftGroupId, const core::LogPoint&)> listener) = 0;

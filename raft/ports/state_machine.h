@@ -30,8 +30,9 @@ class StateMachine {
   // takes the place of one that could not be read at first. Valid until then, or as long as the
   // host and the replica are there.
   virtual void Attach(Group& group) = 0;
-  // Takes a snapshot's state, before any Apply; DATA_LOSS if it can't be read, UNIMPLEMENTED if a
-  // later version wrote it. Not ok: nothing of it was taken.
+  // Takes a snapshot's state, before any Apply, or in the place of all that it had, where the
+  // replica was restored from another one; DATA_LOSS if it can't be read, UNIMPLEMENTED if a later
+  // version wrote it. Not ok: nothing of it was taken.
   virtual Status Restore(Bytes state) = 0;
   // A committed entry of any type, control entries included. Not ok: it cannot be applied here
   // (UNIMPLEMENTED: a later version wrote it), and nothing that follows will be.

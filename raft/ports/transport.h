@@ -29,13 +29,19 @@ enum class Lane : uint8_t {
 inline constexpr int kLaneCount = 3;
 
 // What travels between brokers beside Raft messages; opaque to raft/net, which skips kinds that
-// this version does not know. Numbers are on the wire. Taken already: 5 and 6 to ask for a range of
-// entries and to send it, 7 and 8 the same for a state, 9 a replica's report, 10 a group's hint.
+// this version does not know. Numbers are on the wire. Taken already: 9 a replica's report, 10 a
+// group's hint.
 enum class PeerKind : uint8_t {
   kBootstrap = 1,       // controllers agreeing on their first configuration
   kLeaderReport = 2,    // who leads which partitions
   kForwardRequest = 3,  // a client's request, one hop to the leader
   kForwardReply = 4,
+  // What a replica that restores itself asks another one of, and the answers
+  // (raft/host/restorer.h).
+  kRangeRequest = 5,
+  kRangeReply = 6,
+  kStateRequest = 7,
+  kStatePiece = 8,
 };
 
 // Who a handshake proved the other side to be.

@@ -84,18 +84,21 @@ void JournalLogStore::DropSegments(RaftGroupId id, Group& group) {
       segments->DropTo(begin.index, [](const Status&) {});
     });
   }
-  Submit({{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}},
-         lifetime_.Guard(
-             [this, id, number = group.number, begin] { OnBeginDurable(id, number, begin); }));
+  Submit(
+      {{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}},
+      lifetime_.Guard([this, id, number = group.number, generation = group.log.generation, begin] {
+        Group* found = FindReplica({id, number});
+        if (found != nullptr && found->log.generation == generation) {
+          OnBeginDurable(id, *found, begin);
+        }
+      }));
 }
 
-void JournalLogStore::OnBeginDurable(RaftGroupId id, ReplicaNumber number, const LogPoint& begin) {
-  Group* group = FindReplica({id, number});
-  if (group == nullptr) return;
-  group->durable_begin = begin;
+void JournalLogStore::OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin) {
+  group.durable_begin = begin;
   if (begin_listener_) begin_listener_(id, begin);
-  RemoveDropped(id, *group);
-  DropSegments(id, *group);
+  RemoveDropped(id, group);
+  DropSegments(id, group);
 }
 
 // While they are made anew nothing of them is touched: it is removed at the end.

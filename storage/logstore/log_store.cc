@@ -80,6 +80,7 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
   auto found = groups_.find(id);
   CHECK(found != groups_.end()) << id;
   const raft::ReplicaId replica{id, found->second.number};
+  EndRestore(replica);
   // What writes its files goes first.
   std::shared_ptr<GroupSegments> segments = rewriter_->Forget(id);
   if (segments == nullptr) segments = std::move(found->second.segments);

@@ -102,6 +102,15 @@ class JournalLogStore final : public raft::LogStore {
   void SetLogStart(RaftGroupId group, Offset start) override;
   bool WantsEntry(RaftGroupId group) const override;
   const std::deque<raft::SealedSegment>& sealed_segments(RaftGroupId group) const override;
+  void BeginRestore(const raft::ReplicaId& replica, const raft::core::LogPoint& begin,
+                    StatusDone done) override;
+  void AppendRestored(const raft::ReplicaId& replica, std::vector<raft::core::Entry> entries,
+                      StatusDone done) override;
+  void SealRestored(const raft::ReplicaId& replica, raft::RestoredState state,
+                    StatusDone done) override;
+  void AdoptRestored(const raft::ReplicaId& replica,
+                     MoveFunction<void(raft::core::InitialState)> done) override;
+  void EndRestore(const raft::ReplicaId& replica) override;
   void SetBeginListener(
       MoveFunction<void(RaftGroupId, const raft::core::LogPoint&)> listener) override {
     begin_listener_ = std::move(listener);
@@ -147,6 +156,19 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<journal::GroupRecord> records;
     std::vector<Part> parts;
   };
+  // A log that is being built beside a group's.
+  struct Restore {
+    std::shared_ptr<GroupSegments> segments;
+    uint32_t generation = 0;  // of its folder
+    LogPoint begin;
+    LogPoint end;
+    std::vector<raft::core::TermStart> term_starts;
+    std::deque<raft::SealedSegment> sealed;
+    uint64_t active_bytes = 0;
+    std::optional<SegmentsEnd> at_end;  // once it is sealed there
+    uint64_t state_bytes = 0;
+    MoveFunction<void(raft::core::InitialState)> adopted;  // set once it is to take the place
+  };
   // What the shard knows of one group's segments.
   struct Group {
     ReplicaNumber number;
@@ -189,7 +211,10 @@ class JournalLogStore final : public raft::LogStore {
     bool is_writing = false;
     bool is_rolling = false;  // the journal does not know yet, durably, that it is done
     bool is_syncing = false;
-    bool is_faulty = false;  // its segments are damaged: nothing more is written
+    bool is_faulty = false;            // its segments are damaged: nothing more is written
+    std::shared_ptr<Restore> restore;  // shared with what was asked for it
+    uint32_t newest_generation = 0;    // of a folder that a restore had
+    bool may_have_leftovers = false;   // folders of earlier lives are being removed
   };
 
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
@@ -254,9 +279,19 @@ class JournalLogStore final : public raft::LogStore {
                                                      bool is_roll);
   void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,
                 bool is_roll);
+  // restore.cc: another log in place of a group's.
+  void TryAdopt(RaftGroupId id, Group& group);
+  void OnAdopted(const raft::ReplicaId& replica, const std::shared_ptr<Restore>& restore,
+                 const Segments& former);
+  // Calls `done` with an outcome on the shard, if the restore is still the group's.
+  template <typename Outcome>
+  MoveFunction<void(Outcome)> WhenRestoring(const raft::ReplicaId& replica,
+                                            MoveFunction<void(Group&, Outcome)> done);
+  uint64_t SegmentBytes(RaftGroupId id, const Group& group) const;
+
   // drops.cc: what nobody asks for any more.
   void DropSegments(RaftGroupId id, Group& group);
-  void OnBeginDurable(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
+  void OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin);
   void RemoveDropped(RaftGroupId id, Group& group);
   void ScheduleIdleSync();
   bool IsJournalFilling() const;

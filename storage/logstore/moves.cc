@@ -148,13 +148,16 @@ bool JournalLogStore::IsTooOld(Group& group, MonotonicTime now) {
 bool JournalLogStore::IsRollDue(RaftGroupId id, const Group& group) const {
   // How large the last state is decides when the next one is due.
   if (group.is_encoding) return false;
+  // A state may be larger than a segment.
+  const uint64_t bytes = group.active.bytes + group.progress.committed_bytes();
+  return bytes >= std::max(SegmentBytes(id, group), kLogPerState * group.state_bytes);
+}
+
+uint64_t JournalLogStore::SegmentBytes(RaftGroupId id, const Group& group) const {
   uint64_t size = group.limits.bytes;
   if (id == kControllerGroup) size = options_.controller_segment_size_bytes;
   if (size == 0) size = options_.segment_size_bytes;
-  size = std::min(size, group.limits.bytes_max);
-  // A state may be larger than a segment.
-  const uint64_t bytes = group.active.bytes + group.progress.committed_bytes();
-  return bytes >= std::max(size, kLogPerState * group.state_bytes);
+  return std::min(size, group.limits.bytes_max);
 }
 
 void JournalLogStore::Roll(RaftGroupId id, LogIndex index,
@@ -229,9 +232,10 @@ void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments,
     if (has_grown) MoveLog(id, *group, *end, [] {});
     return;
   }
-  Task durable = lifetime_.Guard([this, id, number = group->number, sealed = *end->sealed] {
+  Task durable = lifetime_.Guard([this, id, number = group->number, sealed = *end->sealed,
+                                  generation = group->log.generation] {
     Group* rolled = FindReplica({id, number});
-    if (rolled == nullptr) return;
+    if (rolled == nullptr || rolled->log.generation != generation) return;
     rolled->is_rolling = false;
     // They were made anew meanwhile, and it was found there.
     if (!rolled->sealed.empty() && rolled->sealed.back().end >= sealed.end) return;

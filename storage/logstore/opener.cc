@@ -171,12 +171,18 @@ Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupSt
 void JournalLogStore::Opener::RemoveLeftovers() {
   const auto remove = [this](RaftGroupId id,
                              MoveFunction<bool(const SegmentFolder&)> is_left_over) {
+    const auto found = store_->groups_.find(id);
+    if (found != store_->groups_.end()) found->second.may_have_leftovers = true;
+    auto removed = RunOn(environment_.shard,
+                         store_->lifetime_.Guard([store = store_.get(), id](const Status& status) {
+                           LOG_IF(WARNING, !status.ok())
+                               << "cannot remove what is left of group=" << id << " why=" << status;
+                           if (Group* group = store->Find(id)) group->may_have_leftovers = false;
+                         }));
     environment_.segment_executor.Post([files = &environment_.segment_files, id,
-                                        is_left_over = std::move(is_left_over)]() mutable {
-      RemoveFolders(*files, id, std::move(is_left_over), [id](const Status& status) {
-        LOG_IF(WARNING, !status.ok())
-            << "cannot remove what is left of group=" << id << " why=" << status;
-      });
+                                        is_left_over = std::move(is_left_over),
+                                        removed = std::move(removed)]() mutable {
+      RemoveFolders(*files, id, std::move(is_left_over), std::move(removed));
     });
   };
   for (const auto& [id, number] : store_->removed_) {

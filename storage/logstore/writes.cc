@@ -163,6 +163,7 @@ void JournalLogStore::OnLargeWritten(RaftGroupId id, const std::shared_ptr<Large
   JournalBatch batch;
   BeginWaiting(id, *group, &batch);
   SubmitBatch(std::move(batch));
+  TryAdopt(id, *group);
 }
 
 std::shared_ptr<JournalLogStore::LargeWrite> JournalLogStore::EndLarge(Group& group) {
@@ -256,6 +257,7 @@ void JournalLogStore::OnJournalled(const std::vector<JournalBatch::Part>& parts)
     if (part.cut_from.has_value()) CutSegments(id, *group, part);
     if (part.has_cut && group->cuts == 0) SyncCut(id, *group);
     if (group->journalling == 0) BeginWaiting(id, *group, &batch);
+    TryAdopt(id, *group);
   }
   TellDurable(durable);
   SubmitBatch(std::move(batch));

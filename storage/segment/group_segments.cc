@@ -315,6 +315,15 @@ raft::SealedSegment GroupSegments::Told(const Segment& sealed, bool has_state) c
           .has_state = has_state};
 }
 
+void GroupSegments::TakeConfiguration(LogIndex index, raft::core::Configuration configuration) {
+  Enqueue([this, index, configuration = std::move(configuration)](Task next) mutable {
+    if (index >= in_force_.index) {
+      in_force_ = {.index = index, .configuration = std::move(configuration)};
+    }
+    next();
+  });
+}
+
 void GroupSegments::DropTo(LogIndex begin, StatusDone done) {
   Enqueue([this, begin, done = std::move(done)](Task next) mutable {
     auto ending = [done = std::move(done), next = std::move(next)](Status dropped) mutable {

@@ -135,6 +135,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // whoever asks has one. Pre: all that is written is committed; MayFollowFrames(state), as any
   // protobuf may.
   void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // `configuration` is in force at the end, as an entry says that these segments do not hold.
+  void TakeConfiguration(LogIndex index, raft::core::Configuration configuration);
   // Removes the sealed segments that end at or before `begin`, oldest first, up to the first that
   // cannot be removed. Pre: the journal durably says that the log begins there.
   void DropTo(LogIndex begin, StatusDone done);

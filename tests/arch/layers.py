@@ -23,7 +23,7 @@ LAYERS = {
     "raft/runtime": _BASE,
     "raft/core": _RUNTIME | {"proto/frame"},
     "raft/ports": _RUNTIME | {"proto/frame", "raft/core"},
-    "raft/host": _RAFT,
+    "raft/host": _RAFT | {"raft/codec"},
     "raft/codec": _RUNTIME | {"proto/frame", "raft/core", "millrace/internal/v1"},
     "raft/net": _RAFT | {"raft/codec", "millrace/internal/v1"},
     "storage/file": _RUNTIME,

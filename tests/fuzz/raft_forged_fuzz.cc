@@ -42,7 +42,7 @@ Entry SealedEntry(FrameType type, Term term, LogIndex index, uint32_t last_chain
 
 Message AnyMessage(FuzzedDataProvider& input) {
   const Term term(Number(input));
-  switch (input.ConsumeIntegralInRange<int>(0, 4)) {
+  switch (input.ConsumeIntegralInRange<int>(0, 5)) {
     case 0:
       return VoteRequest{.term = term,
                          .is_pre_vote = input.ConsumeBool(),
@@ -61,6 +61,8 @@ Message AnyMessage(FuzzedDataProvider& input) {
     case 3:
       return Heartbeat{
           .term = term, .commit_index = LogIndex(Number(input)), .round = Number(input)};
+    case 4:
+      return Behind{.term = term, .begin = LogIndex(Number(input))};
     default:
       return HeartbeatReply{.term = term, .round = Number(input)};
   }

@@ -163,9 +163,9 @@ class Admin {
   Result<std::vector<OffsetRange>> ListNewestOffsets(const std::string& topic,
                                                      std::chrono::milliseconds timeout = kTimeout);
   // Deletes the records before an offset in each of these partitions; what the log holds then, in
-  // the order of their numbers. Partitions without a leader, and those of which a replica lacks
-  // what would be deleted, are asked until the time is up; then theirs is a row with an error, as
-  // OUT_OF_RANGE is past the end, and FAILED_PRECONDITION if the topic is protected. NOT_FOUND.
+  // the order of their numbers. Partitions without a leader are asked until the time is up; then
+  // theirs is a row with an error, as OUT_OF_RANGE is past the end, and FAILED_PRECONDITION if the
+  // topic is protected. NOT_FOUND.
   Result<std::vector<OffsetRange>> DeleteRecords(const std::string& topic,
                                                  const std::map<uint32_t, int64_t>& before,
                                                  std::chrono::milliseconds timeout = kTimeout);

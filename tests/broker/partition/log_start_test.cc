@@ -83,7 +83,6 @@ class LogStartTest : public testing::Test {
     command.mutable_log_start()->set_offset(offset);
     return command.SerializeAsString();
   }
-  uint64_t Commands() const { return group_.log().last_index().value() - produced_; }
 
   sim::SimWorld world_{1};
   sim::SimProcess& process_ = world_.AddProcess("broker");
@@ -93,7 +92,6 @@ class LogStartTest : public testing::Test {
   Image image_;
   ProducerMemory producers_{{}};
   std::vector<std::unique_ptr<Answer>> answers_;
-  uint64_t produced_ = 0;
   Partition partition_{kGroup,
                        {TopicId(1), PartitionId(0)},
                        {store_, process_.clock(), batches_, lookups_, image_, producers_}};
@@ -181,21 +179,6 @@ TEST_F(LogStartTest, AProtectedTopic_AndAClusterOfAnOlderLevel_RefuseIt) {
   before.DeleteRecords(Offset(0),
                        [&answer](const Result<PartitionOffsets>& done) { answer = done.status(); });
   EXPECT_EQ(answer->code(), Code::kFailedPrecondition) << *answer;
-}
-
-TEST_F(LogStartTest, RecordsThatAFollowerLacks_AreKept_UntilItHasThem) {
-  Produce(5);
-  Produce(5);
-  group_.least = raft::Group::LeastMatched{.broker = BrokerId(3), .index = LogIndex(1)};
-  const Answer& held = Delete(8);
-  ASSERT_TRUE(held.has_value());
-  EXPECT_EQ(held->status().code(), Code::kUnavailable);
-  EXPECT_TRUE(held->status().retry_after_ms().has_value());
-  EXPECT_NE(held->status().message().find("broker 3"), std::string::npos) << held->status();
-  EXPECT_FALSE(Delete(4).has_value()) << "it has those";
-  group_.CommitAll();
-  group_.least->index = LogIndex(2);
-  EXPECT_FALSE(Delete(8).has_value());
 }
 
 // Commands of a deposed leader may come after those of the next.
@@ -289,14 +272,6 @@ TEST_F(RetentionOfPartition, ADoubtfulClock_ExpiresNothing) {
   partition_.set_settings({.retention = {.time_ms = 1000}});
   EXPECT_EQ(Tend(std::nullopt), Offset(0));
   EXPECT_EQ(Tend(10'000), Offset(15));
-}
-
-TEST_F(RetentionOfPartition, WhatAFollowerLacks_Stays) {
-  partition_.set_settings({.retention = {.bytes = 0}});
-  group_.least = raft::Group::LeastMatched{.broker = BrokerId(3), .index = LogIndex(1)};
-  EXPECT_EQ(Tend(1'000'000), Offset(5));
-  group_.least->index = LogIndex(9);
-  EXPECT_EQ(Tend(1'000'000), Offset(15));
 }
 
 TEST_F(RetentionOfPartition, WhereTheStoreWantsAnEntry_ItGetsOne) {

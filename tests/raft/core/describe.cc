@@ -43,6 +43,9 @@ struct Describer {
     out << "heartbeat-reply term=" << m.term;
     if (m.round != 0) out << " round=" << m.round;
   }
+  void operator()(const Behind& m) const {
+    out << "behind term=" << m.term << " begin=" << m.begin;
+  }
 };
 
 }  // namespace

@@ -429,6 +429,9 @@ void Lab::Observe(uint32_t id, const Ready& ready) {
     out << id << ": " << IdOf(follower.peer) << " needs entry " << follower.needed
         << ", below the begin\n";
   }
+  if (ready.left_behind_by.has_value()) {
+    out << id << ": is left behind by " << IdOf(*ready.left_behind_by) << "\n";
+  }
   for (const ReadState& read : ready.read_states) {
     out << id << ": read " << read.request_id << " at " << read.index << "\n";
   }

@@ -33,9 +33,6 @@ class FakeGroup final : public Group {
   // Read barriers that wait for the test to answer them.
   std::vector<MoveFunction<void(Status)>> barriers;
 
-  // What it knows of the member that has least.
-  std::optional<LeastMatched> least;
-
   void Lead(Term term) { Tell({.is_leader = true, .is_ready = true, .term = term, .leader = {}}); }
   void Follow(Term term) {
     Tell({.is_leader = false, .is_ready = false, .term = term, .leader = {}});
@@ -96,7 +93,6 @@ class FakeGroup final : public Group {
     if (log_.prefix().index == log_.last_index()) return machine_->last_append_time_ms();
     return log_.At(log_.last_index()).frame.header().append_time_ms;
   }
-  std::optional<LeastMatched> least_matched() const override { return least; }
   std::optional<TailView> tail() const override {
     if (!health_.ok()) return std::nullopt;
     return TailView(log_, applied_);

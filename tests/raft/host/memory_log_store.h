@@ -174,6 +174,13 @@ class MemoryLogStore final : public LogStore {
     return found == groups.end() ? kNone : found->second.sealed;
   }
   bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
+  void BeginRestore(const ReplicaId&, const core::LogPoint&, StatusDone done) override {
+    done(Unimplemented("nothing is restored here"));
+  }
+  void AppendRestored(const ReplicaId&, std::vector<core::Entry>, StatusDone) override {}
+  void SealRestored(const ReplicaId&, RestoredState, StatusDone) override {}
+  void AdoptRestored(const ReplicaId&, MoveFunction<void(core::InitialState)>) override {}
+  void EndRestore(const ReplicaId&) override {}
   void SetBeginListener(MoveFunction<void(RaftGroupId, const core::LogPoint&)> listener) override {
     begin_listener_ = std::move(listener);
   }

@@ -48,6 +48,7 @@ TEST(RaftCodec, SmallMessages_ComeBackAsTheyWere) {
       core::AppendReply{Term(7), false, LogIndex(12), LogIndex(10), Term(3)},
       core::Heartbeat{Term(7), LogIndex(11), 42},
       core::HeartbeatReply{Term(7), 42},
+      core::Behind{Term(7), LogIndex(11)},
   };
   for (const core::Message& message : messages) {
     wire::GroupMessage encoded;

@@ -1,0 +1,281 @@
+#include "raft/host/restorer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+#include "proto/frame/frame.h"
+
+namespace millrace::raft {
+namespace {
+
+// So many at a time: each holds a range in memory.
+constexpr size_t kRestoresMax = 2;
+constexpr uint64_t kRangeBytes = 4 << 20;
+// Of all that is pulled, so that clients of both brokers notice little of it.
+constexpr uint64_t kBytesPerSecond = 200 << 20;
+// After so long without an answer whoever leads then is asked again.
+constexpr Duration kAnswerTime = std::chrono::seconds(2);
+// Between two looks at what has to come by itself.
+constexpr Duration kPause = std::chrono::milliseconds(50);
+
+// Whether the entry is the one after `end`.
+bool Follows(const core::LogPoint& end, const core::Entry& entry) {
+  const FrameHeader header = entry.frame.header();
+  return entry.index == end.index + 1 && header.base_offset == end.next_offset &&
+         entry.term >= end.term && FrameChain(end.chain, header) == header.chain;
+}
+
+core::LogPoint EndAfter(const core::Entry& entry) {
+  const FrameHeader header = entry.frame.header();
+  return {.index = entry.index,
+          .term = entry.term,
+          .chain = entry.chain,
+          .next_offset = header.base_offset + header.offset_span};
+}
+
+}  // namespace
+
+template <typename Then>
+auto Restorer::While(const RestorePtr& restore, Then then) {
+  return lifetime_.Guard([this, restore, then = std::move(then)](auto&&... outcome) mutable {
+    const auto found = restores_.find(restore->replica.group);
+    if (found != restores_.end() && found->second == restore) {
+      then(std::forward<decltype(outcome)>(outcome)...);
+    }
+  });
+}
+
+void Restorer::OnBehind(const Replica& replica, const Voter& source) {
+  const auto found = restores_.find(replica.group());
+  if (found != restores_.end()) {
+    MILLRACE_SOMETIMES_IF("a restore changed its source", found->second->source != source);
+    found->second->source = source;
+    return;
+  }
+  if (restores_.size() >= kRestoresMax) return;
+  LOG(INFO) << "restoring a replica, whose log the leader's does not reach any more "
+            << replica.Name() << " source=" << source.broker
+            << " last=" << replica.core().log().last_index();
+  const auto restore = std::make_shared<Restore>();
+  restore->replica = replica.id();
+  restore->source = source;
+  restore->began = environment_.clock.Now();
+  restores_.emplace(replica.group(), restore);
+  Ask(restore);
+}
+
+Replica* Restorer::Find(const RestorePtr& restore) {
+  Replica* replica = replicas_->Find(restore->replica);
+  if (replica != nullptr && replica->has_joined()) return replica;
+  GiveUp(restore);
+  return nullptr;
+}
+
+PullRoute Restorer::NextRoute(Restore& restore) {
+  restore.request_id = next_request_id_++;
+  return {.group = restore.replica.group,
+          .source = restore.source.number,
+          .puller = restore.replica.number,
+          .request_id = restore.request_id};
+}
+
+void Restorer::After(const RestorePtr& restore, Duration wait,
+                     void (Restorer::*then)(const RestorePtr&)) {
+  environment_.executor.Cancel(restore->timer);
+  restore->timer = environment_.executor.RunAfter(
+      wait, While(restore, [this, restore, then] { (this->*then)(restore); }));
+}
+
+void Restorer::Send(const RestorePtr& restore, PeerKind kind, Bytes body) {
+  environment_.transport.SendPeer(restore->source.broker, Lane::kControl, kind, {std::move(body)});
+}
+
+// Where the log begins, or the next range; the last ones up to where the state is.
+void Restorer::Ask(const RestorePtr& restore) {
+  if (Find(restore) == nullptr) return;
+  const LogIndex first = restore->has_begun ? restore->end.index + 1 : LogIndex();
+  const PullRoute route = NextRoute(*restore);
+  restore->asked_at = environment_.clock.Now();
+  After(restore, kAnswerTime, &Restorer::Ask);
+  Send(restore, PeerKind::kRangeRequest,
+       Encode(RangeRequest{.route = route, .first = first, .bytes_max = kRangeBytes}));
+}
+
+void Restorer::AskState(const RestorePtr& restore) {
+  if (Find(restore) == nullptr) return;
+  restore->pieces.clear();
+  const PullRoute route = NextRoute(*restore);
+  After(restore, kAnswerTime, &Restorer::AskState);
+  Send(restore, PeerKind::kStateRequest, Encode(StateRequest{.route = route}));
+}
+
+Restorer::RestorePtr Restorer::Answered(const BrokerIncarnation& from, const PullRoute& route) {
+  const auto found = restores_.find(route.group);
+  if (found == restores_.end()) return nullptr;
+  const Restore& restore = *found->second;
+  const bool is_it = restore.request_id != 0 && restore.request_id == route.request_id &&
+                     restore.source.holder() == from && restore.replica.number == route.puller;
+  return is_it ? found->second : nullptr;
+}
+
+void Restorer::OnRangeReply(const BrokerIncarnation& from, const Bytes& body) {
+  Result<RangeReply> reply = DecodeRangeReply(body);
+  LOG_IF(ERROR, !reply.ok()) << "a range that was asked for cannot be read from=" << from.broker
+                             << " why=" << reply.status();
+  const RestorePtr restore = reply.ok() ? Answered(from, reply->route) : nullptr;
+  if (restore == nullptr) return;
+  restore->request_id = 0;
+  environment_.executor.Cancel(restore->timer);
+  const bool is_overtaken = restore->has_begun && reply->begin.index > restore->end.index;
+  MILLRACE_SOMETIMES_IF("a restore was overtaken by retention", is_overtaken);
+  if (!restore->has_begun || is_overtaken) return Begin(restore, reply->begin);
+  Append(restore, std::move(reply->entries), reply->commit);
+}
+
+void Restorer::Begin(const RestorePtr& restore, const core::LogPoint& begin) {
+  if (Find(restore) == nullptr) return;
+  restore->has_begun = true;
+  restore->end = begin;
+  restore->state.reset();
+  environment_.log_store.BeginRestore(restore->replica, begin,
+                                      While(restore, [this, restore](const Status& begun) {
+                                        if (!begun.ok()) return OnError(restore, begun);
+                                        Ask(restore);
+                                      }));
+}
+
+void Restorer::Append(const RestorePtr& restore, std::vector<core::Entry> entries,
+                      LogIndex commit) {
+  if (Find(restore) == nullptr) return;
+  if (restore->state.has_value()) {
+    std::erase_if(entries, [last = restore->state->at.index](const core::Entry& entry) {
+      return entry.index > last;
+    });
+  }
+  if (entries.empty()) return OnAppended(restore, commit, 0);
+  core::LogPoint end = restore->end;
+  uint64_t bytes = 0;
+  for (const core::Entry& entry : entries) {
+    if (!Follows(end, entry)) {
+      LOG(ERROR) << "a range does not follow on what was restored group=" << restore->replica.group
+                 << " from=" << restore->source.broker << " index=" << entry.index;
+      return After(restore, kPause, &Restorer::Ask);
+    }
+    end = EndAfter(entry);
+    bytes += entry.size_bytes();
+  }
+  environment_.log_store.AppendRestored(
+      restore->replica, std::move(entries),
+      While(restore, [this, restore, end, commit, bytes](const Status& appended) {
+        if (!appended.ok()) return OnError(restore, appended);
+        restore->end = end;
+        restore->bytes += bytes;
+        OnAppended(restore, commit, bytes);
+      }));
+}
+
+// The state is asked for once the source's end is near.
+void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t bytes) {
+  if (restore->state.has_value() && restore->state->at.index == restore->end.index) {
+    return Seal(restore);
+  }
+  const bool is_near = bytes < kRangeBytes / 2 && restore->end.index >= commit;
+  if (!restore->state.has_value() && is_near) return AskState(restore);
+  if (bytes == 0) return After(restore, kPause, &Restorer::Ask);
+  const Duration due(static_cast<int64_t>(bytes * 1'000'000 / kBytesPerSecond));
+  const Duration took = environment_.clock.Now() - restore->asked_at;
+  After(restore, std::max(due - took, Duration(0)), &Restorer::Ask);
+}
+
+void Restorer::OnStatePiece(const BrokerIncarnation& from, const Bytes& body) {
+  Result<StatePiece> piece = DecodeStatePiece(body);
+  LOG_IF(ERROR, !piece.ok()) << "a state that was asked for cannot be read from=" << from.broker
+                             << " why=" << piece.status();
+  const RestorePtr restore = piece.ok() ? Answered(from, piece->route) : nullptr;
+  if (restore == nullptr || piece->position != restore->pieces.size()) return;
+  restore->pieces += piece->piece.view();
+  if (restore->pieces.size() < piece->size) return;
+  restore->request_id = 0;
+  environment_.executor.Cancel(restore->timer);
+  // Entries may be committed that it had not applied.
+  const bool is_before = piece->at.index < restore->end.index;
+  if (is_before) return After(restore, kPause, &Restorer::AskState);
+  piece->piece = Bytes::Own(std::exchange(restore->pieces, {}));
+  restore->state = *std::move(piece);
+  OnAppended(restore, restore->state->at.index, 0);
+}
+
+void Restorer::Seal(const RestorePtr& restore) {
+  if (Find(restore) == nullptr) return;
+  StatePiece& state = *restore->state;
+  environment_.log_store.SealRestored(restore->replica,
+                                      {.state = state.piece,
+                                       .configuration = std::move(state.configuration),
+                                       .configuration_index = state.configuration_index},
+                                      While(restore, [this, restore](const Status& sealed) {
+                                        if (!sealed.ok()) return OnError(restore, sealed);
+                                        restore->is_sealed = true;
+                                        TryAdopt(restore);
+                                      }));
+}
+
+void Restorer::TryAdopt(const RestorePtr& restore) {
+  Replica* replica = Find(restore);
+  if (replica == nullptr) return;
+  const core::Raft& core = replica->core();
+  // Another leader could bring it up to date after all.
+  if (core.commit_index() >= restore->end.index) return GiveUp(restore);
+  // A log does not end in a term that its replica has not heard of: the leader tells it soon.
+  if (core.HasReady() || core.term() < restore->end.term) {
+    return After(restore, kPause, &Restorer::TryAdopt);
+  }
+  environment_.executor.Cancel(restore->timer);
+  RecoveredReplica restored{
+      .record = replica->record(),
+      .initial = {},
+      .snapshot = Snapshot{.index = restore->end.index, .state = restore->state->piece},
+      .health = {}};
+  restored.initial.hard_state = core.hard_state();
+  replica->Stop(Unavailable("it is being restored from another broker", Reason::kReplicaSilent));
+  environment_.log_store.AdoptRestored(
+      restore->replica,
+      While(restore, [this, restore, restored](core::InitialState initial) mutable {
+        initial.hard_state = restored.initial.hard_state;
+        restored.initial = std::move(initial);
+        const Duration took = environment_.clock.Now() - restore->began;
+        LOG(INFO) << "restored a replica group=" << restore->replica.group
+                  << " source=" << restore->source.broker << " end=" << restore->end.index
+                  << " bytes=" << restore->bytes << " ms=" << took / std::chrono::milliseconds(1);
+        MILLRACE_SOMETIMES("a replica was restored from another one");
+        restores_.erase(restore->replica.group);
+        rebuild_(std::move(restored));
+      }));
+}
+
+// Of this broker's disk: from the beginning, once the leader says so again.
+void Restorer::OnError(const RestorePtr& restore, const Status& why) {
+  LOG(WARNING) << "a restore ended early group=" << restore->replica.group << " why=" << why;
+  GiveUp(restore);
+}
+
+void Restorer::GiveUp(const RestorePtr& restore) {
+  environment_.executor.Cancel(restore->timer);
+  restores_.erase(restore->replica.group);
+  environment_.log_store.EndRestore(restore->replica);
+}
+
+void Restorer::Forget(RaftGroupId group) {
+  const auto found = restores_.find(group);
+  if (found != restores_.end()) GiveUp(RestorePtr(found->second));
+}
+
+void Restorer::Stop() {
+  lifetime_.End();
+  for (const auto& [group, restore] : restores_) environment_.executor.Cancel(restore->timer);
+  restores_.clear();
+}
+
+}  // namespace millrace::raft

@@ -1,0 +1,99 @@
+// Restores replicas whose leader's log begins later than theirs ends (Replica tells of them): pulls
+// the log from the leader, range by range, and the state once, into a log beside the replica's own,
+// which then takes that one's place (docs/adr/0013-restore-by-pull.md).
+//
+//   Behind -> where the source's log begins -> ranges ... -> state after A -> ranges up to A
+//          -> sealed there, durably -> the core stops -> the new log in its place -> a new core
+//
+// Until it stops the replica votes and answers with the log that it has. Nothing is kept for it
+// elsewhere: where the source's begin passes what it needs, it begins again from there. Whoever
+// leads is its source, so that it may change.
+//
+// Part of Host, on the shard's thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/base/bytes.h"
+#include "proto/base/ids.h"
+#include "raft/codec/pull_messages.h"
+#include "raft/host/environment.h"
+#include "raft/host/replicas.h"
+#include "raft/runtime/lifetime.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::raft {
+
+class Restorer {
+ public:
+  // A core is made anew on what was restored.
+  using Rebuild = MoveFunction<void(RecoveredReplica)>;
+  // `replicas` outlives this.
+  Restorer(const HostEnvironment& environment, const Replicas& replicas, Rebuild rebuild)
+      : environment_(environment), replicas_(&replicas), rebuild_(std::move(rebuild)) {}
+
+  // `source` leads, and has not what the replica needs. Nothing more if it is being restored
+  // already, or too many others are: it is said again.
+  void OnBehind(const Replica& replica, const Voter& source);
+  // Peer messages of the kinds that answer.
+  void OnRangeReply(const BrokerIncarnation& from, const Bytes& body);
+  void OnStatePiece(const BrokerIncarnation& from, const Bytes& body);
+  // The replica is gone.
+  void Forget(RaftGroupId group);
+  void Stop();
+
+  size_t under_way() const { return restores_.size(); }
+
+ private:
+  struct Restore {
+    ReplicaId replica;
+    Voter source;
+    uint64_t request_id = 0;  // of what is asked for; 0: nothing is
+    TimerId timer;            // gives that up, or waits for another reason
+    bool has_begun = false;
+    core::LogPoint end;               // of what the store has
+    std::optional<StatePiece> state;  // whole; `piece` has all of it
+    std::string pieces;               // of a state that is not whole yet
+    bool is_sealed = false;
+    MonotonicTime began{};
+    MonotonicTime asked_at{};
+    uint64_t bytes = 0;
+  };
+  using RestorePtr = std::shared_ptr<Restore>;
+
+  // The replica, if it takes part still; else its restore is over.
+  Replica* Find(const RestorePtr& restore);
+  // Whose question `route` answers; null if it is no answer to what was asked last.
+  RestorePtr Answered(const BrokerIncarnation& from, const PullRoute& route);
+  PullRoute NextRoute(Restore& restore);
+  void Ask(const RestorePtr& restore);
+  void AskState(const RestorePtr& restore);
+  void Send(const RestorePtr& restore, PeerKind kind, Bytes body);
+  // Calls `then` with the restore after a while, unless it is over or was asked for something else.
+  void After(const RestorePtr& restore, Duration wait, void (Restorer::*then)(const RestorePtr&));
+  void Begin(const RestorePtr& restore, const core::LogPoint& begin);
+  void Append(const RestorePtr& restore, std::vector<core::Entry> entries, LogIndex commit);
+  void OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t bytes);
+  void Seal(const RestorePtr& restore);
+  // Once the replica's core has nothing to be written, and knows a term that is as new.
+  void TryAdopt(const RestorePtr& restore);
+  void OnError(const RestorePtr& restore, const Status& why);
+  void GiveUp(const RestorePtr& restore);
+  // Guards what the store calls back.
+  template <typename Then>
+  auto While(const RestorePtr& restore, Then then);
+
+  const HostEnvironment environment_;
+  const Replicas* replicas_;
+  Rebuild rebuild_;
+  // Shared with what is under way for them, which asks whether they still are.
+  std::map<RaftGroupId, RestorePtr> restores_;
+  uint64_t next_request_id_ = 1;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::raft

@@ -1,0 +1,197 @@
+// Another log in place of a group's (design-log C2): it is built in a folder of its own beside the
+// one that is here, and one record of the journal puts it there. A crash before that record is
+// durable leaves the old log, after it the new one; the other folder is removed by the next start.
+#include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+#include "raft/runtime/run_on.h"
+#include "storage/logstore/log_store.h"
+#include "storage/logstore/rewriter.h"
+
+namespace millrace::storage {
+
+using raft::core::Entry;
+
+template <typename Outcome>
+MoveFunction<void(Outcome)> JournalLogStore::WhenRestoring(
+    const raft::ReplicaId& replica, MoveFunction<void(Group&, Outcome)> done) {
+  return RunOn(environment_.shard,
+               lifetime_.Guard([this, replica, restore = FindReplica(replica)->restore,
+                                done = std::move(done)](Outcome outcome) mutable {
+                 Group* group = FindReplica(replica);
+                 if (group == nullptr || group->restore != restore) return;
+                 done(*group, std::move(outcome));
+               }));
+}
+
+void JournalLogStore::BeginRestore(const raft::ReplicaId& replica, const LogPoint& begin,
+                                   StatusDone done) {
+  EndRestore(replica);
+  Group* group = FindReplica(replica);
+  CHECK(group != nullptr) << replica.group;
+  if (group->may_have_leftovers) {
+    return done(Unavailable("folders of earlier lives are being removed"));
+  }
+  group->newest_generation = std::max(group->newest_generation, group->log.generation) + 1;
+  const SegmentFolder folder{
+      .group = replica.group, .number = replica.number, .generation = group->newest_generation};
+  group->restore = std::make_shared<Restore>();
+  Restore& restore = *group->restore;
+  restore.segments = std::make_shared<GroupSegments>(environment_.segment_files, folder);
+  restore.generation = folder.generation;
+  restore.begin = begin;
+  restore.end = begin;
+  journal::LogRecord log;
+  log.begin = begin;
+  log.end = begin;
+  log.generation = folder.generation;
+  auto begun = WhenRestoring<Result<RecoveredSegments>>(
+      replica,
+      [done = std::move(done)](Group&, const Result<RecoveredSegments>& recovered) mutable {
+        done(recovered.status());
+      });
+  OnSegments([segments = restore.segments, log, begun = std::move(begun)]() mutable {
+    segments->Recover(log, LogAbove::kNothing, LastFile::kKept, std::move(begun));
+  });
+}
+
+void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector<Entry> entries,
+                                     StatusDone done) {
+  Group* group = FindReplica(replica);
+  CHECK(group != nullptr && group->restore != nullptr && !entries.empty()) << replica.group;
+  Restore& restore = *group->restore;
+  const bool is_full = restore.active_bytes >= SegmentBytes(replica.group, *group);
+  if (is_full) restore.active_bytes = 0;
+  for (const Entry& entry : entries) {
+    auto& starts = restore.term_starts;
+    if (starts.empty() || starts.back().term != entry.term) {
+      starts.push_back({.term = entry.term, .first_index = entry.index});
+    }
+    restore.active_bytes += entry.size_bytes();
+  }
+  restore.end = EndAfter(entries.back().frame.header());
+  auto sealed = WhenRestoring<Result<SegmentsEnd>>(
+      replica, [](Group& building, const Result<SegmentsEnd>& end) {
+        if (end.ok()) building.restore->sealed.push_back(*end->sealed);
+      });
+  auto appended = WhenRestoring<Result<SegmentsEnd>>(
+      replica, [done = std::move(done)](Group&, const Result<SegmentsEnd>& end) mutable {
+        done(end.status());
+      });
+  OnSegments([segments = restore.segments, entries = std::move(entries), is_full,
+              sealed = std::move(sealed), appended = std::move(appended)]() mutable {
+    const LogIndex last = entries.back().index;
+    // Each one's error is the next one's too.
+    if (is_full) segments->Seal(std::nullopt, std::move(sealed));
+    segments->Append(std::move(entries), [](const Status&) {});
+    segments->Commit(last, std::move(appended));
+  });
+}
+
+void JournalLogStore::SealRestored(const raft::ReplicaId& replica, raft::RestoredState state,
+                                   StatusDone done) {
+  Group* group = FindReplica(replica);
+  CHECK(group != nullptr && group->restore != nullptr) << replica.group;
+  Restore& restore = *group->restore;
+  CHECK_GT(restore.active_bytes, 0U) << replica.group;
+  restore.state_bytes = state.state.size();
+  auto sealed = WhenRestoring<Result<SegmentsEnd>>(
+      replica, [done = std::move(done)](Group& building, const Result<SegmentsEnd>& end) mutable {
+        if (end.ok()) {
+          building.restore->sealed.push_back(*end->sealed);
+          building.restore->at_end = *end;
+        }
+        done(end.status());
+      });
+  OnSegments([segments = restore.segments, state = std::move(state),
+              sealed = std::move(sealed)]() mutable {
+    segments->TakeConfiguration(state.configuration_index, std::move(state.configuration));
+    segments->Seal(std::move(state.state), std::move(sealed));
+  });
+}
+
+void JournalLogStore::AdoptRestored(const raft::ReplicaId& replica,
+                                    MoveFunction<void(raft::core::InitialState)> done) {
+  Group* group = FindReplica(replica);
+  CHECK(group != nullptr && group->restore != nullptr) << replica.group;
+  CHECK(group->restore->at_end.has_value()) << replica.group;
+  group->restore->adopted = std::move(done);
+  TryAdopt(replica.group, *group);
+}
+
+// Once nothing is under way for the log that is here.
+void JournalLogStore::TryAdopt(RaftGroupId id, Group& group) {
+  if (group.restore == nullptr || !group.restore->adopted) return;
+  if (!group.waiting.empty() || group.large != nullptr || group.journalling > 0) return;
+  const std::shared_ptr<Restore> restore = std::exchange(group.restore, nullptr);
+  const SegmentsEnd& end = *restore->at_end;
+  // What writes its files goes first.
+  Segments former = rewriter_->Forget(id);
+  if (former == nullptr) former = group.segments;
+
+  Group built;
+  built.number = group.number;
+  built.limits = group.limits;
+  built.newest_generation = group.newest_generation;
+  built.epoch = built.expected_epoch = group.epoch + 1;
+  built.log.begin = restore->begin;
+  built.log.end = end.end;
+  built.log.SetWritten(end.end.index);
+  built.log.reset_epoch = built.epoch;
+  built.log.generation = restore->generation;
+  built.log.configuration_index = end.configuration_index;
+  built.log.configuration = end.configuration;
+  built.durable_begin = restore->begin;
+  built.sealed = restore->sealed;
+  built.segments = restore->segments;
+  built.progress = LogProgress(end.end.index, end.end.index, end.end.index, {});
+  built.state_bytes = restore->state_bytes;
+  built.readable_end = end.end.index;
+  group = std::move(built);
+  Submit({{.replica = {id, group.number},
+           .body = journal::LogMoved{.log = group.log, .is_reset = true}}},
+         lifetime_.Guard([this, replica = raft::ReplicaId{id, group.number}, restore, former] {
+           OnAdopted(replica, restore, former);
+         }));
+}
+
+void JournalLogStore::OnAdopted(const raft::ReplicaId& replica,
+                                const std::shared_ptr<Restore>& restore, const Segments& former) {
+  OnSegments([former, id = replica.group] {
+    former->Remove([id](const Status& status) {
+      LOG_IF(WARNING, !status.ok()) << "cannot remove the log that another one took the place of, "
+                                       "the next start does group="
+                                    << id << " why=" << status;
+    });
+  });
+  Group* group = FindReplica(replica);
+  if (group == nullptr) return;
+  MILLRACE_SOMETIMES("a restored log took the place of another");
+  const LogPoint& end = group->log.end;
+  raft::core::InitialState initial;
+  initial.log =
+      raft::core::Log(group->log.begin, {.index = end.index, .term = end.term, .chain = end.chain},
+                      restore->term_starts, {});
+  initial.epoch = group->epoch;
+  initial.commit_index = end.index;
+  initial.configuration = group->log.configuration;
+  restore->adopted(std::move(initial));
+}
+
+void JournalLogStore::EndRestore(const raft::ReplicaId& replica) {
+  Group* group = FindReplica(replica);
+  if (group == nullptr || group->restore == nullptr) return;
+  const std::shared_ptr<Restore> restore = std::exchange(group->restore, nullptr);
+  OnSegments([segments = restore->segments, id = replica.group] {
+    segments->Remove([id](const Status& status) {
+      LOG_IF(WARNING, !status.ok())
+          << "cannot remove a log that was not restored, the next start does group=" << id
+          << " why=" << status;
+    });
+  });
+}
+
+}  // namespace millrace::storage
