@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kExamplesMax = 5;
 
-constexpr std::array<std::string_view, 17> kNames = {
+constexpr std::array<std::string_view, 20> kNames = {
     "inconsistent-offsets",
     "duplicate",
     "lost-write",
@@ -30,8 +30,11 @@ constexpr std::array<std::string_view, 17> kNames = {
     "append-realtime-order",
     "high-watermark-regress",
     "offset-gap",
+    "log-start-regress",
+    "log-start-ahead",
+    "read-below-start",
 };
-static_assert(kNames.size() == static_cast<size_t>(Anomaly::kOffsetGap) + 1);
+static_assert(kNames.size() == static_cast<size_t>(Anomaly::kReadBelowStart) + 1);
 
 std::string Text(Offset offset) { return std::to_string(offset.value()); }
 std::string ValueText(Value value) { return "value " + std::to_string(value); }
@@ -42,7 +45,7 @@ std::string ProcessText(uint64_t process) { return "process " + std::to_string(p
 class KeyChecker {
  public:
   KeyChecker(Key key, KeyHistory& history, Verdict* verdict)
-      : key_(key), history_(history), verdict_(verdict) {}
+      : key_(key), history_(history), gone_before_(history.gone_before()), verdict_(verdict) {}
 
   void Run() {
     Count();
@@ -53,6 +56,8 @@ class KeyChecker {
     CheckSendOrder();
     CheckRealtimeOrder();
     CheckHighWatermarks();
+    CheckLogStarts();
+    CheckReadsBelowStart();
   }
 
  private:
@@ -73,9 +78,12 @@ class KeyChecker {
   void CheckSendOrder();
   void CheckRealtimeOrder();
   void CheckHighWatermarks();
+  void CheckLogStarts();
+  void CheckReadsBelowStart();
 
   const Key key_;
   KeyHistory& history_;
+  const Offset gone_before_;  // what lies before it nobody has to find
   Verdict* const verdict_;
 };
 
@@ -87,7 +95,8 @@ void KeyChecker::Count() {
   }
 }
 
-// One offset, one value; one value, one offset; and no offset between them that holds nothing.
+// One offset, one value; one value, one offset; and no offset between them that holds nothing, but
+// where nobody may have read what is gone.
 void KeyChecker::CheckLog() {
   std::vector<std::pair<Value, Offset>> by_value;
   for (size_t i = 0; i < history_.log.size(); ++i) {
@@ -108,7 +117,7 @@ void KeyChecker::CheckLog() {
   for (size_t i = 1; i < history_.known_offsets.size(); ++i) {
     const Offset before = history_.known_offsets[i - 1];
     const Offset after = history_.known_offsets[i];
-    if (after - before > 1) {
+    if (after - before > 1 && after > gone_before_) {
       Report(Anomaly::kOffsetGap, "nothing between " + Text(before) + " and " + Text(after));
     }
   }
@@ -134,7 +143,8 @@ void KeyChecker::CheckReads() {
   }
 }
 
-// What was acknowledged is there once, and was read where readers came past it.
+// What was acknowledged is there once, and was read where readers came past it; unless it may have
+// been deleted before.
 void KeyChecker::CheckWrites() {
   std::optional<Offset> bound;  // the furthest of the first places of what was read
   for (const Write& write : history_.writes) {
@@ -148,7 +158,9 @@ void KeyChecker::CheckWrites() {
     }
     if (!write.is_committed || write.is_read) continue;
     const bool has_offset = !write.offsets.empty();
-    if (has_offset && bound.has_value() && write.offsets.back() <= *bound) {
+    const Offset place = has_offset ? write.offsets.back() : Offset(0);
+    if (place < gone_before_) continue;
+    if (has_offset && bound.has_value() && place <= *bound) {
       Report(Anomaly::kLostWrite, ValueAt(write.value, write.offsets.back()) +
                                       " was never read, though " + Text(*bound) + " was");
     }
@@ -245,6 +257,86 @@ void KeyChecker::CheckHighWatermarks() {
                                                  Text(known->second));
     }
     known->second = std::max(known->second, seen.offset);
+  }
+}
+
+// The largest offset among those that were known when something began.
+class KnownStarts {
+ public:
+  struct Known {
+    int64_t since_ns = 0;
+    Offset offset;
+    std::string by;
+  };
+
+  explicit KnownStarts(const KeyHistory& history) {
+    for (const SeenLogStart& seen : history.log_starts) {
+      known_.push_back({seen.seen_ns, seen.offset,
+                        ProcessText(seen.process) + " was told " + Text(seen.offset)});
+    }
+    for (const KeyDeletion& deletion : history.deletions) {
+      if (deletion.outcome != OpType::kOk) continue;
+      known_.push_back(
+          {deletion.acknowledged_ns, deletion.before,
+           ProcessText(deletion.process) + " had deleted up to " + Text(deletion.before)});
+    }
+    std::stable_sort(known_.begin(), known_.end(),
+                     [](const Known& a, const Known& b) { return a.since_ns < b.since_ns; });
+  }
+
+  // Null if there was none. Pre: asked in the order of `time_ns`.
+  const Known* Before(int64_t time_ns) {
+    for (; next_ < known_.size() && known_[next_].since_ns < time_ns; ++next_) {
+      if (largest_ == nullptr || largest_->offset < known_[next_].offset) {
+        largest_ = &known_[next_];
+      }
+    }
+    return largest_;
+  }
+
+ private:
+  std::vector<Known> known_;
+  size_t next_ = 0;
+  const Known* largest_ = nullptr;
+};
+
+template <typename Item>
+std::vector<const Item*> ByBeginning(const std::vector<Item>& items) {
+  std::vector<const Item*> sorted;
+  for (const Item& item : items) sorted.push_back(&item);
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Item* a, const Item* b) { return a->begun_ns < b->begun_ns; });
+  return sorted;
+}
+
+// Where the log starts never goes back for anybody, nor beyond what somebody asked for.
+void KeyChecker::CheckLogStarts() {
+  KnownStarts known(history_);
+  for (const SeenLogStart* seen : ByBeginning(history_.log_starts)) {
+    const KnownStarts::Known* before = known.Before(seen->begun_ns);
+    const std::string what = ProcessText(seen->process) + " was told " + Text(seen->offset);
+    if (before != nullptr && seen->offset < before->offset) {
+      Report(Anomaly::kLogStartRegress, what + " after " + before->by);
+    }
+    if (seen->offset > gone_before_) {
+      Report(Anomaly::kLogStartAhead, what + ", and nobody deleted beyond " + Text(gone_before_));
+    }
+  }
+  for (const KeyDeletion& deletion : history_.deletions) {
+    if (!deletion.start.has_value() || *deletion.start >= deletion.before) continue;
+    Report(Anomaly::kLogStartRegress, ProcessText(deletion.process) + " deleted up to " +
+                                          Text(deletion.before) + " and was told " +
+                                          Text(*deletion.start));
+  }
+}
+
+void KeyChecker::CheckReadsBelowStart() {
+  KnownStarts known(history_);
+  for (const KeyRead* read : ByBeginning(history_.reads)) {
+    const KnownStarts::Known* before = known.Before(read->begun_ns);
+    if (before == nullptr || read->offset >= before->offset) continue;
+    Report(Anomaly::kReadBelowStart, ProcessText(read->process) + " read " + Text(read->offset) +
+                                         ", and began to after " + before->by);
   }
 }
 

@@ -39,6 +39,9 @@ enum class Anomaly {
   kAppendRealtimeOrder,
   kHighWatermarkRegress,
   kOffsetGap,
+  kLogStartRegress,
+  kLogStartAhead,
+  kReadBelowStart,
 };
 
 // "inconsistent-offsets" and so on.
@@ -60,8 +63,8 @@ struct Verdict {
   std::string Text() const;
 };
 
-// INVALID_ARGUMENT for a history that cannot be: a value sent twice to a key, or completed without
-// having been invoked.
+// INVALID_ARGUMENT for a history that cannot be: a value sent twice to a key, or anything completed
+// without having been invoked.
 Result<Verdict> Check(const History& history);
 
 }  // namespace millrace::checker

@@ -94,7 +94,7 @@ TEST(Checker, HasABadHistory_ForEveryAnomalyThatItNames) {
       for (std::string word; lines >> word;) found.insert(word);
     }
   }
-  for (int i = 0; i <= static_cast<int>(Anomaly::kOffsetGap); ++i) {
+  for (int i = 0; i <= static_cast<int>(Anomaly::kReadBelowStart); ++i) {
     const std::string name(AnomalyName(static_cast<Anomaly>(i)));
     EXPECT_TRUE(found.contains(name)) << name;
   }
@@ -110,7 +110,9 @@ TEST(HistoryJson, ReadsBackWhatItWrote) {
               .reads = {{.key = Key(0), .offset = Offset(7), .value = 8},
                         {.key = Key(0), .offset = Offset(8), .value = {}}},
               .high_watermarks = {{.key = Key(0), .offset = Offset(9)}},
-              .keys = {Key(0), Key(1)}};
+              .keys = {Key(0), Key(1)},
+              .deletes = {{.key = Key(1), .before = Offset(4)}},
+              .log_starts = {{.key = Key(1), .offset = Offset(4)}}};
   const Result<Op> read = ParseJsonLine(ToJsonLine(op));
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(*read == op) << ToJsonLine(*read);

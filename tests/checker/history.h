@@ -1,6 +1,7 @@
 // What clients did to a cluster and what they were told: the checker's input, as Jepsen records it.
 // An op is invoked by a process and completes as ok (it happened), fail (it surely did not) or info
 // (nobody knows). A key is a partition; a value is sent once to a key, and so names its record.
+// What is read is what the application was given.
 //
 // Values; any thread. Written and read as JSON lines by history_json.h.
 //
@@ -22,7 +23,7 @@ using Key = PartitionId;
 using Value = uint64_t;
 
 enum class OpType { kInvoke, kOk, kFail, kInfo };
-enum class OpKind { kSend, kPoll, kAssign };
+enum class OpKind { kSend, kPoll, kAssign, kDelete, kOffsets };
 
 struct Send {
   Key key;
@@ -46,9 +47,23 @@ struct HighWatermark {
   bool operator==(const HighWatermark&) const = default;
 };
 
+// Records before the offset are to go, or are gone.
+struct Deletion {
+  Key key;
+  Offset before;
+  bool operator==(const Deletion&) const = default;
+};
+
+struct LogStart {
+  Key key;
+  Offset offset;
+  bool operator==(const LogStart&) const = default;
+};
+
 // One line of a history. A send's completion is matched with its invocation by key and value, so
 // that a process may have many under way. One completion with several values stands for one batch:
-// all of them are stored, or none.
+// all of them are stored, or none. Of deletes and offsets a process has one under way at a time; an
+// assign takes no time, and what it reads, or is told while it reads, began with it.
 struct Op {
   OpType type = OpType::kInvoke;
   OpKind kind = OpKind::kSend;
@@ -58,7 +73,9 @@ struct Op {
   std::vector<Send> sends;
   std::vector<Read> reads;                     // of a poll, in the order they came
   std::vector<HighWatermark> high_watermarks;  // that a poll showed
-  std::vector<Key> keys;                       // of an assign; what follows may begin anywhere
+  std::vector<Key> keys;             // of an assign; what follows of these may begin anywhere
+  std::vector<Deletion> deletes;     // of a delete, when it is invoked and when it completes
+  std::vector<LogStart> log_starts;  // that a delete, an offsets or a poll was told
   bool operator==(const Op&) const = default;
 };
 

@@ -12,7 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array<std::string_view, 4> kTypes = {"invoke", "ok", "fail", "info"};
-constexpr std::array<std::string_view, 3> kKinds = {"send", "poll", "assign"};
+constexpr std::array<std::string_view, 5> kKinds = {"send", "poll", "assign", "delete", "offsets"};
 
 Status Malformed(const std::string& what) { return InvalidArgument("not an op: " + what); }
 
@@ -79,6 +79,14 @@ HighWatermark HighWatermarkOf(const json& tuple) {
   return {.key = KeyOf(tuple), .offset = Offset(tuple[1].get<int64_t>())};
 }
 
+Deletion DeletionOf(const json& tuple) {
+  return {.key = KeyOf(tuple), .before = Offset(tuple[1].get<int64_t>())};
+}
+
+LogStart LogStartOf(const json& tuple) {
+  return {.key = KeyOf(tuple), .offset = Offset(tuple[1].get<int64_t>())};
+}
+
 Status ParseKeys(const json& op, std::vector<Key>* keys) {
   const auto list = op.find("keys");
   if (list == op.end()) return {};
@@ -112,6 +120,12 @@ std::string ToJsonLine(const Op& op) {
     line["high_watermarks"].push_back(Line::array({seen.key.value(), seen.offset.value()}));
   }
   for (const Key key : op.keys) line["keys"].push_back(key.value());
+  for (const Deletion& deletion : op.deletes) {
+    line["deletes"].push_back(Line::array({deletion.key.value(), deletion.before.value()}));
+  }
+  for (const LogStart& start : op.log_starts) {
+    line["log_starts"].push_back(Line::array({start.key.value(), start.offset.value()}));
+  }
   return line.dump();
 }
 
@@ -128,6 +142,8 @@ Result<Op> ParseJsonLine(std::string_view line) {
   RETURN_IF_ERROR(
       ParseTuples(parsed, "high_watermarks", 2, 2, &op.high_watermarks, HighWatermarkOf));
   RETURN_IF_ERROR(ParseKeys(parsed, &op.keys));
+  RETURN_IF_ERROR(ParseTuples(parsed, "deletes", 2, 2, &op.deletes, DeletionOf));
+  RETURN_IF_ERROR(ParseTuples(parsed, "log_starts", 2, 2, &op.log_starts, LogStartOf));
   return op;
 }
 

@@ -5,9 +5,14 @@
 //   {"time":9,"process":1,"type":"ok","f":"send","sends":[[0,17,203]]}
 //   {"time":12,"process":2,"type":"ok","f":"poll","reads":[[0,203,17]],"high_watermarks":[[0,204]]}
 //   {"time":12,"process":2,"type":"ok","f":"assign","keys":[0,1]}
+//   {"time":13,"process":3,"type":"invoke","f":"delete","deletes":[[0,200]]}
+//   {"time":15,"process":3,"type":"ok","f":"delete","deletes":[[0,200]],"log_starts":[[0,200]]}
+//   {"time":16,"process":3,"type":"invoke","f":"offsets"}
+//   {"time":17,"process":3,"type":"ok","f":"offsets","log_starts":[[0,200],[1,0]]}
 //
 // A send is [key, value] or [key, value, offset]; a read is [key, offset, value], the value null if
-// it was broken. Times are nanoseconds.
+// it was broken; a deletion is [key, offset]: of the first record that stays. Times are
+// nanoseconds.
 //
 // Any thread.
 #pragma once

@@ -29,12 +29,90 @@ void SortUnique(std::vector<T>* items) {
   items->erase(std::unique(items->begin(), items->end()), items->end());
 }
 
+// What a process reads a key by.
+struct Assignment {
+  uint64_t number = 0;
+  int64_t begun_ns = kEver;
+};
+
+// Takes the deletes and offsets of a history, in its order.
+class DeletionGatherer {
+ public:
+  explicit DeletionGatherer(std::map<Key, KeyHistory>* keys) : keys_(keys) {}
+
+  Status Take(const Op& op) {
+    if (op.type == OpType::kInvoke) return Invoke(op);
+    const auto begun = begun_.find(op.process);
+    if (begun == begun_.end()) {
+      return InvalidArgument("process " + std::to_string(op.process) +
+                             " completed what it never invoked");
+    }
+    for (const Deletion& deletion : op.deletes) RETURN_IF_ERROR(Complete(op, deletion));
+    for (const LogStart& start : op.log_starts) {
+      (*keys_)[start.key].log_starts.push_back({.process = op.process,
+                                                .offset = start.offset,
+                                                .begun_ns = begun->second,
+                                                .seen_ns = op.time_ns});
+    }
+    begun_.erase(begun);
+    return {};
+  }
+
+ private:
+  Status Invoke(const Op& op) {
+    if (!begun_.emplace(op.process, op.time_ns).second) {
+      return InvalidArgument("process " + std::to_string(op.process) +
+                             " has two deletes or offsets under way");
+    }
+    for (const Deletion& deletion : op.deletes) {
+      std::vector<KeyDeletion>& deletions = (*keys_)[deletion.key].deletions;
+      deletions.push_back({.process = op.process, .before = deletion.before});
+      places_[{op.process, deletion.key}] = deletions.size() - 1;
+    }
+    return {};
+  }
+
+  Status Complete(const Op& op, const Deletion& deletion) {
+    const auto place = places_.find({op.process, deletion.key});
+    const bool is_known = place != places_.end() &&
+                          (*keys_)[deletion.key].deletions[place->second].before == deletion.before;
+    if (!is_known) {
+      return InvalidArgument("process " + std::to_string(op.process) + " never invoked to delete " +
+                             "key " + std::to_string(deletion.key.value()) + " before " +
+                             std::to_string(deletion.before.value()));
+    }
+    KeyDeletion& known = (*keys_)[deletion.key].deletions[place->second];
+    known.outcome = op.type;
+    known.acknowledged_ns = op.time_ns;
+    for (const LogStart& start : op.log_starts) {
+      if (start.key == deletion.key) known.start = start.offset;
+    }
+    places_.erase(place);
+    return {};
+  }
+
+  std::map<Key, KeyHistory>* const keys_;
+  std::map<uint64_t, int64_t> begun_;                  // by process
+  std::map<std::pair<uint64_t, Key>, size_t> places_;  // of those under way
+};
+
 // One walk over the history, in its order; completions are kept aside until the writes are sorted.
-void Gather(const History& history, std::map<Key, KeyHistory>* keys, Completions* completions) {
-  std::map<uint64_t, uint64_t> assignments;  // by process
+Status Gather(const History& history, std::map<Key, KeyHistory>* keys, Completions* completions) {
+  std::map<std::pair<uint64_t, Key>, Assignment> assignments;  // by process
+  DeletionGatherer deletions(keys);
   for (size_t at = 0; at < history.size(); ++at) {
     const Op& op = history[at];
-    if (op.kind == OpKind::kAssign && op.type == OpType::kOk) ++assignments[op.process];
+    if (op.kind == OpKind::kDelete || op.kind == OpKind::kOffsets) {
+      RETURN_IF_ERROR(deletions.Take(op));
+      continue;
+    }
+    if (op.kind == OpKind::kAssign && op.type == OpType::kOk) {
+      for (const Key key : op.keys) {
+        Assignment& assignment = assignments[{op.process, key}];
+        ++assignment.number;
+        assignment.begun_ns = op.time_ns;
+      }
+    }
     for (const Send& send : op.sends) {
       if (op.type == OpType::kInvoke) {
         std::vector<Write>& writes = (*keys)[send.key].writes;
@@ -48,8 +126,10 @@ void Gather(const History& history, std::map<Key, KeyHistory>* keys, Completions
       }
     }
     for (const Read& read : op.reads) {
+      const Assignment& by = assignments[{op.process, read.key}];
       (*keys)[read.key].reads.push_back({.process = op.process,
-                                         .assignment = assignments[op.process],
+                                         .assignment = by.number,
+                                         .begun_ns = by.begun_ns,
                                          .op = at,
                                          .offset = read.offset,
                                          .value = read.value});
@@ -57,7 +137,15 @@ void Gather(const History& history, std::map<Key, KeyHistory>* keys, Completions
     for (const HighWatermark& seen : op.high_watermarks) {
       (*keys)[seen.key].high_watermarks.push_back({op.process, seen.offset});
     }
+    for (const LogStart& start : op.log_starts) {
+      (*keys)[start.key].log_starts.push_back(
+          {.process = op.process,
+           .offset = start.offset,
+           .begun_ns = assignments[{op.process, start.key}].begun_ns,
+           .seen_ns = op.time_ns});
+    }
   }
+  return {};
 }
 
 Status SortWrites(Key key, std::vector<Write>* writes) {
@@ -133,6 +221,14 @@ void BuildLog(KeyHistory* history) {
 
 }  // namespace
 
+Offset KeyHistory::gone_before() const {
+  Offset gone;
+  for (const KeyDeletion& deletion : deletions) {
+    if (deletion.outcome != OpType::kFail) gone = std::max(gone, deletion.before);
+  }
+  return gone;
+}
+
 Write* KeyHistory::FindWrite(Value value) {
   const auto at = std::lower_bound(writes.begin(), writes.end(), value,
                                    [](const Write& write, Value v) { return write.value < v; });
@@ -148,7 +244,7 @@ size_t KeyHistory::IndexOf(Offset offset) const {
 Result<std::map<Key, KeyHistory>> SplitByKey(const History& history) {
   std::map<Key, KeyHistory> keys;
   Completions completions;
-  Gather(history, &keys, &completions);
+  RETURN_IF_ERROR(Gather(history, &keys, &completions));
   for (auto& [key, of_key] : completions) {
     RETURN_IF_ERROR(SortWrites(key, &keys[key].writes));
     RETURN_IF_ERROR(Complete(key, of_key, &keys[key]));

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -34,9 +35,14 @@ struct Write {
   std::optional<Offset> offset;  // first known: told or read
 };
 
+// Of what began when nobody says when.
+inline constexpr int64_t kEver = std::numeric_limits<int64_t>::min();
+
 struct KeyRead {
   uint64_t process = 0;
-  uint64_t assignment = 0;  // counts the process's assigns: reads of two of them are not compared
+  // Counts the process's assigns of the key: reads of two of them are not compared.
+  uint64_t assignment = 0;
+  int64_t begun_ns = kEver;  // with that assign
   size_t op = 0;
   Offset offset;
   std::optional<Value> value;
@@ -47,15 +53,34 @@ struct SeenHighWatermark {
   Offset offset;
 };
 
+struct KeyDeletion {
+  uint64_t process = 0;
+  Offset before;
+  OpType outcome = OpType::kInfo;
+  int64_t acknowledged_ns = 0;  // if the outcome is ok
+  std::optional<Offset> start;  // that it was told
+};
+
+struct SeenLogStart {
+  uint64_t process = 0;
+  Offset offset;
+  int64_t begun_ns = kEver;  // what it was told by
+  int64_t seen_ns = 0;
+};
+
 struct KeyHistory {
   std::vector<Write> writes;                       // by value
   std::vector<KeyRead> reads;                      // as they happened
   std::vector<SeenHighWatermark> high_watermarks;  // as they happened
+  std::vector<KeyDeletion> deletions;              // as they were invoked
+  std::vector<SeenLogStart> log_starts;            // as they happened
   // What stood where, from reads and from sends that must have committed; by offset, each once.
   std::vector<std::pair<Offset, Value>> log;
   // Offsets that are known to hold something, ascending; a position here is Jepsen's dense index.
   std::vector<Offset> known_offsets;
 
+  // Records before it may be gone: somebody may have deleted them.
+  Offset gone_before() const;
   // Null if nobody sent it.
   Write* FindWrite(Value value);
   // Pre: the offset is known.
