@@ -369,16 +369,22 @@ void Node::ReportRegularly() {
 
 void Node::TendPartitions() {
   const int64_t wall_ms = environment_.clock.WallMs();
-  const bool is_trusted = MILLRACE_MUTANT(kRetentionTrustsOwnClock) ||
-                          IsClockTrusted(wall_ms, environment_.transport.PeerWallClocksMs());
-  if (std::exchange(is_clock_trusted_, is_trusted) != is_trusted) {
-    MILLRACE_SOMETIMES_IF("a broker did not believe its clock", !is_trusted);
+  const size_t brokers = std::max(options_.members.size(), controller_.image().brokers().size());
+  const ClockVerdict verdict =
+      JudgeClock(wall_ms, environment_.transport.PeerWallClocksMs(), brokers);
+  MILLRACE_SOMETIMES_IF("a broker could not hold its clock against others'",
+                        verdict == ClockVerdict::kUnknown);
+  const bool differs = verdict == ClockVerdict::kDiffers;
+  if (verdict != ClockVerdict::kUnknown && std::exchange(does_clock_differ_, differs) != differs) {
+    MILLRACE_SOMETIMES_IF("a broker did not believe its clock", differs);
     LOG(WARNING) << "this broker's clock "
-                 << (is_trusted ? "agrees with the other brokers' again"
-                                : "is more than a minute from the other brokers': nothing that it "
-                                  "leads expires by time until it agrees with them")
+                 << (differs ? "is more than a minute from the other brokers': nothing that it "
+                               "leads expires by time until it agrees with them"
+                             : "agrees with the other brokers' again")
                  << " wall_ms=" << wall_ms;
   }
+  const bool is_trusted =
+      verdict == ClockVerdict::kAgrees || MILLRACE_MUTANT(kRetentionTrustsOwnClock);
   partitions_.Tend(is_trusted ? std::optional(wall_ms) : std::nullopt);
 }
 

@@ -154,7 +154,7 @@ class Node final : public raft::TransportHandler {
   bool is_controller_lost_ = false;  // to damage, without a trace of the replica
   bool is_ready_ = false;
   bool is_registering_ = false;
-  bool is_clock_trusted_ = true;
+  bool does_clock_differ_ = false;  // by the last verdict that there was
   // Where the controller's log was when this boot's registration was answered.
   std::optional<LogIndex> caught_up_at_;
   TimerId register_timer_;

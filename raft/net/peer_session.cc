@@ -123,7 +123,9 @@ void PeerSession::RiseIfComplete() {
                                        [](const LaneState& lane) { return lane.is_standing; });
   if (!is_complete) return;
   state_ = State::kUp;
-  up_since_ = last_ping_ = context_->clock.Now();
+  up_since_ = context_->clock.Now();
+  // Its condition is asked for at once.
+  last_ping_ = up_since_ - context_->options.condition_interval;
   last_failure_.clear();
   refused_backoff_ = context_->options.refused_backoff_min;
   context_->peer_hosts[peer_] = lane_state(Lane::kControl).connection->peer_host();

@@ -1,4 +1,3 @@
-// When a broker believes its clock.
 #include "broker/node/clock_guard.h"
 
 #include <gtest/gtest.h>
@@ -6,26 +5,35 @@
 namespace millrace::broker {
 namespace {
 
+constexpr int64_t kNow = 1'750'000'000'000;
 constexpr int64_t kHour = 3'600'000;
 
-TEST(ClockGuard, ABrokerAlone_HasNothingToDoubtItBy) { EXPECT_TRUE(IsClockTrusted(kHour, {})); }
-
-TEST(ClockGuard, OfThree_TheOneThatIsWrong_IsNotBelieved_AndTheOthersAre) {
-  EXPECT_FALSE(IsClockTrusted(kHour, {5, 10}));
-  EXPECT_FALSE(IsClockTrusted(-kHour, {5, 10}));
-  EXPECT_TRUE(IsClockTrusted(5, {kHour, 10}));
-  EXPECT_TRUE(IsClockTrusted(5, {-kHour, 10}));
+TEST(ClockGuardTest, AClockNearTheMedian_Agrees) {
+  EXPECT_EQ(JudgeClock(kNow, {kNow + kClockErrorMaxMs, kNow + kHour}, 3), ClockVerdict::kAgrees);
+  EXPECT_EQ(JudgeClock(kNow, {kNow + kHour, kNow - kHour}, 3), ClockVerdict::kAgrees);
 }
 
-TEST(ClockGuard, OfTwoThatDiffer_NeitherIsBelieved) {
-  EXPECT_FALSE(IsClockTrusted(kHour, {0}));
-  EXPECT_FALSE(IsClockTrusted(0, {kHour}));
-  EXPECT_TRUE(IsClockTrusted(0, {2 * kClockErrorMaxMs})) << "half of it each";
+TEST(ClockGuardTest, OneThatIsFarFromIt_Differs) {
+  EXPECT_EQ(JudgeClock(kNow, {kNow - kHour, kNow - kHour}, 3), ClockVerdict::kDiffers);
+  EXPECT_EQ(JudgeClock(kNow, {kNow + kClockErrorMaxMs + 1, kNow + kHour}, 3),
+            ClockVerdict::kDiffers);
 }
 
-TEST(ClockGuard, AMinuteIsLeft_ForClocksThatDrift) {
-  EXPECT_TRUE(IsClockTrusted(kClockErrorMaxMs, {0, 0}));
-  EXPECT_FALSE(IsClockTrusted(kClockErrorMaxMs + 1, {0, 0}));
+TEST(ClockGuardTest, OfTwoThatDiffer_NeitherIsBelieved) {
+  EXPECT_EQ(JudgeClock(kNow, {kNow + kHour}, 2), ClockVerdict::kDiffers);
+  EXPECT_EQ(JudgeClock(kNow + kHour, {kNow}, 2), ClockVerdict::kDiffers);
+}
+
+TEST(ClockGuardTest, ABrokerThatHearsNoMajoritysClocks_KnowsNothing) {
+  EXPECT_EQ(JudgeClock(kNow, {}, 2), ClockVerdict::kUnknown);
+  EXPECT_EQ(JudgeClock(kNow, {}, 3), ClockVerdict::kUnknown);
+  EXPECT_EQ(JudgeClock(kNow, {kNow}, 3), ClockVerdict::kAgrees);
+  EXPECT_EQ(JudgeClock(kNow, {kNow}, 4), ClockVerdict::kUnknown);
+  EXPECT_EQ(JudgeClock(kNow, {kNow}, 5), ClockVerdict::kUnknown);
+}
+
+TEST(ClockGuardTest, ABrokerThatIsAlone_HasNoOtherClock) {
+  EXPECT_EQ(JudgeClock(kNow, {}, 1), ClockVerdict::kAgrees);
 }
 
 }  // namespace
