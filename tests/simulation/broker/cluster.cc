@@ -104,6 +104,8 @@ void SimCluster::Kill(size_t index, bool power_loss) {
   edge_.Forget(Address(index));
   one.is_serving = false;
   if (one.process->is_alive()) one.process->Kill();
+  // As its other tasks: they hold what is the broker's.
+  one.disk.ForgetWaiting();
   one.broker.reset();
   one.journal_files.reset();
   one.segment_files.reset();

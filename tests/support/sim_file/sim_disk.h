@@ -82,6 +82,8 @@ class SimDisk {
   // Operations wait until Resume.
   void Stall() { is_stalled_ = true; }
   void Resume();
+  // Those that wait never happen, and nobody is told: their process is dead.
+  void ForgetWaiting() { waiting_.clear(); }
   bool is_stalled() const { return is_stalled_; }
   // Writes that would make all files together larger fail with RESOURCE_EXHAUSTED.
   void SetCapacity(uint64_t bytes) { capacity_ = bytes; }
