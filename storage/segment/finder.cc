@@ -77,6 +77,7 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
           return false;
         },
         [self = shared_from_this(), begun](const Status& status, uint64_t) {
+          if (!status.ok() && self->segments_->WasDropped(begun)) return self->Look(begun + 1);
           if (!status.ok()) return self->done_(status.With(self->name_));
           // The time was reached before `from`, and is not after it.
           if (self->found_ == LogIndex()) return self->Look(begun + 1);
@@ -130,8 +131,9 @@ void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
           }
           return true;
         },
-        [newest, name, done = std::move(done)](const Status& status, uint64_t) mutable {
-          if (!status.ok()) return done(status.With(name));
+        [self, begun, newest, name, done = std::move(done)](const Status& status,
+                                                            uint64_t) mutable {
+          if (!status.ok() && !self->WasDropped(begun)) return done(status.With(name));
           done(*newest);
         });
   };

@@ -41,14 +41,12 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     }
     const FrameCursor::Range range = FindRange(*segment);
     name_ = segments_->Name(*segment);
+    first_index_ = segment->first_index;
     segments_->OpenSegment(
-        *segment, [self = shared_from_this(), range,
-                   begun = segment->first_index](Result<std::shared_ptr<File>> file) {
-          if (!file.ok() && self->segments_->WasDropped(begun)) {
-            MILLRACE_SOMETIMES("a segment was dropped while a read was about to open it");
-            return self->done_(OutOfRange(self->name_ + " was dropped"));
-          }
-          if (!file.ok()) return self->done_(file.status());
+        *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
+          MILLRACE_SOMETIMES_IF("a segment was dropped while a read was about to open it",
+                                !file.ok() && self->segments_->WasDropped(self->first_index_));
+          if (!file.ok()) return self->Finish(file.status());
           FrameCursor::Walk(
               std::move(*file), range, [self](const Frame& frame) { return self->Take(frame); },
               [self](const Status& status, uint64_t) { self->Finish(status); });
@@ -118,6 +116,11 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   void Finish(const Status& status) {
     // What was read before the damage is good; who goes on reading finds it then.
     if (!entries_.empty()) return done_(std::move(entries_));
+    // Its file may be opened anew for any piece of it, and is gone then.
+    if (!status.ok() && segments_->WasDropped(first_index_)) {
+      MILLRACE_SOMETIMES("a segment was dropped under a read");
+      return done_(OutOfRange(name_ + " was dropped"));
+    }
     if (!status.ok()) return done_(status.With(name_));
     done_(OutOfRange(name_ + " does not hold the entry"));
   }
@@ -126,7 +129,8 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   const Request request_;
   raft::EntriesDone done_;
   std::string name_;
-  LogPoint end_;  // after the last entry that was taken
+  LogIndex first_index_;  // of the segment that is read
+  LogPoint end_;          // after the last entry that was taken
   uint64_t bytes_ = 0;
   std::vector<Entry> entries_;
 };
