@@ -3,6 +3,10 @@
 #include <string>
 #include <utility>
 
+#include <glog/logging.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
 #include "proto/record/wire.h"
 
 namespace millrace::broker {
@@ -15,6 +19,19 @@ std::vector<Bytes> AttachBytes(const google::protobuf::MessageLite& message,
   message.AppendToString(&head);
   bytes.insert(bytes.begin(), Bytes::Own(std::move(head)));
   return bytes;
+}
+
+std::vector<Bytes> InOrder(const google::protobuf::MessageLite& message) {
+  const size_t size = message.ByteSizeLong();
+  std::string bytes(VarintSize(size), '\0');
+  WireWriter(bytes.data()).Varint(size);
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    CHECK(message.SerializePartialToCodedStream(&coded));
+  }
+  return {Bytes::Own(std::move(bytes))};
 }
 
 Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* message) {

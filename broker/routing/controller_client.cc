@@ -82,7 +82,7 @@ void ControllerClient::Ask(const ControllerMethod<Request, Reply>& method, const
   }
   environment_.forwarder.Forward({.to = leader(),
                                   .method = method.forward,
-                                  .body = AttachBytes(request),
+                                  .body = InOrder(request),
                                   .timeout = asker.timeout,
                                   .principal = asker.principal,
                                   .expected_leader_epoch = epoch()},
@@ -109,7 +109,7 @@ void ControllerClient::Serve(const ControllerMethod<Request, Reply>& method) {
         (environment_.server.*serve)(request, forwarded.timeout,
                                      [done = std::move(done)](const Result<Reply>& reply) mutable {
                                        if (!reply.ok()) return done(reply.status());
-                                       done(AttachBytes(*reply));
+                                       done(InOrder(*reply));
                                      });
       });
 }
