@@ -20,8 +20,8 @@ namespace millrace::broker {
 std::vector<Bytes> AttachBytes(const google::protobuf::MessageLite& message,
                                std::vector<Bytes> bytes = {});
 
-// The same with nothing behind it, and its maps in order: equal messages are the same bytes, which a
-// run that is played again rests on.
+// The same with nothing behind it, and its maps in order: equal messages are the same bytes, which
+// a run that is played again rests on.
 std::vector<Bytes> InOrder(const google::protobuf::MessageLite& message);
 
 // What is behind the message, sharing `whole`. INTERNAL, naming the message, if it cannot be
