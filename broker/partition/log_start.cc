@@ -39,7 +39,8 @@ void Partition::DeleteRecords(Offset before, OffsetsDone done) {
   Offsets({}, [this, before, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
     if (!offsets.ok()) return done(std::move(offsets));
     if (before > offsets->high_watermark) return done(OffsetOutOfRange(before, *offsets));
-    if (before <= offsets->log_start) return done(std::move(offsets));
+    const bool moves_nothing = before <= offsets->log_start && !MILLRACE_MUTANT(kLogStartGoesBack);
+    if (moves_nothing) return done(std::move(offsets));
     deletions_.push_back({.before = before, .done = std::move(done)});
     ProposeDeletions();
   });

@@ -178,11 +178,12 @@ void Partition::Offsets(const OffsetsQuery& query, OffsetsDone done) {
 }
 
 void Partition::Read(const ReadRequest& request, ReadDone done) {
+  const bool is_gone = request.offset < log_start() && !MILLRACE_MUTANT(kReadSkipsDropped);
   if (!leadership_.is_ready) {
     done(raft_->NotLeader());
   } else if (Status knows = CheckKnowsEpochs(); !knows.ok()) {
     done(std::move(knows));
-  } else if (request.offset < log_start() || request.offset > high_watermark()) {
+  } else if (is_gone || request.offset > high_watermark()) {
     RefuseOutOfRange(request.offset, std::move(done));
   } else if (request.offset == high_watermark()) {
     done(ReadOutcome{.offsets = offsets_now(),

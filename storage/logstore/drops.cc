@@ -80,18 +80,27 @@ void JournalLogStore::DropSegments(RaftGroupId id, Group& group) {
   sealed.erase(sealed.begin(), kept);
   group.log.begin = begin;
   if (MILLRACE_MUTANT(kUnlinkBeforeBegin)) {
-    OnSegments([segments = group.segments, begin] {
-      segments->DropTo(begin.index, [](const Status&) {});
+    auto then = RunOn(environment_.shard,
+                      lifetime_.Guard([this, id, number = group.number, begin](const Status&) {
+                        JournalBegin(id, number, begin);
+                      }));
+    return OnSegments([segments = group.segments, begin, then = std::move(then)]() mutable {
+      segments->DropTo(begin.index, std::move(then));
     });
   }
-  Submit(
-      {{.replica = {id, group.number}, .body = journal::LogMoved{.log = group.log}}},
-      lifetime_.Guard([this, id, number = group.number, generation = group.log.generation, begin] {
-        Group* found = FindReplica({id, number});
-        if (found != nullptr && found->log.generation == generation) {
-          OnBeginDurable(id, *found, begin);
-        }
-      }));
+  JournalBegin(id, group.number, begin);
+}
+
+void JournalLogStore::JournalBegin(RaftGroupId id, ReplicaNumber number, const LogPoint& begin) {
+  Group* group = FindReplica({id, number});
+  if (group == nullptr) return;
+  Submit({{.replica = {id, number}, .body = journal::LogMoved{.log = group->log}}},
+         lifetime_.Guard([this, id, number, generation = group->log.generation, begin] {
+           Group* found = FindReplica({id, number});
+           if (found != nullptr && found->log.generation == generation) {
+             OnBeginDurable(id, *found, begin);
+           }
+         }));
 }
 
 void JournalLogStore::OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin) {

@@ -291,6 +291,7 @@ class JournalLogStore final : public raft::LogStore {
 
   // drops.cc: what nobody asks for any more.
   void DropSegments(RaftGroupId id, Group& group);
+  void JournalBegin(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
   void OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin);
   void RemoveDropped(RaftGroupId id, Group& group);
   void ScheduleIdleSync();

@@ -18,12 +18,22 @@ bool EqualityCheck::IsSameLog(RaftGroupId group, size_t a, size_t b) const {
   return log.last_index() == other.last_index() && log.last_chain() == other.last_chain();
 }
 
+// What its log holds no more lies below where readers begin.
+bool EqualityCheck::KeepsWhatIsRead(RaftGroupId group, const broker::Partition& partition,
+                                    size_t broker) const {
+  const raft::Replica* replica = cluster_.node(broker).host().Find(group);
+  return replica != nullptr && replica->has_joined() &&
+         replica->core().log().begin().next_offset <= partition.log_start();
+}
+
 bool EqualityCheck::IsSamePartition(const broker::PartitionInfo& partition, size_t a,
                                     size_t b) const {
   const broker::Partition* ours = cluster_.node(a).partitions().Find(partition.group);
   const broker::Partition* theirs = cluster_.node(b).partitions().Find(partition.group);
   return ours != nullptr && theirs != nullptr &&
          ours->high_watermark() == theirs->high_watermark() &&
+         ours->log_start() == theirs->log_start() && KeepsWhatIsRead(partition.group, *ours, a) &&
+         KeepsWhatIsRead(partition.group, *theirs, b) &&
          ours->TakeSnapshot()().view() == theirs->TakeSnapshot()().view() &&
          IsSameLog(partition.group, a, b);
 }

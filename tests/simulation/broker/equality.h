@@ -1,6 +1,6 @@
-// Whether replicas are equal, as they must become once all is healed: the same log from the first
-// entry to the last, high watermark and state; of every partition that there is, and of the
-// controllers.
+// Whether replicas are equal, as they must become once all is healed: the same log up to the last
+// entry, high watermark, log start and state, and none lacks what lies behind that start; of every
+// partition that there is, and of the controllers. Each drops its segments by itself.
 //
 // Owned by a run; one thread. It asks and changes nothing.
 //
@@ -25,6 +25,7 @@ class EqualityCheck {
 
  private:
   bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
+  bool KeepsWhatIsRead(RaftGroupId group, const broker::Partition& partition, size_t broker) const;
   bool IsSamePartition(const broker::PartitionInfo& partition, size_t a, size_t b) const;
   bool IsAsOthers(size_t broker, const broker::Controller& controller) const;
 

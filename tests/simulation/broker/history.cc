@@ -9,8 +9,9 @@ namespace millrace::sim {
 namespace {
 
 constexpr size_t kAnomaliesMax = 20;
-// Readers are processes of their own, beside the producers.
+// Readers are processes of their own, beside the producers; so is what expires.
 constexpr uint64_t kReaders = uint64_t{1} << 63;
+constexpr uint64_t kRetention = kReaders - 1;
 
 checker::Value ValueOf(ValueId id) {
   constexpr unsigned kNumberBits = 40;
@@ -59,6 +60,13 @@ void History::Acknowledged(uint32_t partition, ValueId value, Offset offset) {
   Add({.type = checker::OpType::kOk, .process = value.producer, .sends = {send}});
 }
 
+void History::Assigned(uint32_t partition, uint64_t reader) {
+  Add({.type = checker::OpType::kOk,
+       .kind = checker::OpKind::kAssign,
+       .process = reader | kReaders,
+       .keys = {checker::Key(partition)}});
+}
+
 void History::Read(uint32_t partition, uint64_t reader, Offset offset, std::string_view value) {
   ++reads_;
   checker::Read read{.key = checker::Key(partition), .offset = offset, .value = {}};
@@ -75,6 +83,61 @@ void History::SawHighWatermark(uint32_t partition, uint64_t reader, Offset high_
        .process = reader | kReaders,
        .high_watermarks = {{.key = checker::Key(partition), .offset = high_watermark}}});
 }
+
+void History::ToldLogStart(uint32_t partition, uint64_t reader, Offset start) {
+  Add({.type = checker::OpType::kOk,
+       .kind = checker::OpKind::kPoll,
+       .process = reader | kReaders,
+       .log_starts = {{.key = checker::Key(partition), .offset = start}}});
+}
+
+void History::OffsetsAsked(uint64_t client) {
+  Add({.kind = checker::OpKind::kOffsets, .process = client | kReaders});
+}
+
+void History::OffsetsTold(uint64_t client, const std::map<uint32_t, Offset>& starts) {
+  checker::Op op{.type = checker::OpType::kOk,
+                 .kind = checker::OpKind::kOffsets,
+                 .process = client | kReaders};
+  for (const auto& [partition, start] : starts) {
+    op.log_starts.push_back({.key = checker::Key(partition), .offset = start});
+  }
+  Add(std::move(op));
+}
+
+void History::DeletionAsked(uint32_t partition, uint64_t client, Offset before) {
+  Add({.kind = checker::OpKind::kDelete,
+       .process = client | kReaders,
+       .deletes = {{.key = checker::Key(partition), .before = before}}});
+}
+
+void History::Deleted(uint32_t partition, uint64_t client, Offset before, Offset start) {
+  ++deletions_;
+  Add({.type = checker::OpType::kOk,
+       .kind = checker::OpKind::kDelete,
+       .process = client | kReaders,
+       .deletes = {{.key = checker::Key(partition), .before = before}},
+       .log_starts = {{.key = checker::Key(partition), .offset = start}}});
+}
+
+void History::DeletionFailed(uint32_t partition, uint64_t client, Offset before, bool may_be_done) {
+  Add({.type = may_be_done ? checker::OpType::kInfo : checker::OpType::kFail,
+       .kind = checker::OpKind::kDelete,
+       .process = client | kReaders,
+       .deletes = {{.key = checker::Key(partition), .before = before}}});
+}
+
+// As a deletion of which nobody knows whether it happened.
+void History::Expired(uint32_t partition, Offset before) {
+  checker::Op op{.kind = checker::OpKind::kDelete,
+                 .process = kRetention,
+                 .deletes = {{.key = checker::Key(partition), .before = before}}};
+  Add(op);
+  op.type = checker::OpType::kInfo;
+  Add(std::move(op));
+}
+
+void History::SawLogStart(const std::string& what) { Report("log start: " + what); }
 
 void History::SawLeader(RaftGroupId group, Term term, BrokerId leader) {
   const auto [at, is_new] = leaders_.emplace(std::pair(group, term), leader);
@@ -98,6 +161,7 @@ void History::CheckComplete() {
     std::erase_if(op.sends, is_deleted);
     std::erase_if(op.reads, is_deleted);
     std::erase_if(op.high_watermarks, is_deleted);
+    std::erase_if(op.log_starts, is_deleted);
   }
   const Result<checker::Verdict> verdict = checker::Check(ops_);
   if (!verdict.ok()) return Report("no history: " + verdict.status().ToString());

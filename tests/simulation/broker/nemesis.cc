@@ -22,7 +22,8 @@ Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint6
       cluster_(cluster),
       swarm_(swarm),
       environment_(std::move(environment)),
-      restarts_(StreamOf(seed, "restarts")) {
+      restarts_(StreamOf(seed, "restarts")),
+      drops_(StreamOf(seed, "drops")) {
   const std::pair<FaultClass, Fault> faults[] = {
       {FaultClass::kKills, &Nemesis::KillOne},
       {FaultClass::kPowerLoss, &Nemesis::CutPower},
@@ -39,7 +40,8 @@ Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint6
       {FaultClass::kBadDisk, &Nemesis::DamageDisk},
       {FaultClass::kPauses, &Nemesis::Pause},
       {FaultClass::kSlowClients, &Nemesis::PauseClient},
-      {FaultClass::kClocks, &Nemesis::ShiftClock}};
+      {FaultClass::kClocks, &Nemesis::ShiftClock},
+      {FaultClass::kWrongClock, &Nemesis::ThrowClockOff}};
   for (const auto& [fault, strike] : faults) {
     if (!swarm_.Has(fault)) continue;
     Class& added = classes_.emplace_back(
@@ -141,9 +143,15 @@ void Nemesis::CutPower(Random& random) {
   MILLRACE_SOMETIMES_IF("all brokers lost power at once", lost > 1 && lost == cluster_.size());
 }
 
-void Nemesis::CrashInside(Random& random) {
+void Nemesis::CrashInside(Random& random) { CrashWithin(random, 60); }
+
+void Nemesis::OnDeletion() {
+  if (is_on_ && swarm_.Has(FaultClass::kCrashInside) && drops_.OneIn(3)) CrashWithin(drops_, 15);
+}
+
+void Nemesis::CrashWithin(Random& random, uint64_t operations_max) {
   const size_t broker = Anyone(random);
-  const uint64_t operation = random.Between(1, 60);
+  const uint64_t operation = random.Between(1, operations_max);
   const bool power_loss = random.OneIn(2);
   const Duration down = Span(random, 10, 3000);
   if (!cluster_.is_up(broker)) return;
@@ -355,6 +363,22 @@ void Nemesis::ShiftClock(Random& random) {
   } else {
     process.SetDrift(drift_ppm);
   }
+}
+
+// Nothing may expire by it. No further: a leader that is a day behind refuses its clients' records,
+// and one that is a week ahead stamps what makes it forget their producers.
+void Nemesis::ThrowClockOff(Random& random) {
+  const size_t broker = swarm_.wrong_clock;
+  constexpr int64_t kHourMs = 3'600'000;
+  const bool is_ahead = !random.OneIn(3);
+  const uint64_t hours = random.Between(1, is_ahead ? 6 * 24 : 23);
+  const int64_t ahead_ms = static_cast<int64_t>(hours) * kHourMs;
+  const Duration span = Span(random, 1000, 15'000);
+  MILLRACE_SOMETIMES_IF("a clock was hours to days off", cluster_.is_up(broker));
+  Note("the clock of " + cluster_.host(broker) + " is " + std::to_string(hours) + " hours " +
+       (is_ahead ? "ahead" : "behind"));
+  cluster_.process(broker).SetWallOffset(is_ahead ? ahead_ms : -ahead_ms);
+  Later(span, [this, broker] { cluster_.process(broker).SetWallOffset(0); });
 }
 
 }  // namespace millrace::sim

@@ -49,6 +49,8 @@ class Nemesis {
   // Ends all faults and starts every broker that is down. Damage stays.
   void Heal();
   void Kill(size_t broker, bool power_loss);
+  // Records were deleted: a broker may die while it drops them.
+  void OnDeletion();
   const Counts& counts() const { return counts_; }
   // Brokers whose data may be damaged for good, by a fault of this run.
   bool is_damaged(size_t broker) const { return damaged_.contains(broker); }
@@ -75,6 +77,7 @@ class Nemesis {
   void KillOne(Random& random);
   void CutPower(Random& random);
   void CrashInside(Random& random);
+  void CrashWithin(Random& random, uint64_t operations_max);
   void Partition(Random& random);
   void Bridge(Random& random);
   void Reset(Random& random);
@@ -91,12 +94,14 @@ class Nemesis {
   void Pause(Random& random);
   void PauseClient(Random& random);
   void ShiftClock(Random& random);
+  void ThrowClockOff(Random& random);
 
   SimWorld& world_;
   SimCluster& cluster_;
   const Swarm swarm_;
   const Environment environment_;
   Random restarts_;
+  Random drops_;
   std::vector<Class> classes_;
   std::set<size_t> restarting_;
   std::set<size_t> damaged_;

@@ -14,8 +14,11 @@
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/equality.h"
 #include "tests/simulation/broker/history.h"
+#include "tests/simulation/broker/log_start_check.h"
+#include "tests/simulation/broker/log_start_load.h"
 #include "tests/simulation/broker/nemesis.h"
 #include "tests/simulation/broker/topic_churn.h"
+#include "tests/simulation/broker/walker.h"
 #include "tests/simulation/broker/workload.h"
 
 namespace millrace::sim {
@@ -40,18 +43,22 @@ class Run {
         check_random_(StreamOf(options.seed, "checks")),
         cluster_(world_, {.brokers = swarm_.brokers,
                           .large_write_bytes = swarm_.large_write_bytes,
-                          .controller_segment_bytes = swarm_.controller_segment_bytes}),
+                          .segment_bytes = swarm_.segment_bytes,
+                          .controller_segment_bytes = swarm_.controller_segment_bytes,
+                          .tail_bytes_max = swarm_.tail_bytes_max}),
         nemesis_(world_, cluster_, swarm_, options.seed,
                  {.before_loss = [this] { durability_.Check(); },
                   .on_damage =
                       [this](size_t broker) {
                         durability_.SetDamaged(broker);
                         equality_.SetDamaged(broker);
+                        log_starts_.SetDamaged(broker);
                       },
                   .clients = {"producer0", "producer1", "reader"},
                   .note = [this](const std::string& text) { Note(text); }}),
         durability_(cluster_, history_),
         equality_(cluster_),
+        log_starts_(world_, cluster_, swarm_, history_),
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")) {}
   RunResult Go();
@@ -63,6 +70,8 @@ class Run {
   void Locate();
   void OnAcknowledged(const Acknowledgement& ack);
   void StartClients();
+  void StartLogStartClients();
+  void OnDeletion(uint32_t partition, Offset before);
   void Watch();
   void Observe();
 
@@ -73,6 +82,7 @@ class Run {
 
   void Finish();
   void RestartSilent();
+  void StopLogStartClients();
   void ReadBack();
   std::vector<Offset> Ends(const std::string& topic) const;
   bool IsHealthy(size_t broker) const {
@@ -93,10 +103,14 @@ class Run {
   Nemesis nemesis_;
   DurabilityCheck durability_;
   EqualityCheck equality_;
+  LogStartCheck log_starts_;
   TopicChurn churn_;
   AdminLoad admin_load_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
+  // Where records of the topic may go.
+  std::vector<std::unique_ptr<LogStartLoad>> log_start_loads_;
+  std::unique_ptr<Walker> walker_;
   std::map<uint32_t, PartitionReplicas> partitions_;
   // Of partitions that came, until an image can be looked at that has them.
   std::vector<Acknowledgement> unlocated_;
@@ -159,17 +173,32 @@ bool Run::CreateTopic() {
   request.set_name("t");
   request.set_partition_count(kPartitions);
   request.set_replication_factor(swarm_.replication_factor);
+  // One setting at a time: the order of a message's map is not the seed's to say.
+  const auto settings = swarm_.TopicSettings();
+  if (!settings.empty()) (*request.mutable_settings())[settings[0].first] = settings[0].second;
   // A controller that dies may have created it: the second attempt then finds it there.
   bool is_created = false;
+  bool is_set = settings.size() < 2;
+  std::function<void()> set_rest = [&] {
+    if (is_set) return;
+    v1::AlterTopicRequest alter;
+    alter.set_name("t");
+    (*alter.mutable_set())[settings[1].first] = settings[1].second;
+    client.AlterTopic(alter, seconds(2), [&](const Result<v1::AlterTopicResponse>& reply) {
+      is_set = reply.ok();
+      if (!is_set) admin.executor().RunAfter(milliseconds(100), [&] { set_rest(); });
+    });
+  };
   std::function<void()> create = [&] {
     client.CreateTopic(request, seconds(20), [&](const Result<v1::CreateTopicResponse>& reply) {
       is_created = reply.ok() || reply.status().code() == Code::kAlreadyExists;
       if (!is_created) admin.executor().RunAfter(milliseconds(100), [&] { create(); });
+      if (is_created) set_rest();
     });
   };
   create();
   const bool is_in_time =
-      RunUntil([&] { return is_created; }, seconds(40), "the topic was not created");
+      RunUntil([&] { return is_created && is_set; }, seconds(40), "the topic was not created");
   admin.Kill();
   return is_in_time;
 }
@@ -188,6 +217,7 @@ void Run::Locate() {
         replicas.brokers.push_back(voter.broker.value() - 1);
       }
       durability_.SetReplicas(partition.partition.value(), replicas);
+      log_starts_.SetReplicas(partition.partition.value(), replicas);
     }
   }
   for (const Acknowledgement& ack : std::exchange(unlocated_, {})) OnAcknowledged(ack);
@@ -196,6 +226,7 @@ void Run::Locate() {
 void Run::OnAcknowledged(const Acknowledgement& ack) {
   if (!partitions_.contains(ack.partition)) return unlocated_.push_back(ack);
   durability_.Acknowledged(ack);
+  log_starts_.Acknowledged(ack);
   // Reading all disks is dear: at this very instant for some, soon for the others.
   if (check_random_.OneIn(300)) durability_.Check();
   const bool is_fresh = !fresh_from_.empty() && ack.value.number >= fresh_from_[ack.value.producer];
@@ -205,7 +236,8 @@ void Run::OnAcknowledged(const Acknowledgement& ack) {
 void Run::StartClients() {
   for (uint32_t i = 0; i < kProducers; ++i) {
     producers_.push_back(std::make_unique<SimProducer>(
-        world_, cluster_.edge(), cluster_.addresses(), SimProducerOptions{.number = i}, history_,
+        world_, cluster_.edge(), cluster_.addresses(),
+        SimProducerOptions{.number = i, .value_bytes_max = swarm_.value_bytes_max}, history_,
         [this](const Acknowledgement& ack) {
           if (!partitions_.contains(ack.partition)) Locate();
           OnAcknowledged(ack);
@@ -213,9 +245,38 @@ void Run::StartClients() {
   }
   consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(),
                                             SimConsumerOptions{.name = "reader"}, history_);
+  if (swarm_.MayLoseRecords()) StartLogStartClients();
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
+}
+
+// Reads meet it where it is carried out.
+void Run::OnDeletion(uint32_t partition, Offset before) {
+  log_starts_.DeletionAsked(partition, before);
+  const uint64_t within_ms = swarm_.Has(FaultClass::kSlowDisks) ? 1000 : 30;
+  for (int jumps = 0; jumps < 4; ++jumps) {
+    world_.After(milliseconds(random_.Below(within_ms)),
+                 [this, partition, before] { walker_->JumpBelow(partition, before); });
+  }
+}
+
+void Run::StartLogStartClients() {
+  Random random = StreamOf(options_.seed, "log start clients");
+  walker_ = std::make_unique<Walker>(world_, cluster_.edge(), cluster_.addresses(), kPartitions,
+                                     history_, random.Fork());
+  walker_->Start();
+  // Two at a time meet each other's deletions.
+  for (const char* name : {"log starts", "more log starts"}) {
+    LogStartLoadOptions load{.name = name, .partitions = kPartitions};
+    if (swarm_.Has(FaultClass::kDeletions)) {
+      load.on_delete = [this](uint32_t partition, Offset before) { OnDeletion(partition, before); };
+      load.on_deleted = [this] { nemesis_.OnDeletion(); };
+    }
+    log_start_loads_.push_back(
+        std::make_unique<LogStartLoad>(world_, cluster_, history_, random.Fork(), std::move(load)));
+    log_start_loads_.back()->Start();
+  }
 }
 
 // Looks at the cluster now and then, as long as the run lasts.
@@ -248,6 +309,7 @@ void Run::Observe() {
       see(group, partition->leadership());
     }
   }
+  log_starts_.Observe();
   cluster_.CheckInvariants();
 }
 
@@ -361,13 +423,31 @@ std::vector<Offset> Run::Ends(const std::string& name) const {
   return ends;
 }
 
+void Run::StopLogStartClients() {
+  if (log_start_loads_.empty()) return;
+  // Nothing is left, and nothing follows: what holds the last records goes all the same.
+  if (swarm_.Has(FaultClass::kDeletions) && random_.OneIn(2)) {
+    for (auto& load : log_start_loads_) load->DeleteAllFromNow();
+    world_.RunFor(seconds(4));
+  }
+  for (auto& load : log_start_loads_) load->Stop();
+  const auto is_idle = [](const auto& load) { return load->is_idle(); };
+  RunUntil([&] { return std::ranges::all_of(log_start_loads_, is_idle); }, kCatchUpMax,
+           "deletions were not answered after everything healed");
+  RunUntil([this] { return log_starts_.IsRetained(); }, kCatchUpMax,
+           "retention did not let go what it should");
+}
+
 void Run::ReadBack() {
   const std::vector<Offset> ends = Ends("t");
   SimConsumer last(world_, cluster_.edge(), cluster_.addresses(),
-                   SimConsumerOptions{.name = "last"}, history_);
+                   SimConsumerOptions{.name = "last", .begins_at_earliest = false}, history_);
   RunUntil([&] { return last.HasReached(ends); }, kCatchUpMax, "the records were not read back");
-  RunUntil([&] { return consumer_->HasReached(ends); }, kCatchUpMax,
-           "the reader that was there all the time has not read all");
+  // It does not hear of an end below which everything is gone.
+  if (!swarm_.MayLoseRecords()) {
+    RunUntil([&] { return consumer_->HasReached(ends); }, kCatchUpMax,
+             "the reader that was there all the time has not read all");
+  }
   if (!last.error().ok()) history_.SawStuck("a reader failed: " + last.error().ToString());
   if (!churn_.is_there()) return;
   const std::vector<Offset> churned = Ends(TopicChurn::topic());
@@ -382,15 +462,21 @@ void Run::Finish() {
   size_t flushed = 0;
   for (auto& producer : producers_) producer->StopAndFlush([&flushed] { ++flushed; });
   churn_.Stop([&flushed] { ++flushed; });
+  if (walker_) walker_->Stop();
   RunUntil([&] { return flushed == producers_.size() + 1; }, kCatchUpMax,
            "producers were not answered after everything healed");
   durability_.Check();
   RestartSilent();
+  StopLogStartClients();
   RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
   if (!consumer_->error().ok()) {
     history_.SawStuck("the reader failed: " + consumer_->error().ToString());
   }
+  if (walker_ && !walker_->error().ok()) {
+    history_.SawStuck("a reader failed: " + walker_->error().ToString());
+  }
+  log_starts_.Observe();
   history_.CheckComplete();
 }
 
@@ -409,6 +495,7 @@ RunResult Run::Go() {
   result_.trace_hash = world_.trace_hash();
   result_.acknowledged = history_.acknowledged();
   result_.reads = history_.reads();
+  result_.deletions = history_.deletions();
   result_.kills = nemesis_.counts().kills;
   result_.power_losses = nemesis_.counts().power_losses;
   result_.partitions = nemesis_.counts().partitions;
@@ -416,6 +503,8 @@ RunResult Run::Go() {
   // Clients go before the edge that they talk through.
   producers_.clear();
   consumer_.reset();
+  walker_.reset();
+  log_start_loads_.clear();
   return result_;
 }
 

@@ -24,6 +24,7 @@ struct RunResult {
   uint64_t trace_hash = 0;
   uint64_t acknowledged = 0;
   uint64_t reads = 0;
+  uint64_t deletions = 0;
   uint64_t kills = 0;
   uint64_t power_losses = 0;
   uint64_t partitions = 0;

@@ -49,9 +49,9 @@ std::string current_mutant;
 
 void Print(const RunOptions& options, const RunResult& result) {
   std::cout << "seed=" << options.seed << " acknowledged=" << result.acknowledged
-            << " reads=" << result.reads << " kills=" << result.kills
-            << " power_losses=" << result.power_losses << " partitions=" << result.partitions
-            << " leader_changes=" << result.leader_changes
+            << " reads=" << result.reads << " deletions=" << result.deletions
+            << " kills=" << result.kills << " power_losses=" << result.power_losses
+            << " partitions=" << result.partitions << " leader_changes=" << result.leader_changes
             << " recovery_ms=" << result.recovery.count() / 1000 << " hash=" << std::hex
             << result.trace_hash << std::dec << " " << result.swarm << std::endl;
   for (const std::string& anomaly : result.anomalies) std::cout << "  " << anomaly << std::endl;

@@ -62,7 +62,39 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
   if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {
     swarm.on.insert(FaultClass::kKills);
   }
+  swarm.DrawRetention(seed);
   return swarm;
+}
+
+void Swarm::DrawRetention(uint64_t seed) {
+  Random random = StreamOf(seed, "log start");
+  const uint64_t kind = random.Below(4);
+  const std::chrono::seconds seconds(random.Between(10, 14));
+  const std::chrono::hours hours(random.Between(6, 48));
+  const uint64_t small_segment = uint64_t{16 << 10} << random.Below(5);
+  wrong_clock = random.Below(brokers);
+  if (Has(FaultClass::kRetention)) {
+    if (kind <= 1) retention_bytes = 256 << 10;
+    if (kind >= 1) retention_time = seconds;
+  }
+  if (Has(FaultClass::kWrongClock)) retention_time = hours;
+  if (MayLoseRecords()) {
+    segment_bytes = small_segment;
+    // Else what is left is read from memory, mostly.
+    tail_bytes_max = 16 << 10;
+  }
+  if (Has(FaultClass::kRetention)) value_bytes_max = 1200;
+}
+
+std::vector<std::pair<std::string, std::string>> Swarm::TopicSettings() const {
+  std::vector<std::pair<std::string, std::string>> settings;
+  if (retention_bytes > 0) {
+    settings.emplace_back("retention_bytes", std::to_string(retention_bytes >> 10) + "KiB");
+  }
+  if (retention_time.count() > 0) {
+    settings.emplace_back("retention_time", std::to_string(retention_time.count()) + "s");
+  }
+  return settings;
 }
 
 std::string Swarm::ToString() const {
@@ -70,6 +102,8 @@ std::string Swarm::ToString() const {
                      " replication_factor=" + std::to_string(replication_factor) +
                      " controller_segment_bytes=" + std::to_string(controller_segment_bytes) +
                      " large_write_bytes=" + std::to_string(large_write_bytes);
+  if (MayLoseRecords()) text += " segment_bytes=" + std::to_string(segment_bytes);
+  for (const auto& [key, value] : TopicSettings()) text += " " + key + "=" + value;
   for (const FaultClass fault : on) text += " " + std::string(NameOf(fault));
   return text;
 }

@@ -7,12 +7,14 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "raft/runtime/random.h"
 
@@ -36,6 +38,9 @@ enum class FaultClass {
   kSlowClients,    // producers and consumers stand still
   kClocks,         // wall clocks jump, clocks and timers drift by up to a fifth
   kTopics,         // a topic is created, written, deleted and created again, others beside it
+  kRetention,      // the topic keeps little, or for a short time
+  kDeletions,      // its oldest records are deleted, again and again
+  kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
 inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
@@ -56,6 +61,9 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kSlowClients, "slow_clients"},
     {FaultClass::kClocks, "clocks"},
     {FaultClass::kTopics, "topics"},
+    {FaultClass::kRetention, "retention"},
+    {FaultClass::kDeletions, "deletions"},
+    {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
 std::optional<FaultClass> FaultClassNamed(std::string_view name);
@@ -69,15 +77,34 @@ struct Swarm {
   // 8 to 256 KiB: what the controller's log holds in a run is rarely more.
   uint64_t controller_segment_bytes = 256 << 10;
   uint64_t large_write_bytes = 64 << 10;
+  uint64_t segment_bytes = 256 << 10;
+  uint64_t tail_bytes_max = 256 << 10;
+  uint64_t value_bytes_max = 400;
+  // Of the topic that is used; 0: it keeps all. The time is seconds, so that much expires in a run,
+  // or hours where a clock is wrong, so that nothing may.
+  uint64_t retention_bytes = 0;
+  std::chrono::seconds retention_time{0};
   std::set<FaultClass> on;
   // The one whose disk may be damaged for good.
   size_t bad_disk = 0;
+  // The one whose clock may be far off: more than one of three could not be told from the right
+  // ones.
+  size_t wrong_clock = 0;
 
+  // Whether the topic's log may start behind its first record.
+  bool MayLoseRecords() const {
+    return Has(FaultClass::kDeletions) || retention_bytes > 0 || retention_time.count() > 0;
+  }
   bool Has(FaultClass fault) const { return on.contains(fault); }
   // `brokers` 0: as the seed says.
   static Swarm Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& without);
+  // Of the topic that is used: retention's, as they are written.
+  std::vector<std::pair<std::string, std::string>> TopicSettings() const;
   // "brokers=3 kills stalls ...".
   std::string ToString() const;
+
+ private:
+  void DrawRetention(uint64_t seed);
 };
 
 }  // namespace millrace::sim

@@ -75,7 +75,7 @@ void TopicChurn::DropProducer() {
   if (producer_ == nullptr) return;
   producer_->process().Kill();
   producer_.reset();
-  for (uint32_t i = 0; i < kPartitions; ++i) history_.Deleted(HistoryBase() + i);
+  for (uint32_t i = 0; i < kPartitions; ++i) history_.TopicDeleted(HistoryBase() + i);
 }
 
 void TopicChurn::Stop(MoveFunction<void()> done) {

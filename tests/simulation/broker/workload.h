@@ -8,7 +8,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/core/client.h"
@@ -23,6 +25,8 @@ struct Acknowledgement {
   uint32_t partition = 0;
   ValueId value;
   Offset offset;
+  Duration sent_at{};  // since the world began
+  uint64_t bytes = 0;  // of the record's value
 };
 
 struct SimProducerOptions {
@@ -33,6 +37,8 @@ struct SimProducerOptions {
   Duration delivery_timeout = std::chrono::seconds(600);
   // The topic may go: records may be refused for good.
   bool may_fail = false;
+  // Above the default, what fills a value hardly compresses.
+  uint64_t value_bytes_max = 400;
 };
 
 // Sends numbered values to all partitions in turn, at a varying pace.
@@ -52,7 +58,14 @@ class SimProducer {
   void Open();
   void SendSome();
   void OnReport(const client::DeliveryReport& report);
+  struct Unanswered {
+    ValueId value;
+    Duration sent_at{};
+    uint64_t bytes = 0;
+  };
+  std::string Filling(uint64_t bytes);
 
+  SimWorld& world_;
   SimProcess& process_;
   Random random_;
   SimConnector connector_;
@@ -61,7 +74,7 @@ class SimProducer {
   History& history_;
   std::function<void(const Acknowledgement&)> on_acknowledged_;
   client::ProducerDriver producer_;
-  std::map<uint32_t, std::deque<ValueId>> unanswered_;
+  std::map<uint32_t, std::deque<Unanswered>> unanswered_;
   uint64_t next_value_ = 1;
   bool is_open_ = false;
   bool is_stopped_ = false;
@@ -72,9 +85,22 @@ struct SimConsumerOptions {
   std::string topic = "t";
   std::string name;  // of its process
   uint32_t history_base = 0;
+  // Else it asks for offset 0, and is told where the log starts.
+  bool begins_at_earliest = true;
 };
 
-// Reads all partitions from the first record on, those too that come while it reads.
+// Hands on the records of a chunk that were asked for.
+Status ForEachRecord(const client::FetchedChunk& chunk,
+                     const std::function<void(Offset, std::string_view)>& take);
+// What an OUT_OF_RANGE says; nullopt if it is another error, or says nothing of the kind.
+struct LogRange {
+  Offset start;
+  Offset end;
+};
+std::optional<LogRange> LogRangeIn(const Status& status);
+
+// Reads all partitions from the first record on, those too that come while it reads. Where it is
+// told that what comes next is gone it goes on where the log starts.
 class SimConsumer {
  public:
   SimConsumer(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
@@ -89,6 +115,7 @@ class SimConsumer {
   void AssignPartitions();
   void TakeAll();
   void Take(const client::FetchedChunk& chunk);
+  void GoOn(uint32_t partition, const Status& error);
 
   SimProcess& process_;
   SimConnector connector_;
