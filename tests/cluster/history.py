@@ -18,6 +18,8 @@ from local_cluster import ClusterError, wait_until
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = pathlib.Path(os.environ.get("MILLRACE_TEST_TOOLS", ROOT / "build" / "debug" / "bin"))
 DRAIN_SECONDS_MAX = 60
+# Between two deletions of some partition's oldest records.
+DELETE_MS = 400
 # What a partition must acknowledge to have made progress: more than what may have been under way.
 PROGRESS_RECORDS = 50
 PROGRESS_SECONDS_MAX = 30
@@ -46,7 +48,7 @@ def hold(began, seconds):
 class HistoryLoad:
     """Producers and readers until the end of the `with`; then they drain."""
 
-    def __init__(self, cluster, topic, folder, rate=1500, drain_seconds=DRAIN_SECONDS_MAX):
+    def __init__(self, cluster, topic, folder, rate=1500, delete_ms=DELETE_MS, drain_seconds=DRAIN_SECONDS_MAX):
         self.cluster = cluster
         self.path = pathlib.Path(folder) / "history.jsonl"
         self.partitions = len(cluster.partitions(topic))
@@ -54,7 +56,8 @@ class HistoryLoad:
         self.last_line = {}
         self._log_path = pathlib.Path(folder) / "history_load.log"
         self._command = [*cluster.prefix, tool("history_load"), "--bootstrap", cluster.bootstrap, "--topic", topic,
-                         "--history", str(self.path), "--rate", str(rate), "--drain-seconds", str(drain_seconds)]
+                         "--history", str(self.path), "--rate", str(rate), "--delete-ms", str(delete_ms),
+                         "--drain-seconds", str(drain_seconds)]
         self._process = None
         self._thread = threading.Thread(target=self._follow)
 

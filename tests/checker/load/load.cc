@@ -50,6 +50,11 @@ void Load::Start() {
     producers_.back()->Start();
   }
   for (uint32_t i = 0; i < options_.readers; ++i) AddReader();
+  if (options_.delete_interval == Duration(0)) return;
+  deleter_ = std::make_unique<LoadDeleter>(
+      NewClient(), recorder_,
+      LoadDeleter::Options{.topic = options_.topic, .interval = options_.delete_interval});
+  deleter_->Start();
 }
 
 void Load::Stop() {
@@ -68,6 +73,11 @@ void Load::Stop() {
 
 void Load::OnFlushed() {
   if (--flushing_ > 0) return;
+  if (deleter_ == nullptr) return ReadBack();
+  deleter_->Stop([this] { ReadBack(); });
+}
+
+void Load::ReadBack() {
   AddReader();
   AwaitReaders();
 }

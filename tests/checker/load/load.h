@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "client/core/client.h"
+#include "tests/checker/load/load_deleter.h"
 #include "tests/checker/load/load_producer.h"
 #include "tests/checker/load/load_reader.h"
 #include "tests/checker/load/recorder.h"
@@ -28,6 +29,8 @@ struct LoadOptions {
   uint32_t producers = 3;
   uint32_t readers = 2;
   uint64_t records_per_second = 1500;  // of all producers
+  // Between two deletions of a partition's oldest records; 0: none is deleted.
+  Duration delete_interval{};
   Duration drain_timeout = std::chrono::seconds(60);
 };
 
@@ -56,6 +59,7 @@ class Load {
   client::Client& NewClient();
   void AddReader();
   void OnFlushed();
+  void ReadBack();
   void AwaitReaders();
   void End(const Status& status);
 
@@ -66,6 +70,7 @@ class Load {
   std::vector<std::unique_ptr<client::Client>> clients_;
   std::vector<std::unique_ptr<LoadProducer>> producers_;
   std::vector<std::unique_ptr<LoadReader>> readers_;
+  std::unique_ptr<LoadDeleter> deleter_;  // if any
   size_t flushing_ = 0;
   bool has_ended_ = false;
   TimerId deadline_;

@@ -94,14 +94,17 @@ int Main(int argc, char** argv) {
   CLI::App app("Puts a load on a cluster and writes its history.");
   Options options;
   double drain_seconds = 60;
+  int64_t delete_ms = 0;
   app.add_option("--bootstrap", options.load.bootstrap)->delimiter(',')->required();
   app.add_option("--topic", options.load.topic)->required();
   app.add_option("--history", options.history, "file of JSON lines")->required();
   app.add_option("--producers", options.load.producers);
   app.add_option("--readers", options.load.readers);
   app.add_option("--rate", options.load.records_per_second, "records a second, of all producers");
+  app.add_option("--delete-ms", delete_ms, "between two deletions of oldest records; 0: none");
   app.add_option("--drain-seconds", drain_seconds);
   CLI11_PARSE(app, argc, argv);
+  options.load.delete_interval = std::chrono::milliseconds(delete_ms);
   options.load.drain_timeout = Duration(static_cast<int64_t>(drain_seconds * 1e6));
   std::ofstream history(options.history);
   if (!history.is_open()) {

@@ -1,5 +1,6 @@
 #include "tests/checker/load/load_reader.h"
 
+#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -13,6 +14,18 @@ namespace {
 
 constexpr Duration kOpenTimeout = std::chrono::seconds(60);
 constexpr Duration kPauseBeforeBeginningAgain = std::chrono::milliseconds(100);
+
+// As an OUT_OF_RANGE tells it.
+std::optional<Offset> LogStartIn(const Status& error) {
+  if (error.reason() != Reason::kOffsetOutOfRange) return std::nullopt;
+  for (const auto& [name, value] : error.metadata()) {
+    if (name != "log_start_offset") continue;
+    int64_t number = 0;
+    std::from_chars(value.data(), value.data() + value.size(), number);
+    return Offset(number);
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -33,7 +46,9 @@ void LoadReader::Open() {
     std::vector<Key> keys;
     for (uint32_t i = 0; i < consumer_->partition_count(); ++i) {
       keys.push_back(Key(i));
-      const Status assigned = consumer_->Assign(Key(i), client::StartAt::Earliest());
+      // Some ask for the first offset, and are told where the log starts.
+      const Status assigned = consumer_->Assign(
+          Key(i), process_ % 2 == 0 ? client::StartAt::Earliest() : client::StartAt::At(Offset(0)));
       if (!assigned.ok()) return BeginAgain(assigned);
     }
     recorder_.Assigned(process_, std::move(keys));
@@ -47,6 +62,13 @@ void LoadReader::TakeAll() {
   Status error;
   while (std::optional<client::FetchedChunk> chunk = consumer_->Next()) {
     error = Take(*chunk, &reads);
+    if (!error.ok() && IsGone(chunk->partition.partition, error)) {
+      // What was read up to here was read before what follows is assigned.
+      recorder_.Polled(process_, std::exchange(reads, {}), std::exchange(seen, {}));
+      GoOn(chunk->partition.partition, *LogStartIn(error));
+      error = {};
+      continue;
+    }
     if (!error.ok()) break;
     seen.push_back({.key = chunk->partition.partition, .offset = chunk->high_watermark});
   }
@@ -69,6 +91,19 @@ Status LoadReader::Take(const client::FetchedChunk& chunk, std::vector<Read>* re
     next_[key.value()] = offset + 1;
   }
   return {};
+}
+
+// Whether what comes next lies below the log start.
+bool LoadReader::IsGone(Key key, const Status& error) const {
+  const std::optional<Offset> start = LogStartIn(error);
+  return start.has_value() && next_[key.value()] < *start;
+}
+
+void LoadReader::GoOn(Key key, Offset start) {
+  recorder_.ToldLogStart(process_, {.key = key, .offset = start});
+  next_[key.value()] = start;
+  recorder_.Assigned(process_, {key});
+  consumer_->Seek(key, client::StartAt::At(start));
 }
 
 // The old one can't be destroyed here, in its own callback.

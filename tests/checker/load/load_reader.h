@@ -1,6 +1,7 @@
 // One reader of a load: reads all partitions from their first record on, checks every payload and
-// records what it saw. When a partition can't be read any more it begins again, from the first
-// record, as another process.
+// records what it saw. Where it is told that what comes next is gone it goes on where the log
+// starts. When a partition can't be read any more it begins again, from the first record, as
+// another process.
 //
 // Owned by Load; everything on the client's executor.
 //
@@ -39,6 +40,8 @@ class LoadReader {
   void Open();
   void TakeAll();
   Status Take(const client::FetchedChunk& chunk, std::vector<Read>* reads);
+  bool IsGone(Key key, const Status& error) const;
+  void GoOn(Key key, Offset start);
   void BeginAgain(const Status& error);
 
   client::Client& client_;

@@ -36,6 +36,35 @@ void Recorder::Polled(uint64_t process, std::vector<Read> reads, std::vector<Hig
          .high_watermarks = std::move(seen)});
 }
 
+void Recorder::ToldLogStart(uint64_t process, LogStart start) {
+  Write({.type = OpType::kOk, .kind = OpKind::kPoll, .process = process, .log_starts = {start}});
+}
+
+void Recorder::OffsetsAsked(uint64_t process) {
+  Write({.type = OpType::kInvoke, .kind = OpKind::kOffsets, .process = process});
+}
+
+void Recorder::OffsetsTold(uint64_t process, std::vector<LogStart> starts) {
+  Write({.type = OpType::kOk,
+         .kind = OpKind::kOffsets,
+         .process = process,
+         .log_starts = std::move(starts)});
+}
+
+void Recorder::DeletionAsked(uint64_t process, Deletion deletion) {
+  Write({.type = OpType::kInvoke,
+         .kind = OpKind::kDelete,
+         .process = process,
+         .deletes = {deletion}});
+}
+
+void Recorder::DeletionEnded(uint64_t process, OpType outcome, Deletion deletion,
+                             std::optional<LogStart> start) {
+  Op op{.type = outcome, .kind = OpKind::kDelete, .process = process, .deletes = {deletion}};
+  if (start.has_value()) op.log_starts.push_back(*start);
+  Write(std::move(op));
+}
+
 void Recorder::Write(Op op) {
   op.time_ns = std::chrono::nanoseconds(clock_.Now()).count();
   out_ << ToJsonLine(op) << '\n';

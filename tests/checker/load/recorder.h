@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <vector>
 
@@ -31,6 +32,15 @@ class Recorder {
   void Completed(uint64_t process, OpType outcome, std::vector<Send> sends);
   void Assigned(uint64_t process, std::vector<Key> keys);
   void Polled(uint64_t process, std::vector<Read> reads, std::vector<HighWatermark> seen);
+  // A reader was told that what it reads is gone.
+  void ToldLogStart(uint64_t process, LogStart start);
+  // One at a time of a process; so are deletions.
+  void OffsetsAsked(uint64_t process);
+  void OffsetsTold(uint64_t process, std::vector<LogStart> starts);
+  void DeletionAsked(uint64_t process, Deletion deletion);
+  // `start` if it was acknowledged with one.
+  void DeletionEnded(uint64_t process, OpType outcome, Deletion deletion,
+                     std::optional<LogStart> start = {});
 
   // Counted by key; what has no entry has none.
   const std::vector<uint64_t>& acknowledged() const { return acknowledged_; }
