@@ -61,6 +61,11 @@ void GroupSegments::Recovery::OnScanned(const Status& status) {
 void GroupSegments::Recovery::CheckSealed(std::shared_ptr<File> medium) {
   medium_ = std::move(medium);
   ReadEnding([self = shared_from_this()](Result<SegmentEnding> ending) {
+    // It may be there: what cannot be read just now must not be cut off, for the log may begin
+    // where no other state reaches.
+    if (!ending.ok() && ending.status().code() != Code::kDataLoss) {
+      return self->Fail(ending.status());
+    }
     const bool is_sealed = ending.ok() && ending->frames_end == self->segment().frames_end &&
                            LogIndex(ending->footer.last_index()) == self->end_.index &&
                            ending->footer.chain() == self->end_.chain;
