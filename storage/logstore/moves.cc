@@ -232,13 +232,14 @@ void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments,
     if (has_grown) MoveLog(id, *group, *end, [] {});
     return;
   }
-  Task durable = lifetime_.Guard([this, id, number = group->number, sealed = *end->sealed,
+  const std::weak_ptr<GroupSegments> from = segments;
+  Task durable = lifetime_.Guard([this, id, from, number = group->number, sealed = *end->sealed,
                                   generation = group->log.generation] {
     Group* rolled = FindReplica({id, number});
     if (rolled == nullptr || rolled->log.generation != generation) return;
     rolled->is_rolling = false;
-    // They were made anew meanwhile, and it was found there.
-    if (!rolled->sealed.empty() && rolled->sealed.back().end >= sealed.end) return;
+    // They were made anew meanwhile, the last one without its ending: what was found there counts.
+    if (rolled->segments != from.lock()) return;
     rolled->sealed.push_back(sealed);
     DropSegments(id, *rolled);
   });
