@@ -23,7 +23,7 @@ void LogStartCheck::Acknowledged(const Acknowledgement& acknowledgement) {
 }
 
 void LogStartCheck::DeletionAsked(uint32_t partition, Offset before) {
-  Offset& asked = partitions_.at(partition).asked;
+  Offset& asked = partitions_[partition].asked;
   asked = std::max(asked, before);
 }
 
@@ -117,9 +117,10 @@ uint64_t LogStartCheck::BytesKept(const Log& log, Offset start, Offset end) cons
 bool LogStartCheck::IsRetained() const {
   const bool has_right_clocks =
       !swarm_.Has(FaultClass::kClocks) && !swarm_.Has(FaultClass::kWrongClock);
-  // A replica that lacks what expired holds it up.
+  // Where it leads nothing goes.
   if (!damaged_.empty()) return true;
   for (const auto& [number, log] : partitions_) {
+    if (log.replicas.brokers.empty()) continue;  // it came, and no image told of it yet
     LogIndex applied;
     const broker::Partition* partition = Find(log, log.replicas.brokers.front(), &applied);
     if (partition == nullptr) return false;

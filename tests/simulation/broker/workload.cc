@@ -145,9 +145,9 @@ void SimConsumer::Open() {
 void SimConsumer::AssignPartitions() {
   for (auto i = static_cast<uint32_t>(next_.size()); i < consumer_.partition_count(); ++i) {
     history_.Assigned(options_.history_base + i, reader_);
-    const Status assigned = consumer_.Assign(
-        PartitionId(i), options_.begins_at_earliest ? client::StartAt::Earliest()
-                                                    : client::StartAt::At(Offset(0)));
+    const Status assigned = consumer_.Assign(PartitionId(i), options_.begins_at_earliest
+                                                                 ? client::StartAt::Earliest()
+                                                                 : client::StartAt::At(Offset(0)));
     CHECK(assigned.ok()) << assigned;
     next_.emplace_back(0);
   }
