@@ -1,6 +1,6 @@
 // Restores replicas whose leader's log begins later than theirs ends (Replica tells of them): pulls
 // the log from the leader, range by range, and the state once, into a log beside the replica's own,
-// which then takes that one's place (docs/adr/0013-restore-by-pull.md).
+// which then takes that one's place (docs/adr/0014-restore-by-pull.md).
 //
 //   Behind -> where the source's log begins -> ranges ... -> state after A -> ranges up to A
 //          -> sealed there, durably -> the core stops -> the new log in its place -> a new core
