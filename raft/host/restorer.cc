@@ -18,6 +18,8 @@ constexpr uint64_t kRangeBytes = 4 << 20;
 constexpr uint64_t kBytesPerSecond = 200 << 20;
 // After so long without an answer whoever leads then is asked again.
 constexpr Duration kAnswerTime = std::chrono::seconds(2);
+// After an error of this broker's disk, which an attempt at once would meet again.
+constexpr Duration kErrorPause = std::chrono::seconds(2);
 // Between two looks at what has to come by itself.
 constexpr Duration kPause = std::chrono::milliseconds(50);
 
@@ -255,10 +257,11 @@ void Restorer::TryAdopt(const RestorePtr& restore) {
       }));
 }
 
-// Of this broker's disk: from the beginning, once the leader says so again.
+// Of this broker's disk: from the beginning, after a pause and once the leader says so again.
 void Restorer::OnError(const RestorePtr& restore, const Status& why) {
   LOG(WARNING) << "a restore ended early group=" << restore->replica.group << " why=" << why;
-  GiveUp(restore);
+  environment_.log_store.EndRestore(restore->replica);
+  After(restore, kErrorPause, &Restorer::GiveUp);
 }
 
 void Restorer::GiveUp(const RestorePtr& restore) {

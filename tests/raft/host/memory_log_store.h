@@ -15,6 +15,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -31,11 +33,16 @@ class MemoryTransport final : public Transport {
  public:
   // What was sent, oldest first.
   std::vector<core::Message> sent;
+  std::vector<std::tuple<BrokerId, PeerKind, Bytes>> peers;
 
   void SendRaft(const RaftRoute&, core::Message message, bool) override {
     sent.push_back(std::move(message));
   }
-  void SendPeer(BrokerId, Lane, PeerKind, std::vector<Bytes>) override {}
+  void SendPeer(BrokerId to, Lane, PeerKind kind, std::vector<Bytes> body) override {
+    std::string whole;
+    for (const Bytes& piece : body) whole += piece.view();
+    peers.emplace_back(to, kind, Bytes::Own(std::move(whole)));
+  }
   bool IsConnected(BrokerId) const override { return false; }
   std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 };
@@ -174,13 +181,40 @@ class MemoryLogStore final : public LogStore {
     return found == groups.end() ? kNone : found->second.sealed;
   }
   bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
-  void BeginRestore(const ReplicaId&, const core::LogPoint&, StatusDone done) override {
-    done(Unimplemented("nothing is restored here"));
+  void BeginRestore(const ReplicaId&, const core::LogPoint& begin, StatusDone done) override {
+    restored = {.begin = begin};
+    done(restore_error);
   }
-  void AppendRestored(const ReplicaId&, std::vector<core::Entry>, StatusDone) override {}
-  void SealRestored(const ReplicaId&, RestoredState, StatusDone) override {}
-  void AdoptRestored(const ReplicaId&, MoveFunction<void(core::InitialState)>) override {}
+  void AppendRestored(const ReplicaId&, std::vector<core::Entry> entries,
+                      StatusDone done) override {
+    for (core::Entry& entry : entries) restored.entries.push_back(std::move(entry));
+    done(restore_error);
+  }
+  void SealRestored(const ReplicaId&, RestoredState state, StatusDone done) override {
+    restored.state = std::string(state.state.view());
+    restored.configuration = std::move(state.configuration);
+    done(restore_error);
+  }
+  void AdoptRestored(const ReplicaId&, MoveFunction<void(core::InitialState)> done) override {
+    const core::Entry& last = restored.entries.back();
+    core::InitialState initial;
+    initial.log = core::Log(
+        restored.begin, {.index = last.index, .term = last.term, .chain = last.chain},
+        {{.term = restored.entries.front().term, .first_index = restored.begin.index + 1}}, {});
+    initial.commit_index = last.index;
+    initial.configuration = restored.configuration;
+    done(std::move(initial));
+  }
   void EndRestore(const ReplicaId&) override {}
+  // What was restored last, of entries of one term; and what the store says to it.
+  struct RestoredLog {
+    core::LogPoint begin;
+    std::vector<core::Entry> entries;
+    std::string state;
+    core::Configuration configuration;
+  };
+  RestoredLog restored;
+  Status restore_error;
   void SetBeginListener(MoveFunction<void(RaftGroupId, const core::LogPoint&)> listener) override {
     begin_listener_ = std::move(listener);
   }

@@ -1,0 +1,251 @@
+// A replica that its leader's log does not reach any more: what is asked of whom, in which order,
+// and when its core is made anew. The other side and the store answer when the test says so.
+#include "raft/host/restorer.h"
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "proto/base/checksum.h"
+#include "raft/host/host.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::raft {
+namespace {
+
+constexpr RaftGroupId kGroup{7};
+constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
+constexpr Voter kLeader{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+constexpr Voter kNext{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
+constexpr core::LogPoint kBegin{
+    .index = LogIndex(40), .term = Term(3), .chain = 77, .next_offset = Offset(100)};
+
+// Its state is what it was restored from.
+class Restored final : public StateMachine {
+ public:
+  void Attach(Group& to) override { group = &to; }
+  Status Restore(Bytes saved) override {
+    state = std::string(saved.view());
+    return {};
+  }
+  Status Apply(const core::Entry&) override { return {}; }
+  StateEncoder TakeSnapshot() const override {
+    return [] { return Bytes::CopyOf("s"); };
+  }
+  Offset next_offset() const override { return Offset(); }
+  Offset log_start() const override { return Offset(); }
+  int64_t last_append_time_ms() const override { return 0; }
+  void OnLeadership(const Leadership&) override {}
+
+  Group* group = nullptr;
+  std::string state;
+};
+
+// Entries of one record each that follow on kBegin.
+std::vector<core::Entry> Entries(size_t count) {
+  std::vector<core::Entry> entries;
+  uint32_t chain = kBegin.chain;
+  for (size_t i = 0; i < count; ++i) {
+    FrameHeader header{.type = FrameType::kRecordBatch,
+                       .payload_size = 4,
+                       .group = kGroup,
+                       .term = Term(4),
+                       .index = kBegin.index + (i + 1),
+                       .base_offset = kBegin.next_offset + static_cast<int64_t>(i),
+                       .offset_span = 1,
+                       .record_count = 1};
+    Buffer frame = AllocateFrame(4);
+    std::memcpy(FramePayload(frame), "abcd", 4);
+    header.payload_crc = header.stored_crc = Crc32c("abcd");
+    header.chain = chain = FrameChain(chain, header);
+    entries.push_back({.term = header.term,
+                       .index = header.index,
+                       .type = core::EntryType::kCommand,
+                       .chain = header.chain,
+                       .frame = SealFrame(header, std::move(frame))});
+  }
+  return entries;
+}
+
+class RestorerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    host_ = std::make_unique<Host>(
+        HostOptions{.self = kSelf.holder()},
+        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
+        process_.Fork());
+    host_->Start();
+    ReplicaRecord record{.group = kGroup, .number = kSelf.number};
+    record.configuration.voters = {kSelf, kLeader, kNext};
+    host_->CreateReplica(record, /*campaign=*/false, machine_);
+    Settle();
+  }
+  void Settle() { world_.RunFor(std::chrono::milliseconds(1)); }
+  void SayBehind(const Voter& leader, uint64_t term) {
+    host_->OnRaftMessage(leader, kGroup, kSelf.number,
+                         core::Behind{.term = Term(term), .begin = kBegin.index});
+    Settle();
+  }
+  // What was sent last, which asks for a range.
+  RangeRequest LastAsked(BrokerId of) {
+    EXPECT_FALSE(transport_.peers.empty());
+    const auto& [to, kind, body] = transport_.peers.back();
+    EXPECT_EQ(to, of);
+    EXPECT_EQ(kind, PeerKind::kRangeRequest);
+    return DecodeRangeRequest(body).value();
+  }
+  PullRoute LastRoute() {
+    const auto& [to, kind, body] = transport_.peers.back();
+    return kind == PeerKind::kRangeRequest ? DecodeRangeRequest(body)->route
+                                           : DecodeStateRequest(body)->route;
+  }
+  void AnswerRange(const Voter& from, std::vector<core::Entry> entries, uint64_t commit,
+                   core::LogPoint begin = kBegin) {
+    host_->OnPeerMessage(from.holder(), PeerKind::kRangeReply,
+                         Encode(RangeReply{.route = LastRoute(),
+                                           .begin = begin,
+                                           .commit = LogIndex(commit),
+                                           .entries = std::move(entries)}));
+    Settle();
+  }
+  void AnswerState(const Voter& from, const core::Entry& at) {
+    StatePiece piece{.route = LastRoute(),
+                     .at = {.index = at.index,
+                            .term = at.term,
+                            .chain = at.chain,
+                            .next_offset = at.frame.header().base_offset + 1},
+                     .size = 10};
+    piece.configuration.voters = {kSelf, kLeader, kNext};
+    for (const char* half : {"state", "after"}) {
+      piece.piece = Bytes::CopyOf(half);
+      host_->OnPeerMessage(from.holder(), PeerKind::kStatePiece, Encode(piece));
+      piece.position += 5;
+    }
+    Settle();
+  }
+  size_t Asked() const { return transport_.peers.size(); }
+  const Status& health() const { return host_->Find(kGroup)->health(); }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  MemoryTransport transport_;
+  MemoryLogStore store_{process_.executor()};
+  Restored machine_;
+  std::unique_ptr<Host> host_;
+};
+
+TEST_F(RestorerTest, ItPullsTheLogAndTheState_AndACoreBeginsOnThem) {
+  const std::vector<core::Entry> entries = Entries(6);
+  SayBehind(kLeader, 9);
+  EXPECT_EQ(LastAsked(kLeader.broker).first, LogIndex(0)) << "where does it begin?";
+  AnswerRange(kLeader, {}, 44);
+  EXPECT_EQ(store_.restored.begin, kBegin);
+  EXPECT_EQ(LastAsked(kLeader.broker).first, kBegin.index + 1);
+  AnswerRange(kLeader, {entries.begin(), entries.begin() + 4}, 44);
+  ASSERT_EQ(std::get<1>(transport_.peers.back()), PeerKind::kStateRequest);
+  AnswerState(kLeader, entries[4]);
+  world_.RunFor(std::chrono::milliseconds(60));
+  EXPECT_EQ(LastAsked(kLeader.broker).first, LogIndex(45)) << "the state is beyond what it has";
+  AnswerRange(kLeader, {entries.begin() + 4, entries.end()}, 46);
+  EXPECT_EQ(store_.restored.entries.size(), 5u) << "no more than up to the state";
+  EXPECT_EQ(store_.restored.state, "stateafter");
+  EXPECT_EQ(machine_.state, "stateafter");
+  ASSERT_TRUE(health().ok()) << health();
+  const core::Raft& core = host_->Find(kGroup)->core();
+  EXPECT_EQ(core.log().begin(), kBegin);
+  EXPECT_EQ(core.log().last_index(), LogIndex(45));
+  EXPECT_EQ(core.commit_index(), LogIndex(45));
+  EXPECT_EQ(core.term(), Term(9)) << "its promises go along";
+  EXPECT_EQ(host_->restores_under_way(), 0u);
+}
+
+TEST_F(RestorerTest, WhereTheSourcesBeginHasPassedIt_ItBeginsAgainFromThere) {
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  const std::vector<core::Entry> entries = Entries(6);
+  core::LogPoint later{.index = entries[3].index,
+                       .term = entries[3].term,
+                       .chain = entries[3].chain,
+                       .next_offset = Offset(104)};
+  AnswerRange(kLeader, {}, 46, later);
+  EXPECT_EQ(store_.restored.begin, later);
+  EXPECT_EQ(LastAsked(kLeader.broker).first, later.index + 1);
+}
+
+TEST_F(RestorerTest, WhoeverLeadsIsAsked_AndAnAnswerOfAnother_OrALateOne_IsNone) {
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  SayBehind(kNext, 10);
+  const size_t asked = Asked();
+  AnswerRange(kLeader, Entries(2), 44);
+  EXPECT_TRUE(store_.restored.entries.empty()) << "it does not lead any more";
+  const PullRoute late = LastRoute();
+  world_.RunFor(std::chrono::seconds(3));
+  EXPECT_EQ(Asked(), asked + 1);
+  EXPECT_EQ(LastAsked(kNext.broker).route.source, kNext.number);
+  host_->OnPeerMessage(kNext.holder(), PeerKind::kRangeReply,
+                       Encode(RangeReply{.route = late, .begin = kBegin, .entries = Entries(2)}));
+  Settle();
+  EXPECT_TRUE(store_.restored.entries.empty());
+  AnswerRange(kNext, Entries(2), 44);
+  EXPECT_EQ(store_.restored.entries.size(), 2u);
+}
+
+TEST_F(RestorerTest, WhatDoesNotFollow_IsNotTaken_AndAskedForAgain) {
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  const std::vector<core::Entry> entries = Entries(4);
+  AnswerRange(kLeader, {entries.begin() + 1, entries.end()}, 44);
+  EXPECT_TRUE(store_.restored.entries.empty());
+  world_.RunFor(std::chrono::milliseconds(60));
+  EXPECT_EQ(LastAsked(kLeader.broker).first, kBegin.index + 1);
+}
+
+// The log would end in a term that the replica does not know of.
+TEST_F(RestorerTest, ItWaits_UntilItKnowsOfTheTermThatTheLogEndsIn) {
+  const std::vector<core::Entry> entries = Entries(2);
+  SayBehind(kLeader, 3);  // entries are of term 4
+  AnswerRange(kLeader, {}, 42);
+  AnswerRange(kLeader, entries, 42);
+  AnswerState(kLeader, entries.back());
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(host_->restores_under_way(), 1u);
+  EXPECT_TRUE(health().ok()) << "it takes part still";
+  host_->OnRaftMessage(kNext, kGroup, kSelf.number, core::Heartbeat{.term = Term(4)});
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(host_->restores_under_way(), 0u);
+  EXPECT_EQ(host_->Find(kGroup)->core().log().last_index(), LogIndex(42));
+}
+
+TEST_F(RestorerTest, AnErrorOfTheDisk_EndsIt_AndItIsNotTriedAgainAtOnce) {
+  store_.restore_error = Internal("input/output error");
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  const size_t asked = Asked();
+  for (int i = 0; i < 10; ++i) SayBehind(kLeader, 9);
+  EXPECT_EQ(Asked(), asked);
+  store_.restore_error = Status::Ok();
+  world_.RunFor(std::chrono::seconds(3));
+  SayBehind(kLeader, 9);
+  EXPECT_EQ(LastAsked(kLeader.broker).first, LogIndex(0));
+}
+
+TEST_F(RestorerTest, WhereTheReplicaIsRemovedMeanwhile_NothingIsLeft) {
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  host_->RemoveReplica(kGroup, LogIndex(), [] {});
+  EXPECT_EQ(host_->restores_under_way(), 0u);
+  const size_t asked = Asked();
+  world_.RunFor(std::chrono::seconds(5));
+  EXPECT_EQ(Asked(), asked);
+}
+
+}  // namespace
+}  // namespace millrace::raft
