@@ -24,7 +24,7 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       turn_(environment, replicas_),
       shared_{.environment = environment, .turn = turn_, .namer = {}},
       source_(environment, replicas_),
-      restorer_(environment, replicas_,
+      restorer_(environment, replicas_, turn_,
                 [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }) {
   CHECK_NE(options_.self.broker, BrokerId());
   shared_.on_behind = [this](const Replica& replica, const Voter& source) {

@@ -10,7 +10,7 @@ namespace {
 
 // Of one answer, whatever is asked for: it stands beside live records on its lane.
 constexpr uint64_t kRangeBytesMax = 4 << 20;
-constexpr uint64_t kPieceBytes = 1 << 20;
+constexpr uint64_t kPieceBytes = 512 << 10;
 
 }  // namespace
 

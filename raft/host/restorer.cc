@@ -13,9 +13,12 @@ namespace {
 
 // So many at a time: each holds a range in memory.
 constexpr size_t kRestoresMax = 2;
-constexpr uint64_t kRangeBytes = 4 << 20;
-// Of all that is pulled, so that clients of both brokers notice little of it.
+// One turn of the shard at either end, between which live records have theirs.
+constexpr uint64_t kRangeBytes = 1 << 20;
+// Of all that is pulled; and where this broker has live records to write, so that clients notice
+// little of it.
 constexpr uint64_t kBytesPerSecond = 200 << 20;
+constexpr uint64_t kBytesPerSecondBeside = 64 << 20;
 // After so long without an answer whoever leads then is asked again.
 constexpr Duration kAnswerTime = std::chrono::seconds(2);
 // After an error of this broker's disk, which an attempt at once would meet again.
@@ -101,6 +104,7 @@ void Restorer::Ask(const RestorePtr& restore) {
   const LogIndex first = restore->has_begun ? restore->end.index + 1 : LogIndex();
   const PullRoute route = NextRoute(*restore);
   restore->asked_at = environment_.clock.Now();
+  restore->writes_before = turn_->writes();
   After(restore, kAnswerTime, &Restorer::Ask);
   Send(restore, PeerKind::kRangeRequest,
        Encode(RangeRequest{.route = route, .first = first, .bytes_max = kRangeBytes}));
@@ -187,7 +191,9 @@ void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t b
   const bool is_near = bytes < kRangeBytes / 2 && restore->end.index >= commit;
   if (!restore->state.has_value() && is_near) return AskState(restore);
   if (bytes == 0) return After(restore, kPause, &Restorer::Ask);
-  const Duration due(static_cast<int64_t>(bytes * 1'000'000 / kBytesPerSecond));
+  const bool is_beside = turn_->writes() != restore->writes_before;
+  const uint64_t rate = is_beside ? kBytesPerSecondBeside : kBytesPerSecond;
+  const Duration due(static_cast<int64_t>(bytes * 1'000'000 / rate));
   const Duration took = environment_.clock.Now() - restore->asked_at;
   After(restore, std::max(due - took, Duration(0)), &Restorer::Ask);
 }

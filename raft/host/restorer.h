@@ -23,6 +23,7 @@
 #include "raft/codec/pull_messages.h"
 #include "raft/host/environment.h"
 #include "raft/host/replicas.h"
+#include "raft/host/turn.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -32,9 +33,13 @@ class Restorer {
  public:
   // A core is made anew on what was restored.
   using Rebuild = MoveFunction<void(RecoveredReplica)>;
-  // `replicas` outlives this.
-  Restorer(const HostEnvironment& environment, const Replicas& replicas, Rebuild rebuild)
-      : environment_(environment), replicas_(&replicas), rebuild_(std::move(rebuild)) {}
+  // `replicas` and `turn` outlive this.
+  Restorer(const HostEnvironment& environment, const Replicas& replicas, const Turn& turn,
+           Rebuild rebuild)
+      : environment_(environment),
+        replicas_(&replicas),
+        turn_(&turn),
+        rebuild_(std::move(rebuild)) {}
 
   // `source` leads, and has not what the replica needs. Nothing more if it is being restored
   // already, or too many others are: it is said again.
@@ -61,6 +66,7 @@ class Restorer {
     bool is_sealed = false;
     MonotonicTime began{};
     MonotonicTime asked_at{};
+    uint64_t writes_before = 0;  // this broker's, when it asked
     uint64_t bytes = 0;
   };
   using RestorePtr = std::shared_ptr<Restore>;
@@ -89,6 +95,7 @@ class Restorer {
 
   const HostEnvironment environment_;
   const Replicas* replicas_;
+  const Turn* turn_;
   Rebuild rebuild_;
   // Shared with what is under way for them, which asks whether they still are.
   std::map<RaftGroupId, RestorePtr> restores_;

@@ -34,6 +34,7 @@ void Turn::Run() {
     replica->is_in_turn = false;
     replica->Drain(&writes);
   }
+  writes_ += writes.size();
   if (!writes.empty()) {
     const MonotonicTime now = environment_.clock.Now();
     for (ReplicaWrite& write : writes) {

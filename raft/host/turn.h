@@ -31,6 +31,8 @@ class Turn {
   void Stop();
   // For how long the oldest write that is not durable has been under way; 0 if there is none.
   Duration oldest_write_age() const;
+  // So many were given to the store.
+  uint64_t writes() const { return writes_; }
 
  private:
   void Run();
@@ -39,6 +41,7 @@ class Turn {
   const HostEnvironment environment_;
   const Replicas* replicas_;
   std::vector<ReplicaId> waiting_;
+  uint64_t writes_ = 0;
   bool is_posted_ = false;
   DiskWatchdog disk_;
   Lifetime lifetime_;

@@ -165,6 +165,7 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<raft::core::TermStart> term_starts;
     std::deque<raft::SealedSegment> sealed;
     uint64_t active_bytes = 0;
+    uint64_t unsynced_bytes = 0;
     std::optional<SegmentsEnd> at_end;  // once it is sealed there
     uint64_t state_bytes = 0;
     MoveFunction<void(raft::core::InitialState)> adopted;  // set once it is to take the place

@@ -13,6 +13,13 @@
 
 namespace millrace::storage {
 
+namespace {
+
+// A sync of more would be waited for by the syncs of live records.
+constexpr uint64_t kSyncBytes = 2 << 20;
+
+}  // namespace
+
 using raft::core::Entry;
 
 template <typename Outcome>
@@ -71,7 +78,10 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
       starts.push_back({.term = entry.term, .first_index = entry.index});
     }
     restore.active_bytes += entry.size_bytes();
+    restore.unsynced_bytes += entry.size_bytes();
   }
+  const bool wants_sync = restore.unsynced_bytes >= kSyncBytes;
+  if (wants_sync) restore.unsynced_bytes = 0;
   restore.end = EndAfter(entries.back().frame.header());
   auto sealed = WhenRestoring<Result<SegmentsEnd>>(
       replica, [](Group& building, const Result<SegmentsEnd>& end) {
@@ -81,13 +91,15 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
       replica, [done = std::move(done)](Group&, const Result<SegmentsEnd>& end) mutable {
         done(end.status());
       });
-  OnSegments([segments = restore.segments, entries = std::move(entries), is_full,
+  OnSegments([segments = restore.segments, entries = std::move(entries), is_full, wants_sync,
               sealed = std::move(sealed), appended = std::move(appended)]() mutable {
     const LogIndex last = entries.back().index;
     // Each one's error is the next one's too.
     if (is_full) segments->Seal(std::nullopt, std::move(sealed));
     segments->Append(std::move(entries), [](const Status&) {});
-    segments->Commit(last, std::move(appended));
+    if (!wants_sync) return segments->Commit(last, std::move(appended));
+    segments->Commit(last, [](const Result<SegmentsEnd>&) {});
+    segments->Sync(std::move(appended));
   });
 }
 

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""What a log's beginning costs: disks within bounds, a thousand files that go beside live records, old records in a long log,
+a broker that comes back to a log that moved on.
+
+    tests/bench/log_life.py [bound] [removal] [oldest] [restore]      all of them
+    tests/bench/log_life.py oldest --gigabytes 20
+
+bound    three replicas with retention_bytes 128 MiB are given 2 GB: what each keeps after 5 s, and where it starts.
+removal  1,000 records/s to one topic, alone and while 1,000 files of another are deleted: p99 of the acknowledgement.
+oldest   the oldest 100 MB of a log of 1 GB and of a long one, in turn, not in the page cache: MB/s.
+restore  a broker is away while the log moves on by more than it keeps: how long until it has all again, at rest and beside
+         20,000 records/s, and what a record waits for meanwhile.
+
+Prints ratios of what was measured side by side. It decides nothing.
+"""
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import signal
+import statistics
+import threading
+import time
+
+from processes import BUILD, LocalCluster, default_binary, wait_until
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+PARTS = ("bound", "removal", "oldest", "restore")
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="of the measurements", default=[])
+    parser.add_argument("--gigabytes", type=int, default=20, help="of the long log (20)")
+    parser.add_argument("--restored-mib", type=int, default=1024, help="of the log that is restored (1024)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=15, help="of a measurement at a fixed rate (15)")
+    parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "log-life", help="wiped; its disk is used")
+    options = parser.parse_args()
+    options.parts = options.parts or list(PARTS)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return options
+
+
+def stored_bytes(broker, group="[2-9]*"):
+    total = 0
+    for path in (broker.data_dir / "groups").glob(f"{group}/*/*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            pass  # dropped just now
+    return total
+
+
+def load(cluster, topic, records, *options):
+    return cluster.json("bench", "produce", "--topic", topic, "--record-size", KIB, "--records", records, *options, timeout=1800)
+
+
+def p99(cluster, topic, options, rate=1000):
+    return load(cluster, topic, rate * options.seconds, "--rate", rate)["latency_ms"]["p99"]
+
+
+def row_of(cluster, topic):
+    row, = cluster.json("topic", "offsets", topic)["partitions"]
+    return row["log_start_offset"], row["high_watermark"]
+
+
+def create(cluster, topic, replicas, **settings):
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    cluster.run("topic", "create", topic, "--partitions", 1, "--replicas", replicas, *sets)
+
+
+def measure_bound(options):
+    with LocalCluster(default_binary(), options.folder / "bound") as cluster:
+        cluster.start_all()
+        create(cluster, "r", 3, retention_bytes="128MiB", segment_bytes="16MiB")
+        load(cluster, "r", 2_000_000)
+        time.sleep(5)
+        kept = [stored_bytes(broker) / MIB for broker in cluster.brokers.values()]
+        start, end = row_of(cluster, "r")
+        print(f"bound: {' '.join(f'{mib:.0f}' for mib in kept)} MiB kept of {end} records, from {start} on")
+        cluster.kill(cluster.busiest_leader("r"))
+        later, _ = row_of(cluster, "r")
+        print(f"bound: after the leader was killed it starts at {later}, {'not ' if later >= start else ''}before")
+
+
+def measure_removal(options):
+    ratios = []
+    with LocalCluster(default_binary(), options.folder / "removal") as cluster:
+        cluster.start_all()
+        create(cluster, "live", 3)
+        for number in range(options.rounds):
+            topic = f"dying-{number}"
+            create(cluster, topic, 3, segment_bytes="64KiB")
+            # A file is as large as what is written at once, so that the load is slow.
+            load(cluster, topic, 70_000, "--linger-ms", 1, "--memory-mb", 1)
+            files = sum(1 for broker in cluster.brokers.values() for _ in (broker.data_dir / "groups").glob("*/*/*"))
+            quiet = p99(cluster, "live", options)
+            timer = threading.Timer(options.seconds / 3, lambda name=topic: cluster.run(
+                "topic", "delete-records", name, "--partition", 0, "--before", "latest"))
+            timer.start()
+            beside = p99(cluster, "live", options)
+            timer.join()
+            left = sum(1 for broker in cluster.brokers.values() for _ in (broker.data_dir / "groups").glob("*/*/*"))
+            print(f"removal: p99 {quiet:.2f} ms alone, {beside:.2f} ms while {files - left} files went")
+            ratios.append(beside / quiet)
+    print(f"removal: {statistics.median(ratios):.2f} of alone")
+
+
+def drop_cache():
+    os.sync()
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def measure_oldest(options):
+    rates = {"short": [], "long": []}
+    with LocalCluster(default_binary(), options.folder / "oldest", count=1) as cluster:
+        cluster.start_all()
+        for topic, gigabytes in (("short", 1), ("long", options.gigabytes)):
+            create(cluster, topic, 1)
+            load(cluster, topic, gigabytes * 1_000_000_000 // KIB, "--memory-mb", 32)
+        for _ in range(options.rounds):
+            for topic, found in rates.items():
+                drop_cache()
+                read = cluster.json("bench", "consume", "--topic", topic, "--records", 100_000, timeout=600)
+                found.append(read["megabytes_per_second"])
+    short, long = (statistics.median(found) for found in rates.values())
+    print(f"oldest: {short:.0f} MB/s of 1 GB, {long:.0f} of {options.gigabytes} GB: {long / short:.2f}")
+
+
+def restored_in(cluster, away):
+    """Seconds from its start until its log says so; the bytes, and the milliseconds of the restore itself."""
+    began = time.monotonic()
+    cluster.start(away)
+
+    def told():
+        return re.findall(r"restored a replica .* bytes=(\d+) ms=(\d+)", cluster.brokers[away].log_text())
+    wait_until(lambda: told(), "it has the log again", 600)
+    size, ms = told()[-1]
+    return time.monotonic() - began, int(size), int(ms)
+
+
+def measure_restore(options):
+    with LocalCluster(default_binary(), options.folder / "restore") as cluster:
+        cluster.start_all()
+        create(cluster, "r", 3, retention_bytes=f"{options.restored_mib}MiB", segment_bytes="64MiB")
+        create(cluster, "live", 3)
+        records = options.restored_mib * 3 // 2 * KIB
+        for rate in (0, 1000, 20_000):
+            quiet = p99(cluster, "live", options, rate) if rate else 0
+            leader = cluster.busiest_leader("r")
+            away = next(broker for broker in cluster.brokers if broker != leader)
+            cluster.kill(away)
+            load(cluster, "r", records, "--memory-mb", 32)
+            time.sleep(3)
+            cluster.brokers[away].log_path.write_text("")
+            tail = []
+            thread = threading.Thread(target=lambda beside=rate: tail.append(beside and p99(cluster, "live", options, beside)))
+            thread.start()
+            seconds, size, ms = restored_in(cluster, away)
+            thread.join()
+            beside = f"beside {rate} records/s, whose p99 was {tail[0]:.2f} ms, {quiet:.2f} alone" if rate else "at rest"
+            print(f"restore: {size / MIB:.0f} MiB in {ms / 1000:.1f} s ({size / MIB / (ms / 1000):.0f} MiB/s; {seconds:.1f} s from its "
+                  f"start) {beside}")
+            cluster.wait_alive(cluster.brokers)
+
+
+def main():
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for part in options.parts:
+        shutil.rmtree(options.folder, ignore_errors=True)
+        options.folder.mkdir(parents=True)
+        globals()[f"measure_{part}"](options)
+    shutil.rmtree(options.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
