@@ -25,13 +25,16 @@ using raft::core::Entry;
 template <typename Outcome>
 MoveFunction<void(Outcome)> JournalLogStore::WhenRestoring(
     const raft::ReplicaId& replica, MoveFunction<void(Group&, Outcome)> done) {
-  return RunOn(environment_.shard,
-               lifetime_.Guard([this, replica, restore = FindReplica(replica)->restore,
-                                done = std::move(done)](Outcome outcome) mutable {
-                 Group* group = FindReplica(replica);
-                 if (group == nullptr || group->restore != restore) return;
-                 done(*group, std::move(outcome));
-               }));
+  // The segments keep this until they are done: it must not keep them.
+  const std::weak_ptr<Restore> restore = FindReplica(replica)->restore;
+  return RunOn(
+      environment_.shard,
+      lifetime_.Guard([this, replica, restore, done = std::move(done)](Outcome outcome) mutable {
+        Group* group = FindReplica(replica);
+        const std::shared_ptr<Restore> current = restore.lock();
+        if (group == nullptr || current == nullptr || group->restore != current) return;
+        done(*group, std::move(outcome));
+      }));
 }
 
 void JournalLogStore::BeginRestore(const raft::ReplicaId& replica, const LogPoint& begin,
