@@ -225,7 +225,6 @@ void Restorer::Seal(const RestorePtr& restore) {
                                        .configuration_index = state.configuration_index},
                                       While(restore, [this, restore](const Status& sealed) {
                                         if (!sealed.ok()) return OnError(restore, sealed);
-                                        restore->is_sealed = true;
                                         TryAdopt(restore);
                                       }));
 }

@@ -63,7 +63,6 @@ class Restorer {
     core::LogPoint end;               // of what the store has
     std::optional<StatePiece> state;  // whole; `piece` has all of it
     std::string pieces;               // of a state that is not whole yet
-    bool is_sealed = false;
     MonotonicTime began{};
     MonotonicTime asked_at{};
     uint64_t writes_before = 0;  // this broker's, when it asked

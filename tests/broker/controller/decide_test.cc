@@ -11,31 +11,12 @@
 
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
+#include "tests/broker/controller/records.h"
 
 namespace millrace::broker {
 namespace {
 
 using internal::v1::BrokerRegistered;
-
-const std::string kKey(kProducerIdKeyBytes, 'k');
-
-void ApplyAll(const Decision& decision, Image* image) {
-  ASSERT_TRUE(decision.ok()) << decision.status();
-  for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
-}
-
-BrokerRegistered Broker(uint32_t id) {
-  BrokerRegistered broker;
-  broker.set_broker_id(id);
-  broker.set_incarnation(100 + id);
-  auto& endpoint = *broker.add_endpoints();
-  endpoint.set_protocol(BrokerRegistered::PROTOCOL_CLIENTS);
-  endpoint.set_address("host" + std::to_string(id) + ":7440");
-  broker.set_software_version("1.0");
-  broker.set_level_min(1);
-  broker.set_level_max(1);
-  return broker;
-}
 
 Image ImageWithBrokers(uint32_t count) {
   Image image;
@@ -44,10 +25,6 @@ Image ImageWithBrokers(uint32_t count) {
   }
   return image;
 }
-
-// 2025-01-02, by whose clock the base is 21600.
-constexpr int64_t kNowMs = 1'735'776'000'000;
-constexpr uint32_t kBaseNow = 21'600;
 
 Decision Create(const Image& image, const v1::CreateTopicRequest& request, size_t cluster_size,
                 int64_t now_ms = kNowMs) {

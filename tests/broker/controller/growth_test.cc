@@ -11,6 +11,7 @@
 
 #include "broker/controller/decide.h"
 #include "broker/controller/image.h"
+#include "tests/broker/controller/records.h"
 
 namespace millrace::broker {
 namespace {
@@ -18,51 +19,6 @@ namespace {
 using internal::v1::BrokerRegistered;
 using internal::v1::ControllerImage;
 using internal::v1::ControllerRecord;
-using internal::v1::PartitionPlacement;
-using internal::v1::TopicCreated;
-
-void AddReplica(uint32_t broker, uint32_t number, PartitionPlacement* placement) {
-  auto& replica = *placement->add_replicas();
-  replica.set_broker_id(broker);
-  replica.set_incarnation(7);
-  replica.set_number(number);
-}
-
-ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first_group,
-                         uint32_t partitions, uint32_t base = 1'000'000) {
-  ControllerRecord record;
-  auto& created = *record.mutable_topic_created();
-  created.set_topic_id(topic);
-  created.set_name(name);
-  (*created.mutable_settings())["batch_bytes_max"] = "64KiB";
-  created.set_request_id(100 + topic);
-  created.set_kind(TopicCreated::KIND_PARTITION_LOG);
-  created.set_leader_epoch_base(base);
-  for (uint32_t number = 0; number < partitions; ++number) {
-    auto& placement = *created.add_partitions();
-    placement.set_partition(number);
-    placement.set_group_id(first_group + number);
-    placement.set_first_configuration_stands(true);
-    AddReplica(3 - number % 2, 1, &placement);  // in an order of its own
-  }
-  return record;
-}
-
-ControllerRecord Deleted(uint64_t topic, uint64_t request_id, uint32_t epoch_end = 1'000'000) {
-  ControllerRecord record;
-  record.mutable_topic_deleted()->set_topic_id(topic);
-  record.mutable_topic_deleted()->set_request_id(request_id);
-  record.mutable_topic_deleted()->set_epoch_end(epoch_end);
-  return record;
-}
-
-Image Reloaded(const Image& image) {
-  ControllerImage saved;
-  image.SaveTo(&saved);
-  Result<Image> loaded = Image::LoadFrom(saved);
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return loaded.ok() ? std::move(*loaded) : Image();
-}
 
 // From partition `first` on, of groups from `first_group` on.
 ControllerRecord Added(uint64_t topic, uint32_t first, uint64_t first_group, uint32_t partitions) {
@@ -213,29 +169,6 @@ TEST(GrownTopic, OneWhoseGroupIsOfTwoTopics_IsNotLoaded) {
 }
 
 // Decided ----------------------------------------------------------------------------------------
-
-const std::string kKey(kProducerIdKeyBytes, 'k');
-// 2025-01-02, by whose clock the base of leader epochs is 21600.
-constexpr int64_t kNowMs = 1'735'776'000'000;
-constexpr uint32_t kBaseNow = 21'600;
-
-void ApplyAll(const Decision& decision, Image* image) {
-  ASSERT_TRUE(decision.ok()) << decision.status();
-  for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
-}
-
-BrokerRegistered Broker(uint32_t id) {
-  BrokerRegistered broker;
-  broker.set_broker_id(id);
-  broker.set_incarnation(100 + id);
-  auto& endpoint = *broker.add_endpoints();
-  endpoint.set_protocol(BrokerRegistered::PROTOCOL_CLIENTS);
-  endpoint.set_address("host" + std::to_string(id) + ":7440");
-  broker.set_software_version("1.0");
-  broker.set_level_min(1);
-  broker.set_level_max(1);
-  return broker;
-}
 
 Image ImageOfLevel(uint32_t level, uint32_t brokers) {
   Image image;

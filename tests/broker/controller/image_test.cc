@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/frame/frame.h"
+#include "tests/broker/controller/records.h"
 
 namespace millrace::broker {
 namespace {
@@ -24,49 +25,6 @@ void AddEndpoint(BrokerRegistered::Protocol protocol, const std::string& address
   auto& endpoint = *broker->add_endpoints();
   endpoint.set_protocol(protocol);
   endpoint.set_address(address);
-}
-
-void AddReplica(uint32_t broker, uint32_t number, PartitionPlacement* placement) {
-  auto& replica = *placement->add_replicas();
-  replica.set_broker_id(broker);
-  replica.set_incarnation(7);
-  replica.set_number(number);
-}
-
-ControllerRecord Created(uint64_t topic, const std::string& name, uint64_t first_group,
-                         uint32_t partitions, uint32_t base = 1'000'000) {
-  ControllerRecord record;
-  auto& created = *record.mutable_topic_created();
-  created.set_topic_id(topic);
-  created.set_name(name);
-  (*created.mutable_settings())["batch_bytes_max"] = "64KiB";
-  created.set_request_id(100 + topic);
-  created.set_kind(TopicCreated::KIND_PARTITION_LOG);
-  created.set_leader_epoch_base(base);
-  for (uint32_t number = 0; number < partitions; ++number) {
-    auto& placement = *created.add_partitions();
-    placement.set_partition(number);
-    placement.set_group_id(first_group + number);
-    placement.set_first_configuration_stands(true);
-    AddReplica(3 - number % 2, 1, &placement);  // in an order of its own
-  }
-  return record;
-}
-
-ControllerRecord Deleted(uint64_t topic, uint64_t request_id, uint32_t epoch_end = 1'000'000) {
-  ControllerRecord record;
-  record.mutable_topic_deleted()->set_topic_id(topic);
-  record.mutable_topic_deleted()->set_request_id(request_id);
-  record.mutable_topic_deleted()->set_epoch_end(epoch_end);
-  return record;
-}
-
-Image Reloaded(const Image& image) {
-  ControllerImage saved;
-  image.SaveTo(&saved);
-  Result<Image> loaded = Image::LoadFrom(saved);
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return loaded.ok() ? std::move(*loaded) : Image();
 }
 
 ControllerRecord Altered(uint64_t topic, const std::map<std::string, std::string>& settings) {

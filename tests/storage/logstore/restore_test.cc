@@ -63,30 +63,37 @@ struct RestoreSteps {
     begin([outcome](const Status& status) { *outcome = status; });
     return Wait(rig, outcome);
   }
+  static Status Begin(LogStoreRig& rig) {
+    return Await(rig,
+                 [&](auto done) { rig.store().BeginRestore(kReplica, kBegin, std::move(done)); });
+  }
+  static Status Append(LogStoreRig& rig, const std::vector<Entry>& entries) {
+    return Await(
+        rig, [&](auto done) { rig.store().AppendRestored(kReplica, entries, std::move(done)); });
+  }
+  static Status Seal(LogStoreRig& rig) {
+    return Await(rig, [&](auto done) {
+      rig.store().SealRestored(kReplica,
+                               {.state = Bytes::CopyOf("the state"), .configuration = Voters()},
+                               std::move(done));
+    });
+  }
   // All of it, a few entries at a time; "" or where it ended.
   static std::string Restore(LogStoreRig& rig, const std::vector<Entry>& entries) {
     const auto failed = [&rig](const char* where, const Status& status) {
       if (status.ok() || !rig.is_alive()) return std::string();
       return std::string(where) + ": " + status.ToString();
     };
-    const Status begun =
-        Await(rig, [&](auto done) { rig.store().BeginRestore(kReplica, kBegin, std::move(done)); });
+    const Status begun = Begin(rig);
     if (!begun.ok()) return failed("begin", begun);
     for (size_t at = 0; at < entries.size();) {
       const size_t end = std::min(entries.size(), at + 5);
-      std::vector<Entry> piece(entries.begin() + static_cast<ptrdiff_t>(at),
-                               entries.begin() + static_cast<ptrdiff_t>(end));
-      const Status appended = Await(rig, [&](auto done) {
-        rig.store().AppendRestored(kReplica, std::move(piece), std::move(done));
-      });
+      const Status appended = Append(rig, {entries.begin() + static_cast<ptrdiff_t>(at),
+                                           entries.begin() + static_cast<ptrdiff_t>(end)});
       if (!appended.ok()) return failed("append", appended);
       at = end;
     }
-    const Status sealed = Await(rig, [&](auto done) {
-      rig.store().SealRestored(kReplica,
-                               {.state = Bytes::CopyOf("the state"), .configuration = Voters()},
-                               std::move(done));
-    });
+    const Status sealed = Seal(rig);
     if (!sealed.ok()) return failed("seal", sealed);
     const auto adopted = std::make_shared<Outcome>();
     rig.store().AdoptRestored(kReplica, [adopted](const raft::core::InitialState& initial) {
@@ -159,12 +166,8 @@ TEST_F(RestoreTest, ARestoredLog_TakesThePlace_AndIsThereAfterAPowerCut_AndGoesO
 
 TEST_F(RestoreTest, UntilThen_TheOldLogGoesOn_AndWhatWasGivenUpLeavesNothing) {
   const std::vector<Entry> entries = MakeLog(20, 1500);
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().BeginRestore(kReplica, kBegin, std::move(done));
-              }).ok());
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().AppendRestored(kReplica, entries, std::move(done));
-              }).ok());
+  ASSERT_TRUE(Begin(rig_).ok());
+  ASSERT_TRUE(Append(rig_, entries).ok());
   rig_.Append(kGroupNumber, 3, 400);
   rig_.Settle();
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
@@ -180,17 +183,9 @@ TEST_F(RestoreTest, UntilThen_TheOldLogGoesOn_AndWhatWasGivenUpLeavesNothing) {
 
 TEST_F(RestoreTest, WhatIsUnderWayForTheOldLog_EndsFirst_AndIsTold) {
   const std::vector<Entry> entries = MakeLog(20, 1500);
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().BeginRestore(kReplica, kBegin, std::move(done));
-              }).ok());
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().AppendRestored(kReplica, entries, std::move(done));
-              }).ok());
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().SealRestored(
-                    kReplica, {.state = Bytes::CopyOf("the state"), .configuration = Voters()},
-                    std::move(done));
-              }).ok());
+  ASSERT_TRUE(Begin(rig_).ok());
+  ASSERT_TRUE(Append(rig_, entries).ok());
+  ASSERT_TRUE(Seal(rig_).ok());
   rig_.disk().Stall();
   rig_.Append(kGroupNumber, 3, 400);
   rig_.SetTerm(kGroupNumber, 9);
@@ -209,12 +204,8 @@ TEST_F(RestoreTest, WhatIsUnderWayForTheOldLog_EndsFirst_AndIsTold) {
 }
 
 TEST_F(RestoreTest, AReplicaThatIsRemovedMeanwhile_LeavesNothing) {
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().BeginRestore(kReplica, kBegin, std::move(done));
-              }).ok());
-  ASSERT_TRUE(Await(rig_, [&](auto done) {
-                rig_.store().AppendRestored(kReplica, MakeLog(20, 1500), std::move(done));
-              }).ok());
+  ASSERT_TRUE(Begin(rig_).ok());
+  ASSERT_TRUE(Append(rig_, MakeLog(20, 1500)).ok());
   rig_.RemoveGroup(kGroupNumber);
   rig_.Settle();
   rig_.RunFor(std::chrono::seconds(1));
