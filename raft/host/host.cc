@@ -24,7 +24,8 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       turn_(environment, replicas_),
       shared_{.environment = environment, .turn = turn_, .namer = {}},
       source_(environment, replicas_),
-      restorer_(environment, replicas_, turn_,
+      puller_(environment),
+      restorer_(environment, puller_, replicas_, turn_,
                 [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }) {
   CHECK_NE(options_.self.broker, BrokerId());
   shared_.on_behind = [this](const Replica& replica, const Voter& source) {
@@ -61,6 +62,7 @@ void Host::Stop() {
   lifetime_.End();
   turn_.Stop();
   source_.Stop();
+  puller_.Stop();
   restorer_.Stop();
   replicas_.Halt();
 }
@@ -105,9 +107,9 @@ void Host::OnPeerMessage(const BrokerIncarnation& from, PeerKind kind, const Byt
     case PeerKind::kStateRequest:
       return source_.OnStateRequest(from, body);
     case PeerKind::kRangeReply:
-      return restorer_.OnRangeReply(from, body);
+      return puller_.OnRangeReply(from, body);
     case PeerKind::kStatePiece:
-      return restorer_.OnStatePiece(from, body);
+      return puller_.OnStatePiece(from, body);
     case PeerKind::kBootstrap:
     case PeerKind::kLeaderReport:
     case PeerKind::kForwardRequest:

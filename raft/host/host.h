@@ -19,6 +19,7 @@
 #include "proto/base/status.h"
 #include "raft/host/environment.h"
 #include "raft/host/pull_source.h"
+#include "raft/host/puller.h"
 #include "raft/host/replica.h"
 #include "raft/host/replicas.h"
 #include "raft/host/restorer.h"
@@ -114,6 +115,7 @@ class Host {
   Turn turn_;
   ReplicaShared shared_;
   PullSource source_;
+  Puller puller_;
   Restorer restorer_;
   TimerId tick_timer_;
   uint64_t ticks_ = 0;

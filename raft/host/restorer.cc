@@ -19,8 +19,6 @@ constexpr uint64_t kRangeBytes = 1 << 20;
 // little of it.
 constexpr uint64_t kBytesPerSecond = 200 << 20;
 constexpr uint64_t kBytesPerSecondBeside = 64 << 20;
-// After so long without an answer whoever leads then is asked again.
-constexpr Duration kAnswerTime = std::chrono::seconds(2);
 // After an error of this broker's disk, which an attempt at once would meet again.
 constexpr Duration kErrorPause = std::chrono::seconds(2);
 // Between two looks at what has to come by itself.
@@ -79,14 +77,6 @@ Replica* Restorer::Find(const RestorePtr& restore) {
   return nullptr;
 }
 
-PullRoute Restorer::NextRoute(Restore& restore) {
-  restore.request_id = next_request_id_++;
-  return {.group = restore.replica.group,
-          .source = restore.source.number,
-          .puller = restore.replica.number,
-          .request_id = restore.request_id};
-}
-
 void Restorer::After(const RestorePtr& restore, Duration wait,
                      void (Restorer::*then)(const RestorePtr&)) {
   environment_.executor.Cancel(restore->timer);
@@ -94,51 +84,25 @@ void Restorer::After(const RestorePtr& restore, Duration wait,
       wait, While(restore, [this, restore, then] { (this->*then)(restore); }));
 }
 
-void Restorer::Send(const RestorePtr& restore, PeerKind kind, Bytes body) {
-  environment_.transport.SendPeer(restore->source.broker, Lane::kControl, kind, {std::move(body)});
-}
-
 // Where the log begins, or the next range; the last ones up to where the state is.
 void Restorer::Ask(const RestorePtr& restore) {
   if (Find(restore) == nullptr) return;
   const LogIndex first = restore->has_begun ? restore->end.index + 1 : LogIndex();
-  const PullRoute route = NextRoute(*restore);
   restore->asked_at = environment_.clock.Now();
   restore->writes_before = turn_->writes();
-  After(restore, kAnswerTime, &Restorer::Ask);
-  Send(restore, PeerKind::kRangeRequest,
-       Encode(RangeRequest{.route = route, .first = first, .bytes_max = kRangeBytes}));
+  puller_->AskRange(restore->replica, restore->source, first, kRangeBytes,
+                    While(restore, [this, restore](Result<RangeReply> reply) {
+                      // Of whoever leads now.
+                      if (!reply.ok()) return Ask(restore);
+                      OnRange(restore, *std::move(reply));
+                    }));
 }
 
-void Restorer::AskState(const RestorePtr& restore) {
-  if (Find(restore) == nullptr) return;
-  restore->pieces.clear();
-  const PullRoute route = NextRoute(*restore);
-  After(restore, kAnswerTime, &Restorer::AskState);
-  Send(restore, PeerKind::kStateRequest, Encode(StateRequest{.route = route}));
-}
-
-Restorer::RestorePtr Restorer::Answered(const BrokerIncarnation& from, const PullRoute& route) {
-  const auto found = restores_.find(route.group);
-  if (found == restores_.end()) return nullptr;
-  const Restore& restore = *found->second;
-  const bool is_it = restore.request_id != 0 && restore.request_id == route.request_id &&
-                     restore.source.holder() == from && restore.replica.number == route.puller;
-  return is_it ? found->second : nullptr;
-}
-
-void Restorer::OnRangeReply(const BrokerIncarnation& from, const Bytes& body) {
-  Result<RangeReply> reply = DecodeRangeReply(body);
-  LOG_IF(ERROR, !reply.ok()) << "a range that was asked for cannot be read from=" << from.broker
-                             << " why=" << reply.status();
-  const RestorePtr restore = reply.ok() ? Answered(from, reply->route) : nullptr;
-  if (restore == nullptr) return;
-  restore->request_id = 0;
-  environment_.executor.Cancel(restore->timer);
-  const bool is_overtaken = restore->has_begun && reply->begin.index > restore->end.index;
+void Restorer::OnRange(const RestorePtr& restore, RangeReply reply) {
+  const bool is_overtaken = restore->has_begun && reply.begin.index > restore->end.index;
   MILLRACE_SOMETIMES_IF("a restore was overtaken by retention", is_overtaken);
-  if (!restore->has_begun || is_overtaken) return Begin(restore, reply->begin);
-  Append(restore, std::move(reply->entries), reply->commit);
+  if (!restore->has_begun || is_overtaken) return Begin(restore, reply.begin);
+  Append(restore, std::move(reply.entries), reply.commit);
 }
 
 void Restorer::Begin(const RestorePtr& restore, const core::LogPoint& begin) {
@@ -198,21 +162,20 @@ void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t b
   After(restore, std::max(due - took, Duration(0)), &Restorer::Ask);
 }
 
-void Restorer::OnStatePiece(const BrokerIncarnation& from, const Bytes& body) {
-  Result<StatePiece> piece = DecodeStatePiece(body);
-  LOG_IF(ERROR, !piece.ok()) << "a state that was asked for cannot be read from=" << from.broker
-                             << " why=" << piece.status();
-  const RestorePtr restore = piece.ok() ? Answered(from, piece->route) : nullptr;
-  if (restore == nullptr || piece->position != restore->pieces.size()) return;
-  restore->pieces += piece->piece.view();
-  if (restore->pieces.size() < piece->size) return;
-  restore->request_id = 0;
-  environment_.executor.Cancel(restore->timer);
+void Restorer::AskState(const RestorePtr& restore) {
+  if (Find(restore) == nullptr) return;
+  puller_->AskState(restore->replica, restore->source,
+                    While(restore, [this, restore](Result<StatePiece> state) {
+                      if (!state.ok()) return AskState(restore);
+                      OnState(restore, *std::move(state));
+                    }));
+}
+
+void Restorer::OnState(const RestorePtr& restore, StatePiece state) {
   // Entries may be committed that it had not applied.
-  const bool is_before = piece->at.index < restore->end.index;
+  const bool is_before = state.at.index < restore->end.index;
   if (is_before) return After(restore, kPause, &Restorer::AskState);
-  piece->piece = Bytes::Own(std::exchange(restore->pieces, {}));
-  restore->state = *std::move(piece);
+  restore->state = std::move(state);
   OnAppended(restore, restore->state->at.index, 0);
 }
 
@@ -271,6 +234,7 @@ void Restorer::OnError(const RestorePtr& restore, const Status& why) {
 
 void Restorer::GiveUp(const RestorePtr& restore) {
   environment_.executor.Cancel(restore->timer);
+  puller_->Forget(restore->replica.group);
   restores_.erase(restore->replica.group);
   environment_.log_store.EndRestore(restore->replica);
 }

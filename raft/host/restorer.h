@@ -15,13 +15,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "raft/codec/pull_messages.h"
 #include "raft/host/environment.h"
+#include "raft/host/puller.h"
 #include "raft/host/replicas.h"
 #include "raft/host/turn.h"
 #include "raft/runtime/lifetime.h"
@@ -33,10 +32,11 @@ class Restorer {
  public:
   // A core is made anew on what was restored.
   using Rebuild = MoveFunction<void(RecoveredReplica)>;
-  // `replicas` and `turn` outlive this.
-  Restorer(const HostEnvironment& environment, const Replicas& replicas, const Turn& turn,
-           Rebuild rebuild)
+  // `puller`, `replicas` and `turn` outlive this.
+  Restorer(const HostEnvironment& environment, Puller& puller, const Replicas& replicas,
+           const Turn& turn, Rebuild rebuild)
       : environment_(environment),
+        puller_(&puller),
         replicas_(&replicas),
         turn_(&turn),
         rebuild_(std::move(rebuild)) {}
@@ -44,9 +44,6 @@ class Restorer {
   // `source` leads, and has not what the replica needs. Nothing more if it is being restored
   // already, or too many others are: it is said again.
   void OnBehind(const Replica& replica, const Voter& source);
-  // Peer messages of the kinds that answer.
-  void OnRangeReply(const BrokerIncarnation& from, const Bytes& body);
-  void OnStatePiece(const BrokerIncarnation& from, const Bytes& body);
   // The replica is gone.
   void Forget(RaftGroupId group);
   void Stop();
@@ -57,12 +54,10 @@ class Restorer {
   struct Restore {
     ReplicaId replica;
     Voter source;
-    uint64_t request_id = 0;  // of what is asked for; 0: nothing is
-    TimerId timer;            // gives that up, or waits for another reason
+    TimerId timer;  // of what it waits for
     bool has_begun = false;
-    core::LogPoint end;               // of what the store has
-    std::optional<StatePiece> state;  // whole; `piece` has all of it
-    std::string pieces;               // of a state that is not whole yet
+    core::LogPoint end;  // of what the store has
+    std::optional<StatePiece> state;
     MonotonicTime began{};
     MonotonicTime asked_at{};
     uint64_t writes_before = 0;  // this broker's, when it asked
@@ -72,13 +67,11 @@ class Restorer {
 
   // The replica, if it takes part still; else its restore is over.
   Replica* Find(const RestorePtr& restore);
-  // Whose question `route` answers; null if it is no answer to what was asked last.
-  RestorePtr Answered(const BrokerIncarnation& from, const PullRoute& route);
-  PullRoute NextRoute(Restore& restore);
   void Ask(const RestorePtr& restore);
+  void OnRange(const RestorePtr& restore, RangeReply reply);
   void AskState(const RestorePtr& restore);
-  void Send(const RestorePtr& restore, PeerKind kind, Bytes body);
-  // Calls `then` with the restore after a while, unless it is over or was asked for something else.
+  void OnState(const RestorePtr& restore, StatePiece state);
+  // Calls `then` with the restore after a while, unless it is over.
   void After(const RestorePtr& restore, Duration wait, void (Restorer::*then)(const RestorePtr&));
   void Begin(const RestorePtr& restore, const core::LogPoint& begin);
   void Append(const RestorePtr& restore, std::vector<core::Entry> entries, LogIndex commit);
@@ -93,12 +86,12 @@ class Restorer {
   auto While(const RestorePtr& restore, Then then);
 
   const HostEnvironment environment_;
+  Puller* puller_;
   const Replicas* replicas_;
   const Turn* turn_;
   Rebuild rebuild_;
   // Shared with what is under way for them, which asks whether they still are.
   std::map<RaftGroupId, RestorePtr> restores_;
-  uint64_t next_request_id_ = 1;
   Lifetime lifetime_;
 };
 
