@@ -117,6 +117,13 @@ struct RestoredState {
   LogIndex configuration_index;       // of the entry that says so; 0: it was before all of them
 };
 
+// A stretch of a log that was synced and cannot be read back any more.
+struct DamagedRange {
+  core::LogPoint begin;  // before its first entry
+  core::LogPoint end;    // after its last
+  Status why;
+};
+
 using StatusDone = MoveFunction<void(Status)>;
 using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
 using TimeDone = MoveFunction<void(Result<int64_t>)>;
@@ -189,6 +196,20 @@ class LogStore {
                              MoveFunction<void(core::InitialState)> done) = 0;
   // Gives it up. Not after AdoptRestored.
   virtual void EndRestore(const ReplicaId& replica) = 0;
+
+  // A stretch of a group's log is damaged (DamageListener): it is made anew beside it, from what is
+  // intact here and from other replicas, with AppendRestored, and takes its place. EndRestore gives
+  // it up. The log goes on meanwhile, in everything but reads of that stretch.
+  //
+  // The oldest one; nullopt if there is none that could be replaced now.
+  virtual std::optional<DamagedRange> damaged_range(RaftGroupId group) const = 0;
+  // Pre: `range` is damaged_range(group), or was.
+  virtual void BeginRepair(const ReplicaId& replica, const DamagedRange& range,
+                           StatusDone done) = 0;
+  // Pre: all of the range's entries were appended. Ok: they can be read, durably.
+  virtual void FinishRepair(const ReplicaId& replica, StatusDone done) = 0;
+  // Called when there is a range that was not known of.
+  virtual void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) = 0;
 
   // Called with where a group's log begins from now on, durably, before what lies below goes.
   virtual void SetBeginListener(

@@ -69,8 +69,7 @@ void JournalLogStore::CreateReplica(const raft::ReplicaRecord& record, Task dura
   Group& group = groups_[id.group];
   group.number = id.number;
   group.log.configuration = record.configuration;
-  group.segments = std::make_shared<GroupSegments>(environment_.segment_files,
-                                                   FolderOf(id.group, group), record.configuration);
+  group.segments = MakeSegments(FolderOf(id.group, group), record.configuration);
   removed_.erase(id.group);
   controller_floor_ = std::max(controller_floor_, record.controller_index);
   Submit({{.replica = id, .body = journal::ReplicaCreated{record}}}, std::move(durable));

@@ -111,6 +111,13 @@ class JournalLogStore final : public raft::LogStore {
   void AdoptRestored(const raft::ReplicaId& replica,
                      MoveFunction<void(raft::core::InitialState)> done) override;
   void EndRestore(const raft::ReplicaId& replica) override;
+  std::optional<raft::DamagedRange> damaged_range(RaftGroupId group) const override;
+  void BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
+                   StatusDone done) override;
+  void FinishRepair(const raft::ReplicaId& replica, StatusDone done) override;
+  void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
+    damage_listener_ = std::move(listener);
+  }
   void SetBeginListener(
       MoveFunction<void(RaftGroupId, const raft::core::LogPoint&)> listener) override {
     begin_listener_ = std::move(listener);
@@ -156,10 +163,11 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<journal::GroupRecord> records;
     std::vector<Part> parts;
   };
-  // A log that is being built beside a group's.
+  // A log that is being built beside a group's, or a segment of that log.
   struct Restore {
     std::shared_ptr<GroupSegments> segments;
     uint32_t generation = 0;  // of its folder
+    bool is_repair = false;   // of the segment that begins there
     LogPoint begin;
     LogPoint end;
     std::vector<raft::core::TermStart> term_starts;
@@ -216,6 +224,8 @@ class JournalLogStore final : public raft::LogStore {
     std::shared_ptr<Restore> restore;  // shared with what was asked for it
     uint32_t newest_generation = 0;    // of a folder that a restore had
     bool may_have_leftovers = false;   // folders of earlier lives are being removed
+    // Segments that are not what was synced, by their first index, and why.
+    std::map<LogIndex, Status> damaged;
   };
 
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
@@ -290,6 +300,20 @@ class JournalLogStore final : public raft::LogStore {
                                             MoveFunction<void(Group&, Outcome)> done);
   uint64_t SegmentBytes(RaftGroupId id, const Group& group) const;
 
+  // repair.cc: a damaged segment.
+  // Of a folder that may have become the group's; whatever is read of them tells of damage.
+  Segments MakeSegments(const SegmentFolder& folder, raft::core::Configuration configuration = {});
+  void OnDamage(const SegmentFolder& folder, LogIndex first, const Status& why);
+  // Damage that can be repaired, as of now, is told.
+  void TellDamage(RaftGroupId id, const Group& group);
+  // It can be replaced once it is ended.
+  static bool IsActiveDamaged(const Group& group);
+  // The only state that a restart could begin with was lost with the segment that had it.
+  static bool LacksState(const Group& group);
+  static LogIndex ActiveBegin(const Group& group) {
+    return group.sealed.empty() ? group.log.begin.index : group.sealed.back().end.index;
+  }
+
   // drops.cc: what nobody asks for any more.
   void DropSegments(RaftGroupId id, Group& group);
   void JournalBegin(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
@@ -342,6 +366,7 @@ class JournalLogStore final : public raft::LogStore {
   MoveFunction<void(RaftGroupId, const LogPoint&)> begin_listener_;
   MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;
   MoveFunction<void(raft::RecoveredReplica)> recovered_listener_;
+  MoveFunction<void(RaftGroupId)> damage_listener_;
   std::unique_ptr<Rewriter> rewriter_;
   uint64_t stalls_ = 0;
   uint32_t large_writes_ = 0;  // under way

@@ -129,7 +129,8 @@ bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   if (group.roll.has_value()) return false;
   const bool is_old = IsTooOld(group, now);
   MILLRACE_SOMETIMES_IF("a segment was old enough to be ended", is_old);
-  return is_old || HoldsDropUp(group) || IsRollDue(id, group);
+  return is_old || HoldsDropUp(group) || IsActiveDamaged(group) || LacksState(group) ||
+         IsRollDue(id, group);
 }
 
 // By the log's own times, and by how long this process has seen nothing newer in this segment: a
@@ -240,7 +241,9 @@ void JournalLogStore::OnSynced(RaftGroupId id, const Segments& segments,
     rolled->is_rolling = false;
     // They were made anew meanwhile, the last one without its ending: what was found there counts.
     if (rolled->segments != from.lock()) return;
+    const bool was_damaged = IsActiveDamaged(*rolled);
     rolled->sealed.push_back(sealed);
+    if (was_damaged) TellDamage(id, *rolled);
     DropSegments(id, *rolled);
   });
   if (has_grown) return MoveLog(id, *group, *end, std::move(durable));

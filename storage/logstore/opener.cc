@@ -62,8 +62,7 @@ void JournalLogStore::Opener::RecoverNext() {
     group.number = at_->second.record.number;
     group.log = at_->second.log;
     group.durable_begin = group.log.begin;
-    group.segments =
-        std::make_shared<GroupSegments>(environment_.segment_files, FolderOf(id, group));
+    group.segments = store_->MakeSegments(FolderOf(id, group));
     // The journal may have forgotten how far the segments of a replica in doubt were synced: they
     // are not touched, since recovery discards what lies above.
     if (const Status& doubt = at_->second.health; !doubt.ok()) {

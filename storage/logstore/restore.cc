@@ -37,6 +37,10 @@ MoveFunction<void(Outcome)> JournalLogStore::WhenRestoring(
       }));
 }
 
+// For repair.cc.
+template MoveFunction<void(Result<raft::SealedSegment>)> JournalLogStore::WhenRestoring(
+    const raft::ReplicaId& replica, MoveFunction<void(Group&, Result<raft::SealedSegment>)> done);
+
 void JournalLogStore::BeginRestore(const raft::ReplicaId& replica, const LogPoint& begin,
                                    StatusDone done) {
   EndRestore(replica);
@@ -50,7 +54,7 @@ void JournalLogStore::BeginRestore(const raft::ReplicaId& replica, const LogPoin
       .group = replica.group, .number = replica.number, .generation = group->newest_generation};
   group->restore = std::make_shared<Restore>();
   Restore& restore = *group->restore;
-  restore.segments = std::make_shared<GroupSegments>(environment_.segment_files, folder);
+  restore.segments = MakeSegments(folder);
   restore.generation = folder.generation;
   restore.begin = begin;
   restore.end = begin;
@@ -73,7 +77,8 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
   Group* group = FindReplica(replica);
   CHECK(group != nullptr && group->restore != nullptr && !entries.empty()) << replica.group;
   Restore& restore = *group->restore;
-  const bool is_full = restore.active_bytes >= SegmentBytes(replica.group, *group);
+  const bool is_full =
+      !restore.is_repair && restore.active_bytes >= SegmentBytes(replica.group, *group);
   if (is_full) restore.active_bytes = 0;
   for (const Entry& entry : entries) {
     auto& starts = restore.term_starts;

@@ -58,8 +58,7 @@ void JournalLogStore::Rewriter::BeginNext() {
     }
     try_ = std::make_shared<Try>();
     try_->group = group;
-    try_->segments = std::make_shared<GroupSegments>(store_.environment_.segment_files,
-                                                     FolderOf(group, stalled));
+    try_->segments = store_.MakeSegments(FolderOf(group, stalled));
     // Nothing was written in this life to files that could not even be read.
     const bool is_unopened = stalled.unopened != nullptr;
     const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;

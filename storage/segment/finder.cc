@@ -37,7 +37,6 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
       ++segment;
     }
     if (segment == all.end() || segment->first_index >= before_) return done_(LogIndex());
-    name_ = segments_->Name(*segment);
     const FrameCursor::Range range{
         .begin = StretchBegin(*segment), .end = segment->frames_end, .piece_bytes = kPieceBytes};
     segments_->OpenSegment(*segment,
@@ -78,7 +77,7 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
         },
         [self = shared_from_this(), begun](const Status& status, uint64_t) {
           if (!status.ok() && self->segments_->WasDropped(begun)) return self->Look(begun + 1);
-          if (!status.ok()) return self->done_(status.With(self->name_));
+          if (!status.ok()) return self->done_(self->segments_->Met(begun, status));
           // The time was reached before `from`, and is not after it.
           if (self->found_ == LogIndex()) return self->Look(begun + 1);
           self->done_(self->found_);
@@ -90,7 +89,6 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
   const Offset from_;
   const LogIndex before_;
   raft::IndexDone done_;
-  std::string name_;
   LogIndex found_;
 };
 
@@ -116,8 +114,7 @@ void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
       .begin = after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position,
       .end = holder->frames_end,
       .piece_bytes = kPieceBytes};
-  auto walk = [self = shared_from_this(), range, from, newest_ms, name = Name(*holder),
-               begun = holder->first_index,
+  auto walk = [self = shared_from_this(), range, from, newest_ms, begun = holder->first_index,
                done = std::move(done)](Result<std::shared_ptr<File>> file) mutable {
     if (!file.ok() && self->WasDropped(begun)) return done(newest_ms);
     if (!file.ok()) return done(file.status());
@@ -131,9 +128,8 @@ void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
           }
           return true;
         },
-        [self, begun, newest, name, done = std::move(done)](const Status& status,
-                                                            uint64_t) mutable {
-          if (!status.ok() && !self->WasDropped(begun)) return done(status.With(name));
+        [self, begun, newest, done = std::move(done)](const Status& status, uint64_t) mutable {
+          if (!status.ok() && !self->WasDropped(begun)) return done(self->Met(begun, status));
           done(*newest);
         });
   };

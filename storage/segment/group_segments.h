@@ -113,6 +113,11 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     in_force_.configuration = std::move(configuration);
   }
 
+  // Called with the first index of a segment that is not what was synced, and why, whenever a read
+  // meets that.
+  using DamageListener = MoveFunction<void(LogIndex first, const Status& why)>;
+  void SetDamageListener(DamageListener listener) { damage_listener_ = std::move(listener); }
+
   // Finds what is on disk of the log that the journal tells of. Between its begin and its written
   // end, damage or absence is DATA_LOSS naming the file. What lies above and does not count is
   // discarded, to be written again; what lies below the begin is a leftover of what was dropped,
@@ -140,6 +145,12 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Removes the sealed segments that end at or before `begin`, oldest first, up to the first that
   // cannot be removed. Pre: the journal durably says that the log begins there.
   void DropTo(LogIndex begin, StatusDone done);
+  // Puts `rebuilt`, all of whose entries are committed and in one segment that is not sealed, in
+  // the place of the sealed one that begins with `first`, which is damaged or whose file is gone.
+  // Pre: it holds the same entries. OUT_OF_RANGE: that one was dropped. An error changes nothing
+  // here.
+  void Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt,
+               MoveFunction<void(Result<raft::SealedSegment>)> done);
   // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);
 
@@ -154,6 +165,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   class Recovery;
   class Reader;
   class Finder;
+  class Replacement;
   struct Point {
     LogIndex index;
     Offset base_offset;
@@ -226,6 +238,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     return uncommitted_.empty() ? end_ : EndAfter(uncommitted_.back().header);
   }
   uint64_t written_position() const;
+  // `status` of a read of the segment that begins there, with its name.
+  Status Met(LogIndex first, const Status& status);
   void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
   std::string Name(const Segment& segment) const {
     return SegmentPath(folder_, segment.first_index);
@@ -240,6 +254,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   bool has_new_names_ = false;  // the directory must be synced with the file
   bool has_directory_ = false;
   Status fault_;  // the first error of a change
+  DamageListener damage_listener_;
   std::deque<Operation> operations_;
   bool is_running_ = false;
 };

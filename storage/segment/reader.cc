@@ -121,7 +121,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       MILLRACE_SOMETIMES("a segment was dropped under a read");
       return done_(OutOfRange(name_ + " was dropped"));
     }
-    if (!status.ok()) return done_(status.With(name_));
+    if (!status.ok()) return done_(segments_->Met(first_index_, status));
     done_(OutOfRange(name_ + " does not hold the entry"));
   }
 
@@ -134,6 +134,14 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   uint64_t bytes_ = 0;
   std::vector<Entry> entries_;
 };
+
+Status GroupSegments::Met(LogIndex first, const Status& status) {
+  const std::string path = SegmentPath(folder_, first);
+  const bool is_gone = status.code() == Code::kNotFound;
+  Status met = is_gone ? DataLoss(path + " is missing") : status.With(path);
+  if (damage_listener_ && met.code() == Code::kDataLoss) damage_listener_(first, met);
+  return met;
+}
 
 void GroupSegments::OpenSegment(Segment& segment,
                                 MoveFunction<void(Result<std::shared_ptr<File>>)> done) {

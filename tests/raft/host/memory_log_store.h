@@ -70,6 +70,8 @@ class MemoryLogStore final : public LogStore {
   Duration write_time{0};
   std::map<RaftGroupId, Group> groups;
   std::set<ReplicaId> removed;
+  std::map<RaftGroupId, DamagedRange> damaged;  // the test's
+  MoveFunction<void(RaftGroupId)> damage_listener;
   LogIndex floor;
   double pressure = 0;
 
@@ -181,6 +183,20 @@ class MemoryLogStore final : public LogStore {
     return found == groups.end() ? kNone : found->second.sealed;
   }
   bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
+  std::optional<DamagedRange> damaged_range(RaftGroupId group) const override {
+    const auto found = damaged.find(group);
+    return found == damaged.end() ? std::nullopt : std::optional(found->second);
+  }
+  void BeginRepair(const ReplicaId& replica, const DamagedRange& range, StatusDone done) override {
+    BeginRestore(replica, range.begin, std::move(done));
+  }
+  void FinishRepair(const ReplicaId& replica, StatusDone done) override {
+    damaged.erase(replica.group);
+    done(restore_error);
+  }
+  void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
+    damage_listener = std::move(listener);
+  }
   void BeginRestore(const ReplicaId&, const core::LogPoint& begin, StatusDone done) override {
     restored = {.begin = begin};
     done(restore_error);

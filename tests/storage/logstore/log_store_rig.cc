@@ -106,6 +106,7 @@ Status LogStoreRig::Start() {
     CHECK(begin == model.ends.at(begin.index.value()));
     model.begin = begin.index;
   });
+  store_->SetDamageListener([this](RaftGroupId group) { ++damage_told_[group.value()]; });
   stalled_.clear();
   store_->SetRecoveredListener([this](raft::RecoveredReplica replica) {
     const auto silent =

@@ -84,6 +84,10 @@ class LogStoreRig {
   Random& random() { return random_; }
   uint64_t committed(uint64_t group) const { return models_.at(group).committed; }
   uint64_t last_index(uint64_t group) const { return models_.at(group).entries.size(); }
+  // What it was given, from index 1 on.
+  const std::vector<raft::core::Entry>& entries(uint64_t group) const {
+    return models_.at(group).entries;
+  }
   // After everything that is handed over.
   Offset end_offset(uint64_t group) const;
   // Where its log begins, as it was told or recovered.
@@ -91,6 +95,8 @@ class LogStoreRig {
   const std::string& failure() const { return failure_; }  // of FailStop
   // Damage that was reported of groups.
   const std::map<uint64_t, Status>& faults() const { return faults_; }
+  // How often a damaged range of a group was told.
+  const std::map<uint64_t, int>& damage_told() const { return damage_told_; }
   // Groups whose segments cannot be written just now.
   const std::set<uint64_t>& stalled() const { return stalled_; }
   // Group and index pairs that the segment listener was told, the newest of each.
@@ -142,6 +148,7 @@ class LogStoreRig {
   std::vector<raft::RecoveredReplica> recovered_;
   std::map<uint64_t, Model> models_;
   std::map<uint64_t, Status> faults_;
+  std::map<uint64_t, int> damage_told_;
   std::set<uint64_t> stalled_;
   std::map<uint64_t, uint64_t> readable_;
   std::string failure_;

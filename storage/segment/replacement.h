@@ -1,0 +1,50 @@
+// Puts a segment that was made anew in the place of one that is damaged, or gone. What it is sealed
+// with is taken from the damaged one where that is intact: the state, and the configuration in
+// force at its end.
+//
+//   ending and state of the damaged file -> the new one is sealed, synced -> renamed over it
+//   -> the folder synced -> reads find it
+//
+// A crash before the rename leaves the damaged one, after it the new one, whole.
+//
+// Part of GroupSegments, on its executor; keeps itself alive until it is done.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "storage/segment/ending.h"
+#include "storage/segment/group_segments.h"
+
+namespace millrace::storage {
+
+class GroupSegments::Replacement : public std::enable_shared_from_this<Replacement> {
+ public:
+  Replacement(std::shared_ptr<GroupSegments> segments, LogIndex first,
+              std::shared_ptr<GroupSegments> rebuilt,
+              MoveFunction<void(Result<raft::SealedSegment>)> done)
+      : segments_(std::move(segments)),
+        first_(first),
+        rebuilt_(std::move(rebuilt)),
+        done_(std::move(done)) {}
+
+  void Start();
+
+ private:
+  // Null if it was dropped.
+  Segment* Damaged();
+  Status Gone() const;
+  void ReadEnding(std::shared_ptr<File> file);
+  void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);
+  void Seal(std::optional<Bytes> state);
+  void Rename();
+  void Take();
+
+  std::shared_ptr<GroupSegments> segments_;
+  const LogIndex first_;
+  std::shared_ptr<GroupSegments> rebuilt_;
+  MoveFunction<void(Result<raft::SealedSegment>)> done_;
+  std::optional<raft::SealedSegment> sealed_;
+};
+
+}  // namespace millrace::storage

@@ -1,0 +1,282 @@
+// A segment that is damaged, made anew from what another replica has, whatever happens meanwhile.
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "tests/storage/logstore/log_store_rig.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::DamagedRange;
+using raft::core::Entry;
+
+constexpr uint64_t kGroupNumber = 2;
+constexpr RaftGroupId kGroup{kGroupNumber};
+constexpr raft::ReplicaId kReplica{kGroup, LogStoreRig::kNumber};
+
+// Files of the group, oldest first.
+std::vector<std::string> Files(LogStoreRig& rig) {
+  std::vector<std::string> files;
+  for (const std::string& path : rig.disk().Paths()) {
+    if (path.starts_with("groups/2/")) files.push_back(path);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+struct RepairSteps {
+  using Outcome = std::optional<Status>;
+
+  // Three sealed segments and more, all synced.
+  static void Prepare(LogStoreRig& rig) {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    ASSERT_TRUE(rig.Start().ok());
+    rig.CreateGroup(kGroupNumber);
+    while (Files(rig).size() < 4) {
+      rig.Append(kGroupNumber, 4, 900);
+      rig.Settle();
+      rig.Commit(kGroupNumber);
+      rig.RunFor(std::chrono::milliseconds(50));
+    }
+    rig.RunFor(std::chrono::milliseconds(200));
+    ASSERT_EQ(rig.CompareSegments(kGroupNumber), "");
+  }
+  template <typename Begin>
+  static Status Await(LogStoreRig& rig, Begin begin) {
+    const auto outcome = std::make_shared<Outcome>();
+    begin([outcome](const Status& status) { *outcome = status; });
+    rig.world().RunUntil([&] { return outcome->has_value() || !rig.is_alive(); },
+                         std::chrono::seconds(10));
+    return outcome->value_or(Aborted("no answer"));
+  }
+  // Reads meet what is damaged: how many are told of.
+  static int ReadThrough(LogStoreRig& rig) {
+    for (uint64_t index = rig.begin(kGroupNumber).value() + 1;
+         index <= rig.store().readable_end(kGroup).value(); ++index) {
+      const auto read = rig.Read(kGroupNumber, index, 1);
+      EXPECT_TRUE(read.ok() || read.status().code() == Code::kDataLoss) << read.status();
+    }
+    return rig.damage_told().contains(kGroupNumber) ? rig.damage_told().at(kGroupNumber) : 0;
+  }
+  static Status Repair(LogStoreRig& rig, const DamagedRange& range) {
+    const Status begun =
+        Await(rig, [&](auto done) { rig.store().BeginRepair(kReplica, range, std::move(done)); });
+    if (!begun.ok()) return begun;
+    const auto from = rig.entries(kGroupNumber).begin();
+    for (uint64_t at = range.begin.index.value(); at < range.end.index.value();) {
+      const uint64_t end = std::min(at + 3, range.end.index.value());
+      const std::vector<Entry> some(from + static_cast<ptrdiff_t>(at),
+                                    from + static_cast<ptrdiff_t>(end));
+      const Status appended = Await(
+          rig, [&](auto done) { rig.store().AppendRestored(kReplica, some, std::move(done)); });
+      if (!appended.ok()) return appended;
+      at = end;
+    }
+    return Await(rig, [&](auto done) { rig.store().FinishRepair(kReplica, std::move(done)); });
+  }
+};
+
+class RepairTest : public testing::Test, protected RepairSteps {
+ protected:
+  void SetUp() override { Prepare(rig_); }
+  void RepairAll() {
+    while (const auto range = rig_.store().damaged_range(kGroup)) {
+      ASSERT_TRUE(Repair(rig_, *range).ok());
+    }
+  }
+  LogIndex StateIndex() {
+    rig_.Crash(true);
+    EXPECT_TRUE(rig_.Start().ok());
+    const raft::RecoveredReplica* replica = rig_.Recovered(kGroupNumber);
+    if (replica == nullptr || !replica->snapshot.has_value()) return {};
+    return replica->snapshot->index;
+  }
+
+  LogStoreRig rig_{61};
+};
+
+TEST_F(RepairTest, ADamagedSegment_IsMadeAnew_AndWhatItWasSealedWithStays) {
+  const LogIndex state_before = StateIndex();
+  ASSERT_GT(state_before, LogIndex());
+  const std::vector<std::string> files = Files(rig_);
+  // In the middle of one, and of the newest that has a state.
+  for (const std::string& path : {files[0], files[2]}) {
+    rig_.disk().FlipBit(path, 5000, 2);
+  }
+  EXPECT_EQ(ReadThrough(rig_), 2);
+  const auto range = rig_.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  EXPECT_EQ(range->begin, LogPoint{}) << "the oldest first";
+  EXPECT_NE(std::string(range->why.message()).find(files[0]), std::string::npos) << range->why;
+  RepairAll();
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  EXPECT_EQ(ReadThrough(rig_), 2) << "nothing more";
+  rig_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(Files(rig_).size(), files.size());
+  EXPECT_EQ(StateIndex(), state_before);
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+TEST_F(RepairTest, AFileThatIsGone_OrCut_IsMadeAnew) {
+  const std::vector<std::string> files = Files(rig_);
+  rig_.disk().RemoveFile(files[0]);
+  rig_.disk().TruncateFile(files[1], 3000);
+  EXPECT_EQ(ReadThrough(rig_), 2);
+  RepairAll();
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  EXPECT_EQ(Files(rig_), files);
+  StateIndex();
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+TEST_F(RepairTest, TheOneThatIsWrittenOn_IsEndedFirst) {
+  rig_.rolls = false;
+  rig_.Append(kGroupNumber, 4, 900);
+  rig_.Settle();
+  rig_.Commit(kGroupNumber);
+  rig_.RunFor(std::chrono::milliseconds(200));
+  rig_.disk().FlipBit(Files(rig_).back(), 200, 2);
+  EXPECT_EQ(ReadThrough(rig_), 0) << "not to be repaired yet";
+  EXPECT_FALSE(rig_.store().damaged_range(kGroup).has_value());
+  EXPECT_TRUE(rig_.store().WantsRoll(kGroup, rig_.Now()));
+  rig_.rolls = true;
+  rig_.Append(kGroupNumber, 1, 100);
+  rig_.Settle();
+  rig_.Commit(kGroupNumber);
+  rig_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_EQ(ReadThrough(rig_), 1);
+  ASSERT_TRUE(rig_.store().damaged_range(kGroup).has_value());
+  RepairAll();
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  EXPECT_FALSE(rig_.store().WantsRoll(kGroup, rig_.Now()));
+}
+
+TEST_F(RepairTest, WhatIsDroppedMeanwhile_NeedsNoRepair) {
+  const std::vector<std::string> files = Files(rig_);
+  rig_.disk().FlipBit(files[0], 5000, 2);
+  ReadThrough(rig_);
+  const auto range = rig_.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  rig_.SetLogStart(kGroupNumber, range->end.next_offset);
+  rig_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_FALSE(rig_.store().damaged_range(kGroup).has_value());
+  EXPECT_TRUE(Repair(rig_, *range).ok()) << "that was under way";
+  rig_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(Files(rig_).size(), files.size() - 1);
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+}
+
+// A restart would have nothing to begin with.
+TEST_F(RepairTest, WhereTheOnlyStateWasLost_ASegmentIsEndedForAnotherOne) {
+  const auto& sealed = rig_.store().sealed_segments(kGroup);
+  rig_.SetLogStart(kGroupNumber, Offset(sealed.back().end.next_offset.value() - 1));
+  rig_.RunFor(std::chrono::milliseconds(200));
+  ASSERT_EQ(sealed.size(), 1U);
+  const std::string path = Files(rig_)[0];
+  const uint64_t frames_end = sealed[0].bytes + sizeof(SegmentHeader);
+  rig_.disk().FlipBit(path, 5000, 2);
+  rig_.disk().FlipBit(path, frames_end + 2, 2);
+  ReadThrough(rig_);
+  rig_.Append(kGroupNumber, 1, 100);
+  rig_.Settle();
+  rig_.rolls = false;
+  rig_.Commit(kGroupNumber);
+  ASSERT_FALSE(rig_.store().WantsRoll(kGroup, rig_.Now()));
+  RepairAll();
+  EXPECT_FALSE(sealed[0].has_state);
+  EXPECT_TRUE(rig_.store().WantsRoll(kGroup, rig_.Now()));
+  rig_.rolls = true;
+  rig_.Append(kGroupNumber, 1, 100);
+  rig_.Settle();
+  rig_.Commit(kGroupNumber);
+  rig_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_TRUE(sealed.back().has_state);
+  EXPECT_GT(StateIndex(), LogIndex());
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+// The same repair, ended at its first disk operation, its second, and so on: a start finds the
+// damaged file or the one made anew, and nothing beside it.
+TEST(RepairSweep, TheDamagedOrTheWhole_IsThere_WhereverTheMachineDies) {
+  size_t damaged = 0;
+  size_t whole = 0;
+  bool has_crashed = true;
+  for (uint64_t operation = 1; has_crashed; ++operation) {
+    LogStoreRig rig(62);
+    RepairSteps::Prepare(rig);
+    const std::vector<std::string> files = Files(rig);
+    rig.disk().FlipBit(files[1], 5000, 2);
+    ASSERT_EQ(RepairSteps::ReadThrough(rig), 1);
+    const auto range = rig.store().damaged_range(kGroup);
+    has_crashed = false;
+    rig.disk().CrashAtOperation(operation, [&] {
+      has_crashed = true;
+      rig.Crash(false);
+    });
+    const Status repaired = RepairSteps::Repair(rig, *range);
+    if (rig.is_alive()) {
+      ASSERT_TRUE(repaired.ok()) << repaired;
+      rig.RunFor(std::chrono::milliseconds(100));
+    }
+    rig.Crash(true);
+    ASSERT_TRUE(rig.Start().ok()) << "operation=" << operation;
+    rig.RunFor(std::chrono::milliseconds(100));
+    ASSERT_EQ(Files(rig), files) << "operation=" << operation;
+    const int told = rig.damage_told().at(kGroupNumber);
+    if (RepairSteps::ReadThrough(rig) == told) {
+      ++whole;
+      ASSERT_EQ(rig.CompareWithModel(), "") << "operation=" << operation;
+    } else {
+      ++damaged;
+      ASSERT_TRUE(RepairSteps::Repair(rig, *rig.store().damaged_range(kGroup)).ok());
+      ASSERT_EQ(rig.CompareSegments(kGroupNumber), "") << "operation=" << operation;
+    }
+  }
+  EXPECT_GT(damaged, 10U);
+  EXPECT_GT(whole, 1U);
+}
+
+// One call of the disk fails: who repairs hears of it, and tries again.
+TEST(RepairSweep, AnErrorOfTheDisk_IsTold_AndTheNextTryRepairs) {
+  for (const Status& error :
+       {Internal("input/output error"), ResourceExhausted("no room", Reason::kDiskFull)}) {
+    size_t errors = 0;
+    bool has_failed = true;
+    for (uint64_t call = 1; has_failed; ++call) {
+      LogStoreRig rig(63);
+      RepairSteps::Prepare(rig);
+      rig.disk().FlipBit(Files(rig)[1], 5000, 2);
+      ASSERT_EQ(RepairSteps::ReadThrough(rig), 1);
+      const auto range = rig.store().damaged_range(kGroup);
+      has_failed = false;
+      bool is_segments = false;
+      rig.disk().FailCall(call, error, [&](sim::SimDisk::Kind, const std::string& path) {
+        has_failed = true;
+        is_segments = path.starts_with("groups");
+      });
+      const Status repaired = RepairSteps::Repair(rig, *range);
+      rig.disk().ForgetFaults();
+      if (has_failed && !is_segments) continue;
+      if (!repaired.ok()) {
+        ++errors;
+        rig.store().EndRestore(kReplica);
+        ASSERT_TRUE(RepairSteps::Repair(rig, *range).ok()) << "call=" << call << " " << repaired;
+      }
+      ASSERT_EQ(rig.CompareSegments(kGroupNumber), "") << "call=" << call;
+      rig.Crash(true);
+      ASSERT_TRUE(rig.Start().ok()) << "call=" << call;
+      ASSERT_EQ(rig.CompareWithModel(), "") << "call=" << call;
+    }
+    EXPECT_GT(errors, 10U);
+  }
+}
+
+}  // namespace
+}  // namespace millrace::storage
