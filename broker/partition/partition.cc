@@ -267,12 +267,8 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
           return RefuseOutOfRange(request.offset, std::move(done));
         }
         if (!entries.ok()) {
-          if (entries.status().code() != Code::kOutOfRange) {
-            raft_->ReportUnreadable(entries.status());
-          }
-          // Others may have what was lost here; where there is none, the reader is told.
-          const bool is_silent = !raft_->health().ok();
-          done(is_silent ? raft_->NotLeader() : entries.status());
+          const bool is_gone = entries.status().code() == Code::kOutOfRange;
+          done(is_gone ? entries.status() : raft_->ReportUnreadable(entries.status()));
           return;
         }
         ReadOutcome outcome{.offsets = offsets_now(),

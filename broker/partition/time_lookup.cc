@@ -63,8 +63,11 @@ void Partition::AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& off
     if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     // It fell silent while this waited.
     if (!raft_->tail().has_value()) return done(raft_->NotLeader());
-    auto answer = [offsets, turn = std::move(turn),
+    auto answer = [this, life = lifetime_.watch(), offsets, turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {
+      if (life && found.status().code() == Code::kDataLoss) {
+        found = raft_->ReportUnreadable(found.status());
+      }
       // What came while this waited for its turn is after the answer's end.
       if (found.ok() && *found->timestamp_offset >= offsets.high_watermark) {
         found->timestamp_offset = offsets.high_watermark;

@@ -84,6 +84,34 @@ Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
   return entry;
 }
 
+Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHeader& header) {
+  if (header.group != group) {
+    return DataLoss("the entry is of group " + std::to_string(header.group.value()));
+  }
+  if (header.index != end.index + 1 || header.term < end.term) {
+    return DataLoss("entry " + std::to_string(header.index.value()) + " of term " +
+                    std::to_string(header.term.value()) + " does not follow entry " +
+                    std::to_string(end.index.value()) + " of term " +
+                    std::to_string(end.term.value()));
+  }
+  if (header.base_offset != end.next_offset) {
+    return DataLoss("entry " + std::to_string(header.index.value()) + " begins at offset " +
+                    std::to_string(header.base_offset.value()) + " instead of " +
+                    std::to_string(end.next_offset.value()));
+  }
+  if (header.chain != FrameChain(end.chain, header)) {
+    return DataLoss("the chain is broken at entry " + std::to_string(header.index.value()));
+  }
+  return {};
+}
+
+core::LogPoint EndAfter(const FrameHeader& header) {
+  return {.index = header.index,
+          .term = header.term,
+          .chain = header.chain,
+          .next_offset = header.base_offset + header.offset_span};
+}
+
 std::string EncodeConfiguration(const core::Configuration& configuration) {
   wire::RaftConfiguration out;
   AddVoters(configuration.voters, out.mutable_voters());

@@ -15,6 +15,7 @@
 #include "proto/frame/frame.h"
 #include "raft/core/configuration.h"
 #include "raft/core/entry.h"
+#include "raft/core/log.h"
 
 namespace millrace::raft {
 
@@ -27,6 +28,12 @@ Result<core::Entry> DecodeEntry(Frame frame);
 // The entry of a frame whose checksums were verified before, and its header. One that is not
 // understood becomes an entry of type kUnknown; but a configuration that is not is UNIMPLEMENTED.
 Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame);
+
+// Whether the entry with this header follows `end` in the group: index, term, offset and chain
+// (design D6: asserted at append, recovery and read). DATA_LOSS if not.
+Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHeader& header);
+// The end after that entry.
+core::LogPoint EndAfter(const FrameHeader& header);
 
 // The payload of a configuration entry.
 std::string EncodeConfiguration(const core::Configuration& configuration);

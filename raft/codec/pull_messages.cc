@@ -84,6 +84,7 @@ Bytes Encode(const RangeReply& reply) {
   out.set_commit_index(reply.commit.value());
   std::string& frames = *out.mutable_frames();
   for (const core::Entry& entry : reply.entries) frames += entry.frame.view();
+  out.set_is_damaged(reply.is_damaged);
   return Bytes::Own(out.SerializeAsString());
 }
 
@@ -117,7 +118,8 @@ Result<RangeReply> DecodeRangeReply(const Bytes& bytes) {
   RangeReply reply{.route = RouteOf(in.route()),
                    .begin = PointOf(in.begin()),
                    .commit = LogIndex(in.commit_index()),
-                   .entries = {}};
+                   .entries = {},
+                   .is_damaged = in.is_damaged()};
   const Bytes frames = Bytes::Own(std::move(*in.mutable_frames()));
   ASSIGN_OR_RETURN(reply.entries, DecodeEntries(reply.route.group, frames));
   return reply;

@@ -33,6 +33,7 @@ struct RangeReply {
   core::LogPoint begin;
   LogIndex commit;
   std::vector<core::Entry> entries;  // committed; none if they lie before the begin
+  bool is_damaged = false;           // the source has them no more than the puller
 };
 
 struct StateRequest {

@@ -26,11 +26,17 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       source_(environment, replicas_),
       puller_(environment),
       restorer_(environment, puller_, replicas_, turn_,
-                [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }) {
+                [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }),
+      repairer_(environment, puller_, replicas_,
+                [this](RaftGroupId group) { return restorer_.IsUnderWay(group); }) {
   CHECK_NE(options_.self.broker, BrokerId());
   shared_.on_behind = [this](const Replica& replica, const Voter& source) {
+    if (!restorer_.IsUnderWay(replica.group())) repairer_.Forget(replica.group());
     restorer_.OnBehind(replica, source);
   };
+  shared_.is_lost = [this](RaftGroupId group) { return repairer_.IsLost(group); };
+  environment_.log_store.SetDamageListener(
+      lifetime_.Guard([this](RaftGroupId group) { repairer_.OnDamage(group); }));
   environment_.log_store.SetSegmentListener(lifetime_.Guard(
       [this](RaftGroupId group, LogIndex readable_end) { OnSegmentsGrew(group, readable_end); }));
   environment_.log_store.SetBeginListener(
@@ -64,6 +70,7 @@ void Host::Stop() {
   source_.Stop();
   puller_.Stop();
   restorer_.Stop();
+  repairer_.Stop();
   replicas_.Halt();
 }
 
@@ -82,7 +89,9 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   std::unique_ptr<Replica> replica = MakeReplica(recovered.record, machine);
   // Before the others can find it: a machine that is restored may act on what it finds here.
   replica->Recover(std::move(recovered));
-  replicas_.Add(std::move(replica)).Replay();
+  Replica& added = replicas_.Add(std::move(replica));
+  added.Replay();
+  if (environment_.log_store.HasDamage(added.group())) repairer_.OnDamage(added.group());
 }
 
 void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {
@@ -93,6 +102,7 @@ void Host::RemoveReplica(RaftGroupId group, LogIndex controller_index, Task done
   Replica* replica = replicas_.Find(group);
   CHECK(replica != nullptr) << "group=" << group;
   restorer_.Forget(group);
+  repairer_.Forget(group);
   if (replica->has_joined()) {
     replica->Stop(NotFound("the partition was deleted", Reason::kTopicDeleted));
   }

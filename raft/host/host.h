@@ -20,6 +20,7 @@
 #include "raft/host/environment.h"
 #include "raft/host/pull_source.h"
 #include "raft/host/puller.h"
+#include "raft/host/repairer.h"
 #include "raft/host/replica.h"
 #include "raft/host/replicas.h"
 #include "raft/host/restorer.h"
@@ -77,6 +78,8 @@ class Host {
   size_t replica_count() const { return replicas_.size(); }
   // Replicas that are being restored from others.
   size_t restores_under_way() const { return restorer_.under_way(); }
+  // Damaged stretches of logs that are being repaired from others.
+  size_t repairs_under_way() const { return repairer_.under_way(); }
   // How often a follower was found to need entries that its leader's log no longer holds.
   uint64_t followers_left_behind() const { return shared_.followers_left_behind; }
   // For how long the oldest write that is not durable has been under way; 0 if there is none.
@@ -117,6 +120,7 @@ class Host {
   PullSource source_;
   Puller puller_;
   Restorer restorer_;
+  Repairer repairer_;
   TimerId tick_timer_;
   uint64_t ticks_ = 0;
   Lifetime lifetime_;

@@ -65,7 +65,10 @@ void Replica::Replay() {
 
 void Replica::OnReplayRead(Result<std::vector<core::Entry>> entries) {
   if (!joining_.has_value()) return;
-  if (!entries.ok() && entries.status().code() == Code::kUnavailable) {
+  const bool may_pass =
+      entries.status().code() == Code::kUnavailable ||
+      (entries.status().code() == Code::kDataLoss && joining_->configuration.Members().size() > 1);
+  if (!entries.ok() && may_pass) {
     MILLRACE_SOMETIMES("a replica could not read at once what it has to apply");
     LOG(WARNING) << "cannot read what has to be applied, trying again group=" << group()
                  << " why=" << entries.status();

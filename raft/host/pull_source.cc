@@ -14,57 +14,69 @@ constexpr uint64_t kPieceBytes = 512 << 10;
 
 }  // namespace
 
-Replica* PullSource::Find(const PullRoute& route) const {
-  Replica* replica = replicas_->Find(ReplicaId{route.group, route.source});
-  return replica != nullptr && replica->has_joined() ? replica : nullptr;
+std::optional<PullSource::Range> PullSource::FindRange(const PullRoute& route) const {
+  const Replica* replica = replicas_->Find(ReplicaId{route.group, route.source});
+  if (replica == nullptr) return std::nullopt;
+  if (replica->has_joined()) {
+    const core::Raft& core = replica->core();
+    return Range{.begin = core.log().begin(), .commit = core.commit_index()};
+  }
+  const auto begin = environment_.log_store.readable_begin(route.group);
+  if (!begin.has_value()) return std::nullopt;
+  return Range{.begin = *begin, .commit = environment_.log_store.readable_end(route.group)};
 }
 
-void PullSource::SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries) {
-  const Replica* replica = Find(route);
-  if (replica == nullptr) return;
-  const core::Raft& core = replica->core();
-  std::erase_if(entries, [commit = core.commit_index()](const core::Entry& entry) {
-    return entry.index > commit;
-  });
+void PullSource::SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries,
+                           bool is_damaged) {
+  const auto range = FindRange(route);
+  if (!range.has_value()) return;
+  std::erase_if(
+      entries, [commit = range->commit](const core::Entry& entry) { return entry.index > commit; });
   environment_.transport.SendPeer(to, Lane::kBulk, PeerKind::kRangeReply,
                                   {Encode(RangeReply{.route = route,
-                                                     .begin = core.log().begin(),
-                                                     .commit = core.commit_index(),
-                                                     .entries = std::move(entries)})});
+                                                     .begin = range->begin,
+                                                     .commit = range->commit,
+                                                     .entries = std::move(entries),
+                                                     .is_damaged = is_damaged})});
 }
 
 void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body) {
   const Result<RangeRequest> request = DecodeRangeRequest(body);
-  const Replica* replica = request.ok() ? Find(request->route) : nullptr;
-  if (replica == nullptr) return;
-  const core::Log& log = replica->core().log();
-  const LogIndex commit = replica->core().commit_index();
+  const auto range = request.ok() ? FindRange(request->route) : std::nullopt;
+  if (!range.has_value()) return;
+  const LogIndex first = request->first;
   const uint64_t bytes_max = std::min(request->bytes_max, kRangeBytesMax);
-  const bool is_any = request->first > log.begin().index && request->first <= commit;
-  if (!is_any || log.InTail(request->first)) {
-    return SendRange(
-        from.broker, request->route,
-        is_any ? log.Slice(request->first, commit, bytes_max) : std::vector<core::Entry>());
+  if (first <= range->begin.index || first > range->commit) {
+    return SendRange(from.broker, request->route, {}, /*is_damaged=*/false);
+  }
+  const Replica* replica = replicas_->Find(request->route.group);
+  if (replica->has_joined() && replica->core().log().InTail(first)) {
+    return SendRange(from.broker, request->route,
+                     replica->core().log().Slice(first, range->commit, bytes_max),
+                     /*is_damaged=*/false);
   }
   environment_.log_store.Read(
-      request->route.group, request->first, bytes_max,
+      request->route.group, first, bytes_max,
       lifetime_.Guard([this, to = from.broker,
                        route = request->route](Result<std::vector<core::Entry>> entries) {
         // The begin may have passed it meanwhile: the answer tells so.
-        const bool is_gone = entries.status().code() == Code::kOutOfRange;
-        if (entries.ok() || is_gone) {
-          return SendRange(to, route,
-                           entries.ok() ? *std::move(entries) : std::vector<core::Entry>());
+        const Code code = entries.status().code();
+        if (!entries.ok() && code != Code::kOutOfRange) {
+          LOG_EVERY_T(WARNING, 10)
+              << "cannot read entries that another replica lacks group=" << route.group
+              << " why=" << entries.status();
         }
-        LOG_EVERY_T(WARNING, 10) << "cannot read entries for a replica that restores itself group="
-                                 << route.group << " why=" << entries.status();
+        SendRange(to, route, entries.ok() ? *std::move(entries) : std::vector<core::Entry>(),
+                  code == Code::kDataLoss);
       }));
 }
 
 void PullSource::OnStateRequest(const BrokerIncarnation& from, const Bytes& body) {
   const Result<StateRequest> request = DecodeStateRequest(body);
-  Replica* replica = request.ok() ? Find(request->route) : nullptr;
-  if (replica == nullptr || !replica->apply_fault().ok()) return;
+  if (!request.ok()) return;
+  Replica* replica = replicas_->Find(ReplicaId{request->route.group, request->route.source});
+  const bool has_state = replica != nullptr && replica->has_joined() && replica->apply_fault().ok();
+  if (!has_state) return;
   const Bytes state = replica->machine().TakeSnapshot()();
   StatePiece piece{.route = request->route, .at = replica->applied_point(), .size = state.size()};
   std::tie(piece.configuration_index, piece.configuration) =

@@ -1,8 +1,12 @@
-// Answers replicas elsewhere that restore themselves (raft/host/restorer.h): committed entries,
-// from memory or from segments, and the state machine's state. It remembers nothing of who asks.
+// Answers replicas elsewhere that restore themselves (raft/host/restorer.h) or repair a segment
+// (raft/host/repairer.h): committed entries, from memory or from segments, and the state machine's
+// state. It remembers nothing of who asks.
 //
 // Part of Host, on the shard's thread.
 #pragma once
+
+#include <optional>
+#include <vector>
 
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
@@ -19,16 +23,23 @@ class PullSource {
   PullSource(const HostEnvironment& environment, const Replicas& replicas)
       : environment_(environment), replicas_(&replicas) {}
 
-  // Peer messages of the kinds that ask. What cannot be answered just now is not: who asks does so
-  // again.
+  // Peer messages of the kinds that ask. Who asks does so again, here or elsewhere, where nothing
+  // can be given just now.
   void OnRangeRequest(const BrokerIncarnation& from, const Bytes& body);
   void OnStateRequest(const BrokerIncarnation& from, const Bytes& body);
   void Stop() { lifetime_.End(); }
 
  private:
-  // Null if it cannot answer.
-  Replica* Find(const PullRoute& route) const;
-  void SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries);
+  // What others may have of a replica's log: committed entries, behind its begin.
+  struct Range {
+    core::LogPoint begin;
+    LogIndex commit;
+  };
+  // Of one that does not take part, what its segments have: it may be waiting for entries of
+  // others, and they for its. nullopt if there is none.
+  std::optional<Range> FindRange(const PullRoute& route) const;
+  void SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries,
+                 bool is_damaged);
 
   const HostEnvironment environment_;
   const Replicas* replicas_;

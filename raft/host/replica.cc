@@ -22,6 +22,8 @@ constexpr double kFollowerPressureMax = 1.2;
 // After how long whoever would write to a replica may ask again, while its segments cannot be
 // written.
 constexpr int64_t kStallRetryMs = 500;
+// After how long whoever reads what is being repaired may ask again.
+constexpr int64_t kRepairRetryMs = 100;
 
 void WarnOfFullJournal(double pressure) {
   LOG_EVERY_T(WARNING, 10)
@@ -114,14 +116,19 @@ Status Replica::NotLeader() const {
   return status;
 }
 
-void Replica::ReportUnreadable(const Status& why) {
-  if (!has_joined() || is_alone()) return;
+Status Replica::ReportUnreadable(const Status& why) {
+  if (!has_joined() || is_alone()) return why;
   if (why.code() != Code::kDataLoss) {
     MILLRACE_SOMETIMES_IF("a leader that could not read its log gave it away", core_->is_leader());
-    return StepDown();
+    StepDown();
+    return why;
   }
-  MILLRACE_SOMETIMES("a replica that could not read its log fell silent");
-  Fail(why);
+  const bool is_lost = shared_->is_lost && shared_->is_lost(group());
+  if (is_lost || !shared_->environment.log_store.HasDamage(group())) return why;
+  return Unavailable("what is damaged here is being repaired from another replica: " +
+                         std::string(why.message()),
+                     Reason::kReplicaSilent)
+      .RetryAfterMs(kRepairRetryMs);
 }
 
 Offset Replica::next_offset() const {
@@ -195,8 +202,9 @@ void Replica::StepDown() {
 }
 
 void Replica::OnSegmentsState(Status state) {
+  const bool is_final = state.code() == Code::kDataLoss;
+  if (is_final && (health_.ok() || !has_joined())) return Fail(std::move(state));
   if (!health_.ok()) return;
-  if (state.code() == Code::kDataLoss) return Fail(std::move(state));
   stall_ = std::move(state);
   UpdateMayLead();
 }
@@ -270,13 +278,10 @@ void Replica::OnReadForPeer(const core::EntriesWanted& wanted,
   if (!has_joined()) return;
   // Its own begin may have passed it.
   const bool was_dropped = wanted.first_index <= core_->log().begin().index;
-  LOG_IF(WARNING, !entries.ok() && !was_dropped)
-      << "cannot read entries for a follower " << Name() << " index=" << wanted.first_index
-      << " why=" << entries.status();
-  if (!entries.ok() && entries.status().code() != Code::kOutOfRange) {
-    ReportUnreadable(entries.status());
-    if (!has_joined()) return;
-  }
+  const bool is_error = !entries.ok() && entries.status().code() != Code::kOutOfRange;
+  const Status why = is_error ? ReportUnreadable(entries.status()) : entries.status();
+  LOG_IF(WARNING, !why.ok() && !was_dropped) << "cannot read entries for a follower " << Name()
+                                             << " index=" << wanted.first_index << " why=" << why;
   core_->OnEntriesRead(wanted.peer, wanted.first_index,
                        entries.ok() ? std::move(*entries) : std::vector<core::Entry>());
   shared_->turn.Add(*this);

@@ -39,6 +39,8 @@ struct ReplicaShared {
   uint64_t followers_left_behind = 0;
   // The leader, `source`, does not have any more what the replica needs next.
   std::function<void(const Replica& replica, const Voter& source)> on_behind;
+  // Whether what is damaged of the group's log here is so everywhere.
+  std::function<bool(RaftGroupId group)> is_lost;
 };
 
 class Replica final : public Group {
@@ -84,7 +86,7 @@ class Replica final : public Group {
 
   Result<LogIndex> Propose(ProposalClass proposal_class, FrameHeader draft, Buffer frame) override;
   void ReadBarrier(MoveFunction<void(Status)> done) override;
-  void ReportUnreadable(const Status& why) override;
+  Status ReportUnreadable(const Status& why) override;
   Status NotLeader() const override;
   Offset next_offset() const override;
   int64_t last_append_time_ms() const override;

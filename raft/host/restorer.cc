@@ -7,6 +7,7 @@
 
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
 
 namespace millrace::raft {
 namespace {
@@ -23,21 +24,6 @@ constexpr uint64_t kBytesPerSecondBeside = 64 << 20;
 constexpr Duration kErrorPause = std::chrono::seconds(2);
 // Between two looks at what has to come by itself.
 constexpr Duration kPause = std::chrono::milliseconds(50);
-
-// Whether the entry is the one after `end`.
-bool Follows(const core::LogPoint& end, const core::Entry& entry) {
-  const FrameHeader header = entry.frame.header();
-  return entry.index == end.index + 1 && header.base_offset == end.next_offset &&
-         entry.term >= end.term && FrameChain(end.chain, header) == header.chain;
-}
-
-core::LogPoint EndAfter(const core::Entry& entry) {
-  const FrameHeader header = entry.frame.header();
-  return {.index = entry.index,
-          .term = entry.term,
-          .chain = entry.chain,
-          .next_offset = header.base_offset + header.offset_span};
-}
 
 }  // namespace
 
@@ -129,12 +115,14 @@ void Restorer::Append(const RestorePtr& restore, std::vector<core::Entry> entrie
   core::LogPoint end = restore->end;
   uint64_t bytes = 0;
   for (const core::Entry& entry : entries) {
-    if (!Follows(end, entry)) {
+    const FrameHeader header = entry.frame.header();
+    const Status follows = CheckFollows(end, restore->replica.group, header);
+    if (!follows.ok()) {
       LOG(ERROR) << "a range does not follow on what was restored group=" << restore->replica.group
-                 << " from=" << restore->source.broker << " index=" << entry.index;
+                 << " from=" << restore->source.broker << " why=" << follows;
       return After(restore, kPause, &Restorer::Ask);
     }
-    end = EndAfter(entry);
+    end = EndAfter(header);
     bytes += entry.size_bytes();
   }
   environment_.log_store.AppendRestored(

@@ -49,6 +49,7 @@ class Restorer {
   void Stop();
 
   size_t under_way() const { return restores_.size(); }
+  bool IsUnderWay(RaftGroupId group) const { return restores_.contains(group); }
 
  private:
   struct Restore {

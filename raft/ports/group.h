@@ -61,9 +61,10 @@ class Group {
   // Calls `done` with ok once a majority confirmed that this broker leads the group and everything
   // committed before the call is applied; UNAVAILABLE if that can't be had.
   virtual void ReadBarrier(MoveFunction<void(Status)> done) = 0;
-  // What the log holds here cannot be read back. Where others hold it too, one of them is to lead;
-  // and this replica falls silent if that is for good (DATA_LOSS).
-  virtual void ReportUnreadable(const Status& why) = 0;
+  // What the log holds here cannot be read back, and why; what readers are to be told. What is
+  // damaged (DATA_LOSS) is repaired from others, if one of them has it; else, where others could
+  // read it, one of them is to lead.
+  virtual Status ReportUnreadable(const Status& why) = 0;
 
   // Not ok: the replica is silent, and why.
   virtual const Status& health() const = 0;

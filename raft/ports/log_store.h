@@ -119,8 +119,9 @@ struct RestoredState {
 
 // A stretch of a log that was synced and cannot be read back any more.
 struct DamagedRange {
-  core::LogPoint begin;  // before its first entry
-  core::LogPoint end;    // after its last
+  core::LogPoint begin;               // before its first entry
+  core::LogPoint end;                 // after its last
+  core::Configuration configuration;  // whose members may have it: the newest that was committed
   Status why;
 };
 
@@ -199,8 +200,11 @@ class LogStore {
 
   // A stretch of a group's log is damaged (DamageListener): it is made anew beside it, from what is
   // intact here and from other replicas, with AppendRestored, and takes its place. EndRestore gives
-  // it up. The log goes on meanwhile, in everything but reads of that stretch.
+  // it up. The log goes on meanwhile, in everything but reads of that stretch; one that was found
+  // damaged at the start is told by the recovered listener once all of it is repaired.
   //
+  // Whether there is any, be it one that cannot be replaced yet.
+  virtual bool HasDamage(RaftGroupId group) const = 0;
   // The oldest one; nullopt if there is none that could be replaced now.
   virtual std::optional<DamagedRange> damaged_range(RaftGroupId group) const = 0;
   // Pre: `range` is damaged_range(group), or was.
@@ -208,7 +212,10 @@ class LogStore {
                            StatusDone done) = 0;
   // Pre: all of the range's entries were appended. Ok: they can be read, durably.
   virtual void FinishRepair(const ReplicaId& replica, StatusDone done) = 0;
-  // Called when there is a range that was not known of.
+  // No member has the oldest range. A log that was found damaged at the start is silent from now
+  // on, for good, and nothing is kept for it; of another one that range alone is not read.
+  virtual void GiveUpRepair(const ReplicaId& replica) = 0;
+  // Called when a read met damage that could be repaired; often of the same.
   virtual void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) = 0;
 
   // Called with where a group's log begins from now on, durably, before what lies below goes.
@@ -231,6 +238,8 @@ class LogStore {
   // between index points, not the log; but of the segment that holds `from` what follows that.
   virtual void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,
                              IndexDone done) = 0;
+  // Behind which entries can be read back with Read; nullopt if nothing is known of them.
+  virtual std::optional<core::LogPoint> readable_begin(RaftGroupId group) const = 0;
   // Entries up to here can be read back with Read; grows. 0 if none.
   virtual LogIndex readable_end(RaftGroupId group) const = 0;
 

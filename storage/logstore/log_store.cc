@@ -10,6 +10,7 @@
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/opener.h"
 #include "storage/logstore/rewriter.h"
+#include "storage/logstore/scrubber.h"
 
 namespace millrace::storage {
 
@@ -27,7 +28,8 @@ JournalLogStore::JournalLogStore(const LogStoreOptions& options, const Environme
     : options_(options),
       environment_(environment),
       client_(std::move(client)),
-      rewriter_(std::make_unique<Rewriter>(*this)) {}
+      rewriter_(std::make_unique<Rewriter>(*this)),
+      scrubber_(std::make_unique<Scrubber>(*this)) {}
 
 JournalLogStore::~JournalLogStore() {
   lifetime_.End();
@@ -205,7 +207,10 @@ uint64_t JournalLogStore::stalled_groups() const { return rewriter_->group_count
 // error of the environment is no answer to who asked, but a reason to ask again.
 Status JournalLogStore::ReadError(RaftGroupId id, const Segments& segments, const Status& why) {
   const Group* group = Find(id);
-  const bool is_in_doubt = group != nullptr && (!group->stall.ok() || group->segments != segments);
+  // What was found before a repair is what there is.
+  const bool is_known =
+      group != nullptr && (group->stall.ok() || (group->unopened && !group->damaged.empty()));
+  const bool is_in_doubt = group != nullptr && (!is_known || group->segments != segments);
   const bool is_answer = why.code() == Code::kOutOfRange || why.code() == Code::kDataLoss;
   if (is_answer && !is_in_doubt) return why;
   const Status& cause = group != nullptr && !group->stall.ok() ? group->stall : why;
@@ -267,6 +272,12 @@ void JournalLogStore::FindNewestTime(RaftGroupId id, Offset from, raft::TimeDone
 LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
   auto found = groups_.find(id);
   return found == groups_.end() ? LogIndex() : found->second.readable_end;
+}
+
+std::optional<LogPoint> JournalLogStore::readable_begin(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  if (found == groups_.end() || found->second.is_faulty) return std::nullopt;
+  return found->second.log.begin;
 }
 
 // Asks now and then how much room the disk has; an idle look costs one system call.

@@ -50,6 +50,10 @@ struct LogStoreOptions {
   Duration idle_sync_delay = std::chrono::seconds(1);
   // A segment of fewer bytes is not worth ending another one to be rid of it.
   uint64_t drop_bytes_min = 64 << 10;
+  // Sealed segments are read through once an interval to find damage, no faster than that; 0:
+  // never.
+  uint64_t scrub_bytes_per_second = 16 << 20;
+  Duration scrub_interval = std::chrono::hours(24);
   // Below so many free bytes produce is refused.
   uint64_t free_bytes_min = 64 << 20;
   Duration free_bytes_interval = std::chrono::milliseconds(500);
@@ -111,10 +115,12 @@ class JournalLogStore final : public raft::LogStore {
   void AdoptRestored(const raft::ReplicaId& replica,
                      MoveFunction<void(raft::core::InitialState)> done) override;
   void EndRestore(const raft::ReplicaId& replica) override;
+  bool HasDamage(RaftGroupId group) const override;
   std::optional<raft::DamagedRange> damaged_range(RaftGroupId group) const override;
   void BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
                    StatusDone done) override;
   void FinishRepair(const raft::ReplicaId& replica, StatusDone done) override;
+  void GiveUpRepair(const raft::ReplicaId& replica) override;
   void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
     damage_listener_ = std::move(listener);
   }
@@ -123,6 +129,7 @@ class JournalLogStore final : public raft::LogStore {
     begin_listener_ = std::move(listener);
   }
   LogIndex readable_end(RaftGroupId group) const override;
+  std::optional<LogPoint> readable_begin(RaftGroupId group) const override;
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)> listener) override {
     segment_listener_ = std::move(listener);
   }
@@ -142,6 +149,7 @@ class JournalLogStore final : public raft::LogStore {
  private:
   class Opener;
   class Rewriter;
+  class Scrubber;
   // A state is written again once the log grew by so many times its size, so that states take at
   // most a quarter of what the log does; a start applies the log behind the last one.
   static constexpr uint64_t kLogPerState = 4;
@@ -306,6 +314,8 @@ class JournalLogStore final : public raft::LogStore {
   void OnDamage(const SegmentFolder& folder, LogIndex first, const Status& why);
   // Damage that can be repaired, as of now, is told.
   void TellDamage(RaftGroupId id, const Group& group);
+  // Of a group that cannot take part before it is repaired: what was found is read from meanwhile.
+  static void TakeDamaged(RecoveredSegments recovered, Group* group);
   // It can be replaced once it is ended.
   static bool IsActiveDamaged(const Group& group);
   // The only state that a restart could begin with was lost with the segment that had it.
@@ -368,6 +378,7 @@ class JournalLogStore final : public raft::LogStore {
   MoveFunction<void(raft::RecoveredReplica)> recovered_listener_;
   MoveFunction<void(RaftGroupId)> damage_listener_;
   std::unique_ptr<Rewriter> rewriter_;
+  std::unique_ptr<Scrubber> scrubber_;
   uint64_t stalls_ = 0;
   uint32_t large_writes_ = 0;  // under way
   TimerId write_timer_;

@@ -10,6 +10,7 @@
 #include "proto/frame/frame.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/rewriter.h"
+#include "storage/logstore/scrubber.h"
 #include "storage/segment/folders.h"
 
 namespace millrace::storage {
@@ -91,7 +92,11 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   Group& group = store_->groups_[id];
   group.readable_end = state.log.end.index;
   Status why = segments.status();
-  if (segments.ok()) {
+  const bool has_others = state.log.configuration.Members().size() > 1;
+  if (segments.ok() && !segments->damaged.empty()) {
+    why = segments->damaged.front().why;
+    if (has_others) return OnDamaged(std::move(*segments));
+  } else if (segments.ok()) {
     Result<raft::RecoveredReplica> replica = Combine(state, std::move(*segments), group);
     if (replica.ok()) {
       replicas_.push_back(std::move(*replica));
@@ -116,6 +121,17 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
                            .body = journal::ReplicaFaulty{{.cause = journal::FaultCause::kRot,
                                                            .why = std::string(why.message())}}}},
                          environment_.shard, [] {});
+}
+
+// The journal keeps what it has of the group until that is repaired.
+void JournalLogStore::Opener::OnDamaged(RecoveredSegments segments) {
+  Group& group = store_->groups_[at_->first];
+  TakeDamaged(std::move(segments), &group);
+  replicas_.push_back({.record = at_->second.record,
+                       .initial = {},
+                       .snapshot = std::nullopt,
+                       .health = group.stall});
+  group.unopened = std::make_unique<journal::GroupState>(std::move(at_->second));
 }
 
 Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupState state,
@@ -188,7 +204,7 @@ void JournalLogStore::Opener::RemoveLeftovers() {
     remove(id, [last = number](const SegmentFolder& found) { return found.number <= last; });
   }
   for (const auto& [id, group] : store_->groups_) {
-    if (group.is_faulty || !group.stall.ok()) continue;
+    if (group.is_faulty || (!group.stall.ok() && group.damaged.empty())) continue;
     remove(id, [kept = FolderOf(id, group)](const SegmentFolder& found) { return found != kept; });
   }
   Finish();
@@ -209,6 +225,7 @@ void JournalLogStore::Opener::Finish() {
   store_->ScheduleIdleSync();
   for (auto& [id, group] : store_->groups_) store_->SyncCut(id, group);
   store_->WatchDisk();
+  store_->scrubber_->Start();
   done_(Opened{.store = std::move(store_), .replicas = std::move(replicas_)});
 }
 

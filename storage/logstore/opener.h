@@ -28,6 +28,7 @@ class JournalLogStore::Opener : public std::enable_shared_from_this<JournalLogSt
   void OnJournal(journal::OpenedJournal opened);
   // On the segment executor: one group after the other.
   void RecoverNext();
+  void OnDamaged(RecoveredSegments segments);
   void OnRecovered(Result<RecoveredSegments> segments);  // of the group `at_`
   void RemoveLeftovers();
   void Finish();

@@ -10,6 +10,7 @@
 #include "proto/base/coverage.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/log_store.h"
+#include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
 
@@ -29,15 +30,27 @@ JournalLogStore::Segments JournalLogStore::MakeSegments(const SegmentFolder& fol
 void JournalLogStore::OnDamage(const SegmentFolder& folder, LogIndex first, const Status& why) {
   Group* group = Find(folder.group);
   if (group == nullptr || FolderOf(folder.group, *group) != folder) return;
-  const bool is_known = !group->damaged.emplace(first, why).second;
-  if (is_known || first <= group->log.begin.index) return;
+  if (first <= group->log.begin.index) return;
+  const bool is_new = group->damaged.emplace(first, why).second;
   MILLRACE_SOMETIMES("a read met a damaged segment");
-  LOG(ERROR) << "a segment is damaged group=" << folder.group << " why=" << why;
+  LOG_IF(ERROR, is_new) << "a segment is damaged group=" << folder.group << " why=" << why;
   TellDamage(folder.group, *group);
 }
 
 void JournalLogStore::TellDamage(RaftGroupId id, const Group& group) {
   if (damage_listener_ && !IsActiveDamaged(group)) damage_listener_(id);
+}
+
+void JournalLogStore::TakeDamaged(RecoveredSegments recovered, Group* group) {
+  for (const DamagedSegment& damaged : recovered.damaged) {
+    LOG(ERROR) << "a segment is damaged, and is to be repaired from another replica first="
+               << damaged.first << " why=" << damaged.why;
+    group->damaged.emplace(damaged.first, damaged.why);
+  }
+  group->stall = Unavailable("its log is damaged, and is repaired from another replica: " +
+                                 std::string(recovered.damaged.front().why.message()),
+                             Reason::kReplicaSilent);
+  TakeSealed(std::move(recovered.sealed), group);
 }
 
 bool JournalLogStore::IsActiveDamaged(const Group& group) {
@@ -50,6 +63,12 @@ bool JournalLogStore::LacksState(const Group& group) {
          std::ranges::none_of(group.sealed, &raft::SealedSegment::has_state);
 }
 
+bool JournalLogStore::HasDamage(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  return found != groups_.end() && !found->second.damaged.empty() &&
+         found->second.damaged.rbegin()->first > found->second.log.begin.index;
+}
+
 std::optional<raft::DamagedRange> JournalLogStore::damaged_range(RaftGroupId id) const {
   const auto found = groups_.find(id);
   if (found == groups_.end()) return std::nullopt;
@@ -58,7 +77,10 @@ std::optional<raft::DamagedRange> JournalLogStore::damaged_range(RaftGroupId id)
   for (const raft::SealedSegment& segment : group.sealed) {
     const auto damaged = group.damaged.find(begin.index + 1);
     if (damaged != group.damaged.end()) {
-      return raft::DamagedRange{.begin = begin, .end = segment.end, .why = damaged->second};
+      return raft::DamagedRange{.begin = begin,
+                                .end = segment.end,
+                                .configuration = group.log.configuration,
+                                .why = damaged->second};
     }
     begin = segment.end;
   }
@@ -70,6 +92,17 @@ void JournalLogStore::BeginRepair(const raft::ReplicaId& replica, const raft::Da
   BeginRestore(replica, range.begin, std::move(done));
   const Group* group = FindReplica(replica);
   if (group->restore != nullptr) group->restore->is_repair = true;
+}
+
+void JournalLogStore::GiveUpRepair(const raft::ReplicaId& replica) {
+  Group* group = FindReplica(replica);
+  if (group == nullptr) return;
+  EndRestore(replica);
+  if (group->unopened == nullptr || group->damaged.empty()) return;
+  const Status why = group->damaged.begin()->second;
+  group->unopened.reset();
+  group->damaged.clear();
+  SegmentFault(replica.group, why);
 }
 
 void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, StatusDone done) {
@@ -88,6 +121,8 @@ void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, StatusDone do
           }
         }
         EndRestore(replica);
+        const bool is_whole = repaired.unopened != nullptr && !HasDamage(replica.group);
+        if (is_whole) rewriter_->Add(replica.group);
         done(is_over ? Status::Ok() : sealed.status());
       });
   OnSegments([segments = group->segments, rebuilt = group->restore->segments, first,

@@ -94,6 +94,7 @@ void JournalLogStore::Rewriter::BeginAgain() {
 
 void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered) {
   if (!recovered.ok()) return Fail(recovered.status());
+  if (!recovered->damaged.empty()) return OnDamaged(std::move(*recovered));
   if (store_.groups_.at(try_->group).unopened != nullptr) {
     const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
     pauses_.erase(done->group);
@@ -102,6 +103,21 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
   }
   try_->recovered = std::move(*recovered);
   ReadOn();
+}
+
+// Nobody writes before it is repaired. What was written in this life, and is not synced, is not
+// given up for that.
+void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
+  Group& group = store_.groups_.at(try_->group);
+  if (group.unopened == nullptr || group.log.configuration.Members().size() == 1) {
+    return Fail(recovered.damaged.front().why);
+  }
+  const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
+  pauses_.erase(done->group);
+  group.segments = std::move(done->segments);
+  TakeDamaged(std::move(recovered), &group);
+  store_.TellDamage(done->group, group);
+  BeginNext();
 }
 
 void JournalLogStore::Rewriter::ReadOn() {

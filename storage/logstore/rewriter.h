@@ -54,6 +54,7 @@ class JournalLogStore::Rewriter {
   template <typename Outcome>
   MoveFunction<void(Outcome)> Then(void (Rewriter::*then)(Outcome));
   void OnRecovered(Result<RecoveredSegments> recovered);
+  void OnDamaged(RecoveredSegments recovered);
   void ReadOn();
   void OnRead(Result<std::vector<raft::core::Entry>> entries);
   void OnAppended(Status status);

@@ -19,8 +19,6 @@ uint32_t CrcOf(T value) {
 }
 
 constexpr std::string_view kSuffix = ".segment";
-constexpr std::string_view kFrameMagicBytes = "MLRF";
-static_assert(kFrameMagicBytes.size() == kMayFollowBytes);
 
 }  // namespace
 
@@ -110,6 +108,18 @@ Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
   return {};
 }
 
+Result<LogPoint> ParseSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
+                                    LogIndex first_index) {
+  SegmentHeader header;
+  if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
+  const LogPoint stated{.index = first_index - 1,
+                        .term = Term(header.term_before),
+                        .chain = header.chain_before,
+                        .next_offset = Offset(static_cast<int64_t>(header.base_offset))};
+  RETURN_IF_ERROR(CheckSegmentHeader(bytes, folder, stated));
+  return stated;
+}
+
 bool MayFollowFrames(std::string_view bytes) {
   return bytes.empty() || (bytes.front() != '\0' && !bytes.starts_with(kFrameMagicBytes));
 }
@@ -162,34 +172,6 @@ Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
     return DataLoss("segment footer does not stand where its state ends");
   }
   return footer;
-}
-
-Status CheckFollows(const LogPoint& end, RaftGroupId group, const FrameHeader& header) {
-  if (header.group != group) {
-    return DataLoss("the entry is of group " + std::to_string(header.group.value()));
-  }
-  if (header.index != end.index + 1 || header.term < end.term) {
-    return DataLoss("entry " + std::to_string(header.index.value()) + " of term " +
-                    std::to_string(header.term.value()) + " does not follow entry " +
-                    std::to_string(end.index.value()) + " of term " +
-                    std::to_string(end.term.value()));
-  }
-  if (header.base_offset != end.next_offset) {
-    return DataLoss("entry " + std::to_string(header.index.value()) + " begins at offset " +
-                    std::to_string(header.base_offset.value()) + " instead of " +
-                    std::to_string(end.next_offset.value()));
-  }
-  if (header.chain != FrameChain(end.chain, header)) {
-    return DataLoss("the chain is broken at entry " + std::to_string(header.index.value()));
-  }
-  return {};
-}
-
-LogPoint EndAfter(const FrameHeader& header) {
-  return {.index = header.index,
-          .term = header.term,
-          .chain = header.chain,
-          .next_offset = header.base_offset + header.offset_span};
 }
 
 }  // namespace millrace::storage

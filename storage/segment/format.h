@@ -19,9 +19,13 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
 #include "storage/journal/records.h"
 
 namespace millrace::storage {
+
+using raft::CheckFollows;
+using raft::EndAfter;
 
 // Where a replica's segments lie. A life of a replica has folders of its own, so that nothing of
 // another one is ever taken for its own, or removed with it.
@@ -80,11 +84,17 @@ Bytes EncodeSegmentHeader(const SegmentFolder& folder, const journal::LogPoint& 
 Status CheckSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
                           const journal::LogPoint& before);
 
+// What it says that it begins behind; checked like that, as far as it can be by itself.
+Result<journal::LogPoint> ParseSegmentHeader(std::string_view bytes, const SegmentFolder& folder,
+                                             LogIndex first_index);
+
 // Whether frames may end where `bytes` begin, which are a state's or a footer's: neither does a
 // frame follow there, nor is it what a write leaves that never reached the disk. So the beginning
 // of a producer's entry is never taken for a state, whatever its end says.
 bool MayFollowFrames(std::string_view bytes);
-inline constexpr size_t kMayFollowBytes = 4;  // are enough to tell
+inline constexpr size_t kMayFollowBytes = 4;                  // are enough to tell
+inline constexpr std::string_view kFrameMagicBytes = "MLRF";  // what a frame begins with
+static_assert(kFrameMagicBytes.size() == kMayFollowBytes);
 
 // What is to be written at `frames_end`: the state, if there is one, footer and trailer. The footer
 // is given but for what it says of the state.
@@ -100,11 +110,5 @@ Result<internal::v1::SegmentFooter> ParseSegmentFooter(std::string_view bytes,
                                                        uint64_t footer_at,
                                                        const SegmentFolder& folder,
                                                        LogIndex first_index);
-
-// Whether the entry with this header follows `end` in the group: index, term, offset and chain
-// (design D6: asserted at append, recovery and read). DATA_LOSS if not.
-Status CheckFollows(const journal::LogPoint& end, RaftGroupId group, const FrameHeader& header);
-// The end after that entry.
-journal::LogPoint EndAfter(const FrameHeader& header);
 
 }  // namespace millrace::storage

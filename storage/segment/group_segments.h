@@ -78,6 +78,11 @@ struct ActiveSegment {
   void Add(const std::vector<raft::core::Entry>& entries);
 };
 
+struct DamagedSegment {
+  LogIndex first;
+  Status why;
+};
+
 // What recovery found of a group's segments.
 struct RecoveredSegments {
   std::vector<raft::core::TermStart> term_starts;
@@ -88,6 +93,10 @@ struct RecoveredSegments {
   ActiveSegment active;
   // Those above log.end that are in segments, synced; not committed, as far as this tells.
   std::vector<raft::core::Entry> written;
+  // Segments that are not what was synced, files that are missing, what could not be read of the
+  // last one: of these a reader is told DATA_LOSS, and nothing may be written before they are whole
+  // again (Replace) and the segments recovered once more. `sealed` has them, too.
+  std::vector<DamagedSegment> damaged;
   // Files with a state that is damaged, newest first; an older one was taken, or none.
   std::vector<std::string> rotten_states;
 };
@@ -118,11 +127,12 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   using DamageListener = MoveFunction<void(LogIndex first, const Status& why)>;
   void SetDamageListener(DamageListener listener) { damage_listener_ = std::move(listener); }
 
-  // Finds what is on disk of the log that the journal tells of. Between its begin and its written
-  // end, damage or absence is DATA_LOSS naming the file. What lies above and does not count is
-  // discarded, to be written again; what lies below the begin is a leftover of what was dropped,
-  // and goes. UNIMPLEMENTED: another build wrote it, and nothing is touched. Another error may
-  // pass: a fresh GroupSegments may try again.
+  // Finds what is on disk of the log that the journal tells of. Between its begin and its committed
+  // end, damage or absence is told in RecoveredSegments::damaged; between that and the written end
+  // it is DATA_LOSS naming the file, as it is in a last file that is made anew. What lies above and
+  // does not count is discarded, to be written again; what lies below the begin is a leftover of
+  // what was dropped, and goes. UNIMPLEMENTED: another build wrote it, and nothing is touched.
+  // Another error may pass: a fresh GroupSegments may try again.
   void Recover(const journal::LogRecord& log, LogAbove above, LastFile last_file,
                MoveFunction<void(Result<RecoveredSegments>)> done);
 
@@ -157,6 +167,15 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Entries from `first` on; see raft::LogStore::Read.
   void Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
   void ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done);
+  // How far sealed segments were looked at, and at how much of them.
+  struct Scrubbed {
+    LogIndex last;
+    uint64_t bytes = 0;
+  };
+  // Checks a stretch of about `bytes_max` of the sealed segment that holds `first`, or the next one;
+  // with its beginning also what it is sealed with. Damage is told to the listener, and the rest of
+  // that segment passed over. OUT_OF_RANGE: nothing sealed lies there.
+  void ScrubFrom(LogIndex first, uint64_t bytes_max, MoveFunction<void(Result<Scrubbed>)> done);
   // See raft::LogStore::FindTimestamp.
   void FindTimestamp(int64_t timestamp_ms, Offset from, LogIndex before, raft::IndexDone done);
   void FindNewestTime(Offset from, raft::TimeDone done);
@@ -166,6 +185,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   class Reader;
   class Finder;
   class Replacement;
+  class Scrub;
   struct Point {
     LogIndex index;
     Offset base_offset;
@@ -192,6 +212,9 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     int64_t last_append_time_ms = 0;
     std::vector<TermBegin> terms;
     bool is_sealed = false;
+    // Of one that recovery found damaged and that was written on: where frames above the committed
+    // end begin in its file; 0: there are none.
+    uint64_t above_at = 0;
     std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
   };
   // An entry that is not committed, in the active segment.

@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/recovery.h"
@@ -38,13 +39,54 @@ void GroupSegments::Recovery::Scan() {
       [self = shared_from_this()](const Status& status, uint64_t) { self->OnScanned(status); });
 }
 
-void GroupSegments::Recovery::FailAtLost(const Status& status) {
+Status GroupSegments::Recovery::AtLost(const Status& status) const {
   const std::string entry = "synced entry " + std::to_string(reached().value() + 1);
-  Fail(status.ok() ? Missing() : status.With(entry));
+  return status.ok() ? Missing() : status.With(entry);
+}
+
+// What is committed others have. What is not, and lies above, nobody else may have, though it was
+// told to be stored here: a file that is made anew takes it along.
+void GroupSegments::Recovery::OnLastDamaged(const Status& why) {
+  if (copy_ != nullptr || last_file_ == LastFile::kMadeAnew) return Fail(why);
+  SearchAbove(0, why);
+}
+
+void GroupSegments::Recovery::SearchAbove(uint64_t at, const Status& why) {
+  if (at >= file().size()) return OnAboveFound(0, why);
+  const uint64_t size = std::min(kScanPieceBytes + kFrameHeaderSize, file().size() - at);
+  file().Read(at, size, [self = shared_from_this(), at, why](Result<Bytes> piece) {
+    if (!piece.ok()) return self->Fail(piece.status());
+    for (uint64_t place = 0; place + kFrameHeaderSize <= piece->size(); place += kFrameAlignment) {
+      const std::string_view bytes = piece->view().substr(place);
+      if (!bytes.starts_with(kFrameMagicBytes)) continue;
+      const Result<FrameHeader> header = ParseFrameHeader(bytes);
+      const bool is_it =
+          header.ok() && CheckFollows(self->end_, self->folder().group, *header).ok();
+      if (is_it) return self->OnAboveFound(at + place, why);
+    }
+    self->SearchAbove(at + kScanPieceBytes, why);
+  });
+}
+
+void GroupSegments::Recovery::OnAboveFound(uint64_t at, const Status& why) {
+  // A file that is made anew has the name of the first that is damaged.
+  const bool is_lost = at == 0 ? written_ > end_.index : hole_.has_value();
+  if (is_lost) return Fail(why);
+  MILLRACE_SOMETIMES_IF("a damaged segment had entries above the committed end", at > 0);
+  segments_->uncommitted_.clear();
+  segments_->end_ = before_;
+  GiveUpFile(why);
+  CloseHole(end_);
+  segment().above_at = at;
+  Finish();
 }
 
 void GroupSegments::Recovery::OnScanned(const Status& status) {
-  if (reached() < end_.index) return FailAtLost(status);
+  const bool may_pass_over = status.ok() || status.code() == Code::kDataLoss;
+  if (reached() < end_.index) {
+    const Status why = AtLost(status);
+    return may_pass_over && !IsOnlyRead() ? OnLastDamaged(why) : Fail(why);
+  }
   if (segments_->end_ != end_) {
     return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                          " is not the one that the journal names"));
@@ -116,7 +158,7 @@ Result<bool> GroupSegments::Recovery::TakeAbove(const Frame& frame) {
 
 void GroupSegments::Recovery::OnAbove(const Status& status) {
   if (!status.ok() && status.code() != Code::kDataLoss) return Fail(status);
-  if (reached() < written_) return FailAtLost(status);
+  if (reached() < written_) return Fail(AtLost(status));
   MILLRACE_SOMETIMES_IF("entries that the journal does not name were taken from a segment",
                         reached() > written_);
   DiscardTail();

@@ -122,7 +122,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       return done_(OutOfRange(name_ + " was dropped"));
     }
     if (!status.ok()) return done_(segments_->Met(first_index_, status));
-    done_(OutOfRange(name_ + " does not hold the entry"));
+    done_(segments_->Met(first_index_, DataLoss("it does not hold the entry")));
   }
 
   std::shared_ptr<GroupSegments> segments_;

@@ -88,6 +88,7 @@ void GroupSegments::Recovery::RemoveLeftovers(Task then) {
 }
 
 void GroupSegments::Recovery::Next() {
+  if (IsLast() && hole_.has_value()) CloseHole(end_);
   if (IsLast()) return LookAbove();
   const LogIndex first = firsts_[at_++];
   if (first <= reached()) {
@@ -96,12 +97,52 @@ void GroupSegments::Recovery::Next() {
         DataLoss("a file of this name cannot be here: the segment before it holds entries up to " +
                  std::to_string(reached().value())));
   }
-  if (first != reached() + 1) return Fail(Missing());
+  if (first != reached() + 1 && IsOnlyRead()) return Fail(Missing());
+  if (first != reached() + 1) OpenHole(reached() + 1, Missing());
   Begin(first);
 }
 
+void GroupSegments::Recovery::OpenHole(LogIndex first, const Status& why) {
+  if (!hole_.has_value()) hole_ = {.first = first, .why = why.With(current_)};
+}
+
+void GroupSegments::Recovery::OnDamaged(const Status& why) {
+  const bool may_pass_over = why.code() == Code::kDataLoss && !IsOnlyRead();
+  if (!may_pass_over) return Fail(why);
+  if (IsLast()) return OnLastDamaged(why);
+  GiveUpFile(why);
+  Next();
+}
+
+void GroupSegments::Recovery::GiveUpFile(const Status& why) {
+  if (!hole_.has_value()) hole_bytes_ = file().size();
+  OpenHole(segment().first_index, why);
+  segments_->segments_.pop_back();
+}
+
+void GroupSegments::Recovery::CloseHole(const LogPoint& end) {
+  MILLRACE_SOMETIMES("a start met a damaged segment");
+  Segment damaged;
+  damaged.first_index = hole_->first;
+  damaged.last_index = end.index;
+  damaged.base_offset = segments_->end_.next_offset;
+  damaged.frames_end = std::max<uint64_t>(std::exchange(hole_bytes_, 0), sizeof(SegmentHeader));
+  damaged.is_sealed = true;
+  segments_->end_ = end;
+  recovered_.sealed.push_back(segments_->Told(damaged, /*has_state=*/false));
+  recovered_.damaged.push_back(*std::exchange(hole_, std::nullopt));
+  segments_->segments_.push_back(std::move(damaged));
+}
+
 void GroupSegments::Recovery::LookAbove() {
+  if (reached() < end_.index) {
+    if (IsOnlyRead()) return Fail(Missing());
+    OpenHole(reached() + 1, Missing());
+    CloseHole(end_);
+  }
   if (reached() < written_) return Fail(Missing());
+  // What lies above is looked at once the log is whole.
+  if (!recovered_.damaged.empty()) return Finish();
   const bool is_open = !segments_->segments_.empty() && !segment().is_sealed;
   const bool is_next = at_ < firsts_.size() && firsts_[at_] == reached() + 1;
   if (is_open || !is_next || !MayHaveAbove()) return DiscardRest();
@@ -115,6 +156,7 @@ void GroupSegments::Recovery::Begin(LogIndex first) {
   begun.last_index = first - 1;
   begun.base_offset = segments_->end_.next_offset;
   begun.frames_end = sizeof(SegmentHeader);
+  before_ = segments_->end_;
   if (IsLast() && !BeginsAbove() && last_file_ == LastFile::kMadeAnew) {
     return RemoveLeftovers([self = shared_from_this()] { self->BeginCopy(); });
   }
@@ -127,17 +169,34 @@ void GroupSegments::Recovery::Begin(LogIndex first) {
                });
 }
 
+// Behind a hole the file says itself what it begins behind.
+Status GroupSegments::Recovery::CheckHeader(std::string_view header) {
+  if (!hole_.has_value()) return CheckSegmentHeader(header, folder(), segments_->end_);
+  ASSIGN_OR_RETURN(const LogPoint stated,
+                   ParseSegmentHeader(header, folder(), segment().first_index));
+  const LogPoint& before = segments_->end_;
+  if (stated.term < before.term || stated.next_offset < before.next_offset) {
+    return DataLoss("segment begins before what lies before it");
+  }
+  Segment begun = std::move(segment());
+  segments_->segments_.pop_back();
+  CloseHole(stated);
+  begun.base_offset = stated.next_offset;
+  segments_->segments_.push_back(std::move(begun));
+  before_ = stated;
+  return {};
+}
+
 void GroupSegments::Recovery::ReadHeader() {
   file().Read(0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> header) {
     if (!header.ok()) return self->Fail(header.status());
-    const Status status =
-        CheckSegmentHeader(header->view(), self->segments_->folder_, self->segments_->end_);
+    const Status status = self->CheckHeader(header->view());
     // Begun, but never synced.
     if (status.code() == Code::kDataLoss && self->BeginsAbove()) return self->DiscardBegun();
-    if (!status.ok()) return self->Fail(status);
+    if (!status.ok()) return self->OnDamaged(status);
     if (self->IsLast()) return self->Scan();
     self->ReadEnding([self](Result<SegmentEnding> ending) {
-      if (!ending.ok()) return self->Fail(ending.status());
+      if (!ending.ok()) return self->OnDamaged(ending.status());
       self->Adopt(*ending);
     });
   });
@@ -216,6 +275,8 @@ void GroupSegments::Recovery::Finish() {
     }
   }
   recovered_.next_offset = segments_->end_.next_offset;
+  // Its log is not begun with as it is.
+  if (!recovered_.damaged.empty()) states_.clear();
   ReadNewestState();
 }
 

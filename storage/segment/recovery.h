@@ -1,7 +1,8 @@
 // Finding a replica's segments again: all but the last by their footers, the last frame by frame up
 // to the end that the journal names. Between the log's begin, which the journal names too, and its
 // written end, damage or absence is corruption; below the begin bytes are what was dropped, and
-// died before it was gone.
+// died before it was gone. What is damaged and committed others have, too: it is passed over, as
+// each file says where it begins, and told.
 //
 // Above the written end lie large writes that the journal was not told of yet (LogAbove), which
 // somebody may count on, and what is to be discarded. These are told apart by the chain, and read
@@ -22,6 +23,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,11 +57,25 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   bool IsLast() const { return at_ == firsts_.size() || firsts_[at_] > written_; }
   bool MayHaveAbove() const { return above_ == LogAbove::kGoesOn; }
 
-  // The replica stays silent; its files stay as they are, for whoever repairs it.
+  // The replica stays silent; its files stay as they are.
   void Fail(const Status& status);
   Status Missing() const;
-  // A walk ended at the entry after reached(), which was synced once, with `status`.
-  void FailAtLost(const Status& status);
+  // From there on nothing is known of the log, up to the next file that begins as it says.
+  void OpenHole(LogIndex first, const Status& why);
+  // ... or up to here, where the log goes on.
+  void CloseHole(const LogPoint& end);
+  // The file that is looked at is not what was synced.
+  void OnDamaged(const Status& why);
+  void GiveUpFile(const Status& why);
+  Status CheckHeader(std::string_view header);
+  // The last file cannot be read up to the log's end.
+  void OnLastDamaged(const Status& why);
+  // Looks from `at` on for the frame of the entry behind that end.
+  void SearchAbove(uint64_t at, const Status& why);
+  // It lies there; 0: nowhere.
+  void OnAboveFound(uint64_t at, const Status& why);
+  // Of a walk that ended at the entry after reached(), which was synced once, with `status`.
+  Status AtLost(const Status& status) const;
   // Whole segments below the begin. One that reaches past it stays, and is damage: a begin is where
   // a segment ends.
   void SetDroppedAside();
@@ -141,6 +157,9 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   size_t at_ = 0;                   // the next of them
   std::string current_;             // what an error is about
   std::vector<StateAt> states_;     // oldest first
+  std::optional<DamagedSegment> hole_;  // open
+  uint64_t hole_bytes_ = 0;             // of the file that it begins with, if there is one
+  LogPoint before_;                     // what the file that is looked at begins behind
   RecoveredSegments recovered_;
 };
 

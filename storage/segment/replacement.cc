@@ -7,9 +7,12 @@
 #include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
 #include "raft/codec/entry_codec.h"
+#include "storage/segment/frame_cursor.h"
 
 namespace millrace::storage {
 namespace {
+
+constexpr uint64_t kPieceBytes = 4 << 20;
 
 // What is damaged, or not there, is done without; an error that passes is not.
 bool IsLost(const Status& status) {
@@ -34,10 +37,41 @@ void GroupSegments::Replacement::Start() {
   segments_->files_->Open(SegmentPath(segments_->folder_, first_), OpenMode::kRead,
                           Caching::kPageCache,
                           [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
-                            if (file.ok()) return self->ReadEnding(std::move(*file));
+                            if (file.ok()) return self->OnOpened(std::move(*file));
                             if (!IsLost(file.status())) return self->done_(file.status());
                             self->Seal(std::nullopt);
                           });
+}
+
+void GroupSegments::Replacement::OnOpened(std::shared_ptr<File> file) {
+  const Segment* damaged = Damaged();
+  if (damaged == nullptr) return done_(Gone());
+  if (damaged->above_at == 0) return ReadEnding(std::move(file));
+  end_ = rebuilt_->end_;
+  FrameCursor::Walk(
+      file, {.begin = damaged->above_at, .end = file->size(), .piece_bytes = kPieceBytes},
+      [self = shared_from_this()](const Frame& frame) -> Result<bool> {
+        RETURN_IF_ERROR(CheckFollows(self->end_, self->segments_->folder_.group, frame.header()));
+        ASSIGN_OR_RETURN(raft::core::Entry entry, raft::DecodeEntry(frame));
+        self->end_ = EndAfter(frame.header());
+        self->above_.push_back(std::move(entry));
+        return true;
+      },
+      [self = shared_from_this()](const Status& status, uint64_t) {
+        // Where they end, what follows may be anything.
+        if (!status.ok() && !IsLost(status)) return self->done_(status);
+        self->AppendAbove();
+      });
+}
+
+void GroupSegments::Replacement::AppendAbove() {
+  if (above_.empty()) return done_(DataLoss("entries above the committed end are gone"));
+  rebuilt_->Append(std::move(above_), [](const Status&) {});
+  // Its error is the one before's, too.
+  rebuilt_->Sync([self = shared_from_this()](const Result<SegmentsEnd>& end) {
+    if (!end.ok()) return self->done_(end.status());
+    self->ListInner();
+  });
 }
 
 void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
@@ -52,6 +86,10 @@ void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
 void GroupSegments::Replacement::ReadState(const std::shared_ptr<File>& file,
                                            const SegmentEnding& ending) {
   const internal::v1::SegmentFooter& footer = ending.footer;
+  // It may have ended before the stretch that is damaged with it does.
+  const Segment* damaged = Damaged();
+  if (damaged == nullptr) return done_(Gone());
+  if (LogIndex(footer.last_index()) != damaged->last_index) return Seal(std::nullopt);
   if (footer.has_configuration()) {
     Result<raft::core::Configuration> configuration =
         raft::DecodeConfiguration(footer.configuration().SerializeAsString());
@@ -74,8 +112,49 @@ void GroupSegments::Replacement::Seal(std::optional<Bytes> state) {
   rebuilt_->Seal(std::move(state), [self = shared_from_this()](Result<SegmentsEnd> end) {
     if (!end.ok()) return self->done_(end.status());
     self->sealed_ = end->sealed;
-    self->Rename();
+    self->ListInner();
   });
+}
+
+// Files of the same stretch that begin within it, and did not tell where they follow on.
+void GroupSegments::Replacement::ListInner() {
+  segments_->files_->List(SegmentDirectory(segments_->folder_),
+                          [self = shared_from_this()](Result<std::vector<std::string>> names) {
+                            if (!names.ok() && !IsLost(names.status()))
+                              return self->done_(names.status());
+                            const Segment* damaged = self->Damaged();
+                            if (damaged == nullptr) return self->done_(self->Gone());
+                            const std::vector<std::string> found =
+                                names.ok() ? *std::move(names) : std::vector<std::string>();
+                            for (const std::string& name : found) {
+                              const auto first = ParseSegmentName(name);
+                              const bool is_inner = first.has_value() && *first > self->first_ &&
+                                                    *first <= damaged->last_index;
+                              if (is_inner) self->inner_.push_back(*first);
+                            }
+                            self->RemoveInner();
+                          });
+}
+
+void GroupSegments::Replacement::RemoveInner() {
+  if (inner_.empty()) return MakeFolder();
+  const std::string path = SegmentPath(segments_->folder_, inner_.back());
+  inner_.pop_back();
+  segments_->files_->Remove(path, [self = shared_from_this()](Status removed) {
+    if (!removed.ok() && !IsLost(removed)) return self->done_(std::move(removed));
+    self->RemoveInner();
+  });
+}
+
+// A start may have found none.
+void GroupSegments::Replacement::MakeFolder() {
+  if (segments_->has_directory_) return Rename();
+  segments_->files_->MakeDirectory(SegmentDirectory(segments_->folder_),
+                                   [self = shared_from_this()](Status made) {
+                                     if (!made.ok()) return self->done_(std::move(made));
+                                     self->segments_->has_directory_ = true;
+                                     self->Rename();
+                                   });
 }
 
 void GroupSegments::Replacement::Rename() {
@@ -90,7 +169,8 @@ void GroupSegments::Replacement::Rename() {
   segments_->files_->Rename(
       from, segments_->Name(*damaged), [self = shared_from_this()](Status renamed) {
         if (!renamed.ok()) return self->done_(std::move(renamed));
-        self->segments_->SyncNames({SegmentDirectory(self->segments_->folder_)},
+        const SegmentFolder& folder = self->segments_->folder_;
+        self->segments_->SyncNames({GroupDirectory(folder.group), SegmentDirectory(folder)},
                                    [self](Status synced) {
                                      if (!synced.ok()) return self->done_(std::move(synced));
                                      self->Take();
@@ -101,6 +181,7 @@ void GroupSegments::Replacement::Rename() {
 void GroupSegments::Replacement::Take() {
   Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
+  if (!sealed_.has_value()) sealed_ = segments_->Told(rebuilt_->segments_.front(), false);
   *damaged = std::move(rebuilt_->segments_.front());
   rebuilt_->segments_.clear();
   MILLRACE_SOMETIMES("a damaged segment was replaced");

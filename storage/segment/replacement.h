@@ -5,6 +5,9 @@
 //   ending and state of the damaged file -> the new one is sealed, synced -> renamed over it
 //   -> the folder synced -> reads find it
 //
+// One that was written on when the process ended, and has entries above the committed end, is not
+// sealed: what of these follows is taken along.
+//
 // A crash before the rename leaves the damaged one, after it the new one, whole.
 //
 // Part of GroupSegments, on its executor; keeps itself alive until it is done.
@@ -12,6 +15,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "storage/segment/ending.h"
 #include "storage/segment/group_segments.h"
@@ -34,9 +38,14 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   // Null if it was dropped.
   Segment* Damaged();
   Status Gone() const;
+  void OnOpened(std::shared_ptr<File> file);
   void ReadEnding(std::shared_ptr<File> file);
   void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);
   void Seal(std::optional<Bytes> state);
+  void AppendAbove();
+  void ListInner();
+  void RemoveInner();
+  void MakeFolder();
   void Rename();
   void Take();
 
@@ -45,6 +54,9 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   std::shared_ptr<GroupSegments> rebuilt_;
   MoveFunction<void(Result<raft::SealedSegment>)> done_;
   std::optional<raft::SealedSegment> sealed_;
+  LogPoint end_;  // after what was taken along
+  std::vector<raft::core::Entry> above_;
+  std::vector<LogIndex> inner_;
 };
 
 }  // namespace millrace::storage

@@ -1,7 +1,6 @@
 #include "storage/segment/verifier.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -111,23 +110,18 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
   void ReadHeader() {
     file_->Read(0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> bytes) {
       if (!bytes.ok()) return self->GiveUpFile(0, bytes.status());
-      SegmentHeader header;
-      if (bytes->size() == sizeof(header)) {
-        std::memcpy(&header, bytes->data(), sizeof(header));
+      const Result<LogPoint> stated =
+          ParseSegmentHeader(bytes->view(), self->folder_, self->first_);
+      if (stated.status().code() == Code::kUnimplemented) {
+        return self->GiveUpFile(0, stated.status());
       }
-      const LogPoint stated{.index = self->first_ - 1,
-                            .term = Term(header.term_before),
-                            .chain = header.chain_before,
-                            .next_offset = Offset(static_cast<int64_t>(header.base_offset))};
-      const Status status = CheckSegmentHeader(bytes->view(), self->folder_, stated);
-      if (status.code() == Code::kUnimplemented) return self->GiveUpFile(0, status);
-      if (!status.ok()) {
-        self->Blame(0, status);
+      if (!stated.ok()) {
+        self->Blame(0, stated.status());
       } else {
-        if (self->is_known_ && self->reached_ != stated) {
+        if (self->is_known_ && self->reached_ != *stated) {
           self->Blame(0, DataLoss("segment does not follow on what is before it"));
         }
-        self->reached_ = stated;
+        self->reached_ = *stated;
         self->is_known_ = true;
       }
       self->ReadEnding();

@@ -185,6 +185,8 @@ TEST_F(PartitionTest, SegmentsThatCannotBeRead_AreReported_AndTheReaderIsTold) {
   EXPECT_EQ(read->status().code(), Code::kUnimplemented);
   ASSERT_EQ(group_.unreadable.size(), 1U);
   EXPECT_TRUE((*Read(1)).ok()) << "the tail is here";
+  group_.told_of_unreadable = Unavailable("it is being repaired");
+  EXPECT_EQ(Read(0)->status(), group_.told_of_unreadable);
 }
 
 // Another reader may meet the damage while a lookup waits for its turn.

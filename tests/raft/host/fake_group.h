@@ -28,8 +28,9 @@ class FakeGroup final : public Group {
 
   // What Propose answers instead of taking it.
   Status refusal;
-  // What was reported as unreadable; DATA_LOSS silences, as in a group of several.
+  // What was reported as unreadable, and what readers are told in place of it, if anything.
   std::vector<Status> unreadable;
+  Status told_of_unreadable;
   // Read barriers that wait for the test to answer them.
   std::vector<MoveFunction<void(Status)>> barriers;
 
@@ -76,9 +77,9 @@ class FakeGroup final : public Group {
   void ReadBarrier(MoveFunction<void(Status)> done) override {
     barriers.push_back(std::move(done));
   }
-  void ReportUnreadable(const Status& why) override {
+  Status ReportUnreadable(const Status& why) override {
     unreadable.push_back(why);
-    if (why.code() == Code::kDataLoss) health_ = why;
+    return told_of_unreadable.ok() ? why : told_of_unreadable;
   }
   const Status& health() const override { return health_; }
   Status NotLeader() const override {

@@ -111,8 +111,9 @@ class HostTest : public testing::Test {
   std::unique_ptr<Host> host_;
 };
 
-// Where others hold the log too, one of them leads; where nobody does, what can be read is served.
-TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
+// Where others hold the log too it is repaired from them; and what is damaged takes no replica's
+// voice.
+TEST_F(HostTest, ALogThatIsDamaged_IsToBeRepaired_WhereAReplicaIsNotAlone) {
   constexpr RaftGroupId kShared{9};
   Counter machine;
   ReplicaRecord record{.group = kShared, .number = kSelf.number};
@@ -120,11 +121,15 @@ TEST_F(HostTest, ALogThatIsDamaged_SilencesAReplica_ThatIsNotAlone) {
       kSelf, {BrokerId(2), Incarnation(2)}, {BrokerId(3), Incarnation(3)}};
   host_->CreateReplica(record, /*campaign=*/false, machine);
   Settle();
-  machine.group->ReportUnreadable(Unavailable("no descriptors just now"));
+  const Status unreadable = Unavailable("no descriptors just now");
+  EXPECT_EQ(machine.group->ReportUnreadable(unreadable), unreadable);
+  const Status rotten = DataLoss("entry 4 is rotten");
+  EXPECT_EQ(machine.group->ReportUnreadable(rotten), rotten) << "nothing that could be repaired";
+  store_.damaged[kShared] = {};
+  EXPECT_EQ(machine.group->ReportUnreadable(rotten).code(), Code::kUnavailable);
+  store_.damaged[kGroup] = {};
+  EXPECT_EQ(machine_->group->ReportUnreadable(rotten), rotten) << "it is alone";
   EXPECT_TRUE(host_->Find(kShared)->health().ok());
-  machine.group->ReportUnreadable(DataLoss("entry 4 is rotten"));
-  EXPECT_EQ(host_->Find(kShared)->health().code(), Code::kDataLoss);
-  machine_->group->ReportUnreadable(DataLoss("entry 4 is rotten"));
   EXPECT_TRUE(health().ok()) << health();
 }
 

@@ -72,6 +72,7 @@ class MemoryLogStore final : public LogStore {
   std::set<ReplicaId> removed;
   std::map<RaftGroupId, DamagedRange> damaged;  // the test's
   MoveFunction<void(RaftGroupId)> damage_listener;
+  std::vector<core::Entry> intact;  // what can be read of those, all the same
   LogIndex floor;
   double pressure = 0;
 
@@ -159,6 +160,13 @@ class MemoryLogStore final : public LogStore {
   void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     const Group& group = groups.at(id);
     std::vector<core::Entry> read;
+    if (damaged.contains(id)) {
+      for (const core::Entry& entry : intact) {
+        if (entry.index == first + read.size()) read.push_back(entry);
+      }
+      if (read.empty()) return done(DataLoss("it is damaged"));
+      return done(std::move(read));
+    }
     uint64_t bytes = 0;
     for (LogIndex at = first; at <= group.committed; ++at) {
       const core::Entry& entry = group.entries[at.value() - 1];
@@ -183,6 +191,10 @@ class MemoryLogStore final : public LogStore {
     return found == groups.end() ? kNone : found->second.sealed;
   }
   bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
+  std::optional<core::LogPoint> readable_begin(RaftGroupId group) const override {
+    return groups.contains(group) ? std::optional(core::LogPoint{}) : std::nullopt;
+  }
+  bool HasDamage(RaftGroupId group) const override { return damaged.contains(group); }
   std::optional<DamagedRange> damaged_range(RaftGroupId group) const override {
     const auto found = damaged.find(group);
     return found == damaged.end() ? std::nullopt : std::optional(found->second);
@@ -194,6 +206,7 @@ class MemoryLogStore final : public LogStore {
     damaged.erase(replica.group);
     done(restore_error);
   }
+  void GiveUpRepair(const ReplicaId&) override {}
   void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
     damage_listener = std::move(listener);
   }

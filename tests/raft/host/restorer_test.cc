@@ -11,67 +11,21 @@
 
 #include <gtest/gtest.h>
 
-#include "proto/base/checksum.h"
 #include "raft/host/host.h"
 #include "tests/raft/host/memory_log_store.h"
+#include "tests/raft/host/pulled_log.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::raft {
 namespace {
 
-constexpr RaftGroupId kGroup{7};
+constexpr RaftGroupId kGroup = PulledLog::kGroup;
 constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
 constexpr Voter kLeader{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
 constexpr Voter kNext{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
-constexpr core::LogPoint kBegin{
-    .index = LogIndex(40), .term = Term(3), .chain = 77, .next_offset = Offset(100)};
+constexpr core::LogPoint kBegin = PulledLog::kBegin;
 
-// Its state is what it was restored from.
-class Restored final : public StateMachine {
- public:
-  void Attach(Group& to) override { group = &to; }
-  Status Restore(Bytes saved) override {
-    state = std::string(saved.view());
-    return {};
-  }
-  Status Apply(const core::Entry&) override { return {}; }
-  StateEncoder TakeSnapshot() const override {
-    return [] { return Bytes::CopyOf("s"); };
-  }
-  Offset next_offset() const override { return Offset(); }
-  Offset log_start() const override { return Offset(); }
-  int64_t last_append_time_ms() const override { return 0; }
-  void OnLeadership(const Leadership&) override {}
-
-  Group* group = nullptr;
-  std::string state;
-};
-
-// Entries of one record each that follow on kBegin.
-std::vector<core::Entry> Entries(size_t count) {
-  std::vector<core::Entry> entries;
-  uint32_t chain = kBegin.chain;
-  for (size_t i = 0; i < count; ++i) {
-    FrameHeader header{.type = FrameType::kRecordBatch,
-                       .payload_size = 4,
-                       .group = kGroup,
-                       .term = Term(4),
-                       .index = kBegin.index + (i + 1),
-                       .base_offset = kBegin.next_offset + static_cast<int64_t>(i),
-                       .offset_span = 1,
-                       .record_count = 1};
-    Buffer frame = AllocateFrame(4);
-    std::memcpy(FramePayload(frame), "abcd", 4);
-    header.payload_crc = header.stored_crc = Crc32c("abcd");
-    header.chain = chain = FrameChain(chain, header);
-    entries.push_back({.term = header.term,
-                       .index = header.index,
-                       .type = core::EntryType::kCommand,
-                       .chain = header.chain,
-                       .frame = SealFrame(header, std::move(frame))});
-  }
-  return entries;
-}
+std::vector<core::Entry> Entries(size_t count) { return PulledLog::Entries(count); }
 
 class RestorerTest : public testing::Test {
  protected:
@@ -137,7 +91,7 @@ class RestorerTest : public testing::Test {
   sim::SimProcess& process_ = world_.AddProcess("broker");
   MemoryTransport transport_;
   MemoryLogStore store_{process_.executor()};
-  Restored machine_;
+  PulledMachine machine_;
   std::unique_ptr<Host> host_;
 };
 

@@ -45,6 +45,7 @@ LogStoreRig::LogStoreRig(uint64_t seed)
   options.write_delay = std::chrono::milliseconds(2);
   options.idle_sync_delay = std::chrono::milliseconds(20);
   options.drop_bytes_min = 1 << 10;
+  options.scrub_interval = std::chrono::seconds(10);
 }
 
 LogStoreRig::~LogStoreRig() {

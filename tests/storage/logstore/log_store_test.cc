@@ -479,7 +479,7 @@ TEST(LogStore, RotBelowTheSyncedEnd_FoundWhileWritingAgain_IsDamage) {
   EXPECT_TRUE(rig.Recovered(3)->health.ok());
 }
 
-TEST(LogStore, DamagedSegment_SilencesItsReplica_AndPinsNoJournalFile) {
+TEST(LogStore, ADamagedSegmentThatNobodyCanRepair_SilencesItsReplica_AndPinsNoJournalFile) {
   LogStoreRig rig(8);
   Fill(rig);
   rig.Append(2, 2, 100);
@@ -488,7 +488,8 @@ TEST(LogStore, DamagedSegment_SilencesItsReplica_AndPinsNoJournalFile) {
   rig.disk().FlipBit("groups/2/1.0/00000000000000000001.segment", 200, 3);
   const std::string damaged = *rig.disk().Content("groups/2/1.0/00000000000000000001.segment");
   ASSERT_TRUE(rig.Start().ok());
-  const Status health = rig.Recovered(2)->health;
+  rig.store().GiveUpRepair({RaftGroupId(2), LogStoreRig::kNumber});
+  const Status health = rig.faults().at(2);
   EXPECT_EQ(health.code(), Code::kDataLoss);
   EXPECT_NE(health.message().find("groups/2/1.0/00000000000000000001.segment"), std::string::npos);
   for (int i = 0; i < 300; ++i) {

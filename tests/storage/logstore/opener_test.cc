@@ -142,7 +142,6 @@ TEST(Opener, ALeftoverThatCannotBeRemoved_KeepsNobodyFromOpening) {
 // Which of its folders is the group's is not known for certain, or somebody may want to look.
 TEST(Opener, FoldersOfASilentReplica_Stay_WhateverSilencesIt) {
   const std::function<void(LogStoreRig&)> kCauses[] = {
-      [](LogStoreRig& rig) { rig.disk().FlipBit(kSegment, 200, 3); },
       [](LogStoreRig& rig) { ChangeToAnotherBuilds(rig, kSegment); },
       [](LogStoreRig& rig) {
         rig.disk().FailNext(sim::SimDisk::Kind::kRead, "groups/2", kNoDescriptors);
@@ -173,17 +172,33 @@ TEST(Opener, FoldersOfASilentReplica_Stay_WhateverSilencesIt) {
   }
 }
 
-// It served as a member without its log: whoever made the file whole again cannot know what it has
-// promised since.
-TEST(Opener, DamageIsMarkedDurably_ThoughTheFileIsWholeAgain) {
+// Nothing was promised without the log: who makes the file whole again has a replica again.
+TEST(Opener, WhatIsDamagedWaitsForItsRepair_OrForWhoMakesTheFileWhole) {
+  LogStoreRig rig(6);
+  Fill(rig);
+  rig.Crash(true);
+  rig.disk().FlipBit(kSegment, 200, 3);
+  ASSERT_TRUE(rig.Start().ok());
+  const Status damage = rig.Recovered(2)->health;
+  EXPECT_EQ(damage.code(), Code::kUnavailable);
+  EXPECT_NE(damage.message().find(kSegment), std::string::npos) << damage;
+  EXPECT_TRUE(rig.store().HasDamage(RaftGroupId(2)));
+  rig.Crash(true);
+  rig.disk().FlipBit(kSegment, 200, 3);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+// The journal keeps nothing for it any more.
+TEST(Opener, DamageThatNobodyCanRepair_IsMarkedDurably_ThoughTheFileIsWholeAgain) {
   for (const bool power : {false, true}) {
     LogStoreRig rig(6);
     Fill(rig);
     rig.Crash(true);
     rig.disk().FlipBit(kSegment, 200, 3);
     ASSERT_TRUE(rig.Start().ok());
-    const Status damage = rig.Recovered(2)->health;
-    ASSERT_EQ(damage.code(), Code::kDataLoss);
+    rig.store().GiveUpRepair({RaftGroupId(2), LogStoreRig::kNumber});
+    EXPECT_EQ(rig.faults().at(2).code(), Code::kDataLoss);
     rig.RunFor(std::chrono::milliseconds(100));
     rig.Crash(power);
     rig.disk().FlipBit(kSegment, 200, 3);

@@ -93,7 +93,7 @@ TEST(LogPlace, BeginThatIsAnotherLogs_IsDamage) {
   rig.Restart(true);
   LogPoint begin = ends[1];
   ++begin.chain;
-  EXPECT_EQ(rig.Recover(BeginningAt(begin, rig.LogUpTo(ends[3]))).status().code(), Code::kDataLoss);
+  EXPECT_EQ(rig.RecoverDamaged(BeginningAt(begin, rig.LogUpTo(ends[3]))).code(), Code::kDataLoss);
 }
 
 // Nothing is dropped on the word of a begin that the end does not bear out.

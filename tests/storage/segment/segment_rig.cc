@@ -214,6 +214,12 @@ Result<RecoveredSegments> SegmentRig::Recover(const journal::LogRecord& log, Las
       [&](auto done) { segments_->Recover(log, above, last_file, std::move(done)); });
 }
 
+Status SegmentRig::RecoverDamaged(const journal::LogRecord& log) {
+  const Result<RecoveredSegments> recovered = Recover(log);
+  if (!recovered.ok() || recovered->damaged.empty()) return recovered.status();
+  return recovered->damaged.front().why;
+}
+
 VerifiedSegments SegmentRig::Verify(const journal::LogRecord& log) {
   return Wait<VerifiedSegments>(
       [&](auto done) { VerifySegments(*files_, kFolder, log, std::move(done)); });

@@ -97,6 +97,9 @@ class SegmentRig {
   Result<RecoveredSegments> Recover(const journal::LogRecord& log,
                                     LastFile last_file = LastFile::kKept,
                                     LogAbove above = LogAbove::kNothing);
+  // Why these are not what was synced; ok if they are.
+  Status RecoverDamaged(const journal::LogRecord& log);
+  Status RecoverDamaged(const LogPoint& synced_end) { return RecoverDamaged(LogUpTo(synced_end)); }
   VerifiedSegments Verify(const LogPoint& synced_end) { return Verify(LogUpTo(synced_end)); }
   VerifiedSegments Verify(const journal::LogRecord& log);
   // As the journal has it: with the configuration that was in force there.

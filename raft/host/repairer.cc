@@ -1,0 +1,214 @@
+#include "raft/host/repairer.h"
+
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "proto/base/coverage.h"
+#include "proto/frame/frame.h"
+#include "raft/codec/entry_codec.h"
+
+namespace millrace::raft {
+namespace {
+
+// So many at a time: each holds a range in memory.
+constexpr size_t kRepairsMax = 2;
+// Of what is here, and of what is pulled: of a damaged stretch little more than is lacking.
+constexpr uint64_t kReadBytes = 1 << 20;
+constexpr uint64_t kPullBytes = 256 << 10;
+// After an error of this broker's disk, which an attempt at once would meet again.
+constexpr Duration kErrorPause = std::chrono::seconds(2);
+// Between two looks at what has to come by itself.
+constexpr Duration kPause = std::chrono::milliseconds(50);
+// After all members said that they do not have it.
+constexpr Duration kLostPause = std::chrono::seconds(30);
+
+}  // namespace
+
+template <typename Then>
+auto Repairer::While(const RepairPtr& repair, Then then) {
+  return lifetime_.Guard([this, repair, then = std::move(then)](auto&&... outcome) mutable {
+    const auto found = repairs_.find(repair->replica.group);
+    if (found != repairs_.end() && found->second == repair) {
+      then(std::forward<decltype(outcome)>(outcome)...);
+    }
+  });
+}
+
+void Repairer::After(const RepairPtr& repair, Duration wait,
+                     void (Repairer::*then)(const RepairPtr&)) {
+  environment_.executor.Cancel(repair->timer);
+  repair->timer = environment_.executor.RunAfter(
+      wait, While(repair, [this, repair, then] { (this->*then)(repair); }));
+}
+
+void Repairer::Later(RaftGroupId group, Duration wait) {
+  environment_.executor.Cancel(later_[group]);
+  later_[group] = environment_.executor.RunAfter(wait, lifetime_.Guard([this, group] {
+    later_.erase(group);
+    OnDamage(group);
+  }));
+}
+
+void Repairer::OnDamage(RaftGroupId group) {
+  if (repairs_.contains(group) || later_.contains(group)) return;
+  due_.insert(group);
+  BeginNext();
+}
+
+void Repairer::BeginNext() {
+  while (repairs_.size() < kRepairsMax && !due_.empty()) {
+    Begin(due_.extract(due_.begin()).value());
+  }
+}
+
+void Repairer::Begin(RaftGroupId group) {
+  const Replica* replica = replicas_->Find(group);
+  const auto range = environment_.log_store.damaged_range(group);
+  if (!range.has_value()) lost_.erase(group);
+  if (replica == nullptr || !range.has_value() || is_taken_(group)) return;
+  const auto repair = std::make_shared<Repair>();
+  repair->replica = replica->id();
+  repair->range = *range;
+  repair->end = range->begin;
+  repair->began = environment_.clock.Now();
+  for (const Voter& member : range->configuration.Members()) {
+    if (member != replica->self()) repair->members.push_back(member);
+  }
+  if (repair->members.empty()) return;
+  repairs_.emplace(group, repair);
+  LOG(INFO) << "repairing entries " << range->begin.index + 1 << " to " << range->end.index << " "
+            << replica->Name() << " why=" << range->why;
+  environment_.log_store.BeginRepair(repair->replica, *range,
+                                     While(repair, [this, repair](const Status& begun) {
+                                       if (!begun.ok()) return OnError(repair, begun);
+                                       Read(repair);
+                                     }));
+}
+
+void Repairer::Read(const RepairPtr& repair) {
+  if (repair->end.index == repair->range.end.index) return Finish(repair);
+  environment_.log_store.Read(
+      repair->replica.group, repair->end.index + 1, kReadBytes,
+      While(repair, [this, repair](Result<std::vector<core::Entry>> entries) {
+        if (entries.status().code() == Code::kUnavailable) {
+          return After(repair, kPause, &Repairer::Read);
+        }
+        if (!entries.ok() || !Append(repair, *std::move(entries))) Pull(repair);
+      }));
+}
+
+void Repairer::Pull(const RepairPtr& repair) {
+  const Voter& source = repair->members[repair->asking];
+  puller_->AskRange(repair->replica, source, repair->end.index + 1, kPullBytes,
+                    While(repair, [this, repair](Result<RangeReply> reply) {
+                      OnPulled(repair, std::move(reply));
+                    }));
+}
+
+void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
+  const LogIndex wanted = repair->end.index + 1;
+  if (reply.ok() && !reply->entries.empty()) {
+    for (const core::Entry& entry : reply->entries) repair->pulled_bytes += entry.size_bytes();
+    if (Append(repair, std::move(reply->entries))) return;
+    LOG(ERROR) << "what was pulled does not follow on what is intact group="
+               << repair->replica.group << " from=" << repair->members[repair->asking].broker
+               << " index=" << wanted;
+  }
+  const bool has_not = reply.ok() && (reply->is_damaged || reply->begin.index >= wanted);
+  MILLRACE_SOMETIMES_IF("a member had damage where another one had", has_not);
+  repair->unable = has_not ? repair->unable + 1 : 0;
+  if (repair->unable == repair->members.size()) return OnLost(repair);
+  AskNext(repair);
+}
+
+void Repairer::AskNext(const RepairPtr& repair) {
+  repair->asking = (repair->asking + 1) % repair->members.size();
+  if (repair->unable > 0) return Pull(repair);
+  After(repair, kPause, &Repairer::Pull);
+}
+
+bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries) {
+  std::erase_if(entries, [last = repair->range.end.index](const core::Entry& entry) {
+    return entry.index > last;
+  });
+  core::LogPoint end = repair->end;
+  for (const core::Entry& entry : entries) {
+    const FrameHeader header = entry.frame.header();
+    if (!CheckFollows(end, repair->replica.group, header).ok()) return false;
+    end = EndAfter(header);
+  }
+  const bool is_all = end.index == repair->range.end.index;
+  if (entries.empty() || (is_all && end != repair->range.end)) return false;
+  environment_.log_store.AppendRestored(repair->replica, std::move(entries),
+                                        While(repair, [this, repair, end](const Status& appended) {
+                                          if (!appended.ok()) return OnError(repair, appended);
+                                          repair->end = end;
+                                          repair->unable = 0;
+                                          Read(repair);
+                                        }));
+  return true;
+}
+
+void Repairer::Finish(const RepairPtr& repair) {
+  environment_.log_store.FinishRepair(
+      repair->replica, While(repair, [this, repair](const Status& finished) {
+        if (!finished.ok()) return OnError(repair, finished);
+        const Duration took = environment_.clock.Now() - repair->began;
+        LOG(INFO) << "repaired entries " << repair->range.begin.index + 1 << " to "
+                  << repair->range.end.index << " group=" << repair->replica.group
+                  << " pulled_bytes=" << repair->pulled_bytes
+                  << " ms=" << took / std::chrono::milliseconds(1);
+        MILLRACE_SOMETIMES("a damaged segment was repaired from another replica");
+        lost_.erase(repair->replica.group);
+        due_.insert(repair->replica.group);
+        End(repair);
+      }));
+}
+
+void Repairer::OnLost(const RepairPtr& repair) {
+  MILLRACE_SOMETIMES("no member had what is damaged");
+  LOG(ERROR) << "no replica has entry " << repair->end.index + 1
+             << ", reads of what is damaged say DATA_LOSS group=" << repair->replica.group
+             << " first_offset=" << repair->range.begin.next_offset
+             << " end_offset=" << repair->range.end.next_offset << " why=" << repair->range.why;
+  environment_.log_store.GiveUpRepair(repair->replica);
+  lost_.insert(repair->replica.group);
+  Later(repair->replica.group, kLostPause);
+  End(repair);
+}
+
+// Of this broker's disk.
+void Repairer::OnError(const RepairPtr& repair, const Status& why) {
+  LOG(WARNING) << "a repair ended early, and begins again group=" << repair->replica.group
+               << " why=" << why;
+  environment_.log_store.EndRestore(repair->replica);
+  Later(repair->replica.group, kErrorPause);
+  End(repair);
+}
+
+void Repairer::End(const RepairPtr& repair) {
+  environment_.executor.Cancel(repair->timer);
+  puller_->Forget(repair->replica.group);
+  repairs_.erase(repair->replica.group);
+  BeginNext();
+}
+
+void Repairer::Forget(RaftGroupId group) {
+  lost_.erase(group);
+  due_.erase(group);
+  if (const auto waiting = later_.extract(group)) environment_.executor.Cancel(waiting.mapped());
+  const auto found = repairs_.find(group);
+  if (found == repairs_.end()) return;
+  environment_.log_store.EndRestore(found->second->replica);
+  End(RepairPtr(found->second));
+}
+
+void Repairer::Stop() {
+  lifetime_.End();
+  for (const auto& [group, repair] : repairs_) environment_.executor.Cancel(repair->timer);
+  for (const auto& [group, timer] : later_) environment_.executor.Cancel(timer);
+  repairs_.clear();
+}
+
+}  // namespace millrace::raft

@@ -1,0 +1,96 @@
+// Makes damaged stretches of logs here whole again (LogStore::damaged_range): what is intact of one
+// is read back, the rest is pulled from other members of the group, and the chain proves each entry
+// and the end. Nobody needs to lead, and the replica goes on with everything but reads of that
+// stretch (docs/adr/0015-repair-from-peers.md).
+//
+//   begin of the range -> what is here, or else what a member has -> ... -> its end -> in its place
+//
+// A stretch that no member has is lost: readers of it are told so. It is looked for again now and
+// then, as a member may be repaired, too.
+//
+// Part of Host, on the shard's thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "raft/codec/pull_messages.h"
+#include "raft/host/environment.h"
+#include "raft/host/puller.h"
+#include "raft/host/replicas.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::raft {
+
+class Repairer {
+ public:
+  // `puller` and `replicas` outlive this. `is_taken`: whether a group's log is to be replaced
+  // anyway.
+  Repairer(const HostEnvironment& environment, Puller& puller, const Replicas& replicas,
+           std::function<bool(RaftGroupId)> is_taken)
+      : environment_(environment),
+        puller_(&puller),
+        replicas_(&replicas),
+        is_taken_(std::move(is_taken)) {}
+
+  // A stretch of the group's log is damaged.
+  void OnDamage(RaftGroupId group);
+  // Whether no member had a stretch of it that is damaged here, when they were asked last.
+  bool IsLost(RaftGroupId group) const { return lost_.contains(group); }
+  // The replica is gone, or its log.
+  void Forget(RaftGroupId group);
+  void Stop();
+
+  size_t under_way() const { return repairs_.size(); }
+
+ private:
+  struct Repair {
+    ReplicaId replica;
+    DamagedRange range;
+    std::vector<Voter> members;  // the others
+    size_t asking = 0;           // of these
+    size_t unable = 0;           // members in a row that do not have the next entry
+    core::LogPoint end;          // of what the store has
+    uint64_t pulled_bytes = 0;
+    MonotonicTime began{};
+    TimerId timer;
+  };
+  using RepairPtr = std::shared_ptr<Repair>;
+
+  void BeginNext();
+  void Begin(RaftGroupId group);
+  // The next entries: from here, or else from a member.
+  void Read(const RepairPtr& repair);
+  void Pull(const RepairPtr& repair);
+  void OnPulled(const RepairPtr& repair, Result<RangeReply> reply);
+  // False: they are not what follows.
+  bool Append(const RepairPtr& repair, std::vector<core::Entry> entries);
+  void AskNext(const RepairPtr& repair);
+  void Finish(const RepairPtr& repair);
+  void OnLost(const RepairPtr& repair);
+  void OnError(const RepairPtr& repair, const Status& why);
+  // It is over, whatever came of it.
+  void End(const RepairPtr& repair);
+  // Looks at the group again after a while.
+  void Later(RaftGroupId group, Duration wait);
+  void After(const RepairPtr& repair, Duration wait, void (Repairer::*then)(const RepairPtr&));
+  template <typename Then>
+  auto While(const RepairPtr& repair, Then then);
+
+  const HostEnvironment environment_;
+  Puller* puller_;
+  const Replicas* replicas_;
+  std::function<bool(RaftGroupId)> is_taken_;
+  // Shared with what is under way for them, which asks whether they still are.
+  std::map<RaftGroupId, RepairPtr> repairs_;
+  std::set<RaftGroupId> due_;
+  std::set<RaftGroupId> lost_;
+  std::map<RaftGroupId, TimerId> later_;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::raft

@@ -1,0 +1,205 @@
+// A damaged stretch of a replica's log: what is read here, what is asked of whom, and what readers
+// are told meanwhile. The other members and the store answer when the test says so.
+#include "raft/host/repairer.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "raft/host/host.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/raft/host/pulled_log.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::raft {
+namespace {
+
+constexpr RaftGroupId kGroup = PulledLog::kGroup;
+constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
+constexpr Voter kSecond{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+constexpr Voter kThird{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
+
+class RepairerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    host_ = std::make_unique<Host>(
+        HostOptions{.self = kSelf.holder()},
+        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
+        process_.Fork());
+    host_->Start();
+    ReplicaRecord record{.group = kGroup, .number = kSelf.number};
+    record.configuration.voters = {kSelf, kSecond, kThird};
+    host_->CreateReplica(record, /*campaign=*/false, machine_);
+    Settle();
+    range_.configuration = record.configuration;
+    range_.why = DataLoss("a file is rotten");
+  }
+  void Settle() { world_.RunFor(std::chrono::milliseconds(1)); }
+  // The log's entries from `first` to `last`, counted from 0, are in a damaged segment.
+  void Damage(size_t first, size_t last) {
+    range_.begin = PulledLog::Before(entries_, first);
+    range_.end = PulledLog::Before(entries_, last + 1);
+    store_.damaged[kGroup] = range_;
+    store_.damage_listener(kGroup);
+    Settle();
+  }
+  RangeRequest Asked(const Voter& of) {
+    EXPECT_FALSE(transport_.peers.empty());
+    const auto& [to, kind, body] = transport_.peers.back();
+    EXPECT_EQ(to, of.broker);
+    EXPECT_EQ(kind, PeerKind::kRangeRequest);
+    return DecodeRangeRequest(body).value();
+  }
+  void Answer(const Voter& from, std::vector<core::Entry> entries, bool is_damaged = false,
+              core::LogPoint begin = PulledLog::kBegin) {
+    const PullRoute route = Asked(from).route;
+    host_->OnPeerMessage(from.holder(), PeerKind::kRangeReply,
+                         Encode(RangeReply{.route = route,
+                                           .begin = begin,
+                                           .commit = entries_.back().index,
+                                           .entries = std::move(entries),
+                                           .is_damaged = is_damaged}));
+    Settle();
+  }
+  std::vector<core::Entry> Some(size_t first, size_t last) {
+    return {entries_.begin() + static_cast<ptrdiff_t>(first),
+            entries_.begin() + static_cast<ptrdiff_t>(last + 1)};
+  }
+  // Of a reader that met the damage.
+  Code Told() {
+    const Status why = DataLoss("entry is rotten");
+    return machine_.group->ReportUnreadable(why).code();
+  }
+  bool IsRepaired() const { return !store_.damaged.contains(kGroup); }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  MemoryTransport transport_;
+  MemoryLogStore store_{process_.executor()};
+  PulledMachine machine_;
+  std::vector<core::Entry> entries_ = PulledLog::Entries(8);
+  DamagedRange range_;
+  std::unique_ptr<Host> host_;
+};
+
+TEST_F(RepairerTest, WhatIsIntactIsReadHere_AndTheRestPulled) {
+  store_.intact = Some(2, 3);
+  store_.intact.push_back(entries_[6]);
+  Damage(2, 6);
+  EXPECT_EQ(Asked(kSecond).first, entries_[4].index) << "up to there it is here";
+  EXPECT_EQ(Told(), Code::kUnavailable);
+  // More than what is lacking: the rest is taken from there all the same, up to the end.
+  Answer(kSecond, Some(4, 7));
+  EXPECT_TRUE(IsRepaired());
+  EXPECT_EQ(store_.restored.begin, range_.begin);
+  ASSERT_EQ(store_.restored.entries.size(), 5U);
+  EXPECT_EQ(store_.restored.entries.back().index, entries_[6].index);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  EXPECT_TRUE(host_->Find(kGroup)->health().ok()) << "it took part all the while";
+}
+
+TEST_F(RepairerTest, AMemberThatIsDamagedThere_OrHasDroppedIt_IsPassedOver) {
+  Damage(0, 3);
+  Answer(kSecond, Some(0, 1));
+  EXPECT_EQ(Asked(kSecond).first, entries_[2].index);
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  EXPECT_EQ(Asked(kThird).first, entries_[2].index);
+  Answer(kThird, Some(2, 2));
+  EXPECT_EQ(Asked(kThird).first, entries_[3].index);
+  Answer(kThird, {}, false, PulledLog::Before(entries_, 5));
+  EXPECT_EQ(Asked(kSecond).first, entries_[3].index);
+  Answer(kSecond, Some(3, 3));
+  EXPECT_TRUE(IsRepaired());
+}
+
+TEST_F(RepairerTest, WhatNoMemberHas_IsLost_UntilOneHasIt) {
+  Damage(0, 3);
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  EXPECT_EQ(Told(), Code::kUnavailable) << "one was not asked";
+  Answer(kThird, {}, /*is_damaged=*/true);
+  EXPECT_EQ(Told(), Code::kDataLoss);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  const size_t asked = transport_.peers.size();
+  store_.damage_listener(kGroup);
+  world_.RunFor(std::chrono::seconds(5));
+  EXPECT_EQ(transport_.peers.size(), asked) << "readers do not make it ask again";
+  world_.RunFor(std::chrono::seconds(26));
+  ASSERT_GT(transport_.peers.size(), asked) << "now and then it looks again";
+  while (!IsRepaired()) {
+    const auto& [to, kind, body] = transport_.peers.back();
+    Answer(to == kSecond.broker ? kSecond : kThird, Some(0, 3));
+  }
+  EXPECT_FALSE(store_.HasDamage(kGroup));
+}
+
+TEST_F(RepairerTest, WhoDoesNotAnswer_OrHasNothingJustNow_ProvesNothing) {
+  Damage(0, 3);
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  Answer(kThird, {});
+  EXPECT_EQ(Told(), Code::kUnavailable);
+  world_.RunFor(std::chrono::milliseconds(60));
+  EXPECT_EQ(Asked(kSecond).first, entries_[0].index);
+  world_.RunFor(std::chrono::milliseconds(2100));
+  EXPECT_EQ(Asked(kThird).first, entries_[0].index) << "the second one is silent";
+  EXPECT_EQ(Told(), Code::kUnavailable);
+  Answer(kThird, Some(0, 3));
+  EXPECT_TRUE(IsRepaired());
+}
+
+TEST_F(RepairerTest, WhatDoesNotFollow_IsNotTaken) {
+  Damage(1, 3);
+  Answer(kSecond, Some(2, 3));
+  EXPECT_TRUE(store_.restored.entries.empty());
+  world_.RunFor(std::chrono::milliseconds(60));
+  std::vector<core::Entry> others = PulledLog::Entries(4, Term(9));
+  Answer(kThird, {others.begin() + 1, others.end()});
+  EXPECT_TRUE(store_.restored.entries.empty());
+  world_.RunFor(std::chrono::milliseconds(60));
+  Answer(kSecond, Some(1, 3));
+  EXPECT_TRUE(IsRepaired());
+}
+
+TEST_F(RepairerTest, AnErrorOfTheDisk_IsTriedAgain_FromTheBeginning) {
+  store_.restore_error = Internal("input/output error");
+  Damage(0, 1);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  store_.restore_error = Status::Ok();
+  world_.RunFor(std::chrono::milliseconds(2100));
+  Answer(kSecond, Some(0, 1));
+  EXPECT_TRUE(IsRepaired());
+}
+
+TEST_F(RepairerTest, AReplicaThatIsRemoved_IsNotRepairedAnyMore) {
+  Damage(0, 1);
+  const PullRoute route = Asked(kSecond).route;
+  host_->RemoveReplica(kGroup, LogIndex(1), [] {});
+  Settle();
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  host_->OnPeerMessage(
+      kSecond.holder(), PeerKind::kRangeReply,
+      Encode(RangeReply{.route = route, .begin = PulledLog::kBegin, .entries = Some(0, 1)}));
+  Settle();
+  EXPECT_TRUE(store_.restored.entries.empty());
+}
+
+// The log that is damaged will be another's anyway.
+TEST_F(RepairerTest, WhereTheLogIsRestored_ItIsNotRepaired) {
+  Damage(0, 1);
+  EXPECT_EQ(host_->repairs_under_way(), 1U);
+  host_->OnRaftMessage(kSecond, kGroup, kSelf.number,
+                       core::Behind{.term = Term(9), .begin = PulledLog::kBegin.index});
+  Settle();
+  EXPECT_EQ(host_->restores_under_way(), 1U);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  store_.damage_listener(kGroup);
+  Settle();
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+}
+
+}  // namespace
+}  // namespace millrace::raft
