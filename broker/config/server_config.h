@@ -60,6 +60,8 @@ struct ServerConfig {
   uint64_t producers_max = 0;
   Duration client_keepalive_interval{};
   uint64_t free_bytes_min = 0;
+  Duration scrub_interval{};
+  uint64_t scrub_bytes_per_second = 0;
 };
 
 }  // namespace millrace::broker::config

@@ -215,6 +215,13 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::free_bytes_min>,
        "Free space of the data directory's file system below which produce is refused with "
        "RESOURCE_EXHAUSTED (DISK_FULL), while reads go on."},
+      {"scrub_interval", Kind::kMilliseconds, "TIME", "1d", Between(1000, 30ULL * 86'400'000),
+       ReadDuration<&ServerConfig::scrub_interval>,
+       "How often all sealed segments are read through, past the page cache, so that damage is "
+       "found and repaired from other replicas while these are whole."},
+      {"scrub_bytes_per_second", Kind::kBytes, "SIZE", "16MiB", Between(0, kGiB),
+       ReadNumber<&ServerConfig::scrub_bytes_per_second>,
+       "No faster than that; 0: never. Damage is then found by who reads what is damaged."},
   };
 }
 

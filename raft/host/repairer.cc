@@ -77,13 +77,14 @@ void Repairer::Begin(RaftGroupId group) {
   }
   if (repair->members.empty()) return;
   repairs_.emplace(group, repair);
-  LOG(INFO) << "repairing entries " << range->begin.index + 1 << " to " << range->end.index << " "
-            << replica->Name() << " why=" << range->why;
-  environment_.log_store.BeginRepair(repair->replica, *range,
-                                     While(repair, [this, repair](const Status& begun) {
-                                       if (!begun.ok()) return OnError(repair, begun);
-                                       Read(repair);
-                                     }));
+  environment_.log_store.BeginRepair(
+      repair->replica, *range,
+      While(repair, [this, repair, name = replica->Name()](const Status& begun) {
+        if (!begun.ok()) return OnError(repair, begun);
+        LOG(INFO) << "repairing entries " << repair->range.begin.index + 1 << " to "
+                  << repair->range.end.index << " " << name << " why=" << repair->range.why;
+        Read(repair);
+      }));
 }
 
 void Repairer::Read(const RepairPtr& repair) {
@@ -180,10 +181,11 @@ void Repairer::OnLost(const RepairPtr& repair) {
 
 // Of this broker's disk.
 void Repairer::OnError(const RepairPtr& repair, const Status& why) {
-  LOG(WARNING) << "a repair ended early, and begins again group=" << repair->replica.group
-               << " why=" << why;
+  const bool is_not_yet = why.code() == Code::kUnavailable;
+  LOG_IF(WARNING, !is_not_yet) << "a repair ended early, and begins again group="
+                               << repair->replica.group << " why=" << why;
   environment_.log_store.EndRestore(repair->replica);
-  Later(repair->replica.group, kErrorPause);
+  Later(repair->replica.group, is_not_yet ? kPause : kErrorPause);
   End(repair);
 }
 

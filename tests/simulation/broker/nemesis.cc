@@ -6,6 +6,8 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "proto/frame/frame.h"
+#include "storage/segment/format.h"
 
 namespace millrace::sim {
 namespace {
@@ -38,6 +40,7 @@ Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint6
       {FaultClass::kJournalErrors, &Nemesis::FailJournal},
       {FaultClass::kPassingErrors, &Nemesis::FailForAWhile},
       {FaultClass::kBadDisk, &Nemesis::DamageDisk},
+      {FaultClass::kSegmentRot, &Nemesis::RotSegments},
       {FaultClass::kPauses, &Nemesis::Pause},
       {FaultClass::kSlowClients, &Nemesis::PauseClient},
       {FaultClass::kClocks, &Nemesis::ShiftClock},
@@ -333,6 +336,38 @@ void Nemesis::Rot(Random& random, size_t broker) {
       disk.FlipBit(path, at % size, static_cast<unsigned>(how));
     }
   }
+}
+
+// Helical: of each stretch of entries one broker's copy may rot, so that all of them are damaged
+// somewhere and every entry is intact on all but one. What is written on stays as it is: what is
+// not committed may have no other copy.
+void Nemesis::RotSegments(Random& random) {
+  const size_t broker = Anyone(random);
+  SimDisk& disk = cluster_.disk(broker);
+  std::vector<std::string> sealed;
+  std::string last;
+  for (const std::string& path : disk.DurablePaths()) {
+    if (!path.starts_with("groups/") || !path.ends_with(".segment")) continue;
+    const auto folder = [](const std::string& file) { return file.substr(0, file.rfind('/')); };
+    if (!last.empty() && folder(last) == folder(path)) sealed.push_back(last);
+    last = path;
+  }
+  if (sealed.empty()) return;
+  const std::string& path = sealed[random.Below(sealed.size())];
+  const std::string content = disk.Content(path).value_or("");
+  std::vector<std::pair<uint64_t, uint64_t>> frames;  // position and size
+  for (uint64_t at = sizeof(storage::SegmentHeader); at < content.size();) {
+    const auto header = ParseFrameHeader(std::string_view(content).substr(at));
+    if (!header.ok()) break;
+    const uint64_t size = FrameSize(header->payload_size);
+    if (header->index.value() / 8 % cluster_.size() == broker) frames.emplace_back(at, size);
+    at += size;
+  }
+  if (frames.empty()) return;
+  const auto [at, size] = frames[random.Below(frames.size())];
+  MILLRACE_SOMETIMES("a sealed segment rotted");
+  Note("a frame rots in " + path + " at " + cluster_.host(broker));
+  disk.FlipBit(path, at + random.Below(size), static_cast<unsigned>(random.Below(8)));
 }
 
 void Nemesis::Pause(Random& random) {

@@ -89,6 +89,7 @@ class Nemesis {
   void FailForAWhile(Random& random);
   void DamageDisk(Random& random);
   void Rot(Random& random, size_t broker);
+  void RotSegments(Random& random);
   // Its disk is about to be damaged, in a way that may last.
   void MarkDamaged(size_t broker);
   void Pause(Random& random);

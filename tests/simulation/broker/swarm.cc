@@ -57,6 +57,10 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
     if (fault == FaultClass::kBridges && swarm.brokers < 3) continue;
     // Where a group has one replica, damage to it is loss.
     if (fault == FaultClass::kBadDisk && swarm.replication_factor < 3) continue;
+    if (fault == FaultClass::kSegmentRot &&
+        (swarm.replication_factor < 3 || swarm.Has(FaultClass::kBadDisk))) {
+      continue;
+    }
     swarm.on.insert(fault);
   }
   if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {

@@ -34,6 +34,7 @@ enum class FaultClass {
   kJournalErrors,  // EIO on write (a part is written) and fsync of the journal: the process ends
   kPassingErrors,  // any call at one broker or all fails for a while: no room, EIO, no descriptors
   kBadDisk,        // one broker's: rot, truncation
+  kSegmentRot,     // every broker's sealed segments rot, each entry on one of them at most
   kPauses,         // a broker stands still for 10 ms to 30 s
   kSlowClients,    // producers and consumers stand still
   kClocks,         // wall clocks jump, clocks and timers drift by up to a fifth
@@ -57,6 +58,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kJournalErrors, "journal_errors"},
     {FaultClass::kPassingErrors, "passing_errors"},
     {FaultClass::kBadDisk, "bad_disk"},
+    {FaultClass::kSegmentRot, "segment_rot"},
     {FaultClass::kPauses, "pauses"},
     {FaultClass::kSlowClients, "slow_clients"},
     {FaultClass::kClocks, "clocks"},
