@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from conftest import ROOT
 from packed import gzip_batch, large_texts
+from test_languages import PROMISED_OF_TOPICS
 
 SERVICES = [f"millrace.v1.{name}Service" for name in ("Admin", "Consumer", "Metadata", "Producer")]
 
@@ -81,6 +82,13 @@ def test_the_quickstart_runs_as_it_is(server):
     assert lines[0].startswith("stored 3 records in quickstart-")
     assert lines[1:] == ["offset 0: UA flight 1545", "offset 1: UA flight 1714",
                          "offset 2: UA flight 1696"]
+
+
+def test_the_program_for_who_looks_after_topics_runs_as_it_is(server):
+    script = ROOT / "client" / "python" / "topics.py"
+    run = subprocess.run([sys.executable, script, server.address], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == PROMISED_OF_TOPICS
 
 
 def test_health_answers_for_the_server_and_each_service(channel):
