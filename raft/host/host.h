@@ -14,6 +14,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -26,6 +27,7 @@
 #include "raft/host/restorer.h"
 #include "raft/host/turn.h"
 #include "raft/ports/log_store.h"
+#include "raft/ports/replica_state.h"
 #include "raft/ports/state_machine.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/lifetime.h"
@@ -74,6 +76,8 @@ class Host {
 
   // The group's replica here; null if there is none.
   const Replica* Find(RaftGroupId group) const { return replicas_.Find(group); }
+  // What is known of it here; none if the group has none.
+  std::optional<ReplicaState> StateOf(RaftGroupId group) const;
   uint64_t tail_bytes() const;
   size_t replica_count() const { return replicas_.size(); }
   // Replicas that are being restored from others.

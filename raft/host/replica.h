@@ -61,11 +61,14 @@ class Replica final : public Group {
   // Not ok: the entry after applied() cannot be applied, and why. The replica goes on to vote, to
   // store and to hand over to segments, for those who can; it does not lead.
   const Status& apply_fault() const { return apply_fault_; }
+  // Not ok: its segments cannot be written just now, and why.
+  const Status& stall() const { return stall_; }
   // Whether the core runs.
   bool has_joined() const { return core_.has_value(); }
   // Pre: has_joined().
   const core::Raft& core() const { return *core_; }
   StateMachine& machine() { return *machine_; }
+  const StateMachine& machine() const { return *machine_; }
   LogIndex applied() const { return applied_; }
   // After the last entry that is applied. Pre: has_joined(); apply_fault() is ok.
   core::LogPoint applied_point() const;
@@ -164,8 +167,8 @@ class Replica final : public Group {
   Leadership leadership_;
   Status health_;
   Status apply_fault_;
-  // Not ok: its segments cannot be written just now, and why. It votes, but takes no new entries,
-  // which the journal alone would hold, and leads only where nobody else could.
+  // It votes, but takes no new entries, which the journal alone would hold, and leads only where
+  // nobody else could.
   Status stall_;
   ReadBarriers barriers_;
   Lifetime lifetime_;

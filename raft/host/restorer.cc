@@ -85,6 +85,7 @@ void Restorer::Ask(const RestorePtr& restore) {
 }
 
 void Restorer::OnRange(const RestorePtr& restore, RangeReply reply) {
+  restore->source_commit = reply.commit;
   const bool is_overtaken = restore->has_begun && reply.begin.index > restore->end.index;
   MILLRACE_SOMETIMES_IF("a restore was overtaken by retention", is_overtaken);
   if (!restore->has_begun || is_overtaken) return Begin(restore, reply.begin);
@@ -94,7 +95,7 @@ void Restorer::OnRange(const RestorePtr& restore, RangeReply reply) {
 void Restorer::Begin(const RestorePtr& restore, const core::LogPoint& begin) {
   if (Find(restore) == nullptr) return;
   restore->has_begun = true;
-  restore->end = begin;
+  restore->begin = restore->end = begin;
   restore->state.reset();
   environment_.log_store.BeginRestore(restore->replica, begin,
                                       While(restore, [this, restore](const Status& begun) {
@@ -225,6 +226,20 @@ void Restorer::GiveUp(const RestorePtr& restore) {
   puller_->Forget(restore->replica.group);
   restores_.erase(restore->replica.group);
   environment_.log_store.EndRestore(restore->replica);
+}
+
+std::optional<RestoreProgress> Restorer::ProgressOf(RaftGroupId group) const {
+  const auto found = restores_.find(group);
+  if (found == restores_.end()) return std::nullopt;
+  const Restore& restore = *found->second;
+  // A source may know less committed than the one before it.
+  const LogIndex total = std::max(restore.source_commit, restore.end.index);
+  return RestoreProgress{.source = restore.source.broker,
+                         .begin_offset = restore.begin.next_offset,
+                         .entries = restore.end.index - restore.begin.index,
+                         .entries_total = total - restore.begin.index,
+                         .bytes = restore.bytes,
+                         .elapsed = environment_.clock.Now() - restore.began};
 }
 
 void Restorer::Forget(RaftGroupId group) {

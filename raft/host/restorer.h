@@ -23,6 +23,7 @@
 #include "raft/host/puller.h"
 #include "raft/host/replicas.h"
 #include "raft/host/turn.h"
+#include "raft/ports/replica_state.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -50,6 +51,8 @@ class Restorer {
 
   size_t under_way() const { return restores_.size(); }
   bool IsUnderWay(RaftGroupId group) const { return restores_.contains(group); }
+  // None if the group's replica is not being restored.
+  std::optional<RestoreProgress> ProgressOf(RaftGroupId group) const;
 
  private:
   struct Restore {
@@ -57,7 +60,9 @@ class Restorer {
     Voter source;
     TimerId timer;  // of what it waits for
     bool has_begun = false;
-    core::LogPoint end;  // of what the store has
+    core::LogPoint begin;    // of the log that is pulled
+    core::LogPoint end;      // of what the store has
+    LogIndex source_commit;  // as the source said last
     std::optional<StatePiece> state;
     MonotonicTime began{};
     MonotonicTime asked_at{};

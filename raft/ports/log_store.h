@@ -175,6 +175,8 @@ class LogStore {
   virtual void SetLogStart(RaftGroupId group, Offset start) = 0;
   // Oldest first; what is written on is not among them. None of a group that is unknown.
   virtual const std::deque<SealedSegment>& sealed_segments(RaftGroupId group) const = 0;
+  // Of the entries in the segment that is written on; 0 of a group that is unknown.
+  virtual uint64_t active_segment_bytes(RaftGroupId group) const = 0;
   // Whether the newest of them holds nothing but such records and could go, if only an entry
   // followed that another one can be ended with.
   virtual bool WantsEntry(RaftGroupId group) const = 0;

@@ -26,6 +26,11 @@ const std::deque<raft::SealedSegment>& JournalLogStore::sealed_segments(RaftGrou
   return found == groups_.end() ? kNone : found->second.sealed;
 }
 
+uint64_t JournalLogStore::active_segment_bytes(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  return found == groups_.end() ? 0 : found->second.active.bytes;
+}
+
 void JournalLogStore::SetLogStart(RaftGroupId id, Offset start) {
   Group* group = Find(id);
   CHECK(group != nullptr) << id;

@@ -106,6 +106,7 @@ class JournalLogStore final : public raft::LogStore {
   void SetLogStart(RaftGroupId group, Offset start) override;
   bool WantsEntry(RaftGroupId group) const override;
   const std::deque<raft::SealedSegment>& sealed_segments(RaftGroupId group) const override;
+  uint64_t active_segment_bytes(RaftGroupId group) const override;
   void BeginRestore(const raft::ReplicaId& replica, const raft::core::LogPoint& begin,
                     StatusDone done) override;
   void AppendRestored(const raft::ReplicaId& replica, std::vector<raft::core::Entry> entries,

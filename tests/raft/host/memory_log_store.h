@@ -59,6 +59,7 @@ class MemoryLogStore final : public LogStore {
     std::optional<Snapshot> snapshot;
     Offset log_start;                  // as told
     std::deque<SealedSegment> sealed;  // the test's
+    uint64_t active_bytes = 0;         // the test's
     bool wants_entry = false;          // the test's
   };
 
@@ -190,6 +191,10 @@ class MemoryLogStore final : public LogStore {
     const auto found = groups.find(id);
     return found == groups.end() ? kNone : found->second.sealed;
   }
+  uint64_t active_segment_bytes(RaftGroupId id) const override {
+    const auto found = groups.find(id);
+    return found == groups.end() ? 0 : found->second.active_bytes;
+  }
   bool WantsEntry(RaftGroupId id) const override { return groups.at(id).wants_entry; }
   std::optional<core::LogPoint> readable_begin(RaftGroupId group) const override {
     return groups.contains(group) ? std::optional(core::LogPoint{}) : std::nullopt;
@@ -251,7 +256,13 @@ class MemoryLogStore final : public LogStore {
   void MoveBegin(RaftGroupId id, const core::LogPoint& begin) { begin_listener_(id, begin); }
   LogIndex readable_end(RaftGroupId id) const override { return groups.at(id).committed; }
   void SetSegmentListener(MoveFunction<void(RaftGroupId, LogIndex)>) override {}
-  void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)>) override {}
+  void SetSegmentsStateListener(MoveFunction<void(RaftGroupId, Status)> listener) override {
+    segments_state_listener_ = std::move(listener);
+  }
+  // As where it changes whether segments can be written.
+  void TellSegmentsState(RaftGroupId id, Status state) {
+    segments_state_listener_(id, std::move(state));
+  }
   void SetRecoveredListener(MoveFunction<void(RecoveredReplica)> listener) override {
     recovered_listener_ = std::move(listener);
   }
@@ -261,6 +272,7 @@ class MemoryLogStore final : public LogStore {
  private:
   Executor* executor_;
   MoveFunction<void(const std::vector<DurableWrite>&)> durable_listener_;
+  MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;
   MoveFunction<void(RecoveredReplica)> recovered_listener_;
   MoveFunction<void(RaftGroupId, const core::LogPoint&)> begin_listener_;
 };

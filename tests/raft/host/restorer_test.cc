@@ -133,6 +133,46 @@ TEST_F(RestorerTest, WhereTheSourcesBeginHasPassedIt_ItBeginsAgainFromThere) {
   EXPECT_EQ(LastAsked(kLeader.broker).first, later.index + 1);
 }
 
+TEST_F(RestorerTest, ItTellsHowFarItIs) {
+  EXPECT_EQ(host_->StateOf(kGroup)->role, ReplicaRole::kFollower);
+  const std::vector<core::Entry> entries = Entries(6);
+  SayBehind(kLeader, 9);
+  EXPECT_EQ(host_->StateOf(kGroup)->restore->entries_total, 0u) << "the source has not answered";
+  AnswerRange(kLeader, {}, 46);
+  AnswerRange(kLeader, {entries.begin(), entries.begin() + 2}, 46);
+  world_.RunFor(std::chrono::seconds(1));
+  const ReplicaState state = *host_->StateOf(kGroup);
+  EXPECT_EQ(state.role, ReplicaRole::kRestoring);
+  EXPECT_TRUE(state.fault.ok()) << "it votes, with the log that it has";
+  ASSERT_TRUE(state.restore.has_value());
+  EXPECT_EQ(state.restore->source, kLeader.broker);
+  EXPECT_EQ(state.restore->begin_offset, kBegin.next_offset);
+  EXPECT_EQ(state.restore->entries, 2u);
+  EXPECT_EQ(state.restore->entries_total, 6u);
+  EXPECT_EQ(state.restore->bytes, entries[0].size_bytes() + entries[1].size_bytes());
+  EXPECT_GE(state.restore->elapsed, std::chrono::seconds(1));
+  SayBehind(kNext, 10);
+  EXPECT_EQ(host_->StateOf(kGroup)->restore->source, kNext.broker);
+}
+
+TEST_F(RestorerTest, WhereItBeginsAgain_ItCountsFromThere_AndWhatWasPulledIsNotForgotten) {
+  const std::vector<core::Entry> entries = Entries(6);
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 46);
+  AnswerRange(kLeader, {entries.begin(), entries.begin() + 2}, 46);
+  world_.RunFor(std::chrono::milliseconds(60));
+  AnswerRange(kLeader, {}, 46,
+              {.index = entries[3].index,
+               .term = entries[3].term,
+               .chain = entries[3].chain,
+               .next_offset = Offset(104)});
+  const RestoreProgress progress = *host_->StateOf(kGroup)->restore;
+  EXPECT_EQ(progress.begin_offset, Offset(104));
+  EXPECT_EQ(progress.entries, 0u);
+  EXPECT_EQ(progress.entries_total, 2u);
+  EXPECT_EQ(progress.bytes, entries[0].size_bytes() + entries[1].size_bytes());
+}
+
 TEST_F(RestorerTest, WhoeverLeadsIsAskedNext_AndAnAnswerOfAnother_OrALateOne_IsNone) {
   SayBehind(kLeader, 9);
   AnswerRange(kLeader, {}, 44);

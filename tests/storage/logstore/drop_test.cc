@@ -74,6 +74,18 @@ TEST_F(DropTest, WholeSegmentsBelowTheStartGo_AndTheLogBeginsBehindThem) {
   EXPECT_EQ(Sealed().size(), 2U) << "found again";
 }
 
+TEST_F(DropTest, WhatIsWrittenOn_IsCountedApart_UntilItIsEnded) {
+  AppendAndCommit(3, 100);
+  const uint64_t bytes = rig_.store().active_segment_bytes(kGroup);
+  EXPECT_GT(bytes, 300U);
+  AppendAndCommit(1, 100);
+  EXPECT_GT(rig_.store().active_segment_bytes(kGroup), bytes);
+  RollNow();
+  EXPECT_EQ(rig_.store().active_segment_bytes(kGroup), 0U);
+  EXPECT_GT(Sealed().back().bytes, bytes);
+  EXPECT_EQ(rig_.store().active_segment_bytes(RaftGroupId(99)), 0U);
+}
+
 TEST_F(DropTest, TheNewestStateStays_UntilALaterSegmentHasOne) {
   FillSegments(2);
   const LogPoint end = Sealed().back().end;
