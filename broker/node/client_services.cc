@@ -9,6 +9,10 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
               .view = environment.view,
               .controllers = environment.controllers,
               .partitions = environment.partitions}),
+      replicas_({.view = environment.view,
+                 .self = facts.self,
+                 .state_of = [&host = environment.host](
+                                 RaftGroupId group) { return host.StateOf(group); }}),
       producer_({.executor = environment.executor,
                  .clock = environment.clock,
                  .view = environment.view,
@@ -25,6 +29,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .self = facts.self}) {
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
+  replicas_.Register(&registry_);
   producer_.Register(&registry_);
   consumer_.Register(&registry_);
 }

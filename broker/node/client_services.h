@@ -14,8 +14,10 @@
 #include "broker/routing/partition_client.h"
 #include "broker/service/fetch/consumer_service.h"
 #include "broker/service/metadata/admin_service.h"
+#include "broker/service/metadata/describe_replicas.h"
 #include "broker/service/metadata/metadata_service.h"
 #include "broker/service/produce/producer_service.h"
+#include "raft/host/host.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
@@ -34,6 +36,7 @@ class ClientServices {
     ClusterView& view;
     ControllerClient& controllers;
     PartitionClient& partitions;
+    const raft::Host& host;
   };
 
   ClientServices(const Environment& environment, const MetadataService::Facts& facts);
@@ -47,6 +50,7 @@ class ClientServices {
  private:
   MetadataService metadata_;
   AdminService admin_;
+  ReplicaDescriber replicas_;
   ProducerService producer_;
   ConsumerService consumer_;
   ServiceRegistry registry_;
