@@ -102,6 +102,14 @@ void Client::Call(const Method& method, Bytes body, Duration timeout, RpcDone do
   Start(std::move(call), timeout);
 }
 
+void Client::CallAt(const std::string& address, const char* method, Bytes body, Duration timeout,
+                    RpcDone done) {
+  connector().Call(
+      {.address = address, .method = method, .body = std::move(body), .timeout = timeout},
+      lifetime_.Guard(
+          [done = std::move(done)](Result<Bytes> result) mutable { done(std::move(result)); }));
+}
+
 void Client::Start(std::shared_ptr<PendingCall> call, Duration timeout) {
   call->started_at = clock().Now();
   call->deadline = call->started_at + timeout;

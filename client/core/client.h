@@ -83,6 +83,9 @@ class Client {
   // UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
   // error. A server that is no broker is passed over, unless all are such.
   void Call(const Method& method, Bytes body, Duration timeout, RpcDone done);
+  // Calls it once, at this address: for what only one broker knows.
+  void CallAt(const std::string& address, const char* method, Bytes body, Duration timeout,
+              RpcDone done);
 
   void CreateTopic(const v1::CreateTopicRequest& request, Duration timeout,
                    ResponseDone<v1::CreateTopicResponse> done);

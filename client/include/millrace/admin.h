@@ -115,6 +115,52 @@ struct OffsetRange {
   uint64_t leader_epoch = 0;
 };
 
+enum class ReplicaRole : uint8_t {
+  kUnknown,  // of a later version of Millrace
+  kLeader,
+  kFollower,
+  kCandidate,  // it asks for votes: it hears of no leader
+  kSilent,     // it takes no part; `fault` says why
+  kJoining,    // it does not take part yet
+  kRestoring,  // it pulls the log from the leader; `restore` says how far it is
+  kMissing,    // its broker answered, and has none
+};
+
+// How far a replica is that pulls the log from another broker.
+struct RestoreDescription {
+  uint32_t source_id = 0;    // it pulls from: the leader that it knew last
+  int64_t begin_offset = 0;  // of the first record of the log that is pulled
+  uint64_t entry_count = 0;  // that were pulled; an entry is a batch, or one of the brokers' own
+  // That the source had when it answered last; it grows while records come.
+  uint64_t entry_count_total = 0;
+  uint64_t bytes = 0;  // of all entries that were pulled
+  std::chrono::milliseconds elapsed{0};
+};
+
+// A replica as its own broker knows it.
+struct ReplicaDescription {
+  uint32_t partition = 0;
+  uint32_t broker_id = 0;
+  Status status = {};  // why there is nothing else: its broker did not answer
+  ReplicaRole role = ReplicaRole::kUnknown;
+  uint64_t term = 0;                        // Raft's; 0 while it takes no part
+  uint32_t leader_id = 0;                   // 0: it knows of none
+  int64_t start = 0;                        // of the first record
+  int64_t end = 0;                          // one past the last record that it knows committed
+  std::optional<int64_t> log_end = {};      // one past the last record of its log
+  std::optional<uint64_t> last_index = {};  // the last entry of its log, counted from 1
+  uint64_t applied_index = 0;
+  // How many entries its log ends before the leader's, which told its own at about the same time;
+  // nothing for the leader, and where one of both is not known.
+  std::optional<uint64_t> entries_behind = {};
+  uint64_t sealed_segment_count = 0;  // files that are ended
+  uint64_t sealed_segment_bytes = 0;
+  uint64_t active_segment_bytes = 0;  // of the one that is written on
+  std::string fault = {};             // why it is silent, or applies no further; else empty
+  std::string write_stall = {};       // why its files cannot be written just now; else empty
+  std::optional<RestoreDescription> restore = {};
+};
+
 struct ServerInfo {
   std::string version = {};  // semantic version of the broker that answered
   uint32_t broker_id = 0;
@@ -169,6 +215,13 @@ class Admin {
   Result<std::vector<OffsetRange>> DeleteRecords(const std::string& topic,
                                                  const std::map<uint32_t, int64_t>& before,
                                                  std::chrono::milliseconds timeout = kTimeout);
+  // A topic's replicas, or those of one partition, each as its own broker knows it: sorted by
+  // partition, and in the order of PartitionDescription::replica_ids. Every broker that has some is
+  // asked, all at the same time, and has two seconds; one that does not answer makes rows with an
+  // error. NOT_FOUND.
+  Result<std::vector<ReplicaDescription>> DescribeReplicas(
+      const std::string& topic, std::optional<uint32_t> partition = {},
+      std::chrono::milliseconds timeout = kTimeout);
   Result<ServerInfo> GetServerInfo(std::chrono::milliseconds timeout = kTimeout);
 
  private:

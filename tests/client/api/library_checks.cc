@@ -491,6 +491,12 @@ TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
   ASSERT_OK(beyond.status());
   EXPECT_EQ((*beyond)[0].at_timestamp, 7);
   EXPECT_FALSE((*beyond)[0].found_timestamp_ms || (*beyond)[0].found_leader_epoch);
+  const auto replicas = client_->admin().DescribeReplicas(topic_, 0);
+  ASSERT_OK(replicas.status());
+  ASSERT_EQ(replicas->size(), 1u);
+  EXPECT_EQ(replicas->front().role, millrace::ReplicaRole::kLeader);
+  EXPECT_EQ(replicas->front().log_end, 7);
+  EXPECT_EQ(client_->admin().DescribeReplicas(topic_)->size(), 3u);
   const auto cluster = client_->admin().DescribeCluster();
   ASSERT_OK(cluster.status());
   EXPECT_EQ(cluster->brokers.size(), 1u);
