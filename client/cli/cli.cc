@@ -14,6 +14,7 @@
 #include "client/cli/config_command.h"
 #include "client/cli/consume_command.h"
 #include "client/cli/output.h"
+#include "client/cli/partition_command.h"
 #include "client/cli/produce_command.h"
 #include "client/cli/topic_command.h"
 
@@ -56,6 +57,7 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddTopicCommand(app, bootstrap, chosen);
   AddProduceCommand(app, bootstrap, chosen);
   AddConsumeCommand(app, bootstrap, chosen);
+  AddPartitionCommand(app, bootstrap, chosen);
   AddClusterCommand(app, bootstrap, chosen);
   AddConfigCommand(app, bootstrap, chosen);
   AddBenchCommand(app, bootstrap, chosen);

@@ -12,9 +12,11 @@ from conftest import ROOT, free_ports, running_server
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
-NO_FIELDS = {"null", "describe"}
+NO_FIELDS = {"null", "describe", "missing", "unknown"}
 # What is told of a partition whose broker does not answer.
-FIELDS_OF_OUTAGES = {("topic offsets", "error")}
+FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error")}
+# Of a replica that restores itself: tests/client/cli/partition_command_test.cc has one.
+FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Their keys are the settings' names.
 FREE_FIELDS = {"settings"}
 
@@ -102,6 +104,7 @@ def examples(topic, damaged):
         "topic describe": [(topic,)],
         "topic list": [()],
         "topic offsets": [(topic, "--at", "1970-01-01"), (topic, "--at", "2999-01-01")],
+        "partition describe": [(topic,)],
         "cluster describe": [()],
         "bench produce": [("--topic", topic, "--records", "1")],
         "bench consume": [("--topic", topic, "--records", "1")],
@@ -131,6 +134,8 @@ def test_the_page_has_every_field_of_the_json(cli, topic, damaged, routes):
     documented["topic create"] -= {"log_start_offset", "high_watermark"}  # "and with `describe`"
     for command, field in FIELDS_OF_OUTAGES:
         documented[command].remove(field)
+    assert FIELDS_OF_RESTORES <= documented["partition describe"]
+    documented["partition describe"] -= FIELDS_OF_RESTORES
     assert printed == documented
 
 

@@ -52,7 +52,7 @@ def topics(binary, server):
 
 
 def test_bash_offers_commands_and_what_is_below_them(binary):
-    assert {"topic", "produce", "consume", "cluster", "bench", "server", "completion"} <= offered(binary, "millrace", "")
+    assert {"topic", "produce", "consume", "partition", "cluster", "bench", "server", "completion"} <= offered(binary, "millrace", "")
     assert offered(binary, "millrace", "pro") == {"produce"}
     assert {"create", "list", "describe", "offsets", "delete"} <= offered(binary, "millrace", "topic", "")
     assert offered(binary, "millrace", "topic", "de") == {"describe", "delete", "delete-records"}

@@ -26,6 +26,12 @@ def group_bytes(cluster, broker_id):
     return total
 
 
+def replicas(cluster, topic, check=True):
+    """Of a topic of one partition, by broker."""
+    partition, = cluster.json("partition", "describe", topic, check=check)["partitions"]
+    return {replica["broker_id"]: replica for replica in partition["replicas"]}
+
+
 def start_and_end(cluster, topic):
     row, = cluster.json("topic", "offsets", topic)["partitions"]
     return row["log_start_offset"], row["high_watermark"]
@@ -95,3 +101,40 @@ def test_a_broker_that_was_left_behind_restores_itself_and_can_lead(cluster, fol
     cluster.start(AWAY)
     cluster.wait_alive(cluster.brokers)
     assert start_and_end(cluster, "t") >= (start, end)
+
+
+def test_replicas_are_seen_as_their_own_brokers_see_them_and_so_is_a_restore(cluster):
+    """By the speed that it may have, to pull 192 MiB takes a second, in which it is looked at again and again."""
+    cluster.run("topic", "create", "long", "--replicas", 3, "--set", f"retention_bytes={192 * MIB}",
+                "--set", f"segment_bytes={8 * MIB}")
+    load(cluster, "long", 1_000)
+    seen = replicas(cluster, "long")
+    leader = cluster.busiest_leader("long")
+    assert {broker: replica["role"] for broker, replica in seen.items()} == {
+        broker: "leader" if broker == leader else "follower" for broker in cluster.brokers}
+    assert seen[leader]["entries_behind"] is None
+    assert seen[leader]["log_end_offset"] == seen[leader]["high_watermark"] == 1_000
+
+    cluster.kill(AWAY)
+    table = cluster.run("partition", "describe", "long", check=False)
+    assert table.returncode == 1 and table.stderr.startswith(f"error: UNAVAILABLE: broker {AWAY}: ")
+    assert table.stdout.count("no answer") == table.stdout.count("leader") == table.stdout.count("follower") == 1
+    assert set(replicas(cluster, "long", check=False)[AWAY]) == {"broker_id", "error"}
+
+    load(cluster, "long", 240_000)
+    wait_until(lambda: start_and_end(cluster, "long")[0] > 1_000, "what it has is not kept any more")
+    cluster.start(AWAY)
+
+    def restoring():
+        replica = replicas(cluster, "long", check=False)[AWAY]
+        return replica if replica.get("restore") and replica["restore"]["bytes"] > 0 else None
+    seen = wait_until(restoring, "it restores itself")
+    restore = seen["restore"]
+    assert seen["role"] == "restoring" and seen["log_end_offset"] == 1_000, "what it had"
+    assert restore["source_id"] == seen["leader_id"]
+    assert 1_000 < restore["begin_offset"] < 241_000
+    assert restore["entry_count"] <= restore["entry_count_total"]
+    wait_until(lambda: replicas(cluster, "long")[AWAY]["role"] == "follower", "it follows again")
+    after = replicas(cluster, "long")
+    assert after[AWAY]["entries_behind"] == 0 and after[AWAY]["restore"] is None
+    assert after[AWAY]["log_end_offset"] == after[leader]["log_end_offset"] == 241_000

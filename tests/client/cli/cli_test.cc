@@ -43,7 +43,7 @@ void ExpectOneLine(const Outcome& outcome, int exit_code, const std::string& tex
 }
 
 TEST(Cli, WrongCommandLines_FailWithOneLine) {
-  ExpectOneLine(RunCli({}), 2, "a command is wanted: topic, produce, consume, cluster");
+  ExpectOneLine(RunCli({}), 2, "a command is wanted: topic, produce, consume, partition, cluster");
   ExpectOneLine(RunCli({"topic"}), 2, "a command is wanted: create, list");
   ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate (--help");
   ExpectOneLine(RunCli({"topic", "create"}), 2, "NAME");

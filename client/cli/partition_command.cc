@@ -1,0 +1,197 @@
+#include "client/cli/partition_command.h"
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "client/cli/common_options.h"
+#include "client/cli/connection.h"
+#include "client/cli/number.h"
+
+namespace millrace::client::cli {
+namespace {
+
+using Replicas = std::vector<ReplicaDescription>;
+
+struct PartitionOptions {
+  CommonOptions common;
+  std::string topic;
+  std::optional<uint32_t> partition;
+};
+
+const char* RoleName(ReplicaRole role) {
+  switch (role) {
+    case ReplicaRole::kLeader:
+      return "leader";
+    case ReplicaRole::kFollower:
+      return "follower";
+    case ReplicaRole::kCandidate:
+      return "candidate";
+    case ReplicaRole::kSilent:
+      return "silent";
+    case ReplicaRole::kJoining:
+      return "joining";
+    case ReplicaRole::kRestoring:
+      return "restoring";
+    case ReplicaRole::kMissing:
+      return "missing";
+    case ReplicaRole::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+template <typename Number>
+std::string OrDash(const std::optional<Number>& number) {
+  return number ? std::to_string(*number) : "-";
+}
+
+template <typename Number>
+Json OrNull(const std::optional<Number>& number) {
+  return number ? Json(*number) : Json();
+}
+
+std::vector<std::string> CellsOf(const ReplicaDescription& replica) {
+  std::vector<std::string> cells{std::to_string(replica.partition),
+                                 std::to_string(replica.broker_id)};
+  if (!replica.status.ok() || replica.role == ReplicaRole::kMissing) {
+    cells.emplace_back(replica.status.ok() ? RoleName(replica.role) : "no answer");
+    cells.insert(cells.end(), 8, "-");
+    return cells;
+  }
+  const uint64_t bytes = replica.sealed_segment_bytes + replica.active_segment_bytes;
+  for (const std::string& cell :
+       {std::string(RoleName(replica.role)), std::to_string(replica.term),
+        std::to_string(replica.start), std::to_string(replica.end), OrDash(replica.log_end),
+        std::to_string(replica.applied_index), OrDash(replica.entries_behind),
+        std::to_string(replica.sealed_segment_count), std::to_string(bytes)}) {
+    cells.push_back(cell);
+  }
+  return cells;
+}
+
+std::string RestoreText(const RestoreDescription& restore) {
+  return "restoring from broker " + std::to_string(restore.source_id) + " for " +
+         std::to_string(restore.elapsed.count()) + " ms: " + WithThousands(restore.entry_count) +
+         " of " + WithThousands(restore.entry_count_total) + " entries, " +
+         WithThousands(restore.bytes) + " bytes; the log begins at offset " +
+         std::to_string(restore.begin_offset);
+}
+
+// What there is to say of it beside the table.
+std::vector<std::string> NotesOn(const ReplicaDescription& replica) {
+  std::vector<std::string> notes;
+  if (replica.restore.has_value()) notes.push_back(RestoreText(*replica.restore));
+  if (!replica.fault.empty()) notes.push_back(replica.fault);
+  if (!replica.write_stall.empty()) {
+    notes.push_back("its files cannot be written: " + replica.write_stall);
+  }
+  return notes;
+}
+
+Json RestoreToJson(const RestoreDescription& restore) {
+  return {{"source_id", restore.source_id},
+          {"begin_offset", restore.begin_offset},
+          {"entry_count", restore.entry_count},
+          {"entry_count_total", restore.entry_count_total},
+          {"bytes", restore.bytes},
+          {"elapsed_ms", restore.elapsed.count()}};
+}
+
+Json ReplicaToJson(const ReplicaDescription& replica) {
+  Json row{{"broker_id", replica.broker_id}};
+  if (!replica.status.ok()) {
+    row["error"] = replica.status.ToString();
+    return row;
+  }
+  row["role"] = RoleName(replica.role);
+  if (replica.role == ReplicaRole::kMissing) return row;
+  row["term"] = replica.term;
+  row["leader_id"] = replica.leader_id;
+  row["log_start_offset"] = replica.start;
+  row["high_watermark"] = replica.end;
+  row["log_end_offset"] = OrNull(replica.log_end);
+  row["last_index"] = OrNull(replica.last_index);
+  row["applied_index"] = replica.applied_index;
+  row["entries_behind"] = OrNull(replica.entries_behind);
+  row["sealed_segment_count"] = replica.sealed_segment_count;
+  row["sealed_segment_bytes"] = replica.sealed_segment_bytes;
+  row["active_segment_bytes"] = replica.active_segment_bytes;
+  row["fault"] = replica.fault;
+  row["write_stall"] = replica.write_stall;
+  row["restore"] = replica.restore ? RestoreToJson(*replica.restore) : Json();
+  return row;
+}
+
+int Describe(const PartitionOptions& options) {
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(
+        const Replicas replicas,
+        client.admin().DescribeReplicas(options.topic, options.partition, options.common.timeout));
+    if (options.common.is_json()) {
+      PrintJson(ReplicasToJson(options.topic, replicas));
+    } else {
+      std::fputs(ReplicasToText(replicas).c_str(), stdout);
+    }
+    return Unanswered(replicas);
+  });
+}
+
+}  // namespace
+
+std::string ReplicasToText(const Replicas& replicas) {
+  Table table({"PARTITION", "BROKER", "ROLE", "TERM", "START", "HIGH WATERMARK", "LOG END",
+               "APPLIED", "BEHIND", "SEALED", "BYTES"});
+  std::string notes;
+  for (const ReplicaDescription& replica : replicas) {
+    table.Add(CellsOf(replica));
+    for (const std::string& note : NotesOn(replica)) {
+      notes += "partition " + std::to_string(replica.partition) + ", broker " +
+               std::to_string(replica.broker_id) + ": " + note + "\n";
+    }
+  }
+  return table.ToString() + notes;
+}
+
+Json ReplicasToJson(const std::string& topic, const Replicas& replicas) {
+  Json json{{"name", topic}, {"partitions", Json::array()}};
+  Json& partitions = json["partitions"];
+  for (const ReplicaDescription& replica : replicas) {
+    if (partitions.empty() || partitions.back()["partition"] != replica.partition) {
+      partitions.push_back({{"partition", replica.partition}, {"replicas", Json::array()}});
+    }
+    partitions.back()["replicas"].push_back(ReplicaToJson(replica));
+  }
+  return json;
+}
+
+Status Unanswered(const Replicas& replicas) {
+  std::map<uint32_t, Status> brokers;
+  for (const ReplicaDescription& replica : replicas) {
+    if (!replica.status.ok()) brokers.emplace(replica.broker_id, replica.status);
+  }
+  if (brokers.empty()) return {};
+  std::string text;
+  for (const auto& [broker, why] : brokers) {
+    text +=
+        (text.empty() ? "broker " : "; broker ") + std::to_string(broker) + ": " + why.ToString();
+  }
+  return Unavailable(text);
+}
+
+void AddPartitionCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
+  CLI::App* partition = app.add_subcommand("partition", "Look at partitions' replicas");
+  partition->require_subcommand(1);
+  CLI::App* describe = partition->add_subcommand(
+      "describe", "Show each replica as its own broker sees it, and how far a restore is");
+  auto options = std::make_shared<PartitionOptions>();
+  options->common.bootstrap = bootstrap;
+  describe->add_option("TOPIC", options->topic, "The topic")->required();
+  AddCommonOptions(describe, {"table", "json"}, &options->common);
+  AddNumber(describe, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
+            "Of this partition alone");
+  Choose(describe, options, chosen, &Describe);
+}
+
+}  // namespace millrace::client::cli
