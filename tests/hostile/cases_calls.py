@@ -8,6 +8,7 @@ from http2 import SECONDS_MAX
 CREATE = "AdminService/CreateTopic"
 DELETE = "AdminService/DeleteTopic"
 ALTER = "AdminService/AlterTopic"
+REPLICAS = "AdminService/DescribeReplicas"
 OFFSETS = "ConsumerService/ListOffsets"
 REFUSED = "INVALID_ARGUMENT"
 
@@ -87,6 +88,10 @@ CASES = [
          "OK"),
     Case("topic described that is not there", unary("MetadataService/DescribeTopics", field(1, b"absent")),
          "NOT_FOUND"),
+    Case("replicas of a topic that is not there", unary(REPLICAS, field(1, b"absent")), "NOT_FOUND"),
+    Case("replicas of no topic", unary(REPLICAS, b""), REFUSED),
+    Case("replicas of 2^32-1 partitions from 2^32-1 on", unary(REPLICAS, lambda target: target.api.DescribeReplicasRequest(
+        topic="events", first_partition=2**32 - 1, partition_count_max=2**32 - 1)), "OK"),
     Case("offsets of a topic that is not there", unary(OFFSETS, offsets(topic="absent")), "NOT_FOUND"),
     Case("offsets of no topic", unary(OFFSETS, offsets(topic="")), REFUSED),
     Case("offsets of an unknown topic id", unary(OFFSETS, offsets(topic="", topic_id=1 << 63)), "NOT_FOUND"),
