@@ -22,6 +22,10 @@ using raft::core::Entry;
 // The feature level of partition commands.
 constexpr uint32_t kCommandLevel = 2;
 
+// After a start behind which nothing is left. Each replica has looked at its files several times by
+// then, which it does once a second, and has ended what holds it up.
+constexpr Duration kStartAgainAfter = std::chrono::seconds(5);
+
 }  // namespace
 
 void Partition::DeleteRecords(Offset before, OffsetsDone done) {
@@ -82,16 +86,27 @@ void Partition::Tend(std::optional<int64_t> wall_ms) {
   if (!may_propose) return;
   const Offset retained =
       RetainedFrom(environment_.store.sealed_segments(group_), settings_.retention, wall_ms);
+  const bool is_again = WantsStartAgain();
   if (retained > log_start_) {
     MILLRACE_SOMETIMES("records expired");
   } else if (environment_.store.WantsEntry(group_)) {
     MILLRACE_SOMETIMES("an entry was made so that the segment before it could go");
+  } else if (is_again) {
+    MILLRACE_SOMETIMES("a log start was told once more");
   } else {
     return;
   }
   const Status proposed = ProposeStart(std::max(retained, log_start_));
+  if (proposed.ok() && is_again) start_again_at_.reset();
   LOG_IF(WARNING, !proposed.ok()) << "records that expired stay for now group=" << group_
                                   << " why=" << proposed;
+}
+
+// Files end where each replica ended them. One that ended its last file with the very entry that
+// let this one's go has nothing behind it, and can drop it once an entry follows.
+bool Partition::WantsStartAgain() const {
+  return start_again_at_.has_value() && environment_.clock.Now() >= *start_again_at_ &&
+         log_start_ == raft_->next_offset();
 }
 
 Status Partition::ApplyCommand(const Entry& entry) {
@@ -110,6 +125,7 @@ Status Partition::ApplyCommand(const Entry& entry) {
                     ", which lies behind it");
   }
   MILLRACE_SOMETIMES_IF("a command to move the log start came late", start < log_start_);
+  if (start > log_start_) start_again_at_ = environment_.clock.Now() + kStartAgainAfter;
   log_start_ = MILLRACE_MUTANT(kLogStartGoesBack) ? start : std::max(log_start_, start);
   return {};
 }

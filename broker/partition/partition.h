@@ -220,6 +220,7 @@ class Partition final : public raft::StateMachine {
   // log_start.cc
   void ProposeDeletions();
   Status ProposeStart(Offset start);
+  bool WantsStartAgain() const;
   Status ApplyCommand(const raft::core::Entry& entry);
   void OnCommandApplied(LogIndex index);
   void FailDeletions(const Status& why);
@@ -256,7 +257,9 @@ class Partition final : public raft::StateMachine {
   std::deque<Pending> pending_;
   std::vector<Deletion> deletions_;
   std::optional<LogIndex> start_in_flight_;  // of the command that is proposed and not applied
-  uint64_t batches_in_check_ = 0;            // at environment_.batches, not appended yet
+  // When the start is told once more if all records are gone by then; none: not at all.
+  std::optional<MonotonicTime> start_again_at_;
+  uint64_t batches_in_check_ = 0;  // at environment_.batches, not appended yet
   std::map<uint64_t, Waiter> waiters_;
   uint64_t next_waiter_ = 1;
   Lifetime lifetime_;

@@ -281,5 +281,81 @@ TEST_F(RetentionOfPartition, WhereTheStoreWantsAnEntry_ItGetsOne) {
   EXPECT_EQ(group_.log().last_index(), last + 1);
 }
 
+// The start told once more ---------------------------------------------------------------------
+
+class StartToldAgain : public LogStartTest {
+ protected:
+  // So many entries were added in a minute of looks, once a second.
+  uint64_t AddedInAMinute() {
+    const LogIndex last = group_.log().last_index();
+    for (int second = 0; second < 60; ++second) {
+      world_.RunFor(std::chrono::seconds(1));
+      partition_.Tend(std::nullopt);
+      group_.CommitAll();
+    }
+    return group_.log().last_index().value() - last.value();
+  }
+  void DeleteTo(int64_t before) {
+    Delete(before);
+    group_.CommitAll();
+  }
+};
+
+TEST_F(StartToldAgain, WhereAllRecordsAreGone_ItComesOnce_SomeSecondsLater) {
+  Produce(5);
+  DeleteTo(5);
+  const LogIndex last = group_.log().last_index();
+  world_.RunFor(std::chrono::seconds(2));
+  partition_.Tend(std::nullopt);
+  EXPECT_EQ(group_.log().last_index(), last) << "the others look at their files once a second";
+  EXPECT_EQ(AddedInAMinute(), 1u);
+  EXPECT_EQ(partition_.log_start(), Offset(5));
+  EXPECT_EQ(AddedInAMinute(), 0u);
+}
+
+TEST_F(StartToldAgain, WhereRecordsAreLeft_OrCameSince_ItDoesNot) {
+  Produce(5);
+  DeleteTo(3);
+  EXPECT_EQ(AddedInAMinute(), 0u);
+  DeleteTo(5);
+  Produce(1);
+  EXPECT_EQ(AddedInAMinute(), 0u);
+}
+
+TEST_F(StartToldAgain, AStartThatMovedNothing_IsNotTold) {
+  EXPECT_TRUE(ApplyCommand(StartCommand(0), Offset(0)).ok());
+  EXPECT_EQ(AddedInAMinute(), 0u);
+}
+
+// One that the store asked for before may be the last that another replica's last file took in.
+TEST_F(StartToldAgain, AnEntryThatTheStoreWantedBefore_IsNotTheOne) {
+  Produce(5);
+  DeleteTo(5);
+  store_.groups[kGroup].wants_entry = true;
+  partition_.Tend(std::nullopt);
+  group_.CommitAll();
+  store_.groups[kGroup].wants_entry = false;
+  EXPECT_EQ(AddedInAMinute(), 1u);
+}
+
+TEST_F(StartToldAgain, WhoeverLeadsThen_TellsIt) {
+  Produce(5);
+  group_.Follow(Term(2));
+  EXPECT_TRUE(ApplyCommand(StartCommand(5), Offset(5)).ok());
+  EXPECT_EQ(AddedInAMinute(), 0u) << "a follower";
+  group_.Lead(Term(3));
+  EXPECT_EQ(AddedInAMinute(), 1u);
+}
+
+TEST_F(StartToldAgain, WhereItIsRefused_ItIsTriedAgain) {
+  FLAGS_minloglevel = google::GLOG_FATAL;
+  Produce(5);
+  DeleteTo(5);
+  group_.refusal = ResourceExhausted("no room");
+  EXPECT_EQ(AddedInAMinute(), 0u);
+  group_.refusal = {};
+  EXPECT_EQ(AddedInAMinute(), 1u);
+}
+
 }  // namespace
 }  // namespace millrace::broker
