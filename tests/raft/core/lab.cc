@@ -231,6 +231,7 @@ void Lab::Propose(const Command& command) {
 // kind=append prev=I@T [entries=I@T,I@T!] [commit=I]   ("!": its chain is not what it should be)
 // kind=heartbeat [commit=I]      kind=vote|pre-vote last=I@T [transfer=1]
 // kind=vote-reply|pre-vote-reply granted=0|1      kind=append-reply durable=I | refused=I hint=I@T
+// kind=behind begin=I
 void Lab::Inject(const Command& command) {
   const std::string kind = command.Text("kind");
   const Term term(command.Number("term"));
@@ -266,6 +267,8 @@ void Lab::Inject(const Command& command) {
     message = VoteReply{.term = term,
                         .is_pre_vote = kind == "pre-vote-reply",
                         .granted = command.Number("granted") != 0};
+  } else if (kind == "behind") {
+    message = Behind{.term = term, .begin = LogIndex(command.Number("begin"))};
   } else {
     CHECK_EQ(kind, "append-reply");
     const bool is_refusal = command.Has("refused");
