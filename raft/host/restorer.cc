@@ -216,6 +216,7 @@ void Restorer::TryAdopt(const RestorePtr& restore) {
 
 // Of this broker's disk: from the beginning, after a pause and once the leader says so again.
 void Restorer::OnError(const RestorePtr& restore, const Status& why) {
+  MILLRACE_SOMETIMES("a restore ended early");
   LOG(WARNING) << "a restore ended early group=" << restore->replica.group << " why=" << why;
   environment_.log_store.EndRestore(restore->replica);
   After(restore, kErrorPause, &Restorer::GiveUp);

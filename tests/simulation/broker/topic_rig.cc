@@ -61,14 +61,16 @@ void TopicRig::Produce(size_t records, size_t bytes) {
   }
 }
 
-void TopicRig::DeleteAll() {
-  const size_t leader = Leader();
-  const Offset end = cluster_.node(leader).partitions().Find(group_)->high_watermark();
+Offset TopicRig::high_watermark() {
+  return cluster_.node(Leader()).partitions().Find(group_)->high_watermark();
+}
+
+void TopicRig::DeleteTo(Offset before) {
   v1::DeleteRecordsRequest request;
   request.set_topic(kTopic);
   v1::RecordsBefore& partition = *request.add_partitions();
   partition.set_partition(0);
-  partition.set_before_offset(end.value());
+  partition.set_before_offset(before.value());
   const auto response = Call<v1::DeleteRecordsResponse>(
       {"/millrace.v1.AdminService/DeleteRecords", Client::CallKind::kChange}, request);
   CHECK(!response.partitions(0).has_error()) << response.partitions(0).error().message();

@@ -27,12 +27,15 @@ class TopicRig {
   SimCluster& cluster() { return cluster_; }
   // So many records of so many bytes, each in a batch of its own.
   void Produce(size_t records, size_t bytes);
-  // Up to the high watermark.
-  void DeleteAll();
+  // Records below `before`; the high watermark: all.
+  void DeleteTo(Offset before);
+  void DeleteAll() { DeleteTo(high_watermark()); }
+  Offset high_watermark();
 
   RaftGroupId group() const { return group_; }
   // Of the partition; waits until there is one that serves.
   size_t Leader();
+  bool Leads(size_t broker);
   // Whoever leads is killed and started again, until it is that broker.
   void MakeLead(size_t broker);
   // In files of the partition.
@@ -40,7 +43,6 @@ class TopicRig {
 
  private:
   bool IsReady(size_t broker);
-  bool Leads(size_t broker);
   // Waits for the answer.
   template <typename Response, typename Request>
   Response Call(const client::Client::Method& method, const Request& request);
