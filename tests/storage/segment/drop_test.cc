@@ -120,5 +120,32 @@ TEST_F(SegmentDrop, WhereARemovalFails_TheSegmentIsReadOn_AndGoesTheNextTime) {
   EXPECT_EQ(rig_.disk.Paths().size(), 2U);
 }
 
+// The file goes before the read opens it, or after: then what it holds is read. From one seed to
+// the next the disk takes them in another order.
+TEST(SegmentDropBesideARead, ARead_GetsWhatItAskedFor_OrIsToldThatItIsOutOfRange) {
+  size_t reads = 0;
+  size_t refusals = 0;
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SegmentRig rig(seed);
+    rig.Append(rig.maker.Batch(2, 100));
+    rig.Append(rig.maker.Batch(2, 100));
+    const LogPoint sealed = rig.Seal("state");
+    rig.Append(rig.maker.Batch(2, 100));
+    rig.Sync();
+    const Result<std::vector<Entry>> read = seed % 2 == 0
+                                                ? rig.ReadBesideDropTo(sealed.index, 2)
+                                                : rig.ReadFromOffsetBesideDropTo(sealed.index, 2);
+    if (read.ok()) {
+      ++reads;
+      EXPECT_EQ(read->front().index, LogIndex(2)) << "seed=" << seed;
+    } else {
+      ++refusals;
+      EXPECT_EQ(read.status().code(), Code::kOutOfRange) << read.status() << " seed=" << seed;
+    }
+  }
+  EXPECT_GT(reads, 10U);
+  EXPECT_GT(refusals, 10U);
+}
+
 }  // namespace
 }  // namespace millrace::storage

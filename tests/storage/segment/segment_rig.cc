@@ -170,6 +170,20 @@ Status SegmentRig::DropTo(LogIndex begin) {
   return Wait<Status>([&](StatusDone done) { segments_->DropTo(begin, std::move(done)); });
 }
 
+Result<std::vector<Entry>> SegmentRig::ReadBesideDropTo(LogIndex begin, uint64_t first) {
+  return Wait<Result<std::vector<Entry>>>([&](auto done) {
+    segments_->Read(LogIndex(first), 1, std::move(done));
+    segments_->DropTo(begin, [](const Status& dropped) { CHECK(dropped.ok()) << dropped; });
+  });
+}
+
+Result<std::vector<Entry>> SegmentRig::ReadFromOffsetBesideDropTo(LogIndex begin, int64_t offset) {
+  return Wait<Result<std::vector<Entry>>>([&](auto done) {
+    segments_->ReadFromOffset(Offset(offset), 1, std::move(done));
+    segments_->DropTo(begin, [](const Status& dropped) { CHECK(dropped.ok()) << dropped; });
+  });
+}
+
 void SegmentRig::Restart(bool power, const SegmentFolder& folder) {
   process_->Kill();
   segments_.reset();

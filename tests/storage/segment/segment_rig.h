@@ -83,6 +83,9 @@ class SegmentRig {
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from = Offset());
   Result<int64_t> FindNewestTime(Offset from);
   Status DropTo(LogIndex begin);
+  // Reads that have looked for their segment when the drop begins.
+  Result<std::vector<raft::core::Entry>> ReadBesideDropTo(LogIndex begin, uint64_t first);
+  Result<std::vector<raft::core::Entry>> ReadFromOffsetBesideDropTo(LogIndex begin, int64_t offset);
 
   // The process goes on, with segments that know nothing yet.
   void Forget() { segments_ = std::make_shared<GroupSegments>(*files_, kFolder); }
