@@ -15,6 +15,7 @@
 #include "broker/service/fetch/stream_memory.h"
 #include "broker/service/fetch/subscribe_wire.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "proto/base/coverage.h"
 #include "raft/runtime/lifetime.h"
 
 namespace millrace::broker {
@@ -62,6 +63,8 @@ class SubscribeStream final : public StreamHandler {
     RaftGroupId group;
     bool has_come = false;  // while the call was under way: it is read from its start
     bool is_located = false;
+    // `next` is where the log started, and nothing was read from there.
+    bool is_at_earliest = false;
     Offset next;
     Offset end;  // stop_at_end: where it is done
     // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
@@ -80,6 +83,7 @@ class SubscribeStream final : public StreamHandler {
   void PostPump();
   void Locate(size_t number);
   void OnLocated(size_t number, const Result<PartitionOffsets>& offsets);
+  void LocateAgain(size_t number);
   void Read(size_t number);
   void OnRead(size_t number, bool is_reserved, const Result<FetchedBatches>& read);
   Status Deliver(Session& session, const FetchedBatches& read);
@@ -231,9 +235,19 @@ void SubscribeStream::OnLocated(size_t number, const Result<PartitionOffsets>& o
   session.is_located = true;
   session.next = StartOf(PositionOf(session), *offsets);
   session.high_watermark = offsets->high_watermark;
-  session.end = offsets->high_watermark;
-  if (session.next <= session.end) return Continue(number);
+  // Located again, it ends where it was to end.
+  const bool is_again = std::exchange(session.is_at_earliest, PositionOf(session).earliest());
+  if (!is_again) session.end = offsets->high_watermark;
+  if (session.next <= session.end || is_again) return Continue(number);
   // Reading there says that it is out of range.
+  ready_.push_back(number);
+  PostPump();
+}
+
+// Its start moved before anything was read: the earliest record is another one.
+void SubscribeStream::LocateAgain(size_t number) {
+  MILLRACE_SOMETIMES("a subscription's start moved before its first read");
+  sessions_[number].is_located = false;
   ready_.push_back(number);
   PostPump();
 }
@@ -255,7 +269,10 @@ void SubscribeStream::Read(size_t number) {
 
 void SubscribeStream::OnRead(size_t number, bool is_reserved, const Result<FetchedBatches>& read) {
   Session& session = sessions_[number];
+  const bool is_gone = read.status().reason() == Reason::kOffsetOutOfRange;
+  if (is_gone && session.is_at_earliest) return LocateAgain(number);
   if (!read.ok()) return OnError(number, read.status());
+  const Offset from = session.next;
   session.high_watermark = read->offsets.high_watermark;
   // What others were faster to take memory for is read again.
   if (!read->batches.empty() && (is_reserved || memory_.MayHoldMore())) {
@@ -264,6 +281,7 @@ void SubscribeStream::OnRead(size_t number, bool is_reserved, const Result<Fetch
   } else if (read->batches.empty()) {
     session.next = std::max(session.next, read->next_offset);
   }
+  if (session.next > from) session.is_at_earliest = false;
   Continue(number);
 }
 

@@ -11,6 +11,7 @@
 
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "proto/base/coverage.h"
 #include "proto/record/record_batch_builder.h"
 #include "tests/broker/service/service_rig.h"
 
@@ -164,6 +165,48 @@ TEST(Subscribe, GoesOnAfterTheLeadersDeath_WithNothingLostOrTwice) {
     EXPECT_EQ(call.received[0], Expected(0, 0, 20));
     EXPECT_FALSE(call.status.has_value());
   }
+}
+
+// Deletes the records of partition 0 below `before`, and is not waited for.
+void BeginDeletion(ServiceRig& rig, int before) {
+  v1::DeleteRecordsRequest request;
+  request.set_topic("t");
+  request.add_partitions()->set_before_offset(before);
+  rig.connector.Call({.address = rig.cluster.addresses()[rig.LeaderOf("t", 0)],
+                      .method = "/millrace.v1.AdminService/DeleteRecords",
+                      .body = Bytes::Own(request.SerializeAsString()),
+                      .timeout = seconds(20)},
+                     [](const Result<Bytes>&) {});
+}
+
+// The earliest record is the earliest that there is when it is read. Each time the call begins a
+// little later beside a deletion.
+TEST(Subscribe, AtTheEarliest_IsNotRefused_ForThatTheStartMovesBeforeItsFirstRead) {
+  ServiceRig rig(5);
+  rig.CreateTopic("t", 1);
+  const std::string moved = "a subscription's start moved before its first read";
+  const uint64_t before = CoverageCounter::All()[moved];
+  const size_t asked = (rig.LeaderOf("t", 0) + 1) % 3;
+  for (int round = 0; round < 60; ++round) {
+    const int first = round * 4;
+    Publish(rig, asked, 0, first, 4);
+    v1::SubscribeRequest request = Request("t");
+    request.mutable_position()->set_earliest(true);
+    request.set_stop_at_end(round % 2 == 0);
+    BeginDeletion(rig, first + 2);
+    rig.world.RunFor(std::chrono::microseconds(50 * round));
+    Subscription call(rig, asked, request);
+    const auto has_last = [&] {
+      return !call.received[0].empty() && call.received[0].back().first == first + 3;
+    };
+    ASSERT_TRUE(rig.world.RunUntil(has_last, seconds(5))) << "round=" << round;
+    EXPECT_FALSE(call.status.has_value() && !call.HasEndedWell()) << *call.status;
+    const auto begin = static_cast<int>(call.received[0].front().first);
+    EXPECT_TRUE(begin == first + 2 || begin == std::max(first - 2, 0)) << begin;
+    EXPECT_EQ(call.received[0], Expected(0, begin, first + 4));
+    rig.world.RunFor(milliseconds(100));
+  }
+  EXPECT_GT(CoverageCounter::All()[moved], before);
 }
 
 TEST(Subscribe, WhatIsWrong_EndsTheCall_AndIsNamed) {
