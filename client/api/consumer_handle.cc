@@ -30,6 +30,18 @@ client::StartAt ToStart(const Position& position) {
   return client::StartAt::Earliest();
 }
 
+std::optional<client::StartAt> ToStart(OffsetReset reset) {
+  switch (reset) {
+    case OffsetReset::kFail:
+      break;
+    case OffsetReset::kEarliest:
+      return client::StartAt::Earliest();
+    case OffsetReset::kLatest:
+      return client::StartAt::Latest();
+  }
+  return std::nullopt;
+}
+
 std::optional<int64_t> KnownOffset(const Position& position) {
   if (position.kind() != Position::Kind::kOffset) return std::nullopt;
   return position.value();
@@ -99,6 +111,7 @@ ConsumerHandle::ConsumerHandle(std::shared_ptr<Runtime> runtime, const std::stri
   runtime_->RunAndWait([this] {
     client::ConsumerTuning tuning;
     tuning.credit_bytes = options_.prefetch_bytes / 2;
+    tuning.below_log_start = ToStart(options_.auto_offset_reset);
     consumer_ = std::make_unique<client::ConsumerDriver>(
         runtime_->client(), topic_, tuning, [this] { Refill(); },
         [this](PartitionId first) { OnGrown(first); });
@@ -272,6 +285,10 @@ Status ConsumerHandle::Read(const client::FetchedChunk& chunk, Records* records,
     return chunk.status.With("partition " + std::to_string(partition))
         .AddMetadata("topic", topic_)
         .AddMetadata("partition", std::to_string(partition));
+  }
+  if (chunk.has_moved) {
+    part.position.reset();
+    return {};
   }
   const size_t count = records->records_.size();
   const Status read = Append(chunk, records, opened_bytes);

@@ -27,6 +27,7 @@ struct ConsumeOptions {
   std::optional<Position> to;
   std::optional<uint64_t> count;
   bool until_end = false;
+  std::string reset = "fail";
   std::string key_separator = "\t";
   std::string null_text = "\\N";
 
@@ -179,8 +180,14 @@ OpenedConsumer OpenAllFrom(millrace::Client& client, const ConsumeOptions& optio
                : OpenFollowing(client, options, consumer_options, ranges);
 }
 
+OffsetReset ResetOf(const std::string& name) {
+  if (name == "earliest") return OffsetReset::kEarliest;
+  return name == "latest" ? OffsetReset::kLatest : OffsetReset::kFail;
+}
+
 OpenedConsumer Open(millrace::Client& client, const ConsumeOptions& options) {
   ConsumerOptions consumer_options{.start = options.from,
+                                   .auto_offset_reset = ResetOf(options.reset),
                                    .stop_at_end = options.until_end,
                                    .stop = options.to,
                                    .open_timeout = options.common.timeout};
@@ -235,6 +242,11 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
       consume, "--to", [to = &options->to](std::string_view text) { return SetEnd(text, to); },
       "Stop before this, one of the same, or at what was the end when the command began");
   end->type_name("POSITION");
+  consume
+      ->add_option("--auto-offset-reset", options->reset,
+                   "Where to go on if records went that were to be read: fail, earliest or latest")
+      ->check(CLI::IsMember({"fail", "earliest", "latest"}))
+      ->capture_default_str();
   AddNumber(consume, "--count", &options->count, {.min = 1}, "Stop after so many records");
   consume
       ->add_flag("--until-end", options->until_end,

@@ -80,6 +80,7 @@ void Consumer::OnPartition(BrokerId broker, FetchedPartitionView view, Monotonic
   if (found == handles_.end() || partitions_[found->second].reading_at != broker) return;
   const uint32_t handle = found->second;
   Partition& partition = partitions_[handle];
+  if (MayMove(partition, view.error)) return MoveToStart(handle);
   if (!view.error.ok()) return OnFailure(handle, view.error, now);
   partition.retry.Clear();
   Settle(handle);
@@ -135,6 +136,24 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
   chunk->append_time_ms = batch.append_time_ms;
   partition->next_offset = end;
   return {};
+}
+
+// An offset past the end is no matter of records that went.
+bool Consumer::MayMove(const Partition& partition, const Status& error) const {
+  if (!tuning_.below_log_start || error.reason() != Reason::kOffsetOutOfRange) return false;
+  const std::optional<Offset> start = LogStartOf(error);
+  return start && (!partition.next_offset || *partition.next_offset < *start);
+}
+
+void Consumer::MoveToStart(uint32_t handle) {
+  Partition& partition = partitions_[handle];
+  StopReading(handle, false);
+  partition.start = *tuning_.below_log_start;
+  partition.next_offset.reset();
+  partition.retry.Clear();
+  queue_.push_back(
+      {.chunk = {.partition = partition.name, .has_moved = true}, .handle = handle, .broker = {}});
+  Settle(handle);
 }
 
 void Consumer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {

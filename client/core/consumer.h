@@ -33,14 +33,6 @@
 
 namespace millrace::client {
 
-struct ConsumerTuning {
-  // What one broker may have sent and the application not taken: the prefetch's bound.
-  uint64_t credit_bytes = uint64_t{8} << 20;
-  // How long a topic that a broker does not know may be one that it does not know yet.
-  Duration unknown_topic_grace = std::chrono::seconds(2);
-  BackoffOptions backoff;
-};
-
 // Where to begin.
 struct StartAt {
   enum Kind { kEarliest, kLatest, kOffset, kTimestamp };
@@ -56,6 +48,16 @@ struct StartAt {
   }
 };
 
+struct ConsumerTuning {
+  // What one broker may have sent and the application not taken: the prefetch's bound.
+  uint64_t credit_bytes = uint64_t{8} << 20;
+  // How long a topic that a broker does not know may be one that it does not know yet.
+  Duration unknown_topic_grace = std::chrono::seconds(2);
+  BackoffOptions backoff;
+  // Where to go on if what is next lies below the log start by now; none: that is an error.
+  std::optional<StartAt> below_log_start = {};
+};
+
 // One batch, or why a partition is read no more.
 struct FetchedChunk {
   TopicPartition partition;
@@ -64,6 +66,8 @@ struct FetchedChunk {
   Status status;
   // The offset to stop at is reached: no batch, and none follows until a seek.
   bool is_end = false;
+  // What was next lay below the log start: no batch, and what follows begins elsewhere.
+  bool has_moved = false;
   Bytes batch;  // serialized RecordBatch, its checksum verified
   Offset base_offset;
   // Records below the first and from the second on were not asked for; skip them.
@@ -157,6 +161,8 @@ class Consumer {
   void OnPartition(BrokerId broker, FetchedPartitionView view, MonotonicTime now);
   Status TakeBatch(Partition* partition, const FetchedBatchView& batch, FetchedChunk* chunk);
   void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
+  bool MayMove(const Partition& partition, const Status& error) const;
+  void MoveToStart(uint32_t handle);
   void End(uint32_t handle, FetchedChunk last);
   void StartReading(uint32_t handle, v1::FetchRequest* request);
   // The broker is told, unless its stream is gone.

@@ -126,4 +126,13 @@ std::optional<LeaderHint> LeaderHintOf(const Status& status) {
   return hint;
 }
 
+std::optional<Offset> LogStartOf(const Status& status) {
+  if (status.reason() != Reason::kOffsetOutOfRange) return std::nullopt;
+  for (const auto& [key, value] : status.metadata()) {
+    int64_t start = 0;
+    if (key == "log_start_offset" && ParseNumber(value, &start)) return Offset(start);
+  }
+  return std::nullopt;
+}
+
 }  // namespace millrace::client

@@ -30,5 +30,7 @@ struct LeaderHint {
   std::string address;  // may be empty
 };
 std::optional<LeaderHint> LeaderHintOf(const Status& status);
+// Where the log starts, as OFFSET_OUT_OF_RANGE says it.
+std::optional<Offset> LogStartOf(const Status& status);
 
 }  // namespace millrace::client

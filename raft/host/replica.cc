@@ -124,7 +124,10 @@ Status Replica::ReportUnreadable(const Status& why) {
     return why;
   }
   const bool is_lost = shared_->is_lost && shared_->is_lost(group());
-  if (is_lost || !shared_->environment.log_store.HasDamage(group())) return why;
+  const LogStore& store = shared_->environment.log_store;
+  if (is_lost || !store.HasDamage(group())) return why;
+  // What is written on is ended first, for which followers may be needed that lack what is damaged.
+  if (!store.damaged_range(group()).has_value()) StepDown();
   return Unavailable("what is damaged here is being repaired from another replica: " +
                          std::string(why.message()),
                      Reason::kReplicaSilent)

@@ -54,12 +54,22 @@ class Position {
   int64_t value_;
 };
 
+// What a consumer does whose position lies below where the log starts, as its records went.
+enum class OffsetReset {
+  kFail,      // Poll says OUT_OF_RANGE, and reads the partition no more until a Seek
+  kEarliest,  // it goes on with the oldest record that is left
+  kLatest,    // it goes on after the newest
+};
+
 struct ConsumerOptions {
   // Partitions to read; all if absent, none yet (Assign does it) if empty. All are those, too, that
   // the topic gets later, unless reading stops somewhere: they are read from their first record on,
   // at most ClientOptions::metadata_age_max after they came.
   std::optional<std::vector<uint32_t>> partitions = {};
   Position start = Position::Earliest();
+  // Of every partition, at its beginning and later. The records' offsets show what was passed over.
+  // An offset past the end is OUT_OF_RANGE whatever this says.
+  OffsetReset auto_offset_reset = OffsetReset::kFail;
   // Read up to where each partition ended when it was assigned, no further.
   bool stop_at_end = false;
   // The same, but no further than before this position either: an offset, or the first record that

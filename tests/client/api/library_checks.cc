@@ -409,6 +409,23 @@ TEST_F(LibraryTest, Poll_TellsOnePartitionsError_AndSeekReadsItAgain) {
   EXPECT_EQ(PollValues(*consumer).front(), "3");
 }
 
+TEST_F(LibraryTest, BelowTheLogStart_AConsumerDoes_WhatItsOptionSays) {
+  Fill(5);
+  ASSERT_OK(client_->admin().DeleteRecords(topic_, {{0, 3}}).status());
+  const auto open = [this](millrace::OffsetReset reset) {
+    return OpenConsumer(
+        {.partitions = {{0}}, .start = millrace::Position::At(1), .auto_offset_reset = reset});
+  };
+  EXPECT_EQ(open(millrace::OffsetReset::kFail)->Poll(10s).status().reason(),
+            millrace::Reason::kOffsetOutOfRange);
+  const auto earliest = open(millrace::OffsetReset::kEarliest);
+  EXPECT_EQ(PollValues(*earliest).front(), "3");
+  EXPECT_EQ(earliest->position(0), 5);
+  const auto latest = open(millrace::OffsetReset::kLatest);
+  EXPECT_TRUE(PollValues(*latest, 300ms).empty());
+  EXPECT_EQ(latest->position(0), std::nullopt);
+}
+
 TEST_F(LibraryTest, StopAtEnd_OfAnEmptyTopic_IsAtTheEnd) {
   auto consumer = OpenConsumer({.stop_at_end = true});
   while (!consumer->at_end()) ASSERT_TRUE(PollValues(*consumer).empty());

@@ -1,5 +1,6 @@
 #include "client/core/consumer.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ v1::FetchedBatch Batch(int64_t base_offset, uint32_t count) {
 
 class ConsumerTest : public ::testing::Test {
  protected:
-  ConsumerTest() : consumer_({.credit_bytes = 1000}, Random(1)) {}
+  explicit ConsumerTest(const std::optional<StartAt>& below_log_start = {})
+      : consumer_({.credit_bytes = 1000, .below_log_start = below_log_start}, Random(1)) {}
 
   void Assign(const StartAt& start, std::optional<Offset> stop_at = {}) {
     handle_ = consumer_.Assign(kPartition, start, stop_at);
@@ -72,6 +74,18 @@ class ConsumerTest : public ::testing::Test {
     partition.mutable_error()->set_code(static_cast<int>(code));
     partition.mutable_error()->set_message("refused");
     partition.mutable_error()->mutable_info()->set_reason(std::string(ReasonName(reason)));
+    Answer(kOne, partition);
+  }
+
+  void AnswerOutOfRange(uint32_t fetch_id, int64_t log_start, int64_t end) {
+    v1::FetchedPartition partition;
+    partition.set_fetch_id(fetch_id);
+    v1::Error& error = *partition.mutable_error();
+    error.set_code(static_cast<int>(Code::kOutOfRange));
+    v1::ErrorInfo& info = *error.mutable_info();
+    info.set_reason(std::string(ReasonName(Reason::kOffsetOutOfRange)));
+    (*info.mutable_metadata())["log_start_offset"] = std::to_string(log_start);
+    (*info.mutable_metadata())["end_offset"] = std::to_string(end);
     Answer(kOne, partition);
   }
 
@@ -206,6 +220,55 @@ TEST_F(ConsumerTest, NewLeader_TakesOver_AndTheOldStreamsAnswersCountNoMore) {
   EXPECT_FALSE(consumer_.Next().has_value());
   AnswerBatches(request.add(0).fetch_id(), {Batch(0, 3)}, kTwo);
   EXPECT_TRUE(consumer_.Next().has_value());
+}
+
+class MovingConsumer : public ConsumerTest {
+ protected:
+  MovingConsumer() : ConsumerTest(StartAt::Earliest()) {}
+};
+
+TEST_F(MovingConsumer, BelowTheLogStart_GoesOnAtTheEarliest_BehindWhatCameBefore) {
+  Assign(StartAt::At(Offset(7)));
+  const uint32_t id = Polled().add(0).fetch_id();
+  AnswerBatches(id, {Batch(7, 2)});
+  AnswerOutOfRange(id, 20, 30);
+  EXPECT_FALSE(consumer_.position(handle_).has_value());
+  const v1::FetchRequest again = Polled();
+  ASSERT_EQ(again.add_size(), 1);
+  EXPECT_TRUE(again.add(0).position().earliest());
+  AnswerBatches(again.add(0).fetch_id(), {Batch(20, 3)});
+  EXPECT_EQ(consumer_.Next()->base_offset, Offset(7));
+  EXPECT_TRUE(consumer_.Next()->has_moved);
+  EXPECT_EQ(consumer_.Next()->base_offset, Offset(20));
+}
+
+class ConsumerMovingToTheLatest : public ConsumerTest {
+ protected:
+  ConsumerMovingToTheLatest() : ConsumerTest(StartAt::Latest()) {}
+};
+
+TEST_F(ConsumerMovingToTheLatest, BelowTheLogStart_GoesOnThere) {
+  Assign(StartAt::At(Offset(7)));
+  AnswerOutOfRange(Polled().add(0).fetch_id(), 20, 30);
+  EXPECT_TRUE(consumer_.Next()->has_moved);
+  EXPECT_TRUE(Polled().add(0).position().latest());
+}
+
+TEST_F(MovingConsumer, PastTheEnd_IsAnError) {
+  Assign(StartAt::At(Offset(31)));
+  AnswerOutOfRange(Polled().add(0).fetch_id(), 20, 30);
+  EXPECT_EQ(consumer_.Next()->status.reason(), Reason::kOffsetOutOfRange);
+}
+
+TEST_F(MovingConsumer, BelowALogStart_ThatIsBehindItsStop_IsAtItsEnd) {
+  Assign(StartAt::At(Offset(7)), Offset(12));
+  AnswerOutOfRange(Polled().add(0).fetch_id(), 20, 30);
+  EXPECT_TRUE(consumer_.Next()->has_moved);
+  v1::FetchedPartition answer;
+  answer.set_fetch_id(Polled().add(0).fetch_id());
+  answer.set_next_offset(20);
+  Answer(kOne, answer);
+  EXPECT_TRUE(consumer_.Next()->is_end);
 }
 
 TEST_F(ConsumerTest, NotLeader_IsTriedAgain_OutOfRangeIsNot) {
