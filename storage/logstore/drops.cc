@@ -10,6 +10,7 @@
 #include "proto/base/mutants.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/log_store.h"
+#include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
 
@@ -67,13 +68,23 @@ bool JournalLogStore::WantsEntry(RaftGroupId id) const {
   return IsLastSealedUnwanted(group) && group.progress.last() == group.sealed.back().end.index;
 }
 
-void JournalLogStore::DropSegments(RaftGroupId id, Group& group) {
+bool JournalLogStore::MayDrop(const Group& group) {
+  // What could not be read, or is of another build, stays as it is.
+  const bool is_known = group.unopened == nullptr && group.stall.code() != Code::kUnimplemented;
   const bool is_dropping = group.log.begin != group.durable_begin;
-  if (group.is_faulty || !group.stall.ok() || is_dropping) return;
+  return is_known && !group.is_faulty && !is_dropping;
+}
+
+// Of a group that stalls, too: a full disk has no room for its segments before some of them go.
+void JournalLogStore::DropSegments(RaftGroupId id, Group& group) {
+  if (!MayDrop(group)) return;
   std::deque<raft::SealedSegment>& sealed = group.sealed;
-  // The newest one with a state stays, and what follows it.
-  const auto with_state = std::find_if(sealed.rbegin(), sealed.rend(),
-                                       [](const auto& segment) { return segment.has_state; });
+  // The newest one with a state stays, and what follows it. One that the synced end lies in may
+  // lose its state where it is made anew.
+  const auto with_state =
+      std::find_if(sealed.rbegin(), sealed.rend(), [&group](const auto& segment) {
+        return segment.has_state && (group.stall.ok() || segment.end.index < group.log.end.index);
+      });
   if (with_state == sealed.rend()) return;
   auto limit = std::prev(with_state.base());
   if (MILLRACE_MUTANT(kStateGoesWithItsLog)) limit = sealed.end();
@@ -112,10 +123,11 @@ void JournalLogStore::OnBeginDurable(RaftGroupId id, Group& group, const LogPoin
   group.durable_begin = begin;
   if (begin_listener_) begin_listener_(id, begin);
   RemoveDropped(id, group);
+  rewriter_->Hurry(id);
   DropSegments(id, group);
 }
 
-// While they are made anew nothing of them is touched: it is removed at the end.
+// Of a group that stalls the next try to make its segments anew begins with it.
 void JournalLogStore::RemoveDropped(RaftGroupId id, Group& group) {
   if (group.is_faulty || !group.stall.ok()) return;
   OnSegments([segments = group.segments, begin = group.durable_begin.index, id] {

@@ -313,7 +313,8 @@ void JournalLogStore::SetDiskFull(bool is_full, const std::string& fact) {
       << (is_full ? "the disk is nearly full, refusing to produce: " : "the disk has room again: ")
       << fact;
   MILLRACE_SOMETIMES_IF("a full disk had room again", is_disk_full_ && !is_full);
-  is_disk_full_ = is_full;
+  const bool has_room_again = std::exchange(is_disk_full_, is_full) && !is_full;
+  if (has_room_again) rewriter_->HurryAll();
 }
 
 void JournalLogStore::Open(const LogStoreOptions& options, const Environment& environment,

@@ -326,6 +326,7 @@ class JournalLogStore final : public raft::LogStore {
   }
 
   // drops.cc: what nobody asks for any more.
+  static bool MayDrop(const Group& group);
   void DropSegments(RaftGroupId id, Group& group);
   void JournalBegin(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
   void OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin);

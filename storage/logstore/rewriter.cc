@@ -19,13 +19,16 @@ constexpr uint64_t kPieceBytes = 1 << 20;
 }  // namespace
 
 void JournalLogStore::Rewriter::Add(RaftGroupId group) {
-  const bool is_new = pauses_.emplace(group, kPauseMin).second;
+  const bool is_new = waits_.emplace(group, Pause{.length = kPauseMin, .timer = {}}).second;
   CHECK(is_new) << "group=" << group;
   Wait(group);
 }
 
 std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId group) {
-  pauses_.erase(group);
+  if (const auto found = waits_.find(group); found != waits_.end()) {
+    store_.environment_.shard.Cancel(found->second.timer);
+    waits_.erase(found);
+  }
   if (try_ == nullptr || try_->group != group) return nullptr;
   std::shared_ptr<GroupSegments> segments = try_->segments;
   try_.reset();
@@ -39,17 +42,39 @@ void JournalLogStore::Rewriter::OnCut(RaftGroupId group) {
 }
 
 void JournalLogStore::Rewriter::Wait(RaftGroupId group) {
-  store_.environment_.shard.RunAfter(pauses_.at(group), store_.lifetime_.Guard([this, group] {
-    due_.push_back(group);
-    BeginNext();
-  }));
+  Pause& pause = waits_.at(group);
+  store_.environment_.shard.Cancel(pause.timer);
+  pause.timer =
+      store_.environment_.shard.RunAfter(pause.length, store_.lifetime_.Guard([this, group] {
+        due_.push_back(group);
+        BeginNext();
+      }));
+}
+
+// The shortest pause, not none: reasons that come again and again must not keep the disk busy, nor
+// put the try off.
+void JournalLogStore::Rewriter::Hurry(RaftGroupId group) {
+  const auto found = waits_.find(group);
+  if (found == waits_.end()) return;
+  found->second.is_hurried = true;
+  const bool is_tried = try_ != nullptr && try_->group == group;
+  const bool is_due = std::ranges::find(due_, group) != due_.end();
+  if (is_tried || is_due || found->second.length == kPauseMin) return;
+  found->second.length = kPauseMin;
+  Wait(group);
+}
+
+void JournalLogStore::Rewriter::HurryAll() {
+  for (const auto& [group, pause] : waits_) Hurry(group);
 }
 
 void JournalLogStore::Rewriter::BeginNext() {
   while (try_ == nullptr && !due_.empty()) {
     const RaftGroupId group = due_.front();
     due_.pop_front();
-    if (!pauses_.contains(group)) continue;
+    const auto wait = waits_.find(group);
+    if (wait == waits_.end()) continue;
+    wait->second.is_hurried = false;
     const Group& stalled = store_.groups_.at(group);
     // Until a truncation is durable recovery looks for what it cuts.
     if (stalled.cuts > 0) {
@@ -97,7 +122,7 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
   if (!recovered->damaged.empty()) return OnDamaged(std::move(*recovered));
   if (store_.groups_.at(try_->group).unopened != nullptr) {
     const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
-    pauses_.erase(done->group);
+    waits_.erase(done->group);
     store_.Adopt(done->group, std::move(done->segments), std::move(*recovered));
     return BeginNext();
   }
@@ -113,7 +138,7 @@ void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
     return Fail(recovered.damaged.front().why);
   }
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
-  pauses_.erase(done->group);
+  waits_.erase(done->group);
   group.segments = std::move(done->segments);
   TakeDamaged(std::move(recovered), &group);
   store_.TellDamage(done->group, group);
@@ -167,7 +192,7 @@ void JournalLogStore::Rewriter::OnSynced(Result<SegmentsEnd> synced) {
   // More was committed meanwhile.
   if (synced->end.index < store_.groups_.at(try_->group).progress.committed()) return ReadOn();
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
-  pauses_.erase(done->group);
+  waits_.erase(done->group);
   store_.Resume(done->group, std::move(done->segments), *synced, std::move(done->recovered));
   BeginNext();
 }
@@ -175,16 +200,17 @@ void JournalLogStore::Rewriter::OnSynced(Result<SegmentsEnd> synced) {
 void JournalLogStore::Rewriter::Fail(const Status& why) {
   const RaftGroupId group = std::exchange(try_, nullptr)->group;
   if (why.code() == Code::kDataLoss) {
-    pauses_.erase(group);
+    waits_.erase(group);
     store_.SegmentFault(group, why);
   } else if (why.code() == Code::kUnimplemented) {
-    pauses_.erase(group);
+    waits_.erase(group);
     store_.groups_.at(group).stall = why;
     LOG(ERROR) << "segments are of another build and stay as they are group=" << group
                << " why=" << why;
   } else {
-    Duration& pause = pauses_.at(group);
-    pause = std::min(pause * 2, kPauseMax);
+    Pause& wait = waits_.at(group);
+    const Duration pause = wait.is_hurried ? kPauseMin : std::min(wait.length * 2, kPauseMax);
+    wait.length = pause;
     LOG(WARNING) << "segments still fail group=" << group
                  << " next_try_ms=" << pause / std::chrono::milliseconds(1) << " why=" << why;
     Wait(group);

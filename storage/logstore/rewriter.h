@@ -32,7 +32,10 @@ class JournalLogStore::Rewriter {
   std::shared_ptr<GroupSegments> Forget(RaftGroupId group);
   // Synced entries of the group's segments were truncated: a try that counts on them is nothing.
   void OnCut(RaftGroupId group);
-  uint64_t group_count() const { return pauses_.size(); }
+  // There is reason to believe that the next try, if there is to be one, succeeds.
+  void Hurry(RaftGroupId group);
+  void HurryAll();
+  uint64_t group_count() const { return waits_.size(); }
 
  private:
   // A try that is under way.
@@ -44,6 +47,13 @@ class JournalLogStore::Rewriter {
     LogIndex reading_to;
     RecoveredSegments recovered;
     bool is_cut = false;
+  };
+
+  // Before a stalled group's next try.
+  struct Pause {
+    Duration length;
+    TimerId timer;
+    bool is_hurried = false;  // there was reason to, since its try began
   };
 
   void Wait(RaftGroupId group);
@@ -62,7 +72,7 @@ class JournalLogStore::Rewriter {
   void Fail(const Status& why);
 
   JournalLogStore& store_;
-  std::map<RaftGroupId, Duration> pauses_;  // of every stalled group, before its next try
+  std::map<RaftGroupId, Pause> waits_;  // of every stalled group
   std::deque<RaftGroupId> due_;
   std::shared_ptr<Try> try_;  // shared with what was asked for, which asks whether it is the same
 };

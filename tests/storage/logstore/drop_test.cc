@@ -167,8 +167,8 @@ TEST_F(DropTest, WhatCannotBeRemovedAtOnce_GoesWithTheNext) {
   EXPECT_EQ(Files().size(), files - 2);
 }
 
-// While its segments are written again after an error nothing of them goes; then it does.
-TEST_F(DropTest, AGroupThatStalls_DropsOnceItIsWhole) {
+// The journal is told at once; the files go before its segments are written again.
+TEST_F(DropTest, AGroupThatStalls_DropsToo) {
   FillSegments(3);
   const Offset start = Sealed()[0].end.next_offset;
   rig_.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2/", Internal("input/output error"));
@@ -178,12 +178,52 @@ TEST_F(DropTest, AGroupThatStalls_DropsOnceItIsWhole) {
   while (rig_.stalled().empty()) rig_.RunFor(std::chrono::milliseconds(10));
   rig_.SetLogStart(kGroupNumber, start);
   rig_.RunFor(std::chrono::milliseconds(100));
-  EXPECT_EQ(rig_.begin(kGroupNumber), LogIndex());
+  EXPECT_FALSE(rig_.stalled().empty());
+  EXPECT_NE(rig_.begin(kGroupNumber), LogIndex());
   rig_.RunFor(std::chrono::seconds(2));
   ASSERT_TRUE(rig_.stalled().empty());
   EXPECT_EQ(Sealed().size(), 2U);
   EXPECT_EQ(Files().size(), 3U) << "with the active one";
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  rig_.Crash(true);
+  ASSERT_TRUE(rig_.Start().ok());
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+// Nothing else would ever make room there: no person, no restart.
+TEST_F(DropTest, AGroupThatFindsNoRoom_MakesIt) {
+  FillSegments(4);
+  rig_.disk().SetCapacity(UINT64_MAX);
+  rig_.disk().SetCapacity(UINT64_MAX - rig_.disk().FreeBytes());
+  AppendAndCommit(1, 4000);
+  rig_.RunFor(std::chrono::seconds(20));
+  ASSERT_FALSE(rig_.stalled().empty());
+  rig_.SetLogStart(kGroupNumber, Sealed()[2].end.next_offset);
+  rig_.RunFor(std::chrono::seconds(2));
+  EXPECT_TRUE(rig_.stalled().empty()) << "though the last pause was one of 8 s";
+  EXPECT_TRUE(rig_.faults().empty());
+  EXPECT_EQ(Sealed().size(), 1U);
+  EXPECT_EQ(Files().size(), 2U);
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  rig_.Crash(true);
+  rig_.disk().SetCapacity(UINT64_MAX);
+  ASSERT_TRUE(rig_.Start().ok());
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+// A file that the synced end lies in is made anew without its ending, and its state goes with that.
+TEST_F(DropTest, AGroupThatStalls_KeepsAStateThatIsNotMadeAnew) {
+  FillSegments(3);
+  AppendAndCommit(1, 10);
+  RollNow();
+  const auto states = Sealed();
+  rig_.disk().FailNext(sim::SimDisk::Kind::kChange, "groups/2/", Internal("input/output error"));
+  AppendAndCommit(1, 10);
+  ASSERT_FALSE(rig_.stalled().empty());
+  SetLogStart(rig_.end_offset(kGroupNumber));
+  EXPECT_EQ(rig_.begin(kGroupNumber), states[states.size() - 3].end.index);
+  rig_.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(rig_.stalled().empty());
   rig_.Crash(true);
   ASSERT_TRUE(rig_.Start().ok());
   EXPECT_EQ(rig_.CompareWithModel(), "");
