@@ -18,6 +18,10 @@ std::optional<uint32_t> ChainAt(const core::Log& log, LogIndex index, Term term)
   return std::nullopt;
 }
 
+bool IsControl(const core::Entry& entry) {
+  return (entry.frame.header().flags & kFrameControl) != 0;
+}
+
 }  // namespace
 
 bool FollowsOn(const core::Log& log, const core::AppendRequest& append) {
@@ -35,9 +39,10 @@ bool KeepWhatMakesRoom(const core::Log& log, LogIndex commit_index, core::Append
   });
   // It takes the place of another, whose room in the journal is worth more than its own.
   if (first_new != entries.end() && log.TermAt(first_new->index).has_value()) return true;
-  if (commit_index >= std::min(append->commit_index, log.last_index())) return false;
-  entries.erase(first_new, entries.end());
-  return true;
+  const auto first_bulk = std::find_if_not(first_new, entries.end(), IsControl);
+  const bool has_control = first_bulk != first_new;
+  entries.erase(first_bulk, entries.end());
+  return has_control || commit_index < std::min(append->commit_index, log.last_index());
 }
 
 }  // namespace millrace::raft

@@ -16,7 +16,8 @@ bool FollowsOn(const core::Log& log, const core::AppendRequest& append);
 
 // Leaves of `append` what does not make a full journal fuller; false if that is nothing. A follower
 // that refused it would stay full for ever: entries go to segments once they are known to be
-// committed, and come off the journal once others take their place.
+// committed, and come off the journal once others take their place. What controls the group is
+// small, and makes room: a command that lets records go above all.
 bool KeepWhatMakesRoom(const core::Log& log, LogIndex commit_index, core::AppendRequest* append);
 
 }  // namespace millrace::raft

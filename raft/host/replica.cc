@@ -19,6 +19,14 @@ constexpr uint64_t kReadBytes = 1 << 20;
 constexpr double kLeaderPressureMax = 1;
 // Followers refuse entries a little later, so that what leaders took can be replicated.
 constexpr double kFollowerPressureMax = 1.2;
+// While its segments cannot be written a replica takes entries up to here: what it was sent before
+// somebody noticed must not stand between it and a command that makes room. They stay in the
+// journal, which the other groups need, too.
+constexpr double kStalledPressureMax = 0.5;
+// So many election timeouts without a leader, and a replica leads whose segments cannot be written.
+constexpr uint32_t kLeaderlessTimeouts = 4;
+// So many such timeouts as leader, and it lets others have it.
+constexpr uint32_t kStalledLeadTimeouts = 32;
 // After how long whoever would write to a replica may ask again, while its segments cannot be
 // written.
 constexpr int64_t kStallRetryMs = 500;
@@ -160,7 +168,8 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
   if (auto* append = std::get_if<core::AppendRequest>(&message)) {
     const double pressure = shared_->environment.log_store.journal_pressure();
     const bool is_full = pressure > kFollowerPressureMax;
-    if (!append->entries.empty() && (is_full || !stall_.ok())) {
+    const bool is_stalled = !stall_.ok() && pressure > kStalledPressureMax;
+    if (!append->entries.empty() && (is_full || is_stalled)) {
       if (is_full) WarnOfFullJournal(pressure);
       if (!KeepWhatMakesRoom(core_->log(), core_->commit_index(), append)) return;
     }
@@ -177,7 +186,23 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
 void Replica::OnTick() {
   if (!has_joined()) return;
   core_->Tick();
+  if (!stall_.ok() && !is_alone()) LeadIfNobodyElseDoes();
   if (core_->HasReady()) shared_->turn.Add(*this);
+}
+
+// Where all stall, as on disks that are full alike, somebody must lead: to read, and for the
+// commands that make room. Not for ever, as another one may have room by then.
+void Replica::LeadIfNobodyElseDoes() {
+  const bool leads = core_->is_leader();
+  const bool is_followed = !leads && core_->leader().broker != BrokerId();
+  if (std::exchange(led_while_stalled_, leads) != leads || is_followed) stalled_ticks_ = 0;
+  if (is_followed) core_->StopLeading();
+  const uint32_t timeouts = ++stalled_ticks_ / options_.election_timeout_ticks;
+  if (leads && timeouts == kStalledLeadTimeouts) UpdateMayLead();
+  if (!leads && timeouts == kLeaderlessTimeouts && shared_->may_lead && apply_fault_.ok()) {
+    MILLRACE_SOMETIMES("a replica led whose segments could not be written");
+    core_->LeadAgain();
+  }
 }
 
 void Replica::OnPeerConnected(const BrokerIncarnation& peer, uint32_t delay_ticks) {
@@ -209,6 +234,7 @@ void Replica::OnSegmentsState(Status state) {
   if (is_final && (health_.ok() || !has_joined())) return Fail(std::move(state));
   if (!health_.ok()) return;
   stall_ = std::move(state);
+  stalled_ticks_ = 0;
   UpdateMayLead();
 }
 

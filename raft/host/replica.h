@@ -138,6 +138,8 @@ class Replica final : public Group {
   void OnReplayRead(Result<std::vector<core::Entry>> entries);
   void Join();
 
+  // Each tick while its segments cannot be written and it is not alone.
+  void LeadIfNobodyElseDoes();
   Status CheckMayPropose(ProposalClass proposal_class) const;
   void ProposeNoOp();
   void SendMessages(std::vector<core::OutgoingMessage> messages);
@@ -167,9 +169,11 @@ class Replica final : public Group {
   Leadership leadership_;
   Status health_;
   Status apply_fault_;
-  // It votes, but takes no new entries, which the journal alone would hold, and leads only where
+  // It votes, but takes few new entries, which the journal alone would hold, and leads only where
   // nobody else could.
   Status stall_;
+  uint32_t stalled_ticks_ = 0;  // without a leader, or as leader, while that is so
+  bool led_while_stalled_ = false;
   ReadBarriers barriers_;
   Lifetime lifetime_;
 };

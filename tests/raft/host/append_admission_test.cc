@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/raft/host/state_machine_property.h"
 #include "tests/raft/net/entries.h"
 
 namespace millrace::raft {
@@ -64,6 +65,22 @@ TEST(KeepWhatMakesRoom, WhatReplacesEntries_IsTakenWhole) {
   core::AppendRequest append = Append(log, Term(2), LogIndex(2), 3);
   EXPECT_TRUE(KeepWhatMakesRoom(log, LogIndex(2), &append));
   EXPECT_EQ(append.entries.size(), 3U);
+}
+
+TEST(KeepWhatMakesRoom, WhatControlsTheGroup_IsTaken_UpToTheFirstOfTheOthers) {
+  const core::Log log = LogOfFour();
+  EntrySequence sequence(kGroup);
+  for (int i = 0; i < 4; ++i) sequence.Add({.type = FrameType::kRecordBatch}, "x");
+  for (int i = 0; i < 2; ++i) {
+    sequence.Add({.type = FrameType::kPartitionCommand, .flags = kFrameControl}, "x");
+  }
+  sequence.Add({.type = FrameType::kRecordBatch}, "x");
+  sequence.Add({.type = FrameType::kNoOp, .flags = kFrameControl}, "");
+  core::AppendRequest append = Append(log, Term(1), LogIndex(4), 0);
+  append.entries = sequence.entries();
+  append.entries.erase(append.entries.begin(), append.entries.begin() + 4);
+  EXPECT_TRUE(KeepWhatMakesRoom(log, LogIndex(), &append));
+  EXPECT_EQ(append.entries.size(), 2U);
 }
 
 // It was sent again: all of it is here, and it tells more to be committed.

@@ -100,6 +100,19 @@ class HostTest : public testing::Test {
     host_->CreateReplica(record, /*campaign=*/false, machine);
     Settle();
   }
+  // Entries for the replica of three.
+  void Append(const Voter& from, uint64_t term, LogIndex after, uint64_t count) {
+    const core::Log& log = host_->Find(kThree)->core().log();
+    core::AppendRequest request{.term = Term(term),
+                                .prev_index = after,
+                                .prev_term = log.TermAt(after).value_or(Term()),
+                                .commit_index = LogIndex(),
+                                .entries = {}};
+    const uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
+    request.entries = net::MakeEntries(kThree, Term(term), after, count, chain);
+    host_->OnRaftMessage(from, kThree, kNumberInThree, std::move(request));
+    Settle();
+  }
   const Status& health() const { return host_->Find(kGroup)->health(); }
   const Status& apply_fault() const { return host_->Find(kGroup)->apply_fault(); }
 
@@ -351,26 +364,52 @@ TEST_F(HostTest, AReplicaThatStoppedApplying_StoresAndVotesOn_AndNeverCampaigns)
 TEST_F(HostTest, AFullJournal_TakesWhatReplacesItsEntries_AndNothingNew) {
   Counter machine;
   CreateOneOfThree(machine);
-  const auto append = [&](const Voter& from, uint64_t term, LogIndex after, uint64_t count) {
-    const core::Log& log = host_->Find(kThree)->core().log();
-    core::AppendRequest request{.term = Term(term),
-                                .prev_index = after,
-                                .prev_term = log.TermAt(after).value_or(Term()),
-                                .commit_index = LogIndex(),
-                                .entries = {}};
-    const uint32_t chain = after == LogIndex() ? 0 : log.At(after).chain;
-    request.entries = net::MakeEntries(kThree, Term(term), after, count, chain);
-    host_->OnRaftMessage(from, kThree, kNumberInThree, std::move(request));
-    Settle();
-  };
-  append(kSecond, 1, LogIndex(), 4);
+  Append(kSecond, 1, LogIndex(), 4);
   ASSERT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4));
   store_.pressure = 2;
-  append(kSecond, 1, LogIndex(4), 1);
+  Append(kSecond, 1, LogIndex(4), 1);
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4)) << "a new one";
-  append(kThird, 2, LogIndex(1), 2);
+  Append(kThird, 2, LogIndex(1), 2);
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(3));
   EXPECT_EQ(host_->Find(kThree)->core().log().last_term(), Term(2));
+}
+
+// What was sent before somebody noticed stands before the command that makes room.
+TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_TakesEntries_WhileTheJournalHasRoom) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  store_.pressure = 0.5;
+  Append(kSecond, 1, LogIndex(), 4);
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4));
+  store_.pressure = 0.6;
+  Append(kSecond, 1, LogIndex(4), 1);
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(4)) << "that is the others'";
+  store_.TellSegmentsState(kThree, Status::Ok());
+  Append(kSecond, 1, LogIndex(4), 1);
+  EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(5));
+}
+
+TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_Campaigns_WhereNobodyElseDoesForLong) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  const auto follow = [&](int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+      host_->OnRaftMessage(kSecond, kThree, kNumberInThree, core::Heartbeat{.term = Term(1)});
+      Settle();
+    }
+    transport_.sent.clear();
+  };
+  follow(30);
+  world_.RunFor(std::chrono::seconds(1));
+  EXPECT_TRUE(transport_.sent.empty()) << "others have their time";
+  follow(1);
+  world_.RunFor(std::chrono::seconds(1));
+  EXPECT_TRUE(transport_.sent.empty()) << "a leader was there meanwhile";
+  world_.RunFor(std::chrono::seconds(3));
+  ASSERT_FALSE(transport_.sent.empty());
+  EXPECT_TRUE(std::holds_alternative<core::VoteRequest>(transport_.sent.back()));
 }
 
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
