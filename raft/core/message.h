@@ -37,6 +37,9 @@ struct AppendRequest {
   Term prev_term;
   LogIndex commit_index;
   std::vector<Entry> entries;
+  // The hosts' word between each other: records before it are not asked for any more, as a command
+  // says that the leader has applied.
+  Offset log_start;
 };
 
 struct AppendReply {

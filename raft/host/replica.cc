@@ -166,6 +166,7 @@ std::optional<TailView> Replica::tail() const {
 void Replica::OnMessage(const Voter& from, core::Message message) {
   if (!has_joined()) return;
   if (auto* append = std::get_if<core::AppendRequest>(&message)) {
+    TakeLeadersLogStart(append->log_start);
     const double pressure = shared_->environment.log_store.journal_pressure();
     const bool is_full = pressure > kFollowerPressureMax;
     const bool is_stalled = !stall_.ok() && pressure > kStalledPressureMax;
@@ -284,7 +285,8 @@ void Replica::Drain(std::vector<ReplicaWrite>* writes) {
 
 void Replica::SendMessages(std::vector<core::OutgoingMessage> messages) {
   for (core::OutgoingMessage& outgoing : messages) {
-    const auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
+    auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
+    if (append != nullptr) append->log_start = machine_->log_start();
     const bool is_bulk = append != nullptr && !append->entries.empty() &&
                          append->entries.front().index <= core_->log().prefix().index;
     shared_->environment.transport.SendRaft(
@@ -376,6 +378,14 @@ void Replica::TellCommitted() {
   store.Commit(group(), told_committed_);
   TellLogStart();
   RollIfDue();
+}
+
+// The command that moved it may lie behind more entries than there is room for here. This replica
+// cannot lead before it has that command, so that nobody reads here what goes.
+void Replica::TakeLeadersLogStart(Offset start) {
+  if (stall_.ok() || start <= told_log_start_) return;
+  MILLRACE_SOMETIMES("a replica without room let go of what its leader does not keep");
+  shared_->environment.log_store.SetLogStart(group(), std::min(start, machine_->next_offset()));
 }
 
 void Replica::TellLogStart() {

@@ -150,6 +150,7 @@ class Replica final : public Group {
   void Apply(const core::Entry& entry);
   void StopApplying(Status why);
   void TellLogStart();
+  void TakeLeadersLogStart(Offset start);
   // Applies what the core knows committed.
   void ApplyCommitted();
   // Tells the state machine if role, term, leader or readiness changed.

@@ -134,6 +134,7 @@ wire::GroupAppend EncodeGroupAppend(const RaftRoute& route, const core::AppendRe
   request->set_prev_term(append.prev_term.value());
   request->set_commit_index(append.commit_index.value());
   request->set_entry_count(static_cast<uint32_t>(append.entries.size()));
+  request->set_log_start_offset(append.log_start.value());
   for (const core::Entry& entry : append.entries) body->push_back(entry.frame.bytes());
   return out;
 }
@@ -144,7 +145,8 @@ Result<core::AppendRequest> DecodeGroupAppend(const wire::GroupAppend& in, const
                              .prev_index = LogIndex(request.prev_index()),
                              .prev_term = Term(request.prev_term()),
                              .commit_index = LogIndex(request.commit_index()),
-                             .entries = {}};
+                             .entries = {},
+                             .log_start = Offset(request.log_start_offset())};
   const uint32_t count = request.entry_count();
   if (count > body.size() / kFrameHeaderSize)
     return DataLoss("append has too few bytes of entries");

@@ -42,7 +42,7 @@ class Counter final : public StateMachine {
   StateEncoder TakeSnapshot() const override {
     return [state = std::to_string(applied)] { return Bytes::CopyOf(state); };
   }
-  Offset next_offset() const override { return Offset(); }
+  Offset next_offset() const override { return end; }
   Offset log_start() const override { return start; }
   int64_t last_append_time_ms() const override { return 0; }
   void OnLeadership(const Leadership& now) override {
@@ -56,6 +56,7 @@ class Counter final : public StateMachine {
   uint64_t applied = 0;
   LogIndex refused;
   Offset start;
+  Offset end;
   Leadership leadership;
   int times_told = 0;
   Status why_not;  // why the group does not lead, when it was told last
@@ -388,6 +389,22 @@ TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_TakesEntries_WhileTheJournal
   store_.TellSegmentsState(kThree, Status::Ok());
   Append(kSecond, 1, LogIndex(4), 1);
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(5));
+}
+
+// It may never have room for the entries before the command that moved it.
+TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_LetsGoOfWhatItsLeaderDoesNotKeep) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  machine.end = Offset(40);
+  const auto told = [&](Offset start) {
+    host_->OnRaftMessage(kSecond, kThree, kNumberInThree,
+                         core::AppendRequest{.term = Term(1), .log_start = start});
+    return store_.groups[kThree].log_start;
+  };
+  EXPECT_EQ(told(Offset(10)), Offset()) << "it will come by itself";
+  store_.SetSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  EXPECT_EQ(told(Offset(10)), Offset(10));
+  EXPECT_EQ(told(Offset(70)), Offset(40)) << "all that it has";
 }
 
 TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_Campaigns_WhereNobodyElseDoesForLong) {

@@ -24,7 +24,8 @@ core::AppendRequest MakeAppend(int count) {
                              .prev_index = LogIndex(40),
                              .prev_term = Term(4),
                              .commit_index = LogIndex(39),
-                             .entries = {}};
+                             .entries = {},
+                             .log_start = Offset(17)};
   for (int i = 0; i < count; ++i) {
     const auto at = static_cast<uint64_t>(i);
     const uint32_t chain = append.entries.empty() ? 0 : append.entries.back().chain;
@@ -81,6 +82,7 @@ TEST(RaftCodec, Append_KeepsFramesByteForByte_InTheReceivedBuffer) {
   EXPECT_EQ(append->prev_index, sent.prev_index);
   EXPECT_EQ(append->prev_term, sent.prev_term);
   EXPECT_EQ(append->commit_index, sent.commit_index);
+  EXPECT_EQ(append->log_start, sent.log_start);
   ASSERT_EQ(append->entries.size(), 5u);
   for (size_t i = 0; i < 5; ++i) {
     EXPECT_EQ(append->entries[i].index, sent.entries[i].index);
