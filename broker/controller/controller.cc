@@ -56,7 +56,8 @@ Result<LogIndex> Controller::Propose(const Image& image, const ControllerRecords
       .append_time_ms = std::max(clock_->WallMs(), raft_->last_append_time_ms()),
       .payload_crc = crc,
       .stored_crc = crc};
-  return raft_->Propose(raft::ProposalClass::kBulk, draft, std::move(frame));
+  // A setting that makes room, above all, is taken where there is none.
+  return raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame));
 }
 
 Status Controller::Restore(Bytes state) {
