@@ -188,7 +188,9 @@ void Host::OnTick() {
   replicas_.ForEachJoined([this](Replica& replica) {
     replica.OnTick();
     // Not all in one tick.
-    if ((ticks_ + replica.group().value()) % kTicksPerLook == 0) replica.RollIfDue();
+    if ((ticks_ + replica.group().value()) % kTicksPerLook != 0) return;
+    replica.RollIfDue();
+    replica.LookForRoom();
   });
   GiveUpLeadershipIfDiskStalls();
 }

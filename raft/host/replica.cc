@@ -27,6 +27,8 @@ constexpr double kStalledPressureMax = 0.5;
 constexpr uint32_t kLeaderlessTimeouts = 4;
 // So many such timeouts as leader, and it lets others have it.
 constexpr uint32_t kStalledLeadTimeouts = 32;
+// After how long whoever would write where too many disks are full may ask again.
+constexpr int64_t kFullRetryMs = 1000;
 // After how long whoever would write to a replica may ask again, while its segments cannot be
 // written.
 constexpr int64_t kStallRetryMs = 500;
@@ -62,7 +64,20 @@ Status Replica::CheckMayPropose(ProposalClass proposal_class) const {
     return ResourceExhausted("the journal is full; segments are being written", Reason::kThrottled)
         .RetryAfterMs(100);
   }
+  const core::Configuration& members = core_->configuration();
+  if (2 * (members.voters.size() - FullVoters()) <= members.voters.size()) {
+    return ResourceExhausted("the disks of too many brokers that hold the partition are full",
+                             Reason::kDiskFull)
+        .RetryAfterMs(kFullRetryMs);
+  }
   return Status::Ok();
+}
+
+size_t Replica::FullVoters() const {
+  const std::vector<Voter>& voters = core_->configuration().voters;
+  return static_cast<size_t>(std::ranges::count_if(voters, [this](const Voter& voter) {
+    return voter != self() && shared_->environment.transport.IsDiskFull(voter.broker);
+  }));
 }
 
 Result<LogIndex> Replica::Propose(ProposalClass proposal_class, FrameHeader draft, Buffer frame) {
@@ -187,8 +202,26 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
 void Replica::OnTick() {
   if (!has_joined()) return;
   core_->Tick();
-  if (!stall_.ok() && !is_alone()) LeadIfNobodyElseDoes();
+  if ((!stall_.ok() || lacks_room_) && !is_alone()) LeadIfNobodyElseDoes();
   if (core_->HasReady()) shared_->turn.Add(*this);
+}
+
+void Replica::LookForRoom() {
+  if (!has_joined()) return;
+  const bool is_full = shared_->environment.log_store.admission().reason() == Reason::kDiskFull;
+  const auto has_room = [this](const Voter& voter) {
+    const Transport& transport = shared_->environment.transport;
+    return voter != self() && transport.IsConnected(voter.broker) &&
+           !transport.IsDiskFull(voter.broker);
+  };
+  const bool lacks_room = is_full && std::ranges::any_of(core_->configuration().voters, has_room);
+  if (std::exchange(lacks_room_, lacks_room) == lacks_room) return;
+  MILLRACE_SOMETIMES_IF("a leader whose disk was full let others lead",
+                        lacks_room && core_->is_leader());
+  LOG_IF(INFO, lacks_room && core_->is_leader())
+      << "the disk is full, letting another broker lead " << Name();
+  stalled_ticks_ = 0;
+  UpdateMayLead();
 }
 
 // Where all stall, as on disks that are full alike, somebody must lead: to read, and for the
@@ -241,7 +274,7 @@ void Replica::OnSegmentsState(Status state) {
 
 void Replica::UpdateMayLead() {
   if (!has_joined()) return;
-  const bool can_write = stall_.ok() || is_alone();
+  const bool can_write = (stall_.ok() && !lacks_room_) || is_alone();
   if (shared_->may_lead && can_write && apply_fault_.ok()) {
     core_->LeadAgain();
   } else {

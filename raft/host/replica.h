@@ -119,6 +119,8 @@ class Replica final : public Group {
   // Tells the store what is committed and what is not asked for any more, and rolls where that
   // wants to. Pre: what Drain gave was given to the store.
   void TellCommitted();
+  // Now and then: whether others should lead, as this broker's disk is full and theirs are not.
+  void LookForRoom();
   // Ends its segment where the store wants to; now and then, and when more is committed.
   void RollIfDue();
   bool is_in_turn = false;  // Turn's
@@ -138,7 +140,9 @@ class Replica final : public Group {
   void OnReplayRead(Result<std::vector<core::Entry>> entries);
   void Join();
 
-  // Each tick while its segments cannot be written and it is not alone.
+  // Voters elsewhere whose disks are full, as their brokers say.
+  size_t FullVoters() const;
+  // Each tick while others should lead and it is not alone.
   void LeadIfNobodyElseDoes();
   Status CheckMayPropose(ProposalClass proposal_class) const;
   void ProposeNoOp();
@@ -173,7 +177,9 @@ class Replica final : public Group {
   // It votes, but takes few new entries, which the journal alone would hold, and leads only where
   // nobody else could.
   Status stall_;
-  uint32_t stalled_ticks_ = 0;  // without a leader, or as leader, while that is so
+  // This broker's disk is full, another one's is not: produce is refused here, but not there.
+  bool lacks_room_ = false;
+  uint32_t stalled_ticks_ = 0;  // without a leader, or as leader, while either is so
   bool led_while_stalled_ = false;
   ReadBarriers barriers_;
   Lifetime lifetime_;

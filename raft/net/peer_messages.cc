@@ -195,6 +195,7 @@ void PeerSession::SendPing() {
   wire::Ping ping;
   ping.set_nonce(++ping_nonce_);
   SayCondition(*context_, &ping);
+  told_disk_full_ = ping.is_disk_full();
   lane_state(Lane::kControl).connection->SendFrame(FrameKind::kPing, ping);
 }
 

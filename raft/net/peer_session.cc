@@ -154,6 +154,7 @@ void PeerSession::Fail(const Status& why, bool was_refused) {
   }
   identity_.reset();
   condition_.reset();
+  told_disk_full_ = false;
   control_.Clear();
   if (was_up && context_->clock.Now() - up_since_ >= kStableAfter) {
     backoff_ = context_->options.backoff_min;
@@ -193,9 +194,16 @@ void PeerSession::CheckKeepalive(bool is_late) {
   }
   const Duration interval = context_->options.keepalive_interval;
   const bool is_silent = silence >= interval && now - last_ping_ >= interval;
-  if (!is_silent && now - last_ping_ < context_->options.condition_interval) return;
+  const bool is_due = is_silent || now - last_ping_ >= context_->options.condition_interval;
+  if (!is_due && !HasNews()) return;
   last_ping_ = now;
   SendPing();
+}
+
+// Leaders elsewhere must know at once that this broker has no room.
+bool PeerSession::HasNews() const {
+  const auto& condition = context_->options.condition;
+  return condition && condition().is_disk_full != told_disk_full_;
 }
 
 std::optional<int64_t> PeerSession::wall_clock_ms() const {

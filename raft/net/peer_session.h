@@ -115,6 +115,7 @@ class PeerSession final : public LaneOwner {
   void SkipUnknown(std::string_view what);
 
   void SendPing();
+  bool HasNews() const;
   bool HasRoom(Lane lane);
   void QueueControl(const RaftRoute& route, const core::Message& message);
   void FlushControl();
@@ -132,6 +133,7 @@ class PeerSession final : public LaneOwner {
   MonotonicTime up_since_{0};
   std::string last_failure_;
   std::optional<PeerCondition> condition_;
+  bool told_disk_full_ = false;  // in the last Ping
   MonotonicTime condition_at_{0};
   uint64_t ping_nonce_ = 0;
   MonotonicTime last_ping_{0};

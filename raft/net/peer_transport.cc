@@ -69,6 +69,11 @@ bool PeerTransport::IsConnected(BrokerId peer) const {
   return session != sessions_.end() && session->second->is_up();
 }
 
+bool PeerTransport::IsDiskFull(BrokerId peer) const {
+  const std::optional<PeerCondition> condition = ConditionOf(peer);
+  return condition.has_value() && condition->is_disk_full;
+}
+
 std::vector<int64_t> PeerTransport::PeerWallClocksMs() const {
   std::vector<int64_t> clocks;
   for (const auto& [peer, session] : sessions_) {

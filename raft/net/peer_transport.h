@@ -52,6 +52,7 @@ class PeerTransport final : public Transport, private LaneOwner {
   void SendRaft(const RaftRoute& route, core::Message message, bool bulk = false) override;
   void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) override;
   bool IsConnected(BrokerId peer) const override;
+  bool IsDiskFull(BrokerId peer) const override;
   std::vector<int64_t> PeerWallClocksMs() const override;
 
   // What the peer said of itself; nothing if it is not connected or has not said it yet.

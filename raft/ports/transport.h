@@ -86,6 +86,8 @@ class Transport {
   virtual void SendRaft(const RaftRoute& route, core::Message message, bool bulk = false) = 0;
   virtual void SendPeer(BrokerId to, Lane lane, PeerKind kind, std::vector<Bytes> body) = 0;
   virtual bool IsConnected(BrokerId peer) const = 0;
+  // Whether the peer is connected and said last that its disk is too full to take records.
+  virtual bool IsDiskFull(BrokerId peer) const = 0;
   // What the wall clocks of the peers that are connected show by now, milliseconds since 1970, as
   // far as they told it.
   virtual std::vector<int64_t> PeerWallClocksMs() const = 0;

@@ -86,6 +86,7 @@ class FakeTransport final : public raft::Transport {
     if (listener) listener(sent.back());
   }
   bool IsConnected(BrokerId peer) const override { return connected.contains(peer); }
+  bool IsDiskFull(BrokerId) const override { return false; }
   std::vector<int64_t> PeerWallClocksMs() const override { return wall_clocks; }
 };
 

@@ -132,6 +132,7 @@ class NodeOfThreeTest : public NodeRig {
         test->node_->OnPeerMessage(kLeader.holder(), kind, Bytes::CopyOf(whole));
       });
     }
+    bool IsDiskFull(BrokerId) const override { return false; }
     bool IsConnected(BrokerId) const override { return true; }
     std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
     NodeOfThreeTest* test;

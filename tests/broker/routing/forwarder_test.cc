@@ -39,6 +39,7 @@ class KeepingTransport final : public raft::Transport {
     sent.push_back({lane, kind, std::move(body)});
   }
   bool IsConnected(BrokerId) const override { return is_connected; }
+  bool IsDiskFull(BrokerId) const override { return false; }
   std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 
   bool is_connected = true;

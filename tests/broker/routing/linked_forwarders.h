@@ -58,6 +58,7 @@ class LinkedForwarders {
       for (const Bytes& piece : body) whole += piece.view();
       link->sent_.push_back({to, kind, Bytes::Own(std::move(whole))});
     }
+    bool IsDiskFull(BrokerId) const override { return false; }
     bool IsConnected(BrokerId) const override { return true; }
     std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 

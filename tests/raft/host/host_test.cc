@@ -114,11 +114,46 @@ class HostTest : public testing::Test {
     host_->OnRaftMessage(from, kThree, kNumberInThree, std::move(request));
     Settle();
   }
+  // The replica of three asks for votes, gets them, and its no-op is stored elsewhere, too.
+  void LeadThree() {
+    core_term_ = Term(core_term_.value() + 1);
+    transport_.sent.clear();
+    world_.RunFor(std::chrono::seconds(2));
+    for (const bool is_pre_vote : {true, false}) {
+      host_->OnRaftMessage(
+          kSecond, kThree, kNumberInThree,
+          core::VoteReply{.term = core_term_, .is_pre_vote = is_pre_vote, .granted = true});
+      Settle();
+    }
+    ASSERT_TRUE(host_->Find(kThree)->core().is_leader());
+    StoreElsewhere();
+    ASSERT_TRUE(host_->Find(kThree)->leadership().is_ready);
+  }
+  void AnswerHeartbeats() {
+    for (const core::Message& sent : std::exchange(transport_.sent, {})) {
+      const auto* heartbeat = std::get_if<core::Heartbeat>(&sent);
+      if (heartbeat == nullptr) continue;
+      host_->OnRaftMessage(
+          kSecond, kThree, kNumberInThree,
+          core::HeartbeatReply{.term = heartbeat->term, .round = heartbeat->round});
+    }
+  }
+  void StoreElsewhere() {
+    const core::Raft& core = host_->Find(kThree)->core();
+    host_->OnRaftMessage(kSecond, kThree, kNumberInThree,
+                         core::AppendReply{.term = core.term(),
+                                           .success = true,
+                                           .index = core.log().last_index(),
+                                           .hint_index = LogIndex(),
+                                           .hint_term = Term()});
+    Settle();
+  }
   const Status& health() const { return host_->Find(kGroup)->health(); }
   const Status& apply_fault() const { return host_->Find(kGroup)->apply_fault(); }
 
   sim::SimWorld world_{1};
   sim::SimProcess& process_ = world_.AddProcess("broker");
+  Term core_term_;
   MemoryTransport transport_;
   MemoryLogStore store_{process_.executor()};
   std::unique_ptr<Counter> machine_;
@@ -427,6 +462,45 @@ TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_Campaigns_WhereNobodyElseDoe
   world_.RunFor(std::chrono::seconds(3));
   ASSERT_FALSE(transport_.sent.empty());
   EXPECT_TRUE(std::holds_alternative<core::VoteRequest>(transport_.sent.back()));
+}
+
+// What a majority has no room for is not begun; what makes room is.
+TEST_F(HostTest, ALeader_RefusesRecords_WhereAMajorityHasNoRoom) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  LeadThree();
+  const auto propose = [&](ProposalClass proposal_class) {
+    const FrameHeader draft{.type = FrameType::kRecordBatch};
+    return machine.group->Propose(proposal_class, draft, AllocateFrame(0)).status();
+  };
+  transport_.full = {kSecond.broker};
+  EXPECT_TRUE(propose(ProposalClass::kBulk).ok()) << "two can store it";
+  transport_.full = {kSecond.broker, kThird.broker};
+  EXPECT_EQ(propose(ProposalClass::kBulk).reason(), Reason::kDiskFull);
+  EXPECT_TRUE(propose(ProposalClass::kControl).ok());
+  transport_.full = {};
+  EXPECT_TRUE(propose(ProposalClass::kBulk).ok());
+}
+
+TEST_F(HostTest, ALeaderWhoseDiskIsFull_LetsOneLeadThatHasRoom) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  LeadThree();
+  const auto leads = [&] {
+    for (int i = 0; i < 12; ++i) {
+      Settle();
+      AnswerHeartbeats();
+    }
+    return machine.leadership.is_leader;
+  };
+  store_.admits = ResourceExhausted("the disk is full", Reason::kDiskFull);
+  transport_.full = {kThird.broker};
+  transport_.connected = {kThird.broker};
+  EXPECT_TRUE(leads()) << "nobody is known to have room";
+  transport_.connected = {kSecond.broker, kThird.broker};
+  EXPECT_FALSE(leads());
+  // The other one may lack what only this one has.
+  LeadThree();
 }
 
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {

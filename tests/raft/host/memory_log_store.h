@@ -43,7 +43,10 @@ class MemoryTransport final : public Transport {
     for (const Bytes& piece : body) whole += piece.view();
     peers.emplace_back(to, kind, Bytes::Own(std::move(whole)));
   }
-  bool IsConnected(BrokerId) const override { return false; }
+  bool IsConnected(BrokerId peer) const override { return connected.contains(peer); }
+  std::set<BrokerId> connected;
+  bool IsDiskFull(BrokerId peer) const override { return full.contains(peer); }
+  std::set<BrokerId> full;
   std::vector<int64_t> PeerWallClocksMs() const override { return {}; }
 };
 
@@ -267,7 +270,8 @@ class MemoryLogStore final : public LogStore {
     recovered_listener_ = std::move(listener);
   }
   double journal_pressure() const override { return pressure; }
-  Status admission() const override { return {}; }
+  Status admission() const override { return admits; }
+  Status admits;
 
  private:
   Executor* executor_;

@@ -152,6 +152,15 @@ TEST_F(PeerMessagesTest, PingsAndPongs_TellHowTheirSenderIs_BothWays) {
   EXPECT_TRUE(seen->is_disk_full);
   EXPECT_NEAR(static_cast<double>(seen->wall_clock_ms),
               static_cast<double>(two.process->clock().WallMs()), 500);
+  // What leaders must know is told as it changes, though the two talk all the time.
+  is_disk_full = false;
+  for (int i = 0; i < 5; ++i) {
+    one.transport.SendPeer(BrokerId(2), Lane::kControl, PeerKind::kForwardRequest, {});
+    two.transport.SendPeer(BrokerId(1), Lane::kControl, PeerKind::kForwardRequest, {});
+    world_.RunFor(milliseconds(40));
+  }
+  EXPECT_FALSE(one.transport.ConditionOf(BrokerId(2))->is_disk_full);
+  EXPECT_FALSE(one.transport.IsDiskFull(BrokerId(2)));
   // A side that tells no more than the time.
   seen = two.transport.ConditionOf(BrokerId(1));
   ASSERT_TRUE(seen.has_value());
