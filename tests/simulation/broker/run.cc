@@ -155,7 +155,9 @@ void Run::PlanFailure(size_t broker) {
     world_.After(options_.fail_for, [&disk] { disk.ForgetFaults(); });
   };
   if (options_.fail_call > 0) {
-    cluster_.disk(broker).FailCall(options_.fail_call, Unavailable("Input/output error"), on_fail);
+    const std::optional<Status> error = options_.FailStatus();
+    CHECK(error.has_value()) << options_.fail_with;
+    cluster_.disk(broker).FailCall(options_.fail_call, *error, on_fail);
   }
   world_.After(options_.chaos / 2, [this, broker] {
     if (!cluster_.is_up(broker)) return;

@@ -14,12 +14,20 @@ std::string RunOptions::Rerun(const std::string& mutant) const {
   for (const FaultClass fault : without) command += " --without=" + std::string(NameOf(fault));
   if (fail_broker != 0) command += " --fail-broker=" + std::to_string(fail_broker);
   if (fail_call != 0) command += " --fail-call=" + std::to_string(fail_call);
+  if (fail_with != RunOptions{}.fail_with) command += " --fail-with=" + fail_with;
   if (fail_for != Duration(0))
     command += " --fail-for-ms=" + std::to_string(fail_for / milliseconds(1));
   if (chaos != RunOptions{}.chaos)
     command += " --chaos-ms=" + std::to_string(chaos / milliseconds(1));
   if (!mutant.empty()) command += " --mutant=" + mutant;
   return command;
+}
+
+std::optional<Status> RunOptions::FailStatus() const {
+  if (fail_with == "EIO") return Unavailable("Input/output error");
+  if (fail_with == "ENOSPC") return ResourceExhausted("No space left on device", Reason::kDiskFull);
+  if (fail_with == "EMFILE") return ResourceExhausted("Too many open files");
+  return std::nullopt;
 }
 
 bool RunOptions::SetFlag(std::string_view flag) {
@@ -30,6 +38,10 @@ bool RunOptions::SetFlag(std::string_view flag) {
     const std::optional<FaultClass> fault = FaultClassNamed(value);
     if (fault.has_value()) without.insert(*fault);
     return fault.has_value();
+  }
+  if (name == "--fail-with") {
+    fail_with = value;
+    return FailStatus().has_value();
   }
   uint64_t number = 0;
   const char* end = value.data() + value.size();

@@ -9,10 +9,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 
+#include "proto/base/status.h"
 #include "raft/runtime/clock.h"
 #include "tests/simulation/broker/swarm.h"
 
@@ -29,6 +31,8 @@ struct RunOptions {
   size_t fail_broker = 0;
   // Its n-th file-system call, whatever it is, fails; 0 for none.
   uint64_t fail_call = 0;
+  // ... with this error; EIO, ENOSPC or EMFILE.
+  std::string fail_with = "EIO";
   // ... and every call after it for so long.
   Duration fail_for{0};
   // For the log of a single run.
@@ -36,6 +40,8 @@ struct RunOptions {
 
   // Takes a flag of that command, such as "--brokers=1"; false if it is none.
   bool SetFlag(std::string_view flag);
+  // What fail_with names; nothing if it names none of them.
+  std::optional<Status> FailStatus() const;
   // The command that runs this again.
   std::string Rerun(const std::string& mutant = "") const;
 };

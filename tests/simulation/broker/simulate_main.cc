@@ -140,6 +140,8 @@ int main(int argc, char** argv) {
   app.add_option("--without", flags.without, "Leave a class of faults out; as often as wanted");
   app.add_option("--fail-call", current.fail_call,
                  "This file-system call of the broker that --fail-broker names fails");
+  app.add_option("--fail-with", current.fail_with, "With this error: EIO, ENOSPC or EMFILE")
+      ->check(CLI::IsMember({"EIO", "ENOSPC", "EMFILE"}));
   app.add_option_function<int64_t>(
       "--fail-for-ms", [](int64_t ms) { current.fail_for = std::chrono::milliseconds(ms); },
       "So do all its calls after that one, for so long");

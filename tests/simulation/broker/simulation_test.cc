@@ -50,15 +50,15 @@ TEST_F(SimulationTest, SeedsThatOnceFailed_StayClean) {
 
 TEST_F(SimulationTest, TheFlagsOfARerun_AreReadBack) {
   RunOptions options{.seed = 7};
-  for (const char* flag :
-       {"--brokers=1", "--without=kills", "--fail-broker=2", "--fail-call=9", "--fail-for-ms=5"}) {
+  for (const char* flag : {"--brokers=1", "--without=kills", "--fail-broker=2", "--fail-call=9",
+                           "--fail-with=ENOSPC", "--fail-for-ms=5"}) {
     EXPECT_TRUE(options.SetFlag(flag)) << flag;
   }
   EXPECT_EQ(options.Rerun(),
             "simulate_broker --seed=7 --brokers=1 --without=kills --fail-broker=2 --fail-call=9 "
-            "--fail-for-ms=5");
-  for (const char* flag :
-       {"--brokers", "--brokers=", "--brokers=x", "--without=rain", "--mutant=x"}) {
+            "--fail-with=ENOSPC --fail-for-ms=5");
+  for (const char* flag : {"--brokers", "--brokers=", "--brokers=x", "--without=rain",
+                           "--fail-with=rain", "--mutant=x"}) {
     EXPECT_FALSE(options.SetFlag(flag)) << flag;
   }
 }
@@ -152,10 +152,11 @@ TEST_F(SimulationTest, FixedSeeds_KeepEveryPromise_AndReachEveryState) {
 // time `step` calls more of its file system succeed before one fails, and all calls that follow
 // within `fail_for`. So for each of three brokers. Then everything works again: what was
 // acknowledged is there, and no replica is left behind.
-void FailEachCall(Duration fail_for, uint64_t step) {
+void FailEachCall(Duration fail_for, uint64_t step, const std::string& fail_with = "EIO") {
   RunOptions options{.seed = 3, .brokers = 3, .chaos = std::chrono::milliseconds(600)};
   for (const auto& [fault, name] : kFaultClasses) options.without.insert(fault);
   options.fail_for = fail_for;
+  options.fail_with = fail_with;
   for (options.fail_broker = 1; options.fail_broker <= options.brokers; ++options.fail_broker) {
     options.fail_call = 0;
     const uint64_t calls = RunSeed(options).calls.at(options.fail_broker - 1);
@@ -168,6 +169,14 @@ void FailEachCall(Duration fail_for, uint64_t step) {
 }
 
 TEST_F(SimulationTest, TheNthFileSystemCall_MayFail) { FailEachCall(Duration(0), 1); }
+
+TEST_F(SimulationTest, TheNthFileSystemCall_MayFindNoRoom) {
+  FailEachCall(Duration(0), 5, "ENOSPC");
+}
+
+TEST_F(SimulationTest, TheNthFileSystemCall_MayFindTooFewDescriptors) {
+  FailEachCall(Duration(0), 9, "EMFILE");
+}
 
 TEST_F(SimulationTest, FromTheNthFileSystemCallOn_AllMayFailForASecond) {
   FailEachCall(std::chrono::seconds(1), 7);
