@@ -169,6 +169,8 @@ Result<FoundSuperblock> FindSuperblock(std::string_view file) {
   const std::string_view second = file.substr(std::min<size_t>(file.size(), kCopySize));
   const bool is_second_newer = SuperblockSequence(second) > SuperblockSequence(first);
   Result<ParsedSuperblock> newest = ParseSuperblock(is_second_newer ? second : first);
+  const bool is_lost = newest.status().code() == Code::kDataLoss;
+  if (is_lost) return newest.status().With("SUPERBLOCK, of which neither copy is whole");
   if (!newest.ok()) return newest.status().With(kFile);
   FoundSuperblock found{.newest = std::move(*newest), .damaged_copy = std::nullopt};
   if (!SuperblockSequence(is_second_newer ? first : second).has_value()) {
@@ -179,15 +181,37 @@ Result<FoundSuperblock> FindSuperblock(std::string_view file) {
 
 namespace {
 
+// Each by itself: a sector that cannot be read takes no more than its copy. What of the file could
+// be read is given to `done`, or the error if that is nothing. `file` must stay until then.
+void ReadCopies(File& file, MoveFunction<void(Result<std::string>)> done) {
+  file.Read(0, kCopySize, [&file, done = std::move(done)](Result<Bytes> first) mutable {
+    LOG_IF(WARNING, !first.ok()) << "the first copy in SUPERBLOCK cannot be read: "
+                                 << first.status();
+    file.Read(
+        kCopySize, kCopySize,
+        [first = std::move(first), done = std::move(done)](const Result<Bytes>& second) mutable {
+          LOG_IF(WARNING, !second.ok())
+              << "the second copy in SUPERBLOCK cannot be read: " << second.status();
+          if (!first.ok() && !second.ok()) return done(first.status());
+          std::string copies(first.ok() ? first->view() : std::string_view());
+          if (second.ok() && second->size() > 0) {
+            copies.resize(kCopySize);
+            copies += second->view();
+          }
+          done(std::move(copies));
+        });
+  });
+}
+
 void ReadFile(FileSystem& files, Superblock::ReadDone done) {
   files.Open(kFile, OpenMode::kRead, Caching::kPageCache,
              [done = std::move(done)](Result<std::unique_ptr<File>> opened) mutable {
                if (!opened.ok()) return done(opened.status());
                const std::shared_ptr<File> file = std::move(*opened);  // with the read
-               file->Read(0, 2 * kCopySize,
-                          [file, done = std::move(done)](Result<Bytes> bytes) mutable {
-                            if (!bytes.ok()) return done(bytes.status());
-                            done(FindSuperblock(bytes->view()));
+               ReadCopies(*file,
+                          [file, done = std::move(done)](Result<std::string> copies) mutable {
+                            if (!copies.ok()) return done(copies.status());
+                            done(FindSuperblock(*copies));
                           });
              });
 }
@@ -238,9 +262,9 @@ class Superblock::Opener : public std::enable_shared_from_this<Superblock::Opene
                  [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
                    if (!file.ok()) return self->done_(file.status());
                    self->file_ = std::move(*file);
-                   self->file_->Read(0, 2 * kCopySize, [self](Result<Bytes> bytes) {
-                     if (!bytes.ok()) return self->done_(bytes.status());
-                     self->OnRead(bytes->view());
+                   ReadCopies(*self->file_, [self](Result<std::string> copies) {
+                     if (!copies.ok()) return self->done_(copies.status());
+                     self->OnRead(*copies);
                    });
                  });
   }

@@ -141,7 +141,30 @@ TEST_F(SuperblockTest, BothCopiesRotten_IsDataLossNamingTheFile) {
   disk_.FlipBit(kPath, 4096 + 100, 1);
   const Status status = Open();
   EXPECT_EQ(status.code(), Code::kDataLoss);
-  EXPECT_NE(status.message().find("SUPERBLOCK"), std::string::npos) << status;
+  EXPECT_NE(status.message().find("SUPERBLOCK, of which neither copy"), std::string::npos)
+      << status;
+}
+
+TEST_F(SuperblockTest, ACopyThatCannotBeRead_LosesNothing_AndIsWrittenAgain) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Update(Initialized()).ok());
+  for (const size_t copy : {0, 1}) {
+    const SuperblockFacts facts = superblock_->facts();
+    Crash();
+    // Behind the list of the directory and the file's opening.
+    const auto fail_its_read = [&] { disk_.FailCall(3 + copy, Unavailable("input/output error")); };
+    disk_.FlipBit(kPath, copy * 4096 + 100, 1);
+    fail_its_read();
+    EXPECT_EQ(Read()->damaged_copy, copy);
+    fail_its_read();
+    ASSERT_TRUE(Open().ok());
+    EXPECT_EQ(superblock_->facts().controllers, facts.controllers);
+    EXPECT_EQ(superblock_->facts().boot_epoch, BootEpoch(facts.boot_epoch.value() + 1));
+    EXPECT_EQ(Read()->damaged_copy, std::nullopt);
+  }
+  Crash();
+  disk_.FailEvery(1, kPath, Unavailable("input/output error"));
+  EXPECT_EQ(Open().code(), Code::kUnavailable) << "that may pass";
 }
 
 TEST_F(SuperblockTest, ZeroedSuperblock_IsDataLossNotFresh) {
@@ -165,6 +188,7 @@ TEST_F(SuperblockTest, EitherCopyRotten_LosesNothing) {
     EXPECT_EQ(superblock_->facts().stage, BootstrapStage::kInitialized);
     EXPECT_GT(superblock_->facts().boot_epoch, facts.boot_epoch);
     Crash();
+    EXPECT_EQ(Read()->damaged_copy, std::nullopt) << "it is written again";
   }
 }
 
