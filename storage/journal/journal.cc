@@ -313,6 +313,14 @@ void Journal::Stop(Task done) {
   is_stopping_ = true;
   stopped_ = std::move(done);
   ScheduleFlush();
+  StopWithoutFile();
+}
+
+// On a full disk that could take for ever. Nobody was told of what is not written.
+void Journal::StopWithoutFile() {
+  if (!is_stopping_ || !is_waiting_for_file_ || file_trouble_.ok() || !stopped_) return;
+  LOG(WARNING) << "the journal stops without the file that it waits for: " << file_trouble_;
+  environment_.executor.Post(std::exchange(stopped_, {}));
 }
 
 void Journal::FinishStop() {

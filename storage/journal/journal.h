@@ -146,7 +146,7 @@ class Journal {
   void SetFullListener(FullListener listener);
 
   // Writes what was submitted and a marker block, then calls `done`; nothing may be submitted
-  // after.
+  // after. Where it takes a file that cannot be made, it is not waited for.
   void Stop(Task done);
 
   uint64_t live_bytes() const;
@@ -201,6 +201,7 @@ class Journal {
   void ArmMarker();
   void WriteMarker();
   void FinishStop();
+  void StopWithoutFile();
   void Fail(const Status& why);
 
   // read_back.cc: entries for segments that are written again.
@@ -247,7 +248,8 @@ class Journal {
   bool is_copying_ = false;
   uint64_t copied_up_to_ = 0;  // the last file that was copied forward
   bool is_flush_scheduled_ = false;
-  bool is_busy_ = false;       // a commit, a head or a marker is being written
+  bool is_busy_ = false;  // a commit, a head or a marker is being written
+  bool is_waiting_for_file_ = false;
   bool is_recycling_ = false;  // a used file is given its head
   bool is_failed_ = false;
   bool is_stopping_ = false;

@@ -47,9 +47,12 @@ void Journal::Roll(uint64_t room_bytes) {
     }
   }
   const uint64_t head_bytes = kBlockHeaderSize + ledger_.CheckpointBytes() + kBlockAlignment;
+  is_waiting_for_file_ = true;
   pool_->Acquire(head_bytes + room_bytes, lifetime_.Guard([this](JournalFile file) {
+    is_waiting_for_file_ = false;
     if (!is_failed_) WriteHead(std::move(file));
   }));
+  StopWithoutFile();
 }
 
 void Journal::WriteHead(JournalFile file) {
@@ -204,6 +207,7 @@ void Journal::OnFileTrouble(const Status& trouble) {
   file_trouble_ = trouble;
   PublishPressure();
   if (full_listener_) full_listener_(trouble);
+  StopWithoutFile();
 }
 
 void Journal::SetFullListener(FullListener listener) {

@@ -356,6 +356,24 @@ TEST(Journal, NextFileThatCannotBeMade_IsFull_AndNothingIsLost) {
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
+// A broker on a full disk is stopped like any other; what was not acknowledged is not waited for.
+TEST(Journal, StopOnAFullDisk_DoesNotWaitForAFile) {
+  JournalRig rig(20);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Settle();
+  rig.RunFor(milliseconds(100));
+  rig.disk().SetCapacity(4096);
+  FillWithoutNextFile(rig);
+  ASSERT_GT(rig.outstanding(), 0U);
+  EXPECT_TRUE(rig.StopCleanly());
+  EXPECT_GT(rig.outstanding(), 0U) << "nobody was told that they are durable";
+  rig.PowerLoss();
+  rig.disk().SetCapacity(UINT64_MAX);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
 // Making one, each call fails in its turn.
 TEST(Journal, AnyCallOfMakingANextFile_MayFail) {
   uint64_t failed = 0;
