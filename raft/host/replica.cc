@@ -202,19 +202,29 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
 void Replica::OnTick() {
   if (!has_joined()) return;
   core_->Tick();
-  if ((!stall_.ok() || lacks_room_) && !is_alone()) LeadIfNobodyElseDoes();
+  if (ShouldOthersLead()) LeadIfNobodyElseDoes();
   if (core_->HasReady()) shared_->turn.Add(*this);
+}
+
+bool Replica::HasRoomElsewhere() const {
+  const Transport& transport = shared_->environment.transport;
+  return std::ranges::any_of(core_->configuration().voters, [&](const Voter& voter) {
+    return voter != self() && transport.IsConnected(voter.broker) &&
+           !transport.IsDiskFull(voter.broker);
+  });
+}
+
+// Not where the others have no room either: then a change of leaders helps nobody.
+bool Replica::ShouldOthersLead() const {
+  if (is_alone()) return false;
+  if (stall_.reason() == Reason::kDiskFull) return HasRoomElsewhere();
+  return !stall_.ok() || lacks_room_;
 }
 
 void Replica::LookForRoom() {
   if (!has_joined()) return;
   const bool is_full = shared_->environment.log_store.admission().reason() == Reason::kDiskFull;
-  const auto has_room = [this](const Voter& voter) {
-    const Transport& transport = shared_->environment.transport;
-    return voter != self() && transport.IsConnected(voter.broker) &&
-           !transport.IsDiskFull(voter.broker);
-  };
-  const bool lacks_room = is_full && std::ranges::any_of(core_->configuration().voters, has_room);
+  const bool lacks_room = is_full && HasRoomElsewhere();
   if (std::exchange(lacks_room_, lacks_room) == lacks_room) return;
   MILLRACE_SOMETIMES_IF("a leader whose disk was full let others lead",
                         lacks_room && core_->is_leader());
@@ -274,8 +284,7 @@ void Replica::OnSegmentsState(Status state) {
 
 void Replica::UpdateMayLead() {
   if (!has_joined()) return;
-  const bool can_write = (stall_.ok() && !lacks_room_) || is_alone();
-  if (shared_->may_lead && can_write && apply_fault_.ok()) {
+  if (shared_->may_lead && !ShouldOthersLead() && apply_fault_.ok()) {
     core_->LeadAgain();
   } else {
     core_->StopLeading();

@@ -142,7 +142,11 @@ class Replica final : public Group {
 
   // Voters elsewhere whose disks are full, as their brokers say.
   size_t FullVoters() const;
-  // Each tick while others should lead and it is not alone.
+  // Whether a voter elsewhere is connected and has not said that its disk is full.
+  bool HasRoomElsewhere() const;
+  // Whether somebody else should lead, if anybody can: what is written here is not taken on.
+  bool ShouldOthersLead() const;
+  // Each tick while others should lead.
   void LeadIfNobodyElseDoes();
   Status CheckMayPropose(ProposalClass proposal_class) const;
   void ProposeNoOp();

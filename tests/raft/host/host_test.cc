@@ -437,7 +437,7 @@ TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_LetsGoOfWhatItsLeaderDoesNot
     return store_.groups[kThree].log_start;
   };
   EXPECT_EQ(told(Offset(10)), Offset()) << "it will come by itself";
-  store_.SetSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
   EXPECT_EQ(told(Offset(10)), Offset(10));
   EXPECT_EQ(told(Offset(70)), Offset(40)) << "all that it has";
 }
@@ -445,6 +445,7 @@ TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_LetsGoOfWhatItsLeaderDoesNot
 TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_Campaigns_WhereNobodyElseDoesForLong) {
   Counter machine;
   CreateOneOfThree(machine);
+  transport_.connected = {kSecond.broker};
   store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
   const auto follow = [&](int rounds) {
     for (int i = 0; i < rounds; ++i) {
@@ -501,6 +502,19 @@ TEST_F(HostTest, ALeaderWhoseDiskIsFull_LetsOneLeadThatHasRoom) {
   EXPECT_FALSE(leads());
   // The other one may lack what only this one has.
   LeadThree();
+}
+
+// A change of leaders would help nobody, and reads would wait for it.
+TEST_F(HostTest, ALeaderThatFindsNoRoom_LeadsOn_WhereTheOthersHaveNoneEither) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  LeadThree();
+  transport_.connected = {kSecond.broker, kThird.broker};
+  transport_.full = {kSecond.broker, kThird.broker};
+  store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  EXPECT_TRUE(machine.leadership.is_leader);
+  store_.TellSegmentsState(kThree, Unavailable("input/output error"));
+  EXPECT_FALSE(host_->Find(kThree)->core().is_leader()) << "that is this broker's trouble alone";
 }
 
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
