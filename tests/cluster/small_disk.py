@@ -1,7 +1,7 @@
 """A small disk that a test fills to the last byte: an ext4 in a loop file.
 
     disk = SmallDisk(folder, 160 << 20)      # raises NotPermitted where loop devices may not be mounted
-    disk.fill()                              # what another program writes
+    disk.fill()                              # what another program writes; empty() takes it away
     disk.free_bytes()
     disk.close()
 """
@@ -31,10 +31,11 @@ class SmallDisk:
             self.close()
             raise
 
-    def fill(self):
+    def fill(self, left_bytes=0):
+        """Down to so many free bytes; fewer where the others write."""
         with open(self._filler, "ab", buffering=0) as filler:
             piece = bytes(_PIECE_BYTES)
-            while piece:
+            while piece and self.free_bytes() > left_bytes:
                 try:
                     filler.write(piece)
                 except OSError as error:
@@ -42,6 +43,9 @@ class SmallDisk:
                         raise
                     piece = piece[:len(piece) // 2]
             os.fsync(filler.fileno())
+
+    def empty(self):
+        self._filler.unlink(missing_ok=True)
 
     def free_bytes(self):
         usage = os.statvfs(self.path)
