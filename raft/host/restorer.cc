@@ -76,16 +76,18 @@ void Restorer::Ask(const RestorePtr& restore) {
   const LogIndex first = restore->has_begun ? restore->end.index + 1 : LogIndex();
   restore->asked_at = environment_.clock.Now();
   restore->writes_before = turn_->writes();
-  puller_->AskRange(restore->replica, restore->source, first, kRangeBytes,
-                    While(restore, [this, restore](Result<RangeReply> reply) {
-                      // Of whoever leads now.
-                      if (!reply.ok()) return Ask(restore);
-                      OnRange(restore, *std::move(reply));
-                    }));
+  puller_->AskRange(
+      restore->replica, restore->source, first, kRangeBytes,
+      While(restore, [this, restore, from = restore->source](Result<RangeReply> reply) {
+        // Of whoever leads now.
+        if (!reply.ok()) return Ask(restore);
+        OnRange(restore, from, *std::move(reply));
+      }));
 }
 
-void Restorer::OnRange(const RestorePtr& restore, RangeReply reply) {
+void Restorer::OnRange(const RestorePtr& restore, const Voter& from, RangeReply reply) {
   restore->source_commit = reply.commit;
+  if (!reply.entries.empty()) restore->pulled_from = from;
   const bool is_overtaken = restore->has_begun && reply.begin.index > restore->end.index;
   MILLRACE_SOMETIMES_IF("a restore was overtaken by retention", is_overtaken);
   if (!restore->has_begun || is_overtaken) return Begin(restore, reply.begin);
@@ -163,6 +165,12 @@ void Restorer::AskState(const RestorePtr& restore) {
 void Restorer::OnState(const RestorePtr& restore, StatePiece state) {
   // Entries may be committed that it had not applied.
   const bool is_before = state.at.index < restore->end.index;
+  if (is_before && restore->pulled_from != restore->source) {
+    // Or it never will: a new leader may need this replica to commit what the one before it had.
+    MILLRACE_SOMETIMES("a restore had more than its new source");
+    restore->has_begun = false;
+    return Ask(restore);
+  }
   if (is_before) return After(restore, kPause, &Restorer::AskState);
   restore->state = std::move(state);
   OnAppended(restore, restore->state->at.index, 0);

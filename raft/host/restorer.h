@@ -58,7 +58,8 @@ class Restorer {
   struct Restore {
     ReplicaId replica;
     Voter source;
-    TimerId timer;  // of what it waits for
+    Voter pulled_from;  // that gave the last entries
+    TimerId timer;      // of what it waits for
     bool has_begun = false;
     core::LogPoint begin;    // of the log that is pulled
     core::LogPoint end;      // of what the store has
@@ -74,7 +75,7 @@ class Restorer {
   // The replica, if it takes part still; else its restore is over.
   Replica* Find(const RestorePtr& restore);
   void Ask(const RestorePtr& restore);
-  void OnRange(const RestorePtr& restore, RangeReply reply);
+  void OnRange(const RestorePtr& restore, const Voter& from, RangeReply reply);
   void AskState(const RestorePtr& restore);
   void OnState(const RestorePtr& restore, StatePiece state);
   // Calls `then` with the restore after a while, unless it is over.

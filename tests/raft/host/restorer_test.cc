@@ -192,6 +192,27 @@ TEST_F(RestorerTest, WhoeverLeadsIsAskedNext_AndAnAnswerOfAnother_OrALateOne_IsN
   EXPECT_EQ(store_.restored.entries.size(), 2u);
 }
 
+// A new leader may know less committed, and need this replica to commit the rest.
+TEST_F(RestorerTest, WhereTheNextSourceHasApplied_LessThanWasPulled_ItBeginsAgain) {
+  const std::vector<core::Entry> entries = Entries(4);
+  SayBehind(kLeader, 9);
+  AnswerRange(kLeader, {}, 44);
+  AnswerRange(kLeader, entries, 44);
+  AnswerState(kLeader, entries[2]);
+  world_.RunFor(std::chrono::milliseconds(60));
+  ASSERT_EQ(std::get<1>(transport_.peers.back()), PeerKind::kStateRequest)
+      << "who had it committed will apply it";
+  SayBehind(kNext, 10);
+  world_.RunFor(std::chrono::seconds(3));
+  ASSERT_EQ(std::get<1>(transport_.peers.back()), PeerKind::kStateRequest);
+  AnswerState(kNext, entries[2]);
+  EXPECT_EQ(LastAsked(kNext.broker).first, LogIndex(0));
+  AnswerRange(kNext, {}, 43);
+  AnswerRange(kNext, {entries.begin(), entries.begin() + 3}, 43);
+  AnswerState(kNext, entries[2]);
+  EXPECT_EQ(machine_.state, "stateafter");
+}
+
 TEST_F(RestorerTest, WhatDoesNotFollow_IsNotTaken_AndAskedForAgain) {
   SayBehind(kLeader, 9);
   AnswerRange(kLeader, {}, 44);
