@@ -22,6 +22,8 @@ constexpr Duration kErrorPause = std::chrono::seconds(2);
 constexpr Duration kPause = std::chrono::milliseconds(50);
 // After all members said that they do not have it.
 constexpr Duration kLostPause = std::chrono::seconds(30);
+// A log that waits for what is lost keeps journal files, which the other groups need past this.
+constexpr double kGiveUpPressure = 0.5;
 
 }  // namespace
 
@@ -173,7 +175,12 @@ void Repairer::OnLost(const RepairPtr& repair) {
              << ", reads of what is damaged say DATA_LOSS group=" << repair->replica.group
              << " first_offset=" << repair->range.begin.next_offset
              << " end_offset=" << repair->range.end.next_offset << " why=" << repair->range.why;
-  environment_.log_store.GiveUpRepair(repair->replica);
+  LogStore& store = environment_.log_store;
+  if (store.journal_pressure() > kGiveUpPressure) {
+    store.GiveUpRepair(repair->replica);
+  } else {
+    store.EndRestore(repair->replica);
+  }
   lost_.insert(repair->replica.group);
   Later(repair->replica.group, kLostPause);
   End(repair);

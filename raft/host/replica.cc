@@ -353,8 +353,10 @@ void Replica::OnReadForPeer(const core::EntriesWanted& wanted,
   const bool was_dropped = wanted.first_index <= core_->log().begin().index;
   const bool is_error = !entries.ok() && entries.status().code() != Code::kOutOfRange;
   const Status why = is_error ? ReportUnreadable(entries.status()) : entries.status();
-  LOG_IF(WARNING, !why.ok() && !was_dropped) << "cannot read entries for a follower " << Name()
-                                             << " index=" << wanted.first_index << " why=" << why;
+  if (!why.ok() && !was_dropped) {
+    LOG_EVERY_T(WARNING, 1) << "cannot read entries for a follower " << Name()
+                            << " index=" << wanted.first_index << " why=" << why;
+  }
   core_->OnEntriesRead(wanted.peer, wanted.first_index,
                        entries.ok() ? std::move(*entries) : std::vector<core::Entry>());
   shared_->turn.Add(*this);

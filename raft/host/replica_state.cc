@@ -51,6 +51,12 @@ std::optional<ReplicaState> Host::StateOf(RaftGroupId group) const {
   state.applied = replica->applied();
   state.fault = replica->health().ok() ? replica->apply_fault() : replica->health();
   state.stall = replica->stall();
+  const auto damaged = environment_.log_store.damaged_range(group);
+  if (state.fault.ok() && damaged.has_value()) {
+    state.fault =
+        damaged->why.With(repairer_.IsLost(group) ? "no replica has what is damaged"
+                                                  : "being repaired from another replica");
+  }
   AddLog(*replica, &state);
   AddSegments(environment_.log_store, group, &state);
   return state;

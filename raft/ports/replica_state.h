@@ -48,7 +48,7 @@ struct ReplicaState {
   uint64_t sealed_segments = 0;
   uint64_t sealed_bytes = 0;  // of their entries
   uint64_t active_bytes = 0;  // of entries in the segment that is written on
-  Status fault;               // not ok: why it is silent, or applies no further
+  Status fault;               // not ok: why it is silent, or applies no further, or what is damaged
   Status stall;               // not ok: why its segments cannot be written just now
   std::optional<RestoreProgress> restore;
 };

@@ -172,9 +172,9 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     LogIndex last;
     uint64_t bytes = 0;
   };
-  // Checks a stretch of about `bytes_max` of the sealed segment that holds `first`, or the next one;
-  // with its beginning also what it is sealed with. Damage is told to the listener, and the rest of
-  // that segment passed over. OUT_OF_RANGE: nothing sealed lies there.
+  // Checks a stretch of about `bytes_max` of the sealed segment that holds `first`, or the next
+  // one; with its beginning also what it is sealed with. Damage is told to the listener, and the
+  // rest of that segment passed over. OUT_OF_RANGE: nothing sealed lies there.
   void ScrubFrom(LogIndex first, uint64_t bytes_max, MoveFunction<void(Result<Scrubbed>)> done);
   // See raft::LogStore::FindTimestamp.
   void FindTimestamp(int64_t timestamp_ms, Offset from, LogIndex before, raft::IndexDone done);

@@ -98,11 +98,11 @@ def damage_the_footer(broker):
 
 
 def helical(broker, place, count):
-    """Of each stretch of eight entries one broker's copy rots, in every file."""
+    """Of each stretch of eight entries the records of one broker's copy rot, in every file."""
     for path in largest_group(broker):
-        found = [frame for frame in frames(path) if frame[0] // 8 % count == place]
+        found = [frame for frame in frames(path) if frame[0] // 8 % count == place and frame[2] > FRAME_HEADER]
         for _, at, size in found[::3]:
-            flip_bit(path, at + size // 2)
+            flip_bit(path, at + FRAME_HEADER + (size - FRAME_HEADER) // 2)
 
 
 ROUNDS = [flip_in_the_middle, zero_a_block, put_a_stale_block, cut, remove, remove_two_in_a_row, damage_the_header, damage_the_footer]
@@ -181,12 +181,12 @@ def test_what_no_broker_has_is_named_and_the_rest_is_served(cluster):
         load.wait_stored(ROWS)
     for broker in cluster.brokers.values():
         broker.end(signal.SIGTERM)
-    rotten = next(index for index, _, _ in frames(largest_group(cluster.brokers[1])[1]))
+    rotten = next(index for index, _, size in frames(largest_group(cluster.brokers[1])[1]) if size > FRAME_HEADER)
     for broker in cluster.brokers.values():
         for path in largest_group(broker):
             for index, at, size in frames(path):
                 if index == rotten:
-                    flip_bit(path, at + size // 2)
+                    flip_bit(path, at + FRAME_HEADER + (size - FRAME_HEADER) // 2)
     watched = [Watched(broker) for broker in cluster.brokers.values()]
     cluster.start_all()
     for one in watched:

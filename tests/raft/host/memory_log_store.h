@@ -77,6 +77,7 @@ class MemoryLogStore final : public LogStore {
   std::map<RaftGroupId, DamagedRange> damaged;  // the test's
   MoveFunction<void(RaftGroupId)> damage_listener;
   std::vector<core::Entry> intact;  // what can be read of those, all the same
+  std::set<ReplicaId> given_up;
   LogIndex floor;
   double pressure = 0;
 
@@ -214,7 +215,7 @@ class MemoryLogStore final : public LogStore {
     damaged.erase(replica.group);
     done(restore_error);
   }
-  void GiveUpRepair(const ReplicaId&) override {}
+  void GiveUpRepair(const ReplicaId& replica) override { given_up.insert(replica); }
   void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
     damage_listener = std::move(listener);
   }

@@ -93,6 +93,7 @@ TEST_F(RepairerTest, WhatIsIntactIsReadHere_AndTheRestPulled) {
   Damage(2, 6);
   EXPECT_EQ(Asked(kSecond).first, entries_[4].index) << "up to there it is here";
   EXPECT_EQ(Told(), Code::kUnavailable);
+  EXPECT_EQ(host_->StateOf(kGroup)->fault.code(), Code::kDataLoss);
   // More than what is lacking: the rest is taken from there all the same, up to the end.
   Answer(kSecond, Some(4, 7));
   EXPECT_TRUE(IsRepaired());
@@ -101,6 +102,7 @@ TEST_F(RepairerTest, WhatIsIntactIsReadHere_AndTheRestPulled) {
   EXPECT_EQ(store_.restored.entries.back().index, entries_[6].index);
   EXPECT_EQ(host_->repairs_under_way(), 0U);
   EXPECT_TRUE(host_->Find(kGroup)->health().ok()) << "it took part all the while";
+  EXPECT_TRUE(host_->StateOf(kGroup)->fault.ok());
 }
 
 TEST_F(RepairerTest, AMemberThatIsDamagedThere_OrHasDroppedIt_IsPassedOver) {
@@ -123,6 +125,8 @@ TEST_F(RepairerTest, WhatNoMemberHas_IsLost_UntilOneHasIt) {
   EXPECT_EQ(Told(), Code::kUnavailable) << "one was not asked";
   Answer(kThird, {}, /*is_damaged=*/true);
   EXPECT_EQ(Told(), Code::kDataLoss);
+  EXPECT_EQ(host_->StateOf(kGroup)->fault.message(),
+            "no replica has what is damaged: a file is rotten");
   EXPECT_EQ(host_->repairs_under_way(), 0U);
   const size_t asked = transport_.peers.size();
   store_.damage_listener(kGroup);
@@ -135,6 +139,20 @@ TEST_F(RepairerTest, WhatNoMemberHas_IsLost_UntilOneHasIt) {
     Answer(to == kSecond.broker ? kSecond : kThird, Some(0, 3));
   }
   EXPECT_FALSE(store_.HasDamage(kGroup));
+}
+
+// A log that waits for its repair keeps journal files.
+TEST_F(RepairerTest, WhatIsLost_IsGivenUp_WhereTheJournalNeedsItsRoom) {
+  for (const double pressure : {0.1, 0.9}) {
+    store_.pressure = pressure;
+    Damage(0, 3);
+    world_.RunFor(std::chrono::seconds(31));
+    while (host_->repairs_under_way() > 0) {
+      const auto& [to, kind, body] = transport_.peers.back();
+      Answer(to == kSecond.broker ? kSecond : kThird, {}, /*is_damaged=*/true);
+    }
+    EXPECT_EQ(store_.given_up.contains({kGroup, kSelf.number}), pressure > 0.5);
+  }
 }
 
 TEST_F(RepairerTest, WhoDoesNotAnswer_OrHasNothingJustNow_ProvesNothing) {

@@ -57,10 +57,7 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
     if (fault == FaultClass::kBridges && swarm.brokers < 3) continue;
     // Where a group has one replica, damage to it is loss.
     if (fault == FaultClass::kBadDisk && swarm.replication_factor < 3) continue;
-    if (fault == FaultClass::kSegmentRot &&
-        (swarm.replication_factor < 3 || swarm.Has(FaultClass::kBadDisk))) {
-      continue;
-    }
+    if (fault == FaultClass::kSegmentRot && !swarm.MayRot()) continue;
     swarm.on.insert(fault);
   }
   if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {
@@ -68,6 +65,13 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
   }
   swarm.DrawRetention(seed);
   return swarm;
+}
+
+// Not where segments are made anew because they could not be written: of a last one that is damaged
+// as well nothing tells what it had above the committed end.
+bool Swarm::MayRot() const {
+  return replication_factor >= 3 && !Has(FaultClass::kBadDisk) && !Has(FaultClass::kFullDisks) &&
+         !Has(FaultClass::kPassingErrors);
 }
 
 void Swarm::DrawRetention(uint64_t seed) {

@@ -106,6 +106,7 @@ struct Swarm {
   std::string ToString() const;
 
  private:
+  bool MayRot() const;
   void DrawRetention(uint64_t seed);
 };
 
