@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a log's beginning costs: disks within bounds, a thousand files that go beside live records, old records in a long log,
-a broker that comes back to a log that moved on.
+a broker that comes back to a log that moved on, files that rot and looking for them.
 
-    tests/bench/log_life.py [bound] [removal] [oldest] [restore]      all of them
+    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub]      all of them
     tests/bench/log_life.py oldest --gigabytes 20
 
 bound    three replicas with retention_bytes 128 MiB are given 2 GB: what each keeps after 5 s, and where it starts.
@@ -10,6 +10,9 @@ removal  1,000 records/s to one topic, alone and while 1,000 files of another ar
 oldest   the oldest 100 MB of a log of 1 GB and of a long one, in turn, not in the page cache: MB/s.
 restore  a broker is away while the log moves on by more than it keeps: how long until it has all again, at rest and beside
          20,000 records/s, and what a record waits for meanwhile.
+repair   a bit of every file of a log of 1 GB flips on one broker: how long until all are whole, what a record waits for
+         meanwhile; then one of the leader's: how much longer a reader of the whole log takes.
+scrub    1,000 records/s beside a log of 1 GB that is scrubbed at 16 MB/s, in turn with one that is not: p99, and CPU.
 
 Prints ratios of what was measured side by side. It decides nothing.
 """
@@ -23,17 +26,18 @@ import statistics
 import threading
 import time
 
-from processes import BUILD, LocalCluster, default_binary, wait_until
+from processes import BUILD, LocalCluster, cpu_seconds, default_binary, wait_until
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-PARTS = ("bound", "removal", "oldest", "restore")
+PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub")
+SCRUB_ALWAYS = ["--scrub-interval", "1s"]
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="of the measurements", default=[])
     parser.add_argument("--gigabytes", type=int, default=20, help="of the long log (20)")
-    parser.add_argument("--restored-mib", type=int, default=1024, help="of the log that is restored (1024)")
+    parser.add_argument("--restored-mib", type=int, default=1024, help="of the log that is restored, or repaired (1024)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=15, help="of a measurement at a fixed rate (15)")
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "log-life", help="wiped; its disk is used")
@@ -165,6 +169,91 @@ def measure_restore(options):
             print(f"restore: {size / MIB:.0f} MiB in {ms / 1000:.1f} s ({size / MIB / (ms / 1000):.0f} MiB/s; {seconds:.1f} s from its "
                   f"start) {beside}")
             cluster.wait_alive(cluster.brokers)
+
+
+def sealed_files(broker):
+    """Of the largest group, oldest first."""
+    folders = (broker.data_dir / "groups").glob("*/*")
+    files = max((sorted(folder.glob("*.segment")) for folder in folders), key=lambda files: sum(file.stat().st_size for file in files))
+    return files[:-1]
+
+
+def flip_bit(path):
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 4]))
+
+
+def await_repairs(broker, count):
+    """Until its log tells of so many; the milliseconds of each."""
+    def told():
+        return re.findall(r"repaired entries .* ms=(\d+)", broker.log_text())
+    wait_until(lambda: len(told()) >= count, "every file is whole again", 600)
+    return [int(ms) for ms in told()]
+
+
+def read_all(cluster, topic):
+    began = time.monotonic()
+    cluster.run("bench", "consume", "--topic", topic, "--records", row_of(cluster, topic)[1], timeout=1800)
+    return time.monotonic() - began
+
+
+def measure_repair(options):
+    with LocalCluster(default_binary(), options.folder / "repair", flags=[*SCRUB_ALWAYS, "--scrub-bytes-per-second", "1GiB"]) as cluster:
+        cluster.start_all()
+        create(cluster, "r", 3, segment_bytes="64MiB")
+        create(cluster, "live", 3)
+        load(cluster, "r", options.restored_mib * KIB, "--memory-mb", 32)
+        quiet = p99(cluster, "live", options)
+        victim = cluster.brokers[next(broker for broker in cluster.brokers if broker != cluster.busiest_leader("r"))]
+        victim.end(signal.SIGTERM)
+        files = sealed_files(victim)
+        size = sum(file.stat().st_size for file in files)
+        for file in files:
+            flip_bit(file)
+        victim.log_path.write_text("")
+        began = time.monotonic()
+        cluster.start(victim.broker_id)
+        tail = []
+        thread = threading.Thread(target=lambda: tail.append(p99(cluster, "live", options)))
+        thread.start()
+        each = await_repairs(victim, len(files))
+        seconds = time.monotonic() - began
+        thread.join()
+        print(f"repair: {len(files)} files, {size / MIB:.0f} MiB, whole {seconds:.1f} s after its start, {max(each)} ms for the slowest one; "
+              f"p99 {tail[0]:.2f} ms meanwhile, {quiet:.2f} alone")
+        whole = [read_all(cluster, "r") for _ in range(options.rounds)]
+        leader = cluster.brokers[cluster.busiest_leader("r")]
+        leader.log_path.write_text("")
+        flip_bit(sealed_files(leader)[1])
+        drop_cache()
+        damaged = read_all(cluster, "r")
+        await_repairs(leader, 1)
+        print(f"repair: a reader of all took {damaged:.2f} s where one of the leader's files was damaged, {statistics.median(whole):.2f} s else")
+
+
+def measure_scrub(options):
+    tails = {"0": [], "16MiB": []}
+    cores = {"0": [], "16MiB": []}
+    for number in range(options.rounds):
+        for rate in tails:
+            with LocalCluster(default_binary(), options.folder / f"scrub-{number}-{rate}",
+                              flags=[*SCRUB_ALWAYS, "--scrub-bytes-per-second", rate]) as cluster:
+                cluster.start_all()
+                create(cluster, "r", 3, segment_bytes="64MiB")
+                create(cluster, "live", 3)
+                load(cluster, "r", options.restored_mib * KIB, "--memory-mb", 32)
+                time.sleep(5)
+                pids = [broker.process.pid for broker in cluster.brokers.values()]
+                before = cpu_seconds(pids)
+                tails[rate].append(p99(cluster, "live", options))
+                cores[rate].append((cpu_seconds(pids) - before) / options.seconds / len(pids))
+            shutil.rmtree(options.folder / f"scrub-{number}-{rate}")
+    off, on = (statistics.median(tails[rate]) for rate in tails)
+    idle, busy = (statistics.median(cores[rate]) for rate in cores)
+    print(f"scrub: p99 {on:.2f} ms while each broker scrubs, {off:.2f} else ({on / off:.2f}); {busy - idle:.3f} of a core a broker more")
 
 
 def main():
