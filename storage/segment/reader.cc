@@ -42,6 +42,8 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     const FrameCursor::Range range = FindRange(*segment);
     name_ = segments_->Name(*segment);
     first_index_ = segment->first_index;
+    // A file that was found empty, or not at all.
+    if (range.begin >= range.end) return Finish(Status::Ok());
     segments_->OpenSegment(
         *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
           MILLRACE_SOMETIMES_IF("a segment was dropped while a read was about to open it",
