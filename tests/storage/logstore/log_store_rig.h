@@ -19,6 +19,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -46,6 +47,15 @@ class LogStoreRig {
   // Everything that was asked for is acknowledged, or the machine died.
   void Settle();
   void RunFor(Duration span) { world_.RunFor(span); }
+  // The status that `begin` gives to the callback that it is given; ABORTED if the machine died
+  // meanwhile, or nothing was said for ten seconds.
+  template <typename Begin>
+  Status Await(Begin begin) {
+    const auto outcome = std::make_shared<std::optional<Status>>();
+    begin([outcome](const Status& status) { *outcome = status; });
+    world_.RunUntil([&] { return outcome->has_value() || !is_alive(); }, std::chrono::seconds(10));
+    return outcome->value_or(Aborted("no answer"));
+  }
   MonotonicTime Now() const { return process_->clock().Now(); }
   // What is appended from now on says so much more than the time.
   void SetWallOffset(std::chrono::milliseconds offset) { process_->SetWallOffset(offset.count()); }

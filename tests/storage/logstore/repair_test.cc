@@ -32,29 +32,23 @@ std::vector<std::string> Files(LogStoreRig& rig) {
 }
 
 struct RepairSteps {
-  using Outcome = std::optional<Status>;
-
-  // Three sealed segments and more, all synced.
-  static void Prepare(LogStoreRig& rig) {
-    FLAGS_minloglevel = google::GLOG_FATAL;
-    ASSERT_TRUE(rig.Start().ok());
-    rig.CreateGroup(kGroupNumber);
-    while (Files(rig).size() < 4) {
+  // Until there are so many, all synced; the last one is written on.
+  static void FillFiles(LogStoreRig& rig, size_t files) {
+    while (Files(rig).size() < files) {
       rig.Append(kGroupNumber, 4, 900);
       rig.Settle();
       rig.Commit(kGroupNumber);
       rig.RunFor(std::chrono::milliseconds(50));
     }
     rig.RunFor(std::chrono::milliseconds(200));
-    ASSERT_EQ(rig.CompareSegments(kGroupNumber), "");
   }
-  template <typename Begin>
-  static Status Await(LogStoreRig& rig, Begin begin) {
-    const auto outcome = std::make_shared<Outcome>();
-    begin([outcome](const Status& status) { *outcome = status; });
-    rig.world().RunUntil([&] { return outcome->has_value() || !rig.is_alive(); },
-                         std::chrono::seconds(10));
-    return outcome->value_or(Aborted("no answer"));
+  // Three sealed segments and more, all synced.
+  static void Prepare(LogStoreRig& rig) {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    ASSERT_TRUE(rig.Start().ok());
+    rig.CreateGroup(kGroupNumber);
+    FillFiles(rig, 4);
+    ASSERT_EQ(rig.CompareSegments(kGroupNumber), "");
   }
   // How many reads meet damage, of one for each entry.
   static int ReadThrough(LogStoreRig& rig) {
@@ -69,19 +63,19 @@ struct RepairSteps {
   }
   static Status Repair(LogStoreRig& rig, const DamagedRange& range) {
     const Status begun =
-        Await(rig, [&](auto done) { rig.store().BeginRepair(kReplica, range, std::move(done)); });
+        rig.Await([&](auto done) { rig.store().BeginRepair(kReplica, range, std::move(done)); });
     if (!begun.ok()) return begun;
     const auto from = rig.entries(kGroupNumber).begin();
     for (uint64_t at = range.begin.index.value(); at < range.end.index.value();) {
       const uint64_t end = std::min(at + 3, range.end.index.value());
       const std::vector<Entry> some(from + static_cast<ptrdiff_t>(at),
                                     from + static_cast<ptrdiff_t>(end));
-      const Status appended = Await(
-          rig, [&](auto done) { rig.store().AppendRestored(kReplica, some, std::move(done)); });
+      const Status appended = rig.Await(
+          [&](auto done) { rig.store().AppendRestored(kReplica, some, std::move(done)); });
       if (!appended.ok()) return appended;
       at = end;
     }
-    return Await(rig, [&](auto done) { rig.store().FinishRepair(kReplica, std::move(done)); });
+    return rig.Await([&](auto done) { rig.store().FinishRepair(kReplica, std::move(done)); });
   }
 };
 
@@ -170,13 +164,7 @@ TEST_F(RepairTest, TheOneThatIsWrittenOn_IsEndedFirst) {
 
 // Nobody reads; frames, a state, a footer and a header are damaged, each in a file of its own.
 TEST_F(RepairTest, WhatNobodyReads_IsFoundByScrubbing) {
-  while (Files(rig_).size() < 6) {
-    rig_.Append(kGroupNumber, 4, 900);
-    rig_.Settle();
-    rig_.Commit(kGroupNumber);
-    rig_.RunFor(std::chrono::milliseconds(50));
-  }
-  rig_.RunFor(std::chrono::milliseconds(200));
+  FillFiles(rig_, 6);
   const std::vector<std::string> files = Files(rig_);
   const auto& sealed = rig_.store().sealed_segments(kGroup);
   ASSERT_TRUE(sealed[1].has_state);

@@ -51,28 +51,16 @@ struct RestoreSteps {
     while (rig.committed(kGroupNumber) < 6) rig.Commit(kGroupNumber);
     rig.RunFor(std::chrono::milliseconds(200));
   }
-  using Outcome = std::optional<Status>;
-  static Status Wait(LogStoreRig& rig, const std::shared_ptr<Outcome>& outcome) {
-    rig.world().RunUntil([&] { return outcome->has_value() || !rig.is_alive(); },
-                         std::chrono::seconds(10));
-    return outcome->value_or(Aborted("no answer"));
-  }
-  template <typename Begin>
-  static Status Await(LogStoreRig& rig, Begin begin) {
-    const auto outcome = std::make_shared<Outcome>();
-    begin([outcome](const Status& status) { *outcome = status; });
-    return Wait(rig, outcome);
-  }
   static Status Begin(LogStoreRig& rig) {
-    return Await(rig,
-                 [&](auto done) { rig.store().BeginRestore(kReplica, kBegin, std::move(done)); });
+    return rig.Await(
+        [&](auto done) { rig.store().BeginRestore(kReplica, kBegin, std::move(done)); });
   }
   static Status Append(LogStoreRig& rig, const std::vector<Entry>& entries) {
-    return Await(
-        rig, [&](auto done) { rig.store().AppendRestored(kReplica, entries, std::move(done)); });
+    return rig.Await(
+        [&](auto done) { rig.store().AppendRestored(kReplica, entries, std::move(done)); });
   }
   static Status Seal(LogStoreRig& rig) {
-    return Await(rig, [&](auto done) {
+    return rig.Await([&](auto done) {
       rig.store().SealRestored(kReplica,
                                {.state = Bytes::CopyOf("the state"), .configuration = Voters()},
                                std::move(done));
@@ -95,12 +83,14 @@ struct RestoreSteps {
     }
     const Status sealed = Seal(rig);
     if (!sealed.ok()) return failed("seal", sealed);
-    const auto adopted = std::make_shared<Outcome>();
-    rig.store().AdoptRestored(kReplica, [adopted](const raft::core::InitialState& initial) {
-      EXPECT_EQ(initial.log.begin(), kBegin);
-      *adopted = Status::Ok();
+    const Status adopted = rig.Await([&rig](auto done) {
+      rig.store().AdoptRestored(
+          kReplica, [done = std::move(done)](const raft::core::InitialState& initial) mutable {
+            EXPECT_EQ(initial.log.begin(), kBegin);
+            done(Status::Ok());
+          });
     });
-    return failed("adopt", Wait(rig, adopted));
+    return failed("adopt", adopted);
   }
   // "" or what is wrong with the log that was restored, as a start finds it.
   static std::string CompareRestored(const LogStoreRig& rig, const std::vector<Entry>& entries) {
