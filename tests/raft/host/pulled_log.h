@@ -1,15 +1,23 @@
-// A part of a log that is pulled from another replica, and a state machine that is only restored:
-// what tests of restoring and of repairing replicas have in common.
+// A part of a log that is pulled from another replica, a state machine that is only restored, and
+// the host of a replica that has two others: what tests of restoring and of repairing replicas have
+// in common.
 #pragma once
 
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
 
 #include "proto/base/checksum.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
+#include "raft/host/host.h"
 #include "raft/ports/state_machine.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::raft {
 
@@ -68,6 +76,42 @@ struct PulledLog {
   static core::LogPoint Before(const std::vector<core::Entry>& entries, size_t place) {
     return place == 0 ? kBegin : EndAfter(entries.at(place - 1).frame.header());
   }
+};
+
+class OneOfThreeTest : public testing::Test {
+ protected:
+  static constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
+  static constexpr Voter kSecond{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
+  static constexpr Voter kThird{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
+
+  void SetUp() override {
+    FLAGS_minloglevel = google::GLOG_FATAL;
+    host_ = std::make_unique<Host>(
+        HostOptions{.self = kSelf.holder()},
+        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
+        process_.Fork());
+    host_->Start();
+    ReplicaRecord record{.group = PulledLog::kGroup, .number = kSelf.number};
+    record.configuration.voters = {kSelf, kSecond, kThird};
+    host_->CreateReplica(record, /*campaign=*/false, machine_);
+    Settle();
+  }
+  void Settle() { world_.RunFor(std::chrono::milliseconds(1)); }
+  // What was sent last, which asks this one for a range.
+  RangeRequest LastAsked(BrokerId of) {
+    EXPECT_FALSE(transport_.peers.empty());
+    const auto& [to, kind, body] = transport_.peers.back();
+    EXPECT_EQ(to, of);
+    EXPECT_EQ(kind, PeerKind::kRangeRequest);
+    return DecodeRangeRequest(body).value();
+  }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  MemoryTransport transport_;
+  MemoryLogStore store_{process_.executor()};
+  PulledMachine machine_;
+  std::unique_ptr<Host> host_;
 };
 
 }  // namespace millrace::raft

@@ -10,36 +10,20 @@
 
 #include <gtest/gtest.h>
 
-#include "raft/host/host.h"
-#include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/pulled_log.h"
-#include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::raft {
 namespace {
 
 constexpr RaftGroupId kGroup = PulledLog::kGroup;
-constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
-constexpr Voter kSecond{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
-constexpr Voter kThird{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
 
-class RepairerTest : public testing::Test {
+class RepairerTest : public OneOfThreeTest {
  protected:
   void SetUp() override {
-    FLAGS_minloglevel = google::GLOG_FATAL;
-    host_ = std::make_unique<Host>(
-        HostOptions{.self = kSelf.holder()},
-        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
-        process_.Fork());
-    host_->Start();
-    ReplicaRecord record{.group = kGroup, .number = kSelf.number};
-    record.configuration.voters = {kSelf, kSecond, kThird};
-    host_->CreateReplica(record, /*campaign=*/false, machine_);
-    Settle();
-    range_.configuration = record.configuration;
+    OneOfThreeTest::SetUp();
+    range_.configuration.voters = {kSelf, kSecond, kThird};
     range_.why = DataLoss("a file is rotten");
   }
-  void Settle() { world_.RunFor(std::chrono::milliseconds(1)); }
   // The log's entries from `first` to `last`, counted from 0, are in a damaged segment.
   void Damage(size_t first, size_t last) {
     range_.begin = PulledLog::Before(entries_, first);
@@ -48,13 +32,7 @@ class RepairerTest : public testing::Test {
     store_.damage_listener(kGroup);
     Settle();
   }
-  RangeRequest Asked(const Voter& of) {
-    EXPECT_FALSE(transport_.peers.empty());
-    const auto& [to, kind, body] = transport_.peers.back();
-    EXPECT_EQ(to, of.broker);
-    EXPECT_EQ(kind, PeerKind::kRangeRequest);
-    return DecodeRangeRequest(body).value();
-  }
+  RangeRequest Asked(const Voter& of) { return LastAsked(of.broker); }
   void Answer(const Voter& from, std::vector<core::Entry> entries, bool is_damaged = false,
               core::LogPoint begin = PulledLog::kBegin) {
     const PullRoute route = Asked(from).route;
@@ -77,14 +55,8 @@ class RepairerTest : public testing::Test {
   }
   bool IsRepaired() const { return !store_.damaged.contains(kGroup); }
 
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  MemoryTransport transport_;
-  MemoryLogStore store_{process_.executor()};
-  PulledMachine machine_;
   std::vector<core::Entry> entries_ = PulledLog::Entries(8);
   DamagedRange range_;
-  std::unique_ptr<Host> host_;
 };
 
 TEST_F(RepairerTest, WhatIsIntactIsReadHere_AndTheRestPulled) {

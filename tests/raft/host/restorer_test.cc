@@ -11,49 +11,25 @@
 
 #include <gtest/gtest.h>
 
-#include "raft/host/host.h"
-#include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/pulled_log.h"
-#include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::raft {
 namespace {
 
 constexpr RaftGroupId kGroup = PulledLog::kGroup;
-constexpr Voter kSelf{BrokerId(1), Incarnation(11), ReplicaNumber(1)};
-constexpr Voter kLeader{BrokerId(2), Incarnation(12), ReplicaNumber(2)};
-constexpr Voter kNext{BrokerId(3), Incarnation(13), ReplicaNumber(3)};
 constexpr core::LogPoint kBegin = PulledLog::kBegin;
 
 std::vector<core::Entry> Entries(size_t count) { return PulledLog::Entries(count); }
 
-class RestorerTest : public testing::Test {
+class RestorerTest : public OneOfThreeTest {
  protected:
-  void SetUp() override {
-    FLAGS_minloglevel = google::GLOG_FATAL;
-    host_ = std::make_unique<Host>(
-        HostOptions{.self = kSelf.holder()},
-        HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
-        process_.Fork());
-    host_->Start();
-    ReplicaRecord record{.group = kGroup, .number = kSelf.number};
-    record.configuration.voters = {kSelf, kLeader, kNext};
-    host_->CreateReplica(record, /*campaign=*/false, machine_);
-    Settle();
-  }
-  void Settle() { world_.RunFor(std::chrono::milliseconds(1)); }
+  static constexpr Voter kLeader = kSecond;
+  static constexpr Voter kNext = kThird;
+
   void SayBehind(const Voter& leader, uint64_t term) {
     host_->OnRaftMessage(leader, kGroup, kSelf.number,
                          core::Behind{.term = Term(term), .begin = kBegin.index});
     Settle();
-  }
-  // What was sent last, which asks for a range.
-  RangeRequest LastAsked(BrokerId of) {
-    EXPECT_FALSE(transport_.peers.empty());
-    const auto& [to, kind, body] = transport_.peers.back();
-    EXPECT_EQ(to, of);
-    EXPECT_EQ(kind, PeerKind::kRangeRequest);
-    return DecodeRangeRequest(body).value();
   }
   PullRoute LastRoute() {
     const auto& [to, kind, body] = transport_.peers.back();
@@ -86,13 +62,6 @@ class RestorerTest : public testing::Test {
   }
   size_t Asked() const { return transport_.peers.size(); }
   const Status& health() const { return host_->Find(kGroup)->health(); }
-
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  MemoryTransport transport_;
-  MemoryLogStore store_{process_.executor()};
-  PulledMachine machine_;
-  std::unique_ptr<Host> host_;
 };
 
 TEST_F(RestorerTest, ItPullsTheLogAndTheState_AndACoreBeginsOnThem) {
