@@ -89,6 +89,9 @@ std::optional<raft::DamagedRange> JournalLogStore::damaged_range(RaftGroupId id)
 
 void JournalLogStore::BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
                                   StatusDone done) {
+  if (rewriter_->IsTrying(replica.group)) {
+    return done(Unavailable("its segments are being read or written again"));
+  }
   BeginRestore(replica, range.begin, std::move(done));
   const Group* group = FindReplica(replica);
   if (group->restore != nullptr) group->restore->is_repair = true;

@@ -20,8 +20,12 @@ constexpr uint64_t kPieceBytes = 1 << 20;
 
 void JournalLogStore::Rewriter::Add(RaftGroupId group) {
   const bool is_new = waits_.emplace(group, Pause{.length = kPauseMin, .timer = {}}).second;
-  CHECK(is_new) << "group=" << group;
+  if (!is_new) return Hurry(group);
   Wait(group);
+}
+
+bool JournalLogStore::Rewriter::IsTrying(RaftGroupId group) const {
+  return try_ != nullptr && try_->group == group;
 }
 
 std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId group) {
@@ -29,7 +33,7 @@ std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId gro
     store_.environment_.shard.Cancel(found->second.timer);
     waits_.erase(found);
   }
-  if (try_ == nullptr || try_->group != group) return nullptr;
+  if (!IsTrying(group)) return nullptr;
   std::shared_ptr<GroupSegments> segments = try_->segments;
   try_.reset();
   BeginNext();
@@ -38,7 +42,7 @@ std::shared_ptr<GroupSegments> JournalLogStore::Rewriter::Forget(RaftGroupId gro
 
 // What it asked for must end before another try touches the same files.
 void JournalLogStore::Rewriter::OnCut(RaftGroupId group) {
-  if (try_ != nullptr && try_->group == group) try_->is_cut = true;
+  if (IsTrying(group)) try_->is_cut = true;
 }
 
 void JournalLogStore::Rewriter::Wait(RaftGroupId group) {
@@ -57,9 +61,8 @@ void JournalLogStore::Rewriter::Hurry(RaftGroupId group) {
   const auto found = waits_.find(group);
   if (found == waits_.end()) return;
   found->second.is_hurried = true;
-  const bool is_tried = try_ != nullptr && try_->group == group;
   const bool is_due = std::ranges::find(due_, group) != due_.end();
-  if (is_tried || is_due || found->second.length == kPauseMin) return;
+  if (IsTrying(group) || is_due || found->second.length == kPauseMin) return;
   found->second.length = kPauseMin;
   Wait(group);
 }
@@ -76,8 +79,10 @@ void JournalLogStore::Rewriter::BeginNext() {
     if (wait == waits_.end()) continue;
     wait->second.is_hurried = false;
     const Group& stalled = store_.groups_.at(group);
-    // Until a truncation is durable recovery looks for what it cuts.
-    if (stalled.cuts > 0) {
+    // Until a truncation is durable recovery looks for what it cuts. And a repair would put another
+    // file where the try has opened one.
+    const bool is_repaired = stalled.restore != nullptr && stalled.restore->is_repair;
+    if (stalled.cuts > 0 || is_repaired) {
       Wait(group);
       continue;
     }

@@ -304,6 +304,35 @@ TEST(RepairAtStart, WhateverIsDamaged_IsMadeAnew_AndTheReplicaTakesPart) {
   }
 }
 
+// A start reads no payloads. What rotted there is met when others ask for it, which they do while the
+// replica waits to be opened.
+TEST(RepairAtStart, DamageThatIsMetOnceAllThatWasKnownIsRepaired_IsRepairedToo) {
+  LogStoreRig rig(65);
+  RepairSteps::Prepare(rig);
+  const std::vector<std::string> files = Files(rig);
+  rig.Crash(true);
+  rig.disk().RemoveFile(files[1]);
+  rig.disk().FlipBit(files[0], 5000, 2);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.RunFor(std::chrono::milliseconds(100));  // leftovers go first
+  ASSERT_TRUE(RepairSteps::Repair(rig, *rig.store().damaged_range(kGroup)).ok());
+  ASSERT_FALSE(rig.store().HasDamage(kGroup));
+  EXPECT_GT(RepairSteps::ReadThrough(rig), 0);
+  const auto range = rig.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  // Longer than until the next try: it waits.
+  const Status begun =
+      rig.Await([&](auto done) { rig.store().BeginRepair(kReplica, *range, std::move(done)); });
+  ASSERT_TRUE(begun.ok()) << begun;
+  rig.RunFor(std::chrono::seconds(2));
+  EXPECT_EQ(rig.Recovered(kGroupNumber)->health.code(), Code::kUnavailable);
+  ASSERT_TRUE(RepairSteps::Repair(rig, *range).ok());
+  rig.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok());
+  EXPECT_EQ(RepairSteps::ReadThrough(rig), 0);
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
 // The same repair, ended at its first disk operation, its second, and so on: a start finds the
 // damaged file or the one made anew, and nothing beside it.
 TEST(RepairSweep, TheDamagedOrTheWhole_IsThere_WhereverTheMachineDies) {
