@@ -25,8 +25,8 @@ class JournalLogStore::Rewriter {
   Rewriter(const Rewriter&) = delete;
   Rewriter& operator=(const Rewriter&) = delete;
 
-  // The group's segments failed just now, or could not be read, or what kept them from being read is
-  // repaired.
+  // The group's segments failed just now, or could not be read, or what kept them from being read
+  // is repaired.
   void Add(RaftGroupId group);
   // Its files are being read and written just now: nothing else may replace one.
   bool IsTrying(RaftGroupId group) const;

@@ -304,8 +304,8 @@ TEST(RepairAtStart, WhateverIsDamaged_IsMadeAnew_AndTheReplicaTakesPart) {
   }
 }
 
-// A start reads no payloads. What rotted there is met when others ask for it, which they do while the
-// replica waits to be opened.
+// A start reads no payloads. What rotted there is met when others ask for it, which they do while
+// the replica waits to be opened.
 TEST(RepairAtStart, DamageThatIsMetOnceAllThatWasKnownIsRepaired_IsRepairedToo) {
   LogStoreRig rig(65);
   RepairSteps::Prepare(rig);
