@@ -24,7 +24,7 @@ Result<std::vector<raft::core::Entry>> DecodeEntries(const Bytes& frames) {
   size_t at = 0;
   while (at < frames.size()) {
     ASSIGN_OR_RETURN(raft::core::Entry entry,
-                     raft::DecodeEntry(frames.Slice(at, frames.size() - at)));
+                     raft::DecodeStored(frames.Slice(at, frames.size() - at)));
     if (entry.frame.header().type != FrameType::kRecordBatch ||
         entry.type != raft::core::EntryType::kCommand) {
       return DataLoss("the leader's answer to a read holds an entry that is no batch");

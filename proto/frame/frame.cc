@@ -44,8 +44,10 @@ FrameLayout Encode(const FrameHeader& header) {
   return layout;
 }
 
-// What entries of feature level 1 may say.
-constexpr uint16_t kKnownFlags = kFrameControl | kFramePacked | kFrameCompressed;
+// What entries may say.
+constexpr uint16_t kKnownFlags = kFrameControl | kFrameCompacted | kFramePacked | kFrameCompressed;
+// That of compaction.
+constexpr uint8_t kGapLevel = 2;
 // No rewrite of an entry changes these, so that the chain covers them.
 constexpr uint16_t kChainedFlags = kFrameTransactional | kFrameKafkaBatch;
 
@@ -91,6 +93,38 @@ Status NotUnderstood(const FrameHeader& header) {
       std::to_string(header.feature_level) + ", type " +
       std::to_string(static_cast<int>(header.type)) + ", flags " + std::to_string(header.flags) +
       "); this build knows level " + std::to_string(KnownFeatureLevel()));
+}
+
+LogIndex LastIndexOf(const FrameHeader& header) {
+  return header.type == FrameType::kGap ? LogIndex(header.more_identity[1]) : header.index;
+}
+
+Frame MakeGap(const GapEnds& ends) {
+  CHECK_LE(ends.first, ends.last) << "group=" << ends.group;
+  const uint32_t crc = Crc32c("");
+  return SealFrame({.type = FrameType::kGap,
+                    .feature_level = kGapLevel,
+                    .group = ends.group,
+                    .term = ends.term,
+                    .index = ends.first,
+                    .base_offset = ends.base_offset,
+                    .offset_span = ends.offset_span,
+                    .append_time_ms = ends.append_time_ms,
+                    .payload_crc = crc,
+                    .stored_crc = crc,
+                    .chain = ends.chain,
+                    .more_identity = {0, ends.last.value()}},
+                   AllocateFrame(0));
+}
+
+Status CheckGap(const FrameHeader& header) {
+  const bool is_known = header.feature_level <= KnownFeatureLevel() && header.flags == 0 &&
+                        header.more_identity[0] == 0 && !header.has_reserved_bytes;
+  if (!is_known) return NotUnderstood(header);
+  const bool is_whole =
+      header.payload_size == 0 && header.record_count == 0 && LastIndexOf(header) >= header.index;
+  if (is_whole) return {};
+  return DataLoss("the gap at entry " + std::to_string(header.index.value()) + " is none");
 }
 
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {

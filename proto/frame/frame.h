@@ -51,14 +51,14 @@ enum class FrameType : uint8_t {
   kRecordBatch = 3,        // payload: a RecordBatch as the producer encoded it
   kControllerCommand = 4,  // payload: millrace.internal.v1.ControllerRecords
   kPartitionCommand = 6,   // of level 2; payload: millrace.internal.v1.PartitionCommand
-  kGap = 7,    // in segments alone: stands for a run of entries of one term that hold nothing
+  kGap = 7,    // in segments and ranges alone: stands for entries of one term that hold nothing
   kFill = 11,  // in segments alone: no entry, but space up to an alignment
 };
 
 enum FrameFlags : uint16_t {
   kFrameControl = 1,            // consumes no offsets
   kFrameTransactional = 2,      // reserved
-  kFrameCompacted = 4,          // reserved
+  kFrameCompacted = 4,          // compaction rewrote the payload: in segments and ranges alone
   kFramePacked = 8,             // the batch's `packed` encoding rather than typed `records`
   kFrameCompressed = 16,        // and that is compressed
   kFrameKafkaBatch = 32,        // reserved: the payload is one batch of Kafka's format 2
@@ -91,7 +91,7 @@ struct FrameHeader {
   uint32_t stored_crc = 0;   // of the payload as stored: the same unless compaction rewrote it
   uint32_t chain = 0;        // over the chain before, this header's identity fields and payload_crc
   // Bytes 104 to 119, which belong to the entry's identity: its transaction's number, and room for
-  // one number more. This level writes zeros.
+  // one number more. This level writes zeros; but in a gap the second is its last entry's index.
   std::array<uint64_t, 2> more_identity{};
   // A byte that this level knows nothing of is not zero. Parsed, never written.
   bool has_reserved_bytes = false;
@@ -134,6 +134,27 @@ Status NotUnderstood(const FrameHeader& header);
 constexpr bool IsLogEntry(FrameType type) {
   return type != FrameType::kGap && type != FrameType::kFill;
 }
+
+// Whether it is what compaction left of an entry, or of several: never in a journal or an append
+// (docs/adr/0016-compaction.md).
+inline bool IsRewritten(const FrameHeader& header) {
+  return header.type == FrameType::kGap || (header.flags & kFrameCompacted) != 0;
+}
+
+// Of the frame's entry, or of a gap's last. Of a gap `chain` is that of its last entry, too, and
+// `offset_span` that of all its entries; term, index and base_offset are the first one's.
+LogIndex LastIndexOf(const FrameHeader& header);
+// A gap from one entry to another, for entries whose offsets begin at `base_offset`.
+struct GapEnds {
+  RaftGroupId group;
+  Term term;
+  LogIndex first;
+  LogIndex last;
+  Offset base_offset;
+  uint32_t offset_span = 0;
+  int64_t append_time_ms = 0;  // of the last
+  uint32_t chain = 0;          // of the last
+};
 
 // What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group,
 // term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time,
@@ -197,5 +218,10 @@ class Frame {
 // Writes the header, with payload_size from it and the header's checksum, into a buffer made by
 // AllocateFrame(header.payload_size). stored_crc and payload_crc are taken as given.
 Frame SealFrame(const FrameHeader& header, Buffer buffer);
+// The frame of a gap. Pre: first <= last.
+Frame MakeGap(const GapEnds& ends);
+// DATA_LOSS if it is not what MakeGap makes; UNIMPLEMENTED if it is of a newer build.
+// Pre: it is a gap.
+Status CheckGap(const FrameHeader& header);
 
 }  // namespace millrace

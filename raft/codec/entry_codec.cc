@@ -13,6 +13,10 @@ namespace wire = ::millrace::internal::v1;
 using VoterFields = google::protobuf::RepeatedPtrField<wire::RaftVoter>;
 
 Result<core::EntryType> EntryTypeOf(const FrameHeader& header) {
+  if (header.type == FrameType::kGap) {
+    RETURN_IF_ERROR(CheckGap(header));
+    return core::EntryType::kGap;
+  }
   if (!IsLogEntry(header.type)) {
     return DataLoss("frame type " + std::to_string(static_cast<int>(header.type)) +
                     " is no log entry");
@@ -53,26 +57,15 @@ Status ReadConfiguration(core::Entry* entry) {
   return {};
 }
 
-}  // namespace
-
-Result<core::Entry> DecodeEntry(const Bytes& bytes) {
+// The frame that `bytes` begin with.
+Result<Frame> FirstFrame(const Bytes& bytes) {
   ASSIGN_OR_RETURN(const FrameHeader header, ParseFrameHeader(bytes.view()));
   const size_t size = FrameSize(header.payload_size);
   if (bytes.size() < size) return FrameIsCutOff(bytes.size(), size);
-  return DecodeEntry(Frame::OfChecked(bytes.Slice(0, size)));
+  return Frame::OfChecked(bytes.Slice(0, size));
 }
 
-Result<core::Entry> DecodeEntry(Frame frame) {
-  const FrameHeader header = frame.header();
-  RETURN_IF_ERROR(frame.CheckPayload());
-  const std::string_view padding = frame.view().substr(kFrameHeaderSize + header.payload_size);
-  if (padding.find_first_not_of('\0') != std::string_view::npos) {
-    return DataLoss("frame has padding that is not zero");
-  }
-  return MakeEntry(header, std::move(frame));
-}
-
-Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
+Result<core::Entry> EntryOf(const FrameHeader& header, Frame frame) {
   ASSIGN_OR_RETURN(const core::EntryType type, EntryTypeOf(header));
   core::Entry entry{.term = header.term,
                     .index = header.index,
@@ -82,6 +75,69 @@ Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
                     .configuration = nullptr};
   if (type == core::EntryType::kConfiguration) RETURN_IF_ERROR(ReadConfiguration(&entry));
   return entry;
+}
+
+// Of an entry as it was appended.
+Status CheckIsWhole(const FrameHeader& header) {
+  if (!IsRewritten(header)) return {};
+  return DataLoss("what compaction left of entry " + std::to_string(header.index.value()) +
+                  " is no log entry");
+}
+
+// The rest of a gap behind `end`, and of that what lies up to `limit`.
+core::Entry CutGap(const core::LogPoint& end, const core::LogPoint& limit,
+                   const FrameHeader& header) {
+  const core::LogPoint gap_end = EndAfter(header);
+  const core::LogPoint last = gap_end.index > limit.index ? limit : gap_end;
+  const GapEnds ends{
+      .group = header.group,
+      .term = header.term,
+      .first = end.index + 1,
+      .last = last.index,
+      .base_offset = end.next_offset,
+      .offset_span = static_cast<uint32_t>(last.next_offset - end.next_offset),
+      .append_time_ms = header.append_time_ms,
+      .chain = last.chain,
+  };
+  return {.term = header.term,
+          .index = ends.first,
+          .type = core::EntryType::kGap,
+          .chain = ends.chain,
+          .frame = MakeGap(ends),
+          .configuration = nullptr};
+}
+
+}  // namespace
+
+Result<core::Entry> DecodeEntry(const Bytes& bytes) {
+  ASSIGN_OR_RETURN(Frame frame, FirstFrame(bytes));
+  return DecodeEntry(std::move(frame));
+}
+
+Result<core::Entry> DecodeEntry(Frame frame) {
+  const FrameHeader header = frame.header();
+  RETURN_IF_ERROR(CheckIsWhole(header));
+  return DecodeStored(std::move(frame));
+}
+
+Result<core::Entry> DecodeStored(const Bytes& bytes) {
+  ASSIGN_OR_RETURN(Frame frame, FirstFrame(bytes));
+  return DecodeStored(std::move(frame));
+}
+
+Result<core::Entry> DecodeStored(Frame frame) {
+  const FrameHeader header = frame.header();
+  RETURN_IF_ERROR(frame.CheckPayload());
+  const std::string_view padding = frame.view().substr(kFrameHeaderSize + header.payload_size);
+  if (padding.find_first_not_of('\0') != std::string_view::npos) {
+    return DataLoss("frame has padding that is not zero");
+  }
+  return EntryOf(header, std::move(frame));
+}
+
+Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
+  RETURN_IF_ERROR(CheckIsWhole(header));
+  return EntryOf(header, std::move(frame));
 }
 
 Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHeader& header) {
@@ -99,6 +155,7 @@ Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHea
                     std::to_string(header.base_offset.value()) + " instead of " +
                     std::to_string(end.next_offset.value()));
   }
+  if (header.type == FrameType::kGap) return CheckGap(header);
   if (header.chain != FrameChain(end.chain, header)) {
     return DataLoss("the chain is broken at entry " + std::to_string(header.index.value()));
   }
@@ -106,10 +163,25 @@ Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHea
 }
 
 core::LogPoint EndAfter(const FrameHeader& header) {
-  return {.index = header.index,
+  return {.index = LastIndexOf(header),
           .term = header.term,
           .chain = header.chain,
           .next_offset = header.base_offset + header.offset_span};
+}
+
+std::vector<core::Entry> FitBetween(const core::LogPoint& end, const core::LogPoint& limit,
+                                    std::vector<core::Entry> entries) {
+  std::vector<core::Entry> fitting;
+  core::LogPoint reached = end;
+  for (core::Entry& entry : entries) {
+    const FrameHeader header = entry.frame.header();
+    if (LastIndexOf(header) <= end.index || entry.index > limit.index) continue;
+    const bool is_cut = entry.type == core::EntryType::kGap &&
+                        (entry.index <= end.index || LastIndexOf(header) > limit.index);
+    fitting.push_back(is_cut ? CutGap(reached, limit, header) : std::move(entry));
+    reached = EndAfter(fitting.back().frame.header());
+  }
+  return fitting;
 }
 
 std::string EncodeConfiguration(const core::Configuration& configuration) {

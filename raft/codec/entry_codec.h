@@ -9,6 +9,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proto/base/bytes.h"
 #include "proto/base/status.h"
@@ -25,15 +26,24 @@ Result<core::Entry> DecodeEntry(const Bytes& bytes);
 // The same of a frame whose payload was not looked at yet.
 Result<core::Entry> DecodeEntry(Frame frame);
 
+// As DecodeEntry; but it may be what compaction left of an entry, or of several: a gap.
+Result<core::Entry> DecodeStored(const Bytes& bytes);
+Result<core::Entry> DecodeStored(Frame frame);
+
 // The entry of a frame whose checksums were verified before, and its header. One that is not
 // understood becomes an entry of type kUnknown; but a configuration that is not is UNIMPLEMENTED.
 Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame);
 
 // Whether the entry with this header follows `end` in the group: index, term, offset and chain
-// (design D6: asserted at append, recovery and read). DATA_LOSS if not.
+// (design D6: asserted at append, recovery and read). DATA_LOSS if not. A gap's chain is proven by
+// what follows it.
 Status CheckFollows(const core::LogPoint& end, RaftGroupId group, const FrameHeader& header);
 // The end after that entry.
 core::LogPoint EndAfter(const FrameHeader& header);
+// Of entries of another replica's those behind `end` and up to `limit`: its gaps may begin before
+// the one, and end behind the other.
+std::vector<core::Entry> FitBetween(const core::LogPoint& end, const core::LogPoint& limit,
+                                    std::vector<core::Entry> entries);
 
 // The payload of a configuration entry.
 std::string EncodeConfiguration(const core::Configuration& configuration);

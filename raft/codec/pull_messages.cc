@@ -52,15 +52,16 @@ Result<Message> Parse(const Bytes& bytes) {
 
 Result<std::vector<core::Entry>> DecodeEntries(RaftGroupId group, const Bytes& frames) {
   std::vector<core::Entry> entries;
+  core::LogPoint end;
   size_t at = 0;
   while (at < frames.size()) {
-    ASSIGN_OR_RETURN(core::Entry entry, DecodeEntry(frames.Slice(at, frames.size() - at)));
+    ASSIGN_OR_RETURN(core::Entry entry, DecodeStored(frames.Slice(at, frames.size() - at)));
     const FrameHeader header = entry.frame.header();
     if (header.group != group) return DataLoss("a range holds an entry of another group");
-    if (!entries.empty() && (entry.index != entries.back().index + 1 ||
-                             FrameChain(entries.back().chain, header) != header.chain)) {
-      return DataLoss("a range holds entries that do not follow one another");
+    if (!entries.empty()) {
+      RETURN_IF_ERROR(CheckFollows(end, group, header).With("a range"));
     }
+    end = EndAfter(header);
     at += entry.frame.size();
     entries.push_back(std::move(entry));
   }
@@ -85,6 +86,8 @@ Bytes Encode(const RangeReply& reply) {
   std::string& frames = *out.mutable_frames();
   for (const core::Entry& entry : reply.entries) frames += entry.frame.view();
   out.set_is_damaged(reply.is_damaged);
+  out.set_pass(reply.compacted.pass);
+  out.set_settled_pass(reply.compacted.settled);
   return Bytes::Own(out.SerializeAsString());
 }
 
@@ -119,7 +122,8 @@ Result<RangeReply> DecodeRangeReply(const Bytes& bytes) {
                    .begin = PointOf(in.begin()),
                    .commit = LogIndex(in.commit_index()),
                    .entries = {},
-                   .is_damaged = in.is_damaged()};
+                   .is_damaged = in.is_damaged(),
+                   .compacted = {.pass = in.pass(), .settled = in.settled_pass()}};
   const Bytes frames = Bytes::Own(std::move(*in.mutable_frames()));
   ASSIGN_OR_RETURN(reply.entries, DecodeEntries(reply.route.group, frames));
   return reply;

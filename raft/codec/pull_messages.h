@@ -34,6 +34,7 @@ struct RangeReply {
   LogIndex commit;
   std::vector<core::Entry> entries;  // committed; none if they lie before the begin
   bool is_damaged = false;           // the source has them no more than the puller
+  core::CompactionPoint compacted;   // what the source is like
 };
 
 struct StateRequest {

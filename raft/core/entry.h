@@ -20,6 +20,9 @@ enum class EntryType : uint8_t {
   kConfiguration = 2,  // takes effect when appended
   kCommand = 3,        // for the state machine
   kUnknown = 4,        // of a newer build: stored and sent on like any other, never applied here
+  // Entries that hold nothing any more (FrameType::kGap), from `index` to LastIndexOf its header:
+  // in segments and in what is pulled from another replica's, never in a log.
+  kGap = 5,
 };
 
 struct Entry {

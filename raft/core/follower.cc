@@ -111,6 +111,13 @@ bool Raft::TakeEntries(AppendRequest* request) {
   return true;
 }
 
+// What is committed is the same in every leader's log.
+void Raft::AnswerAgain() {
+  if (is_leader() || leader_.broker == BrokerId()) return;
+  SendWhenDurable(leader_, AppendReply{.term = term(), .success = true, .index = commit_index_},
+                  commit_index_);
+}
+
 void Raft::OnBehind(const Voter& from, const Behind& behind) {
   if (is_leader()) return FailBesideAnotherLeader(from);
   if (leader_ != from || !std::holds_alternative<Follower>(role_)) BecomeFollower(term(), from);

@@ -121,6 +121,10 @@ void Raft::ProbeNow(const Voter& peer, Progress* progress) {
 void Raft::OnEntriesRead(const Voter& peer, LogIndex first_index, std::vector<Entry> entries) {
   Progress* progress = ProgressOf(peer);
   if (progress == nullptr || !progress->is_reading()) return;
+  for (const Entry& entry : entries) {
+    const FrameHeader header = entry.frame.header();
+    if (IsRewritten(header)) log_.NoteRewritten(LastIndexOf(header));
+  }
   const bool is_wanted = progress->OnRead(first_index, log_);
   // After a failed read the next heartbeat's answer asks again.
   if (entries.empty()) return;
@@ -141,7 +145,7 @@ void Raft::OnAppendReply(const Voter& from, const AppendReply& reply) {
     MaybeCommit();
   } else {
     const Progress::Refused refused = progress->OnRefused(reply, log_);
-    if (refused.is_behind) SendNow(from, Behind{.term = term(), .begin = log_.begin().index});
+    if (refused.is_behind) SendNow(from, Behind{.term = term(), .begin = log_.unsendable_end()});
     if (refused.is_newly_behind) behind_.push_back({.peer = from, .needed = refused.needed});
     if (!refused.wants_entries) return;
   }

@@ -10,6 +10,7 @@
 // Owned by the core, on its shard's thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -37,6 +38,21 @@ struct LogPoint {
   auto operator<=>(const LogPoint&) const = default;
 };
 
+// How far a log, or a part of one, is compacted (docs/adr/0016-compaction.md). Numbers of passes;
+// 0: none.
+struct CompactionPoint {
+  uint32_t pass = 0;     // the newest that is done
+  uint32_t settled = 0;  // the newest of which tombstones went that all members had done
+  bool operator==(const CompactionPoint&) const = default;
+
+  // What is put together of this and `other` is like.
+  CompactionPoint With(const CompactionPoint& other) const {
+    return {.pass = std::min(pass, other.pass), .settled = std::max(settled, other.settled)};
+  }
+  // Not where a tombstone went in one part that an older value in another part waits for.
+  bool IsWhole() const { return pass >= settled; }
+};
+
 class Log {
  public:
   // What lies at the tail's lower edge; all zero if that is the first entry of all.
@@ -59,6 +75,9 @@ class Log {
   // Chain of the last entry: what the next entry's chain is computed from.
   uint32_t last_chain() const;
   const Prefix& prefix() const { return prefix_; }
+  // Whoever lacks what lies at and below it is not sent it as entries: it is gone, or compaction
+  // left something else of it.
+  LogIndex unsendable_end() const { return std::max(begin_.index, rewritten_end_); }
 
   // The term of `index`; nullopt if outside [begin().index, last_index]. Term of 0 is 0.
   std::optional<Term> TermAt(LogIndex index) const;
@@ -84,9 +103,12 @@ class Log {
   // Pre: begin().index <= begin.index <= prefix().index, and it is the entry that the log had
   // there.
   void MoveBeginTo(const LogPoint& begin);
+  // That entry was found to be what compaction left.
+  void NoteRewritten(LogIndex last) { rewritten_end_ = std::max(rewritten_end_, last); }
 
  private:
   LogPoint begin_;
+  LogIndex rewritten_end_;  // as far as it was met
   Prefix prefix_;
   std::vector<TermStart> term_starts_;  // of everything after the begin, tail included
   std::deque<Entry> tail_;

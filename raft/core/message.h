@@ -52,6 +52,8 @@ struct AppendReply {
   // term not above the leader's prev_term (Raft §5.3's optimisation), with that entry's term.
   LogIndex hint_index;
   Term hint_term;
+  // The hosts' word: the newest pass of compaction that the follower's log has had.
+  uint32_t pass = 0;
 };
 
 // Merged per broker pair by the host. `commit_index` = min(match, commit), safe to take as it is.
@@ -72,7 +74,7 @@ struct HeartbeatReply {
 // replica. Said again as long as that is so.
 struct Behind {
   Term term;
-  LogIndex begin;  // the last entry that the leader does not have any more
+  LogIndex begin;  // the last entry that the leader does not have any more, or not as it was
 };
 
 using Message = std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, Heartbeat,

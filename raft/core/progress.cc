@@ -24,7 +24,7 @@ void Progress::DropWindow() {
 void Progress::BecomeProbe(const Log& log) {
   state_ = State::kProbe;
   // At the begin at least: it is a refusal there that shows a follower to need what lies below.
-  next_ = std::max(match_ + 1, log.first_index());
+  next_ = std::max(match_, log.unsendable_end()) + 1;
   is_probe_sent_ = false;
   DropWindow();
   ticks_without_answer_ = 0;
@@ -42,7 +42,7 @@ Progress::Step Progress::NextStep(const Log& log, uint64_t window_bytes) {
   if (!is_probe && next_ > log.last_index()) return Step::kWait;
   if (!window_.empty() && window_bytes_ >= window_bytes) return Step::kWait;
   // The log's begin has passed it: it is asked there.
-  if (next_ < log.first_index()) BecomeProbe(log);
+  if (next_ <= log.unsendable_end()) BecomeProbe(log);
   if (is_behind_) return Step::kAsk;
   if (next_ <= log.prefix().index) {
     is_reading_ = true;
@@ -68,7 +68,7 @@ void Progress::OnSend(const std::vector<Entry>& entries, bool is_catching_up, ui
 bool Progress::OnRead(LogIndex first, const Log& log) {
   is_reading_ = false;
   // The log's begin may have passed what was read.
-  return next_ == first && first >= log.first_index() &&
+  return next_ == first && first > log.unsendable_end() &&
          !(state_ == State::kProbe && is_probe_sent_);
 }
 
@@ -78,7 +78,7 @@ void Progress::Acknowledge(LogIndex index, const Log& log) {
     lost_windows_ -= std::min(lost_windows_, 1u);
   }
   next_ = std::max(next_, match_ + 1);
-  if (match_ >= log.begin().index) is_behind_ = false;
+  if (match_ >= log.unsendable_end()) is_behind_ = false;
   while (!window_.empty() && window_.front().last <= index) {
     window_bytes_ -= window_.front().bytes;
     window_.pop_front();
@@ -97,7 +97,7 @@ Progress::Refused Progress::OnRefused(const AppendReply& reply, const Log& log) 
   const LogIndex common = log.LastIndexWithTermAtMost(reply.hint_term, reply.hint_index);
   BecomeProbe(log);
   const LogIndex needed = std::max(match_, common) + 1;
-  if (reply.index > log.begin().index) {
+  if (reply.index > log.unsendable_end()) {
     next_ = needed;
     return {.wants_entries = true, .needed = needed};
   }

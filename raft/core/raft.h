@@ -161,6 +161,9 @@ class Raft {
   // Forgets in-memory entries up to `index`, readable from segments from now on.
   // Pre: index <= commit_index().
   void TrimTail(LogIndex index);
+  // Tells the leader, if there is another one, what it may know already, so that it hears what the
+  // host has to say beside.
+  void AnswerAgain();
   // The log does not hold the entries up to begin.index any more. Pre: as Log::MoveBeginTo.
   void MoveBeginTo(const LogPoint& begin) { log_.MoveBeginTo(begin); }
 

@@ -36,6 +36,12 @@ Status Replica::RestoreState(const RecoveredReplica& recovered) {
                     ", but the state that was saved covers only entries up to " +
                     std::to_string(covered.value()));
   }
+  if (recovered.rewritten_end > covered) {
+    return DataLoss("compaction rewrote entries up to " +
+                    std::to_string(recovered.rewritten_end.value()) +
+                    ", but the state that was saved covers only entries up to " +
+                    std::to_string(covered.value()));
+  }
   return recovered.snapshot.has_value() ? machine_->Restore(recovered.snapshot->state) : Status();
 }
 

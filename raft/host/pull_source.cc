@@ -26,18 +26,17 @@ std::optional<PullSource::Range> PullSource::FindRange(const PullRoute& route) c
   return Range{.begin = *begin, .commit = environment_.log_store.readable_end(route.group)};
 }
 
-void PullSource::SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries,
-                           bool is_damaged) {
-  const auto range = FindRange(route);
+void PullSource::SendRange(BrokerId to, RangeReply reply) {
+  const auto range = FindRange(reply.route);
   if (!range.has_value()) return;
-  std::erase_if(
-      entries, [commit = range->commit](const core::Entry& entry) { return entry.index > commit; });
-  environment_.transport.SendPeer(to, Lane::kBulk, PeerKind::kRangeReply,
-                                  {Encode(RangeReply{.route = route,
-                                                     .begin = range->begin,
-                                                     .commit = range->commit,
-                                                     .entries = std::move(entries),
-                                                     .is_damaged = is_damaged})});
+  reply.begin = range->begin;
+  reply.commit = range->commit;
+  std::erase_if(reply.entries, [commit = range->commit](const core::Entry& entry) {
+    return entry.index > commit;
+  });
+  // A pass that was done while they were read they may not have had.
+  reply.compacted = reply.compacted.With(environment_.log_store.compacted(reply.route.group));
+  environment_.transport.SendPeer(to, Lane::kBulk, PeerKind::kRangeReply, {Encode(reply)});
 }
 
 void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body) {
@@ -46,28 +45,30 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
   if (!range.has_value()) return;
   const LogIndex first = request->first;
   const uint64_t bytes_max = std::min(request->bytes_max, kRangeBytesMax);
+  RangeReply reply{.route = request->route,
+                   .compacted = environment_.log_store.compacted(request->route.group)};
   if (first <= range->begin.index || first > range->commit) {
-    return SendRange(from.broker, request->route, {}, /*is_damaged=*/false);
+    return SendRange(from.broker, std::move(reply));
   }
   const Replica* replica = replicas_->Find(request->route.group);
   if (replica->has_joined() && replica->core().log().InTail(first)) {
-    return SendRange(from.broker, request->route,
-                     replica->core().log().Slice(first, range->commit, bytes_max),
-                     /*is_damaged=*/false);
+    reply.entries = replica->core().log().Slice(first, range->commit, bytes_max);
+    return SendRange(from.broker, std::move(reply));
   }
   environment_.log_store.Read(
       request->route.group, first, bytes_max,
       lifetime_.Guard([this, to = from.broker,
-                       route = request->route](Result<std::vector<core::Entry>> entries) {
+                       reply = std::move(reply)](Result<std::vector<core::Entry>> entries) mutable {
         // The begin may have passed it meanwhile: the answer tells so.
         const Code code = entries.status().code();
         if (!entries.ok() && code != Code::kOutOfRange) {
           LOG_EVERY_T(WARNING, 10)
-              << "cannot read entries that another replica lacks group=" << route.group
+              << "cannot read entries that another replica lacks group=" << reply.route.group
               << " why=" << entries.status();
         }
-        SendRange(to, route, entries.ok() ? *std::move(entries) : std::vector<core::Entry>(),
-                  code == Code::kDataLoss);
+        if (entries.ok()) reply.entries = *std::move(entries);
+        reply.is_damaged = code == Code::kDataLoss;
+        SendRange(to, std::move(reply));
       }));
 }
 

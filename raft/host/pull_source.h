@@ -38,8 +38,8 @@ class PullSource {
   // Of one that does not take part, what its segments have: it may be waiting for entries of
   // others, and they for its. nullopt if there is none.
   std::optional<Range> FindRange(const PullRoute& route) const;
-  void SendRange(BrokerId to, const PullRoute& route, std::vector<core::Entry> entries,
-                 bool is_damaged);
+  // What the source knows is filled in.
+  void SendRange(BrokerId to, RangeReply reply);
 
   const HostEnvironment environment_;
   const Replicas* replicas_;

@@ -1,5 +1,6 @@
 #include "raft/host/repairer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <glog/logging.h>
@@ -111,8 +112,10 @@ void Repairer::Pull(const RepairPtr& repair) {
 
 void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
   const LogIndex wanted = repair->end.index + 1;
-  if (reply.ok() && !reply->entries.empty()) {
+  const bool is_fit = reply.ok() && FitsCompaction(repair, reply->compacted);
+  if (is_fit && !reply->entries.empty()) {
     for (const core::Entry& entry : reply->entries) repair->pulled_bytes += entry.size_bytes();
+    repair->settled = std::max(repair->settled, reply->compacted.settled);
     if (Append(repair, std::move(reply->entries))) return;
     LOG(ERROR) << "what was pulled does not follow on what is intact group="
                << repair->replica.group << " from=" << repair->members[repair->asking].broker
@@ -125,6 +128,15 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
   AskNext(repair);
 }
 
+// What was read here stands beside it: neither may lack a tombstone that the other has an older
+// value for, nor have what a pass took out here.
+bool Repairer::FitsCompaction(const RepairPtr& repair, const core::CompactionPoint& theirs) {
+  const core::CompactionPoint ours = environment_.log_store.compacted(repair->replica.group);
+  const bool fits = theirs.pass >= ours.pass && ours.With(theirs).IsWhole();
+  MILLRACE_SOMETIMES_IF("a repair waited for a member to be compacted", !fits);
+  return fits;
+}
+
 void Repairer::AskNext(const RepairPtr& repair) {
   repair->asking = (repair->asking + 1) % repair->members.size();
   if (repair->unable > 0) return Pull(repair);
@@ -132,9 +144,7 @@ void Repairer::AskNext(const RepairPtr& repair) {
 }
 
 bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries) {
-  std::erase_if(entries, [last = repair->range.end.index](const core::Entry& entry) {
-    return entry.index > last;
-  });
+  entries = FitBetween(repair->end, repair->range.end, std::move(entries));
   core::LogPoint end = repair->end;
   for (const core::Entry& entry : entries) {
     const FrameHeader header = entry.frame.header();
@@ -155,7 +165,7 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
 
 void Repairer::Finish(const RepairPtr& repair) {
   environment_.log_store.FinishRepair(
-      repair->replica, While(repair, [this, repair](const Status& finished) {
+      repair->replica, repair->settled, While(repair, [this, repair](const Status& finished) {
         if (!finished.ok()) return OnError(repair, finished);
         const Duration took = environment_.clock.Now() - repair->began;
         LOG(INFO) << "repaired entries " << repair->range.begin.index + 1 << " to "

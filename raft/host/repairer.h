@@ -56,6 +56,7 @@ class Repairer {
     size_t unable = 0;           // members in a row that do not have the next entry
     core::LogPoint end;          // of what the store has
     uint64_t pulled_bytes = 0;
+    uint32_t settled = 0;  // of what was pulled, as in core::CompactionPoint
     MonotonicTime began{};
     TimerId timer;
   };
@@ -69,6 +70,8 @@ class Repairer {
   void OnPulled(const RepairPtr& repair, Result<RangeReply> reply);
   // False: they are not what follows.
   bool Append(const RepairPtr& repair, std::vector<core::Entry> entries);
+  // Whether what a member has that is compacted like this may stand beside what is here.
+  bool FitsCompaction(const RepairPtr& repair, const core::CompactionPoint& theirs);
   void AskNext(const RepairPtr& repair);
   void Finish(const RepairPtr& repair);
   void OnLost(const RepairPtr& repair);

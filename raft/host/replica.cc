@@ -195,7 +195,25 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
       return;
     }
   }
+  if (const auto* reply = std::get_if<core::AppendReply>(&message)) passes_[from] = reply->pass;
   core_->Step(from, std::move(message));
+  shared_->turn.Add(*this);
+}
+
+uint32_t Replica::settled_pass() const {
+  if (!has_joined()) return 0;
+  uint32_t settled = shared_->environment.log_store.compacted(group()).pass;
+  for (const Voter& member : core_->configuration().Members()) {
+    if (member == self()) continue;
+    const auto told = passes_.find(member);
+    settled = std::min(settled, told == passes_.end() ? 0 : told->second);
+  }
+  return settled;
+}
+
+void Replica::TellPass() {
+  if (!has_joined()) return;
+  core_->AnswerAgain();
   shared_->turn.Add(*this);
 }
 
@@ -329,6 +347,8 @@ void Replica::SendMessages(std::vector<core::OutgoingMessage> messages) {
   for (core::OutgoingMessage& outgoing : messages) {
     auto* append = std::get_if<core::AppendRequest>(&outgoing.message);
     if (append != nullptr) append->log_start = machine_->log_start();
+    auto* reply = std::get_if<core::AppendReply>(&outgoing.message);
+    if (reply != nullptr) reply->pass = shared_->environment.log_store.compacted(group()).pass;
     const bool is_bulk = append != nullptr && !append->entries.empty() &&
                          append->entries.front().index <= core_->log().prefix().index;
     shared_->environment.transport.SendRaft(
@@ -385,6 +405,10 @@ void Replica::Halt() {
 
 void Replica::Apply(const core::Entry& entry) {
   CHECK(apply_fault_.ok()) << "group=" << group() << " " << apply_fault_;
+  if (IsRewritten(entry.frame.header())) {
+    return StopApplying(DataLoss("entry " + std::to_string(entry.index.value()) +
+                                 " was compacted before the state had it"));
+  }
   if (entry.type == core::EntryType::kUnknown) {
     MILLRACE_SOMETIMES("a replica met an entry of a newer build");
     return StopApplying(NotUnderstood(entry.frame.header()));

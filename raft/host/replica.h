@@ -91,6 +91,8 @@ class Replica final : public Group {
   void ReadBarrier(MoveFunction<void(Status)> done) override;
   Status ReportUnreadable(const Status& why) override;
   Status NotLeader() const override;
+  uint32_t settled_pass() const override;
+  void TellPass() override;
   Offset next_offset() const override;
   int64_t last_append_time_ms() const override;
   std::optional<TailView> tail() const override;
@@ -175,6 +177,7 @@ class Replica final : public Group {
   Term applied_term_;
   LogIndex told_committed_;
   Offset told_log_start_;
+  std::map<Voter, uint32_t> passes_;  // of compaction, that the others have done, as they told
   Leadership leadership_;
   Status health_;
   Status apply_fault_;

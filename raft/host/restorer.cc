@@ -90,7 +90,9 @@ void Restorer::OnRange(const RestorePtr& restore, const Voter& from, RangeReply 
   if (!reply.entries.empty()) restore->pulled_from = from;
   const bool is_overtaken = restore->has_begun && reply.begin.index > restore->end.index;
   MILLRACE_SOMETIMES_IF("a restore was overtaken by retention", is_overtaken);
-  if (!restore->has_begun || is_overtaken) return Begin(restore, reply.begin);
+  const bool begins = !restore->has_begun || is_overtaken;
+  restore->compacted = begins ? reply.compacted : restore->compacted.With(reply.compacted);
+  if (begins) return Begin(restore, reply.begin);
   Append(restore, std::move(reply.entries), reply.commit);
 }
 
@@ -109,11 +111,9 @@ void Restorer::Begin(const RestorePtr& restore, const core::LogPoint& begin) {
 void Restorer::Append(const RestorePtr& restore, std::vector<core::Entry> entries,
                       LogIndex commit) {
   if (Find(restore) == nullptr) return;
-  if (restore->state.has_value()) {
-    std::erase_if(entries, [last = restore->state->at.index](const core::Entry& entry) {
-      return entry.index > last;
-    });
-  }
+  const core::LogPoint everything{.index = LogIndex(UINT64_MAX)};
+  entries = FitBetween(restore->end, restore->state.has_value() ? restore->state->at : everything,
+                       std::move(entries));
   if (entries.empty()) return OnAppended(restore, commit, 0);
   core::LogPoint end = restore->end;
   uint64_t bytes = 0;
@@ -178,11 +178,18 @@ void Restorer::OnState(const RestorePtr& restore, StatePiece state) {
 
 void Restorer::Seal(const RestorePtr& restore) {
   if (Find(restore) == nullptr) return;
+  if (!restore->compacted.IsWhole()) {
+    // From sources that were compacted differently: a tombstone may be missing.
+    MILLRACE_SOMETIMES("a restore had parts of different passes");
+    restore->has_begun = false;
+    return After(restore, kErrorPause, &Restorer::Ask);
+  }
   StatePiece& state = *restore->state;
   environment_.log_store.SealRestored(restore->replica,
                                       {.state = state.piece,
                                        .configuration = std::move(state.configuration),
-                                       .configuration_index = state.configuration_index},
+                                       .configuration_index = state.configuration_index,
+                                       .compacted = restore->compacted},
                                       While(restore, [this, restore](const Status& sealed) {
                                         if (!sealed.ok()) return OnError(restore, sealed);
                                         TryAdopt(restore);

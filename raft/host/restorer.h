@@ -61,9 +61,10 @@ class Restorer {
     Voter pulled_from;  // that gave the last entries
     TimerId timer;      // of what it waits for
     bool has_begun = false;
-    core::LogPoint begin;    // of the log that is pulled
-    core::LogPoint end;      // of what the store has
-    LogIndex source_commit;  // as the source said last
+    core::LogPoint begin;             // of the log that is pulled
+    core::LogPoint end;               // of what the store has
+    LogIndex source_commit;           // as the source said last
+    core::CompactionPoint compacted;  // of all that was pulled since it began
     std::optional<StatePiece> state;
     MonotonicTime began{};
     MonotonicTime asked_at{};

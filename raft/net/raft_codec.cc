@@ -40,6 +40,7 @@ struct MessageEncoder {
     reply->set_index(message.index.value());
     reply->set_hint_index(message.hint_index.value());
     reply->set_hint_term(message.hint_term.value());
+    reply->set_pass(message.pass);
   }
   void operator()(const core::Heartbeat& message) const {
     auto* heartbeat = out->mutable_heartbeat();
@@ -76,7 +77,8 @@ core::AppendReply Decode(const wire::AppendReply& in) {
           .success = in.success(),
           .index = LogIndex(in.index()),
           .hint_index = LogIndex(in.hint_index()),
-          .hint_term = Term(in.hint_term())};
+          .hint_term = Term(in.hint_term()),
+          .pass = in.pass()};
 }
 
 core::Heartbeat Decode(const wire::Heartbeat& in) {

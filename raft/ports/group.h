@@ -74,6 +74,11 @@ class Group {
   // log. Pre: tail().
   virtual Offset next_offset() const = 0;
   virtual int64_t last_append_time_ms() const = 0;
+  // The newest pass of compaction that all members of the group have done, as far as they told
+  // since this replica was made (docs/adr/0016-compaction.md); 0 if one of them told none.
+  virtual uint32_t settled_pass() const = 0;
+  // This replica has done one: the leader is to hear of it.
+  virtual void TellPass() = 0;
   // None while the replica does not take part: it has not joined yet, or is silent.
   virtual std::optional<TailView> tail() const = 0;
 };

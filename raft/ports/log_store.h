@@ -84,6 +84,8 @@ struct RecoveredReplica {
   // From the newest segment that was sealed with one; entries after it are applied again. None: all
   // entries are, from the log's first on.
   std::optional<Snapshot> snapshot;
+  // Entries up to here cannot be applied any more, as compaction rewrote some of them.
+  LogIndex rewritten_end;
   // Not ok: the replica is in doubt or damaged (DATA_LOSS; the message names file and place), or
   // cannot be read just now (any other code). It must stay silent: neither vote, nor campaign, nor
   // serve; the rest of the broker goes on.
@@ -105,7 +107,9 @@ struct SealedSegment {
   uint64_t bytes = 0;  // of its entries
   // Of its last entry, as the leader stamped it; none before has a later one.
   int64_t last_append_ms = 0;
-  bool has_state = false;  // the state machine's, at its end
+  bool has_state = false;     // the state machine's, at its end
+  bool is_rewritten = false;  // compaction left something else than was appended
+  uint32_t settled = 0;       // as in core::CompactionPoint
 
   bool has_records() const { return base_offset < end.next_offset; }
 };
@@ -115,6 +119,7 @@ struct RestoredState {
   Bytes state;
   core::Configuration configuration;  // in force there
   LogIndex configuration_index;       // of the entry that says so; 0: it was before all of them
+  core::CompactionPoint compacted;
 };
 
 // A stretch of a log that was synced and cannot be read back any more.
@@ -212,11 +217,39 @@ class LogStore {
   // Pre: `range` is damaged_range(group), or was.
   virtual void BeginRepair(const ReplicaId& replica, const DamagedRange& range,
                            StatusDone done) = 0;
-  // Pre: all of the range's entries were appended. Ok: they can be read, durably.
-  virtual void FinishRepair(const ReplicaId& replica, StatusDone done) = 0;
+  // Pre: all of the range's entries were appended. Ok: they can be read, durably. `settled`: of
+  // those that other replicas gave, as in core::CompactionPoint.
+  virtual void FinishRepair(const ReplicaId& replica, uint32_t settled, StatusDone done) = 0;
   // No member has the oldest range. A log that was found damaged at the start is silent from now
   // on, for good, and nothing is kept for it; of another one that range alone is not read.
   virtual void GiveUpRepair(const ReplicaId& replica) = 0;
+  // Compaction. A sealed segment in which something goes is made anew beside it, and takes its
+  // place: the same entries, rewritten (IsRewritten), of the same ends. One segment of a group at a
+  // time. Each `done` comes on the shard, unless the replica is gone; ABORTED: that segment is not
+  // there any more as it was, or something else replaces it. Any other error is one of the
+  // environment.
+  //
+  // How far the group's log is compacted.
+  virtual core::CompactionPoint compacted(RaftGroupId group) const = 0;
+  // Where rewriting may go up to: what lies behind would be applied by a start.
+  virtual LogIndex rewritable_end(RaftGroupId group) const = 0;
+  // The segment that is written on is to be ended if it has records below `offset`.
+  virtual void WantSealed(RaftGroupId group, Offset offset) = 0;
+  // Of the one behind `begin`. Pre: it ends at or below rewritable_end.
+  virtual void BeginRewrite(const ReplicaId& replica, LogIndex begin, StatusDone done) = 0;
+  // Entries that follow on. Pre: what was asked for before is done.
+  virtual void AppendRewritten(const ReplicaId& replica, std::vector<core::Entry> entries,
+                               StatusDone done) = 0;
+  // Pre: all of the segment's entries were appended. Ok: they are read from now on. `settled`: as
+  // in core::CompactionPoint, of this pass.
+  virtual void FinishRewrite(const ReplicaId& replica, uint32_t settled, StatusDone done) = 0;
+  // Gives it up.
+  virtual void EndRewrite(const ReplicaId& replica) = 0;
+  // So often a repair was begun: what had been looked at before may be another replica's by then.
+  virtual uint64_t repairs_begun(RaftGroupId group) const = 0;
+  // All segments have had the pass. `done` once that is durable. Pre: it is not below the last one.
+  virtual void FinishPass(const ReplicaId& replica, uint32_t pass, StatusDone done) = 0;
+
   // Called when a read met damage that could be repaired; often of the same.
   virtual void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) = 0;
 

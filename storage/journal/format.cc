@@ -95,7 +95,7 @@ struct LogLayout {  // then the voters, the outgoing voters and the learners
   uint16_t learners;
   uint16_t reserved;
   uint32_t cut_epoch;
-  uint32_t more_reserved;
+  uint32_t pass;
 };
 static_assert(sizeof(LogLayout) == 96);
 
@@ -348,6 +348,7 @@ std::string EncodeLog(const LogRecord& log) {
   layout.end = LayoutOf(log.end, log.generation);
   layout.written = log.written.value();
   layout.cut_epoch = log.cut_epoch.value();
+  layout.pass = log.pass;
   layout.configuration_index = log.configuration_index.value();
   layout.voters = static_cast<uint16_t>(log.configuration.voters.size());
   layout.outgoing = static_cast<uint16_t>(log.configuration.outgoing.size());
@@ -426,6 +427,7 @@ Result<LogRecord> ParseLog(std::string_view payload) {
   log.generation = layout.end.last;
   log.written = LogIndex(layout.written);
   log.cut_epoch = TruncationEpoch(layout.cut_epoch);
+  log.pass = layout.pass;
   log.configuration_index = LogIndex(layout.configuration_index);
   if (log.begin.index > log.end.index || log.configuration_index > log.end.index ||
       (log.written != LogIndex() && log.written <= log.end.index)) {

@@ -38,6 +38,9 @@ struct LogRecord {
   TruncationEpoch cut_epoch;
   // The epoch of the newest reset, which put another log in this one's place; 0: none.
   TruncationEpoch reset_epoch;
+  // The newest pass of compaction that its segments have had (docs/adr/0016-compaction.md); 0:
+  // none. Grows, but for a reset.
+  uint32_t pass = 0;
   // The generation of the folder that its segments lie in; grows with each reset, 0 at first.
   uint32_t generation = 0;
   // In force at `end`, and the entry that says so; 0: the one that the replica began with.

@@ -120,8 +120,18 @@ class JournalLogStore final : public raft::LogStore {
   std::optional<raft::DamagedRange> damaged_range(RaftGroupId group) const override;
   void BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
                    StatusDone done) override;
-  void FinishRepair(const raft::ReplicaId& replica, StatusDone done) override;
+  void FinishRepair(const raft::ReplicaId& replica, uint32_t settled, StatusDone done) override;
   void GiveUpRepair(const raft::ReplicaId& replica) override;
+  raft::core::CompactionPoint compacted(RaftGroupId group) const override;
+  LogIndex rewritable_end(RaftGroupId group) const override;
+  void WantSealed(RaftGroupId group, Offset offset) override;
+  void BeginRewrite(const raft::ReplicaId& replica, LogIndex begin, StatusDone done) override;
+  void AppendRewritten(const raft::ReplicaId& replica, std::vector<raft::core::Entry> entries,
+                       StatusDone done) override;
+  void FinishRewrite(const raft::ReplicaId& replica, uint32_t settled, StatusDone done) override;
+  void EndRewrite(const raft::ReplicaId& replica) override;
+  uint64_t repairs_begun(RaftGroupId group) const override;
+  void FinishPass(const raft::ReplicaId& replica, uint32_t pass, StatusDone done) override;
   void SetDamageListener(MoveFunction<void(RaftGroupId)> listener) override {
     damage_listener_ = std::move(listener);
   }
@@ -185,6 +195,7 @@ class JournalLogStore final : public raft::LogStore {
     uint64_t unsynced_bytes = 0;
     std::optional<SegmentsEnd> at_end;  // once it is sealed there
     uint64_t state_bytes = 0;
+    uint32_t pass = 0;                                     // of compaction, that all of it has had
     MoveFunction<void(raft::core::InitialState)> adopted;  // set once it is to take the place
   };
   // What the shard knows of one group's segments.
@@ -231,6 +242,9 @@ class JournalLogStore final : public raft::LogStore {
     bool is_syncing = false;
     bool is_faulty = false;            // its segments are damaged: nothing more is written
     std::shared_ptr<Restore> restore;  // shared with what was asked for it
+    std::shared_ptr<Restore> rewrite;  // of a segment that is compacted; shared likewise
+    uint64_t repairs = 0;              // begun
+    Offset wanted_sealed;              // records below it are to be in sealed segments
     uint32_t newest_generation = 0;    // of a folder that a restore had
     bool may_have_leftovers = false;   // folders of earlier lives are being removed
     // Segments that are not what was synced, by their first index, and why.
@@ -300,6 +314,14 @@ class JournalLogStore final : public raft::LogStore {
   void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,
                 bool is_roll);
   // restore.cc: another log in place of a group's.
+  std::shared_ptr<Restore> MakeBeside(RaftGroupId id, Group& group, const LogPoint& begin);
+  void BeginBeside(const Restore& beside, MoveFunction<void(Result<RecoveredSegments>)> begun);
+  // Takes note of what is appended; whether it is worth a sync.
+  static bool Count(const std::vector<raft::core::Entry>& entries, Restore* beside);
+  // On the segment executor.
+  static void AppendBeside(GroupSegments& segments, std::vector<raft::core::Entry> entries,
+                           bool wants_sync, MoveFunction<void(Result<SegmentsEnd>)> appended);
+  void RemoveBeside(RaftGroupId id, const Restore& beside);
   void TryAdopt(RaftGroupId id, Group& group);
   void OnAdopted(const raft::ReplicaId& replica, const std::shared_ptr<Restore>& restore,
                  const Segments& former);
@@ -324,6 +346,16 @@ class JournalLogStore final : public raft::LogStore {
   static LogIndex ActiveBegin(const Group& group) {
     return group.sealed.empty() ? group.log.begin.index : group.sealed.back().end.index;
   }
+
+  // Another file is in the place of a sealed one.
+  static void TakeReplaced(const raft::SealedSegment& sealed, Group* group);
+
+  // compaction.cc: segments in which something goes.
+  // Whether a segment may be replaced by one that was made of what can be read of it.
+  bool MayRewrite(RaftGroupId id, const Group& group) const;
+  static bool HoldsCompactionUp(const Group& group);
+  // Calls `done` on the shard, with ABORTED if it is not the group's rewrite any more.
+  StatusDone WhenRewriting(const raft::ReplicaId& replica, StatusDone done);
 
   // drops.cc: what nobody asks for any more.
   static bool MayDrop(const Group& group);

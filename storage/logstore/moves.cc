@@ -130,7 +130,7 @@ bool JournalLogStore::WantsRoll(RaftGroupId id, MonotonicTime now) {
   const bool is_old = IsTooOld(group, now);
   MILLRACE_SOMETIMES_IF("a segment was old enough to be ended", is_old);
   return is_old || HoldsDropUp(group) || IsActiveDamaged(group) || LacksState(group) ||
-         IsRollDue(id, group);
+         HoldsCompactionUp(group) || IsRollDue(id, group);
 }
 
 // By the log's own times, and by how long this process has seen nothing newer in this segment: a

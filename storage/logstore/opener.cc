@@ -177,6 +177,7 @@ Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupSt
       raft::core::Log(state.log.begin, {.index = end.index, .term = end.term, .chain = end.chain},
                       std::move(segments.term_starts), std::move(tail));
   replica.snapshot = std::move(segments.snapshot);
+  replica.rewritten_end = segments.rewritten_end;
   return replica;
 }
 

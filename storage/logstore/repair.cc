@@ -58,7 +58,9 @@ bool JournalLogStore::IsActiveDamaged(const Group& group) {
 }
 
 bool JournalLogStore::LacksState(const Group& group) {
-  const bool needs_one = group.log.begin.index > LogIndex() && !group.is_encoding;
+  const bool is_whole = group.log.begin.index == LogIndex() &&
+                        std::ranges::none_of(group.sealed, &raft::SealedSegment::is_rewritten);
+  const bool needs_one = !is_whole && !group.is_encoding;
   return needs_one && HasEntries(group) && !group.sealed.empty() &&
          std::ranges::none_of(group.sealed, &raft::SealedSegment::has_state);
 }
@@ -93,8 +95,10 @@ void JournalLogStore::BeginRepair(const raft::ReplicaId& replica, const raft::Da
     return done(Unavailable("its segments are being read or written again"));
   }
   BeginRestore(replica, range.begin, std::move(done));
-  const Group* group = FindReplica(replica);
-  if (group->restore != nullptr) group->restore->is_repair = true;
+  Group* group = FindReplica(replica);
+  if (group->restore == nullptr) return;
+  group->restore->is_repair = true;
+  ++group->repairs;
 }
 
 void JournalLogStore::GiveUpRepair(const raft::ReplicaId& replica) {
@@ -108,7 +112,8 @@ void JournalLogStore::GiveUpRepair(const raft::ReplicaId& replica) {
   SegmentFault(replica.group, why);
 }
 
-void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, StatusDone done) {
+void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, uint32_t settled,
+                                   StatusDone done) {
   Group* group = FindReplica(replica);
   CHECK(group != nullptr && group->restore != nullptr && group->restore->is_repair)
       << replica.group;
@@ -119,19 +124,25 @@ void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, StatusDone do
         const bool is_over = sealed.ok() || sealed.status().code() == Code::kOutOfRange;
         if (is_over) repaired.damaged.erase(first);
         if (sealed.ok()) {
-          for (raft::SealedSegment& known : repaired.sealed) {
-            if (known.end == sealed->end) known.has_state = sealed->has_state;
-          }
+          TakeReplaced(*sealed, &repaired);
         }
         EndRestore(replica);
         const bool is_whole = repaired.unopened != nullptr && !HasDamage(replica.group);
         if (is_whole) rewriter_->Add(replica.group);
         done(is_over ? Status::Ok() : sealed.status());
       });
-  OnSegments([segments = group->segments, rebuilt = group->restore->segments, first,
+  OnSegments([segments = group->segments, rebuilt = group->restore->segments, first, settled,
               replaced = std::move(replaced)]() mutable {
-    segments->Replace(first, std::move(rebuilt), std::move(replaced));
+    rebuilt->SetSettledPass(settled);
+    segments->Replace(first, std::move(rebuilt), GroupSegments::Purpose::kRepair,
+                      std::move(replaced));
   });
+}
+
+void JournalLogStore::TakeReplaced(const raft::SealedSegment& sealed, Group* group) {
+  for (raft::SealedSegment& known : group->sealed) {
+    if (known.end == sealed.end) known = sealed;
+  }
 }
 
 }  // namespace millrace::storage

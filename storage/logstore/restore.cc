@@ -49,27 +49,63 @@ void JournalLogStore::BeginRestore(const raft::ReplicaId& replica, const LogPoin
   if (group->may_have_leftovers) {
     return done(Unavailable("folders of earlier lives are being removed"));
   }
-  group->newest_generation = std::max(group->newest_generation, group->log.generation) + 1;
-  const SegmentFolder folder{
-      .group = replica.group, .number = replica.number, .generation = group->newest_generation};
-  group->restore = std::make_shared<Restore>();
-  Restore& restore = *group->restore;
-  restore.segments = MakeSegments(folder);
-  restore.generation = folder.generation;
-  restore.begin = begin;
-  restore.end = begin;
-  journal::LogRecord log;
-  log.begin = begin;
-  log.end = begin;
-  log.generation = folder.generation;
+  group->restore = MakeBeside(replica.group, *group, begin);
   auto begun = WhenRestoring<Result<RecoveredSegments>>(
       replica,
       [done = std::move(done)](Group&, const Result<RecoveredSegments>& recovered) mutable {
         done(recovered.status());
       });
-  OnSegments([segments = restore.segments, log, begun = std::move(begun)]() mutable {
+  BeginBeside(*group->restore, std::move(begun));
+}
+
+std::shared_ptr<JournalLogStore::Restore> JournalLogStore::MakeBeside(RaftGroupId id, Group& group,
+                                                                      const LogPoint& begin) {
+  group.newest_generation = std::max(group.newest_generation, group.log.generation) + 1;
+  const SegmentFolder folder{
+      .group = id, .number = group.number, .generation = group.newest_generation};
+  auto beside = std::make_shared<Restore>();
+  beside->segments = MakeSegments(folder);
+  beside->generation = folder.generation;
+  beside->begin = begin;
+  beside->end = begin;
+  return beside;
+}
+
+void JournalLogStore::BeginBeside(const Restore& beside,
+                                  MoveFunction<void(Result<RecoveredSegments>)> begun) {
+  journal::LogRecord log;
+  log.begin = beside.begin;
+  log.end = beside.begin;
+  log.generation = beside.generation;
+  OnSegments([segments = beside.segments, log, begun = std::move(begun)]() mutable {
     segments->Recover(log, LogAbove::kNothing, LastFile::kKept, std::move(begun));
   });
+}
+
+bool JournalLogStore::Count(const std::vector<Entry>& entries, Restore* beside) {
+  for (const Entry& entry : entries) {
+    auto& starts = beside->term_starts;
+    if (starts.empty() || starts.back().term != entry.term) {
+      starts.push_back({.term = entry.term, .first_index = entry.index});
+    }
+    beside->active_bytes += entry.size_bytes();
+    beside->unsynced_bytes += entry.size_bytes();
+  }
+  beside->end = EndAfter(entries.back().frame.header());
+  const bool wants_sync = beside->unsynced_bytes >= kSyncBytes;
+  if (wants_sync) beside->unsynced_bytes = 0;
+  return wants_sync;
+}
+
+void JournalLogStore::AppendBeside(GroupSegments& segments, std::vector<Entry> entries,
+                                   bool wants_sync,
+                                   MoveFunction<void(Result<SegmentsEnd>)> appended) {
+  const LogIndex last = entries.back().index;
+  // Each one's error is the next one's too.
+  segments.Append(std::move(entries), [](const Status&) {});
+  if (!wants_sync) return segments.Commit(last, std::move(appended));
+  segments.Commit(last, [](const Result<SegmentsEnd>&) {});
+  segments.Sync(std::move(appended));
 }
 
 void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector<Entry> entries,
@@ -80,17 +116,7 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
   const bool is_full =
       !restore.is_repair && restore.active_bytes >= SegmentBytes(replica.group, *group);
   if (is_full) restore.active_bytes = 0;
-  for (const Entry& entry : entries) {
-    auto& starts = restore.term_starts;
-    if (starts.empty() || starts.back().term != entry.term) {
-      starts.push_back({.term = entry.term, .first_index = entry.index});
-    }
-    restore.active_bytes += entry.size_bytes();
-    restore.unsynced_bytes += entry.size_bytes();
-  }
-  const bool wants_sync = restore.unsynced_bytes >= kSyncBytes;
-  if (wants_sync) restore.unsynced_bytes = 0;
-  restore.end = EndAfter(entries.back().frame.header());
+  const bool wants_sync = Count(entries, &restore);
   auto sealed = WhenRestoring<Result<SegmentsEnd>>(
       replica, [](Group& building, const Result<SegmentsEnd>& end) {
         if (end.ok()) building.restore->sealed.push_back(*end->sealed);
@@ -101,13 +127,8 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
       });
   OnSegments([segments = restore.segments, entries = std::move(entries), is_full, wants_sync,
               sealed = std::move(sealed), appended = std::move(appended)]() mutable {
-    const LogIndex last = entries.back().index;
-    // Each one's error is the next one's too.
     if (is_full) segments->Seal(std::nullopt, std::move(sealed));
-    segments->Append(std::move(entries), [](const Status&) {});
-    if (!wants_sync) return segments->Commit(last, std::move(appended));
-    segments->Commit(last, [](const Result<SegmentsEnd>&) {});
-    segments->Sync(std::move(appended));
+    AppendBeside(*segments, std::move(entries), wants_sync, std::move(appended));
   });
 }
 
@@ -118,6 +139,7 @@ void JournalLogStore::SealRestored(const raft::ReplicaId& replica, raft::Restore
   Restore& restore = *group->restore;
   CHECK_GT(restore.active_bytes, 0U) << replica.group;
   restore.state_bytes = state.state.size();
+  restore.pass = state.compacted.pass;
   auto sealed = WhenRestoring<Result<SegmentsEnd>>(
       replica, [done = std::move(done)](Group& building, const Result<SegmentsEnd>& end) mutable {
         if (end.ok()) {
@@ -128,6 +150,7 @@ void JournalLogStore::SealRestored(const raft::ReplicaId& replica, raft::Restore
       });
   OnSegments([segments = restore.segments, state = std::move(state),
               sealed = std::move(sealed)]() mutable {
+    segments->SetSettledPass(state.compacted.settled);
     segments->TakeConfiguration(state.configuration_index, std::move(state.configuration));
     segments->Seal(std::move(state.state), std::move(sealed));
   });
@@ -146,6 +169,7 @@ void JournalLogStore::AdoptRestored(const raft::ReplicaId& replica,
 void JournalLogStore::TryAdopt(RaftGroupId id, Group& group) {
   if (group.restore == nullptr || !group.restore->adopted) return;
   if (!group.waiting.empty() || group.large != nullptr || group.journalling > 0) return;
+  EndRewrite({id, group.number});
   const std::shared_ptr<Restore> restore = std::exchange(group.restore, nullptr);
   const SegmentsEnd& end = *restore->at_end;
   // What writes its files goes first.
@@ -162,6 +186,8 @@ void JournalLogStore::TryAdopt(RaftGroupId id, Group& group) {
   built.log.SetWritten(end.end.index);
   built.log.reset_epoch = built.epoch;
   built.log.generation = restore->generation;
+  built.log.pass = restore->pass;
+  built.repairs = group.repairs + 1;
   built.log.configuration_index = end.configuration_index;
   built.log.configuration = end.configuration;
   built.durable_begin = restore->begin;
@@ -204,11 +230,14 @@ void JournalLogStore::OnAdopted(const raft::ReplicaId& replica,
 void JournalLogStore::EndRestore(const raft::ReplicaId& replica) {
   Group* group = FindReplica(replica);
   if (group == nullptr || group->restore == nullptr) return;
-  const std::shared_ptr<Restore> restore = std::exchange(group->restore, nullptr);
-  OnSegments([segments = restore->segments, id = replica.group] {
+  RemoveBeside(replica.group, *std::exchange(group->restore, nullptr));
+}
+
+void JournalLogStore::RemoveBeside(RaftGroupId id, const Restore& beside) {
+  OnSegments([segments = beside.segments, id] {
     segments->Remove([id](const Status& status) {
       LOG_IF(WARNING, !status.ok())
-          << "cannot remove a log that was not restored, the next start does group=" << id
+          << "cannot remove what was built beside a log, the next start does group=" << id
           << " why=" << status;
     });
   });

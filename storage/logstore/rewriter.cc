@@ -79,10 +79,11 @@ void JournalLogStore::Rewriter::BeginNext() {
     if (wait == waits_.end()) continue;
     wait->second.is_hurried = false;
     const Group& stalled = store_.groups_.at(group);
-    // Until a truncation is durable recovery looks for what it cuts. And a repair would put another
-    // file where the try has opened one.
-    const bool is_repaired = stalled.restore != nullptr && stalled.restore->is_repair;
-    if (stalled.cuts > 0 || is_repaired) {
+    // Until a truncation is durable recovery looks for what it cuts. And a repair, or compaction,
+    // would put another file where the try has opened one.
+    const bool is_replaced =
+        (stalled.restore != nullptr && stalled.restore->is_repair) || stalled.rewrite != nullptr;
+    if (stalled.cuts > 0 || is_replaced) {
       Wait(group);
       continue;
     }

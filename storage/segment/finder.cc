@@ -42,6 +42,7 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
     segments_->OpenSegment(*segment,
                            [self = shared_from_this(), range,
                             begun = segment->first_index](Result<std::shared_ptr<File>> file) {
+                             if (file.status().code() == Code::kAborted) return self->Look(begun);
                              // Its records lie before any that is asked for by now.
                              if (!file.ok() && self->segments_->WasDropped(begun))
                                return self->Look(begun + 1);
@@ -116,6 +117,7 @@ void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
       .piece_bytes = kPieceBytes};
   auto walk = [self = shared_from_this(), range, from, newest_ms, begun = holder->first_index,
                done = std::move(done)](Result<std::shared_ptr<File>> file) mutable {
+    if (file.status().code() == Code::kAborted) return self->FindNewestTime(from, std::move(done));
     if (!file.ok() && self->WasDropped(begun)) return done(newest_ms);
     if (!file.ok()) return done(file.status());
     auto newest = std::make_shared<int64_t>(newest_ms);

@@ -3,7 +3,7 @@
 //
 // On the executor of the file's file system; keeps itself and the file alive until `done`, which is
 // called once. Checks frame headers, not payloads: that is for who takes the frame
-// (raft::DecodeEntry).
+// (raft::DecodeStored).
 //
 //   FrameCursor::Walk(file, {.begin = 32, .end = size, .piece_bytes = 1 << 20},
 //                     [](const Frame& frame) -> Result<bool> { ... },

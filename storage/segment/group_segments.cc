@@ -156,7 +156,8 @@ void GroupSegments::Note() {
   if (configuration != nullptr) {
     in_force_ = {.index = header.index, .configuration = *configuration};
   }
-  segment.last_index = header.index;
+  segment.last_index = LastIndexOf(header);
+  segment.is_rewritten = segment.is_rewritten || IsRewritten(header);
   segment.frames_end = position + FrameSize(header.payload_size);
   end_ = EndAfter(header);
 }
@@ -281,6 +282,8 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) co
         raft::EncodeConfiguration(in_force_.configuration)));
   }
   footer.set_number(folder_.number.value());
+  footer.set_is_rewritten(segment.is_rewritten);
+  footer.set_settled_pass(segment.settled_pass);
   return footer;
 }
 
@@ -288,7 +291,8 @@ void GroupSegments::SealNow(std::optional<Bytes> state,
                             MoveFunction<void(Result<SegmentsEnd>)> done) {
   CHECK(!segments_.empty() && !segments_.back().is_sealed) << "group=" << folder_.group;
   CHECK(uncommitted_.empty()) << "group=" << folder_.group;
-  const Segment& segment = segments_.back();
+  Segment& segment = segments_.back();
+  segment.settled_pass = settled_pass_;
   const uint64_t at = segment.frames_end;
   segment.file->Write(
       at, EncodeSegmentEnding(MakeFooter(segment), at, state),
@@ -312,7 +316,9 @@ raft::SealedSegment GroupSegments::Told(const Segment& sealed, bool has_state) c
           .base_offset = sealed.base_offset,
           .bytes = sealed.frames_end - sizeof(SegmentHeader),
           .last_append_ms = sealed.last_append_time_ms,
-          .has_state = has_state};
+          .has_state = has_state,
+          .is_rewritten = sealed.is_rewritten,
+          .settled = sealed.settled_pass};
 }
 
 void GroupSegments::TakeConfiguration(LogIndex index, raft::core::Configuration configuration) {

@@ -93,6 +93,8 @@ struct RecoveredSegments {
   ActiveSegment active;
   // Those above log.end that are in segments, synced; not committed, as far as this tells.
   std::vector<raft::core::Entry> written;
+  // The last entry of the newest segment that compaction rewrote; 0: there is none.
+  LogIndex rewritten_end;
   // Segments that are not what was synced, files that are missing, what could not be read of the
   // last one: of these a reader is told DATA_LOSS, and nothing may be written before they are whole
   // again (Replace) and the segments recovered once more. `sealed` has them, too.
@@ -150,16 +152,22 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // whoever asks has one. Pre: all that is written is committed; MayFollowFrames(state), as any
   // protobuf may.
   void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // Of the segments that are sealed from now on; grows. Pre: not called while one is being sealed.
+  void SetSettledPass(uint32_t pass) { settled_pass_ = std::max(settled_pass_, pass); }
   // `configuration` is in force at the end, as an entry says that these segments do not hold.
   void TakeConfiguration(LogIndex index, raft::core::Configuration configuration);
   // Removes the sealed segments that end at or before `begin`, oldest first, up to the first that
   // cannot be removed. Pre: the journal durably says that the log begins there.
   void DropTo(LogIndex begin, StatusDone done);
   // Puts `rebuilt`, all of whose entries are committed and in one segment that is not sealed, in
-  // the place of the sealed one that begins with `first`, which is damaged or whose file is gone.
-  // Pre: it holds the same entries. OUT_OF_RANGE: that one was dropped. An error changes nothing
+  // the place of the sealed one that begins with `first`. Pre: it holds the same entries, or what
+  // compaction left of them. OUT_OF_RANGE: that one was dropped. An error changes nothing
   // here.
-  void Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt,
+  //
+  // `purpose`: where it is rewritten the sealed one is whole, and what it is sealed with must be;
+  // of one that is damaged what is lost is done without.
+  enum class Purpose { kRepair, kRewrite };
+  void Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt, Purpose purpose,
                MoveFunction<void(Result<raft::SealedSegment>)> done);
   // Removes the folder with all files, after what was asked for before.
   void Remove(StatusDone done);
@@ -212,10 +220,13 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     int64_t last_append_time_ms = 0;
     std::vector<TermBegin> terms;
     bool is_sealed = false;
+    bool is_rewritten = false;  // compaction left something else than was appended
+    uint32_t settled_pass = 0;  // as in CompactionPoint
     // Of one that recovery found damaged and that was written on: where frames above the committed
     // end begin in its file; 0: there are none.
     uint64_t above_at = 0;
     std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
+    uint64_t version = 0;        // grows when another file takes the place of this one
   };
   // An entry that is not committed, in the active segment.
   struct Written {
@@ -263,6 +274,7 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   uint64_t written_position() const;
   // `status` of a read of the segment that begins there, with its name.
   Status Met(LogIndex first, const Status& status);
+  // ABORTED: another file took its place meanwhile, in which entries lie elsewhere.
   void OpenSegment(Segment& segment, MoveFunction<void(Result<std::shared_ptr<File>>)> done);
   std::string Name(const Segment& segment) const {
     return SegmentPath(folder_, segment.first_index);
@@ -273,7 +285,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   std::deque<Segment> segments_;  // in order; the last may be active
   LogPoint end_;                  // of what is committed
   std::deque<Written> uncommitted_;
-  InForce in_force_;            // at end_
+  InForce in_force_;  // at end_
+  uint32_t settled_pass_ = 0;
   bool has_new_names_ = false;  // the directory must be synced with the file
   bool has_directory_ = false;
   Status fault_;  // the first error of a change

@@ -31,7 +31,7 @@ void GroupSegments::Recovery::Scan() {
         if (self->reached() == self->end_.index) return false;
         RETURN_IF_ERROR(
             CheckFollows(self->segments_->end_, self->segments_->folder_.group, header));
-        ASSIGN_OR_RETURN(const raft::core::Entry entry, raft::DecodeEntry(frame));
+        ASSIGN_OR_RETURN(const raft::core::Entry entry, raft::DecodeStored(frame));
         self->segments_->TakeWritten(entry);
         self->segments_->Note();
         return true;
@@ -150,7 +150,7 @@ void GroupSegments::Recovery::ScanAbove() {
 Result<bool> GroupSegments::Recovery::TakeAbove(const Frame& frame) {
   if (reached() == written_ && !MayHaveAbove()) return false;
   RETURN_IF_ERROR(CheckFollows(segments_->written_end(), folder().group, frame.header()));
-  ASSIGN_OR_RETURN(raft::core::Entry entry, raft::DecodeEntry(frame));
+  ASSIGN_OR_RETURN(raft::core::Entry entry, raft::DecodeStored(frame));
   segments_->TakeWritten(entry);
   recovered_.written.push_back(std::move(entry));
   return true;

@@ -48,6 +48,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
         *segment, [self = shared_from_this(), range](Result<std::shared_ptr<File>> file) {
           MILLRACE_SOMETIMES_IF("a segment was dropped while a read was about to open it",
                                 !file.ok() && self->segments_->WasDropped(self->first_index_));
+          if (file.status().code() == Code::kAborted) return self->Start();
           if (!file.ok()) return self->Finish(file.status());
           FrameCursor::Walk(
               std::move(*file), range, [self](const Frame& frame) { return self->Take(frame); },
@@ -98,17 +99,17 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     const FrameHeader header = frame.header();
     const bool is_before = request_.by_offset
                                ? header.base_offset + header.offset_span <= request_.offset
-                               : header.index < request_.first;
+                               : LastIndexOf(header) < request_.first;
     if (is_before) return true;
     if (!entries_.empty() && bytes_ + frame.size() > request_.bytes_max) return false;
     if (!entries_.empty()) {
       RETURN_IF_ERROR(CheckFollows(end_, segments_->folder_.group, header));
     } else if (header.group != segments_->folder_.group ||
-               (!request_.by_offset && header.index != request_.first)) {
+               (!request_.by_offset && header.index > request_.first)) {
       return DataLoss("another entry lies where entry " + std::to_string(request_.first.value()) +
                       " is looked for");
     }
-    ASSIGN_OR_RETURN(Entry entry, raft::DecodeEntry(frame));
+    ASSIGN_OR_RETURN(Entry entry, raft::DecodeStored(frame));
     end_ = EndAfter(header);
     bytes_ += frame.size();
     entries_.push_back(std::move(entry));
@@ -148,11 +149,18 @@ Status GroupSegments::Met(LogIndex first, const Status& status) {
 void GroupSegments::OpenSegment(Segment& segment,
                                 MoveFunction<void(Result<std::shared_ptr<File>>)> done) {
   if (segment.file != nullptr) return done(segment.file);
-  files_->Open(Name(segment), OpenMode::kRead, Caching::kPageCache,
-               [done = std::move(done)](Result<std::unique_ptr<File>> file) mutable {
-                 if (!file.ok()) return done(file.status());
-                 done(std::shared_ptr<File>(std::move(*file)));
-               });
+  files_->Open(
+      Name(segment), OpenMode::kRead, Caching::kPageCache,
+      [this, self = shared_from_this(), first = segment.first_index, version = segment.version,
+       done = std::move(done)](Result<std::unique_ptr<File>> file) mutable {
+        const auto now = std::ranges::find(segments_, first, &Segment::first_index);
+        if (now != segments_.end() && now->version != version) {
+          MILLRACE_SOMETIMES("a segment was made anew under a read");
+          return done(Aborted(SegmentPath(folder_, first) + " was made anew"));
+        }
+        if (!file.ok()) return done(file.status());
+        done(std::shared_ptr<File>(std::move(*file)));
+      });
 }
 
 void GroupSegments::Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done) {

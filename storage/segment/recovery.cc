@@ -215,6 +215,7 @@ void GroupSegments::Recovery::Adopt(const SegmentEnding& ending) {
   sealed.max_timestamp_ms = footer.max_timestamp_ms();
   sealed.first_append_time_ms = footer.first_append_time_ms();
   sealed.last_append_time_ms = footer.last_append_time_ms();
+  sealed.is_rewritten = footer.is_rewritten();
   for (const auto& point : footer.points()) {
     sealed.points.push_back({.index = LogIndex(point.index()),
                              .base_offset = Offset(point.base_offset()),
@@ -238,6 +239,7 @@ void GroupSegments::Recovery::Adopt(const SegmentEnding& ending) {
 
 void GroupSegments::Recovery::MarkSealed(const SegmentFooter& footer) {
   segment().is_sealed = true;
+  segment().settled_pass = footer.settled_pass();
   segment().file.reset();
   recovered_.sealed.push_back(segments_->Told(segment(), footer.has_state_size()));
   // An index without a state would let the state machine begin there empty.
@@ -269,6 +271,7 @@ void GroupSegments::Recovery::Finish() {
   }
   segments_->in_force_ = {.index = log_.configuration_index, .configuration = log_.configuration};
   for (const Segment& found : segments_->segments_) {
+    if (found.is_rewritten) recovered_.rewritten_end = found.last_index;
     for (const TermBegin& term : found.terms) {
       auto& starts = recovered_.term_starts;
       if (starts.empty() || starts.back().term != term.start.term) starts.push_back(term.start);

@@ -14,11 +14,6 @@ namespace {
 
 constexpr uint64_t kPieceBytes = 4 << 20;
 
-// What is damaged, or not there, is done without; an error that passes is not.
-bool IsLost(const Status& status) {
-  return status.code() == Code::kDataLoss || status.code() == Code::kNotFound;
-}
-
 }  // namespace
 
 GroupSegments::Segment* GroupSegments::Replacement::Damaged() {
@@ -26,6 +21,11 @@ GroupSegments::Segment* GroupSegments::Replacement::Damaged() {
     if (segment.first_index == first_) return segment.is_sealed ? &segment : nullptr;
   }
   return nullptr;
+}
+
+bool GroupSegments::Replacement::IsLost(const Status& status) const {
+  const bool is_lost = status.code() == Code::kDataLoss || status.code() == Code::kNotFound;
+  return is_lost && purpose_ == Purpose::kRepair;
 }
 
 Status GroupSegments::Replacement::Gone() const {
@@ -38,7 +38,7 @@ void GroupSegments::Replacement::Start() {
                           Caching::kPageCache,
                           [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
                             if (file.ok()) return self->OnOpened(std::move(*file));
-                            if (!IsLost(file.status())) return self->done_(file.status());
+                            if (!self->IsLost(file.status())) return self->done_(file.status());
                             self->Seal(std::nullopt);
                           });
 }
@@ -46,20 +46,21 @@ void GroupSegments::Replacement::Start() {
 void GroupSegments::Replacement::OnOpened(std::shared_ptr<File> file) {
   const Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
+  former_ = file;
   if (damaged->above_at == 0) return ReadEnding(std::move(file));
   end_ = rebuilt_->end_;
   FrameCursor::Walk(
       file, {.begin = damaged->above_at, .end = file->size(), .piece_bytes = kPieceBytes},
       [self = shared_from_this()](const Frame& frame) -> Result<bool> {
         RETURN_IF_ERROR(CheckFollows(self->end_, self->segments_->folder_.group, frame.header()));
-        ASSIGN_OR_RETURN(raft::core::Entry entry, raft::DecodeEntry(frame));
+        ASSIGN_OR_RETURN(raft::core::Entry entry, raft::DecodeStored(frame));
         self->end_ = EndAfter(frame.header());
         self->above_.push_back(std::move(entry));
         return true;
       },
       [self = shared_from_this()](const Status& status, uint64_t) {
         // Where they end, what follows may be anything.
-        if (!status.ok() && !IsLost(status)) return self->done_(status);
+        if (!status.ok() && !self->IsLost(status)) return self->done_(status);
         self->AppendAbove();
       });
 }
@@ -78,7 +79,7 @@ void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
   ReadSegmentEnding(file, segments_->folder_, first_,
                     [self = shared_from_this(), file](Result<SegmentEnding> ending) {
                       if (ending.ok()) return self->ReadState(file, *ending);
-                      if (!IsLost(ending.status())) return self->done_(ending.status());
+                      if (!self->IsLost(ending.status())) return self->done_(ending.status());
                       self->Seal(std::nullopt);
                     });
 }
@@ -86,6 +87,7 @@ void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
 void GroupSegments::Replacement::ReadState(const std::shared_ptr<File>& file,
                                            const SegmentEnding& ending) {
   const internal::v1::SegmentFooter& footer = ending.footer;
+  rebuilt_->SetSettledPass(footer.settled_pass());
   // It may have ended before the stretch that is damaged with it does.
   const Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
@@ -97,15 +99,18 @@ void GroupSegments::Replacement::ReadState(const std::shared_ptr<File>& file,
     rebuilt_->TakeConfiguration(LogIndex(footer.configuration_index()), *std::move(configuration));
   }
   if (!footer.has_state_size()) return Seal(std::nullopt);
-  file->Read(ending.frames_end, footer.state_size(),
-             [self = shared_from_this(), file, size = footer.state_size(),
-              crc = footer.state_crc()](Result<Bytes> state) {
-               if (!state.ok() && !IsLost(state.status())) return self->done_(state.status());
-               const bool is_intact =
-                   state.ok() && state->size() == size && Crc32c(state->view()) == crc;
-               if (!is_intact) return self->Seal(std::nullopt);
-               self->Seal(*std::move(state));
-             });
+  file->Read(
+      ending.frames_end, footer.state_size(),
+      [self = shared_from_this(), file, size = footer.state_size(),
+       crc = footer.state_crc()](Result<Bytes> state) {
+        if (!state.ok() && !self->IsLost(state.status())) return self->done_(state.status());
+        const bool is_intact = state.ok() && state->size() == size && Crc32c(state->view()) == crc;
+        if (!is_intact && self->purpose_ == Purpose::kRewrite) {
+          return self->done_(self->segments_->Met(self->first_, DataLoss("the state is damaged")));
+        }
+        if (!is_intact) return self->Seal(std::nullopt);
+        self->Seal(*std::move(state));
+      });
 }
 
 void GroupSegments::Replacement::Seal(std::optional<Bytes> state) {
@@ -120,7 +125,7 @@ void GroupSegments::Replacement::Seal(std::optional<Bytes> state) {
 void GroupSegments::Replacement::ListInner() {
   segments_->files_->List(SegmentDirectory(segments_->folder_),
                           [self = shared_from_this()](Result<std::vector<std::string>> names) {
-                            if (!names.ok() && !IsLost(names.status()))
+                            if (!names.ok() && !self->IsLost(names.status()))
                               return self->done_(names.status());
                             const Segment* damaged = self->Damaged();
                             if (damaged == nullptr) return self->done_(self->Gone());
@@ -141,7 +146,7 @@ void GroupSegments::Replacement::RemoveInner() {
   const std::string path = SegmentPath(segments_->folder_, inner_.back());
   inner_.pop_back();
   segments_->files_->Remove(path, [self = shared_from_this()](Status removed) {
-    if (!removed.ok() && !IsLost(removed)) return self->done_(std::move(removed));
+    if (!removed.ok() && !self->IsLost(removed)) return self->done_(std::move(removed));
     self->RemoveInner();
   });
 }
@@ -158,17 +163,24 @@ void GroupSegments::Replacement::MakeFolder() {
 }
 
 void GroupSegments::Replacement::Rename() {
-  const Segment* damaged = Damaged();
+  Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
   const Segment& made = rebuilt_->segments_.front();
   const bool fits = rebuilt_->segments_.size() == 1 && made.first_index == first_ &&
                     made.last_index == damaged->last_index &&
                     made.base_offset == damaged->base_offset;
   CHECK(fits) << "group=" << segments_->folder_.group << " first=" << first_;
+  // Reads that are under way go on with the file that they opened, and others with that until this
+  // is known to be in its place: entries lie elsewhere in it.
+  damaged->file = former_;
+  ++damaged->version;
   const std::string from = rebuilt_->Name(made);
   segments_->files_->Rename(
       from, segments_->Name(*damaged), [self = shared_from_this()](Status renamed) {
-        if (!renamed.ok()) return self->done_(std::move(renamed));
+        if (!renamed.ok()) {
+          if (Segment* kept = self->Damaged()) kept->file.reset();
+          return self->done_(std::move(renamed));
+        }
         const SegmentFolder& folder = self->segments_->folder_;
         self->segments_->SyncNames({GroupDirectory(folder.group), SegmentDirectory(folder)},
                                    [self](Status synced) {
@@ -182,16 +194,18 @@ void GroupSegments::Replacement::Take() {
   Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
   if (!sealed_.has_value()) sealed_ = segments_->Told(rebuilt_->segments_.front(), false);
+  rebuilt_->segments_.front().version = damaged->version;
   *damaged = std::move(rebuilt_->segments_.front());
   rebuilt_->segments_.clear();
   MILLRACE_SOMETIMES("a damaged segment was replaced");
   done_(*std::move(sealed_));
 }
 
-void GroupSegments::Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt,
+void GroupSegments::Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt, Purpose purpose,
                             MoveFunction<void(Result<raft::SealedSegment>)> done) {
-  Enqueue([this, first, rebuilt = std::move(rebuilt), done = std::move(done)](Task next) mutable {
-    std::make_shared<Replacement>(shared_from_this(), first, std::move(rebuilt),
+  Enqueue([this, first, rebuilt = std::move(rebuilt), purpose,
+           done = std::move(done)](Task next) mutable {
+    std::make_shared<Replacement>(shared_from_this(), first, std::move(rebuilt), purpose,
                                   [done = std::move(done), next = std::move(next)](
                                       Result<raft::SealedSegment> sealed) mutable {
                                     done(std::move(sealed));

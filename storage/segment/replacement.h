@@ -1,6 +1,6 @@
-// Puts a segment that was made anew in the place of one that is damaged, or gone. What it is sealed
-// with is taken from the damaged one where that is intact: the state, and the configuration in
-// force at its end.
+// Puts a segment that was made anew in the place of one that is damaged, or gone, or in which
+// compaction left something out. What it is sealed with is taken from that one, where it is intact:
+// the state, and the configuration in force at its end.
 //
 //   ending and state of the damaged file -> the new one is sealed, synced -> renamed over it
 //   -> the folder synced -> reads find it
@@ -25,11 +25,12 @@ namespace millrace::storage {
 class GroupSegments::Replacement : public std::enable_shared_from_this<Replacement> {
  public:
   Replacement(std::shared_ptr<GroupSegments> segments, LogIndex first,
-              std::shared_ptr<GroupSegments> rebuilt,
+              std::shared_ptr<GroupSegments> rebuilt, Purpose purpose,
               MoveFunction<void(Result<raft::SealedSegment>)> done)
       : segments_(std::move(segments)),
         first_(first),
         rebuilt_(std::move(rebuilt)),
+        purpose_(purpose),
         done_(std::move(done)) {}
 
   void Start();
@@ -38,6 +39,8 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   // Null if it was dropped.
   Segment* Damaged();
   Status Gone() const;
+  // What is damaged, or not there, is done without; an error that passes is not.
+  bool IsLost(const Status& status) const;
   void OnOpened(std::shared_ptr<File> file);
   void ReadEnding(std::shared_ptr<File> file);
   void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);
@@ -52,6 +55,8 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   std::shared_ptr<GroupSegments> segments_;
   const LogIndex first_;
   std::shared_ptr<GroupSegments> rebuilt_;
+  const Purpose purpose_;
+  std::shared_ptr<File> former_;  // shared with reads
   MoveFunction<void(Result<raft::SealedSegment>)> done_;
   std::optional<raft::SealedSegment> sealed_;
   LogPoint end_;  // after what was taken along

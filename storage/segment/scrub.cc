@@ -32,7 +32,9 @@ class GroupSegments::Scrub : public std::enable_shared_from_this<GroupSegments::
     scrubbed_.last = segment->last_index;
     range_ = RangeOf(*segment);
     segments_->files_->Open(segments_->Name(*segment), OpenMode::kRead, Caching::kDirect,
-                            [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
+                            [self = shared_from_this(),
+                             version = segment->version](Result<std::unique_ptr<File>> file) {
+                              if (self->IsAnew(version)) return self->Start();
                               if (!file.ok()) return self->Finish(file.status());
                               self->file_ = std::move(*file);
                               const bool is_begin = self->first_ == self->begun_;
@@ -53,6 +55,12 @@ class GroupSegments::Scrub : public std::enable_shared_from_this<GroupSegments::
     });
     const uint64_t end = beyond == points.end() ? segment.frames_end : beyond->position;
     return {.begin = begin, .end = end, .piece_bytes = std::max<uint64_t>(end - begin, 1)};
+  }
+
+  // Entries lie elsewhere in another file.
+  bool IsAnew(uint64_t version) const {
+    const auto now = std::ranges::find(segments_->segments_, begun_, &Segment::first_index);
+    return now != segments_->segments_.end() && now->version != version;
   }
 
   void CheckHeader() {
@@ -95,7 +103,7 @@ class GroupSegments::Scrub : public std::enable_shared_from_this<GroupSegments::
           if (self->is_any_) {
             RETURN_IF_ERROR(CheckFollows(self->end_, self->segments_->folder_.group, header));
           }
-          RETURN_IF_ERROR(raft::DecodeEntry(frame).status());
+          RETURN_IF_ERROR(raft::DecodeStored(frame).status());
           self->end_ = EndAfter(header);
           self->is_any_ = true;
           return true;

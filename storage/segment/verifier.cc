@@ -167,7 +167,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
       const Status status = CheckFollows(reached_, folder_.group, header);
       if (!status.ok()) Blame(position_, status);
     }
-    if (const Status status = raft::DecodeEntry(frame).status(); !status.ok()) {
+    if (const Status status = raft::DecodeStored(frame).status(); !status.ok()) {
       Blame(position_, status.With("entry " + std::to_string(header.index.value())));
     }
     reached_ = EndAfter(header);

@@ -91,6 +91,33 @@ TEST(FrameChain, CoversWhatNoRewriteChanges_AndNothingElse) {
   EXPECT_EQ(chain_with([](FrameHeader& changed) { changed.has_reserved_bytes = true; }), chain);
 }
 
+TEST(Gap, SaysWhereItEnds) {
+  const Frame gap = MakeGap({.group = RaftGroupId(7),
+                             .term = Term(3),
+                             .first = LogIndex(9),
+                             .last = LogIndex(1000),
+                             .base_offset = Offset(50),
+                             .offset_span = 600,
+                             .append_time_ms = 12,
+                             .chain = 77});
+  const Result<FrameHeader> header = ParseFrame(gap.view());
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_TRUE(CheckGap(*header).ok());
+  EXPECT_TRUE(IsRewritten(*header));
+  EXPECT_FALSE(IsLogEntry(header->type));
+  EXPECT_EQ(header->index, LogIndex(9));
+  EXPECT_EQ(LastIndexOf(*header), LogIndex(1000));
+  EXPECT_EQ(header->offset_span, 600U);
+  EXPECT_EQ(header->chain, 77U);
+  EXPECT_FALSE(HasRecordSince(*header, 1));
+  FrameHeader other = *header;
+  other.more_identity[1] = 8;
+  EXPECT_EQ(CheckGap(other).code(), Code::kDataLoss) << "it ends before it begins";
+  other = *header;
+  other.feature_level = kFeatureLevel + 1;
+  EXPECT_EQ(CheckGap(other).code(), Code::kUnimplemented);
+}
+
 // The header with byte `at` set and its checksum right again.
 Result<FrameHeader> ParsedWithByte(size_t at, char value) {
   std::string bytes(Sealed("payload").view());
@@ -111,14 +138,14 @@ TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
   };
   for (const Case& unknown :
        {Case{"type", 5, 8}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
-        Case{"reserved", 7, 1}, Case{"flag", 100, kFrameTransactional},
-        Case{"flag", 100, kFrameCompacted}, Case{"flag", 101, 1}, Case{"reserved", 102, 1},
-        Case{"transaction", 104, 1}, Case{"identity", 112, 1}, Case{"holder", 120, 1}}) {
+        Case{"reserved", 7, 1}, Case{"flag", 100, kFrameTransactional}, Case{"flag", 101, 1},
+        Case{"reserved", 102, 1}, Case{"transaction", 104, 1}, Case{"identity", 112, 1},
+        Case{"holder", 120, 1}}) {
     const Result<FrameHeader> header = ParsedWithByte(unknown.at, unknown.value);
     ASSERT_TRUE(header.ok()) << unknown.what << " at " << unknown.at << ": " << header.status();
     EXPECT_FALSE(IsUnderstood(*header)) << unknown.what << " at " << unknown.at;
   }
-  for (const char flag : {kFrameControl, kFramePacked, kFrameCompressed}) {
+  for (const char flag : {kFrameControl, kFrameCompacted, kFramePacked, kFrameCompressed}) {
     EXPECT_TRUE(IsUnderstood(*ParsedWithByte(100, flag))) << int{flag};
   }
 }

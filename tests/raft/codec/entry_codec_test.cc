@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -92,6 +93,67 @@ TEST(EntryCodec, ConfigurationOfANewerBuild_IsNotTaken) {
   const Result<core::Entry> entry = DecodeEntry(
       FrameOf(FrameType::kConfiguration, EncodeConfiguration(Joint()), kFeatureLevel + 1));
   EXPECT_EQ(entry.status().code(), Code::kUnimplemented) << entry.status();
+}
+
+Frame Gap(uint64_t first, uint64_t last, int64_t base, uint32_t span, uint32_t chain) {
+  return MakeGap({.group = RaftGroupId(7),
+                  .term = Term(3),
+                  .first = LogIndex(first),
+                  .last = LogIndex(last),
+                  .base_offset = Offset(base),
+                  .offset_span = span,
+                  .chain = chain});
+}
+
+TEST(EntryCodec, AGap_StandsForWhatItSays) {
+  const Result<core::Entry> gap = DecodeStored(Gap(10, 14, 100, 40, 5));
+  ASSERT_TRUE(gap.ok()) << gap.status();
+  EXPECT_EQ(gap->type, core::EntryType::kGap);
+  const core::LogPoint before{
+      .index = LogIndex(9), .term = Term(3), .chain = 1, .next_offset = Offset(100)};
+  const FrameHeader header = gap->frame.header();
+  EXPECT_TRUE(CheckFollows(before, RaftGroupId(7), header).ok());
+  const core::LogPoint after = EndAfter(header);
+  EXPECT_EQ(after.index, LogIndex(14));
+  EXPECT_EQ(after.next_offset, Offset(140));
+  EXPECT_EQ(after.chain, 5U);
+  EXPECT_FALSE(CheckFollows(after, RaftGroupId(7), header).ok());
+  // What compaction left is taken from segments and ranges, not from a log.
+  EXPECT_EQ(DecodeEntry(gap->frame).status().code(), Code::kDataLoss);
+  EXPECT_EQ(MakeEntry(header, gap->frame).status().code(), Code::kDataLoss);
+  const Frame whole = FrameOf(FrameType::kRecordBatch, "left");
+  FrameHeader compacted = whole.header();
+  compacted.flags = kFrameCompacted;
+  Buffer buffer = AllocateFrame(compacted.payload_size);
+  std::memcpy(FramePayload(buffer), "left", 4);
+  const Frame rewritten = SealFrame(compacted, std::move(buffer));
+  EXPECT_TRUE(DecodeStored(rewritten).ok());
+  EXPECT_EQ(DecodeEntry(rewritten).status().code(), Code::kDataLoss);
+}
+
+// Each replica's gaps are its own.
+TEST(EntryCodec, AnothersGaps_AreCutToWhatIsLacked) {
+  const core::LogPoint end{
+      .index = LogIndex(11), .term = Term(3), .chain = 8, .next_offset = Offset(110)};
+  const core::LogPoint limit{
+      .index = LogIndex(18), .term = Term(3), .chain = 9, .next_offset = Offset(150)};
+  const core::LogPoint everything{.index = LogIndex(UINT64_MAX)};
+  const std::vector<core::Entry> theirs{
+      *DecodeStored(Gap(2, 9, 20, 70, 1)), *DecodeStored(Gap(10, 14, 100, 30, 5)),
+      *DecodeStored(Gap(15, 30, 130, 90, 6)), *DecodeStored(Gap(31, 32, 220, 2, 7))};
+  const std::vector<core::Entry> fit = FitBetween(end, limit, theirs);
+  ASSERT_EQ(fit.size(), 2U);
+  EXPECT_TRUE(CheckFollows(end, RaftGroupId(7), fit[0].frame.header()).ok());
+  const core::LogPoint between = EndAfter(fit[0].frame.header());
+  EXPECT_EQ(between, EndAfter(theirs[1].frame.header()));
+  EXPECT_TRUE(CheckFollows(between, RaftGroupId(7), fit[1].frame.header()).ok());
+  EXPECT_EQ(EndAfter(fit[1].frame.header()), limit);
+  EXPECT_EQ(FitBetween(end, everything, theirs).size(), 3U);
+  const core::LogPoint inside{
+      .index = LogIndex(13), .term = Term(3), .chain = 4, .next_offset = Offset(115)};
+  const std::vector<core::Entry> part = FitBetween(end, inside, theirs);
+  ASSERT_EQ(part.size(), 1U) << "of one gap, both ends";
+  EXPECT_EQ(EndAfter(part[0].frame.header()), inside);
 }
 
 TEST(EntryCodec, WhatStandsInSegmentsAlone_IsNoEntry) {

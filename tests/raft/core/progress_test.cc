@@ -164,5 +164,30 @@ TEST_F(ProgressTest, OneThatReturned_IsProbedAtOnce_WithoutOldPatience) {
   progress_.CheckInvariants(log_.last_index());
 }
 
+// rewritten_is_not_sent: what compaction left of an entry is no entry of a log.
+TEST_F(ProgressTest, WhoLacksWhatWasRewritten_IsAskedBehindIt_AndIsBehindIfItHasNotThat) {
+  progress_.OnSend({}, false, 1);
+  const Progress::Refused first = progress_.OnRefused(Refusal(9, 1), log_);
+  EXPECT_TRUE(first.wants_entries);
+  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kRead);
+  // Entry 2 was read and is a gap up to 3.
+  log_.NoteRewritten(LogIndex(3));
+  EXPECT_FALSE(progress_.OnRead(LogIndex(2), log_));
+  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
+  EXPECT_EQ(progress_.next(), LogIndex(4));
+  progress_.OnSend({}, false, 2);
+  const Progress::Refused second = progress_.OnRefused(Refusal(3, 1), log_);
+  EXPECT_TRUE(second.is_behind);
+  EXPECT_TRUE(second.is_newly_behind);
+  EXPECT_FALSE(second.wants_entries);
+  // Once it was restored it has what lies below.
+  progress_.OnHeartbeatReply(2, log_);
+  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kAsk);
+  progress_.OnSend({}, false, 3);
+  progress_.Acknowledge(LogIndex(3), log_);
+  EXPECT_EQ(progress_.NextStep(log_, kWindow), Step::kSend);
+  EXPECT_EQ(progress_.next(), LogIndex(4));
+}
+
 }  // namespace
 }  // namespace millrace::raft::core

@@ -94,6 +94,9 @@ class FakeGroup final : public Group {
     if (log_.prefix().index == log_.last_index()) return machine_->last_append_time_ms();
     return log_.At(log_.last_index()).frame.header().append_time_ms;
   }
+  uint32_t settled = 0;
+  uint32_t settled_pass() const override { return settled; }
+  void TellPass() override {}
   std::optional<TailView> tail() const override {
     if (!health_.ok()) return std::nullopt;
     return TailView(log_, applied_);

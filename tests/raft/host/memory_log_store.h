@@ -182,6 +182,28 @@ class MemoryLogStore final : public LogStore {
     executor_->Post(
         [done = std::move(done), read = std::move(read)]() mutable { done(std::move(read)); });
   }
+  std::map<RaftGroupId, core::CompactionPoint> compaction;  // the test's
+  core::CompactionPoint compacted(RaftGroupId id) const override {
+    const auto found = compaction.find(id);
+    return found == compaction.end() ? core::CompactionPoint() : found->second;
+  }
+  LogIndex rewritable_end(RaftGroupId) const override { return {}; }
+  void WantSealed(RaftGroupId, Offset) override {}
+  void BeginRewrite(const ReplicaId&, LogIndex, StatusDone done) override {
+    done(Unimplemented("nothing is rewritten here"));
+  }
+  void AppendRewritten(const ReplicaId&, std::vector<core::Entry>, StatusDone done) override {
+    done(Unimplemented("nothing is rewritten here"));
+  }
+  void FinishRewrite(const ReplicaId&, uint32_t, StatusDone done) override {
+    done(Unimplemented("nothing is rewritten here"));
+  }
+  void EndRewrite(const ReplicaId&) override {}
+  uint64_t repairs_begun(RaftGroupId) const override { return 0; }
+  void FinishPass(const ReplicaId& id, uint32_t pass, StatusDone done) override {
+    compaction[id.group].pass = pass;
+    done(Status::Ok());
+  }
   void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
     done(Unimplemented("no offsets here"));
   }
@@ -211,7 +233,7 @@ class MemoryLogStore final : public LogStore {
   void BeginRepair(const ReplicaId& replica, const DamagedRange& range, StatusDone done) override {
     BeginRestore(replica, range.begin, std::move(done));
   }
-  void FinishRepair(const ReplicaId& replica, StatusDone done) override {
+  void FinishRepair(const ReplicaId& replica, uint32_t, StatusDone done) override {
     damaged.erase(replica.group);
     done(restore_error);
   }

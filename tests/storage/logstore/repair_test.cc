@@ -75,7 +75,7 @@ struct RepairSteps {
       if (!appended.ok()) return appended;
       at = end;
     }
-    return rig.Await([&](auto done) { rig.store().FinishRepair(kReplica, std::move(done)); });
+    return rig.Await([&](auto done) { rig.store().FinishRepair(kReplica, 0, std::move(done)); });
   }
 };
 
