@@ -97,8 +97,9 @@ void FilePool::Serve() {
   JournalFile file = std::move(*fits);
   free_.erase(fits);
   MILLRACE_SOMETIMES_IF("a journal file was used again", file.is_used);
+  Acquired served = std::exchange(waiting_, {});
   TellTrouble();
-  std::exchange(waiting_, {})(std::move(file));
+  served(std::move(file));
 }
 
 void FilePool::Release(JournalFile file) {
@@ -190,14 +191,16 @@ void FilePool::Abandon(const Status& why) {
 
 void FilePool::TryAgain() {
   is_pausing_ = false;
+  if (waiting_) return Serve();
   // Files came back meanwhile: whether one can be made is seen when one is wanted.
   if (!free_.empty()) trouble_ = Status::Ok();
-  if (waiting_) return Serve();
   PrepareSpare();
 }
 
 void FilePool::TellTrouble() {
-  const bool is_in_trouble = !trouble_.ok() && free_.empty();
+  // None that is free serves what waits: they are too short.
+  const bool has_file = !free_.empty() && !waiting_;
+  const bool is_in_trouble = !trouble_.ok() && !has_file;
   if (std::exchange(is_in_trouble_, is_in_trouble) == is_in_trouble) return;
   LOG_IF(INFO, !is_in_trouble) << "the journal has a next file again";
   listener_(is_in_trouble ? trouble_ : Status::Ok());

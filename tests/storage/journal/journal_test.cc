@@ -4,7 +4,9 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "storage/journal/file_pool.h"
@@ -372,6 +374,31 @@ TEST(Journal, StopOnAFullDisk_DoesNotWaitForAFile) {
   rig.disk().SetCapacity(UINT64_MAX);
   ASSERT_TRUE(rig.Start().ok());
   EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+// A record that is longer than a file wants one of its own.
+TEST(Journal, SparesThatAreTooShortForWhatWaits_AreNoNextFile) {
+  JournalRig rig(21);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(1);
+  rig.Settle();
+  rig.RunFor(milliseconds(100));  // and a spare is made
+  std::vector<Code> told;
+  rig.journal().SetFullListener([&](const Status& why) { told.push_back(why.code()); });
+  rig.disk().SetCapacity(4096);
+  rig.Append(1, 1, rig.options().file_bytes);
+  rig.RunFor(std::chrono::seconds(10));
+  EXPECT_EQ(rig.outstanding(), 1U);
+  EXPECT_THAT(told, testing::ElementsAre(Code::kResourceExhausted)) << "once, for all its tries";
+  EXPECT_GT(rig.journal().client().pressure(), 1.5);
+  rig.disk().SetCapacity(UINT64_MAX);
+  rig.RunFor(std::chrono::seconds(5));
+  EXPECT_EQ(rig.outstanding(), 0U);
+  EXPECT_THAT(told, testing::ElementsAre(Code::kResourceExhausted, Code::kOk));
+  rig.disk().SetCapacity(4096);
+  rig.Append(1, 1, rig.options().file_bytes);
+  rig.RunFor(milliseconds(100));
+  EXPECT_TRUE(rig.StopCleanly()) << "it waits for no file";
 }
 
 // Making one, each call fails in its turn.
