@@ -23,6 +23,9 @@ constexpr double kFollowerPressureMax = 1.2;
 // somebody noticed must not stand between it and a command that makes room. They stay in the
 // journal, which the other groups need, too.
 constexpr double kStalledPressureMax = 0.5;
+// Up to here where a majority has no room: its leader takes no more then, so that what still comes
+// is all there is, and stands before the commands that make room.
+constexpr double kLastEntriesPressureMax = 1.5;
 // So many election timeouts without a leader, and a replica leads whose segments cannot be written.
 constexpr uint32_t kLeaderlessTimeouts = 4;
 // So many such timeouts as leader, and it lets others have it.
@@ -64,8 +67,7 @@ Status Replica::CheckMayPropose(ProposalClass proposal_class) const {
     return ResourceExhausted("the journal is full; segments are being written", Reason::kThrottled)
         .RetryAfterMs(100);
   }
-  const core::Configuration& members = core_->configuration();
-  if (2 * (members.voters.size() - FullVoters()) <= members.voters.size()) {
+  if (LacksMajorityWithRoom()) {
     return ResourceExhausted("the disks of too many brokers that hold the partition are full",
                              Reason::kDiskFull)
         .RetryAfterMs(kFullRetryMs);
@@ -73,11 +75,20 @@ Status Replica::CheckMayPropose(ProposalClass proposal_class) const {
   return Status::Ok();
 }
 
-size_t Replica::FullVoters() const {
+// Alike on all replicas, so that followers know whether their leader takes more.
+bool Replica::LacksMajorityWithRoom() const {
+  const HostEnvironment& environment = shared_->environment;
   const std::vector<Voter>& voters = core_->configuration().voters;
-  return static_cast<size_t>(std::ranges::count_if(voters, [this](const Voter& voter) {
-    return voter != self() && shared_->environment.transport.IsDiskFull(voter.broker);
-  }));
+  const auto with_room = std::ranges::count_if(voters, [&](const Voter& voter) {
+    return voter == self() ? environment.log_store.admission().ok()
+                           : !environment.transport.IsDiskFull(voter.broker);
+  });
+  return 2 * static_cast<size_t>(with_room) <= voters.size();
+}
+
+double Replica::EntriesPressureMax() const {
+  if (stall_.ok()) return kFollowerPressureMax;
+  return LacksMajorityWithRoom() ? kLastEntriesPressureMax : kStalledPressureMax;
 }
 
 Result<LogIndex> Replica::Propose(ProposalClass proposal_class, FrameHeader draft, Buffer frame) {
@@ -183,10 +194,8 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
   if (auto* append = std::get_if<core::AppendRequest>(&message)) {
     TakeLeadersLogStart(append->log_start);
     const double pressure = shared_->environment.log_store.journal_pressure();
-    const bool is_full = pressure > kFollowerPressureMax;
-    const bool is_stalled = !stall_.ok() && pressure > kStalledPressureMax;
-    if (!append->entries.empty() && (is_full || is_stalled)) {
-      if (is_full) WarnOfFullJournal(pressure);
+    if (!append->entries.empty() && pressure > EntriesPressureMax()) {
+      if (pressure > kFollowerPressureMax) WarnOfFullJournal(pressure);
       if (!KeepWhatMakesRoom(core_->log(), core_->commit_index(), append)) return;
     }
     if (!FollowsOn(core_->log(), *append)) {

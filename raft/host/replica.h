@@ -142,8 +142,10 @@ class Replica final : public Group {
   void OnReplayRead(Result<std::vector<core::Entry>> entries);
   void Join();
 
-  // Voters elsewhere whose disks are full, as their brokers say.
-  size_t FullVoters() const;
+  // Whether, as the voters' brokers say, too many of their disks are full for records to be stored.
+  bool LacksMajorityWithRoom() const;
+  // The journal's pressure past which records that a leader sends are not taken.
+  double EntriesPressureMax() const;
   // Whether a voter elsewhere is connected and has not said that its disk is full.
   bool HasRoomElsewhere() const;
   // Whether somebody else should lead, if anybody can: what is written here is not taken on.

@@ -426,6 +426,29 @@ TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_TakesEntries_WhileTheJournal
   EXPECT_EQ(host_->Find(kThree)->core().log().last_index(), LogIndex(5));
 }
 
+// A leader begins no more then. What it took before stands before the command that makes room, and
+// the journal may have been half full already, of what came before a former shortage.
+TEST_F(HostTest, AReplicaWithoutRoom_TakesWhatItsLeaderTookLast_WhereAMajorityHasNoRoom) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  const auto last_index = [&] { return host_->Find(kThree)->core().log().last_index(); };
+  store_.TellSegmentsState(kThree, ResourceExhausted("no space left", Reason::kDiskFull));
+  store_.pressure = 1.4;
+  store_.admits = ResourceExhausted("the disk is full", Reason::kDiskFull);
+  Append(kSecond, 1, LogIndex(), 1);
+  EXPECT_EQ(last_index(), LogIndex()) << "the others have room, and their leader takes on";
+  transport_.full = {kThird.broker};
+  Append(kSecond, 1, LogIndex(), 1);
+  EXPECT_EQ(last_index(), LogIndex(1));
+  store_.pressure = 1.6;
+  Append(kSecond, 1, LogIndex(1), 1);
+  EXPECT_EQ(last_index(), LogIndex(1)) << "that is the commands'";
+  store_.pressure = 1.4;
+  store_.admits = Status::Ok();
+  Append(kSecond, 1, LogIndex(1), 1);
+  EXPECT_EQ(last_index(), LogIndex(1)) << "its leader takes on, as this disk has room";
+}
+
 // It may never have room for the entries before the command that moved it.
 TEST_F(HostTest, AReplicaThatCannotWriteItsSegments_LetsGoOfWhatItsLeaderDoesNotKeep) {
   Counter machine;
