@@ -251,11 +251,11 @@ bool Replica::ShouldOthersLead() const {
 void Replica::LookForRoom() {
   if (!has_joined()) return;
   const bool is_full = shared_->environment.log_store.admission().reason() == Reason::kDiskFull;
-  const bool lacks_room = is_full && HasRoomElsewhere();
-  if (std::exchange(lacks_room_, lacks_room) == lacks_room) return;
+  lacks_room_ = is_full && HasRoomElsewhere();
+  if (ShouldOthersLead() == lets_others_lead_) return;
   MILLRACE_SOMETIMES_IF("a leader whose disk was full let others lead",
-                        lacks_room && core_->is_leader());
-  LOG_IF(INFO, lacks_room && core_->is_leader())
+                        lacks_room_ && core_->is_leader());
+  LOG_IF(INFO, lacks_room_ && core_->is_leader())
       << "the disk is full, letting another broker lead " << Name();
   stalled_ticks_ = 0;
   UpdateMayLead();
@@ -311,7 +311,8 @@ void Replica::OnSegmentsState(Status state) {
 
 void Replica::UpdateMayLead() {
   if (!has_joined()) return;
-  if (shared_->may_lead && !ShouldOthersLead() && apply_fault_.ok()) {
+  lets_others_lead_ = ShouldOthersLead();
+  if (shared_->may_lead && !lets_others_lead_ && apply_fault_.ok()) {
     core_->LeadAgain();
   } else {
     core_->StopLeading();

@@ -121,7 +121,8 @@ class Replica final : public Group {
   // Tells the store what is committed and what is not asked for any more, and rolls where that
   // wants to. Pre: what Drain gave was given to the store.
   void TellCommitted();
-  // Now and then: whether others should lead, as this broker's disk is full and theirs are not.
+  // Now and then: whether others should lead, as this broker's disk is full and theirs are not; the
+  // others' may become so unnoticed.
   void LookForRoom();
   // Ends its segment where the store wants to; now and then, and when more is committed.
   void RollIfDue();
@@ -188,7 +189,8 @@ class Replica final : public Group {
   Status stall_;
   // This broker's disk is full, another one's is not: produce is refused here, but not there.
   bool lacks_room_ = false;
-  uint32_t stalled_ticks_ = 0;  // without a leader, or as leader, while either is so
+  bool lets_others_lead_ = false;  // what ShouldOthersLead said as the core was told
+  uint32_t stalled_ticks_ = 0;     // without a leader, or as leader, while either is so
   bool led_while_stalled_ = false;
   ReadBarriers barriers_;
   Lifetime lifetime_;

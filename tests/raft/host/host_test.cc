@@ -540,6 +540,22 @@ TEST_F(HostTest, ALeaderThatFindsNoRoom_LeadsOn_WhereTheOthersHaveNoneEither) {
   EXPECT_FALSE(host_->Find(kThree)->core().is_leader()) << "that is this broker's trouble alone";
 }
 
+// Disks fill up one after the other: each broker lets those lead that have room as yet, and in the
+// end nobody has.
+TEST_F(HostTest, AReplicaThatLetOthersLead_LeadsAgain_OnceTheyHaveNoRoomEither) {
+  Counter machine;
+  CreateOneOfThree(machine);
+  LeadThree();
+  transport_.connected = {kSecond.broker, kThird.broker};
+  transport_.full = {kSecond.broker};
+  store_.admits = ResourceExhausted("the disk is full", Reason::kDiskFull);
+  store_.TellSegmentsState(kThree, store_.admits);
+  ASSERT_FALSE(host_->Find(kThree)->core().is_leader()) << "the third one has room";
+  transport_.full = {kSecond.broker, kThird.broker};
+  LeadThree();
+  EXPECT_TRUE(machine.leadership.is_leader);
+}
+
 TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
   Counter machine;
   CreateOneOfThree(machine);
