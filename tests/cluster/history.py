@@ -105,17 +105,22 @@ class HistoryLoad:
             raise ClusterError(f"{error}: {before} acknowledged then, {self.acknowledged()} now\n"
                                f"{self.cluster.log_tails()}") from error
 
-    def wait_stuck(self):
-        """Until nothing has been acknowledged for a second; and then nothing is, for many election timeouts more."""
+    def wait_silent(self, seconds, meanwhile=lambda: None):
+        """Until nothing has been acknowledged for so long; `meanwhile()` is called again and again."""
         last = [time.monotonic(), self.acknowledged()]
 
-        def is_stuck():
+        def is_silent():
+            meanwhile()
             now = self.acknowledged()
             if now != last[1]:
                 last[:] = [time.monotonic(), now]
-            return time.monotonic() - last[0] > STUCK_SECONDS
+            return time.monotonic() - last[0] > seconds
 
-        wait_until(is_stuck, "nothing more acknowledged")
+        wait_until(is_silent, "nothing more acknowledged")
+
+    def wait_stuck(self):
+        """Until nothing has been acknowledged for a second; and then nothing is, for many election timeouts more."""
+        self.wait_silent(STUCK_SECONDS)
         stuck = self.acknowledged()
         hold(time.monotonic(), STAYS_STUCK_SECONDS)
         assert self.acknowledged() == stuck, "acknowledged without a majority"

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from history import HistoryLoad
+from history import STAYS_STUCK_SECONDS, HistoryLoad
 from local_cluster import wait_until
 from privileged import NotPermitted
 from small_disk import SmallDisk
@@ -13,7 +13,8 @@ from small_disk import SmallDisk
 MIB = 1 << 20
 DISK_BYTES = 160 * MIB
 FREE_BYTES_MIN = 8 * MIB
-FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "8MiB", "--free-bytes-min", str(FREE_BYTES_MIN)]
+# A spare file of the journal has room for several of the largest batches.
+FLAGS = ["--journal-file-bytes", "4MiB", "--journal-bytes-max", "16MiB", "--free-bytes-min", str(FREE_BYTES_MIN)]
 BALLAST_RECORDS = 30_000
 
 
@@ -60,6 +61,11 @@ def expire(cluster):
     cluster.run("topic", "alter", "expired", "--set", f"retention_bytes={4 * MIB}")
 
 
+def fill(cluster, filled):
+    for broker_id in filled:
+        cluster.disks[broker_id].fill()
+
+
 @pytest.mark.parametrize("filled", [(1,), (1, 2), (1, 2, 3)], ids=["one", "two", "all"])
 def test_full_disks_get_room_by_themselves(cluster, folder, filled):
     # The load itself deletes nothing: room comes from elsewhere.
@@ -67,12 +73,12 @@ def test_full_disks_get_room_by_themselves(cluster, folder, filled):
             written_to(cluster, "expired"):
         load.wait_progress()
         for make_room, topic in ((delete, "expired"), (expire, "events")):
-            for broker_id in filled:
-                cluster.disks[broker_id].fill()
+            fill(cluster, filled)
             if len(filled) == 1:
                 load.wait_progress(what="while one disk of three is full")
             else:
-                load.wait_stuck()
+                # Of what went a round before, files are removed as late as the next try to write theirs.
+                load.wait_silent(STAYS_STUCK_SECONDS, meanwhile=lambda: fill(cluster, filled))
             read = cluster.run("consume", topic, "--from", "earliest", "--count", 100)
             assert len(read.stdout.splitlines()) == 100, "reads go on"
             make_room(cluster)
