@@ -78,9 +78,7 @@ void JournalLogStore::BeginRewrite(const raft::ReplicaId& replica, LogIndex begi
   }
   if (at.index != begin) return done(Aborted("the segment was dropped"));
   group->rewrite = MakeBeside(replica.group, *group, at);
-  auto begun = WhenRewriting(replica, [done = std::move(done)](Group&, Status status) mutable {
-    done(std::move(status));
-  });
+  auto begun = WhenRewriting(replica, std::move(done));
   BeginBeside(*group->rewrite,
               [begun = std::move(begun)](const Result<RecoveredSegments>& recovered) mutable {
                 begun(recovered.status());
@@ -95,9 +93,7 @@ void JournalLogStore::AppendRewritten(const raft::ReplicaId& replica, std::vecto
   }
   CHECK(!entries.empty()) << replica.group;
   const bool wants_sync = Count(entries, group->rewrite.get());
-  auto appended = WhenRewriting(replica, [done = std::move(done)](Group&, Status status) mutable {
-    done(std::move(status));
-  });
+  auto appended = WhenRewriting(replica, std::move(done));
   OnSegments([segments = group->rewrite->segments, entries = std::move(entries), wants_sync,
               appended = std::move(appended)]() mutable {
     AppendBeside(*segments, std::move(entries), wants_sync,
