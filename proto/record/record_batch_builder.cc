@@ -6,13 +6,11 @@
 #include <glog/logging.h>
 
 #include "proto/record/batch_header.h"
+#include "proto/record/offset_delta.h"
 #include "proto/record/wire.h"
 
 namespace millrace {
 namespace {
-
-constexpr unsigned kRecordTagPacked = WireTag(1, WireType::kLengthDelimited);
-constexpr unsigned kRecordTagTyped = WireTag(14, WireType::kLengthDelimited);
 
 size_t HeaderContentSize(const HeaderView& header) {
   size_t size = header.key.empty() ? 0 : DelimitedSize(header.key.size());
@@ -71,7 +69,7 @@ bool RecordBatchBuilder::TryAppend(const NewRecord& record) {
   Reserve(size);
   WireWriter out(buffer_.data() + end_);
   const bool is_packed = options_.encoding == BatchEncoding::kPacked;
-  out.Byte(static_cast<uint8_t>(is_packed ? kRecordTagPacked : kRecordTagTyped));
+  out.Byte(is_packed ? kPackedRecordTag : kTypedRecordTag);
   out.Varint(content);
   WriteRecordContent(record, &out);
   end_ += size;

@@ -1,35 +1,19 @@
 #include "proto/record/unpack.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include <glog/logging.h>
 
 #include "proto/record/batch_header.h"
+#include "proto/record/offset_delta.h"
 #include "proto/record/record_batch_builder.h"
 #include "proto/record/wire.h"
 
 namespace millrace {
 namespace {
 
-constexpr uint8_t kRecordTagTyped = WireTag(14, WireType::kLengthDelimited);
-constexpr uint8_t kOffsetDeltaTag = WireTag(5, WireType::kVarint);
 constexpr size_t kHeaderBytesMax = RecordBatchBuilder::kHeaderBytesMax;
-
-// The record without the field that counts from the first record of another batch.
-std::string WithoutOffsetDelta(const RecordView& record) {
-  std::string kept;
-  WireReader in(record.bytes);
-  while (!in.AtEnd()) {
-    const std::string_view from_tag = in.rest();
-    uint8_t tag = 0;
-    static_cast<void>(in.ReadTag(&tag));
-    CHECK(in.SkipField(tag)) << "the record was read before";
-    if (tag != kOffsetDeltaTag) kept += from_tag.substr(0, from_tag.size() - in.rest().size());
-  }
-  return kept;
-}
 
 }  // namespace
 
@@ -58,7 +42,7 @@ bool BatchUnpacker::Next(UnpackedBatch* piece) {
   typed_.clear();
   int64_t max_timestamp_ms = 0;
   do {
-    AppendRecord();
+    AppendRecord(record_, {.tag = kTypedRecordTag}, &typed_);
     max_timestamp_ms = std::max(max_timestamp_ms, record_.timestamp_ms);
     ++piece->end_place;
     ++piece->record_count;
@@ -73,19 +57,6 @@ bool BatchUnpacker::Next(UnpackedBatch* piece) {
   out.Raw(typed_);
   piece->bytes = std::move(buffer).Freeze();
   return true;
-}
-
-void BatchUnpacker::AppendRecord() {
-  const std::string without =
-      record_.offset_delta == 0 ? std::string() : WithoutOffsetDelta(record_);
-  const std::string_view bytes = record_.offset_delta == 0 ? record_.bytes : without;
-  // The tags of a record, packed or typed, take one byte each: only that byte differs.
-  std::array<char, 16> prefix;
-  WireWriter out(prefix.data());
-  out.Byte(kRecordTagTyped);
-  out.Varint(bytes.size());
-  typed_.append(prefix.data(), out.position());
-  typed_.append(bytes);
 }
 
 RecordBatchView BatchUnpacker::HeaderOf(const UnpackedBatch& piece,

@@ -52,7 +52,6 @@ class BatchUnpacker {
   BatchUnpacker(OpenedBatch opened, const Options& options);
 
   void Advance() { has_record_ = records_.Next(&record_); }
-  void AppendRecord();
   RecordBatchView HeaderOf(const UnpackedBatch& piece, int64_t max_timestamp_ms) const;
 
   OpenedBatch opened_;
