@@ -1,6 +1,8 @@
 #include "broker/config/settings_page.h"
 
 #include <sstream>
+#include <string>
+#include <string_view>
 
 #include "broker/config/server_settings.h"
 #include "broker/config/topic_settings.h"
@@ -15,7 +17,7 @@ constexpr char kHead[] =
     "Regenerate it with `REWRITE=1` and the test `tests_broker_config`.\n"
     "\n"
     "Sizes are bytes, or have `B`, `KiB`, `MiB` or `GiB` behind them; times are milliseconds, or\n"
-    "have `ms`, `s`, `m`, `h` or `d` behind them.\n"
+    "have `ms`, `s`, `m`, `h` or `d` behind them. Shares are numbers from 0 to 1.\n"
     "\n"
     "## Server\n"
     "\n"
@@ -34,8 +36,6 @@ std::string RangeText(Kind kind, Range range) {
   return FormatNumber(kind, range.min) + " to " + FormatNumber(kind, range.max);
 }
 
-bool IsNumber(Kind kind) { return kind != Kind::kText && kind != Kind::kSwitch; }
-
 void WriteServerSetting(const ServerSetting& setting, std::ostream& out) {
   out << "\n### `" << FlagOf(setting);
   if (!setting.value_name.empty()) out << ' ' << setting.value_name;
@@ -47,12 +47,21 @@ void WriteServerSetting(const ServerSetting& setting, std::ostream& out) {
   }
 }
 
+std::string ChoicesText(const TopicSetting& setting) {
+  std::string text;
+  for (const std::string_view choice : setting.choices) {
+    text += (text.empty() ? "`" : ", `") + std::string(choice) + "`";
+  }
+  return text;
+}
+
 void WriteTopicSetting(const TopicSetting& setting, std::ostream& out) {
   out << "\n### `" << setting.key << "`\n\n" << setting.doc << "\n\n";
   out << "- default: `" << DefaultOf(setting) << "`\n";
   if (IsNumber(setting.kind)) {
     out << "- " << KindName(setting.kind) << ": " << RangeText(setting.kind, setting.range) << '\n';
   }
+  if (!setting.choices.empty()) out << "- one of: " << ChoicesText(setting) << '\n';
   if (!setting.kafka_name.empty()) out << "- in Kafka: `" << setting.kafka_name << "`\n";
 }
 

@@ -20,6 +20,7 @@
 #include "broker/controller/image.h"
 #include "broker/controller/leader_epoch.h"
 #include "broker/partition/batch_worker.h"
+#include "broker/partition/compaction/compaction_settings.h"
 #include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/retention.h"
@@ -122,7 +123,8 @@ class Partition final : public raft::StateMachine {
   struct Settings {
     uint32_t batch_bytes_max = kBatchBytesMaxDefault;
     bool is_protected = false;  // no records are deleted
-    RetentionLimits retention;
+    RetentionLimits retention;  // none where nothing expires
+    CompactionSettings compaction;
     bool operator==(const Settings&) const = default;
   };
 

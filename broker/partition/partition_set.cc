@@ -14,12 +14,26 @@ namespace {
 // Retention lets go whole segments: what it keeps too long is bound by how large and old they get.
 constexpr uint64_t kSegmentsKept = 4;
 
+RetentionLimits RetentionOf(const config::TopicSettings& settings) {
+  if (!settings.expires()) return {};
+  return {.bytes = settings.retention_bytes, .time_ms = settings.retention_time};
+}
+
 raft::RollLimits RollLimitsOf(const TopicInfo& topic, const config::TopicSettings& settings) {
+  const RetentionLimits retention = RetentionOf(settings);
   return {// Else the server's flag.
           .bytes = topic.settings.contains("segment_bytes") ? settings.segment_bytes : 0,
-          .bytes_max = settings.retention_bytes / kSegmentsKept,
+          .bytes_max = retention.bytes / kSegmentsKept,
           .age = std::chrono::milliseconds(
-              std::min(settings.segment_time, settings.retention_time / kSegmentsKept))};
+              std::min(settings.segment_time, retention.time_ms / kSegmentsKept))};
+}
+
+CompactionSettings CompactionOf(const config::TopicSettings& settings) {
+  return {.is_compacted = settings.is_compacted(),
+          .expires = settings.expires(),
+          .tombstone_retention_ms = settings.tombstone_retention,
+          .dirty_ratio_min_ppm = settings.dirty_ratio_min,
+          .compaction_lag_min_ms = settings.compaction_lag_min};
 }
 
 }  // namespace
@@ -79,10 +93,10 @@ bool PartitionSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) con
 void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
   const config::TopicSettings settings(topic.settings);
   const raft::RollLimits rolls = RollLimitsOf(topic, settings);
-  const Partition::Settings kept{
-      .batch_bytes_max = static_cast<uint32_t>(settings.batch_bytes_max),
-      .is_protected = settings.is_protected != 0,
-      .retention = {.bytes = settings.retention_bytes, .time_ms = settings.retention_time}};
+  const Partition::Settings kept{.batch_bytes_max = static_cast<uint32_t>(settings.batch_bytes_max),
+                                 .is_protected = settings.is_protected != 0,
+                                 .retention = RetentionOf(settings),
+                                 .compaction = CompactionOf(settings)};
   for (const PartitionInfo& info : topic.partitions) {
     const Voter* self = info.FindReplica(self_);
     if (self == nullptr) continue;

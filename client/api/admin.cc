@@ -128,7 +128,8 @@ Result<std::vector<TopicSettingDescription>> Admin::ListTopicSettings(
                         .min_value = setting.min_value(),
                         .max_value = setting.max_value(),
                         .description = setting.description(),
-                        .kafka_name = setting.kafka_name()});
+                        .kafka_name = setting.kafka_name(),
+                        .choices = {setting.choices().begin(), setting.choices().end()}});
   }
   return settings;
 }

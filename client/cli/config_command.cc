@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "client/cli/common_options.h"
@@ -22,7 +24,8 @@ Json SettingsToJson(const Settings& settings) {
                                       {"min_value", setting.min_value},
                                       {"max_value", setting.max_value},
                                       {"description", setting.description},
-                                      {"kafka_name", setting.kafka_name}});
+                                      {"kafka_name", setting.kafka_name},
+                                      {"choices", setting.choices}});
   }
   return json;
 }
@@ -32,6 +35,10 @@ void PrintSetting(const TopicSettingDescription& setting) {
               setting.type.c_str());
   if (!setting.min_value.empty()) {
     std::printf(", %s to %s", setting.min_value.c_str(), setting.max_value.c_str());
+  }
+  const char* before = ": ";
+  for (const std::string& choice : setting.choices) {
+    std::printf("%s%s", std::exchange(before, " or "), choice.c_str());
   }
   if (!setting.kafka_name.empty()) std::printf("; in Kafka %s", setting.kafka_name.c_str());
   std::printf("\n  %s\n", setting.description.c_str());

@@ -104,11 +104,15 @@ void PrintAlteration(const TopicOptions& options, const TopicAlteration& alterat
   }
 }
 
-void WarnOfKeys(bool is_dry_run) {
+void WarnOfKeys(const TopicDescription& topic, bool is_dry_run) {
   PrintWarning(
       std::string("keys ") + (is_dry_run ? "would map" : "map") +
       " to other partitions from then on: records that are stored stay where they are, and "
       "the order of a key's records is not kept over the change");
+  if (ValueOr(topic.settings, "cleanup", "delete") == "delete") return;
+  PrintWarning(
+      "the topic is compacted: a key that moves keeps its newest record from before in its old "
+      "partition, beside what comes for it in the new one");
 }
 
 int Alter(const TopicOptions& options) {
@@ -129,7 +133,7 @@ int Alter(const TopicOptions& options) {
         asked = alteration.status();
         RETURN_IF_ERROR(asked);
         PrintAlteration(options, *alteration);
-        if (options.partition_count > 0) WarnOfKeys(options.is_dry_run);
+        if (options.partition_count > 0) WarnOfKeys(alteration->topic, options.is_dry_run);
         return {};
       });
   return ExitCodeOf(exit_code, asked);

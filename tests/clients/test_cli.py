@@ -97,6 +97,29 @@ def test_a_topic_gets_more_partitions_while_it_is_used(cli, named):
     assert partition_count(cli, topic) == 1
 
 
+def test_who_adds_partitions_to_a_compacted_topic_is_warned_that_old_records_of_a_key_stay(cli, named):
+    topic = named("--set", "cleanup=compact,delete")
+    altered = cli("topic", "alter", topic, "--partitions", "2")
+    succeeded(altered)
+    assert "keeps its newest record from before in its old partition" in altered.stderr
+    plain = cli("topic", "alter", named(), "--partitions", "2")
+    succeeded(plain)
+    assert "compacted" not in plain.stderr
+
+
+def test_what_may_be_chosen_is_told(cli, named):
+    listed = json.loads(succeeded(cli("config", "list", "-o", "json")))["topic_settings"]
+    cleanup, ratio = (next(setting for setting in listed if setting["key"] == key) for key in ("cleanup", "dirty_ratio_min"))
+    assert (cleanup["type"], cleanup["choices"], cleanup["min_value"]) == ("choice", ["delete", "compact", "compact,delete"], "")
+    assert (ratio["type"], ratio["choices"], ratio["min_value"], ratio["max_value"]) == ("share", [], "0", "1")
+    assert "choice: delete or compact or compact,delete; in Kafka cleanup.policy" in succeeded(cli("config", "list"))
+    topic = named("--set", "cleanup=delete,compact", "--set", "dirty_ratio_min=0.10")
+    kept = json.loads(succeeded(cli("topic", "describe", topic, "-o", "json")))["settings"]
+    assert kept == {"cleanup": "compact,delete", "dirty_ratio_min": "0.1"}
+    refused = cli("topic", "alter", topic, "--set", "cleanup=none")
+    assert refused.returncode == 2 and '"none" is none of "delete", "compact", "compact,delete"' in refused.stderr
+
+
 def test_who_follows_a_topic_reads_the_partitions_that_it_gets(binary, server, cli, named):
     """From their start, wherever the command began, and without being told: half a minute later at most."""
     topic = named()

@@ -129,10 +129,11 @@ void MetadataService::ListTopicSettings(Call& call) const {
     out.set_key(std::string(setting.key));
     out.set_type(std::string(config::KindName(setting.kind)));
     out.set_default_value(config::DefaultOf(setting, defaults));
-    if (setting.kind != config::Kind::kSwitch) {
+    if (config::IsNumber(setting.kind)) {
       out.set_min_value(config::FormatNumber(setting.kind, setting.range.min));
       out.set_max_value(config::FormatNumber(setting.kind, setting.range.max));
     }
+    for (const std::string_view choice : setting.choices) out.add_choices(std::string(choice));
     out.set_description(std::string(setting.doc));
     out.set_kafka_name(std::string(setting.kafka_name));
   }

@@ -66,12 +66,13 @@ struct TopicAlteration {
 // A setting that a topic may have.
 struct TopicSettingDescription {
   std::string key = {};
-  std::string type = {};           // "switch", "number", "size" or "time"
+  std::string type = {};           // "switch", "number", "size", "time", "share" or "choice"
   std::string default_value = {};  // as it would be given
-  std::string min_value = {};      // empty for a switch
+  std::string min_value = {};      // empty for a switch and a choice
   std::string max_value = {};
   std::string description = {};
-  std::string kafka_name = {};  // empty: Kafka has nothing like it
+  std::string kafka_name = {};            // empty: Kafka has nothing like it
+  std::vector<std::string> choices = {};  // the values that a choice may have
 };
 
 // A topic without what its partitions are doing.

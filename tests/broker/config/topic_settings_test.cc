@@ -46,6 +46,51 @@ TEST(TopicSettingsTest, ASwitch_IsOnOrOff) {
   EXPECT_THAT(ErrorOf({{"protected", "on"}}), HasSubstr("true or false"));
 }
 
+TEST(TopicSettingsTest, AChoice_IsOneOfItsWords_AndOneFormIsKept) {
+  for (const auto& [text, kept, cleanup] :
+       {std::tuple{"delete", "delete", Cleanup::kDelete},
+        {"compact", "compact", Cleanup::kCompact},
+        {"compact,delete", "compact,delete", Cleanup::kCompactAndDelete},
+        {"delete,compact", "compact,delete", Cleanup::kCompactAndDelete}}) {
+    const TopicTexts canonical = CanonicalTopicSettings({{"cleanup", text}}).value();
+    EXPECT_EQ(canonical.at("cleanup"), kept);
+    EXPECT_EQ(TopicSettings(canonical).cleanup, static_cast<uint64_t>(cleanup));
+  }
+  for (const char* text : {"", "Compact", "compact,", ",compact", "compact,delete,compact", "0"}) {
+    EXPECT_THAT(ErrorOf({{"cleanup", text}}),
+                HasSubstr("none of \"delete\", \"compact\", \"compact,delete\""))
+        << text;
+  }
+}
+
+TEST(TopicSettingsTest, Cleanup_SaysWhetherRecordsExpire_AndWhetherKeysAreCompacted) {
+  using Texts = std::map<std::string, std::string>;
+  EXPECT_TRUE(TopicSettings().expires());
+  EXPECT_FALSE(TopicSettings().is_compacted());
+  EXPECT_FALSE(TopicSettings(Texts{{"cleanup", "compact"}}).expires());
+  EXPECT_TRUE(TopicSettings(Texts{{"cleanup", "compact"}}).is_compacted());
+  EXPECT_TRUE(TopicSettings(Texts{{"cleanup", "compact,delete"}}).expires());
+  EXPECT_TRUE(TopicSettings(Texts{{"cleanup", "compact,delete"}}).is_compacted());
+}
+
+TEST(TopicSettingsTest, AShare_IsANumberFromZeroToOne) {
+  for (const auto& [text, kept, millionths] : {std::tuple{"0.5", "0.5", 500'000u},
+                                               {"1", "1", 1'000'000u},
+                                               {"1.000", "1", 1'000'000u},
+                                               {"0", "0", 0u},
+                                               {"0.0", "0", 0u},
+                                               {"0.000001", "0.000001", 1u},
+                                               {"0.250", "0.25", 250'000u}}) {
+    const TopicTexts canonical = CanonicalTopicSettings({{"dirty_ratio_min", text}}).value();
+    EXPECT_EQ(canonical.at("dirty_ratio_min"), kept);
+    EXPECT_EQ(TopicSettings(canonical).dirty_ratio_min, millionths) << text;
+  }
+  for (const char* text : {"", ".", ".5", "1.", "1.000001", "2", "-0.5", "0.0000001", "0.5.5",
+                           "0.x", "5e-1", "nan", "50%"}) {
+    EXPECT_THAT(ErrorOf({{"dirty_ratio_min", text}}), HasSubstr("dirty_ratio_min")) << text;
+  }
+}
+
 // The page, the answers to clients and the decisions are made from it.
 TEST(TopicSettingsTest, Table_IsSorted_AndItsDefaultsAreValid) {
   std::string before;

@@ -134,6 +134,24 @@ TEST_F(PartitionSetTest, ATopicsSettings_ReachItsReplicas_AndWhenTheyChange) {
   EXPECT_EQ(store_.limits[group].age, std::chrono::hours(2));
 }
 
+TEST_F(PartitionSetTest, RetentionMakesNoFileShorter_WhereNothingExpires) {
+  const TopicId topic = Create("t");
+  partitions_->ReconcileAll(image_);
+  const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
+  for (const auto& [cleanup, age] : {std::pair{"compact", std::chrono::seconds(86'400)},
+                                     {"compact,delete", std::chrono::seconds(10)},
+                                     {"delete", std::chrono::seconds(10)}}) {
+    internal::v1::ControllerRecord altered;
+    altered.mutable_topic_altered()->set_topic_id(topic.value());
+    auto& settings = *altered.mutable_topic_altered()->mutable_settings();
+    settings["cleanup"] = cleanup;
+    settings["retention_time"] = "40s";
+    ASSERT_TRUE(image_.Apply(altered).ok());
+    partitions_->Reconcile(image_, topic);
+    EXPECT_EQ(store_.limits[group].age, age) << cleanup;
+  }
+}
+
 // A broker that died before a replica of a topic was durable, and whose next life begins with an
 // image that holds the topic, hears of no record that creates it.
 TEST_F(PartitionSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {
