@@ -132,6 +132,8 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.free_bytes_min = config.free_bytes_min;
   options.log_store.scrub_interval = config.scrub_interval;
   options.log_store.scrub_bytes_per_second = config.scrub_bytes_per_second;
+  options.compaction = {.memory_bytes = config.compaction_memory,
+                        .bytes_per_second = config.compaction_bytes_per_second};
   options.client_memory_bytes_max = config.client_memory_bytes_max;
   options.message_bytes_max = config.message_bytes_max;
   options.streams_per_connection_max = config.streams_per_connection_max;

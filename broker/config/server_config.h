@@ -62,6 +62,8 @@ struct ServerConfig {
   uint64_t free_bytes_min = 0;
   Duration scrub_interval{};
   uint64_t scrub_bytes_per_second = 0;
+  uint64_t compaction_memory = 0;
+  uint64_t compaction_bytes_per_second = 0;
 };
 
 }  // namespace millrace::broker::config

@@ -222,6 +222,15 @@ std::vector<ServerSetting> ClientRows() {
       {"scrub_bytes_per_second", Kind::kBytes, "SIZE", "16MiB", Between(0, kGiB),
        ReadNumber<&ServerConfig::scrub_bytes_per_second>,
        "No faster than that; 0: never. Damage is then found by who reads what is damaged."},
+      {"compaction_memory", Kind::kBytes, "SIZE", "64MiB", Between(64 << 10, 16 * kGiB),
+       ReadNumber<&ServerConfig::compaction_memory>,
+       "Memory for the keys of the partition that is being compacted, some 27 bytes a key. With "
+       "less than "
+       "all keys take, its files are gone through more than once."},
+      {"compaction_bytes_per_second", Kind::kBytes, "SIZE", "128MiB", Between(0, 4 * kGiB),
+       ReadNumber<&ServerConfig::compaction_bytes_per_second>,
+       "What compaction reads, no faster than that; 0: nothing is compacted on this broker, and no "
+       "tombstone goes from partitions that it has a replica of."},
   };
 }
 

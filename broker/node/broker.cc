@@ -122,6 +122,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                       .streams_per_connection_max = options_.streams_per_connection_max,
                       .segment_bytes = options_.log_store.segment_size_bytes,
                       .producers = options_.producers,
+                      .compaction = options_.compaction,
                       .producer_id_key = DrawProducerIdKey(environment_.entropy),
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);

@@ -39,6 +39,7 @@ struct BrokerOptions {
   uint64_t message_bytes_max = 4 << 20;
   uint64_t streams_per_connection_max = 1'000;
   ProducerLimits producers;
+  CompactorOptions compaction;
 };
 
 class Broker {

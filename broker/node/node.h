@@ -54,6 +54,7 @@ struct NodeOptions {
   // Of a topic that does not say; 0: what the table of topics' settings has.
   uint64_t segment_bytes = 0;
   ProducerLimits producers;
+  CompactorOptions compaction;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;
   // `self` is filled in from the identity.

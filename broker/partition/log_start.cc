@@ -1,4 +1,5 @@
-// Where the partition's log starts for readers: what moves it, and what follows from that.
+// The commands of a partition: where its log starts for readers, and how far it is compacted; what
+// decides them, and what follows.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -61,6 +62,12 @@ void Partition::ProposeDeletions() {
 Status Partition::ProposeStart(Offset start) {
   PartitionCommand command;
   command.mutable_log_start()->set_offset(start.value());
+  ASSIGN_OR_RETURN(start_in_flight_, ProposeCommand(command));
+  return {};
+}
+
+// It makes room, so that it is taken where there is none.
+Result<LogIndex> Partition::ProposeCommand(const PartitionCommand& command) {
   const std::string payload = command.SerializeAsString();
   Buffer frame = AllocateFrame(payload.size());
   std::memcpy(FramePayload(frame), payload.data(), payload.size());
@@ -74,16 +81,17 @@ Status Partition::ProposeStart(Offset start) {
       .append_time_ms = std::max(environment_.clock.WallMs(), raft_->last_append_time_ms()),
       .payload_crc = crc,
       .stored_crc = crc};
-  // It makes room, so that it is taken where there is none.
-  ASSIGN_OR_RETURN(start_in_flight_,
-                   raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame)));
-  return {};
+  return raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame));
 }
 
 void Partition::Tend(std::optional<int64_t> wall_ms) {
-  const bool may_propose = leadership_.is_ready && !start_in_flight_.has_value() &&
-                           environment_.image.level() >= kCommandLevel;
+  const bool may_propose = leadership_.is_ready && environment_.image.level() >= kCommandLevel;
   if (!may_propose) return;
+  if (!start_in_flight_.has_value()) TendStart(wall_ms);
+  if (!pass_in_flight_.has_value()) TendCompaction(wall_ms);
+}
+
+void Partition::TendStart(std::optional<int64_t> wall_ms) {
   const Offset retained =
       RetainedFrom(environment_.store.sealed_segments(group_), settings_.retention, wall_ms);
   const bool is_again = WantsStartAgain();
@@ -102,6 +110,27 @@ void Partition::Tend(std::optional<int64_t> wall_ms) {
                                   << " why=" << proposed;
 }
 
+// The next one, once this replica has done the one before.
+void Partition::TendCompaction(std::optional<int64_t> wall_ms) {
+  const bool is_wanted = settings_.compaction.is_compacted &&
+                         environment_.store.compacted(group_).pass == compaction_.pass;
+  if (!is_wanted) return;
+  const std::optional<CompactionState> due =
+      DuePass(environment_.store.sealed_segments(group_), compaction_, settings_.compaction,
+              raft_->settled_pass(), wall_ms);
+  if (!due.has_value()) return;
+  PartitionCommand command;
+  internal::v1::Compact& compact = *command.mutable_compact();
+  compact.set_pass(due->pass);
+  compact.set_clean_to(due->clean_to.value());
+  compact.set_settled_pass(due->settled);
+  compact.set_older_than_ms(due->older_than_ms);
+  const Result<LogIndex> proposed = ProposeCommand(command);
+  if (proposed.ok()) pass_in_flight_ = *proposed;
+  LOG_IF(WARNING, !proposed.ok()) << "records that are superseded stay for now group=" << group_
+                                  << " why=" << proposed.status();
+}
+
 // Files end where each replica ended them. One that ended its last file with the very entry that
 // let this one's go has nothing behind it, and can drop it once an entry follows.
 bool Partition::WantsStartAgain() const {
@@ -117,6 +146,7 @@ Status Partition::ApplyCommand(const Entry& entry) {
     return DataLoss("partition command " + std::to_string(header.index.value()) +
                     " cannot be read");
   }
+  if (command.has_compact()) return ApplyCompact(header, command.compact());
   if (!command.has_log_start()) return NotUnderstood(header);
   const Offset start(command.log_start().offset());
   if (start > header.base_offset) {
@@ -130,7 +160,22 @@ Status Partition::ApplyCommand(const Entry& entry) {
   return {};
 }
 
+Status Partition::ApplyCompact(const FrameHeader& header, const internal::v1::Compact& compact) {
+  const Offset clean_to(compact.clean_to());
+  if (clean_to > header.base_offset || compact.settled_pass() >= compact.pass()) {
+    return DataLoss("partition command " + std::to_string(header.index.value()) +
+                    " compacts what lies behind it");
+  }
+  // Of a leader that did not know of the newest one.
+  const bool is_next = compact.pass() == compaction_.pass + 1 && clean_to >= compaction_.clean_to;
+  MILLRACE_SOMETIMES_IF("a pass of compaction was decided too late", !is_next);
+  if (!is_next) return {};
+  compaction_ = NextPass(compaction_, clean_to, compact.settled_pass(), compact.older_than_ms());
+  return {};
+}
+
 void Partition::OnCommandApplied(LogIndex index) {
+  if (pass_in_flight_.has_value() && index >= *pass_in_flight_) pass_in_flight_.reset();
   if (!start_in_flight_.has_value() || index < *start_in_flight_) return;
   CHECK_EQ(index, *start_in_flight_) << "group=" << group_;
   start_in_flight_.reset();

@@ -18,9 +18,10 @@ namespace {
 
 using raft::core::Entry;
 
-// The versions of PartitionState: before feature level 2, and with a log start.
+// The versions of PartitionState: before feature level 2, with a log start, and compacted.
 constexpr uint32_t kFirstStateVersion = 1;
-constexpr uint32_t kStateVersion = 2;
+constexpr uint32_t kStateVersionWithStart = 2;
+constexpr uint32_t kStateVersion = 3;
 
 uint16_t FlagsOf(const RecordBatchView& batch) {
   if (!batch.is_packed) return 0;
@@ -39,6 +40,27 @@ void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bo
   *bytes += entry.size_bytes();
   outcome->entries.push_back(entry);
   outcome->next_offset = header.base_offset + header.offset_span;
+}
+
+CompactionState CompactionOf(const internal::v1::PartitionState& saved) {
+  const internal::v1::SavedCompaction& in = saved.compaction();
+  return {.pass = in.pass(),
+          .clean_to = Offset(in.clean_to()),
+          .clean_from = Offset(in.clean_from()),
+          .settled = in.settled_pass(),
+          .tombstones_below = Offset(in.tombstones_below()),
+          .older_than_ms = in.older_than_ms()};
+}
+
+void SetCompaction(const CompactionState& state, internal::v1::PartitionState* saved) {
+  saved->set_version(kStateVersion);
+  internal::v1::SavedCompaction& out = *saved->mutable_compaction();
+  out.set_pass(state.pass);
+  out.set_clean_to(state.clean_to.value());
+  out.set_clean_from(state.clean_from.value());
+  out.set_settled_pass(state.settled);
+  out.set_tombstones_below(state.tombstones_below.value());
+  out.set_older_than_ms(state.older_than_ms);
 }
 
 }  // namespace
@@ -317,6 +339,7 @@ Status Partition::Restore(Bytes state) {
   next_offset_ = Offset(saved.next_offset());
   log_start_ = Offset(saved.log_start_offset());
   last_append_time_ms_ = saved.last_append_time_ms();
+  compaction_ = CompactionOf(saved);
   MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
   if (MILLRACE_MUTANT(kProducersLostAtRestore)) return {};
   return producers_.LoadFrom(saved);
@@ -324,10 +347,11 @@ Status Partition::Restore(Bytes state) {
 
 raft::StateEncoder Partition::TakeSnapshot() const {
   return [producers = producers_.Freeze(), next_offset = next_offset_, log_start = log_start_,
-          last_append_time_ms = last_append_time_ms_] {
+          compaction = compaction_, last_append_time_ms = last_append_time_ms_] {
     internal::v1::PartitionState saved;
     // A build that does not know of log starts could not go on from it.
-    saved.set_version(log_start == Offset() ? kFirstStateVersion : kStateVersion);
+    saved.set_version(log_start == Offset() ? kFirstStateVersion : kStateVersionWithStart);
+    if (compaction.pass > 0) SetCompaction(compaction, &saved);
     saved.set_next_offset(next_offset.value());
     saved.set_log_start_offset(log_start.value());
     saved.set_last_append_time_ms(last_append_time_ms);
@@ -384,6 +408,7 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   for (Pending& pending : lost) {
     for (ProduceDone& done : pending.waiting) done(why);
   }
+  pass_in_flight_.reset();
   FailDeletions(why);
   WakeWaiters(/*all=*/true);
 }

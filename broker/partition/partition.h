@@ -21,6 +21,7 @@
 #include "broker/controller/leader_epoch.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/compaction/compaction_settings.h"
+#include "broker/partition/compaction/schedule.h"
 #include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/retention.h"
@@ -37,6 +38,11 @@
 #include "raft/runtime/clock.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
+
+namespace millrace::internal::v1 {
+class Compact;
+class PartitionCommand;
+}  // namespace millrace::internal::v1
 
 namespace millrace::broker {
 
@@ -152,9 +158,13 @@ class Partition final : public raft::StateMachine {
   // and applied. OUT_OF_RANGE past the high watermark; FAILED_PRECONDITION if the topic is
   // protected or the cluster's level too low; UNAVAILABLE if not leading.
   void DeleteRecords(Offset before, OffsetsDone done);
-  // Lets go what the topic's retention does not keep. To be called each second; `wall_ms`: none
-  // while this broker's wall clock is in doubt.
+  // Lets go what the topic's retention does not keep, and what is superseded where it is compacted.
+  // To be called each second; `wall_ms`: none while this broker's wall clock is in doubt.
   void Tend(std::optional<int64_t> wall_ms);
+  // What was decided of compaction, as far as it is applied.
+  const CompactionState& compaction() const { return compaction_; }
+  // This replica has done a pass.
+  void OnPassDone() { raft_->TellPass(); }
 
   // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
   // lost. Pre: offset >= high_watermark(). The waiter's id, never 0.
@@ -222,6 +232,10 @@ class Partition final : public raft::StateMachine {
   // log_start.cc
   void ProposeDeletions();
   Status ProposeStart(Offset start);
+  Result<LogIndex> ProposeCommand(const internal::v1::PartitionCommand& command);
+  void TendStart(std::optional<int64_t> wall_ms);
+  void TendCompaction(std::optional<int64_t> wall_ms);
+  Status ApplyCompact(const FrameHeader& header, const internal::v1::Compact& compact);
   bool WantsStartAgain() const;
   Status ApplyCommand(const raft::core::Entry& entry);
   void OnCommandApplied(LogIndex index);
@@ -258,6 +272,8 @@ class Partition final : public raft::StateMachine {
   MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
   std::vector<Deletion> deletions_;
+  CompactionState compaction_;
+  std::optional<LogIndex> pass_in_flight_;   // likewise
   std::optional<LogIndex> start_in_flight_;  // of the command that is proposed and not applied
   // When the start is told once more if all records are gone by then; none: not at all.
   std::optional<MonotonicTime> start_again_at_;

@@ -38,6 +38,17 @@ CompactionSettings CompactionOf(const config::TopicSettings& settings) {
 
 }  // namespace
 
+PartitionSet::PartitionSet(raft::Host& host, const Partition::Environment& environment,
+                           Executor& executor, const CompactorOptions& compaction,
+                           const BrokerIncarnation& self, Random random)
+    : host_(&host),
+      environment_(environment),
+      self_(self),
+      compactor_({executor, environment.clock, environment.store, environment.batches}, compaction,
+                 random, [this](const raft::ReplicaId& replica) {
+                   if (Partition* partition = Find(replica.group)) partition->OnPassDone();
+                 }) {}
+
 Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
   auto partition = std::make_unique<Partition>(group, name, environment_);
   partition->SetLeadershipListener([this, group](const raft::Leadership& leadership) {
@@ -120,6 +131,7 @@ void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
   if (held.empty()) return;
   for (const RaftGroupId group : held.mapped().groups) {
     auto found = partitions_.find(group);
+    compactor_.Forget(group);
     host_->RemoveReplica(group, controller_index, [] {});
     partitions_.erase(found);
   }
@@ -130,6 +142,20 @@ void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
 
 void PartitionSet::Tend(std::optional<int64_t> wall_ms) {
   for (const auto& [group, partition] : partitions_) partition->Tend(wall_ms);
+  OfferPasses();
+}
+
+void PartitionSet::OfferPasses() {
+  auto next = partitions_.upper_bound(last_offered_);
+  for (size_t i = 0; i < partitions_.size() && !compactor_.is_busy(); ++i, ++next) {
+    if (next == partitions_.end()) next = partitions_.begin();
+    const auto& [group, partition] = *next;
+    if (partition->compaction().pass == 0) continue;
+    compactor_.Offer({.replica = host_->Find(group)->id(),
+                      .name = partition->name(),
+                      .state = partition->compaction()});
+    last_offered_ = group;
+  }
 }
 
 Partition* PartitionSet::Find(RaftGroupId group) const {

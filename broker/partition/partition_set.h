@@ -18,6 +18,7 @@
 #include <string>
 
 #include "broker/controller/image.h"
+#include "broker/partition/compaction/compactor.h"
 #include "broker/partition/partition.h"
 #include "raft/host/host.h"
 
@@ -25,9 +26,9 @@ namespace millrace::broker {
 
 class PartitionSet {
  public:
-  PartitionSet(raft::Host& host, const Partition::Environment& environment,
-               const BrokerIncarnation& self)
-      : host_(&host), environment_(environment), self_(self) {}
+  // `executor` is the shard's.
+  PartitionSet(raft::Host& host, const Partition::Environment& environment, Executor& executor,
+               const CompactorOptions& compaction, const BrokerIncarnation& self, Random random);
 
   // A replica that storage recovered; the image, which may come later, adds its settings.
   void AddRecovered(raft::RecoveredReplica recovered);
@@ -40,7 +41,7 @@ class PartitionSet {
   // The same for every topic that the image has or that is here.
   void ReconcileAll(const Image& image);
 
-  // Partition::Tend, of each.
+  // Partition::Tend, of each; and begins what is to be compacted.
   void Tend(std::optional<int64_t> wall_ms);
 
   // Null if this broker holds no replica of the group.
@@ -51,6 +52,7 @@ class PartitionSet {
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }
   // Stops: forgets all partitions. The host must have halted its replicas.
   void Clear() {
+    compactor_.Stop();
     partitions_.clear();
     topics_.clear();
   }
@@ -63,6 +65,8 @@ class PartitionSet {
   void ReconcileTopic(const Image& image, TopicId topic);
   void Hold(const TopicInfo& topic, LogIndex controller_index);
   void Remove(TopicId topic, LogIndex controller_index);
+  // In turn, as one is compacted at a time.
+  void OfferPasses();
 
   raft::Host* host_;
   Partition::Environment environment_;
@@ -74,7 +78,9 @@ class PartitionSet {
     std::set<RaftGroupId> groups;
   };
   std::map<TopicId, HeldTopic> topics_;  // those of partitions_
-  bool is_image_behind_ = false;         // what it said when it was too old was not acted on
+  Compactor compactor_;
+  RaftGroupId last_offered_;      // of passes
+  bool is_image_behind_ = false;  // what it said when it was too old was not acted on
 };
 
 }  // namespace millrace::broker

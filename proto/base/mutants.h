@@ -53,6 +53,8 @@ enum class Mutant {
   kReadSkipsDropped,            // a read of what was dropped is answered with what follows
   kLogStartGoesBack,            // the last command says where the log starts, not the largest
   kRetentionTrustsOwnClock,     // records expire by a wall clock that no other broker has
+  kTombstoneBeforeAll,          // a tombstone goes while a member has what it covers
+  kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -102,6 +104,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"read_skips_dropped", Mutant::kReadSkipsDropped},
     {"log_start_goes_back", Mutant::kLogStartGoesBack},
     {"retention_trusts_own_clock", Mutant::kRetentionTrustsOwnClock},
+    {"tombstone_before_all", Mutant::kTombstoneBeforeAll},
+    {"gap_forgets_span", Mutant::kGapForgetsSpan},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

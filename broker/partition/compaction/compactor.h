@@ -1,0 +1,133 @@
+// Does the passes of compaction that partitions' leaders decided, on this broker's replicas, one at
+// a time (docs/adr/0016-compaction.md):
+//
+//   keys of what is new -> a map in memory -> each sealed segment, oldest first: is there something
+//   to go? -> made anew beside it -> in its place -> ... -> the journal knows that the pass is done
+//
+// Where the map is full the segments are gone through with what it has, and the reading goes on
+// with another map. What fails is begun again later, from the start: segments that were made anew
+// have less to be read.
+//
+// Owned by the PartitionSet, on the shard's thread; batches are looked into on the batch worker's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "broker/partition/batch_worker.h"
+#include "broker/partition/compaction/key_map.h"
+#include "broker/partition/compaction/schedule.h"
+#include "broker/partition/compaction/segment_compaction.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+#include "raft/ports/log_store.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
+#include "raft/runtime/random.h"
+
+namespace millrace::broker {
+
+struct CompactorOptions {
+  // Of the map of keys; some 27 bytes a key.
+  uint64_t memory_bytes = 64 << 20;
+  // Of what is read; 0: no pass is done.
+  uint64_t bytes_per_second = 128 << 20;
+};
+
+class Compactor {
+ public:
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    raft::LogStore& store;
+    BatchWorker& batches;
+  };
+  struct Job {
+    raft::ReplicaId replica;
+    TopicPartition name;
+    CompactionState state;
+  };
+  // Called with a replica that has done a pass, durably.
+  using Done = MoveFunction<void(const raft::ReplicaId&)>;
+
+  Compactor(const Environment& environment, const CompactorOptions& options, Random random,
+            Done done)
+      : environment_(environment), options_(options), random_(random), done_(std::move(done)) {}
+  Compactor(const Compactor&) = delete;
+  Compactor& operator=(const Compactor&) = delete;
+
+  // Begins the replica's pass, if it has not done it, its segments are ended far enough, and no
+  // other pass is under way. To be called now and then.
+  void Offer(const Job& job);
+  bool is_busy() const { return pass_ != nullptr; }
+  // The replica is gone.
+  void Forget(RaftGroupId group);
+  void Stop();
+
+ private:
+  struct Pass {
+    Job job;
+    MonotonicTime began{};
+    uint64_t repairs = 0;  // of the group when it began
+    // The map has keys of records from `known_from` up to here, those of `read_to` not among them.
+    std::shared_ptr<KeyMap> keys;
+    Offset known_from;
+    Offset known_to;
+    // The segment that is looked at: before its first entry, and its last; and up to where it was
+    // read.
+    LogIndex begin;
+    LogIndex end;
+    LogIndex reached;
+    bool is_rewriting = false;
+    std::shared_ptr<SegmentCompaction> left;
+    MonotonicTime piece_began{};
+    TimerId timer;
+    uint64_t bytes_read = 0;
+    uint64_t rewritten = 0;  // segments
+  };
+  using PassPtr = std::shared_ptr<Pass>;
+  struct KeysRead {
+    Status status;
+    Offset known_to;  // up to here all keys are in the map
+    bool is_full = false;
+  };
+  struct Compacted {
+    Status status;
+    std::vector<raft::core::Entry> entries;
+  };
+  using Step = void (Compactor::*)(const PassPtr&);
+
+  // Whether all that the pass is about lies in segments that may be rewritten.
+  bool IsSealed(const Job& job) const;
+  void BeginMap(const PassPtr& pass);
+  void ReadKeys(const PassPtr& pass);
+  void TakeKeys(const PassPtr& pass, std::vector<raft::core::Entry> entries);
+  void NextSegment(const PassPtr& pass);
+  void BeginRewrite(const PassPtr& pass);
+  void ReadSegment(const PassPtr& pass);
+  void TakePiece(const PassPtr& pass, std::vector<raft::core::Entry> entries);
+  void OnPiece(const PassPtr& pass, Compacted compacted);
+  void EndSegment(const PassPtr& pass);
+  void FinishSegment(const PassPtr& pass);
+  void Finish(const PassPtr& pass);
+  // The next step, so that no more is read than may be.
+  void Paced(const PassPtr& pass, uint64_t bytes, Step step);
+  void Fail(const PassPtr& pass, const Status& why);
+  void End(const PassPtr& pass);
+  // Guards what is called back while the pass is under way.
+  template <typename Then>
+  auto While(const PassPtr& pass, Then then);
+
+  const Environment environment_;
+  const CompactorOptions options_;
+  Random random_;
+  Done done_;
+  PassPtr pass_;                                     // shared with what is under way for it
+  std::map<RaftGroupId, MonotonicTime> not_before_;  // of groups whose pass failed
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::broker
