@@ -53,6 +53,11 @@ struct SentBatch {
   bool is_repeated = false;
 };
 
+// What a batch is refused with whose record at `place` has no key, in a topic that is compacted;
+// and the metadata that has the place.
+inline constexpr char kRecordWithoutKey[] = "record_without_key";
+Status RecordWithoutKey(uint32_t place);
+
 struct ProduceOutcome {
   Offset base_offset;  // -1 for a duplicate too old to know
   int64_t append_time_ms = 0;
@@ -143,9 +148,9 @@ class Partition final : public raft::StateMachine {
   void set_settings(const Settings& settings) { settings_ = settings; }
 
   // Appends the batch. `done` once it is committed and applied, or with the error:
-  // INVALID_ARGUMENT naming the field, UNAVAILABLE (NOT_LEADER: the batch's fate may be unknown;
-  // NOT_INITIALIZED: nothing is stored),
-  // RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence gap), ABORTED (fenced).
+  // INVALID_ARGUMENT naming the field or the record, UNAVAILABLE (NOT_LEADER: the batch's fate may
+  // be unknown; NOT_INITIALIZED: nothing is stored), RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence
+  // gap), ABORTED (fenced).
   void Produce(SentBatch batch, ProduceDone done);
 
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
@@ -216,6 +221,7 @@ class Partition final : public raft::StateMachine {
   void TakeChecked(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
   void Append(const RecordBatchView& view, const Bytes& batch, int64_t now_ms, ProduceDone done);
   Status CheckGiven(ProducerId producer, uint32_t epoch) const;
+  Status CheckKeys(const RecordBatchView& view) const;
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
   void RefuseOnceConfirmed(const Status& error, ProduceDone done);

@@ -23,6 +23,12 @@ Status TooLarge(const std::string& what, std::string_view limit, uint32_t bytes_
 
 }  // namespace
 
+Status RecordWithoutKey(uint32_t place) {
+  return InvalidArgument("record " + std::to_string(place) +
+                         " has no key, and the topic is compacted (its setting cleanup)")
+      .AddMetadata(kRecordWithoutKey, std::to_string(place));
+}
+
 void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(raft_->NotLeader());
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
@@ -91,7 +97,15 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
                                                   .is_repeated = batch.is_repeated});
     if (!Admit(check, &done)) return;
   }
+  // What was stored before the topic was compacted, and is sent again, was answered above.
+  if (const Status keyed = CheckKeys(view); !keyed.ok()) return done(keyed);
   Append(view, batch.bytes, now_ms, std::move(done));
+}
+
+// Compaction knows records by their keys: one that has none would stay for ever.
+Status Partition::CheckKeys(const RecordBatchView& view) const {
+  if (!settings_.compaction.is_compacted || !view.first_without_key.has_value()) return {};
+  return RecordWithoutKey(*view.first_without_key);
 }
 
 // Whether the producer's id and epoch are of those that this cluster's brokers give away. An id

@@ -1,6 +1,7 @@
 #include "proto/record/record_batch.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "proto/base/checksum.h"
@@ -227,21 +228,31 @@ Status CheckPayloadFields(const RecordBatchView& batch, bool has_checksum) {
   return {};
 }
 
-// Iterates over all records; their count and largest timestamp, and whether any has none.
-Status CheckRecords(const RecordBatchView& batch, uint32_t* count, int64_t* max_timestamp_ms,
-                    bool* has_untimed_records) {
+struct RecordsFacts {
+  uint32_t count = 0;
+  int64_t max_timestamp_ms = 0;
+  bool has_untimed = false;
+  std::optional<uint32_t> first_without_key;
+};
+
+// Iterates over all records.
+Result<RecordsFacts> CheckRecords(const RecordBatchView& batch) {
   RecordIterator records(batch, UnknownFields::kRefuse);
   RecordView record;
-  *max_timestamp_ms = 0;
+  RecordsFacts facts;
   while (records.Next(&record)) {
     if (record.offset_delta != 0) {
       return RecordError(records.records_read() - 1, kDeltaError);
     }
-    *max_timestamp_ms = std::max(*max_timestamp_ms, record.timestamp_ms);
-    *has_untimed_records |= record.timestamp_ms == 0;
+    facts.max_timestamp_ms = std::max(facts.max_timestamp_ms, record.timestamp_ms);
+    facts.has_untimed |= record.timestamp_ms == 0;
+    if (!record.key.has_value() && !facts.first_without_key.has_value()) {
+      facts.first_without_key = records.records_read() - 1;
+    }
   }
-  *count = records.records_read();
-  return records.status();
+  RETURN_IF_ERROR(records.status());
+  facts.count = records.records_read();
+  return facts;
 }
 
 }  // namespace
@@ -312,22 +323,21 @@ Status CheckRecordBatch(RecordBatchView* batch, TopicPartition destination) {
     return Corrupt("checksum does not match packed, topic id and partition");
   }
   ASSIGN_OR_RETURN(const OpenedBatch opened, OpenRecordBatch(*batch));
-  uint32_t count = 0;
-  int64_t max_timestamp_ms = 0;
-  RETURN_IF_ERROR(
-      CheckRecords(opened.view, &count, &max_timestamp_ms, &batch->has_untimed_records));
-  if (count == 0) return Corrupt("it holds no records");
-  if (batch->record_count != count && (batch->is_packed || batch->record_count != 0)) {
+  ASSIGN_OR_RETURN(const RecordsFacts facts, CheckRecords(opened.view));
+  if (facts.count == 0) return Corrupt("it holds no records");
+  if (batch->record_count != facts.count && (batch->is_packed || batch->record_count != 0)) {
     return Corrupt("record_count is " + std::to_string(batch->record_count) + ", but there are " +
-                   std::to_string(count) + " records");
+                   std::to_string(facts.count) + " records");
   }
   const bool is_given = batch->is_packed || batch->max_timestamp_ms != 0;
-  if (is_given && batch->max_timestamp_ms != max_timestamp_ms) {
+  if (is_given && batch->max_timestamp_ms != facts.max_timestamp_ms) {
     return Corrupt("max_timestamp_ms is " + std::to_string(batch->max_timestamp_ms) +
-                   ", but the largest timestamp is " + std::to_string(max_timestamp_ms));
+                   ", but the largest timestamp is " + std::to_string(facts.max_timestamp_ms));
   }
-  batch->record_count = count;
-  batch->max_timestamp_ms = max_timestamp_ms;
+  batch->record_count = facts.count;
+  batch->max_timestamp_ms = facts.max_timestamp_ms;
+  batch->has_untimed_records = facts.has_untimed;
+  batch->first_without_key = facts.first_without_key;
   return {};
 }
 

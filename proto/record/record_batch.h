@@ -44,7 +44,9 @@ struct RecordBatchView {
   uint32_t checksum = 0;           // of a packed batch
   uint32_t uncompressed_size = 0;  // of a compressed batch
   bool is_packed = false;
-  bool has_untimed_records = false;  // whose timestamp_ms is 0; known once all records are checked
+  // Known once all records are checked:
+  bool has_untimed_records = false;           // whose timestamp_ms is 0
+  std::optional<uint32_t> first_without_key;  // its place in the batch
   // The records one after the other, each with tag and length: what `packed` holds, or the batch's
   // end. Compressed, if `compression` says so: then OpenRecordBatch makes them readable.
   std::string_view records;

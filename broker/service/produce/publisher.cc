@@ -1,6 +1,7 @@
 #include "broker/service/produce/publisher.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include <glog/logging.h>
@@ -11,6 +12,23 @@
 #include "proto/record/record_batch.h"
 
 namespace millrace::broker {
+namespace {
+
+// A partition names a record by its place in its batch; whoever called knows it by that in the
+// call, which `numbers` has.
+Status OfTheCall(const Status& error, const std::vector<size_t>& numbers) {
+  for (const auto& [key, value] : error.metadata()) {
+    uint32_t place = 0;
+    const auto [end, errc] = std::from_chars(value.data(), value.data() + value.size(), place);
+    const bool is_number = errc == std::errc() && end == value.data() + value.size();
+    if (key == kRecordWithoutKey && is_number && place < numbers.size()) {
+      return RecordWithoutKey(static_cast<uint32_t>(numbers[place]));
+    }
+  }
+  return error;
+}
+
+}  // namespace
 
 // Gathers what became of a call's records, and answers once.
 class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer> {
@@ -57,7 +75,8 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
       }
       groups_.erase(found);
     } else {
-      Fail(found, publisher_->environment_.view.WithLeader(outcome.status(), group));
+      const Status error = OfTheCall(outcome.status(), found->second);
+      Fail(found, publisher_->environment_.view.WithLeader(error, group));
     }
     if (--missing_ == 0) Send();
   }

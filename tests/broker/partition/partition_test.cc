@@ -6,10 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "broker/controller/producer_id.h"
 #include "millrace/v1/record.pb.h"
+#include "proto/record/record_batch_builder.h"
 #include "tests/raft/host/fake_group.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -43,6 +45,19 @@ class PartitionTest : public testing::Test {
         *outcomes_.emplace_back(std::make_unique<std::optional<Result<ProduceOutcome>>>());
     partition_.Produce({.bytes = Bytes::Own(batch.SerializeAsString())},
                        [&outcome](Result<ProduceOutcome> done) { outcome = std::move(done); });
+    return outcome;
+  }
+  // A batch whose records have these keys, or none where there is no value.
+  std::optional<Result<ProduceOutcome>>& ProduceKeyed(
+      const std::vector<std::optional<std::string>>& keys,
+      const RecordBatchBuilder::Header& header) {
+    RecordBatchBuilder builder({});
+    for (const auto& key : keys) CHECK(builder.TryAppend({.key = key, .value = "v"}));
+    auto& outcome =
+        *outcomes_.emplace_back(std::make_unique<std::optional<Result<ProduceOutcome>>>());
+    partition_.Produce({.bytes = std::move(builder).Finish(header)},
+                       [&outcome](Result<ProduceOutcome> done) { outcome = std::move(done); });
+    world_.RunFor(std::chrono::milliseconds(1));  // compressed ones are checked beside the shard
     return outcome;
   }
   std::optional<Result<ReadOutcome>> Read(uint64_t offset, uint64_t bytes_max = 1 << 20) {
@@ -80,6 +95,37 @@ TEST_F(PartitionTest, ABatch_IsAnsweredOnceItIsCommitted_AndOffsetsFollowOn) {
   ASSERT_TRUE(second.has_value() && second->ok());
   EXPECT_EQ((*second)->base_offset, Offset(3));
   EXPECT_EQ(partition_.high_watermark(), Offset(5));
+}
+
+TEST_F(PartitionTest, ARecordWithoutAKey_IsRefusedWithItsBatch_WhereKeysAreCompacted) {
+  const std::vector<std::optional<std::string>> keys{"a", "", std::nullopt, std::nullopt};
+  const std::string many(1'000, 'k');
+  for (const auto compression : {BatchCompression::kNone, BatchCompression::kZstd}) {
+    const RecordBatchBuilder::Header header{.destination = partition_.name(),
+                                            .compression = compression};
+    partition_.set_settings({.compaction = {.is_compacted = true}});
+    const auto& refused = ProduceKeyed({many, "", std::nullopt, std::nullopt}, header);
+    ASSERT_TRUE(refused.has_value());
+    EXPECT_EQ(refused->status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(refused->status().message(), testing::HasSubstr("record 2 has no key"));
+    EXPECT_EQ(group_.next_offset(), Offset(0)) << "nothing of it is appended";
+    EXPECT_FALSE(ProduceKeyed({many, ""}, header).has_value()) << "it waits for its commit";
+    partition_.set_settings({});
+    EXPECT_FALSE(ProduceKeyed(keys, header).has_value());
+    group_.CutUncommitted();
+  }
+}
+
+TEST_F(PartitionTest, ABatchWithoutKeys_ThatIsSentAgain_IsADuplicate_ThoughTheTopicIsCompactedNow) {
+  const RecordBatchBuilder::Header header{.producer_id = Producer(),
+                                          .destination = partition_.name()};
+  const auto& first = ProduceKeyed({std::nullopt}, header);
+  group_.CommitAll();
+  ASSERT_TRUE(first.has_value() && first->ok());
+  partition_.set_settings({.compaction = {.is_compacted = true}});
+  const auto& again = ProduceKeyed({std::nullopt}, header);
+  ASSERT_TRUE(again.has_value() && again->ok());
+  EXPECT_TRUE((*again)->is_duplicate);
 }
 
 TEST_F(PartitionTest, WhatIsNotCommitted_IsNotRead) {

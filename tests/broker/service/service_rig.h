@@ -9,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -66,11 +67,13 @@ class ServiceRig {
   }
 
   // A topic with all brokers as replicas, every partition with a leader that all brokers know.
-  void CreateTopic(const std::string& name, uint32_t partitions) {
+  void CreateTopic(const std::string& name, uint32_t partitions,
+                   const std::map<std::string, std::string>& settings = {}) {
     v1::CreateTopicRequest request;
     request.set_name(name);
     request.set_partition_count(partitions);
     request.set_replication_factor(static_cast<uint32_t>(cluster.size()));
+    request.mutable_settings()->insert(settings.begin(), settings.end());
     Status created = Unavailable("not asked yet");
     // The controllers may be electing still.
     for (int attempt = 0; attempt < 500 && created.code() == Code::kUnavailable; ++attempt) {

@@ -363,6 +363,20 @@ TEST_F(LibraryTest, RefusedByTheBroker_FailsThoseRecordsAlone) {
   EXPECT_EQ(delivery.offset, 0);
 }
 
+TEST_F(LibraryTest, ARecordWithoutAKey_IsRefusedAtOnce_WhereKeysAreCompacted) {
+  ASSERT_OK(client_->admin().AlterTopic(topic_, {.set = {{"cleanup", "compact"}}}).status());
+  auto producer = OpenProducer();
+  std::promise<millrace::Status> told;
+  ASSERT_OK(producer->Send({.value = "x"}, [&](const millrace::Delivery& delivery) {
+    told.set_value(delivery.status);
+  }));
+  const millrace::Status refused = told.get_future().get();
+  EXPECT_EQ(refused.code(), millrace::Code::kInvalidArgument);
+  EXPECT_THAT(refused.ToString(), ::testing::HasSubstr("record 0 has no key"));
+  ASSERT_OK(producer->Send({.key = "AA", .value = "x"}));
+  ASSERT_OK(producer->Flush(20s));
+}
+
 TEST_F(LibraryTest, Seek_GoesToOffsetsTimesAndEnds) {
   Fill(100, 1'000'000);
   auto consumer = OpenConsumer({.partitions = {{0}}, .start = millrace::Position::At(90)});

@@ -63,6 +63,29 @@ TEST(Publish, RecordsWithKeys_GoByTheirHash_AndResultsStandInTheRequestsOrder_At
   for (const auto& [partition, end] : next) EXPECT_EQ(HighWatermark(rig, "t", partition), end);
 }
 
+TEST(Publish, ARecordWithoutAKey_FailsThoseThatGoWithIt_WhereKeysAreCompacted_AtAnyBroker) {
+  ServiceRig rig(1);
+  rig.CreateTopic("t", 2, {{"cleanup", "compact"}});
+  const std::set<uint32_t> both{0, 1};
+  for (size_t broker = 0; broker < 3; ++broker) {
+    v1::PublishRequest request = Request("t");
+    for (int i = 0; i < 20; ++i) AddRecord(&request, "key " + std::to_string(i));
+    request.add_records()->set_value("no key");
+    const auto response = rig.Call<v1::PublishResponse>(broker, kPublish, request);
+    ASSERT_TRUE(response.ok()) << response.status();
+    const uint32_t refusing = response->results(20).partition();
+    std::set<uint32_t> seen;
+    for (const v1::PublishResult& result : response->results()) {
+      EXPECT_EQ(result.has_error(), result.partition() == refusing);
+      seen.insert(result.partition());
+    }
+    EXPECT_EQ(seen, both);
+    const v1::Error& error = response->results(20).error();
+    EXPECT_THAT(error.message(), HasSubstr("record 20 has no key"));
+    EXPECT_EQ(error.code(), static_cast<int>(Code::kInvalidArgument));
+  }
+}
+
 TEST(Publish, RecordsWithoutKeys_StayTogether_AndCallsTakePartitionsInTurn) {
   ServiceRig rig(2);
   rig.CreateTopic("t", 3);
