@@ -28,11 +28,15 @@ uint16_t FlagsOf(const RecordBatchView& batch) {
   return IsCompressed(batch.compression) ? kFramePacked | kFrameCompressed : kFramePacked;
 }
 
-// Keeps the record batches of `entries` within the request's bytes.
+// Keeps `entry` if it is a record batch, within the request's bytes. What else takes offsets, as
+// what compaction left nothing of, is passed over.
 void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bool* is_full,
              ReadOutcome* outcome) {
   const FrameHeader header = entry.frame.header();
-  if (header.type != FrameType::kRecordBatch) return;
+  if (header.type != FrameType::kRecordBatch) {
+    outcome->next_offset = std::max(outcome->next_offset, header.base_offset + header.offset_span);
+    return;
+  }
   if (!outcome->entries.empty() && *bytes + entry.size_bytes() > request.bytes_max) {
     *is_full = true;
     return;

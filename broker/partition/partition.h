@@ -87,7 +87,8 @@ struct PartitionOffsets {
 struct ReadOutcome {
   PartitionOffsets offsets;
   std::vector<raft::core::Entry> entries;
-  // One past the last record read; the offset asked for if there was none.
+  // Past the last record read and what holds none there: also where there are no entries it may be
+  // past the offset asked for. That itself at the high watermark alone.
   Offset next_offset;
   uint32_t leader_epoch_base = 0;  // of the entries' terms
 };

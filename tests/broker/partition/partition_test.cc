@@ -149,6 +149,41 @@ TEST_F(PartitionTest, ARead_BeginsWithTheBatchThatHoldsItsOffset) {
   EXPECT_EQ((*read)->next_offset, Offset(6));
 }
 
+// What stands in segments for entries that compaction left nothing of.
+raft::core::Entry Gap(uint64_t base, uint32_t span) {
+  const FrameHeader header{.type = FrameType::kGap,
+                           .group = kGroup,
+                           .term = Term(1),
+                           .index = LogIndex(1),
+                           .base_offset = Offset(base),
+                           .offset_span = span};
+  return {.term = Term(1),
+          .index = LogIndex(1),
+          .type = raft::core::EntryType::kCommand,
+          .chain = 0,
+          .frame = SealFrame(header, AllocateFrame(0)),
+          .configuration = nullptr};
+}
+
+TEST_F(PartitionTest, AReadWhereNothingIsLeft_MovesOn) {
+  for (int i = 0; i < 3; ++i) Produce(2);
+  group_.CommitAll();
+  const raft::core::Entry batch = group_.log().At(LogIndex(2));
+  group_.TrimTo(LogIndex(3));
+  store_.from_offset = {Gap(0, 2)};
+  const auto nothing = Read(0);
+  ASSERT_TRUE(nothing.has_value() && nothing->ok());
+  EXPECT_TRUE((*nothing)->entries.empty());
+  EXPECT_EQ((*nothing)->next_offset, Offset(2));
+  store_.from_offset = {Gap(0, 2), batch, Gap(4, 2)};
+  const auto something = Read(1);
+  ASSERT_TRUE(something.has_value() && something->ok());
+  EXPECT_EQ((*something)->entries.size(), 1U);
+  EXPECT_EQ((*something)->next_offset, Offset(6)) << "what follows holds nothing either";
+  store_.from_offset = {batch, batch, Gap(4, 2)};
+  EXPECT_EQ((*Read(2, 1))->next_offset, Offset(4)) << "not past what did not fit";
+}
+
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
   const auto& cut = Produce(1, {Producer(), 0});
   bool is_woken = false;
