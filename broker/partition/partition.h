@@ -127,9 +127,8 @@ class Partition final : public raft::StateMachine {
   // Bytes of one batch, as it is sent, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1'048'588;
   // Bytes of a batch's records before compression. Readers that take no compression get them in
-  // pieces, but a record in one: with what a message adds to it, it fits the 4 MiB that gRPC
-  // clients receive.
-  static constexpr uint32_t kInflatedBytesMax = (4 << 20) - (64 << 10);
+  // pieces, but a record in one.
+  static constexpr uint32_t kInflatedBytesMax = kServedWholeBytesMax;
 
   // What the topic's settings say to a partition.
   struct Settings {

@@ -36,6 +36,10 @@ inline constexpr BatchCompression kBatchCompressions[] = {
 // fits into a message when the broker unpacks it for a simple client.
 inline constexpr uint32_t kUncompressedBytesMax = uint32_t{4} << 20;
 
+// Of a batch's records before compression, as it is taken in and as it is served in one piece: with
+// what a message adds to them, they fit the 4 MiB that gRPC clients receive.
+inline constexpr uint32_t kServedWholeBytesMax = kUncompressedBytesMax - (64 << 10);
+
 // Whether bytes under this name have to be decompressed.
 constexpr bool IsCompressed(BatchCompression compression) {
   return compression > BatchCompression::kNone;

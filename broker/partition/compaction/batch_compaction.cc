@@ -119,7 +119,7 @@ Result<Rewritten> Rewrite(const RecordBatchView& before, const std::vector<Recor
   RecordBatchView& batch = rewritten.batch;
   Bytes encoded =
       Bytes::Own(Encode(records, before.is_packed ? kPackedRecordTag : kTypedRecordTag));
-  if (encoded.size() > kUncompressedBytesMax) {
+  if (encoded.size() > kServedWholeBytesMax) {
     if (!before.is_packed) encoded = Bytes::Own(Encode(records, kPackedRecordTag));
     batch.is_packed = true;
     batch.compression = BatchCompression::kUnspecified;

@@ -23,7 +23,7 @@ void Rewrite(BatchWorker& batches, const BatchReader& reader, ReadOutcome outcom
   FetchedBatches fetched{.offsets = outcome.offsets,
                          .leader_epoch_base = outcome.leader_epoch_base,
                          .batches = {},
-                         .next_offset = {}};
+                         .next_offset = outcome.next_offset};
   batches.Run<Result<RewrittenBatches>>(
       {.kind = BatchWorker::Kind::kFetched},
       [entries = std::move(outcome.entries), reader] { return RewriteBatches(entries, reader); },
@@ -31,7 +31,8 @@ void Rewrite(BatchWorker& batches, const BatchReader& reader, ReadOutcome outcom
        done = std::move(done)](Result<RewrittenBatches> rewritten) mutable {
         if (!rewritten.ok()) return done(rewritten.status());
         fetched.batches = std::move(rewritten->batches);
-        fetched.next_offset = rewritten->next_offset;
+        // Else what was read past the last batch holds nothing, and is passed over, too.
+        if (!rewritten->is_whole) fetched.next_offset = rewritten->next_offset;
         done(std::move(fetched));
       });
 }

@@ -7,6 +7,7 @@
 
 #include "broker/service/fetch/fetch_wire.h"
 #include "proto/base/checksum.h"
+#include "proto/record/record_batch_builder.h"
 #include "proto/record/unpack.h"
 
 namespace millrace::broker {
@@ -14,10 +15,16 @@ namespace {
 
 using raft::core::Entry;
 
+// Of a batch that is served as it is stored: its records, and its header.
+constexpr uint32_t kPayloadBytesMax = kServedWholeBytesMax + RecordBatchBuilder::kHeaderBytesMax;
+
 Status Unreadable(Offset base_offset, const Status& why) {
   return DataLoss("the batch at offset " + std::to_string(base_offset.value()) +
                   " cannot be rewritten: " + std::string(why.message()));
 }
+
+// Whether compaction made more of it than a message takes; what is typed it leaves smaller.
+bool IsTooLarge(const FrameHeader& header) { return header.payload_size > kPayloadBytesMax; }
 
 // Takes one batch after the other, until the reader has enough.
 class Rewriter {
@@ -27,7 +34,10 @@ class Rewriter {
 
   Status Add(FetchedBatch stored);
   bool is_full() const { return is_full_; }
-  RewrittenBatches Take() && { return std::move(rewritten_); }
+  RewrittenBatches Take() && {
+    rewritten_.is_whole = !is_full_;
+    return std::move(rewritten_);
+  }
 
  private:
   Status AddUnpacked(const FrameHeader& header, const RecordBatchView& batch);
@@ -44,7 +54,8 @@ class Rewriter {
 
 Status Rewriter::Add(FetchedBatch stored) {
   ASSIGN_OR_RETURN(const RecordBatchView batch, ParseRecordBatchHeader(stored.payload.view()));
-  const bool is_taken = !batch.is_packed || reader_.accepted.Takes(batch.compression);
+  const bool is_taken =
+      !batch.is_packed || (reader_.accepted.Takes(batch.compression) && !IsTooLarge(stored.header));
   if (!is_taken) return AddUnpacked(stored.header, batch);
   if (TakesMore(stored.payload.size())) Take(std::move(stored));
   return {};
@@ -96,6 +107,7 @@ bool AcceptedForms::Takes(BatchCompression compression) const {
 
 bool AcceptedForms::TakesFrame(const FrameHeader& header) const {
   if ((header.flags & kFramePacked) == 0) return true;
+  if (IsTooLarge(header)) return false;
   if ((header.flags & kFrameCompressed) == 0) return Takes(BatchCompression::kNone);
   return std::all_of(std::begin(kBatchCompressions), std::end(kBatchCompressions),
                      [this](BatchCompression compression) {

@@ -1,7 +1,8 @@
 // Which forms of a batch a reader takes, and the rewriting of those that it does not: with typed
 // records, which every generated client reads (design D5), in pieces of less than 1 MiB each. A
 // batch that is small compressed may be larger than the 4 MiB that such clients take in a message,
-// and than the credit that they give.
+// and than the credit that they give. So may one be that compaction left, and everybody gets that
+// in pieces.
 //
 // Pure; any thread. Rewriting takes the time of decompression: not on a shard's thread.
 //
@@ -60,6 +61,7 @@ struct RewrittenBatches {
   std::vector<FetchedBatch> batches;
   // Where the reader goes on: one past the last record in them, or past the last batch.
   Offset next_offset;
+  bool is_whole = false;  // they are all that was to be rewritten
 };
 
 // The batches of `entries` in forms that are accepted, up to `bytes_max` with what stands before

@@ -21,6 +21,10 @@ constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kNoLimit = 64 * kMiB;
 
+uint16_t FlagsOf(BatchCompression compression) {
+  return IsCompressed(compression) ? kFramePacked | kFrameCompressed : kFramePacked;
+}
+
 // An entry whose batch holds records of these sizes, beginning at `base`.
 raft::core::Entry EntryOf(int64_t base, const std::vector<size_t>& sizes,
                           BatchCompression compression = BatchCompression::kZstd) {
@@ -41,7 +45,7 @@ raft::core::Entry EntryOf(int64_t base, const std::vector<size_t>& sizes,
   const auto count = static_cast<uint32_t>(sizes.size());
   raft::core::Entry entry{.term = Term(9), .index = LogIndex(3)};
   entry.frame = SealFrame({.type = FrameType::kRecordBatch,
-                           .flags = kFramePacked | kFrameCompressed,
+                           .flags = FlagsOf(compression),
                            .payload_size = static_cast<uint32_t>(batch.size()),
                            .term = Term(9),
                            .index = LogIndex(3),
@@ -134,6 +138,26 @@ TEST(BatchRewrite, ARecordLargerThanAPiece_IsOneAlone_AndPassesWhateverTheLimit)
   ASSERT_EQ(batches.size(), 1u);
   EXPECT_EQ(batches[0].base_offset(), 1);
   EXPECT_EQ(batches[0].batch().records_size(), 1);
+}
+
+// As compaction leaves it of a batch of many small records: packed, and too large for a message.
+TEST(BatchRewrite, WhatNoMessageTakes_IsCutIntoPieces_AlsoForWhoTakesEveryForm) {
+  const std::vector<raft::core::Entry> entries = {
+      EntryOf(0, std::vector<size_t>(1200, 4000), BatchCompression::kNone)};
+  AcceptedForms all = AcceptedForms::TypedOnly();
+  for (const BatchCompression compression : kBatchCompressions) all.Add(compression);
+  EXPECT_TRUE(
+      all.TakesAllOf({EntryOf(0, std::vector<size_t>(1000, 4000), BatchCompression::kNone)}));
+  EXPECT_FALSE(all.TakesAllOf(entries));
+  const Result<RewrittenBatches> rewritten =
+      RewriteBatches(entries, {.offset = Offset(0), .accepted = all, .bytes_max = kNoLimit});
+  ASSERT_TRUE(rewritten.ok()) << rewritten.status();
+  EXPECT_TRUE(rewritten->is_whole);
+  ExpectInOrder(BatchesOf(*rewritten), 0, 1200);
+  const Result<RewrittenBatches> some =
+      RewriteBatches(entries, {.offset = Offset(0), .accepted = all, .bytes_max = kMiB});
+  EXPECT_FALSE(some->is_whole);
+  EXPECT_LT(some->next_offset, Offset(1200));
 }
 
 }  // namespace
