@@ -55,6 +55,7 @@ enum class Mutant {
   kRetentionTrustsOwnClock,     // records expire by a wall clock that no other broker has
   kTombstoneBeforeAll,          // a tombstone goes while a member has what it covers
   kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
+  kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -106,6 +107,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"retention_trusts_own_clock", Mutant::kRetentionTrustsOwnClock},
     {"tombstone_before_all", Mutant::kTombstoneBeforeAll},
     {"gap_forgets_span", Mutant::kGapForgetsSpan},
+    {"delta_ignored", Mutant::kDeltaIgnored},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "proto/base/checksum.h"
+#include "proto/base/mutants.h"
 
 namespace millrace {
 namespace {
@@ -373,6 +374,7 @@ bool RecordIterator::Next(RecordView* record) {
     status_ = RecordError(records_read_, error);
     return false;
   }
+  if (MILLRACE_MUTANT(kDeltaIgnored)) record->offset_delta = 0;
   record->place = std::max(records_read_, static_cast<uint32_t>(record->offset_delta));
   if (record->place < next_place_) {
     status_ = RecordError(records_read_, "offset_delta goes back");

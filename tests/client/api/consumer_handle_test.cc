@@ -153,6 +153,28 @@ TEST(ConsumerHandle, BatchWithFewerRecordsThanItsOffsets_IsReadToItsEnd) {
   EXPECT_EQ(consumer->position(0), 4);
 }
 
+// As compaction leaves a batch: the records that are left say where they were.
+TEST(ConsumerHandle, OfACompactedBatch_RecordsHaveTheOffsetsThatTheyHad) {
+  ScriptedCluster cluster(1);
+  v1::RecordBatch batch;
+  for (const int32_t delta : {0, 2, 5}) {
+    batch.add_records()->set_value(std::to_string(delta));
+    if (delta > 0) batch.mutable_records()->rbegin()->set_offset_delta(delta);
+  }
+  cluster.Store(0, Bytes::Own(batch.SerializeAsString()), 8);
+  cluster.Store(0, BatchOf({"8"}), 1);
+  const auto consumer = Open(cluster);
+  std::vector<int64_t> offsets;
+  while (offsets.size() < 4) {
+    for (const ConsumedRecord& record : PollOk(consumer.get())) {
+      offsets.push_back(record.offset);
+      EXPECT_EQ(record.value, std::to_string(record.offset));
+    }
+  }
+  EXPECT_THAT(offsets, ElementsAre(0, 2, 5, 8));
+  EXPECT_EQ(consumer->position(0), 9);
+}
+
 std::vector<int64_t> OffsetsToTheEnd(ConsumerHandle* consumer) {
   std::vector<int64_t> offsets;
   while (!consumer->at_end()) {

@@ -332,5 +332,9 @@ TEST(CompactBatchProperty, WhatIsLeft_IsWhatWasThere_AtItsOffset) {
   sim::ExpectHolds({.count = 2'000, .count_long = 100'000}, PlayPasses);
 }
 
+TEST(CompactBatchMutants, ADeltaThatIsIgnored_IsFound) {
+  sim::ExpectFound(Mutant::kDeltaIgnored, 20, PlayPasses);
+}
+
 }  // namespace
 }  // namespace millrace::broker

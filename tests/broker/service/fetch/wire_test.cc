@@ -86,6 +86,29 @@ TEST(SubscribeWire, EachRecord_ComesWithItsPlaceAndTime) {
   }
 }
 
+TEST(SubscribeWire, OfACompactedBatch_RecordsComeWithTheOffsetsThatTheyHad) {
+  v1::RecordBatch batch;
+  for (const int32_t delta : {0, 2, 5}) {
+    batch.add_records()->set_value(std::to_string(delta));
+    if (delta > 0) batch.mutable_records()->rbegin()->set_offset_delta(delta);
+  }
+  FetchedBatch compacted = BatchAt(10, batch);
+  compacted.header.offset_span = 8;
+  v1::SubscribeResponse sent;
+  RecordMessages messages(PartitionId(5), [&sent](const Bytes& message) {
+    return sent.ParseFromArray(message.data(), static_cast<int>(message.size()));
+  });
+  const Result<Offset> added = messages.Add(compacted, Offset(11), Offset(100));
+  ASSERT_TRUE(added.ok()) << added.status();
+  EXPECT_EQ(*added, Offset(18)) << "past what is gone at its end";
+  messages.Flush();
+  ASSERT_EQ(sent.records_size(), 2);
+  EXPECT_EQ(sent.records(0).offset(), 12);
+  EXPECT_EQ(sent.records(1).offset(), 15);
+  // Who stands behind its last record is told of none, and moves on all the same.
+  EXPECT_EQ(messages.Add(compacted, Offset(16), Offset(100)).value(), Offset(18));
+}
+
 TEST(SubscribeWire, WithoutRoom_TheRestOfABatchIsLeft_AndTakenUpWhereItStopped) {
   v1::RecordBatch large;
   for (int i = 0; i < 10; ++i) large.add_records()->set_value(std::string(100'000, 'v'));
