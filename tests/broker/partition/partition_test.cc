@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "broker/controller/producer_id.h"
+#include "broker/partition/compaction/batch_compaction.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/record/record_batch_builder.h"
 #include "tests/raft/host/fake_group.h"
@@ -182,6 +183,36 @@ TEST_F(PartitionTest, AReadWhereNothingIsLeft_MovesOn) {
   EXPECT_EQ((*something)->next_offset, Offset(6)) << "what follows holds nothing either";
   store_.from_offset = {batch, batch, Gap(4, 2)};
   EXPECT_EQ((*Read(2, 1))->next_offset, Offset(4)) << "not past what did not fit";
+}
+
+TEST_F(PartitionTest, ATime_IsReachedByTheFirstRecordThatIsLeft) {
+  RecordBatchBuilder builder({});
+  for (const int64_t time_ms : {100, 200, 300, 400}) {
+    CHECK(builder.TryAppend({.key = "k", .timestamp_ms = time_ms}));
+  }
+  partition_.Produce({.bytes = std::move(builder).Finish({.destination = partition_.name()})},
+                     [](const Result<ProduceOutcome>&) {});
+  group_.CommitAll();
+  raft::core::Entry entry = group_.log().At(LogIndex(1));
+  const Result<CompactedBatch> compacted =
+      CompactBatch(entry.frame, partition_.name(), [](const KeyedRecord& record) {
+        return record.offset != Offset(0) && record.offset != Offset(2);
+      });
+  ASSERT_TRUE(compacted.ok()) << compacted.status();
+  entry.frame = compacted->frame;
+  store_.groups[kGroup].entries = {entry};
+  store_.groups[kGroup].committed = LogIndex(1);
+  store_.at_time = LogIndex(1);
+  group_.TrimTo(LogIndex(1));
+  std::optional<Result<PartitionOffsets>> found;
+  partition_.Offsets({.timestamp_ms = 250},
+                     [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
+  group_.AnswerBarriers(Status::Ok());
+  world_.RunFor(std::chrono::milliseconds(1));
+  ASSERT_TRUE(found.has_value() && found->ok());
+  EXPECT_EQ((*found)->timestamp_offset, Offset(3));
+  ASSERT_TRUE((*found)->found.has_value());
+  EXPECT_EQ((*found)->found->timestamp_ms, 400);
 }
 
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
