@@ -18,6 +18,7 @@ READY_SECONDS_MAX = 20
 STEP_SECONDS_MAX = 240
 sys.path[:0] = [str(ROOT / "proto"), str(ROOT / "deploy")]
 
+from compacted_broker import running_compacted_broker  # noqa: E402
 from public_api import load_api  # noqa: E402
 
 
@@ -102,6 +103,13 @@ def server(binary, tmp_path_factory):
 @pytest.fixture(scope="session")
 def api():
     return load_api()
+
+
+@pytest.fixture(scope="session")
+def compacted(api):
+    """The address of a broker whose topics have what compaction leaves: compacted_broker.LINES."""
+    with running_compacted_broker(api) as address:
+        yield address
 
 
 @pytest.fixture()

@@ -120,6 +120,21 @@ def test_what_may_be_chosen_is_told(cli, named):
     assert refused.returncode == 2 and '"none" is none of "delete", "compact", "compact,delete"' in refused.stderr
 
 
+@pytest.mark.parametrize("words, offsets", [
+    (("--from", "earliest", "--until-end"), [12, 15]),
+    (("--from", "earliest", "--to", "20"), [12, 15]),
+    (("--from", "earliest", "--to", "15"), [12]),
+    (("--from", "earliest", "--count", "2"), [12, 15]),
+    (("--from", "13", "--until-end"), [15]),
+    (("--from", "16", "--until-end"), []),
+])
+def test_what_compaction_left_has_its_offsets_and_an_end(binary, compacted, words, offsets):
+    """Neither an answer that only moves nor a batch with nothing that is wanted keeps a command from its end."""
+    done = subprocess.run([binary, "consume", "t", *words, "-o", "json", "--bootstrap", compacted], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert [json.loads(line)["offset"] for line in succeeded(done).splitlines()] == offsets
+
+
 def test_who_follows_a_topic_reads_the_partitions_that_it_gets(binary, server, cli, named):
     """From their start, wherever the command began, and without being told: half a minute later at most."""
     topic = named()

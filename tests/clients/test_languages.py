@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from compacted_broker import LINES
 from conftest import ROOT, STEP_SECONDS_MAX
 
 NEEDED = {"Go": ("go", "protoc"), "Node": ("node", "npm"), "Java": ("javac", "mvn")}
@@ -57,9 +58,9 @@ def prepared(request, tmp_path_factory):
     return SECTIONS[language], folder
 
 
-def printed(command, folder, server):
+def printed(command, folder, address):
     assert "127.0.0.1:7440" in command
-    ran = shell(command.replace("127.0.0.1:7440", server.address), folder)
+    ran = shell(command.replace("127.0.0.1:7440", address), folder)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     lines = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).split("\n")
     return [line for line in lines if line]
@@ -68,9 +69,14 @@ def printed(command, folder, server):
 def test_two_commands_store_and_read_records(prepared, server):
     section, folder = prepared
     promised = re.search(r"It prints `(.*)` and `(.*)`\.", section)
-    assert printed(commands_of(section)[1], folder, server) == list(promised.groups())
+    assert printed(commands_of(section)[1], folder, server.address) == list(promised.groups())
+
+
+def test_the_second_command_tells_offsets_where_records_are_gone(prepared, compacted):
+    section, folder = prepared
+    assert printed(commands_of(section)[1], folder, compacted) == LINES
 
 
 def test_a_third_one_changes_a_topic_finds_records_by_time_and_deletes_the_oldest(prepared, server):
     section, folder = prepared
-    assert printed(commands_of(section)[2], folder, server) == PROMISED_OF_TOPICS
+    assert printed(commands_of(section)[2], folder, server.address) == PROMISED_OF_TOPICS

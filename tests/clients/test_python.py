@@ -84,6 +84,13 @@ def test_the_quickstart_runs_as_it_is(server):
                          "offset 2: UA flight 1696"]
 
 
+def test_the_quickstart_tells_offsets_where_records_are_gone(compacted):
+    script = ROOT / "client" / "python" / "quickstart.py"
+    run = subprocess.run([sys.executable, script, compacted], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1:] == ["offset 12: AA two", "offset 15: B6 five"]
+
+
 def test_the_program_for_who_looks_after_topics_runs_as_it_is(server):
     script = ROOT / "client" / "python" / "topics.py"
     run = subprocess.run([sys.executable, script, server.address], capture_output=True, text=True, timeout=60)

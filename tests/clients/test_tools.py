@@ -1,4 +1,5 @@
 """Clients that need more than Python: programs in Go and Node that know the .proto alone, and grpcurl."""
+import functools
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import uuid
 
 import pytest
 
+from compacted_broker import LINES
 from conftest import ROOT
 from packed import gzip_batch, large_texts
 from test_python import produce, topic_id
@@ -84,16 +86,23 @@ def node_client():
 
 
 @pytest.fixture(params=["go", "node"])
-def program(request, server):
-    """Runs one of the programs: its name, and how to call it for the lines that it prints."""
+def program_at(request):
+    """Runs one of the programs: its name, and how to call it at a broker for the lines that it prints."""
     command = request.getfixturevalue(f"{request.param}_client")
 
-    def run(action, topic, *arguments):
-        run = subprocess.run([*command, action, server.address, topic, *arguments],
+    def run(address, action, topic, *arguments):
+        run = subprocess.run([*command, action, address, topic, *arguments],
                              capture_output=True, text=True, timeout=90)
         assert run.returncode == 0, run.stderr
         return run.stdout.splitlines()
     return request.param, run
+
+
+@pytest.fixture()
+def program(program_at, server):
+    """The same at the shared broker."""
+    name, run = program_at
+    return name, functools.partial(run, server.address)
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +159,12 @@ def test_a_program_of_the_proto_alone_reads_batches_that_inflate_to_4_mib_with_1
         expected += [f"{len(expected) + n} large {text}" for n, text in enumerate(texts)]
     assert run("fetch", topic, str(len(expected))) == expected
     assert run("subscribe", topic) == expected
+
+
+def test_a_program_of_the_proto_alone_tells_offsets_where_records_are_gone(program_at, compacted):
+    name, run = program_at
+    assert run(compacted, "fetch", name, str(len(LINES))) == LINES
+    assert run(compacted, "subscribe", name) == LINES
 
 
 def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
