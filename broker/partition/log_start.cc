@@ -112,8 +112,7 @@ void Partition::TendStart(std::optional<int64_t> wall_ms) {
 
 // The next one, once this replica has done the one before.
 void Partition::TendCompaction(std::optional<int64_t> wall_ms) {
-  const bool is_wanted = settings_.compaction.is_compacted &&
-                         environment_.store.compacted(group_).pass == compaction_.pass;
+  const bool is_wanted = settings_.compaction.is_compacted && passes_done() == compaction_.pass;
   if (!is_wanted) return;
   const std::optional<CompactionState> due =
       DuePass(environment_.store.sealed_segments(group_), compaction_, settings_.compaction,

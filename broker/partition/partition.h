@@ -168,6 +168,8 @@ class Partition final : public raft::StateMachine {
   void Tend(std::optional<int64_t> wall_ms);
   // What was decided of compaction, as far as it is applied.
   const CompactionState& compaction() const { return compaction_; }
+  // The newest pass that this replica has done.
+  uint32_t passes_done() const { return environment_.store.compacted(group_).pass; }
   // This replica has done a pass.
   void OnPassDone() { raft_->TellPass(); }
 

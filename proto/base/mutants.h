@@ -53,7 +53,7 @@ enum class Mutant {
   kReadSkipsDropped,            // a read of what was dropped is answered with what follows
   kLogStartGoesBack,            // the last command says where the log starts, not the largest
   kRetentionTrustsOwnClock,     // records expire by a wall clock that no other broker has
-  kTombstoneBeforeAll,          // a tombstone goes while a member has what it covers
+  kTombstoneBeforeAll,          // a log is put together of parts that had different passes
   kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
   kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at

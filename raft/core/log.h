@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "proto/base/ids.h"
+#include "proto/base/mutants.h"
 #include "raft/core/entry.h"
 
 namespace millrace::raft::core {
@@ -50,7 +51,7 @@ struct CompactionPoint {
     return {.pass = std::min(pass, other.pass), .settled = std::max(settled, other.settled)};
   }
   // Not where a tombstone went in one part that an older value in another part waits for.
-  bool IsWhole() const { return pass >= settled; }
+  bool IsWhole() const { return pass >= settled || MILLRACE_MUTANT(kTombstoneBeforeAll); }
 };
 
 class Log {

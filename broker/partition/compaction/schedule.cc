@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "proto/base/coverage.h"
-#include "proto/base/mutants.h"
 
 namespace millrace::broker {
 namespace {
@@ -56,7 +55,6 @@ std::optional<CompactionState> DuePass(const std::deque<raft::SealedSegment>& se
                                        const CompactionState& state,
                                        const CompactionSettings& settings, uint32_t settled,
                                        std::optional<int64_t> wall_ms) {
-  if (MILLRACE_MUTANT(kTombstoneBeforeAll)) settled = state.pass;
   uint64_t bytes = 0;
   uint64_t dirty_bytes = 0;
   Offset clean_to = state.clean_to;

@@ -153,6 +153,8 @@ void History::SawUndurable(const std::string& what) {
 
 void History::SawDamage(const std::string& what) { Report("damage that nobody did: " + what); }
 
+void History::SawKeyed(const std::string& what) { Report("compacted topic: " + what); }
+
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 
 void History::CheckComplete() {

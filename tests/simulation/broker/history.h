@@ -58,6 +58,8 @@ class History {
   // A replica says that its files are damaged, and nobody damaged them.
   void SawDamage(const std::string& what);
   // A phase did not come to its end in time, or something failed that must not.
+  // Of the compacted topic, which the checker knows nothing of.
+  void SawKeyed(const std::string& what);
   void SawStuck(const std::string& what);
   // The partition's topic is deleted: what was in it need not be read.
   void TopicDeleted(uint32_t partition) { deleted_.insert(checker::Key(partition)); }

@@ -54,6 +54,7 @@ class Nemesis {
   const Counts& counts() const { return counts_; }
   // Brokers whose data may be damaged for good, by a fault of this run.
   bool is_damaged(size_t broker) const { return damaged_.contains(broker); }
+  const std::set<size_t>& damaged() const { return damaged_; }
 
  private:
   using Fault = void (Nemesis::*)(Random&);

@@ -14,6 +14,7 @@
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/equality.h"
 #include "tests/simulation/broker/history.h"
+#include "tests/simulation/broker/keyed_load.h"
 #include "tests/simulation/broker/log_start_check.h"
 #include "tests/simulation/broker/log_start_load.h"
 #include "tests/simulation/broker/nemesis.h"
@@ -60,6 +61,7 @@ class Run {
         equality_(cluster_),
         log_starts_(world_, cluster_, swarm_, history_),
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
+        keyed_(world_, cluster_, history_, StreamOf(options.seed, "compaction").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")) {}
   RunResult Go();
 
@@ -84,6 +86,7 @@ class Run {
   void RestartSilent();
   void StopLogStartClients();
   void ReadBack();
+  void ReadCompacted();
   std::vector<Offset> Ends(const std::string& topic) const;
   bool IsHealthy(size_t broker) const {
     return cluster_.is_serving(broker) && cluster_.process(broker).is_alive();
@@ -105,6 +108,7 @@ class Run {
   EqualityCheck equality_;
   LogStartCheck log_starts_;
   TopicChurn churn_;
+  KeyedLoad keyed_;
   AdminLoad admin_load_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
@@ -248,6 +252,7 @@ void Run::StartClients() {
   consumer_ = std::make_unique<SimConsumer>(world_, cluster_.edge(), cluster_.addresses(),
                                             SimConsumerOptions{.name = "reader"}, history_);
   if (swarm_.MayLoseRecords()) StartLogStartClients();
+  if (swarm_.Has(FaultClass::kCompaction)) keyed_.Start();
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
@@ -459,20 +464,32 @@ void Run::ReadBack() {
            "the records of the topic made anew were not read back");
 }
 
+void Run::ReadCompacted() {
+  if (!swarm_.Has(FaultClass::kCompaction)) return;
+  RunUntil([this] { return keyed_.IsCompacted(nemesis_.damaged()); }, kCatchUpMax,
+           "the replicas were not compacted");
+  keyed_.ReadBack();
+  RunUntil([this] { return keyed_.HasReadBack(); }, kCatchUpMax,
+           "what compaction left was not read back");
+  keyed_.Check();
+}
+
 void Run::Finish() {
   nemesis_.Heal();
   RestartSilent();
   size_t flushed = 0;
   for (auto& producer : producers_) producer->StopAndFlush([&flushed] { ++flushed; });
   churn_.Stop([&flushed] { ++flushed; });
+  keyed_.Stop([&flushed] { ++flushed; });
   if (walker_) walker_->Stop();
-  RunUntil([&] { return flushed == producers_.size() + 1; }, kCatchUpMax,
+  RunUntil([&] { return flushed == producers_.size() + 2; }, kCatchUpMax,
            "producers were not answered after everything healed");
   durability_.Check();
   RestartSilent();
   StopLogStartClients();
   RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
+  ReadCompacted();
   if (!consumer_->error().ok()) {
     history_.SawStuck("the reader failed: " + consumer_->error().ToString());
   }

@@ -118,6 +118,14 @@ constexpr std::string_view kMustBeReached[] = {
     "a leader that could not read its log gave it away",
     "a segment was old enough to be ended",
     "a segment was rolled",
+    "a pass of compaction was done",
+    "a pass of compaction ended early",
+    "a pass was for tombstones alone",
+    "a reader passed over what was compacted",
+    "a replica had missed a pass of compaction",
+    "a segment was compacted",
+    "a tombstone was gone in the end",
+    "superseded records were gone in the end",
     "a stalled disk gave up a leadership",
     "a topic came back under its old name",
     "a topic was altered",
@@ -233,7 +241,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kSnapshotWithoutState, Mutant::kExtentNamedBeforeSynced,
                     Mutant::kExtentOverwritesLive, Mutant::kUnlinkBeforeBegin,
                     Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
-                    Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock),
+                    Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
+                    Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

@@ -86,7 +86,7 @@ void Swarm::DrawRetention(uint64_t seed) {
     if (kind >= 1) retention_time = seconds;
   }
   if (Has(FaultClass::kWrongClock)) retention_time = hours;
-  if (MayLoseRecords()) {
+  if (MayLoseRecords() || Has(FaultClass::kCompaction)) {
     segment_bytes = small_segment;
     // Else what is left is read from memory, mostly.
     tail_bytes_max = 16 << 10;

@@ -41,6 +41,7 @@ enum class FaultClass {
   kTopics,         // a topic is created, written, deleted and created again, others beside it
   kRetention,      // the topic keeps little, or for a short time
   kDeletions,      // its oldest records are deleted, again and again
+  kCompaction,     // beside the topic there is one of keys, which is compacted
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -65,6 +66,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kTopics, "topics"},
     {FaultClass::kRetention, "retention"},
     {FaultClass::kDeletions, "deletions"},
+    {FaultClass::kCompaction, "compaction"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
