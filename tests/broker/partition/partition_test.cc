@@ -150,19 +150,18 @@ TEST_F(PartitionTest, ARead_BeginsWithTheBatchThatHoldsItsOffset) {
   EXPECT_EQ((*read)->next_offset, Offset(6));
 }
 
-// What stands in segments for entries that compaction left nothing of.
+// What stands in segments for an entry that compaction left nothing of.
 raft::core::Entry Gap(uint64_t base, uint32_t span) {
-  const FrameHeader header{.type = FrameType::kGap,
-                           .group = kGroup,
-                           .term = Term(1),
-                           .index = LogIndex(1),
-                           .base_offset = Offset(base),
-                           .offset_span = span};
   return {.term = Term(1),
           .index = LogIndex(1),
-          .type = raft::core::EntryType::kCommand,
+          .type = raft::core::EntryType::kGap,
           .chain = 0,
-          .frame = SealFrame(header, AllocateFrame(0)),
+          .frame = MakeGap({.group = kGroup,
+                            .term = Term(1),
+                            .first = LogIndex(1),
+                            .last = LogIndex(1),
+                            .base_offset = Offset(base),
+                            .offset_span = span}),
           .configuration = nullptr};
 }
 

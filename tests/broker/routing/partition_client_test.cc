@@ -329,6 +329,23 @@ TEST(PartitionMessages, EveryTruncationOfARead_IsAnErrorOrWholeEntries) {
   EXPECT_EQ(DecodeReadReply(Bytes::CopyOf(rotten)).status().code(), Code::kDataLoss);
 }
 
+TEST(PartitionMessages, ABatchThatWasCompacted_IsHandedToAReader_WithHowFarTheReadCame) {
+  ReadOutcome outcome{.offsets = {}, .entries = {}, .next_offset = Offset(9)};
+  outcome.entries.emplace_back().frame = SealFrame({.type = FrameType::kRecordBatch,
+                                                    .flags = kFrameCompacted | kFramePacked,
+                                                    .index = LogIndex(1),
+                                                    .offset_span = 3,
+                                                    .record_count = 1,
+                                                    .payload_crc = 7},
+                                                   AllocateFrame(0));
+  std::string whole;
+  for (const Bytes& piece : EncodeReadReply(outcome)) whole += piece.view();
+  const Result<ReadOutcome> read = DecodeReadReply(Bytes::CopyOf(whole));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->entries.size(), 1u);
+  EXPECT_EQ(read->next_offset, Offset(9));
+}
+
 TEST(PartitionMessages, ALogEntryThatIsNoBatch_IsNotHandedToAReader) {
   ReadOutcome outcome{.offsets = {}, .entries = {}, .next_offset = Offset(1)};
   outcome.entries.emplace_back().frame = SealFrame(
