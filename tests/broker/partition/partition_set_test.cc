@@ -48,7 +48,8 @@ class PartitionSetTest : public testing::Test {
         raft::HostOptions{.self = kSelf},
         raft::HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    partitions_ = std::make_unique<PartitionSet>(*host_, environment(), kSelf);
+    partitions_ = std::make_unique<PartitionSet>(*host_, environment(), process_.executor(),
+                                                 CompactorOptions{}, kSelf, Random(1));
     host_->Start();
     for (const auto& [group, kept] : store_.groups) {
       partitions_->AddRecovered(store_.Recovered(group));
@@ -387,7 +388,7 @@ TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
 TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
   Partition partition(kGroup, {TopicId(1), PartitionId(0)}, environment());
   internal::v1::PartitionState later;
-  later.set_version(3);
+  later.set_version(4);
   EXPECT_EQ(partition.Restore(Bytes::Own(later.SerializeAsString())).code(), Code::kUnimplemented);
   EXPECT_EQ(partition.Restore(Bytes::Own("")).code(), Code::kDataLoss);
   EXPECT_EQ(partition.Restore(Bytes::Own("\xFF\xFF")).code(), Code::kDataLoss);
