@@ -55,7 +55,8 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
     reply.entries = replica->core().log().Slice(first, range->commit, bytes_max);
     return SendRange(from.broker, std::move(reply));
   }
-  environment_.log_store.Read(
+  // Who asks proves each entry by the chain.
+  environment_.log_store.Salvage(
       request->route.group, first, bytes_max,
       lifetime_.Guard([this, to = from.broker,
                        reply = std::move(reply)](Result<std::vector<core::Entry>> entries) mutable {

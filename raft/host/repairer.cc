@@ -92,7 +92,7 @@ void Repairer::Begin(RaftGroupId group) {
 
 void Repairer::Read(const RepairPtr& repair) {
   if (repair->end.index == repair->range.end.index) return Finish(repair);
-  environment_.log_store.Read(
+  environment_.log_store.Salvage(
       repair->replica.group, repair->end.index + 1, kReadBytes,
       While(repair, [this, repair](Result<std::vector<core::Entry>> entries) {
         if (entries.status().code() == Code::kUnavailable) {

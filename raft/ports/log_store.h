@@ -261,7 +261,11 @@ class LogStore {
   // OUT_OF_RANGE if `first` is not readable from segments; DATA_LOSS if damaged; UNAVAILABLE if it
   // cannot be read just now, though it is there.
   virtual void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
-  // The same, beginning with the entry that holds record `offset`; OUT_OF_RANGE, too, if that lies
+  // The same, for repairs alone: an entry that is intact is found behind damaged ones, too. What
+  // comes may not be the log's, as a producer may have made it up: whoever takes it proves it by
+  // the chain.
+  virtual void Salvage(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
+  // As Read, beginning with the entry that holds record `offset`; OUT_OF_RANGE, too, if that lies
   // before all that is kept.
   virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                               EntriesDone done) = 0;

@@ -240,6 +240,16 @@ void JournalLogStore::Read(RaftGroupId id, LogIndex first, uint64_t bytes_max,
   });
 }
 
+void JournalLogStore::Salvage(RaftGroupId id, LogIndex first, uint64_t bytes_max,
+                              raft::EntriesDone done) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  OnSegments([segments = group->segments, first, bytes_max,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    segments->Salvage(first, bytes_max, std::move(read));
+  });
+}
+
 void JournalLogStore::ReadFromOffset(RaftGroupId id, Offset offset, uint64_t bytes_max,
                                      raft::EntriesDone done) {
   Group* group = Find(id);

@@ -98,6 +98,8 @@ class JournalLogStore final : public raft::LogStore {
   bool WantsRoll(RaftGroupId group, MonotonicTime now) override;
   void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
+  void Salvage(RaftGroupId group, LogIndex first, uint64_t bytes_max,
+               raft::EntriesDone done) override;
   void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                       raft::EntriesDone done) override;
   void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,

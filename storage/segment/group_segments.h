@@ -175,6 +175,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Entries from `first` on; see raft::LogStore::Read.
   void Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
   void ReadFromOffset(Offset offset, uint64_t bytes_max, raft::EntriesDone done);
+  // See raft::LogStore::Salvage.
+  void Salvage(LogIndex first, uint64_t bytes_max, raft::EntriesDone done);
   // How far sealed segments were looked at, and at how much of them.
   struct Scrubbed {
     LogIndex last;

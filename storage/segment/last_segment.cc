@@ -9,6 +9,7 @@
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
+#include "storage/segment/frame_search.h"
 #include "storage/segment/recovery.h"
 
 namespace millrace::storage {
@@ -48,24 +49,19 @@ Status GroupSegments::Recovery::AtLost(const Status& status) const {
 // told to be stored here: a file that is made anew takes it along.
 void GroupSegments::Recovery::OnLastDamaged(const Status& why) {
   if (copy_ != nullptr || last_file_ == LastFile::kMadeAnew) return Fail(why);
-  SearchAbove(0, why);
+  SearchAbove(why);
 }
 
-void GroupSegments::Recovery::SearchAbove(uint64_t at, const Status& why) {
-  if (at >= file().size()) return OnAboveFound(0, why);
-  const uint64_t size = std::min(kScanPieceBytes + kFrameHeaderSize, file().size() - at);
-  file().Read(at, size, [self = shared_from_this(), at, why](Result<Bytes> piece) {
-    if (!piece.ok()) return self->Fail(piece.status());
-    for (uint64_t place = 0; place + kFrameHeaderSize <= piece->size(); place += kFrameAlignment) {
-      const std::string_view bytes = piece->view().substr(place);
-      if (!bytes.starts_with(kFrameMagicBytes)) continue;
-      const Result<FrameHeader> header = ParseFrameHeader(bytes);
-      const bool is_it =
-          header.ok() && CheckFollows(self->end_, self->folder().group, *header).ok();
-      if (is_it) return self->OnAboveFound(at + place, why);
-    }
-    self->SearchAbove(at + kScanPieceBytes, why);
-  });
+void GroupSegments::Recovery::SearchAbove(const Status& why) {
+  FrameSearch::Find(
+      segment().file, {.begin = 0, .end = file().size()},
+      [self = shared_from_this()](const FrameHeader& header) {
+        return CheckFollows(self->end_, self->folder().group, header).ok();
+      },
+      [self = shared_from_this(), why](const Result<FrameSearch::Position>& found) {
+        if (!found.ok()) return self->Fail(found.status());
+        self->OnAboveFound(found->value_or(0), why);
+      });
 }
 
 void GroupSegments::Recovery::OnAboveFound(uint64_t at, const Status& why) {

@@ -1,5 +1,6 @@
 // Reading entries back: find the segment, find the index points before and behind, and take the
-// frames between them. No byte is read that is not asked for, but for the way from the point.
+// frames between them. No byte is read that is not asked for, but for the way from the point; and
+// where that is damaged, to salvage an entry, what lies between the damage and the entry.
 
 #include <algorithm>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "proto/base/mutants.h"
 #include "raft/codec/entry_codec.h"
 #include "storage/segment/frame_cursor.h"
+#include "storage/segment/frame_search.h"
 #include "storage/segment/group_segments.h"
 
 namespace millrace::storage {
@@ -29,6 +31,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
     LogIndex first;
     Offset offset;
     uint64_t bytes_max = 0;
+    bool past_damage = false;  // by index alone
   };
   Reader(std::shared_ptr<GroupSegments> segments, const Request& request, raft::EntriesDone done)
       : segments_(std::move(segments)), request_(request), done_(std::move(done)) {}
@@ -50,9 +53,7 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
                                 !file.ok() && self->segments_->WasDropped(self->first_index_));
           if (file.status().code() == Code::kAborted) return self->Start();
           if (!file.ok()) return self->Finish(file.status());
-          FrameCursor::Walk(
-              std::move(*file), range, [self](const Frame& frame) { return self->Take(frame); },
-              [self](const Status& status, uint64_t) { self->Finish(status); });
+          self->Walk(*file, range);
         });
   }
 
@@ -92,6 +93,36 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       end = beyond == after ? after->position : std::prev(beyond)->position;
     }
     return {.begin = begin, .end = end, .piece_bytes = std::min(end - begin, kPieceBytesMax)};
+  }
+
+  void Walk(const std::shared_ptr<File>& file, const FrameCursor::Range& range) {
+    FrameCursor::Walk(
+        file, range, [self = shared_from_this()](const Frame& frame) { return self->Take(frame); },
+        [self = shared_from_this(), file, range](const Status& status, uint64_t position) {
+          const bool is_damaged = status.code() == Code::kDataLoss && self->entries_.empty();
+          const bool has_more = position + kFrameAlignment < range.end;
+          if (!self->request_.past_damage || !is_damaged || !has_more) return self->Finish(status);
+          self->SearchOn(file, {position + kFrameAlignment, range.end, range.piece_bytes}, status);
+        });
+  }
+
+  // The way to the entry was damaged: it may lie intact behind that.
+  void SearchOn(const std::shared_ptr<File>& file, const FrameCursor::Range& range,
+                const Status& why) {
+    FrameSearch::Find(
+        file, {.begin = range.begin, .end = range.end},
+        [self = shared_from_this()](const FrameHeader& header) {
+          return header.group == self->segments_->folder_.group &&
+                 header.index <= self->request_.first &&
+                 self->request_.first <= LastIndexOf(header);
+        },
+        [self = shared_from_this(), file, range, why](Result<FrameSearch::Position> found) {
+          if (!found.ok() || !found->has_value()) return self->Finish(why);
+          MILLRACE_SOMETIMES("an entry was found behind a damaged frame");
+          // Whoever asks may be another replica, to which that damage is nothing.
+          (void)self->segments_->Met(self->first_index_, why);
+          self->Walk(file, {**found, range.end, range.piece_bytes});
+        });
   }
 
   // False: enough.
@@ -164,10 +195,24 @@ void GroupSegments::OpenSegment(Segment& segment,
 }
 
 void GroupSegments::Read(LogIndex first, uint64_t bytes_max, raft::EntriesDone done) {
-  std::make_shared<Reader>(
-      shared_from_this(),
-      Reader::Request{.by_offset = false, .first = first, .offset = {}, .bytes_max = bytes_max},
-      std::move(done))
+  std::make_shared<Reader>(shared_from_this(),
+                           Reader::Request{.by_offset = false,
+                                           .first = first,
+                                           .offset = {},
+                                           .bytes_max = bytes_max,
+                                           .past_damage = false},
+                           std::move(done))
+      ->Start();
+}
+
+void GroupSegments::Salvage(LogIndex first, uint64_t bytes_max, raft::EntriesDone done) {
+  std::make_shared<Reader>(shared_from_this(),
+                           Reader::Request{.by_offset = false,
+                                           .first = first,
+                                           .offset = {},
+                                           .bytes_max = bytes_max,
+                                           .past_damage = true},
+                           std::move(done))
       ->Start();
 }
 
@@ -175,10 +220,13 @@ void GroupSegments::ReadFromOffset(Offset offset, uint64_t bytes_max, raft::Entr
   if (MILLRACE_MUTANT(kReadSkipsDropped) && !segments_.empty()) {
     offset = std::max(offset, segments_.front().base_offset);
   }
-  std::make_shared<Reader>(
-      shared_from_this(),
-      Reader::Request{.by_offset = true, .first = {}, .offset = offset, .bytes_max = bytes_max},
-      std::move(done))
+  std::make_shared<Reader>(shared_from_this(),
+                           Reader::Request{.by_offset = true,
+                                           .first = {},
+                                           .offset = offset,
+                                           .bytes_max = bytes_max,
+                                           .past_damage = false},
+                           std::move(done))
       ->Start();
 }
 

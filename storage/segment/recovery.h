@@ -70,8 +70,8 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   Status CheckHeader(std::string_view header);
   // The last file cannot be read up to the log's end.
   void OnLastDamaged(const Status& why);
-  // Looks from `at` on for the frame of the entry behind that end.
-  void SearchAbove(uint64_t at, const Status& why);
+  // Looks for the frame of the entry behind that end.
+  void SearchAbove(const Status& why);
   // It lies there; 0: nowhere.
   void OnAboveFound(uint64_t at, const Status& why);
   // Of a walk that ended at the entry after reached(), which was synced once, with `status`.

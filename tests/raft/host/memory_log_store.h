@@ -165,13 +165,7 @@ class MemoryLogStore final : public LogStore {
   void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     const Group& group = groups.at(id);
     std::vector<core::Entry> read;
-    if (damaged.contains(id)) {
-      for (const core::Entry& entry : intact) {
-        if (entry.index == first + read.size()) read.push_back(entry);
-      }
-      if (read.empty()) return done(DataLoss("it is damaged"));
-      return done(std::move(read));
-    }
+    if (damaged.contains(id)) return done(DataLoss("it is damaged"));
     uint64_t bytes = 0;
     for (LogIndex at = first; at <= group.committed; ++at) {
       const core::Entry& entry = group.entries[at.value() - 1];
@@ -203,6 +197,15 @@ class MemoryLogStore final : public LogStore {
   void FinishPass(const ReplicaId& id, uint32_t pass, StatusDone done) override {
     compaction[id.group].pass = pass;
     done(Status::Ok());
+  }
+  void Salvage(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
+    if (!damaged.contains(id)) return Read(id, first, bytes_max, std::move(done));
+    std::vector<core::Entry> found;
+    for (const core::Entry& entry : intact) {
+      if (entry.index == first + found.size()) found.push_back(entry);
+    }
+    if (found.empty()) return done(DataLoss("it is damaged"));
+    done(std::move(found));
   }
   void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
     if (from_offset.empty()) return done(Unimplemented("no offsets here"));

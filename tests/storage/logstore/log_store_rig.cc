@@ -468,24 +468,33 @@ std::string LogStoreRig::CompareSegments(uint64_t group) {
   return holds ? "" : "read the wrong entry for an offset";
 }
 
-Result<std::vector<Entry>> LogStoreRig::Read(uint64_t group, uint64_t first, uint64_t bytes_max) {
-  auto outcome = std::make_shared<std::optional<Result<std::vector<Entry>>>>();
-  store_->Read(RaftGroupId(group), LogIndex(first), bytes_max,
-               [outcome](Result<std::vector<Entry>> entries) { *outcome = std::move(entries); });
+Result<std::vector<Entry>> LogStoreRig::AwaitEntries(
+    const std::function<void(raft::EntriesDone)>& begin) {
+  const auto outcome = std::make_shared<std::optional<Result<std::vector<Entry>>>>();
+  begin([outcome](Result<std::vector<Entry>> entries) { *outcome = std::move(entries); });
   world_.RunUntil([&] { return outcome->has_value() || !process_->is_alive(); }, kLong);
   if (!outcome->has_value()) return Aborted("the machine died");
   return std::move(**outcome);
 }
 
+Result<std::vector<Entry>> LogStoreRig::Read(uint64_t group, uint64_t first, uint64_t bytes_max) {
+  return AwaitEntries([&](auto done) {
+    store_->Read(RaftGroupId(group), LogIndex(first), bytes_max, std::move(done));
+  });
+}
+
+Result<std::vector<Entry>> LogStoreRig::Salvage(uint64_t group, uint64_t first,
+                                                uint64_t bytes_max) {
+  return AwaitEntries([&](auto done) {
+    store_->Salvage(RaftGroupId(group), LogIndex(first), bytes_max, std::move(done));
+  });
+}
+
 Result<std::vector<Entry>> LogStoreRig::ReadFromOffset(uint64_t group, int64_t offset,
                                                        uint64_t bytes_max) {
-  auto outcome = std::make_shared<std::optional<Result<std::vector<Entry>>>>();
-  store_->ReadFromOffset(
-      RaftGroupId(group), Offset(offset), bytes_max,
-      [outcome](Result<std::vector<Entry>> entries) { *outcome = std::move(entries); });
-  world_.RunUntil([&] { return outcome->has_value() || !process_->is_alive(); }, kLong);
-  if (!outcome->has_value()) return Aborted("the machine died");
-  return std::move(**outcome);
+  return AwaitEntries([&](auto done) {
+    store_->ReadFromOffset(RaftGroupId(group), Offset(offset), bytes_max, std::move(done));
+  });
 }
 
 }  // namespace millrace::storage

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -84,6 +85,8 @@ class LogStoreRig {
   std::string CompareSegments(uint64_t group);
 
   Result<std::vector<raft::core::Entry>> Read(uint64_t group, uint64_t first, uint64_t bytes_max);
+  Result<std::vector<raft::core::Entry>> Salvage(uint64_t group, uint64_t first,
+                                                 uint64_t bytes_max);
   Result<std::vector<raft::core::Entry>> ReadFromOffset(uint64_t group, int64_t offset,
                                                         uint64_t bytes_max);
   const raft::RecoveredReplica* Recovered(uint64_t group) const;
@@ -117,6 +120,8 @@ class LogStoreRig {
   std::string state_padding;  // at the end of every state
 
  private:
+  Result<std::vector<raft::core::Entry>> AwaitEntries(
+      const std::function<void(raft::EntriesDone)>& begin);
   void Kill();
   // The group after one piece of a write.
   struct Snapshot {

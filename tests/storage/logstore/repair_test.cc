@@ -127,6 +127,20 @@ TEST_F(RepairTest, ADamagedSegment_IsMadeAnew_AndWhatItWasSealedWithStays) {
   EXPECT_EQ(rig_.CompareWithModel(), "");
 }
 
+// By what another replica asks for, too.
+TEST_F(RepairTest, EntriesBehindADamagedHeader_AreSalvaged_AndTheDamageIsTold) {
+  const std::vector<std::string> files = Files(rig_);
+  rig_.disk().FlipBit(files[0], sizeof(SegmentHeader) + 40, 2);
+  const auto salvage = [&](uint64_t first) {
+    const auto found = rig_.Salvage(kGroupNumber, first, 1);
+    return found.ok() && found->front().index == LogIndex(first);
+  };
+  EXPECT_TRUE(salvage(2));
+  EXPECT_TRUE(rig_.damage_told().contains(kGroupNumber));
+  EXPECT_TRUE(rig_.store().damaged_range(kGroup).has_value());
+  EXPECT_FALSE(salvage(1));
+}
+
 TEST_F(RepairTest, AFileThatIsGone_OrCut_IsMadeAnew) {
   const std::vector<std::string> files = Files(rig_);
   rig_.disk().RemoveFile(files[0]);

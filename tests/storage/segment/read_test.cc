@@ -1,6 +1,8 @@
 // Reading entries back by index and by offset, at every boundary of entries, index points and
 // segments.
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include <gtest/gtest.h>
 
@@ -102,6 +104,85 @@ TEST(SegmentRead, EntriesBeforeTheDamage_AreGiven_AndThenTheDamage) {
                    sizeof(SegmentHeader) + 200 * 2 + 150, 1);
   EXPECT_EQ(rig.Read(1, 10'000)->size(), 2U);
   EXPECT_EQ(rig.Read(3, 10'000).status().code(), Code::kDataLoss);
+}
+
+std::string FirstFile() { return SegmentPath(SegmentRig::kFolder, LogIndex(1)); }
+
+// A sealed segment of entries of 200 bytes, up to this many.
+void FillOne(SegmentRig& rig, int entries) {
+  for (int i = 0; i < entries; ++i) rig.Append(rig.maker.Batch(1, 72));
+  rig.Seal("s");
+}
+uint64_t PlaceOf(uint64_t index) { return sizeof(SegmentHeader) + 200 * (index - 1); }
+
+TEST(SegmentSalvage, EntriesBehindDamagedHeaders_AreFound_WhereNoReaderFindsThem) {
+  SegmentRig rig(9);
+  FillOne(rig, 9);
+  for (const uint64_t rotten : {2, 3, 6}) rig.disk.FlipBit(FirstFile(), PlaceOf(rotten) + 40, 1);
+  // Up to the next that is damaged; none if it is that itself.
+  const std::map<uint64_t, size_t> kFound = {{1, 1}, {2, 0}, {3, 0}, {4, 2}, {5, 1},
+                                             {6, 0}, {7, 3}, {8, 2}, {9, 1}};
+  for (const auto& [first, count] : kFound) {
+    const auto found = rig.Salvage(first, 10'000);
+    ASSERT_EQ(found.ok(), count > 0) << first << " " << found.status();
+    if (!found.ok()) {
+      EXPECT_EQ(found.status().code(), Code::kDataLoss) << first;
+      continue;
+    }
+    ASSERT_EQ(found->size(), count) << first;
+    for (size_t i = 0; i < count; ++i) {
+      EXPECT_EQ((*found)[i].frame.view(), rig.entries[first - 1 + i].frame.view()) << first;
+    }
+    EXPECT_EQ(rig.Read(first, 10'000).ok(), first == 1) << first;
+  }
+  EXPECT_EQ(rig.Salvage(10, 100).status().code(), Code::kOutOfRange);
+}
+
+TEST(SegmentSalvage, WhatOnlyBeginsLikeTheEntry_IsPassedOver) {
+  SegmentRig rig(10);
+  rig.Append(rig.maker.Batch(1, 72));
+  rig.Append(rig.maker.Batch(1, 400));
+  rig.Append(rig.maker.Batch(1, 72));
+  rig.Seal("s");
+  const std::string third(rig.entries[2].frame.view());
+  // Its header in the record before, whose own is damaged.
+  rig.disk.Overwrite(FirstFile(), PlaceOf(2) + 160, third.substr(0, kFrameHeaderSize));
+  rig.disk.FlipBit(FirstFile(), PlaceOf(2) + 40, 1);
+  const auto found = rig.Salvage(3, 1);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->front().frame.view(), third);
+}
+
+// Around the first place that the second piece of the search begins with; without index points,
+// which were in the footer.
+TEST(SegmentSalvage, AFarEntry_IsFoundAtWhateverPlace) {
+  constexpr uint64_t kPiece = 4 << 20;
+  const uint64_t second_piece = PlaceOf(1) + kFrameAlignment + kPiece;
+  for (const uint64_t place : {second_piece - 200, second_piece - 128, second_piece - 120,
+                               second_piece - 8, second_piece, second_piece + 8}) {
+    SegmentRig rig(11);
+    rig.Append(rig.maker.Batch(1, static_cast<uint32_t>(place - PlaceOf(1) - kFrameHeaderSize)));
+    FillOne(rig, 1);
+    rig.Append(rig.maker.Batch(1, 72));
+    rig.Restart(true);
+    rig.disk.FlipBit(FirstFile(), PlaceOf(1) + 40, 1);
+    rig.disk.FlipBit(FirstFile(), rig.disk.Content(FirstFile())->size() - 40, 1);
+    const auto recovered = rig.Recover(EndAfter(rig.entries.back().frame.header()));
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    ASSERT_EQ(recovered->damaged.size(), 1U);
+    const auto found = rig.Salvage(2, 1);
+    ASSERT_TRUE(found.ok()) << place - second_piece << " " << found.status();
+    EXPECT_EQ(found->front().frame.view(), rig.entries[1].frame.view());
+  }
+}
+
+TEST(SegmentSalvage, AFileThatBecameShorter_IsDataLoss) {
+  SegmentRig rig(12);
+  FillOne(rig, 4);
+  rig.disk.FlipBit(FirstFile(), PlaceOf(2) + 40, 1);
+  rig.disk.TruncateFile(FirstFile(), PlaceOf(4) - 8);
+  EXPECT_EQ(rig.Salvage(4, 100).status().code(), Code::kDataLoss);
+  EXPECT_EQ(rig.Salvage(3, 100).status().code(), Code::kDataLoss);
 }
 
 }  // namespace

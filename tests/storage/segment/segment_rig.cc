@@ -151,6 +151,11 @@ Result<std::vector<Entry>> SegmentRig::Read(uint64_t first, uint64_t bytes_max) 
       [&](auto done) { segments_->Read(LogIndex(first), bytes_max, std::move(done)); });
 }
 
+Result<std::vector<Entry>> SegmentRig::Salvage(uint64_t first, uint64_t bytes_max) {
+  return Wait<Result<std::vector<Entry>>>(
+      [&](auto done) { segments_->Salvage(LogIndex(first), bytes_max, std::move(done)); });
+}
+
 Result<std::vector<Entry>> SegmentRig::ReadFromOffset(int64_t offset, uint64_t bytes_max) {
   return Wait<Result<std::vector<Entry>>>(
       [&](auto done) { segments_->ReadFromOffset(Offset(offset), bytes_max, std::move(done)); });

@@ -78,6 +78,7 @@ class SegmentRig {
   LogPoint Fill(uint64_t segments, uint64_t entries, uint32_t payload_bytes);
 
   Result<std::vector<raft::core::Entry>> Read(uint64_t first, uint64_t bytes_max);
+  Result<std::vector<raft::core::Entry>> Salvage(uint64_t first, uint64_t bytes_max);
   Result<std::vector<raft::core::Entry>> ReadFromOffset(int64_t offset, uint64_t bytes_max);
 
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from = Offset());
