@@ -98,11 +98,13 @@ def damage_the_footer(broker):
 
 
 def helical(broker, place, count):
-    """Of each stretch of eight entries the records of one broker's copy rot, in every file."""
+    """Of each stretch of eight entries one broker's copy rots, in every file: of some their records, of others their headers."""
     for path in largest_group(broker):
         found = [frame for frame in frames(path) if frame[0] // 8 % count == place and frame[2] > FRAME_HEADER]
         for _, at, size in found[::3]:
             flip_bit(path, at + FRAME_HEADER + (size - FRAME_HEADER) // 2)
+        for _, at, _ in found[1::3]:
+            flip_bit(path, at + INDEX_AT)
 
 
 ROUNDS = [flip_in_the_middle, zero_a_block, put_a_stale_block, cut, remove, remove_two_in_a_row, damage_the_header, damage_the_footer]

@@ -339,9 +339,8 @@ void Nemesis::Rot(Random& random, size_t broker) {
 }
 
 // Helical: of each stretch of entries one broker's copy may rot, so that all of them are damaged
-// somewhere and every entry is intact on all but one. Payloads alone: behind a rotten header a
-// reader does not find the next entry. What is written on stays as it is: what is not committed may
-// have no other copy.
+// somewhere and every entry is intact on all but one. What is written on stays as it is: what is
+// not committed may have no other copy.
 void Nemesis::RotSegments(Random& random) {
   const size_t broker = Anyone(random);
   SimDisk& disk = cluster_.disk(broker);
@@ -356,22 +355,25 @@ void Nemesis::RotSegments(Random& random) {
   if (sealed.empty()) return;
   const std::string& path = sealed[random.Below(sealed.size())];
   const std::string content = disk.Content(path).value_or("");
-  std::vector<std::pair<uint64_t, uint64_t>> payloads;  // position and size
+  std::vector<std::pair<uint64_t, uint64_t>> frames;  // position and size
   for (uint64_t at = sizeof(storage::SegmentHeader); at < content.size();) {
     const auto header = ParseFrameHeader(std::string_view(content).substr(at));
-    if (!header.ok()) break;
-    const uint64_t size = FrameSize(header->payload_size);
-    const bool is_here = header->index.value() / 8 % cluster_.size() == broker;
-    if (is_here && header->payload_size > 0) {
-      payloads.emplace_back(at + kFrameHeaderSize, header->payload_size);
+    if (!header.ok()) {
+      at += kFrameAlignment;  // it rotted before, or it is what the segment is sealed with
+      continue;
     }
-    at += size;
+    const bool is_here = header->index.value() / 8 % cluster_.size() == broker;
+    if (is_here) frames.emplace_back(at, kFrameHeaderSize + header->payload_size);
+    at += FrameSize(header->payload_size);
   }
-  if (payloads.empty()) return;
-  const auto [at, size] = payloads[random.Below(payloads.size())];
+  if (frames.empty()) return;
+  const auto [at, size] = frames[random.Below(frames.size())];
   MILLRACE_SOMETIMES("a sealed segment rotted");
+  has_rotted_segments_ = true;
   Note("a frame rots in " + path + " at " + cluster_.host(broker));
-  disk.FlipBit(path, at + random.Below(size), static_cast<unsigned>(random.Below(8)));
+  const bool is_header = random.OneIn(3);
+  disk.FlipBit(path, at + random.Below(is_header ? kFrameHeaderSize : size),
+               static_cast<unsigned>(random.Below(8)));
 }
 
 void Nemesis::Pause(Random& random) {

@@ -55,6 +55,7 @@ class Nemesis {
   // Brokers whose data may be damaged for good, by a fault of this run.
   bool is_damaged(size_t broker) const { return damaged_.contains(broker); }
   const std::set<size_t>& damaged() const { return damaged_; }
+  bool has_rotted_segments() const { return has_rotted_segments_; }
 
  private:
   using Fault = void (Nemesis::*)(Random&);
@@ -107,6 +108,7 @@ class Nemesis {
   std::vector<Class> classes_;
   std::set<size_t> restarting_;
   std::set<size_t> damaged_;
+  bool has_rotted_segments_ = false;
   Counts counts_;
   bool is_on_ = false;
   uint64_t round_ = 1;  // grows when everything is healed

@@ -362,6 +362,8 @@ void Run::HealMajority() {
     if (nemesis_.is_damaged(i)) down.insert(i);
   }
   world_.RunFor(milliseconds(2));  // those that were down are on their way up
+  // Whoever stays down may have the only whole copy of what a leader has to send a follower.
+  if (nemesis_.has_rotted_segments()) return;
   for (const size_t broker : order) {
     std::set<size_t> more = down;
     if (!more.insert(broker).second || !HasMajorityWithout(more)) continue;

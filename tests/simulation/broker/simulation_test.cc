@@ -79,6 +79,7 @@ constexpr std::string_view kMustBeReached[] = {
     "a disk stalled",
     "a disk was slow",
     "a damaged segment was repaired from another replica",
+    "an entry was found behind a damaged frame",
     "a duplicate waited for its original",
     "a duplicate was answered",
     "a duplicate was answered after a leader change",
