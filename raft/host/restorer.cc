@@ -25,6 +25,13 @@ constexpr Duration kErrorPause = std::chrono::seconds(2);
 // Between two looks at what has to come by itself.
 constexpr Duration kPause = std::chrono::milliseconds(50);
 
+// Whether the log has the entry that `end` is after. Then what lies above it may count, as it
+// follows on what is committed; and where it has another entry there, nothing above can.
+bool Holds(const core::Log& log, const core::LogPoint& end) {
+  if (end.index > log.last_index()) return false;
+  return end.index < log.begin().index || log.TermAt(end.index) == end.term;
+}
+
 }  // namespace
 
 template <typename Then>
@@ -201,7 +208,7 @@ void Restorer::TryAdopt(const RestorePtr& restore) {
   if (replica == nullptr) return;
   const core::Raft& core = replica->core();
   // Another leader could bring it up to date after all.
-  if (core.commit_index() >= restore->end.index) return GiveUp(restore);
+  if (Holds(core.log(), restore->end)) return GiveUp(restore);
   // A log does not end in a term that its replica has not heard of: the leader tells it soon.
   if (core.HasReady() || core.term() < restore->end.term) {
     return After(restore, kPause, &Restorer::TryAdopt);

@@ -60,6 +60,34 @@ class RestorerTest : public OneOfThreeTest {
     }
     Settle();
   }
+  // In place of the replica, as if a start had found it so: its log begins at kBegin and has these
+  // entries, the first `in_segments` of them in segments.
+  void Recover(std::vector<core::Entry> entries, size_t in_segments,
+               std::optional<Snapshot> snapshot = std::nullopt) {
+    host_->RemoveReplica(kGroup, LogIndex(), [] {});
+    RecoveredReplica found;
+    found.record = {.group = kGroup, .number = kSelf.number};
+    found.record.configuration.voters = {kSelf, kLeader, kNext};
+    MemoryLogStore::Group& group = store_.groups[kGroup];
+    group.record = found.record;
+    group.entries.resize(kBegin.index.value());
+    group.entries.insert(group.entries.end(), entries.begin(), entries.end());
+    const core::LogPoint end = PulledLog::Before(entries, in_segments);
+    std::vector<core::TermStart> terms;
+    if (in_segments > 0) terms = {{.term = end.term, .first_index = kBegin.index + 1}};
+    entries.erase(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(in_segments));
+    found.initial.hard_state = {.term = entries.empty() ? end.term : entries.back().term,
+                                .vote = kNext};
+    found.initial.log =
+        core::Log(kBegin, {.index = end.index, .term = end.term, .chain = end.chain},
+                  std::move(terms), std::move(entries));
+    found.initial.commit_index = end.index;
+    found.initial.configuration = found.record.configuration;
+    found.snapshot = std::move(snapshot);
+    host_->AddReplica(std::move(found), machine_);
+    Settle();
+  }
+  const core::Raft& core() const { return host_->Find(kGroup)->core(); }
   size_t Asked() const { return transport_.peers.size(); }
   const Status& health() const { return host_->Find(kGroup)->health(); }
 };
@@ -206,6 +234,31 @@ TEST_F(RestorerTest, ItWaits_UntilItKnowsOfTheTermThatTheLogEndsIn) {
   world_.RunFor(std::chrono::milliseconds(100));
   EXPECT_EQ(host_->restores_under_way(), 0u);
   EXPECT_EQ(host_->Find(kGroup)->core().log().last_index(), LogIndex(42));
+}
+
+// A new leader that has all may bring it up to date, and count what it acknowledged, before it says
+// what is committed.
+TEST_F(RestorerTest, WhereTheLogHasTheEntryThatTheRestoredOneEndsWith_ItIsKept) {
+  const std::vector<core::Entry> entries = Entries(6);
+  Recover({}, 0, Snapshot{.index = kBegin.index, .state = Bytes::CopyOf("at begin")});
+  ASSERT_TRUE(health().ok()) << health();
+  host_->OnRaftMessage(kLeader, kGroup, kSelf.number,
+                       core::Behind{.term = Term(3), .begin = entries[2].index});
+  Settle();
+  AnswerRange(kLeader, {}, 45, PulledLog::Before(entries, 3));
+  AnswerRange(kLeader, {entries[3], entries[4]}, 45);
+  AnswerState(kLeader, entries[4]);
+  EXPECT_EQ(host_->restores_under_way(), 1u) << "it does not know of term 4";
+  host_->OnRaftMessage(kNext, kGroup, kSelf.number,
+                       core::AppendRequest{.term = Term(4),
+                                           .prev_index = kBegin.index,
+                                           .prev_term = kBegin.term,
+                                           .commit_index = kBegin.index,
+                                           .entries = entries});
+  world_.RunFor(std::chrono::milliseconds(200));
+  EXPECT_EQ(host_->restores_under_way(), 0u);
+  EXPECT_EQ(core().log().last_index(), entries[5].index) << "it was acknowledged";
+  EXPECT_EQ(machine_.state, "at begin");
 }
 
 TEST_F(RestorerTest, AnErrorOfTheDisk_EndsIt_AndItIsNotTriedAgainAtOnce) {
