@@ -91,7 +91,12 @@ void Host::AddReplica(RecoveredReplica recovered, StateMachine& machine) {
   replica->Recover(std::move(recovered));
   Replica& added = replicas_.Add(std::move(replica));
   added.Replay();
-  if (environment_.log_store.HasDamage(added.group())) repairer_.OnDamage(added.group());
+  if (added.without_state() != nullptr) {
+    repairer_.Forget(added.group());
+    restorer_.OnStateLost(added);
+  } else if (environment_.log_store.HasDamage(added.group())) {
+    repairer_.OnDamage(added.group());
+  }
 }
 
 void Host::CreateReplica(const ReplicaRecord& record, bool campaign, StateMachine& machine) {

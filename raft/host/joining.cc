@@ -1,5 +1,6 @@
 // How a replica comes to take part: found on disk, or read later than at the start, or made; its
 // state restored and what that lacks applied from segments; then its core begins.
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -21,14 +22,23 @@ constexpr Duration kReplayPause = std::chrono::milliseconds(500);
 void Replica::Recover(RecoveredReplica recovered) {
   CHECK(!has_joined() && !joining_.has_value()) << "group=" << group();
   health_ = std::move(recovered.health);
-  if (health_.ok()) health_ = RestoreState(recovered);
+  if (health_.ok()) {
+    health_ = CheckCovered(recovered);
+    if (!health_.ok()) {
+      state_floor_ = std::max(recovered.initial.log.begin().index, recovered.rewritten_end);
+      without_state_ = std::move(recovered.initial);
+    }
+  }
+  // Brings the machine to where the log's entries take it on.
+  if (health_.ok() && recovered.snapshot.has_value()) {
+    health_ = machine_->Restore(recovered.snapshot->state);
+  }
   if (recovered.snapshot.has_value()) applied_ = recovered.snapshot->index;
   LOG_IF(ERROR, !health_.ok()) << "replica is silent " << Name() << " why=" << health_;
   if (health_.ok()) joining_ = std::move(recovered.initial);
 }
 
-// Brings the machine to where the log's entries take it on.
-Status Replica::RestoreState(const RecoveredReplica& recovered) {
+Status Replica::CheckCovered(const RecoveredReplica& recovered) {
   const LogIndex first = recovered.initial.log.first_index();
   const LogIndex covered = recovered.snapshot.has_value() ? recovered.snapshot->index : LogIndex();
   if (first > covered + 1) {
@@ -42,7 +52,7 @@ Status Replica::RestoreState(const RecoveredReplica& recovered) {
                     ", but the state that was saved covers only entries up to " +
                     std::to_string(covered.value()));
   }
-  return recovered.snapshot.has_value() ? machine_->Restore(recovered.snapshot->state) : Status();
+  return Status::Ok();
 }
 
 void Replica::Create(bool campaign) {

@@ -399,6 +399,7 @@ void Replica::Fail(Status why) {
 
 void Replica::Stop(Status why) {
   core_.reset();
+  without_state_.reset();
   health_ = std::move(why);
   leadership_ = Leadership{};
   machine_->OnLeadership(leadership_);
@@ -408,6 +409,7 @@ void Replica::Stop(Status why) {
 void Replica::Halt() {
   lifetime_.End();
   joining_.reset();
+  without_state_.reset();
   core_.reset();
   leadership_ = Leadership{};
   barriers_.Clear();

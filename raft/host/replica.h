@@ -63,6 +63,13 @@ class Replica final : public Group {
   const Status& apply_fault() const { return apply_fault_; }
   // Not ok: its segments cannot be written just now, and why.
   const Status& stall() const { return stall_; }
+  // Not null: all is here but the machine's state, which the log begins behind. What a core would
+  // begin with; the replica is silent until it is recovered with a state of another one.
+  const core::InitialState* without_state() const {
+    return without_state_.has_value() ? &*without_state_ : nullptr;
+  }
+  // A state after an entry below is no use to it: what follows is not here, or not whole any more.
+  LogIndex state_floor() const { return state_floor_; }
   // Whether the core runs.
   bool has_joined() const { return core_.has_value(); }
   // Pre: has_joined().
@@ -139,7 +146,8 @@ class Replica final : public Group {
   void CheckInvariants() const;
 
  private:
-  Status RestoreState(const RecoveredReplica& recovered);
+  // Not ok: the state covers less than what the log begins behind.
+  static Status CheckCovered(const RecoveredReplica& recovered);
   void OnReplayRead(Result<std::vector<core::Entry>> entries);
   void Join();
 
@@ -175,6 +183,8 @@ class Replica final : public Group {
   StateMachine* machine_;
   // Between Recover or Create and Join.
   std::optional<core::InitialState> joining_;
+  std::optional<core::InitialState> without_state_;
+  LogIndex state_floor_;
   std::optional<core::Raft> core_;
   LogIndex applied_;
   Term applied_term_;

@@ -55,17 +55,56 @@ void Restorer::OnBehind(const Replica& replica, const Voter& source) {
   LOG(INFO) << "restoring a replica, whose log the leader's does not reach any more "
             << replica.Name() << " source=" << source.broker
             << " last=" << replica.core().log().last_index();
+  const RestorePtr restore = Add(replica);
+  restore->source = source;
+  Ask(restore);
+}
+
+Restorer::RestorePtr Restorer::Add(const Replica& replica) {
   const auto restore = std::make_shared<Restore>();
   restore->replica = replica.id();
-  restore->source = source;
   restore->began = environment_.clock.Now();
   restores_.emplace(replica.group(), restore);
-  Ask(restore);
+  return restore;
+}
+
+void Restorer::OnStateLost(const Replica& replica) {
+  waiting_.insert(replica.group());
+  BeginNext();
+}
+
+void Restorer::BeginNext() {
+  while (restores_.size() < kRestoresMax && !waiting_.empty()) {
+    const Replica* replica = replicas_->Find(waiting_.extract(waiting_.begin()).value());
+    const bool lacks_state = replica != nullptr && replica->without_state() != nullptr;
+    if (lacks_state) BeginWithoutState(*replica);
+  }
+}
+
+void Restorer::BeginWithoutState(const Replica& replica) {
+  std::vector<Voter> others = replica.without_state()->configuration.Members();
+  std::erase(others, replica.self());
+  if (others.empty()) return;
+  LOG(INFO) << "restoring a replica, whose state is lost " << replica.Name()
+            << " last=" << replica.without_state()->log.last_index();
+  const RestorePtr restore = Add(replica);
+  restore->source = others.front();
+  restore->sources = std::move(others);
+  AskState(restore);
+}
+
+void Restorer::TakeNextSource(const RestorePtr& restore) {
+  std::vector<Voter>& sources = restore->sources;
+  if (sources.empty()) return;
+  std::rotate(sources.begin(), sources.begin() + 1, sources.end());
+  restore->source = sources.front();
 }
 
 Replica* Restorer::Find(const RestorePtr& restore) {
   Replica* replica = replicas_->Find(restore->replica);
-  if (replica != nullptr && replica->has_joined()) return replica;
+  const bool is_here =
+      replica != nullptr && (replica->has_joined() || replica->without_state() != nullptr);
+  if (is_here) return replica;
   GiveUp(restore);
   return nullptr;
 }
@@ -86,9 +125,10 @@ void Restorer::Ask(const RestorePtr& restore) {
   puller_->AskRange(
       restore->replica, restore->source, first, kRangeBytes,
       While(restore, [this, restore, from = restore->source](Result<RangeReply> reply) {
+        if (reply.ok()) return OnRange(restore, from, *std::move(reply));
         // Of whoever leads now.
-        if (!reply.ok()) return Ask(restore);
-        OnRange(restore, from, *std::move(reply));
+        TakeNextSource(restore);
+        Ask(restore);
       }));
 }
 
@@ -164,12 +204,23 @@ void Restorer::AskState(const RestorePtr& restore) {
   if (Find(restore) == nullptr) return;
   puller_->AskState(restore->replica, restore->source,
                     While(restore, [this, restore](Result<StatePiece> state) {
-                      if (!state.ok()) return AskState(restore);
-                      OnState(restore, *std::move(state));
+                      if (state.ok()) return OnState(restore, *std::move(state));
+                      TakeNextSource(restore);
+                      AskState(restore);
                     }));
 }
 
 void Restorer::OnState(const RestorePtr& restore, StatePiece state) {
+  const Replica* replica = Find(restore);
+  if (replica == nullptr) return;
+  if (const core::InitialState* own = replica->without_state()) {
+    if (state.at.index < replica->state_floor()) {
+      TakeNextSource(restore);
+      return After(restore, kPause, &Restorer::AskState);
+    }
+    if (Holds(own->log, state.at)) return TakeState(restore, *replica, state);
+    if (!restore->has_begun) return Ask(restore);
+  }
   // Entries may be committed that it had not applied.
   const bool is_before = state.at.index < restore->end.index;
   if (is_before && restore->pulled_from != restore->source) {
@@ -206,20 +257,37 @@ void Restorer::Seal(const RestorePtr& restore) {
 void Restorer::TryAdopt(const RestorePtr& restore) {
   Replica* replica = Find(restore);
   if (replica == nullptr) return;
-  const core::Raft& core = replica->core();
+  const core::InitialState* without_state = replica->without_state();
   // Another leader could bring it up to date after all.
-  if (Holds(core.log(), restore->end)) return GiveUp(restore);
-  // A log does not end in a term that its replica has not heard of: the leader tells it soon.
+  const core::Log& log = without_state != nullptr ? without_state->log : replica->core().log();
+  if (Holds(log, restore->end)) return GiveUp(restore);
+  // A log does not end in a term that its replica has not heard of.
+  if (without_state != nullptr) {
+    core::HardState hard_state = without_state->hard_state;
+    if (hard_state.term < restore->end.term) {
+      // As if it were told, and asked for no vote.
+      hard_state = {.term = restore->end.term, .vote = {}};
+      turn_->Write({{.replica = replica->id(), .write = {.hard_state = hard_state}}});
+    }
+    return Adopt(restore, replica, hard_state);
+  }
+  // The leader tells it soon.
+  const core::Raft& core = replica->core();
   if (core.HasReady() || core.term() < restore->end.term) {
     return After(restore, kPause, &Restorer::TryAdopt);
   }
+  Adopt(restore, replica, core.hard_state());
+}
+
+void Restorer::Adopt(const RestorePtr& restore, Replica* replica,
+                     const core::HardState& hard_state) {
   environment_.executor.Cancel(restore->timer);
   RecoveredReplica restored{
       .record = replica->record(),
       .initial = {},
       .snapshot = Snapshot{.index = restore->end.index, .state = restore->state->piece},
       .health = {}};
-  restored.initial.hard_state = core.hard_state();
+  restored.initial.hard_state = hard_state;
   replica->Stop(Unavailable("it is being restored from another broker", Reason::kReplicaSilent));
   environment_.log_store.AdoptRestored(
       restore->replica,
@@ -231,9 +299,25 @@ void Restorer::TryAdopt(const RestorePtr& restore) {
                   << " source=" << restore->source.broker << " end=" << restore->end.index
                   << " bytes=" << restore->bytes << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a replica was restored from another one");
-        restores_.erase(restore->replica.group);
+        End(restore);
         rebuild_(std::move(restored));
       }));
+}
+
+void Restorer::TakeState(const RestorePtr& restore, const Replica& replica,
+                         const StatePiece& state) {
+  RecoveredReplica whole{.record = replica.record(),
+                         .initial = *replica.without_state(),
+                         .snapshot = Snapshot{.index = state.at.index, .state = state.piece},
+                         .health = {}};
+  whole.initial.commit_index = std::max(whole.initial.commit_index, state.at.index);
+  LOG(INFO) << "took another replica's state in place of one that is lost group="
+            << restore->replica.group << " source=" << restore->source.broker
+            << " after=" << state.at.index << " bytes=" << state.size;
+  MILLRACE_SOMETIMES("a replica took another one's state");
+  environment_.log_store.EndRestore(restore->replica);
+  End(restore);
+  rebuild_(std::move(whole));
 }
 
 // Of this broker's disk: from the beginning, after a pause and once the leader says so again.
@@ -244,11 +328,19 @@ void Restorer::OnError(const RestorePtr& restore, const Status& why) {
   After(restore, kErrorPause, &Restorer::GiveUp);
 }
 
+// One without a state waits for its turn again, as nobody tells of it once more.
 void Restorer::GiveUp(const RestorePtr& restore) {
+  environment_.log_store.EndRestore(restore->replica);
+  const Replica* replica = replicas_->Find(restore->replica);
+  if (replica != nullptr && replica->without_state() != nullptr) waiting_.insert(replica->group());
+  End(restore);
+}
+
+void Restorer::End(const RestorePtr& restore) {
   environment_.executor.Cancel(restore->timer);
   puller_->Forget(restore->replica.group);
   restores_.erase(restore->replica.group);
-  environment_.log_store.EndRestore(restore->replica);
+  BeginNext();
 }
 
 std::optional<RestoreProgress> Restorer::ProgressOf(RaftGroupId group) const {
@@ -266,8 +358,12 @@ std::optional<RestoreProgress> Restorer::ProgressOf(RaftGroupId group) const {
 }
 
 void Restorer::Forget(RaftGroupId group) {
+  waiting_.erase(group);
   const auto found = restores_.find(group);
-  if (found != restores_.end()) GiveUp(RestorePtr(found->second));
+  if (found == restores_.end()) return;
+  const RestorePtr restore = found->second;
+  environment_.log_store.EndRestore(restore->replica);
+  End(restore);
 }
 
 void Restorer::Stop() {

@@ -34,18 +34,20 @@ void Turn::Run() {
     replica->is_in_turn = false;
     replica->Drain(&writes);
   }
-  writes_ += writes.size();
-  if (!writes.empty()) {
-    const MonotonicTime now = environment_.clock.Now();
-    for (ReplicaWrite& write : writes) {
-      write.submitted_at = now;
-      disk_.OnSubmitted(now);
-    }
-    environment_.log_store.Write(std::move(writes));
-  }
+  if (!writes.empty()) Write(std::move(writes));
   for (const ReplicaId& id : turn) {
     if (Replica* replica = replicas_->Find(id)) replica->TellCommitted();
   }
+}
+
+void Turn::Write(std::vector<ReplicaWrite> writes) {
+  writes_ += writes.size();
+  const MonotonicTime now = environment_.clock.Now();
+  for (ReplicaWrite& write : writes) {
+    write.submitted_at = now;
+    disk_.OnSubmitted(now);
+  }
+  environment_.log_store.Write(std::move(writes));
 }
 
 void Turn::OnDurable(const std::vector<DurableWrite>& writes) {

@@ -27,6 +27,8 @@ class Turn {
 
   // The replica's core has something ready, or may have.
   void Add(Replica& replica);
+  // Gives them to the store, in whose answers they are counted.
+  void Write(std::vector<ReplicaWrite> writes);
   // No turn runs any more, and what was written is nobody's business.
   void Stop();
   // For how long the oldest write that is not durable has been under way; 0 if there is none.

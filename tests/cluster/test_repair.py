@@ -14,6 +14,7 @@ FLAGS = ["--journal-file-bytes", "1MiB", "--journal-bytes-max", "4MiB", "--segme
          "--scrub-interval", "1s", "--scrub-bytes-per-second", "1GiB"]
 ROWS = 20_000
 SEGMENT_HEADER, FRAME_HEADER, TRAILER = 64, 128, 32
+TRAILER_MAGIC = b"\0MLRTAIL"
 PAYLOAD_SIZE_AT, INDEX_AT = 12, 32
 REPAIRED_SECONDS_MAX = 60
 
@@ -107,6 +108,16 @@ def helical(broker, place, count):
             flip_bit(path, at + INDEX_AT)
 
 
+def damage_the_states(broker):
+    """Of every file that was sealed with one (docs/formats.md, "Segment"), be it the newest; again and again they stay damaged."""
+    for path in largest_group(broker)[0].parent.glob("*.segment"):
+        content = path.read_bytes()
+        magic, footer_size, _, frames_end = struct.unpack("<8sIIQ", content[-TRAILER:-TRAILER + 24])
+        state_size = len(content) - TRAILER - footer_size - frames_end
+        if magic == TRAILER_MAGIC and state_size > 0:
+            overwrite(path, frames_end, b"\xde" * min(state_size, 8))
+
+
 ROUNDS = [flip_in_the_middle, zero_a_block, put_a_stale_block, cut, remove, remove_two_in_a_row, damage_the_header, damage_the_footer]
 
 
@@ -175,6 +186,32 @@ def test_what_rots_on_every_broker_is_repaired_where_each_entry_is_whole_somewhe
     for one in watched:
         one.await_repair()
     load.verify()
+    assert_all_is_whole(cluster)
+
+
+def test_a_lost_state_is_taken_from_another_broker_and_the_log_with_it_where_that_went_on(cluster):
+    victim = cluster.brokers[2]
+    with Load(cluster, "events") as load:
+        load.wait_stored(ROWS // 2)
+    # Nobody can begin with the log's first entry any more.
+    end = cluster.json("topic", "offsets", "events")["partitions"][0]["high_watermark"]
+    cluster.run("topic", "delete-records", "events", "--partition", "0", "--before", str(end // 2))
+    wait_until(lambda: int(largest_group(victim)[0].name.split(".")[0]) > 1, "the first file went", REPAIRED_SECONDS_MAX)
+    for goes_on in (False, True):
+        victim.end(signal.SIGKILL)
+        damage_the_states(victim)
+        if goes_on:
+            with Load(cluster, "events") as load:
+                load.wait_stored(1000)
+        watched = Watched(victim)
+        cluster.start(victim.broker_id)
+        wait_until(lambda: watched.count("took another replica's state") or watched.count("restored a replica group="),
+                   "the victim takes part", REPAIRED_SECONDS_MAX)
+        assert watched.count("restored a replica group=") or not goes_on, victim.log_tail()
+        if not watched.count("restored a replica group="):
+            watched.await_repair()
+    done = cluster.run("consume", "events", "--from", "earliest", "--until-end")
+    assert len(done.stdout.splitlines()) > end - end // 2
     assert_all_is_whole(cluster)
 
 

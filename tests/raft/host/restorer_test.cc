@@ -87,6 +87,10 @@ class RestorerTest : public OneOfThreeTest {
     host_->AddReplica(std::move(found), machine_);
     Settle();
   }
+  bool HasAskedForState(const Voter& of) const {
+    const auto& [to, kind, body] = transport_.peers.back();
+    return kind == PeerKind::kStateRequest && to == of.broker;
+  }
   const core::Raft& core() const { return host_->Find(kGroup)->core(); }
   size_t Asked() const { return transport_.peers.size(); }
   const Status& health() const { return host_->Find(kGroup)->health(); }
@@ -259,6 +263,73 @@ TEST_F(RestorerTest, WhereTheLogHasTheEntryThatTheRestoredOneEndsWith_ItIsKept) 
   EXPECT_EQ(host_->restores_under_way(), 0u);
   EXPECT_EQ(core().log().last_index(), entries[5].index) << "it was acknowledged";
   EXPECT_EQ(machine_.state, "at begin");
+}
+
+// A start that found no state: where another replica's is of an entry that is here, nothing else is
+// needed, and nothing is let go of that was acknowledged above it.
+TEST_F(RestorerTest, AStateThatIsLost_IsAnotherReplicas_WhereItsEntryIsHere) {
+  for (const size_t at : {1, 2, 4}) {
+    const std::vector<core::Entry> entries = Entries(5);
+    Recover(entries, 2);
+    EXPECT_EQ(health().code(), Code::kDataLoss);
+    ASSERT_TRUE(HasAskedForState(kLeader));
+    AnswerState(kLeader, entries[at]);
+    EXPECT_EQ(machine_.state, "stateafter");
+    ASSERT_TRUE(health().ok()) << health();
+    EXPECT_EQ(core().log().begin(), kBegin);
+    EXPECT_EQ(core().log().last_index(), entries[4].index);
+    EXPECT_EQ(core().commit_index(), entries[at].index);
+    EXPECT_EQ(host_->Find(kGroup)->applied(), entries[at].index);
+    EXPECT_EQ(core().hard_state(), (core::HardState{.term = Term(4), .vote = kNext}));
+    EXPECT_EQ(host_->restores_under_way(), 0u);
+  }
+  EXPECT_EQ(store_.restored.begin, core::LogPoint()) << "no log was pulled";
+}
+
+TEST_F(RestorerTest, AStateBeyondTheLog_IsPulledWithTheLog) {
+  const std::vector<core::Entry> entries = Entries(6);
+  Recover({entries.begin(), entries.begin() + 4}, 2);
+  AnswerState(kLeader, entries[4]);
+  EXPECT_EQ(LastAsked(kLeader.broker).first, LogIndex(0));
+  EXPECT_EQ(host_->StateOf(kGroup)->role, ReplicaRole::kRestoring);
+  AnswerRange(kLeader, {}, 46);
+  AnswerRange(kLeader, entries, 46);
+  EXPECT_EQ(store_.restored.entries.size(), 6u);
+  AnswerState(kLeader, entries[5]);
+  ASSERT_TRUE(health().ok()) << health();
+  EXPECT_EQ(machine_.state, "stateafter");
+  EXPECT_EQ(core().log().last_index(), entries[5].index);
+  EXPECT_EQ(core().hard_state(), (core::HardState{.term = Term(4), .vote = kNext}));
+}
+
+// What lies above an entry that is not the log's will never count.
+TEST_F(RestorerTest, WithoutAState_ALogThatLeftTheOthersIsLetGoOf_AndTheirTermIsDurableFirst) {
+  const std::vector<core::Entry> theirs = PulledLog::Entries(3, Term(9));
+  Recover(Entries(5), 0);
+  AnswerState(kLeader, theirs[2]);
+  AnswerRange(kLeader, {}, 43);
+  AnswerRange(kLeader, theirs, 43);
+  AnswerState(kLeader, theirs[2]);
+  ASSERT_TRUE(health().ok()) << health();
+  EXPECT_EQ(core().log().last_index(), theirs[2].index);
+  const core::HardState expected{.term = Term(9), .vote = {}};
+  EXPECT_EQ(core().hard_state(), expected) << "it voted in term 4";
+  EXPECT_EQ(store_.groups[kGroup].hard_state, expected);
+}
+
+TEST_F(RestorerTest, WithoutAState_WhoDoesNotAnswerOrLagsBehind_IsPassedOver) {
+  const std::vector<core::Entry> entries = Entries(2);
+  Recover(entries, 2);
+  ASSERT_TRUE(HasAskedForState(kLeader));
+  world_.RunFor(std::chrono::milliseconds(2100));
+  ASSERT_TRUE(HasAskedForState(kNext));
+  core::Entry before = entries[0];
+  before.index = LogIndex(39);
+  AnswerState(kNext, before);
+  world_.RunFor(std::chrono::milliseconds(60));
+  ASSERT_TRUE(HasAskedForState(kLeader));
+  AnswerState(kLeader, entries[1]);
+  EXPECT_TRUE(health().ok()) << health();
 }
 
 TEST_F(RestorerTest, AnErrorOfTheDisk_EndsIt_AndItIsNotTriedAgainAtOnce) {
