@@ -78,7 +78,11 @@ void Repairer::Begin(RaftGroupId group) {
   for (const Voter& member : range->configuration.Members()) {
     if (member != replica->self()) repair->members.push_back(member);
   }
-  if (repair->members.empty()) return;
+  // There is nobody to ask.
+  if (repair->members.empty()) {
+    lost_.insert(group);
+    return;
+  }
   repairs_.emplace(group, repair);
   environment_.log_store.BeginRepair(
       repair->replica, *range,

@@ -39,7 +39,8 @@ class Repairer {
 
   // A stretch of the group's log is damaged.
   void OnDamage(RaftGroupId group);
-  // Whether no member had a stretch of it that is damaged here, when they were asked last.
+  // Whether no member had a stretch of it that is damaged here, when they were asked last; where
+  // there is no other, whether there is any.
   bool IsLost(RaftGroupId group) const { return lost_.contains(group); }
   // The replica is gone, or its log.
   void Forget(RaftGroupId group);

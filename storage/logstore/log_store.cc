@@ -87,6 +87,7 @@ void JournalLogStore::RemoveReplica(RaftGroupId id, LogIndex controller_index, T
   if (segments == nullptr) segments = std::move(found->second.segments);
   std::vector<raft::DurableWrite> dropped = DropWrites(found->second);
   groups_.erase(found);
+  until_start_.erase(id);
   removed_[id] = replica.number;
   controller_floor_ = std::max(controller_floor_, controller_index);
   Submit({{.replica = replica, .body = journal::ReplicaRemoved{controller_index}}},
@@ -185,11 +186,15 @@ void JournalLogStore::SegmentFault(RaftGroupId id, const Status& status) {
   ForgetWork(group);
   MILLRACE_SOMETIMES("a replica's segments failed");
   LOG(ERROR) << "segments are damaged group=" << id << " why=" << status;
-  Submit({{.replica = {id, group.number},
-           .body = journal::ReplicaFaulty{{.cause = journal::FaultCause::kRot,
-                                           .why = std::string(status.message())}}}},
-         [] {});
+  MarkFaulty(id, status);
   if (segments_state_listener_) segments_state_listener_(id, status);
+}
+
+void JournalLogStore::MarkFaulty(RaftGroupId id, const Status& why) {
+  Submit({{.replica = {id, groups_.at(id).number},
+           .body = journal::ReplicaFaulty{{.cause = journal::FaultCause::kRot,
+                                           .why = std::string(why.message())}}}},
+         [] {});
 }
 
 Status JournalLogStore::admission() const {
@@ -303,6 +308,7 @@ void JournalLogStore::WatchDisk() {
 }
 
 void JournalLogStore::OnFreeBytes(const Result<uint64_t>& free) {
+  GiveUpSilenced();
   if (free.status().code() == Code::kFailedPrecondition) {
     return environment_.fail_stop(free.status());
   }

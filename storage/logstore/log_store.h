@@ -340,7 +340,7 @@ class JournalLogStore final : public raft::LogStore {
   // Damage that can be repaired, as of now, is told.
   void TellDamage(RaftGroupId id, const Group& group);
   // Of a group that cannot take part before it is repaired: what was found is read from meanwhile.
-  static void TakeDamaged(RecoveredSegments recovered, Group* group);
+  static void TakeDamaged(RaftGroupId id, RecoveredSegments recovered, Group* group);
   // It can be replaced once it is ended.
   static bool IsActiveDamaged(const Group& group);
   // The only state that a restart could begin with was lost with the segment that had it.
@@ -382,6 +382,12 @@ class JournalLogStore final : public raft::LogStore {
   // The segments of a group that could not be read before.
   void Adopt(RaftGroupId id, Segments segments, RecoveredSegments recovered);
   void SegmentFault(RaftGroupId id, const Status& status);
+  // Journals that its segments are damaged for good.
+  void MarkFaulty(RaftGroupId id, const Status& why);
+  // What a start can have repaired and this life cannot: silent until then.
+  void SilenceUntilStart(RaftGroupId id, const Status& why);
+  // The journal keeps files for these, but not for ever.
+  void GiveUpSilenced();
   // Journals that the segments are synced, and all is committed, up to `end`.
   void MoveLog(RaftGroupId id, Group& group, const SegmentsEnd& end, Task durable);
   static SegmentFolder FolderOf(RaftGroupId id, const Group& group) {
@@ -404,6 +410,7 @@ class JournalLogStore final : public raft::LogStore {
   journal::JournalClient client_;
   std::map<RaftGroupId, Group> groups_;
   std::map<RaftGroupId, ReplicaNumber> removed_;
+  std::map<RaftGroupId, Status> until_start_;  // silent groups, and why
   LogIndex controller_floor_;
   std::set<RaftGroupId> nameless_;  // known to have existed, their records lost to damage
   bool may_lack_groups_ = false;    // damage may have taken groups without a trace

@@ -96,6 +96,10 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
   if (segments.ok() && !segments->damaged.empty()) {
     why = segments->damaged.front().why;
     if (has_others) return OnDamaged(std::move(*segments));
+    for (const DamagedSegment& damaged : segments->damaged) {
+      LOG(ERROR) << "a segment is damaged, and there is no other replica group=" << id
+                 << " first=" << damaged.first << " why=" << damaged.why;
+    }
   } else if (segments.ok()) {
     Result<raft::RecoveredReplica> replica = Combine(state, std::move(*segments), group);
     if (replica.ok()) {
@@ -126,7 +130,7 @@ void JournalLogStore::Opener::OnRecovered(Result<RecoveredSegments> segments) {
 // The journal keeps what it has of the group until that is repaired.
 void JournalLogStore::Opener::OnDamaged(RecoveredSegments segments) {
   Group& group = store_->groups_[at_->first];
-  TakeDamaged(std::move(segments), &group);
+  TakeDamaged(at_->first, std::move(segments), &group);
   replicas_.push_back({.record = at_->second.record,
                        .initial = {},
                        .snapshot = std::nullopt,

@@ -13,6 +13,12 @@
 #include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
+namespace {
+
+// The other groups need the journal's room past this.
+constexpr double kSilencedPressureMax = 0.5;
+
+}  // namespace
 
 JournalLogStore::Segments JournalLogStore::MakeSegments(const SegmentFolder& folder,
                                                         raft::core::Configuration configuration) {
@@ -41,10 +47,10 @@ void JournalLogStore::TellDamage(RaftGroupId id, const Group& group) {
   if (damage_listener_ && !IsActiveDamaged(group)) damage_listener_(id);
 }
 
-void JournalLogStore::TakeDamaged(RecoveredSegments recovered, Group* group) {
+void JournalLogStore::TakeDamaged(RaftGroupId id, RecoveredSegments recovered, Group* group) {
   for (const DamagedSegment& damaged : recovered.damaged) {
-    LOG(ERROR) << "a segment is damaged, and is to be repaired from another replica first="
-               << damaged.first << " why=" << damaged.why;
+    LOG(ERROR) << "a segment is damaged, and is to be repaired from another replica group=" << id
+               << " first=" << damaged.first << " why=" << damaged.why;
     group->damaged.emplace(damaged.first, damaged.why);
   }
   group->stall = Unavailable("its log is damaged, and is repaired from another replica: " +
@@ -110,6 +116,28 @@ void JournalLogStore::GiveUpRepair(const raft::ReplicaId& replica) {
   group->unopened.reset();
   group->damaged.clear();
   SegmentFault(replica.group, why);
+}
+
+void JournalLogStore::SilenceUntilStart(RaftGroupId id, const Status& why) {
+  Group& group = groups_.at(id);
+  CHECK(!std::exchange(group.is_faulty, true)) << id;
+  group.stall = Status::Ok();
+  ForgetWork(group);
+  until_start_.emplace(id, why);
+  const Status told =
+      DataLoss(std::string(why.message()) + "; it is repaired once this broker starts again");
+  MILLRACE_SOMETIMES("a replica was silent until its next start");
+  LOG(ERROR) << "segments are damaged group=" << id << " why=" << told;
+  if (segments_state_listener_) segments_state_listener_(id, told);
+}
+
+void JournalLogStore::GiveUpSilenced() {
+  if (until_start_.empty() || journal_pressure() <= kSilencedPressureMax) return;
+  for (const auto& [id, why] : std::exchange(until_start_, {})) {
+    LOG(ERROR) << "what is damaged is given up, as the journal needs its room group=" << id
+               << " why=" << why;
+    MarkFaulty(id, why);
+  }
 }
 
 void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, uint32_t settled,

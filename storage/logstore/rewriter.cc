@@ -136,8 +136,8 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
   ReadOn();
 }
 
-// Nobody writes before it is repaired. What was written in this life, and is not synced, is not
-// given up for that.
+// Nobody writes before it is repaired. Where some was written in this life and is not synced, which
+// the next start has from the journal, that begins with it.
 void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
   Group& group = store_.groups_.at(try_->group);
   if (group.unopened == nullptr || group.log.configuration.Members().size() == 1) {
@@ -146,9 +146,17 @@ void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
   waits_.erase(done->group);
   group.segments = std::move(done->segments);
-  TakeDamaged(std::move(recovered), &group);
+  TakeDamaged(done->group, std::move(recovered), &group);
   store_.TellDamage(done->group, group);
   BeginNext();
+}
+
+void JournalLogStore::Rewriter::OnFaulty(RaftGroupId id, const Status& why) {
+  const Group& group = store_.groups_.at(id);
+  const bool may_be_repaired =
+      group.unopened == nullptr && group.log.configuration.Members().size() > 1;
+  if (may_be_repaired) return store_.SilenceUntilStart(id, why);
+  store_.SegmentFault(id, why);
 }
 
 void JournalLogStore::Rewriter::ReadOn() {
@@ -207,7 +215,7 @@ void JournalLogStore::Rewriter::Fail(const Status& why) {
   const RaftGroupId group = std::exchange(try_, nullptr)->group;
   if (why.code() == Code::kDataLoss) {
     waits_.erase(group);
-    store_.SegmentFault(group, why);
+    OnFaulty(group, why);
   } else if (why.code() == Code::kUnimplemented) {
     waits_.erase(group);
     store_.groups_.at(group).stall = why;

@@ -68,6 +68,7 @@ class JournalLogStore::Rewriter {
   MoveFunction<void(Outcome)> Then(void (Rewriter::*then)(Outcome));
   void OnRecovered(Result<RecoveredSegments> recovered);
   void OnDamaged(RecoveredSegments recovered);
+  void OnFaulty(RaftGroupId id, const Status& why);
   void ReadOn();
   void OnRead(Result<std::vector<raft::core::Entry>> entries);
   void OnAppended(Status status);

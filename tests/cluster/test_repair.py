@@ -237,3 +237,28 @@ def test_what_no_broker_has_is_named_and_the_rest_is_served(cluster):
     cluster.run("topic", "delete-records", "events", "--partition", "0", "--before", str(end // 2))
     done = cluster.run("consume", "events", "--from", "earliest", "--until-end")
     assert len(done.stdout.splitlines()) == end - end // 2
+
+
+def test_where_a_partition_has_one_replica_its_damage_is_named(make_cluster):
+    cluster = make_cluster(count=1, flags=FLAGS)
+    cluster.start_all()
+    cluster.run("topic", "create", "events", "--replicas", "1")
+    with Load(cluster, "events") as load:
+        load.wait_stored(ROWS)
+    broker = cluster.brokers[1]
+
+    def fault():
+        partition, = cluster.json("partition", "describe", "events", check=False)["partitions"]
+        return partition["replicas"][0].get("fault", "")
+
+    # Behind a running broker's back, then found by a start, which reads no records.
+    path = largest_group(broker)[1]
+    flip_in_the_middle(broker)
+    wait_until(lambda: path.name in fault(), "the damage is described", REPAIRED_SECONDS_MAX)
+    assert "no replica has" in fault(), fault()
+    broker.end(signal.SIGKILL)
+    path = largest_group(broker)[2]
+    damage_the_header(broker)
+    cluster.start(1)
+    wait_until(lambda: path.name in fault(), "the damage is described", REPAIRED_SECONDS_MAX)
+    assert any("there is no other replica" in line and path.name in line for line in broker.log_text().splitlines())

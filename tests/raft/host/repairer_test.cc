@@ -113,6 +113,17 @@ TEST_F(RepairerTest, WhatNoMemberHas_IsLost_UntilOneHasIt) {
   EXPECT_FALSE(store_.HasDamage(kGroup));
 }
 
+TEST_F(RepairerTest, WhereThereIsNoOtherMember_ItIsLost) {
+  range_.configuration.voters = {kSelf};
+  const size_t asked = transport_.peers.size();
+  Damage(0, 3);
+  EXPECT_EQ(host_->StateOf(kGroup)->fault.message(),
+            "no replica has what is damaged: a file is rotten");
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  world_.RunFor(std::chrono::seconds(40));
+  EXPECT_EQ(transport_.peers.size(), asked);
+}
+
 // A log that waits for its repair keeps journal files.
 TEST_F(RepairerTest, WhatIsLost_IsGivenUp_WhereTheJournalNeedsItsRoom) {
   for (const double pressure : {0.1, 0.9}) {
