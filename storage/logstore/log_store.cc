@@ -9,6 +9,7 @@
 #include "proto/base/mutants.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/opener.h"
+#include "storage/logstore/rereader.h"
 #include "storage/logstore/rewriter.h"
 #include "storage/logstore/scrubber.h"
 
@@ -29,7 +30,8 @@ JournalLogStore::JournalLogStore(const LogStoreOptions& options, const Environme
       environment_(environment),
       client_(std::move(client)),
       rewriter_(std::make_unique<Rewriter>(*this)),
-      scrubber_(std::make_unique<Scrubber>(*this)) {}
+      scrubber_(std::make_unique<Scrubber>(*this)),
+      rereader_(std::make_unique<Rereader>(*this)) {}
 
 JournalLogStore::~JournalLogStore() {
   lifetime_.End();

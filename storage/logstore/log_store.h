@@ -163,6 +163,7 @@ class JournalLogStore final : public raft::LogStore {
   class Opener;
   class Rewriter;
   class Scrubber;
+  class Rereader;
   // A state is written again once the log grew by so many times its size, so that states take at
   // most a quarter of what the log does; a start applies the log behind the last one.
   static constexpr uint64_t kLogPerState = 4;
@@ -304,6 +305,8 @@ class JournalLogStore final : public raft::LogStore {
   static bool IsTooOld(Group& group, MonotonicTime now);
   // Whether records that are not asked for any more cannot go before the active segment is ended.
   bool HoldsDropUp(const Group& group) const;
+  // Whether its log may be repaired from another replica.
+  static bool HasOthers(const Group& group) { return group.log.configuration.Members().size() > 1; }
   static bool HasEntries(const Group& group) {
     return group.active.first_append_ms.has_value() || group.progress.committed_bytes() > 0;
   }
@@ -422,6 +425,7 @@ class JournalLogStore final : public raft::LogStore {
   MoveFunction<void(RaftGroupId)> damage_listener_;
   std::unique_ptr<Rewriter> rewriter_;
   std::unique_ptr<Scrubber> scrubber_;
+  std::unique_ptr<Rereader> rereader_;
   uint64_t stalls_ = 0;
   uint32_t large_writes_ = 0;  // under way
   TimerId write_timer_;

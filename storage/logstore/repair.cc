@@ -10,6 +10,7 @@
 #include "proto/base/coverage.h"
 #include "raft/runtime/run_on.h"
 #include "storage/logstore/log_store.h"
+#include "storage/logstore/rereader.h"
 #include "storage/logstore/rewriter.h"
 
 namespace millrace::storage {
@@ -37,6 +38,7 @@ void JournalLogStore::OnDamage(const SegmentFolder& folder, LogIndex first, cons
   Group* group = Find(folder.group);
   if (group == nullptr || FolderOf(folder.group, *group) != folder) return;
   if (first <= group->log.begin.index) return;
+  if (why.code() == Code::kUnavailable) return rereader_->Add(folder.group, first);
   const bool is_new = group->damaged.emplace(first, why).second;
   MILLRACE_SOMETIMES("a read met a damaged segment");
   LOG_IF(ERROR, is_new) << "a segment is damaged group=" << folder.group << " why=" << why;

@@ -13,6 +13,8 @@ namespace {
 
 constexpr Duration kPauseMin = std::chrono::milliseconds(500);
 constexpr Duration kPauseMax = std::chrono::seconds(8);
+// After so many tries, some forty seconds, an error of the disk that a start met counts as damage.
+constexpr uint32_t kFailuresMax = 8;
 // Bytes of entries in memory at a time.
 constexpr uint64_t kPieceBytes = 1 << 20;
 
@@ -92,6 +94,8 @@ void JournalLogStore::Rewriter::BeginNext() {
     try_->segments = store_.MakeSegments(FolderOf(group, stalled));
     // Nothing was written in this life to files that could not even be read.
     const bool is_unopened = stalled.unopened != nullptr;
+    const bool is_given_up = wait->second.failures >= kFailuresMax && HasOthers(stalled);
+    if (is_unopened && is_given_up) try_->segments->TakeErrorsForDamage();
     const LastFile last_file = is_unopened ? LastFile::kKept : LastFile::kMadeAnew;
     journal::LogRecord log = stalled.log;
     // What lies before a begin that is not durable yet may still be needed.
@@ -140,7 +144,7 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
 // the next start has from the journal, that begins with it.
 void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
   Group& group = store_.groups_.at(try_->group);
-  if (group.unopened == nullptr || group.log.configuration.Members().size() == 1) {
+  if (group.unopened == nullptr || !HasOthers(group)) {
     return Fail(recovered.damaged.front().why);
   }
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
@@ -153,9 +157,7 @@ void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
 
 void JournalLogStore::Rewriter::OnFaulty(RaftGroupId id, const Status& why) {
   const Group& group = store_.groups_.at(id);
-  const bool may_be_repaired =
-      group.unopened == nullptr && group.log.configuration.Members().size() > 1;
-  if (may_be_repaired) return store_.SilenceUntilStart(id, why);
+  if (group.unopened == nullptr && HasOthers(group)) return store_.SilenceUntilStart(id, why);
   store_.SegmentFault(id, why);
 }
 
@@ -225,6 +227,7 @@ void JournalLogStore::Rewriter::Fail(const Status& why) {
     Pause& wait = waits_.at(group);
     const Duration pause = wait.is_hurried ? kPauseMin : std::min(wait.length * 2, kPauseMax);
     wait.length = pause;
+    ++wait.failures;
     LOG(WARNING) << "segments still fail group=" << group
                  << " next_try_ms=" << pause / std::chrono::milliseconds(1) << " why=" << why;
     Wait(group);

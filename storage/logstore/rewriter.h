@@ -57,6 +57,7 @@ class JournalLogStore::Rewriter {
     Duration length;
     TimerId timer;
     bool is_hurried = false;  // there was reason to, since its try began
+    uint32_t failures = 0;
   };
 
   void Wait(RaftGroupId group);

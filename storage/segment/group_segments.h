@@ -25,6 +25,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -125,9 +126,14 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   }
 
   // Called with the first index of a segment that is not what was synced, and why, whenever a read
-  // meets that.
+  // meets that; also with an error of the disk, which may pass (UNAVAILABLE).
   using DamageListener = MoveFunction<void(LogIndex first, const Status& why)>;
   void SetDamageListener(DamageListener listener) { damage_listener_ = std::move(listener); }
+
+  // From now on an error of the disk is damage of the sealed segment that begins there, until it is
+  // replaced; or of any that Recover, which comes next, meets.
+  void TakeErrorsForDamage(LogIndex first) { unreadable_.insert(first); }
+  void TakeErrorsForDamage() { takes_errors_for_damage_ = true; }
 
   // Finds what is on disk of the log that the journal tells of. Between its begin and its committed
   // end, damage or absence is told in RecoveredSegments::damaged; between that and the written end
@@ -274,6 +280,11 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     return uncommitted_.empty() ? end_ : EndAfter(uncommitted_.back().header);
   }
   uint64_t written_position() const;
+  // Whether `status`, of a read of the segment that begins there, tells of damage.
+  bool IsDamage(LogIndex first, const Status& status) const {
+    const bool is_given_up = status.code() == Code::kUnavailable && unreadable_.contains(first);
+    return is_given_up || status.code() == Code::kDataLoss;
+  }
   // `status` of a read of the segment that begins there, with its name.
   Status Met(LogIndex first, const Status& status);
   // ABORTED: another file took its place meanwhile, in which entries lie elsewhere.
@@ -293,6 +304,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   bool has_directory_ = false;
   Status fault_;  // the first error of a change
   DamageListener damage_listener_;
+  std::set<LogIndex> unreadable_;  // sealed segments of which an error of the disk is damage
+  bool takes_errors_for_damage_ = false;
   std::deque<Operation> operations_;
   bool is_running_ = false;
 };

@@ -171,9 +171,11 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
 
 Status GroupSegments::Met(LogIndex first, const Status& status) {
   const std::string path = SegmentPath(folder_, first);
-  const bool is_gone = status.code() == Code::kNotFound;
-  Status met = is_gone ? DataLoss(path + " is missing") : status.With(path);
-  if (damage_listener_ && met.code() == Code::kDataLoss) damage_listener_(first, met);
+  Status met = status.With(path);
+  if (status.code() == Code::kNotFound) met = DataLoss(path + " is missing");
+  if (IsDamage(first, status)) met = DataLoss(std::string(met.message()));
+  const bool is_told = met.code() == Code::kDataLoss || met.code() == Code::kUnavailable;
+  if (damage_listener_ && is_told) damage_listener_(first, met);
   return met;
 }
 

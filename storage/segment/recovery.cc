@@ -103,11 +103,14 @@ void GroupSegments::Recovery::Next() {
 }
 
 void GroupSegments::Recovery::OpenHole(LogIndex first, const Status& why) {
-  if (!hole_.has_value()) hole_ = {.first = first, .why = why.With(current_)};
+  if (hole_.has_value()) return;
+  if (IsGivenUp(why)) segments_->TakeErrorsForDamage(first);
+  hole_ = {.first = first, .why = DataLoss(std::string(why.message())).With(current_)};
 }
 
 void GroupSegments::Recovery::OnDamaged(const Status& why) {
-  const bool may_pass_over = why.code() == Code::kDataLoss && !IsOnlyRead();
+  const bool is_damage = why.code() == Code::kDataLoss || (IsGivenUp(why) && !IsLast());
+  const bool may_pass_over = is_damage && !IsOnlyRead();
   if (!may_pass_over) return Fail(why);
   if (IsLast()) return OnLastDamaged(why);
   GiveUpFile(why);
@@ -189,7 +192,7 @@ Status GroupSegments::Recovery::CheckHeader(std::string_view header) {
 
 void GroupSegments::Recovery::ReadHeader() {
   file().Read(0, sizeof(SegmentHeader), [self = shared_from_this()](Result<Bytes> header) {
-    if (!header.ok()) return self->Fail(header.status());
+    if (!header.ok()) return self->OnDamaged(header.status());
     const Status status = self->CheckHeader(header->view());
     // Begun, but never synced.
     if (status.code() == Code::kDataLoss && self->BeginsAbove()) return self->DiscardBegun();
@@ -297,10 +300,12 @@ void GroupSegments::Recovery::ReadNewestState() {
 
 void GroupSegments::Recovery::ReadState(std::shared_ptr<File> file, uint64_t at, LogIndex last) {
   file->Read(at, states_.back().size, [self = shared_from_this(), file, last](Result<Bytes> state) {
-    if (!state.ok()) return self->Fail(state.status());
+    if (!state.ok() && !self->IsGivenUp(state.status())) return self->Fail(state.status());
     const StateAt expected = self->states_.back();
     self->states_.pop_back();
-    if (state->size() == expected.size && Crc32c(state->view()) == expected.crc) {
+    const bool is_intact =
+        state.ok() && state->size() == expected.size && Crc32c(state->view()) == expected.crc;
+    if (is_intact) {
       self->recovered_.snapshot = raft::Snapshot{.index = last, .state = std::move(*state)};
       self->states_.clear();
     } else {

@@ -55,6 +55,10 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   LogIndex reached() const { return segments_->written_end().index; }
   bool IsOnlyRead() const { return last_file_ == LastFile::kOnlyRead; }
   bool IsLast() const { return at_ == firsts_.size() || firsts_[at_] > written_; }
+  // An error that has had its time to pass.
+  bool IsGivenUp(const Status& status) const {
+    return status.code() == Code::kUnavailable && segments_->takes_errors_for_damage_;
+  }
   bool MayHaveAbove() const { return above_ == LogAbove::kGoesOn; }
 
   // The replica stays silent; its files stay as they are.

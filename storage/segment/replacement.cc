@@ -28,6 +28,10 @@ bool GroupSegments::Replacement::IsLost(const Status& status) const {
   return is_lost && purpose_ == Purpose::kRepair;
 }
 
+bool GroupSegments::Replacement::IsUnreadable(const Status& status) const {
+  return IsLost(status) || (purpose_ == Purpose::kRepair && segments_->IsDamage(first_, status));
+}
+
 Status GroupSegments::Replacement::Gone() const {
   return OutOfRange(SegmentPath(segments_->folder_, first_) + " was dropped");
 }
@@ -38,7 +42,8 @@ void GroupSegments::Replacement::Start() {
                           Caching::kPageCache,
                           [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
                             if (file.ok()) return self->OnOpened(std::move(*file));
-                            if (!self->IsLost(file.status())) return self->done_(file.status());
+                            if (!self->IsUnreadable(file.status()))
+                              return self->done_(file.status());
                             self->Seal(std::nullopt);
                           });
 }
@@ -79,7 +84,7 @@ void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
   ReadSegmentEnding(file, segments_->folder_, first_,
                     [self = shared_from_this(), file](Result<SegmentEnding> ending) {
                       if (ending.ok()) return self->ReadState(file, *ending);
-                      if (!self->IsLost(ending.status())) return self->done_(ending.status());
+                      if (!self->IsUnreadable(ending.status())) return self->done_(ending.status());
                       self->Seal(std::nullopt);
                     });
 }
@@ -103,7 +108,7 @@ void GroupSegments::Replacement::ReadState(const std::shared_ptr<File>& file,
       ending.frames_end, footer.state_size(),
       [self = shared_from_this(), file, size = footer.state_size(),
        crc = footer.state_crc()](Result<Bytes> state) {
-        if (!state.ok() && !self->IsLost(state.status())) return self->done_(state.status());
+        if (!state.ok() && !self->IsUnreadable(state.status())) return self->done_(state.status());
         const bool is_intact = state.ok() && state->size() == size && Crc32c(state->view()) == crc;
         if (!is_intact && self->purpose_ == Purpose::kRewrite) {
           return self->done_(self->segments_->Met(self->first_, DataLoss("the state is damaged")));
@@ -194,6 +199,7 @@ void GroupSegments::Replacement::Take() {
   Segment* damaged = Damaged();
   if (damaged == nullptr) return done_(Gone());
   if (!sealed_.has_value()) sealed_ = segments_->Told(rebuilt_->segments_.front(), false);
+  segments_->unreadable_.erase(first_);
   rebuilt_->segments_.front().version = damaged->version;
   *damaged = std::move(rebuilt_->segments_.front());
   rebuilt_->segments_.clear();

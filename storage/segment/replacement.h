@@ -41,6 +41,8 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   Status Gone() const;
   // What is damaged, or not there, is done without; an error that passes is not.
   bool IsLost(const Status& status) const;
+  // Whether a read of the damaged file that said so is done without.
+  bool IsUnreadable(const Status& status) const;
   void OnOpened(std::shared_ptr<File> file);
   void ReadEnding(std::shared_ptr<File> file);
   void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);

@@ -93,6 +93,14 @@ class RepairTest : public testing::Test, protected RepairSteps {
     }
     return repaired;
   }
+  // How many reads, of one for each entry, are told to come again.
+  int ReadUnavailable() {
+    int met = 0;
+    for (uint64_t index = 1; index <= rig_.store().readable_end(kGroup).value(); ++index) {
+      met += rig_.Read(kGroupNumber, index, 1).status().code() == Code::kUnavailable ? 1 : 0;
+    }
+    return met;
+  }
   LogIndex StateIndex() {
     rig_.Crash(true);
     EXPECT_TRUE(rig_.Start().ok());
@@ -194,6 +202,40 @@ TEST_F(RepairTest, WhatNobodyReads_IsFoundByScrubbing) {
   EXPECT_EQ(rig_.damage_told().at(kGroupNumber), told) << "all is whole";
   StateIndex();
   EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+// An error of a disk may pass.
+TEST_F(RepairTest, WhatCannotBeRead_CountsAsDamaged_OnceItWasTriedForAMinute) {
+  const std::string path = Files(rig_)[0];
+  rig_.disk().SpoilSector(path, 5000);
+  rig_.disk().SpoilSector(path, rig_.disk().Content(path)->size() - 40);
+  EXPECT_GT(ReadUnavailable(), 0);
+  rig_.RunFor(std::chrono::seconds(55));
+  EXPECT_FALSE(rig_.store().HasDamage(kGroup));
+  EXPECT_GT(ReadUnavailable(), 0);
+  rig_.RunFor(std::chrono::seconds(20));
+  ASSERT_TRUE(rig_.store().HasDamage(kGroup));
+  EXPECT_TRUE(rig_.damage_told().contains(kGroupNumber));
+  EXPECT_EQ(ReadUnavailable(), 0) << "it is damage now";
+  EXPECT_GT(ReadThrough(rig_), 0);
+  EXPECT_EQ(RepairAll(), 1);
+  EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+  EXPECT_FALSE(rig_.store().HasDamage(kGroup));
+  StateIndex();
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+TEST_F(RepairTest, AnErrorThatPassesWithinAMinute_IsNoDamage) {
+  const std::vector<std::string> files = Files(rig_);
+  for (int i = 0; i < 10; ++i) {
+    rig_.disk().FailEvery(1, files[0], Unavailable("Input/output error"));
+    EXPECT_GT(ReadUnavailable(), 0);
+    rig_.RunFor(std::chrono::seconds(30));
+    rig_.disk().ForgetFaults();
+    rig_.RunFor(std::chrono::seconds(30));
+  }
+  EXPECT_FALSE(rig_.store().HasDamage(kGroup));
+  EXPECT_EQ(ReadThrough(rig_), 0);
 }
 
 TEST_F(RepairTest, WhatIsDroppedMeanwhile_NeedsNoRepair) {
@@ -344,6 +386,30 @@ TEST(RepairAtStart, DamageThatIsMetOnceAllThatWasKnownIsRepaired_IsRepairedToo) 
   rig.RunFor(std::chrono::seconds(2));
   ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok());
   EXPECT_EQ(RepairSteps::ReadThrough(rig), 0);
+  EXPECT_EQ(rig.CompareWithModel(), "");
+}
+
+// The header of one, and the footer of another.
+TEST(RepairAtStart, WhatCannotBeRead_CountsAsDamaged_OnceItWasTriedForLong) {
+  LogStoreRig rig(68);
+  RepairSteps::Prepare(rig);
+  const std::vector<std::string> files = Files(rig);
+  rig.Crash(true);
+  rig.disk().SpoilSector(files[0], 0);
+  rig.disk().SpoilSector(files[2], rig.disk().Content(files[2])->size() - 40);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.Recovered(kGroupNumber)->health.code(), Code::kUnavailable);
+  rig.RunFor(std::chrono::seconds(20));
+  EXPECT_FALSE(rig.store().HasDamage(kGroup));
+  rig.RunFor(std::chrono::seconds(40));
+  ASSERT_TRUE(rig.store().HasDamage(kGroup));
+  RepairSteps::ReadThrough(rig);
+  while (const auto range = rig.store().damaged_range(kGroup)) {
+    const Status repaired = RepairSteps::Repair(rig, *range);
+    ASSERT_TRUE(repaired.ok()) << repaired;
+  }
+  rig.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok()) << rig.Recovered(kGroupNumber)->health;
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 

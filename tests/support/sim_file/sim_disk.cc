@@ -307,6 +307,10 @@ void SimDisk::FlipBit(const std::string& path, uint64_t offset, unsigned bit) {
   });
 }
 
+void SimDisk::SpoilSector(const std::string& path, uint64_t offset) {
+  current_.files.at(path)->spoilt.insert(offset / kSectorBytes * kSectorBytes);
+}
+
 void SimDisk::Overwrite(const std::string& path, uint64_t offset, std::string_view bytes) {
   WriteThrough(path, [&](std::string& content) {
     ApplyTo(content, {.offset = offset, .bytes = std::string(bytes)});

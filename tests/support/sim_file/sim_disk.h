@@ -107,6 +107,8 @@ class SimDisk {
   void FlipBit(const std::string& path, uint64_t offset, unsigned bit);
   void Overwrite(const std::string& path, uint64_t offset, std::string_view bytes);
   void TruncateFile(const std::string& path, uint64_t size);
+  // Reads of a byte of that sector of the file fail from now on, whatever name the file gets.
+  void SpoilSector(const std::string& path, uint64_t offset);
   void RemoveFile(const std::string& path);
   // Puts a file there, durable, with its directories.
   void PutFile(const std::string& path, std::string content);
@@ -127,6 +129,11 @@ class SimDisk {
     std::string current;
     std::vector<Change> changes;       // from durable to current
     std::optional<std::string> cache;  // set once a failed sync made it differ from current
+    std::set<uint64_t> spoilt;         // where sectors begin that cannot be read
+    bool IsSpoilt(uint64_t offset, uint64_t size) const {
+      const auto next = spoilt.lower_bound(offset / kSectorBytes * kSectorBytes);
+      return next != spoilt.end() && *next < offset + size;
+    }
   };
   // Shared by the names, durable and not, and the open files of one node.
   using NodePtr = std::shared_ptr<Node>;

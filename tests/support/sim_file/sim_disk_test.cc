@@ -131,6 +131,21 @@ TEST_F(SimDiskTest, AfterAFailedSync_LaterOnesSayOkWithTheDataLost) {
   EXPECT_EQ(disk_.Content("a"), std::string(4096, '\0'));
 }
 
+TEST_F(SimDiskTest, ASpoiltSector_IsReadByNobody_AndTheRestIs) {
+  const auto file = Open("a");
+  ASSERT_TRUE(SyncRoot().ok());
+  ASSERT_TRUE(Write(*file, 0, std::string(4096, 'x')).ok());
+  ASSERT_TRUE(Sync(*file).ok());
+  disk_.SpoilSector("a", 700);
+  EXPECT_EQ(Read(*file, 512), std::string(512, 'x'));
+  const Status over_it = Run([&](storage::StatusDone done) {
+    file->Read(0, 513, [done = std::move(done)](const Result<Bytes>& bytes) mutable {
+      done(bytes.status());
+    });
+  });
+  EXPECT_EQ(over_it.message(), "read a: Input/output error");
+}
+
 TEST_F(SimDiskTest, CrashAtAnOperation_CompletesNothingAfterIt) {
   const auto file = Open("a");
   disk_.CrashAtOperation(2, [this] { process_.Kill(); });

@@ -137,6 +137,9 @@ class SimFile final : public File {
       const bool sees_cache = state->caching == Caching::kPageCache && node.cache.has_value();
       const std::string& content = sees_cache ? *node.cache : node.current;
       if (offset >= content.size()) return done(Bytes());
+      if (node.IsSpoilt(offset, size)) {
+        return done(Unavailable("read " + state->path + ": Input/output error"));
+      }
       const Bytes bytes = Bytes::CopyOf(std::string_view(content).substr(offset, size));
       state->core->disk.bytes_read_ += bytes.size();
       done(bytes);
