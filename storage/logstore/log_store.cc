@@ -214,9 +214,13 @@ uint64_t JournalLogStore::stalled_groups() const { return rewriter_->group_count
 // error of the environment is no answer to who asked, but a reason to ask again.
 Status JournalLogStore::ReadError(RaftGroupId id, const Segments& segments, const Status& why) {
   const Group* group = Find(id);
-  // What was found before a repair is what there is.
+  // What was found before a repair is what there is. And a repair goes on where there is damage; a
+  // stalled group waits for it.
+  const bool is_repaired =
+      group != nullptr && group->restore != nullptr && group->restore->is_repair;
   const bool is_known =
-      group != nullptr && (group->stall.ok() || (group->unopened && !group->damaged.empty()));
+      group != nullptr && (group->stall.ok() || (group->unopened && !group->damaged.empty()) ||
+                           (is_repaired && why.code() == Code::kDataLoss));
   const bool is_in_doubt = group != nullptr && (!is_known || group->segments != segments);
   const bool is_answer = why.code() == Code::kOutOfRange || why.code() == Code::kDataLoss;
   if (is_answer && !is_in_doubt) return why;

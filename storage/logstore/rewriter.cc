@@ -144,10 +144,19 @@ void JournalLogStore::Rewriter::OnRecovered(Result<RecoveredSegments> recovered)
 // the next start has from the journal, that begins with it.
 void JournalLogStore::Rewriter::OnDamaged(RecoveredSegments recovered) {
   Group& group = store_.groups_.at(try_->group);
-  if (group.unopened == nullptr || !HasOthers(group)) {
+  const bool is_ended = recovered.damaged.back().first <= ActiveBegin(group);
+  if (!HasOthers(group) || (group.unopened == nullptr && !is_ended)) {
     return Fail(recovered.damaged.front().why);
   }
   const std::shared_ptr<Try> done = std::exchange(try_, nullptr);
+  if (group.unopened == nullptr) {
+    MILLRACE_SOMETIMES("a stalled group's segments wait for a repair");
+    for (const DamagedSegment& damaged : recovered.damaged) {
+      store_.OnDamage(FolderOf(done->group, group), damaged.first, damaged.why);
+    }
+    Wait(done->group);
+    return BeginNext();
+  }
   waits_.erase(done->group);
   group.segments = std::move(done->segments);
   TakeDamaged(done->group, std::move(recovered), &group);

@@ -282,6 +282,47 @@ TEST_F(RepairTest, WhereTheOnlyStateWasLost_ASegmentIsEndedForAnotherOne) {
   EXPECT_EQ(rig_.CompareWithModel(), "");
 }
 
+// A try to write them again and a repair need the same files, one after the other: neither may wait
+// for the other for ever, nor take what it finds rotten for the end of the replica.
+TEST(RepairWhileStalled, WhatRotsWhileSegmentsCannotBeWritten_IsRepaired_AndThenTheyAreWritten) {
+  for (const bool is_header : {false, true}) {
+    LogStoreRig rig(66);
+    RepairSteps::Prepare(rig);
+    const std::vector<std::string> files = Files(rig);
+    rig.Append(kGroupNumber, 4, 900);
+    rig.Settle();
+    rig.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2",
+                        ResourceExhausted("no room", Reason::kDiskFull));
+    rig.Commit(kGroupNumber);
+    rig.RunFor(std::chrono::milliseconds(100));
+    ASSERT_TRUE(rig.stalled().contains(kGroupNumber));
+    rig.disk().FlipBit(files[1], is_header ? 20 : 5000, 2);
+    uint64_t index = 1;
+    // A header is read by nobody but the next try.
+    if (is_header) rig.RunFor(std::chrono::seconds(1));
+    while (!is_header && rig.Read(kGroupNumber, index, 1).ok()) ++index;
+    ASSERT_TRUE(rig.faults().empty()) << rig.faults().at(kGroupNumber);
+    const auto range = rig.store().damaged_range(kGroup);
+    ASSERT_TRUE(range.has_value()) << is_header;
+    EXPECT_TRUE(rig.damage_told().contains(kGroupNumber)) << is_header;
+    const Status begun =
+        rig.Await([&](auto done) { rig.store().BeginRepair(kReplica, *range, std::move(done)); });
+    ASSERT_TRUE(begun.ok()) << begun;
+    rig.RunFor(std::chrono::seconds(2));
+    ASSERT_TRUE(rig.stalled().contains(kGroupNumber)) << "the next try waits for the repair";
+    if (!is_header) {
+      EXPECT_EQ(rig.Read(kGroupNumber, index, 1).status().code(), Code::kDataLoss);
+    }
+    ASSERT_TRUE(RepairSteps::Repair(rig, *range).ok()) << is_header;
+    rig.RunFor(std::chrono::seconds(2));
+    EXPECT_TRUE(rig.stalled().empty()) << is_header;
+    EXPECT_EQ(rig.CompareSegments(kGroupNumber), "") << is_header;
+    rig.Crash(true);
+    ASSERT_TRUE(rig.Start().ok());
+    EXPECT_EQ(rig.CompareWithModel(), "") << is_header;
+  }
+}
+
 // What a start finds of a log keeps its replica from taking part until it is whole again.
 TEST(RepairAtStart, WhateverIsDamaged_IsMadeAnew_AndTheReplicaTakesPart) {
   using Inflict = std::function<void(sim::SimDisk&, const std::vector<std::string>&)>;
