@@ -65,10 +65,25 @@ void Repairer::BeginNext() {
   }
 }
 
+// What is lost must not keep what is behind it from being repaired, of which the copy that is
+// damaged next may be the last one.
+std::optional<DamagedRange> Repairer::NextRange(RaftGroupId group) {
+  const auto passed = passed_.find(group);
+  const LogIndex from = passed == passed_.end() ? LogIndex() : passed->second;
+  auto range = environment_.log_store.damaged_range_from(group, from);
+  if (range.has_value()) return range;
+  if (passed == passed_.end()) {
+    lost_.erase(group);
+  } else {
+    passed_.erase(passed);
+    Later(group, kLostPause);
+  }
+  return std::nullopt;
+}
+
 void Repairer::Begin(RaftGroupId group) {
   const Replica* replica = replicas_->Find(group);
-  const auto range = environment_.log_store.damaged_range(group);
-  if (!range.has_value()) lost_.erase(group);
+  const auto range = NextRange(group);
   if (replica == nullptr || !range.has_value() || is_taken_(group)) return;
   const auto repair = std::make_shared<Repair>();
   repair->replica = replica->id();
@@ -177,7 +192,7 @@ void Repairer::Finish(const RepairPtr& repair) {
                   << " pulled_bytes=" << repair->pulled_bytes
                   << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a damaged segment was repaired from another replica");
-        lost_.erase(repair->replica.group);
+        if (!passed_.contains(repair->replica.group)) lost_.erase(repair->replica.group);
         due_.insert(repair->replica.group);
         End(repair);
       }));
@@ -196,7 +211,8 @@ void Repairer::OnLost(const RepairPtr& repair) {
     store.EndRestore(repair->replica);
   }
   lost_.insert(repair->replica.group);
-  Later(repair->replica.group, kLostPause);
+  passed_[repair->replica.group] = repair->range.end.index;
+  due_.insert(repair->replica.group);
   End(repair);
 }
 
@@ -219,6 +235,7 @@ void Repairer::End(const RepairPtr& repair) {
 
 void Repairer::Forget(RaftGroupId group) {
   lost_.erase(group);
+  passed_.erase(group);
   due_.erase(group);
   if (const auto waiting = later_.extract(group)) environment_.executor.Cancel(waiting.mapped());
   const auto found = repairs_.find(group);

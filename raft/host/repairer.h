@@ -5,8 +5,8 @@
 //
 //   begin of the range -> what is here, or else what a member has -> ... -> its end -> in its place
 //
-// A stretch that no member has is lost: readers of it are told so. It is looked for again now and
-// then, as a member may be repaired, too.
+// A stretch that no member has is lost: readers of it are told so, and those behind it are
+// repaired. It is looked for again now and then, as a member may be repaired, too.
 //
 // Part of Host, on the shard's thread.
 #pragma once
@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -65,6 +66,7 @@ class Repairer {
 
   void BeginNext();
   void Begin(RaftGroupId group);
+  std::optional<DamagedRange> NextRange(RaftGroupId group);
   // The next entries: from here, or else from a member.
   void Read(const RepairPtr& repair);
   void Pull(const RepairPtr& repair);
@@ -93,6 +95,8 @@ class Repairer {
   std::map<RaftGroupId, RepairPtr> repairs_;
   std::set<RaftGroupId> due_;
   std::set<RaftGroupId> lost_;
+  // Up to where all damage was tried and is lost, while what is behind it is repaired.
+  std::map<RaftGroupId, LogIndex> passed_;
   std::map<RaftGroupId, TimerId> later_;
   Lifetime lifetime_;
 };

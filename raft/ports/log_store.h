@@ -212,8 +212,14 @@ class LogStore {
   //
   // Whether there is any, be it one that cannot be replaced yet.
   virtual bool HasDamage(RaftGroupId group) const = 0;
-  // The oldest one; nullopt if there is none that could be replaced now.
-  virtual std::optional<DamagedRange> damaged_range(RaftGroupId group) const = 0;
+  // The oldest one that begins at `from` or behind it; nullopt if there is none that could be
+  // replaced now.
+  virtual std::optional<DamagedRange> damaged_range_from(RaftGroupId group,
+                                                         LogIndex from) const = 0;
+  // The oldest of all.
+  std::optional<DamagedRange> damaged_range(RaftGroupId group) const {
+    return damaged_range_from(group, LogIndex());
+  }
   // Pre: `range` is damaged_range(group), or was.
   virtual void BeginRepair(const ReplicaId& replica, const DamagedRange& range,
                            StatusDone done) = 0;

@@ -119,7 +119,8 @@ class JournalLogStore final : public raft::LogStore {
                      MoveFunction<void(raft::core::InitialState)> done) override;
   void EndRestore(const raft::ReplicaId& replica) override;
   bool HasDamage(RaftGroupId group) const override;
-  std::optional<raft::DamagedRange> damaged_range(RaftGroupId group) const override;
+  std::optional<raft::DamagedRange> damaged_range_from(RaftGroupId group,
+                                                       LogIndex from) const override;
   void BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
                    StatusDone done) override;
   void FinishRepair(const raft::ReplicaId& replica, uint32_t settled, StatusDone done) override;

@@ -79,14 +79,15 @@ bool JournalLogStore::HasDamage(RaftGroupId id) const {
          found->second.damaged.rbegin()->first > found->second.log.begin.index;
 }
 
-std::optional<raft::DamagedRange> JournalLogStore::damaged_range(RaftGroupId id) const {
+std::optional<raft::DamagedRange> JournalLogStore::damaged_range_from(RaftGroupId id,
+                                                                      LogIndex from) const {
   const auto found = groups_.find(id);
   if (found == groups_.end()) return std::nullopt;
   const Group& group = found->second;
   LogPoint begin = group.log.begin;
   for (const raft::SealedSegment& segment : group.sealed) {
     const auto damaged = group.damaged.find(begin.index + 1);
-    if (damaged != group.damaged.end()) {
+    if (damaged != group.damaged.end() && begin.index >= from) {
       return raft::DamagedRange{.begin = begin,
                                 .end = segment.end,
                                 .configuration = group.log.configuration,

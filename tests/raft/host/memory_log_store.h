@@ -74,7 +74,8 @@ class MemoryLogStore final : public LogStore {
   Duration write_time{0};
   std::map<RaftGroupId, Group> groups;
   std::set<ReplicaId> removed;
-  std::map<RaftGroupId, DamagedRange> damaged;  // the test's
+  std::map<RaftGroupId, DamagedRange> damaged;         // the test's
+  std::map<RaftGroupId, DamagedRange> damaged_behind;  // another one, behind that
   MoveFunction<void(RaftGroupId)> damage_listener;
   std::vector<core::Entry> intact;  // what can be read of those, all the same
   std::set<ReplicaId> given_up;
@@ -232,15 +233,22 @@ class MemoryLogStore final : public LogStore {
     return groups.contains(group) ? std::optional(core::LogPoint{}) : std::nullopt;
   }
   bool HasDamage(RaftGroupId group) const override { return damaged.contains(group); }
-  std::optional<DamagedRange> damaged_range(RaftGroupId group) const override {
-    const auto found = damaged.find(group);
-    return found == damaged.end() ? std::nullopt : std::optional(found->second);
+  std::optional<DamagedRange> damaged_range_from(RaftGroupId group, LogIndex from) const override {
+    for (const auto* ranges : {&damaged, &damaged_behind}) {
+      const auto found = ranges->find(group);
+      if (found != ranges->end() && found->second.begin.index >= from) return found->second;
+    }
+    return std::nullopt;
   }
   void BeginRepair(const ReplicaId& replica, const DamagedRange& range, StatusDone done) override {
     BeginRestore(replica, range.begin, std::move(done));
   }
   void FinishRepair(const ReplicaId& replica, uint32_t, StatusDone done) override {
-    damaged.erase(replica.group);
+    for (auto* ranges : {&damaged, &damaged_behind}) {
+      std::erase_if(*ranges, [&](const auto& range) {
+        return range.first == replica.group && range.second.begin == restored.begin;
+      });
+    }
     done(restore_error);
   }
   void GiveUpRepair(const ReplicaId& replica) override { given_up.insert(replica); }

@@ -124,6 +124,28 @@ TEST_F(RepairerTest, WhereThereIsNoOtherMember_ItIsLost) {
   EXPECT_EQ(transport_.peers.size(), asked);
 }
 
+TEST_F(RepairerTest, WhatIsBehindALostStretch_IsRepaired_AndTheLostOneStaysLost) {
+  DamagedRange behind = range_;
+  behind.begin = PulledLog::Before(entries_, 5);
+  behind.end = PulledLog::Before(entries_, 7);
+  store_.damaged_behind[kGroup] = behind;
+  Damage(0, 3);
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  Answer(kThird, {}, /*is_damaged=*/true);
+  EXPECT_EQ(Asked(kSecond).first, entries_[5].index);
+  EXPECT_EQ(Told(), Code::kDataLoss);
+  Answer(kSecond, Some(5, 6));
+  EXPECT_FALSE(store_.damaged_behind.contains(kGroup));
+  EXPECT_EQ(Told(), Code::kDataLoss) << "that one is lost all the same";
+  const size_t asked = transport_.peers.size();
+  world_.RunFor(std::chrono::seconds(29));
+  EXPECT_EQ(transport_.peers.size(), asked);
+  world_.RunFor(std::chrono::seconds(2));
+  EXPECT_EQ(Asked(kSecond).first, entries_[0].index) << "it is looked for again";
+  Answer(kSecond, Some(0, 3));
+  EXPECT_TRUE(IsRepaired());
+}
+
 // A log that waits for its repair keeps journal files.
 TEST_F(RepairerTest, WhatIsLost_IsGivenUp_WhereTheJournalNeedsItsRoom) {
   for (const double pressure : {0.1, 0.9}) {

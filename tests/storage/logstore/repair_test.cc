@@ -126,6 +126,9 @@ TEST_F(RepairTest, ADamagedSegment_IsMadeAnew_AndWhatItWasSealedWithStays) {
   ASSERT_TRUE(range.has_value());
   EXPECT_EQ(range->begin, LogPoint{}) << "the oldest first";
   EXPECT_NE(std::string(range->why.message()).find(files[0]), std::string::npos) << range->why;
+  const auto behind = rig_.store().damaged_range_from(kGroup, range->end.index);
+  ASSERT_TRUE(behind.has_value());
+  EXPECT_NE(std::string(behind->why.message()).find(files[2]), std::string::npos) << behind->why;
   RepairAll();
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
   EXPECT_EQ(ReadThrough(rig_), 0);
