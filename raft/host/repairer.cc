@@ -1,6 +1,7 @@
 #include "raft/host/repairer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <glog/logging.h>
@@ -140,11 +141,47 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
                << repair->replica.group << " from=" << repair->members[repair->asking].broker
                << " index=" << wanted;
   }
-  const bool has_not = reply.ok() && (reply->is_damaged || reply->begin.index >= wanted);
+  CountAnswer(repair, reply);
+  if (repair->unable < repair->members.size()) return AskNext(repair);
+  if (!AppendGap(repair)) OnLost(repair);
+}
+
+void Repairer::CountAnswer(const RepairPtr& repair, const Result<RangeReply>& reply) {
+  const LogIndex wanted = repair->end.index + 1;
+  const bool is_dropped = reply.ok() && reply->begin.index >= wanted;
+  const bool has_not = is_dropped || (reply.ok() && reply->is_damaged);
   MILLRACE_SOMETIMES_IF("a member had damage where another one had", has_not);
   repair->unable = has_not ? repair->unable + 1 : 0;
-  if (repair->unable == repair->members.size()) return OnLost(repair);
-  AskNext(repair);
+  core::LogPoint& dropped = repair->dropped;
+  if (is_dropped && (dropped.index < wanted || reply->begin.index < dropped.index)) {
+    dropped = reply->begin;
+  }
+}
+
+// Who dropped them knew that they lie before the log start, which is committed. Of a gap all
+// entries are of one term.
+bool Repairer::AppendGap(const RepairPtr& repair) {
+  const core::LogPoint& begin = repair->end;
+  const core::LogPoint& limit = repair->range.end;
+  const core::LogPoint end = repair->dropped.index < limit.index ? repair->dropped : limit;
+  const int64_t span = end.next_offset - begin.next_offset;
+  const bool is_gap = repair->dropped.index > begin.index && end.term == begin.term && span >= 0 &&
+                      span <= std::numeric_limits<uint32_t>::max();
+  if (!is_gap) return false;
+  Frame frame = MakeGap({.group = repair->replica.group,
+                         .term = end.term,
+                         .first = begin.index + 1,
+                         .last = end.index,
+                         .base_offset = begin.next_offset,
+                         .offset_span = static_cast<uint32_t>(span),
+                         .append_time_ms = repair->append_time_ms,
+                         .chain = end.chain});
+  Result<core::Entry> gap = DecodeStored(std::move(frame));
+  CHECK(gap.ok()) << gap.status();
+  MILLRACE_SOMETIMES("a repaired segment begins in what others dropped");
+  LOG(INFO) << "left out what others dropped first=" << begin.index + 1 << " last=" << end.index
+            << " group=" << repair->replica.group;
+  return Append(repair, {*std::move(gap)});
 }
 
 // What was read here stands beside it: neither may lack a tombstone that the other has an older
@@ -172,6 +209,7 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
   }
   const bool is_all = end.index == repair->range.end.index;
   if (entries.empty() || (is_all && end != repair->range.end)) return false;
+  repair->append_time_ms = entries.back().frame.header().append_time_ms;
   environment_.log_store.AppendRestored(repair->replica, std::move(entries),
                                         While(repair, [this, repair, end](const Status& appended) {
                                           if (!appended.ok()) return OnError(repair, appended);

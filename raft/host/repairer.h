@@ -5,8 +5,10 @@
 //
 //   begin of the range -> what is here, or else what a member has -> ... -> its end -> in its place
 //
-// A stretch that no member has is lost: readers of it are told so, and those behind it are
-// repaired. It is looked for again now and then, as a member may be repaired, too.
+// A file here may begin before all others' logs, in what they dropped: a gap stands for that, as
+// nobody reads before the log start. Any other stretch that no member has is lost: readers of it
+// are told so, and those behind it are repaired. It is looked for again now and then, as a member
+// may be repaired, too.
 //
 // Part of Host, on the shard's thread.
 #pragma once
@@ -56,7 +58,9 @@ class Repairer {
     std::vector<Voter> members;  // the others
     size_t asking = 0;           // of these
     size_t unable = 0;           // members in a row that do not have the next entry
+    core::LogPoint dropped;      // the lowest begin behind it that one of these told, if one did
     core::LogPoint end;          // of what the store has
+    int64_t append_time_ms = 0;  // of the last of that
     uint64_t pulled_bytes = 0;
     uint32_t settled = 0;  // of what was pulled, as in core::CompactionPoint
     MonotonicTime began{};
@@ -75,6 +79,9 @@ class Repairer {
   bool Append(const RepairPtr& repair, std::vector<core::Entry> entries);
   // Whether what a member has that is compacted like this may stand beside what is here.
   bool FitsCompaction(const RepairPtr& repair, const core::CompactionPoint& theirs);
+  // False: nobody said that it was dropped.
+  bool AppendGap(const RepairPtr& repair);
+  void CountAnswer(const RepairPtr& repair, const Result<RangeReply>& reply);
   void AskNext(const RepairPtr& repair);
   void Finish(const RepairPtr& repair);
   void OnLost(const RepairPtr& repair);

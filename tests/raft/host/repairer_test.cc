@@ -146,6 +146,32 @@ TEST_F(RepairerTest, WhatIsBehindALostStretch_IsRepaired_AndTheLostOneStaysLost)
   EXPECT_TRUE(IsRepaired());
 }
 
+// Each replica ends its files elsewhere, so that one that holds the log start begins before it,
+// and before what the others have.
+TEST_F(RepairerTest, WhatOthersDropped_IsLeftOut_AndTheRestOfItsFileRepaired) {
+  Damage(0, 4);
+  Answer(kSecond, Some(0, 0));
+  Answer(kSecond, {}, false, PulledLog::Before(entries_, 4));
+  Answer(kThird, {}, false, PulledLog::Before(entries_, 3));
+  EXPECT_EQ(Asked(kThird).first, entries_[3].index) << "the lowest begin is enough";
+  Answer(kThird, Some(3, 4));
+  EXPECT_TRUE(IsRepaired());
+  ASSERT_EQ(store_.restored.entries.size(), 4U);
+  const FrameHeader gap = store_.restored.entries[1].frame.header();
+  EXPECT_EQ(gap.type, FrameType::kGap);
+  EXPECT_EQ(gap.index, entries_[1].index);
+  EXPECT_EQ(EndAfter(gap), PulledLog::Before(entries_, 3));
+}
+
+TEST_F(RepairerTest, AFileThatOthersDroppedWhole_EndsWhereItDid) {
+  Damage(1, 4);
+  Answer(kSecond, {}, false, PulledLog::Before(entries_, 7));
+  Answer(kThird, {}, /*is_damaged=*/true);
+  EXPECT_TRUE(IsRepaired());
+  ASSERT_EQ(store_.restored.entries.size(), 1U);
+  EXPECT_EQ(EndAfter(store_.restored.entries[0].frame.header()), PulledLog::Before(entries_, 5));
+}
+
 // A log that waits for its repair keeps journal files.
 TEST_F(RepairerTest, WhatIsLost_IsGivenUp_WhereTheJournalNeedsItsRoom) {
   for (const double pressure : {0.1, 0.9}) {

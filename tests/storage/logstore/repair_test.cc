@@ -9,6 +9,7 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
+#include "raft/codec/entry_codec.h"
 #include "tests/storage/logstore/log_store_rig.h"
 
 namespace millrace::storage {
@@ -254,6 +255,51 @@ TEST_F(RepairTest, WhatIsDroppedMeanwhile_NeedsNoRepair) {
   rig_.RunFor(std::chrono::milliseconds(100));
   EXPECT_EQ(Files(rig_).size(), files.size() - 1);
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
+}
+
+// Others dropped what is before the log start; it begins in the middle of a file here.
+TEST_F(RepairTest, AFileMayBeginWithAGap_WhereAllOthersDroppedWhatStoodThere) {
+  const std::vector<std::string> files = Files(rig_);
+  const auto& log = rig_.entries(kGroupNumber);
+  const raft::SealedSegment before = rig_.store().sealed_segments(kGroup)[0];
+  const FrameHeader last_dropped = log.at(before.end.index.value() + 1).frame.header();
+  const LogPoint start = EndAfter(last_dropped);
+  rig_.SetLogStart(kGroupNumber, start.next_offset);
+  rig_.RunFor(std::chrono::milliseconds(200));
+  ASSERT_EQ(rig_.begin(kGroupNumber), before.end.index) << "the file that the start is in stays";
+  rig_.disk().FlipBit(files[1], 200, 2);
+  EXPECT_GT(ReadThrough(rig_), 0);
+  const auto range = rig_.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  ASSERT_TRUE(
+      rig_.Await([&](auto done) { rig_.store().BeginRepair(kReplica, *range, std::move(done)); })
+          .ok());
+  const FrameHeader first = log.at(before.end.index.value()).frame.header();
+  std::vector<Entry> entries;
+  entries.push_back(*raft::DecodeStored(
+      MakeGap({.group = kGroup,
+               .term = start.term,
+               .first = first.index,
+               .last = start.index,
+               .base_offset = first.base_offset,
+               .offset_span = static_cast<uint32_t>(start.next_offset - first.base_offset),
+               .append_time_ms = 0,
+               .chain = start.chain})));
+  entries.insert(entries.end(), log.begin() + static_cast<ptrdiff_t>(start.index.value()),
+                 log.begin() + static_cast<ptrdiff_t>(range->end.index.value()));
+  ASSERT_TRUE(rig_.Await([&](auto done) {
+                    rig_.store().AppendRestored(kReplica, std::move(entries), std::move(done));
+                  })
+                  .ok());
+  ASSERT_TRUE(
+      rig_.Await([&](auto done) { rig_.store().FinishRepair(kReplica, 0, std::move(done)); }).ok());
+  EXPECT_EQ(ReadThrough(rig_), 0);
+  const int told = rig_.damage_told().at(kGroupNumber);
+  rig_.RunFor(std::chrono::seconds(30));
+  EXPECT_EQ(rig_.damage_told().at(kGroupNumber), told) << "the scrubber finds it whole";
+  EXPECT_GT(StateIndex(), LogIndex());
+  EXPECT_TRUE(rig_.Recovered(kGroupNumber)->health.ok());
+  EXPECT_EQ(ReadThrough(rig_), 0);
 }
 
 // A restart would have nothing to begin with.
