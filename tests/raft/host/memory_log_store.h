@@ -78,6 +78,11 @@ class MemoryLogStore final : public LogStore {
   std::map<RaftGroupId, DamagedRange> damaged_behind;  // another one, behind that
   MoveFunction<void(RaftGroupId)> damage_listener;
   std::vector<core::Entry> intact;  // what can be read of those, all the same
+  Status read_error;                // of any read of those
+  Status finish_error;              // of the end of a repair
+  uint32_t settled = 0;             // as a repair told
+  size_t restores_begun = 0;
+  size_t restores_ended = 0;  // by EndRestore
   std::set<ReplicaId> given_up;
   LogIndex floor;
   double pressure = 0;
@@ -201,6 +206,7 @@ class MemoryLogStore final : public LogStore {
   }
   void Salvage(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     if (!damaged.contains(id)) return Read(id, first, bytes_max, std::move(done));
+    if (!read_error.ok()) return done(read_error);
     std::vector<core::Entry> found;
     for (const core::Entry& entry : intact) {
       if (entry.index == first + found.size()) found.push_back(entry);
@@ -243,7 +249,9 @@ class MemoryLogStore final : public LogStore {
   void BeginRepair(const ReplicaId& replica, const DamagedRange& range, StatusDone done) override {
     BeginRestore(replica, range.begin, std::move(done));
   }
-  void FinishRepair(const ReplicaId& replica, uint32_t, StatusDone done) override {
+  void FinishRepair(const ReplicaId& replica, uint32_t given, StatusDone done) override {
+    if (!finish_error.ok()) return done(finish_error);
+    settled = given;
     for (auto* ranges : {&damaged, &damaged_behind}) {
       std::erase_if(*ranges, [&](const auto& range) {
         return range.first == replica.group && range.second.begin == restored.begin;
@@ -257,6 +265,7 @@ class MemoryLogStore final : public LogStore {
   }
   void BeginRestore(const ReplicaId&, const core::LogPoint& begin, StatusDone done) override {
     restored = {.begin = begin};
+    ++restores_begun;
     done(restore_error);
   }
   void AppendRestored(const ReplicaId&, std::vector<core::Entry> entries,
@@ -279,7 +288,7 @@ class MemoryLogStore final : public LogStore {
     initial.configuration = restored.configuration;
     done(std::move(initial));
   }
-  void EndRestore(const ReplicaId&) override {}
+  void EndRestore(const ReplicaId&) override { ++restores_ended; }
   // What was restored last, of entries of one term; and what the store says to it.
   struct RestoredLog {
     core::LogPoint begin;

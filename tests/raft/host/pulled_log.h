@@ -59,7 +59,8 @@ struct PulledLog {
                          .index = kBegin.index + (i + 1),
                          .base_offset = kBegin.next_offset + static_cast<int64_t>(i),
                          .offset_span = 1,
-                         .record_count = 1};
+                         .record_count = 1,
+                         .append_time_ms = 1000 + static_cast<int64_t>(i)};
       Buffer frame = AllocateFrame(4);
       std::memcpy(FramePayload(frame), "abcd", 4);
       header.payload_crc = header.stored_crc = Crc32c("abcd");

@@ -2,6 +2,7 @@
 // are told meanwhile. The other members and the store answer when the test says so.
 #include "raft/host/repairer.h"
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,14 +36,21 @@ class RepairerTest : public OneOfThreeTest {
   RangeRequest Asked(const Voter& of) { return LastAsked(of.broker); }
   void Answer(const Voter& from, std::vector<core::Entry> entries, bool is_damaged = false,
               core::LogPoint begin = PulledLog::kBegin) {
-    const PullRoute route = Asked(from).route;
-    host_->OnPeerMessage(from.holder(), PeerKind::kRangeReply,
-                         Encode(RangeReply{.route = route,
-                                           .begin = begin,
-                                           .commit = entries_.back().index,
-                                           .entries = std::move(entries),
-                                           .is_damaged = is_damaged}));
+    Reply(from, {.begin = begin, .entries = std::move(entries), .is_damaged = is_damaged});
+  }
+  void AnswerCompacted(const Voter& from, core::CompactionPoint compacted) {
+    Reply(from, {.begin = PulledLog::kBegin, .entries = entries_, .compacted = compacted});
+  }
+  void Reply(const Voter& from, RangeReply reply) {
+    reply.route = Asked(from).route;
+    reply.commit = entries_.back().index;
+    host_->OnPeerMessage(from.holder(), PeerKind::kRangeReply, Encode(reply));
     Settle();
+  }
+  // What is damaged is lost, as all say.
+  void Lose() {
+    Answer(kSecond, {}, /*is_damaged=*/true);
+    Answer(kThird, {}, /*is_damaged=*/true);
   }
   std::vector<core::Entry> Some(size_t first, size_t last) {
     return {entries_.begin() + static_cast<ptrdiff_t>(first),
@@ -161,6 +169,20 @@ TEST_F(RepairerTest, WhatOthersDropped_IsLeftOut_AndTheRestOfItsFileRepaired) {
   EXPECT_EQ(gap.type, FrameType::kGap);
   EXPECT_EQ(gap.index, entries_[1].index);
   EXPECT_EQ(EndAfter(gap), PulledLog::Before(entries_, 3));
+  EXPECT_EQ(gap.append_time_ms, entries_[0].frame.header().append_time_ms)
+      << "times do not go back";
+}
+
+// A gap is of one term, and nobody knows any more which entry was the first of the next one.
+TEST_F(RepairerTest, WhatOthersDroppedOfTwoTerms_IsNotLeftOut) {
+  Damage(0, 4);
+  Answer(kSecond, Some(0, 0));
+  core::LogPoint dropped = PulledLog::Before(entries_, 3);
+  dropped.term = Term(5);
+  Answer(kSecond, {}, false, dropped);
+  Answer(kThird, {}, false, dropped);
+  EXPECT_EQ(store_.restored.entries.size(), 1U);
+  EXPECT_EQ(Told(), Code::kDataLoss);
 }
 
 TEST_F(RepairerTest, AFileThatOthersDroppedWhole_EndsWhereItDid) {
@@ -209,8 +231,205 @@ TEST_F(RepairerTest, WhatDoesNotFollow_IsNotTaken) {
   Answer(kThird, {others.begin() + 1, others.end()});
   EXPECT_TRUE(store_.restored.entries.empty());
   world_.RunFor(std::chrono::milliseconds(60));
-  Answer(kSecond, Some(1, 3));
+  Answer(kSecond, Some(0, 0));
+  EXPECT_TRUE(store_.restored.entries.empty()) << "it is before the stretch";
+  world_.RunFor(std::chrono::milliseconds(60));
+  Answer(kThird, Some(1, 3));
   EXPECT_TRUE(IsRepaired());
+}
+
+// A gap's chain is proven by what follows it; at the end of the stretch that is its end.
+TEST_F(RepairerTest, WhatDoesNotEndAsTheStretchDid_IsNotTaken) {
+  range_.begin = PulledLog::Before(entries_, 1);
+  range_.end = PulledLog::Before(entries_, 4);
+  range_.end.chain ^= 1;
+  store_.damaged[kGroup] = range_;
+  store_.damage_listener(kGroup);
+  Settle();
+  Answer(kSecond, Some(1, 3));
+  EXPECT_TRUE(store_.restored.entries.empty());
+  EXPECT_FALSE(IsRepaired());
+}
+
+TEST_F(RepairerTest, AMemberThatSaysItTwice_IsNotTwoMembers) {
+  Damage(0, 3);
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  Answer(kThird, {});
+  world_.RunFor(std::chrono::milliseconds(60));
+  Answer(kSecond, {}, /*is_damaged=*/true);
+  EXPECT_EQ(Told(), Code::kUnavailable);
+  Answer(kThird, Some(0, 3));
+  EXPECT_TRUE(IsRepaired());
+}
+
+// A member that is asked again at once would be asked all the time.
+TEST_F(RepairerTest, WhoHasNothingJustNow_IsNotAskedAgainAtOnce) {
+  Damage(0, 3);
+  const size_t asked = transport_.peers.size();
+  Answer(kSecond, {});
+  world_.RunFor(std::chrono::milliseconds(40));
+  EXPECT_EQ(transport_.peers.size(), asked);
+  world_.RunFor(std::chrono::milliseconds(20));
+  EXPECT_EQ(Asked(kThird).first, entries_[0].index);
+}
+
+TEST_F(RepairerTest, WhatCannotBeReadHereJustNow_IsReadLater_AndNotAskedFor) {
+  store_.intact = Some(0, 3);
+  store_.read_error = Unavailable("no descriptors");
+  Damage(0, 3);
+  world_.RunFor(std::chrono::milliseconds(500));
+  EXPECT_TRUE(transport_.peers.empty());
+  store_.read_error = Status::Ok();
+  world_.RunFor(std::chrono::milliseconds(60));
+  EXPECT_TRUE(IsRepaired());
+  EXPECT_TRUE(transport_.peers.empty());
+}
+
+TEST_F(RepairerTest, MoreDamageThatIsMetMeanwhile_DoesNotBeginARepairAnew_AndIsRepairedNext) {
+  DamagedRange behind = range_;
+  behind.begin = PulledLog::Before(entries_, 5);
+  behind.end = PulledLog::Before(entries_, 7);
+  Damage(0, 3);
+  Answer(kSecond, Some(0, 1));
+  store_.damaged_behind[kGroup] = behind;
+  store_.damage_listener(kGroup);
+  Settle();
+  EXPECT_EQ(store_.restored.entries.size(), 2U);
+  Answer(kSecond, Some(2, 3));
+  EXPECT_TRUE(IsRepaired());
+  EXPECT_EQ(Asked(kSecond).first, entries_[5].index);
+}
+
+// Each holds a part of a log in memory.
+TEST_F(RepairerTest, TwoAtATime_AreRepaired_AndTheNextOnceOneIsDone) {
+  std::array<PulledMachine, 2> machines;
+  for (size_t i = 0; i < machines.size(); ++i) {
+    ReplicaRecord record{.group = RaftGroupId(kGroup.value() + 1 + i), .number = kSelf.number};
+    record.configuration.voters = {kSelf, kSecond, kThird};
+    host_->CreateReplica(record, /*campaign=*/false, machines.at(i));
+    store_.damaged[record.group] = range_;
+    store_.damaged[record.group].end = PulledLog::Before(entries_, 1);
+    store_.damage_listener(record.group);
+  }
+  Settle();
+  Damage(0, 3);
+  EXPECT_EQ(host_->repairs_under_way(), 2U);
+  EXPECT_EQ(store_.restores_begun, 2U);
+  host_->RemoveReplica(RaftGroupId(kGroup.value() + 1), LogIndex(1), [] {});
+  Settle();
+  EXPECT_EQ(store_.restores_begun, 3U);
+  EXPECT_EQ(Asked(kSecond).route.group, kGroup);
+}
+
+TEST_F(RepairerTest, WhatNobodyElseCouldHave_IsNotAskedFor) {
+  range_.configuration.voters = {kSelf};
+  Damage(0, 3);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  EXPECT_EQ(store_.restores_begun, 0U);
+}
+
+TEST_F(RepairerTest, WhatWasLost_AndIsRepairedOrDropped_IsLostNoMore) {
+  for (const bool is_dropped : {false, true}) {
+    Damage(0, 3);
+    Lose();
+    EXPECT_EQ(Told(), Code::kDataLoss);
+    if (is_dropped) store_.damaged.erase(kGroup);
+    world_.RunFor(std::chrono::seconds(31));
+    if (!is_dropped) Answer(kSecond, Some(0, 3));
+    store_.damaged[kGroup] = range_;
+    EXPECT_EQ(Told(), Code::kUnavailable) << is_dropped << ": that is other damage";
+    store_.damaged.erase(kGroup);
+  }
+}
+
+TEST_F(RepairerTest, WhatWasLost_AndIsRepaired_IsLostNoMore_ThoughThereIsDamageBehindIt) {
+  Damage(0, 3);
+  Lose();
+  world_.RunFor(std::chrono::seconds(31));
+  DamagedRange behind = range_;
+  behind.begin = PulledLog::Before(entries_, 5);
+  behind.end = PulledLog::Before(entries_, 7);
+  store_.damaged_behind[kGroup] = behind;
+  Answer(kSecond, Some(0, 3));
+  EXPECT_EQ(Asked(kSecond).first, entries_[5].index);
+  EXPECT_EQ(Told(), Code::kUnavailable);
+}
+
+// What was built beside the log goes.
+TEST_F(RepairerTest, ARepairThatEndsEarly_LeavesNothingBeside) {
+  Damage(0, 3);
+  const size_t ended = store_.restores_ended;
+  Lose();
+  EXPECT_EQ(store_.restores_ended, ended + 1);
+  world_.RunFor(std::chrono::seconds(31));
+  store_.restore_error = Internal("input/output error");
+  Answer(kSecond, Some(0, 3));
+  EXPECT_EQ(store_.restores_ended, ended + 2);
+  store_.restore_error = Status::Ok();
+  world_.RunFor(std::chrono::seconds(3));
+  ASSERT_EQ(host_->repairs_under_way(), 1U);
+  host_->RemoveReplica(kGroup, LogIndex(1), [] {});
+  EXPECT_EQ(store_.restores_ended, ended + 3);
+}
+
+TEST_F(RepairerTest, AnErrorWhereItIsWritten_OrPutInItsPlace_IsTriedAgainToo) {
+  Damage(0, 1);
+  store_.restore_error = Internal("input/output error");
+  Answer(kSecond, Some(0, 1));
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  EXPECT_FALSE(IsRepaired());
+  store_.restore_error = Status::Ok();
+  store_.finish_error = Internal("input/output error");
+  world_.RunFor(std::chrono::milliseconds(2100));
+  Answer(kSecond, Some(0, 1));
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
+  EXPECT_FALSE(IsRepaired());
+  store_.finish_error = Status::Ok();
+  world_.RunFor(std::chrono::milliseconds(2100));
+  Answer(kSecond, Some(0, 1));
+  EXPECT_TRUE(IsRepaired());
+}
+
+// What passes by itself is looked at soon, an error of the disk only after a while.
+TEST_F(RepairerTest, HowSoonARepairBeginsAgain_DependsOnWhatEndedIt) {
+  store_.restore_error = Unavailable("its segments are being written again");
+  Damage(0, 1);
+  ASSERT_EQ(store_.restores_begun, 1U);
+  store_.restore_error = Internal("input/output error");
+  world_.RunFor(std::chrono::milliseconds(60));
+  EXPECT_EQ(store_.restores_begun, 2U);
+  world_.RunFor(std::chrono::milliseconds(1900));
+  EXPECT_EQ(store_.restores_begun, 2U);
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(store_.restores_begun, 3U);
+}
+
+TEST_F(RepairerTest, WhatDoesNotFitTheCompactionHere_IsNotTaken) {
+  store_.compaction[kGroup] = {.pass = 3, .settled = 1};
+  Damage(0, 3);
+  AnswerCompacted(kSecond, {.pass = 2, .settled = 1});
+  EXPECT_FALSE(IsRepaired()) << "it has what a pass took out here";
+  world_.RunFor(std::chrono::milliseconds(60));
+  AnswerCompacted(kThird, {.pass = 4, .settled = 4});
+  EXPECT_FALSE(IsRepaired()) << "it lacks a tombstone that something here waits for";
+  world_.RunFor(std::chrono::milliseconds(60));
+  Reply(
+      kSecond,
+      {.begin = PulledLog::kBegin, .entries = Some(0, 1), .compacted = {.pass = 3, .settled = 2}});
+  Reply(
+      kSecond,
+      {.begin = PulledLog::kBegin, .entries = Some(2, 3), .compacted = {.pass = 3, .settled = 1}});
+  EXPECT_TRUE(IsRepaired());
+  EXPECT_EQ(store_.settled, 2U) << "of all that was given";
+}
+
+TEST_F(RepairerTest, AHostThatIsStopped_RepairsNoMore) {
+  Damage(0, 1);
+  const size_t asked = transport_.peers.size();
+  host_->Stop();
+  world_.RunFor(std::chrono::seconds(5));
+  EXPECT_EQ(transport_.peers.size(), asked);
+  EXPECT_EQ(host_->repairs_under_way(), 0U);
 }
 
 TEST_F(RepairerTest, AnErrorOfTheDisk_IsTriedAgain_FromTheBeginning) {
