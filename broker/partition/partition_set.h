@@ -18,7 +18,7 @@
 #include <string>
 
 #include "broker/controller/image.h"
-#include "broker/partition/compaction/compactor.h"
+#include "broker/partition/compactor.h"
 #include "broker/partition/partition.h"
 #include "raft/host/host.h"
 

@@ -238,7 +238,9 @@ class MemoryLogStore final : public LogStore {
   std::optional<core::LogPoint> readable_begin(RaftGroupId group) const override {
     return groups.contains(group) ? std::optional(core::LogPoint{}) : std::nullopt;
   }
-  bool HasDamage(RaftGroupId group) const override { return damaged.contains(group); }
+  bool HasDamage(RaftGroupId group) const override {
+    return damaged.contains(group) || damaged_behind.contains(group);
+  }
   std::optional<DamagedRange> damaged_range_from(RaftGroupId group, LogIndex from) const override {
     for (const auto* ranges : {&damaged, &damaged_behind}) {
       const auto found = ranges->find(group);

@@ -503,35 +503,32 @@ TEST(RepairAtStart, WhatCannotBeRead_CountsAsDamaged_OnceItWasTriedForLong) {
   EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
-// A sync failed in this life, and then what it had synced before is rotten.
+// A sync failed in this life, and then what it had synced before, into the same file, is rotten.
 TEST(RepairAtStart, WhatRottedUnderAStall_IsRepairedByTheNextStart) {
-  for (const size_t place : {1, 3}) {
-    LogStoreRig rig(66);
-    RepairSteps::Prepare(rig);
-    rig.rolls = false;
-    rig.Append(kGroupNumber, 2, 900);
-    rig.Settle();
-    rig.disk().FailNextSync("groups/2");
-    rig.Commit(kGroupNumber);
-    rig.RunFor(std::chrono::milliseconds(100));
-    ASSERT_EQ(rig.store().stalled_groups(), 1U);
-    // The header of a sealed one, or a frame of the last.
-    rig.disk().FlipBit(Files(rig)[place], place == 3 ? 200 : 20, 2);
-    rig.RunFor(std::chrono::seconds(2));
-    const Status fault = rig.faults().at(kGroupNumber);
-    EXPECT_EQ(fault.code(), Code::kDataLoss);
-    EXPECT_NE(fault.message().find("once this broker starts again"), std::string::npos) << fault;
-    rig.Crash(true);
-    ASSERT_TRUE(rig.Start().ok());
-    EXPECT_EQ(rig.Recovered(kGroupNumber)->health.code(), Code::kUnavailable);
-    rig.RunFor(std::chrono::milliseconds(100));  // leftovers go first
-    const auto range = rig.store().damaged_range(kGroup);
-    ASSERT_TRUE(range.has_value());
-    ASSERT_TRUE(RepairSteps::Repair(rig, *range).ok());
-    rig.RunFor(std::chrono::seconds(2));
-    ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok()) << rig.Recovered(kGroupNumber)->health;
-    EXPECT_EQ(rig.CompareWithModel(), "");
-  }
+  LogStoreRig rig(66);
+  RepairSteps::Prepare(rig);
+  rig.rolls = false;
+  rig.Append(kGroupNumber, 2, 900);
+  rig.Settle();
+  rig.disk().FailNextSync("groups/2");
+  rig.Commit(kGroupNumber);
+  rig.RunFor(std::chrono::milliseconds(100));
+  ASSERT_EQ(rig.store().stalled_groups(), 1U);
+  rig.disk().FlipBit(Files(rig)[3], 200, 2);
+  rig.RunFor(std::chrono::seconds(2));
+  const Status fault = rig.faults().at(kGroupNumber);
+  EXPECT_EQ(fault.code(), Code::kDataLoss);
+  EXPECT_NE(fault.message().find("once this broker starts again"), std::string::npos) << fault;
+  rig.Crash(true);
+  ASSERT_TRUE(rig.Start().ok());
+  EXPECT_EQ(rig.Recovered(kGroupNumber)->health.code(), Code::kUnavailable);
+  rig.RunFor(std::chrono::milliseconds(100));  // leftovers go first
+  const auto range = rig.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  ASSERT_TRUE(RepairSteps::Repair(rig, *range).ok());
+  rig.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok()) << rig.Recovered(kGroupNumber)->health;
+  EXPECT_EQ(rig.CompareWithModel(), "");
 }
 
 TEST(RepairAtStart, WhatWaitsForIt_IsGivenUp_WhereTheJournalNeedsItsRoom) {
@@ -550,7 +547,7 @@ TEST(RepairAtStart, WhatWaitsForIt_IsGivenUp_WhereTheJournalNeedsItsRoom) {
     rig.Append(kGroupNumber, 4, 1500);
     rig.Settle();
   }
-  rig.disk().FlipBit(Files(rig)[1], 20, 2);
+  rig.disk().FlipBit(Files(rig)[3], 200, 2);
   rig.RunFor(std::chrono::seconds(2));
   ASSERT_TRUE(rig.faults().contains(kGroupNumber));
   rig.rolls = true;

@@ -1,4 +1,4 @@
-#include "broker/partition/compaction/compactor.h"
+#include "broker/partition/compactor.h"
 
 #include <algorithm>
 #include <utility>
