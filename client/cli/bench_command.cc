@@ -101,6 +101,9 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   AddNumber(produce, "--memory-mb", &produce_options->memory_mb, {.min = 1, .max = 4096},
             "Unanswered records of a producer, in MiB")
       ->default_str("8");
+  AddNumber(produce, "--keys", &produce_options->keys, {.max = 1'000'000'000},
+            "Each record has one of so many keys, in no order; none if 0")
+      ->default_str("0");
   produce->add_flag("--stamp", produce_options->is_stamped,
                     "Values begin with when they were due, for bench consume --stamped");
   Choose(produce, produce_options, chosen, &BenchProduce);

@@ -27,6 +27,7 @@ struct BenchOptions {
   uint32_t linger_ms = 5;
   uint32_t memory_mb = 8;  // of unanswered records, each producer; more counts as latency
   // A value begins with when it was due, by this machine's monotonic clock.
+  uint64_t keys = 0;  // that records have one of; 0: they have none
   bool is_stamped = false;
   uint64_t skipped = 0;  // records that consume reads before those that count
 };

@@ -146,7 +146,14 @@ class Load {
   }
 
   Status Send(Producer* producer, MonotonicTime since) {
-    return producer->Send({.value = value_}, [this, since](const Delivery& delivery) {
+    Record record{.value = value_};
+    std::string key;
+    if (options_.keys > 0) {
+      // Fibonacci hashing (Knuth, TAOCP 6.4): neighbours are far from each other.
+      key = "key-" + std::to_string((sent_ * 0x9E3779B97F4A7C15 >> 20) % options_.keys);
+      record.key = key;
+    }
+    return producer->Send(record, [this, since](const Delivery& delivery) {
       acknowledgements_.Add(delivery, since);
     });
   }

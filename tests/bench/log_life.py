@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a log's beginning costs: disks within bounds, a thousand files that go beside live records, old records in a long log,
-a broker that comes back to a log that moved on, files that rot and looking for them.
+a broker that comes back to a log that moved on, files that rot and looking for them, a table that is compacted.
 
-    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub]      all of them
+    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub] [compact]      all of them
     tests/bench/log_life.py oldest --gigabytes 20
 
 bound    three replicas with retention_bytes 128 MiB are given 2 GB: what each keeps after 5 s, and where it starts.
@@ -13,6 +13,8 @@ restore  a broker is away while the log moves on by more than it keeps: how long
 repair   a bit of every file of a log of 1 GB flips on one broker: how long until all are whole, what a record waits for
          meanwhile; then one of the leader's: how much longer a reader of the whole log takes.
 scrub    1,000 records/s beside a log of 1 GB that is scrubbed at 16 MB/s, in turn with one that is not: p99, and CPU.
+compact  a log of 1 KiB records, ten of each key, becomes compacted, on one broker without limit: MB/s of the log, the broker's peak of memory;
+         and 1,000 records/s to another topic alone, and beside it at its default pace: p99.
 
 Prints ratios of what was measured side by side. It decides nothing.
 """
@@ -29,7 +31,7 @@ import time
 from processes import BUILD, LocalCluster, cpu_seconds, default_binary, wait_until
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub")
+PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact")
 SCRUB_ALWAYS = ["--scrub-interval", "1s"]
 
 
@@ -254,6 +256,39 @@ def measure_scrub(options):
     off, on = (statistics.median(tails[rate]) for rate in tails)
     idle, busy = (statistics.median(cores[rate]) for rate in cores)
     print(f"scrub: p99 {on:.2f} ms while each broker scrubs, {off:.2f} else ({on / off:.2f}); {busy - idle:.3f} of a core a broker more")
+
+
+def peak_mib(broker):
+    status = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
+def compacted(broker):
+    """Bytes read and milliseconds of the newest pass; None before the first."""
+    found = re.findall(r"compacted group=\d+ pass=\d+ .*bytes_read=(\d+) ms=(\d+)", broker.log_text())
+    return tuple(map(int, found[-1])) if found else None
+
+
+def measure_compact(options):
+    records = options.restored_mib * KIB
+    for pace in ("512MiB", "128MiB"):
+        with LocalCluster(default_binary(), options.folder / f"compact-{pace}", count=1,
+                          flags=["--compaction-bytes-per-second", pace]) as cluster:
+            cluster.start_all()
+            broker, = cluster.brokers.values()
+            create(cluster, "table", 1, cleanup="compact", segment_bytes="64MiB", compaction_lag_min="1d")
+            create(cluster, "live", 1)
+            load(cluster, "table", records, "--keys", records // 10, "--memory-mb", 32)
+            time.sleep(5)
+            alone = p99(cluster, "live", options)
+            before_mib, before_bytes = peak_mib(broker), stored_bytes(broker)
+            cluster.run("topic", "alter", "table", "--set", "compaction_lag_min=0")
+            beside = p99(cluster, "live", options)
+            wait_until(lambda: compacted(broker), "a pass", 600)
+            read_bytes, ms = compacted(broker)
+            print(f"compact: a log of {options.restored_mib} MiB at {pace}/s: {options.restored_mib * MIB / 1e6 / (ms / 1000):.0f} MB/s, "
+                  f"{read_bytes / MIB:.0f} MiB read, files from {before_bytes / MIB:.0f} to {stored_bytes(broker) / MIB:.0f} MiB, peak of memory "
+                  f"{before_mib:.0f} to {peak_mib(broker):.0f} MiB; p99 {beside:.2f} ms beside, {alone:.2f} alone ({beside / alone:.2f})")
 
 
 def main():

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "proto/base/mutants.h"
 #include "tests/raft/host/pulled_log.h"
 
 namespace millrace::raft {
@@ -31,18 +32,32 @@ class RestorerTest : public OneOfThreeTest {
                          core::Behind{.term = Term(term), .begin = kBegin.index});
     Settle();
   }
+  static constexpr core::CompactionPoint kBeforePass{.pass = 2, .settled = 1};
+  static constexpr core::CompactionPoint kAfterPass{.pass = 4, .settled = 3};
+  // Half of a log of four entries from each, of which the second has let tombstones go.
+  void PullFromTwo() {
+    const std::vector<core::Entry> entries = Entries(4);
+    SayBehind(kLeader, 9);
+    AnswerRange(kLeader, {}, 44, kBegin, kBeforePass);
+    AnswerRange(kLeader, {entries.begin(), entries.begin() + 2}, 46, kBegin, kBeforePass);
+    SayBehind(kNext, 10);
+    world_.RunFor(std::chrono::seconds(3));
+    AnswerRange(kNext, {entries.begin() + 2, entries.end()}, 44, kBegin, kAfterPass);
+    AnswerState(kNext, entries[3]);
+  }
   PullRoute LastRoute() {
     const auto& [to, kind, body] = transport_.peers.back();
     return kind == PeerKind::kRangeRequest ? DecodeRangeRequest(body)->route
                                            : DecodeStateRequest(body)->route;
   }
   void AnswerRange(const Voter& from, std::vector<core::Entry> entries, uint64_t commit,
-                   core::LogPoint begin = kBegin) {
+                   core::LogPoint begin = kBegin, core::CompactionPoint compacted = {}) {
     host_->OnPeerMessage(from.holder(), PeerKind::kRangeReply,
                          Encode(RangeReply{.route = LastRoute(),
                                            .begin = begin,
                                            .commit = LogIndex(commit),
-                                           .entries = std::move(entries)}));
+                                           .entries = std::move(entries),
+                                           .compacted = compacted}));
     Settle();
   }
   void AnswerState(const Voter& from, const core::Entry& at) {
@@ -211,6 +226,27 @@ TEST_F(RestorerTest, WhereTheNextSourceHasApplied_LessThanWasPulled_ItBeginsAgai
   AnswerRange(kNext, {}, 43);
   AnswerRange(kNext, {entries.begin(), entries.begin() + 3}, 43);
   AnswerState(kNext, entries[2]);
+  EXPECT_EQ(machine_.state, "stateafter");
+}
+
+// pulled_as_its_source: what the one had not compacted may be what a tombstone covered that is gone
+// at the other.
+TEST_F(RestorerTest, PartsOfDifferentPasses_AreNotPutTogether) {
+  PullFromTwo();
+  EXPECT_EQ(machine_.state, "");
+  world_.RunFor(std::chrono::seconds(3));
+  EXPECT_EQ(LastAsked(kNext.broker).first, LogIndex(0)) << "from the beginning";
+  const std::vector<core::Entry> entries = Entries(4);
+  AnswerRange(kNext, {}, 44, kBegin, kAfterPass);
+  AnswerRange(kNext, entries, 44, kBegin, kAfterPass);
+  AnswerState(kNext, entries[3]);
+  EXPECT_EQ(machine_.state, "stateafter");
+}
+
+TEST_F(RestorerTest, TheBrokenVariant_TombstoneBeforeAll_PutsThemTogether) {
+  active_mutant = Mutant::kTombstoneBeforeAll;
+  PullFromTwo();
+  active_mutant = Mutant::kNone;
   EXPECT_EQ(machine_.state, "stateafter");
 }
 
