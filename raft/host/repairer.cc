@@ -142,8 +142,11 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
                << " index=" << wanted;
   }
   CountAnswer(repair, reply);
-  if (repair->unable < repair->members.size()) return AskNext(repair);
-  if (!AppendGap(repair)) OnLost(repair);
+  const size_t members = repair->members.size();
+  // A member may be behind, and need from here what others dropped.
+  if (repair->empty_answers >= members && AppendGap(repair)) return;
+  if (repair->unable < members) return AskNext(repair);
+  OnLost(repair);
 }
 
 void Repairer::CountAnswer(const RepairPtr& repair, const Result<RangeReply>& reply) {
@@ -152,20 +155,21 @@ void Repairer::CountAnswer(const RepairPtr& repair, const Result<RangeReply>& re
   const bool has_not = is_dropped || (reply.ok() && reply->is_damaged);
   MILLRACE_SOMETIMES_IF("a member had damage where another one had", has_not);
   repair->unable = has_not ? repair->unable + 1 : 0;
+  if (reply.ok()) ++repair->empty_answers;
   core::LogPoint& dropped = repair->dropped;
   if (is_dropped && (dropped.index < wanted || reply->begin.index < dropped.index)) {
     dropped = reply->begin;
   }
 }
 
-// Who dropped them knew that they lie before the log start, which is committed. Of a gap all
-// entries are of one term.
+// Who dropped them knew that they lie before the log start, which is committed. Where they were of
+// several terms, the last one stands for all: nobody's log ends there, who would be asked about it.
 bool Repairer::AppendGap(const RepairPtr& repair) {
   const core::LogPoint& begin = repair->end;
   const core::LogPoint& limit = repair->range.end;
   const core::LogPoint end = repair->dropped.index < limit.index ? repair->dropped : limit;
   const int64_t span = end.next_offset - begin.next_offset;
-  const bool is_gap = repair->dropped.index > begin.index && end.term == begin.term && span >= 0 &&
+  const bool is_gap = repair->dropped.index > begin.index && end.term >= begin.term && span >= 0 &&
                       span <= std::numeric_limits<uint32_t>::max();
   if (!is_gap) return false;
   Frame frame = MakeGap({.group = repair->replica.group,
@@ -215,6 +219,7 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
                                           if (!appended.ok()) return OnError(repair, appended);
                                           repair->end = end;
                                           repair->unable = 0;
+                                          repair->empty_answers = 0;
                                           Read(repair);
                                         }));
   return true;

@@ -57,6 +57,7 @@ class Repairer {
     DamagedRange range;
     std::vector<Voter> members;  // the others
     size_t asking = 0;           // of these
+    size_t empty_answers = 0;    // in a row, of any of them
     size_t unable = 0;           // members in a row that do not have the next entry
     core::LogPoint dropped;      // the lowest begin behind it that one of these told, if one did
     core::LogPoint end;          // of what the store has

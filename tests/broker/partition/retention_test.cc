@@ -32,7 +32,18 @@ TEST(Retention, BySize_TheNewestStay_ThatTogetherFit) {
   EXPECT_EQ(RetainedFrom(Segments(5), {.bytes = 500}, kNow), Offset(0));
   EXPECT_EQ(RetainedFrom(Segments(5), {.bytes = 499}, kNow), Offset(20));
   EXPECT_EQ(RetainedFrom(Segments(5), {.bytes = 200}, kNow), Offset(60));
-  EXPECT_EQ(RetainedFrom(Segments(5), {.bytes = 99}, kNow), Offset(100)) << "all";
+  EXPECT_EQ(RetainedFrom({}, {.bytes = 99}, kNow), Offset(0));
+}
+
+// As where a leader did not know its topic's settings when it had to be ended.
+TEST(Retention, OneThatIsTooLarge_GoesOnceEnoughIsBehindIt) {
+  EXPECT_EQ(RetainedFrom(Segments(5), {.bytes = 99}, kNow), Offset(80)) << "not all";
+  std::deque<raft::SealedSegment> sealed = Segments(8);
+  sealed[4].bytes = 1000;
+  EXPECT_EQ(RetainedFrom(sealed, {.bytes = 500}, kNow), Offset(80)) << "300 behind it";
+  sealed[4].bytes = 100;
+  sealed[3].bytes = 1000;
+  EXPECT_EQ(RetainedFrom(sealed, {.bytes = 500}, kNow), Offset(80)) << "400 behind it";
 }
 
 TEST(Retention, ByTime_TheyGo_OnceTheNewestEntryIsOlder) {

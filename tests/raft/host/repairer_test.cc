@@ -173,16 +173,26 @@ TEST_F(RepairerTest, WhatOthersDropped_IsLeftOut_AndTheRestOfItsFileRepaired) {
       << "times do not go back";
 }
 
-// A gap is of one term, and nobody knows any more which entry was the first of the next one.
-TEST_F(RepairerTest, WhatOthersDroppedOfTwoTerms_IsNotLeftOut) {
+// Nobody knows any more which entry was the first of the next one, nor will be asked.
+TEST_F(RepairerTest, WhatOthersDroppedOfTwoTerms_IsLeftOut_AsOfTheLast) {
   Damage(0, 4);
   Answer(kSecond, Some(0, 0));
   core::LogPoint dropped = PulledLog::Before(entries_, 3);
   dropped.term = Term(5);
   Answer(kSecond, {}, false, dropped);
   Answer(kThird, {}, false, dropped);
+  ASSERT_EQ(store_.restored.entries.size(), 2U);
+  EXPECT_EQ(store_.restored.entries[1].term, Term(5));
+}
+
+// It waits for this one, whose log has what it lacks; the other one dropped that.
+TEST_F(RepairerTest, AMemberThatIsBehind_KeepsNothingFromBeingLeftOut) {
+  Damage(0, 3);
+  Reply(kSecond, {.begin = PulledLog::kBegin, .entries = {}});
+  world_.RunFor(std::chrono::milliseconds(60));
+  Answer(kThird, {}, false, PulledLog::Before(entries_, 3));
   EXPECT_EQ(store_.restored.entries.size(), 1U);
-  EXPECT_EQ(Told(), Code::kDataLoss);
+  EXPECT_EQ(Asked(kThird).first, entries_[3].index);
 }
 
 TEST_F(RepairerTest, AFileThatOthersDroppedWhole_EndsWhereItDid) {
