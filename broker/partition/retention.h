@@ -16,7 +16,8 @@ namespace millrace::broker {
 
 struct RetentionLimits {
   // The newest segments stay that together have no more bytes; beside the one that is written on,
-  // and one that is larger than a quarter of this, without which less than three quarters were left.
+  // and one that is larger than a quarter of this, without which less than three quarters were
+  // left.
   uint64_t bytes = UINT64_MAX;
   // A segment goes once all that it holds was appended so long ago.
   uint64_t time_ms = UINT64_MAX;
