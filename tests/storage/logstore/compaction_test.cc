@@ -11,39 +11,15 @@
 #include <gtest/gtest.h>
 
 #include "raft/codec/entry_codec.h"
-#include "tests/storage/logstore/log_store_rig.h"
+#include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
 namespace {
 
 using raft::core::Entry;
 
-constexpr uint64_t kGroupNumber = 2;
-constexpr RaftGroupId kGroup{kGroupNumber};
-constexpr raft::ReplicaId kReplica{kGroup, LogStoreRig::kNumber};
-
-std::vector<std::string> Files(LogStoreRig& rig) {
-  std::vector<std::string> files;
-  for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/2/")) files.push_back(path);
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 struct CompactionSteps {
-  static void Prepare(LogStoreRig& rig, size_t files = 4) {
-    FLAGS_minloglevel = google::GLOG_FATAL;
-    ASSERT_TRUE(rig.Start().ok());
-    rig.CreateGroup(kGroupNumber);
-    while (Files(rig).size() < files) {
-      rig.Append(kGroupNumber, 4, 900);
-      rig.Settle();
-      rig.Commit(kGroupNumber);
-      rig.RunFor(std::chrono::milliseconds(50));
-    }
-    rig.RunFor(std::chrono::milliseconds(200));
-  }
+  static void Prepare(LogStoreRig& rig) { StartFilled(rig, 4); }
 
   // Where each sealed segment begins.
   static std::vector<LogPoint> Begins(LogStoreRig& rig) {

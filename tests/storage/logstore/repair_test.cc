@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "raft/codec/entry_codec.h"
-#include "tests/storage/logstore/log_store_rig.h"
+#include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
 namespace {
@@ -18,39 +18,9 @@ namespace {
 using raft::DamagedRange;
 using raft::core::Entry;
 
-constexpr uint64_t kGroupNumber = 2;
-constexpr RaftGroupId kGroup{kGroupNumber};
-constexpr raft::ReplicaId kReplica{kGroup, LogStoreRig::kNumber};
-
-// Files of the group, oldest first.
-std::vector<std::string> Files(LogStoreRig& rig) {
-  std::vector<std::string> files;
-  for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/2/")) files.push_back(path);
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 struct RepairSteps {
-  // Until there are so many, all synced; the last one is written on.
-  static void FillFiles(LogStoreRig& rig, size_t files) {
-    while (Files(rig).size() < files) {
-      rig.Append(kGroupNumber, 4, 900);
-      rig.Settle();
-      rig.Commit(kGroupNumber);
-      rig.RunFor(std::chrono::milliseconds(50));
-    }
-    rig.RunFor(std::chrono::milliseconds(200));
-  }
   // Three sealed segments and more, all synced.
-  static void Prepare(LogStoreRig& rig) {
-    FLAGS_minloglevel = google::GLOG_FATAL;
-    ASSERT_TRUE(rig.Start().ok());
-    rig.CreateGroup(kGroupNumber);
-    FillFiles(rig, 4);
-    ASSERT_EQ(rig.CompareSegments(kGroupNumber), "");
-  }
+  static void Prepare(LogStoreRig& rig) { StartFilled(rig, 4); }
   // How many reads meet damage, of one for each entry.
   static int ReadThrough(LogStoreRig& rig) {
     int met = 0;

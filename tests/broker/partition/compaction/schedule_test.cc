@@ -3,26 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/broker/partition/sealed_segments.h"
+
 namespace millrace::broker {
 namespace {
 
 constexpr int64_t kNow = 1'000'000;
 constexpr CompactionSettings kHalf{.is_compacted = true, .tombstone_retention_ms = 10'000};
-
-// Segments of 100 bytes and 20 records each, the first one's last append at 1 s, the next one's at
-// 2 s and so on.
-std::deque<raft::SealedSegment> Segments(uint64_t count) {
-  std::deque<raft::SealedSegment> sealed;
-  for (uint64_t i = 0; i < count; ++i) {
-    const auto records = static_cast<int64_t>(20 * i);
-    sealed.push_back({.end = {.index = LogIndex(10 * (i + 1)), .next_offset = Offset(records + 20)},
-                      .base_offset = Offset(records),
-                      .bytes = 100,
-                      .last_append_ms = static_cast<int64_t>(1000 * (i + 1)),
-                      .has_state = true});
-  }
-  return sealed;
-}
 
 TEST(Schedule, NothingIsDue_WithoutASealedSegment) {
   EXPECT_FALSE(DuePass({}, {}, kHalf, 0, kNow).has_value());
