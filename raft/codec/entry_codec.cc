@@ -13,11 +13,11 @@ namespace wire = ::millrace::internal::v1;
 using VoterFields = google::protobuf::RepeatedPtrField<wire::RaftVoter>;
 
 Result<core::EntryType> EntryTypeOf(const FrameHeader& header) {
-  if (header.type == FrameType::kGap) {
-    RETURN_IF_ERROR(CheckGap(header));
-    return core::EntryType::kGap;
-  }
   if (!IsLogEntry(header.type)) {
+    if (header.type == FrameType::kGap) {
+      RETURN_IF_ERROR(CheckGap(header));
+      return core::EntryType::kGap;
+    }
     return DataLoss("frame type " + std::to_string(static_cast<int>(header.type)) +
                     " is no log entry");
   }
@@ -77,11 +77,20 @@ Result<core::Entry> EntryOf(const FrameHeader& header, Frame frame) {
   return entry;
 }
 
-// Of an entry as it was appended.
-Status CheckIsWhole(const FrameHeader& header) {
-  if (!IsRewritten(header)) return {};
+// Pre: IsRewritten(header).
+Status NotWhole(const FrameHeader& header) {
   return DataLoss("what compaction left of entry " + std::to_string(header.index.value()) +
                   " is no log entry");
+}
+
+// ... whose payload and padding are looked at.
+Result<core::Entry> CheckedEntry(const FrameHeader& header, Frame frame) {
+  RETURN_IF_ERROR(frame.CheckPayload());
+  const std::string_view padding = frame.view().substr(kFrameHeaderSize + header.payload_size);
+  if (padding.find_first_not_of('\0') != std::string_view::npos) {
+    return DataLoss("frame has padding that is not zero");
+  }
+  return EntryOf(header, std::move(frame));
 }
 
 // The rest of a gap behind `end`, and of that what lies up to `limit`.
@@ -116,8 +125,8 @@ Result<core::Entry> DecodeEntry(const Bytes& bytes) {
 
 Result<core::Entry> DecodeEntry(Frame frame) {
   const FrameHeader header = frame.header();
-  RETURN_IF_ERROR(CheckIsWhole(header));
-  return DecodeStored(std::move(frame));
+  if (IsRewritten(header)) return NotWhole(header);
+  return CheckedEntry(header, std::move(frame));
 }
 
 Result<core::Entry> DecodeStored(const Bytes& bytes) {
@@ -127,16 +136,11 @@ Result<core::Entry> DecodeStored(const Bytes& bytes) {
 
 Result<core::Entry> DecodeStored(Frame frame) {
   const FrameHeader header = frame.header();
-  RETURN_IF_ERROR(frame.CheckPayload());
-  const std::string_view padding = frame.view().substr(kFrameHeaderSize + header.payload_size);
-  if (padding.find_first_not_of('\0') != std::string_view::npos) {
-    return DataLoss("frame has padding that is not zero");
-  }
-  return EntryOf(header, std::move(frame));
+  return CheckedEntry(header, std::move(frame));
 }
 
 Result<core::Entry> MakeEntry(const FrameHeader& header, Frame frame) {
-  RETURN_IF_ERROR(CheckIsWhole(header));
+  if (IsRewritten(header)) return NotWhole(header);
   return EntryOf(header, std::move(frame));
 }
 
