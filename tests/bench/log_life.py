@@ -271,7 +271,7 @@ def compacted(broker):
 
 def measure_compact(options):
     records = options.restored_mib * KIB
-    for pace in ("512MiB", "128MiB"):
+    for pace in ("512MiB", "256MiB", "128MiB"):
         with LocalCluster(default_binary(), options.folder / f"compact-{pace}", count=1,
                           flags=["--compaction-bytes-per-second", pace]) as cluster:
             cluster.start_all()
@@ -279,7 +279,7 @@ def measure_compact(options):
             create(cluster, "table", 1, cleanup="compact", segment_bytes="64MiB", compaction_lag_min="1d")
             create(cluster, "live", 1)
             load(cluster, "table", records, "--keys", records // 10, "--memory-mb", 32)
-            time.sleep(5)
+            time.sleep(10)
             alone = p99(cluster, "live", options)
             before_mib, before_bytes = peak_mib(broker), stored_bytes(broker)
             cluster.run("topic", "alter", "table", "--set", "compaction_lag_min=0")
