@@ -123,8 +123,7 @@ const std::vector<TopicSetting>& TopicSettingTable() {
        "retention.ms",
        "How long records are kept after they were appended, by the brokers' clocks: a file goes "
        "once its newest one is as old, unless cleanup is compact alone. No file of it is written "
-       "on "
-       "for longer than a quarter of this. Or unlimited.",
+       "on for longer than a quarter of this. Or unlimited.",
        /*may_be_unlimited=*/true},
       {"segment_bytes",
        Kind::kBytes,

@@ -19,11 +19,13 @@ using raft::core::Entry;
 CompactionPoint JournalLogStore::compacted(RaftGroupId id) const {
   const auto found = groups_.find(id);
   if (found == groups_.end()) return {};
-  CompactionPoint point{.pass = found->second.log.pass};
-  for (const raft::SealedSegment& segment : found->second.sealed) {
-    point.settled = std::max(point.settled, segment.settled);
+  return {.pass = found->second.log.pass, .settled = found->second.settled};
+}
+
+void JournalLogStore::NoteSettled(Group* group) {
+  for (const raft::SealedSegment& segment : group->sealed) {
+    group->settled = std::max(group->settled, segment.settled);
   }
-  return point;
 }
 
 // What lies behind the newest state a start applies, and must be able to.

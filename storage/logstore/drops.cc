@@ -19,6 +19,7 @@ void JournalLogStore::TakeSealed(std::vector<raft::SealedSegment> sealed, Group*
     return segment.end.index <= group->log.begin.index;
   });
   group->sealed.assign(sealed.begin(), sealed.end());
+  NoteSettled(group);
 }
 
 const std::deque<raft::SealedSegment>& JournalLogStore::sealed_segments(RaftGroupId id) const {

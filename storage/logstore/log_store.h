@@ -248,6 +248,7 @@ class JournalLogStore final : public raft::LogStore {
     std::shared_ptr<Restore> restore;  // shared with what was asked for it
     std::shared_ptr<Restore> rewrite;  // of a segment that is compacted; shared likewise
     uint64_t repairs = 0;              // begun
+    uint32_t settled = 0;              // as in CompactionPoint; asked with each answer to an append
     Offset wanted_sealed;              // records below it are to be in sealed segments
     uint32_t newest_generation = 0;    // of a folder that a restore had
     bool may_have_leftovers = false;   // folders of earlier lives are being removed
@@ -353,6 +354,8 @@ class JournalLogStore final : public raft::LogStore {
     return group.sealed.empty() ? group.log.begin.index : group.sealed.back().end.index;
   }
 
+  // What all sealed segments say, once they are known.
+  static void NoteSettled(Group* group);
   // Another file is in the place of a sealed one.
   static void TakeReplaced(const raft::SealedSegment& sealed, Group* group);
 

@@ -174,6 +174,7 @@ void JournalLogStore::TakeReplaced(const raft::SealedSegment& sealed, Group* gro
   for (raft::SealedSegment& known : group->sealed) {
     if (known.end == sealed.end) known = sealed;
   }
+  group->settled = std::max(group->settled, sealed.settled);
 }
 
 }  // namespace millrace::storage

@@ -192,6 +192,7 @@ void JournalLogStore::TryAdopt(RaftGroupId id, Group& group) {
   built.log.configuration = end.configuration;
   built.durable_begin = restore->begin;
   built.sealed = restore->sealed;
+  NoteSettled(&built);
   built.segments = restore->segments;
   built.progress = LogProgress(end.end.index, end.end.index, end.end.index, {});
   built.state_bytes = restore->state_bytes;
