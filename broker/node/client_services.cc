@@ -13,6 +13,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .self = facts.self,
                  .state_of = [&host = environment.host](
                                  RaftGroupId group) { return host.StateOf(group); }}),
+      digests_({.view = environment.view, .self = facts.self, .digester = environment.digester}),
       producer_({.executor = environment.executor,
                  .clock = environment.clock,
                  .view = environment.view,
@@ -30,6 +31,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
   replicas_.Register(&registry_);
+  digests_.Register(&registry_);
   producer_.Register(&registry_);
   consumer_.Register(&registry_);
 }

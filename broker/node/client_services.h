@@ -16,6 +16,7 @@
 #include "broker/service/metadata/admin_service.h"
 #include "broker/service/metadata/describe_replicas.h"
 #include "broker/service/metadata/metadata_service.h"
+#include "broker/service/metadata/replica_digests.h"
 #include "broker/service/produce/producer_service.h"
 #include "raft/host/host.h"
 #include "raft/ports/transport.h"
@@ -37,6 +38,7 @@ class ClientServices {
     ControllerClient& controllers;
     PartitionClient& partitions;
     const raft::Host& host;
+    Digester& digester;
   };
 
   ClientServices(const Environment& environment, const MetadataService::Facts& facts);
@@ -51,6 +53,7 @@ class ClientServices {
   MetadataService metadata_;
   AdminService admin_;
   ReplicaDescriber replicas_;
+  ReplicaDigests digests_;
   ProducerService producer_;
   ConsumerService consumer_;
   ServiceRegistry registry_;

@@ -146,6 +146,7 @@ class Node final : public raft::TransportHandler {
   ControllerServer controller_server_;
   ControllerClient controllers_;
   PartitionClient partition_client_;
+  Digester digester_;
   ClientServices services_;
 
   std::map<BrokerId, BootEpoch> connected_;

@@ -212,15 +212,35 @@ void Partition::Read(const ReadRequest& request, ReadDone done) {
   } else if (is_gone || request.offset > high_watermark()) {
     RefuseOutOfRange(request.offset, std::move(done));
   } else if (request.offset == high_watermark()) {
-    done(ReadOutcome{.offsets = offsets_now(),
-                     .entries = {},
-                     .next_offset = request.offset,
-                     .leader_epoch_base = leader_epoch_base_});
+    done(EmptyOutcome(request));
   } else if (TailHolds(request.offset)) {
     done(TailOutcome(request));
   } else {
     ReadSegments(request, std::move(done));
   }
+}
+
+void Partition::ReadHere(const ReadRequest& request, ReadDone done) {
+  if (!raft_->tail().has_value()) {
+    done(raft_->health().ok() ? raft_->NotLeader() : raft_->health());
+  } else if (Status knows = CheckKnowsEpochs(); !knows.ok()) {
+    done(std::move(knows));
+  } else if (request.offset < log_start() || request.offset > high_watermark()) {
+    done(OffsetOutOfRange(request.offset, offsets_now()));
+  } else if (request.offset == high_watermark()) {
+    done(EmptyOutcome(request));
+  } else if (SegmentsHold(request.offset)) {
+    ReadSegments(request, std::move(done));
+  } else {
+    done(TailOutcome(request));
+  }
+}
+
+ReadOutcome Partition::EmptyOutcome(const ReadRequest& request) const {
+  return {.offsets = offsets_now(),
+          .entries = {},
+          .next_offset = request.offset,
+          .leader_epoch_base = leader_epoch_base_};
 }
 
 void Partition::RefuseOutOfRange(Offset offset, ReadDone done) {
@@ -247,6 +267,15 @@ bool Partition::TailHolds(Offset offset) const {
   return tail.Holds(tail.first()) && tail.At(tail.first()).frame.header().base_offset <= offset;
 }
 
+// Of what both have, segments hold what is on the disk, and what compaction left of it.
+bool Partition::SegmentsHold(Offset offset) const {
+  const raft::TailView tail = Tail();
+  const LogIndex end = environment_.store.readable_end(group_);
+  if (!tail.Holds(end)) return !TailHolds(offset);
+  const FrameHeader& last = tail.At(end).frame.header();
+  return offset < last.base_offset + last.offset_span;
+}
+
 // The last applied entry of the tail that begins at or before `offset` and holds records.
 LogIndex Partition::FindInTail(Offset offset) const {
   const raft::TailView tail = Tail();
@@ -265,10 +294,7 @@ LogIndex Partition::FindInTail(Offset offset) const {
 
 ReadOutcome Partition::TailOutcome(const ReadRequest& request) const {
   const raft::TailView tail = Tail();
-  ReadOutcome outcome{.offsets = offsets_now(),
-                      .entries = {},
-                      .next_offset = request.offset,
-                      .leader_epoch_base = leader_epoch_base_};
+  ReadOutcome outcome = EmptyOutcome(request);
   uint64_t bytes = 0;
   bool is_full = false;
   MILLRACE_SOMETIMES("a read was served from the tail");
@@ -297,10 +323,7 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
           done(is_gone ? entries.status() : raft_->ReportUnreadable(entries.status()));
           return;
         }
-        ReadOutcome outcome{.offsets = offsets_now(),
-                            .entries = {},
-                            .next_offset = request.offset,
-                            .leader_epoch_base = leader_epoch_base_};
+        ReadOutcome outcome = EmptyOutcome(request);
         uint64_t bytes = 0;
         bool is_full = false;
         for (const Entry& entry : *entries) {

@@ -156,6 +156,10 @@ class Partition final : public raft::StateMachine {
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
   // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
   void Read(const ReadRequest& request, ReadDone done);
+  // The same of what this replica has applied, whether it leads or not, from its segments where
+  // these have it: for whoever compares replicas, as it may be behind. OUT_OF_RANGE as above,
+  // without a barrier; UNAVAILABLE, or the replica's fault, while it takes no part.
+  void ReadHere(const ReadRequest& request, ReadDone done);
   // The offsets at this moment, after a read barrier. RESOURCE_EXHAUSTED with RetryInfo if too many
   // ask for times.
   void Offsets(const OffsetsQuery& query, OffsetsDone done);
@@ -229,9 +233,11 @@ class Partition final : public raft::StateMachine {
   void RefuseOnceConfirmed(const Status& error, ProduceDone done);
   // Pre: it has joined, as who leads has.
   raft::TailView Tail() const;
+  ReadOutcome EmptyOutcome(const ReadRequest& request) const;
   ReadOutcome TailOutcome(const ReadRequest& request) const;
   LogIndex FindInTail(Offset offset) const;
   bool TailHolds(Offset offset) const;
+  bool SegmentsHold(Offset offset) const;
   void RefuseOutOfRange(Offset offset, ReadDone done);
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;

@@ -9,6 +9,7 @@ CREATE = "AdminService/CreateTopic"
 DELETE = "AdminService/DeleteTopic"
 ALTER = "AdminService/AlterTopic"
 REPLICAS = "AdminService/DescribeReplicas"
+DIGEST = "AdminService/DigestReplica"
 OFFSETS = "ConsumerService/ListOffsets"
 REFUSED = "INVALID_ARGUMENT"
 
@@ -23,6 +24,10 @@ def alter(**fields):
 
 def offsets(**fields):
     return lambda target: target.api.ListOffsetsRequest(**{"topic": target.topic, **fields})
+
+
+def digest(**fields):
+    return lambda target: target.api.DigestReplicaRequest(**{"topic": "events", **fields})
 
 
 def after(epoch):
@@ -92,6 +97,13 @@ CASES = [
     Case("replicas of no topic", unary(REPLICAS, b""), REFUSED),
     Case("replicas of 2^32-1 partitions from 2^32-1 on", unary(REPLICAS, lambda target: target.api.DescribeReplicasRequest(
         topic="events", first_partition=2**32 - 1, partition_count_max=2**32 - 1)), "OK"),
+    Case("digest of a topic that is not there", unary(DIGEST, field(1, b"absent")), "NOT_FOUND"),
+    Case("digest of no topic", unary(DIGEST, b""), REFUSED),
+    Case("digest of a partition out of range", unary(DIGEST, digest(partition=2**32 - 1)), "NOT_FOUND"),
+    Case("digest from below zero on", unary(DIGEST, digest(begin_offset=-1)), REFUSED),
+    Case("digest that ends before it begins", unary(DIGEST, digest(begin_offset=5, end_offset=4)), REFUSED),
+    Case("digest past the end", unary(DIGEST, digest(begin_offset=2**63 - 1, end_offset=2**63 - 1)), "OUT_OF_RANGE"),
+    Case("digest of all there could be", unary(DIGEST, digest(end_offset=2**63 - 1)), "OK"),
     Case("offsets of a topic that is not there", unary(OFFSETS, offsets(topic="absent")), "NOT_FOUND"),
     Case("offsets of no topic", unary(OFFSETS, offsets(topic="")), REFUSED),
     Case("offsets of an unknown topic id", unary(OFFSETS, offsets(topic="", topic_id=1 << 63)), "NOT_FOUND"),
