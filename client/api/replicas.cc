@@ -1,6 +1,9 @@
 #include "client/api/replicas.h"
 
 #include <algorithm>
+#include <array>
+#include <cinttypes>
+#include <cstdio>
 #include <utility>
 
 #include "client/api/runtime.h"
@@ -17,6 +20,13 @@ constexpr std::pair<v1::ReplicaRole, ReplicaRole> kRoles[] = {
     {v1::REPLICA_ROLE_JOINING, ReplicaRole::kJoining},
     {v1::REPLICA_ROLE_RESTORING, ReplicaRole::kRestoring},
 };
+
+// Sixteen digits.
+std::string Hex(uint64_t number) {
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%016" PRIx64, number);
+  return text.data();
+}
 
 ReplicaRole RoleOf(v1::ReplicaRole role) {
   for (const auto& [told, known] : kRoles) {
@@ -100,6 +110,25 @@ std::vector<ReplicaDescription> RowsOf(const client::ReplicaSurvey& survey) {
   return all;
 }
 
+PartitionVerification Told(uint32_t partition, const client::Verification& verified) {
+  PartitionVerification told{.partition = partition,
+                             .start = verified.begin.value(),
+                             .end = verified.end.value(),
+                             .record_count = verified.records,
+                             .bytes = verified.bytes};
+  if (verified.first_difference.has_value()) {
+    told.first_difference = verified.first_difference->value();
+  }
+  for (const client::VerifiedMember& member : verified.members) {
+    ReplicaVerification replica{.broker_id = member.broker.value(),
+                                .status = member.status,
+                                .compared_to = member.compared_to.value()};
+    if (member.has_record) replica.digest = Hex(member.digest_high) + Hex(member.digest_low);
+    told.replicas.push_back(std::move(replica));
+  }
+  return told;
+}
+
 }  // namespace internal
 
 Result<std::vector<ReplicaDescription>> Admin::DescribeReplicas(const std::string& topic,
@@ -113,6 +142,17 @@ Result<std::vector<ReplicaDescription>> Admin::DescribeReplicas(const std::strin
                                             std::move(done));
                    }));
   return internal::RowsOf(survey);
+}
+
+Result<PartitionVerification> Admin::VerifyPartition(const std::string& topic, uint32_t partition,
+                                                     std::chrono::milliseconds timeout) {
+  const client::VerifyRequest request{
+      .topic = topic, .partition = PartitionId(partition), .patience = internal::Bounded(timeout)};
+  ASSIGN_OR_RETURN(const client::Verification verified,
+                   runtime_->Await<client::Verification>([&](auto done) {
+                     client::VerifyPartition(runtime_->client(), request, std::move(done));
+                   }));
+  return internal::Told(partition, verified);
 }
 
 }  // namespace millrace

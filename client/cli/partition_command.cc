@@ -1,5 +1,6 @@
 #include "client/cli/partition_command.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -8,6 +9,8 @@
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
 #include "client/cli/number.h"
+#include "client/cli/progress.h"
+#include "raft/runtime/real_clock.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -69,6 +72,11 @@ std::vector<std::string> CellsOf(const ReplicaDescription& replica) {
     cells.push_back(cell);
   }
   return cells;
+}
+
+std::string NoteLine(uint32_t partition, uint32_t broker, const std::string& note) {
+  return "partition " + std::to_string(partition) + ", broker " + std::to_string(broker) + ": " +
+         note + "\n";
 }
 
 std::string RestoreText(const RestoreDescription& restore) {
@@ -138,7 +146,139 @@ int Describe(const PartitionOptions& options) {
   });
 }
 
+bool IsWhole(const PartitionVerification& partition) {
+  return std::all_of(partition.replicas.begin(), partition.replicas.end(),
+                     [](const ReplicaVerification& replica) { return replica.status.ok(); });
+}
+
+// Those that were compared, and hold the same or differ.
+std::string ComparedBrokers(const PartitionVerification& partition) {
+  std::string text;
+  for (const ReplicaVerification& replica : partition.replicas) {
+    if (!replica.status.ok()) continue;
+    text += (text.empty() ? "" : ",") + std::to_string(replica.broker_id);
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string ResultOf(const PartitionVerification& partition) {
+  if (partition.first_difference.has_value()) return "differ";
+  return IsWhole(partition) ? "same" : "incomplete";
+}
+
+// What there is to say of a replica beside the table; may be empty.
+std::string NoteOn(const PartitionVerification& partition, const ReplicaVerification& replica) {
+  if (!replica.status.ok()) {
+    return "compared to offset " + std::to_string(replica.compared_to) +
+           " only: " + replica.status.ToString();
+  }
+  if (!partition.first_difference.has_value()) return "";
+  const std::string offset = std::to_string(*partition.first_difference);
+  if (!replica.digest.has_value()) return "no record at offset " + offset;
+  return "the record at offset " + offset + " has digest " + *replica.digest;
+}
+
+Json VerificationToJson(const PartitionVerification& partition) {
+  Json row{{"partition", partition.partition},
+           {"result", ResultOf(partition)},
+           {"start_offset", partition.start},
+           {"end_offset", partition.end},
+           {"record_count", partition.record_count},
+           {"bytes", partition.bytes},
+           {"first_difference", OrNull(partition.first_difference)},
+           {"replicas", Json::array()}};
+  for (const ReplicaVerification& replica : partition.replicas) {
+    Json told{{"broker_id", replica.broker_id},
+              {"compared_to", replica.compared_to},
+              {"digest", replica.digest ? Json(*replica.digest) : Json()}};
+    if (!replica.status.ok()) told["error"] = replica.status.ToString();
+    row["replicas"].push_back(std::move(told));
+  }
+  return row;
+}
+
+Result<std::vector<uint32_t>> PartitionsOf(millrace::Client& client,
+                                           const PartitionOptions& options) {
+  if (options.partition.has_value()) return std::vector<uint32_t>{*options.partition};
+  ASSIGN_OR_RETURN(const TopicDescription topic,
+                   client.admin().DescribeTopic(options.topic, options.common.timeout));
+  std::vector<uint32_t> numbers;
+  for (const PartitionDescription& partition : topic.partitions) {
+    numbers.push_back(partition.partition);
+  }
+  return numbers;
+}
+
+int Verify(const PartitionOptions& options) {
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
+    ASSIGN_OR_RETURN(const std::vector<uint32_t> numbers, PartitionsOf(client, options));
+    Progress progress(options.topic, numbers.size(), {.done = "compared", .records = "the same"});
+    const RealClock clock;
+    Verifications partitions;
+    uint64_t records = 0;
+    for (const uint32_t number : numbers) {
+      ASSIGN_OR_RETURN(
+          PartitionVerification partition,
+          client.admin().VerifyPartition(options.topic, number, options.common.timeout));
+      records += partition.record_count;
+      partitions.push_back(std::move(partition));
+      progress.Update(partitions.size(), records, clock.Now());
+    }
+    progress.Finish();
+    if (options.common.is_json()) {
+      PrintJson(VerificationsToJson(options.topic, partitions));
+    } else {
+      std::fputs(VerificationsToText(partitions).c_str(), stdout);
+    }
+    return NotTheSame(partitions);
+  });
+}
+
+void AddPartitionOptions(CLI::App* command, const std::shared_ptr<PartitionOptions>& options) {
+  command->add_option("TOPIC", options->topic, "The topic")->required();
+  AddCommonOptions(command, {"table", "json"}, &options->common);
+  AddNumber(command, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
+            "Of this partition alone");
+}
+
 }  // namespace
+
+std::string VerificationsToText(const Verifications& partitions) {
+  Table table({"PARTITION", "START", "END", "RECORDS", "BYTES", "BROKERS", "RESULT"});
+  std::string notes;
+  for (const PartitionVerification& partition : partitions) {
+    table.Add({std::to_string(partition.partition), std::to_string(partition.start),
+               std::to_string(partition.end), std::to_string(partition.record_count),
+               std::to_string(partition.bytes), ComparedBrokers(partition), ResultOf(partition)});
+    for (const ReplicaVerification& replica : partition.replicas) {
+      const std::string note = NoteOn(partition, replica);
+      if (!note.empty()) notes += NoteLine(partition.partition, replica.broker_id, note);
+    }
+  }
+  return table.ToString() + notes;
+}
+
+Json VerificationsToJson(const std::string& topic, const Verifications& partitions) {
+  Json json{{"name", topic}, {"partitions", Json::array()}};
+  for (const PartitionVerification& partition : partitions) {
+    json["partitions"].push_back(VerificationToJson(partition));
+  }
+  return json;
+}
+
+Status NotTheSame(const Verifications& partitions) {
+  for (const PartitionVerification& partition : partitions) {
+    if (!partition.first_difference.has_value()) continue;
+    return DataLoss("replicas of partition " + std::to_string(partition.partition) +
+                    " differ at offset " + std::to_string(*partition.first_difference));
+  }
+  for (const PartitionVerification& partition : partitions) {
+    if (IsWhole(partition)) continue;
+    return Unavailable("not all replicas of partition " + std::to_string(partition.partition) +
+                       " were compared to the end");
+  }
+  return {};
+}
 
 std::string ReplicasToText(const Replicas& replicas) {
   Table table({"PARTITION", "BROKER", "ROLE", "TERM", "START", "HIGH WATERMARK", "LOG END",
@@ -147,8 +287,7 @@ std::string ReplicasToText(const Replicas& replicas) {
   for (const ReplicaDescription& replica : replicas) {
     table.Add(CellsOf(replica));
     for (const std::string& note : NotesOn(replica)) {
-      notes += "partition " + std::to_string(replica.partition) + ", broker " +
-               std::to_string(replica.broker_id) + ": " + note + "\n";
+      notes += NoteLine(replica.partition, replica.broker_id, note);
     }
   }
   return table.ToString() + notes;
@@ -187,11 +326,14 @@ void AddPartitionCommand(CLI::App& app, const std::string& bootstrap, Command* c
       "describe", "Show each replica as its own broker sees it, and how far a restore is");
   auto options = std::make_shared<PartitionOptions>();
   options->common.bootstrap = bootstrap;
-  describe->add_option("TOPIC", options->topic, "The topic")->required();
-  AddCommonOptions(describe, {"table", "json"}, &options->common);
-  AddNumber(describe, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
-            "Of this partition alone");
+  AddPartitionOptions(describe, options);
   Choose(describe, options, chosen, &Describe);
+  CLI::App* verify = partition->add_subcommand(
+      "verify", "Have replicas read all they hold, and compare it; see docs/operations.md");
+  auto verified = std::make_shared<PartitionOptions>();
+  verified->common.bootstrap = bootstrap;
+  AddPartitionOptions(verify, verified);
+  Choose(verify, verified, chosen, &Verify);
 }
 
 }  // namespace millrace::client::cli

@@ -1,4 +1,4 @@
-// `millrace partition describe`.
+// `millrace partition describe` and `millrace partition verify`.
 //
 // On main's thread.
 #pragma once
@@ -22,5 +22,12 @@ std::string ReplicasToText(const std::vector<ReplicaDescription>& replicas);
 Json ReplicasToJson(const std::string& topic, const std::vector<ReplicaDescription>& replicas);
 // Not ok if brokers did not answer: which ones, and why.
 Status Unanswered(const std::vector<ReplicaDescription>& replicas);
+
+using Verifications = std::vector<PartitionVerification>;
+// What became of comparing replicas, in the same two ways.
+std::string VerificationsToText(const Verifications& partitions);
+Json VerificationsToJson(const std::string& topic, const Verifications& partitions);
+// Not ok where replicas differ (DATA_LOSS), or some were not compared to the end (UNAVAILABLE).
+Status NotTheSame(const Verifications& partitions);
 
 }  // namespace millrace::client::cli

@@ -102,6 +102,10 @@ void Client::Call(const Method& method, Bytes body, Duration timeout, RpcDone do
   Start(std::move(call), timeout);
 }
 
+void Client::RunAfter(Duration delay, Task task) {
+  executor().RunAfter(delay, lifetime_.Guard(std::move(task)));
+}
+
 void Client::CallAt(const std::string& address, const char* method, Bytes body, Duration timeout,
                     RpcDone done) {
   connector().Call(
@@ -157,8 +161,7 @@ void Client::OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result) {
     delay = std::max<Duration>(delay, std::chrono::milliseconds(*after));
   }
   if (clock().Now() + delay >= call->deadline) return call->done(std::move(result));
-  executor().RunAfter(
-      delay, lifetime_.Guard([this, call = std::move(call)]() mutable { Try(std::move(call)); }));
+  RunAfter(delay, [this, call = std::move(call)]() mutable { Try(std::move(call)); });
 }
 
 template <typename Response, typename Request>
@@ -264,11 +267,10 @@ void Client::AskAll(Ask<Request, Response> ask, const Request& request, Duration
                  if (!IsWorthAskingAgain(*response) || left <= Duration(0)) {
                    return done(std::move(response));
                  }
-                 executor().RunAfter(
-                     kOffsetsRetry,
-                     lifetime_.Guard([this, ask, request, left, done = std::move(done)]() mutable {
-                       AskAll(ask, request, left, std::move(done));
-                     }));
+                 RunAfter(kOffsetsRetry,
+                          [this, ask, request, left, done = std::move(done)]() mutable {
+                            AskAll(ask, request, left, std::move(done));
+                          });
                });
 }
 
@@ -315,11 +317,9 @@ void Client::OpenTopic(const std::string& topic, Duration timeout,
                        response.status().code() == Code::kNotFound && timeout > kNewTopicGrace;
                    if (!may_be_new) return done(response.status());
                    ++next_address_;
-                   executor().RunAfter(
-                       kNewTopicGrace,
-                       lifetime_.Guard([this, topic, done = std::move(done)]() mutable {
-                         OpenTopic(topic, kNewTopicGrace, std::move(done));
-                       }));
+                   RunAfter(kNewTopicGrace, [this, topic, done = std::move(done)]() mutable {
+                     OpenTopic(topic, kNewTopicGrace, std::move(done));
+                   });
                  }));
 }
 
@@ -351,7 +351,7 @@ void Client::RefreshMetadata() {
   if (refreshes_in_row_ > 0) {
     delay = BackoffDelay(options_.backoff, refreshes_in_row_, environment_.random);
   }
-  executor().RunAfter(delay, lifetime_.Guard([this] { StartRefresh(); }));
+  RunAfter(delay, [this] { StartRefresh(); });
 }
 
 // Each topic by itself: one that is gone says nothing of the others.

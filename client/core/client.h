@@ -30,6 +30,7 @@
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/random.h"
+#include "raft/runtime/task.h"
 
 namespace millrace::client {
 
@@ -83,6 +84,8 @@ class Client {
   // UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo, or `timeout` has passed; then the last
   // error. A server that is no broker is passed over, unless all are such.
   void Call(const Method& method, Bytes body, Duration timeout, RpcDone done);
+  // Runs `task` after `delay` if this is still there.
+  void RunAfter(Duration delay, Task task);
   // Calls it once, at this address: for what only one broker knows.
   void CallAt(const std::string& address, const char* method, Bytes body, Duration timeout,
               RpcDone done);

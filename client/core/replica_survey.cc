@@ -60,7 +60,7 @@ class Survey : public std::enable_shared_from_this<Survey> {
     found_.topic = response->topics(0);
     if (Status status = Narrow(request_, &found_.topic); !status.ok()) return done_(status);
     for (const v1::Broker& broker : response->brokers()) {
-      addresses_[BrokerId(broker.broker_id())] = broker.address();
+      found_.addresses[BrokerId(broker.broker_id())] = broker.address();
     }
     std::set<BrokerId> asked;
     for (const v1::Partition& partition : found_.topic.partitions()) {
@@ -73,7 +73,7 @@ class Survey : public std::enable_shared_from_this<Survey> {
   }
 
   void Ask(BrokerId broker, uint32_t first_partition, v1::DescribeReplicasResponse so_far) {
-    const std::string& address = addresses_[broker];
+    const std::string& address = found_.addresses[broker];
     if (address.empty()) return Take(broker, Unavailable("its address is not known"));
     v1::DescribeReplicasRequest request;
     request.set_topic_id(found_.topic.topic_id());
@@ -92,7 +92,7 @@ class Survey : public std::enable_shared_from_this<Survey> {
                 Answer answer) {
     if (!answer.ok()) return Take(broker, std::move(answer));
     if (BrokerId(answer->broker_id()) != broker) {
-      return Take(broker, Unavailable(addresses_[broker] + " is broker " +
+      return Take(broker, Unavailable(found_.addresses[broker] + " is broker " +
                                       std::to_string(answer->broker_id())));
     }
     so_far.set_broker_id(answer->broker_id());
@@ -115,7 +115,6 @@ class Survey : public std::enable_shared_from_this<Survey> {
   const SurveyRequest request_;
   const MonotonicTime deadline_;
   ResponseDone<ReplicaSurvey> done_;
-  std::map<BrokerId, std::string> addresses_;
   ReplicaSurvey found_;
   size_t missing_ = 0;
 };

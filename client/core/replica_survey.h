@@ -22,6 +22,8 @@ struct ReplicaSurvey {
   v1::Topic topic;  // of its partitions those that were asked for
   // Of each broker that should have a replica of them: what it tells, or why it does not.
   std::map<BrokerId, Result<v1::DescribeReplicasResponse>> brokers;
+  // Of all brokers: HOST:PORT. Empty where it is not known.
+  std::map<BrokerId, std::string> addresses;
 };
 
 struct SurveyRequest {

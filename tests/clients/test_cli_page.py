@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
 NO_FIELDS = {"null", "describe", "missing", "unknown"}
 # What is told of a partition whose broker does not answer.
-FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error")}
+FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error"), ("partition verify", "error")}
 # Of a replica that restores itself: tests/client/cli/partition_command_test.cc has one.
 FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Their keys are the settings' names.
@@ -105,6 +105,7 @@ def examples(topic, damaged):
         "topic list": [()],
         "topic offsets": [(topic, "--at", "1970-01-01"), (topic, "--at", "2999-01-01")],
         "partition describe": [(topic,)],
+        "partition verify": [(topic,)],
         "cluster describe": [()],
         "bench produce": [("--topic", topic, "--records", "1")],
         "bench consume": [("--topic", topic, "--records", "1")],

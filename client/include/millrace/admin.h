@@ -162,6 +162,29 @@ struct ReplicaDescription {
   std::optional<RestoreDescription> restore = {};
 };
 
+// What became of one replica in PartitionVerification.
+struct ReplicaVerification {
+  uint32_t broker_id = 0;
+  Status status = {};       // not ok: why it is compared no further
+  int64_t compared_to = 0;  // its records below this were compared
+  // Of the record where replicas differ, in hex; nothing: it has none there.
+  std::optional<std::string> digest = {};
+};
+
+// Whether the replicas of a partition hold the same records: offsets, keys, values, headers and
+// times.
+struct PartitionVerification {
+  uint32_t partition = 0;
+  // Records [start, end) are the same in all replicas whose status is ok, and could be read.
+  int64_t start = 0;
+  int64_t end = 0;
+  uint64_t record_count = 0;
+  uint64_t bytes = 0;  // as stored, in one replica
+  // The first offset at which they differ, which is `end`.
+  std::optional<int64_t> first_difference = {};
+  std::vector<ReplicaVerification> replicas = {};
+};
+
 struct ServerInfo {
   std::string version = {};  // semantic version of the broker that answered
   uint32_t broker_id = 0;
@@ -223,6 +246,12 @@ class Admin {
   Result<std::vector<ReplicaDescription>> DescribeReplicas(
       const std::string& topic, std::optional<uint32_t> partition = {},
       std::chrono::milliseconds timeout = kTimeout);
+  // Has every replica of a partition read from where their logs start to what all have applied, and
+  // compares digests of what they hold. Takes as long as reading takes; `timeout` is how long a
+  // replica may be in trouble before it is left out, and how long replicas may differ while
+  // they are being compacted: then UNAVAILABLE. NOT_FOUND; UNAVAILABLE if no replica can be asked.
+  Result<PartitionVerification> VerifyPartition(const std::string& topic, uint32_t partition,
+                                                std::chrono::milliseconds timeout = kTimeout);
   Result<ServerInfo> GetServerInfo(std::chrono::milliseconds timeout = kTimeout);
 
  private:

@@ -528,6 +528,12 @@ TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
   EXPECT_EQ(replicas->front().role, millrace::ReplicaRole::kLeader);
   EXPECT_EQ(replicas->front().log_end, 7);
   EXPECT_EQ(client_->admin().DescribeReplicas(topic_)->size(), 3u);
+  const auto verified = client_->admin().VerifyPartition(topic_, 0);
+  ASSERT_OK(verified.status());
+  EXPECT_EQ(verified->record_count, 7u);
+  EXPECT_EQ(verified->end, 7);
+  EXPECT_FALSE(verified->first_difference.has_value());
+  EXPECT_TRUE(verified->replicas.size() == 1 && verified->replicas[0].status.ok());
   const auto cluster = client_->admin().DescribeCluster();
   ASSERT_OK(cluster.status());
   EXPECT_EQ(cluster->brokers.size(), 1u);

@@ -100,5 +100,62 @@ TEST(PartitionDescribe, FailsWhereABrokerDidNotAnswer_AndNamesEachOnce) {
             "UNAVAILABLE: broker 2: UNAVAILABLE: refused; broker 4: UNAVAILABLE: refused");
 }
 
+PartitionVerification Same() {
+  return {.partition = 0,
+          .start = 10,
+          .end = 20,
+          .record_count = 9,
+          .bytes = 2300,
+          .replicas = {{.broker_id = 2, .compared_to = 20}, {.broker_id = 1, .compared_to = 20}}};
+}
+
+PartitionVerification Differing() {
+  PartitionVerification partition = Same();
+  partition.partition = 1;
+  partition.first_difference = 20;
+  partition.replicas[0].digest = "00ff";
+  partition.replicas.push_back(
+      {.broker_id = 3, .status = Unavailable("refused"), .compared_to = 15});
+  return partition;
+}
+
+PartitionVerification Incomplete() {
+  PartitionVerification partition = Same();
+  partition.partition = 2;
+  partition.replicas[1].status = DataLoss("rot");
+  return partition;
+}
+
+TEST(PartitionVerify, IsATable_AndALineForEachReplicaThatIsNotTheSame) {
+  EXPECT_EQ(VerificationsToText({Same(), Differing(), Incomplete()}),
+            "PARTITION  START  END  RECORDS  BYTES  BROKERS  RESULT\n"
+            "        0     10   20        9   2300      2,1  same\n"
+            "        1     10   20        9   2300      2,1  differ\n"
+            "        2     10   20        9   2300        2  incomplete\n"
+            "partition 1, broker 2: the record at offset 20 has digest 00ff\n"
+            "partition 1, broker 1: no record at offset 20\n"
+            "partition 1, broker 3: compared to offset 15 only: UNAVAILABLE: refused\n"
+            "partition 2, broker 1: compared to offset 20 only: DATA_LOSS: rot\n");
+}
+
+TEST(PartitionVerify, AsJson_HasTheSame) {
+  const Json json = VerificationsToJson("t", {Same(), Differing()});
+  EXPECT_EQ(json["name"], "t");
+  EXPECT_EQ(json["partitions"][0]["result"], "same");
+  EXPECT_TRUE(json["partitions"][0]["first_difference"].is_null());
+  EXPECT_EQ(json["partitions"][1]["first_difference"], 20);
+  EXPECT_EQ(json["partitions"][1]["replicas"][0]["digest"], "00ff");
+  EXPECT_EQ(json["partitions"][1]["replicas"][2]["error"], "UNAVAILABLE: refused");
+  EXPECT_EQ(json["partitions"][1]["replicas"][2]["compared_to"], 15);
+}
+
+TEST(PartitionVerify, FailsWhereReplicasDiffer_AndWhereNotAllWereCompared) {
+  EXPECT_TRUE(NotTheSame({Same()}).ok());
+  EXPECT_EQ(NotTheSame({Incomplete(), Differing()}),
+            DataLoss("replicas of partition 1 differ at offset 20"));
+  EXPECT_EQ(NotTheSame({Same(), Incomplete()}),
+            Unavailable("not all replicas of partition 2 were compared to the end"));
+}
+
 }  // namespace
 }  // namespace millrace::client::cli
