@@ -55,6 +55,7 @@ enum class Mutant {
   kRetentionTrustsOwnClock,     // records expire by a wall clock that no other broker has
   kTombstoneBeforeAll,          // a log is put together of parts that had different passes
   kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
+  kKeysSupersededByChance,      // replicas compact the same log to different records
   kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
@@ -107,6 +108,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"retention_trusts_own_clock", Mutant::kRetentionTrustsOwnClock},
     {"tombstone_before_all", Mutant::kTombstoneBeforeAll},
     {"gap_forgets_span", Mutant::kGapForgetsSpan},
+    {"keys_superseded_by_chance", Mutant::kKeysSupersededByChance},
     {"delta_ignored", Mutant::kDeltaIgnored},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},

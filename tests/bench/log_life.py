@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """What a log's beginning costs: disks within bounds, a thousand files that go beside live records, old records in a long log,
-a broker that comes back to a log that moved on, files that rot and looking for them, a table that is compacted.
+a broker that comes back to a log that moved on, files that rot and looking for them, a table that is compacted, replicas that are
+compared.
 
-    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub] [compact]      all of them
+    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub] [compact] [verify]
+                                                                    all of them
     tests/bench/log_life.py oldest --gigabytes 20
 
 bound    three replicas with retention_bytes 128 MiB are given 2 GB: what each keeps after 5 s, and where it starts.
@@ -15,6 +17,8 @@ repair   a bit of every file of a log of 1 GB flips on one broker: how long unti
 scrub    1,000 records/s beside a log of 1 GB that is scrubbed at 16 MB/s, in turn with one that is not: p99, and CPU.
 compact  a log of 1 KiB records, ten of each key, becomes compacted, on one broker without limit: MB/s of the log, the broker's peak of memory;
          and 1,000 records/s to another topic alone, and beside it at its default pace: p99.
+verify   the replicas of a log of 1 KiB records are compared, one alone and three: MB/s a replica, and the brokers' CPU for a GB of each; and
+         1,000 records/s to another topic alone, and beside it: p99.
 
 Prints ratios of what was measured side by side. It decides nothing.
 """
@@ -31,7 +35,7 @@ import time
 from processes import BUILD, LocalCluster, cpu_seconds, default_binary, wait_until
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact")
+PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact", "verify")
 SCRUB_ALWAYS = ["--scrub-interval", "1s"]
 
 
@@ -289,6 +293,38 @@ def measure_compact(options):
             print(f"compact: a log of {options.restored_mib} MiB at {pace}/s: {options.restored_mib * MIB / 1e6 / (ms / 1000):.0f} MB/s, "
                   f"{read_bytes / MIB:.0f} MiB read, files from {before_bytes / MIB:.0f} to {stored_bytes(broker) / MIB:.0f} MiB, peak of memory "
                   f"{before_mib:.0f} to {peak_mib(broker):.0f} MiB; p99 {beside:.2f} ms beside, {alone:.2f} alone ({beside / alone:.2f})")
+
+
+def verified_in(cluster):
+    began = time.monotonic()
+    row, = cluster.json("partition", "verify", "table", timeout=1800)["partitions"]
+    assert row["result"] == "same", row
+    return row["bytes"], time.monotonic() - began
+
+
+def measure_verify(options):
+    for count in (1, 3):
+        with LocalCluster(default_binary(), options.folder / f"verify-{count}", count=count) as cluster:
+            cluster.start_all()
+            create(cluster, "table", count)
+            create(cluster, "live", count)
+            load(cluster, "table", options.restored_mib * KIB, "--memory-mb", 32)
+            time.sleep(10)
+            rates, cpu = [], []
+            for _ in range(options.rounds):
+                before = sum(cpu_seconds(broker.process.pid) for broker in cluster.brokers.values())
+                size, seconds = verified_in(cluster)
+                cpu.append((sum(cpu_seconds(broker.process.pid) for broker in cluster.brokers.values()) - before) / count / (size / 1e9))
+                rates.append(size / 1e6 / seconds)
+            alone = p99(cluster, "live", options)
+            is_over = threading.Event()
+            beside_it = threading.Thread(target=lambda: [verified_in(cluster) for _ in iter(is_over.is_set, True)])
+            beside_it.start()
+            beside = p99(cluster, "live", options)
+            is_over.set()
+            beside_it.join()
+            print(f"verify: {count} replicas of {size / MIB:.0f} MiB: {statistics.median(rates):.0f} MB/s each, {statistics.median(cpu):.2f} CPU s a GB and "
+                  f"replica; p99 {beside:.2f} ms beside, {alone:.2f} alone ({beside / alone:.2f})")
 
 
 def main():

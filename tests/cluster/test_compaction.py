@@ -52,6 +52,12 @@ def compacted_bytes(broker):
     return sum(path.stat().st_size for path in (broker.data_dir / "groups").glob("*/*/*.segment"))
 
 
+def check_same(cluster):
+    """Once they have done the same passes."""
+    row, = cluster.json("partition", "verify", "table", "--timeout", "120s", timeout=600)["partitions"]
+    assert row["result"] == "same", row
+
+
 def restored(broker):
     return broker.log_text().count("restored a replica")
 
@@ -90,6 +96,7 @@ def test_each_keys_newest_record_is_left_while_brokers_die_and_come_back(keyed):
         assert verified.returncode == 0, verified.stdout
     cluster.start_all()
     keyed.check_left()
+    check_same(cluster)
 
 
 def test_who_was_away_while_it_was_compacted_restores_itself_from_what_is_left(keyed):
@@ -104,6 +111,7 @@ def test_who_was_away_while_it_was_compacted_restores_itself_from_what_is_left(k
     wait_until(lambda: all(compacted_bytes(broker) < 2 * KEYS * 150 for broker in others), "the others compact", 60)
     cluster.start(3)
     wait_until(lambda: restored(away) > 0, "the one that was away restores itself", 60)
+    check_same(cluster)
     # It leads, and what it has is read from it.
     cluster.brokers[1].end(signal.SIGKILL)
     keyed.write(10)

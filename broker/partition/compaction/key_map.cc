@@ -5,6 +5,8 @@
 #include <glog/logging.h>
 #include <xxhash.h>
 
+#include "proto/base/mutants.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -50,8 +52,10 @@ bool KeyMap::Add(std::string_view key, Offset offset) {
 }
 
 std::optional<Offset> KeyMap::NewestOf(std::string_view key) const {
-  const Slot& slot = slots_[Find(hasher_(key))];
+  const KeyHash hash = hasher_(key);
+  const Slot& slot = slots_[Find(hash)];
   if (slot.end == 0) return std::nullopt;
+  if (MILLRACE_MUTANT(kKeysSupersededByChance) && hash.high % 4 == 0) return std::nullopt;
   return Offset(slot.end - 1);
 }
 

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include "client/core/verification.h"
 #include "proto/base/coverage.h"
 #include "proto/record/record_batch.h"
 
@@ -27,6 +28,16 @@ uint64_t NumberIn(std::string_view value) {
   uint64_t number = 0;
   std::from_chars(value.data(), value.data() + value.size(), number);
   return number;
+}
+
+std::string Difference(const client::Verification& verified) {
+  std::string text = " at offset " + std::to_string(verified.first_difference->value());
+  for (const client::VerifiedMember& member : verified.members) {
+    text += ", broker " + std::to_string(member.broker.value()) + ": ";
+    text += member.status.ok() ? (member.has_record ? std::to_string(member.digest_low) : "none")
+                               : member.status.ToString();
+  }
+  return text;
 }
 
 }  // namespace
@@ -214,6 +225,29 @@ void KeyedLoad::OnReport(const client::DeliveryReport& report) {
     Note(partition, offset, stored, "the producer");
     ends_[partition] = std::max(ends_[partition], offset + 1);
   }
+}
+
+// A replica that is excused is compared as far as it can be read.
+void KeyedLoad::VerifyFrom(uint32_t partition) {
+  verified_ = partition;
+  if (partition == kPartitions || follower_ == nullptr) {
+    verified_ = kPartitions;
+    return;
+  }
+  const client::VerifyRequest request{
+      .topic = topic(), .partition = PartitionId(partition), .patience = seconds(5)};
+  client::VerifyPartition(
+      client_, request, [this, partition](const Result<client::Verification>& verified) {
+        const std::string name = "partition " + std::to_string(partition);
+        if (!verified.ok()) {
+          history_.SawKeyed(name + " cannot be compared: " + verified.status().ToString());
+        } else if (verified->first_difference.has_value()) {
+          history_.SawKeyed("replicas of " + name + " differ" + Difference(*verified));
+        } else {
+          MILLRACE_SOMETIMES_IF("replicas of a compacted log were compared", verified->records > 0);
+        }
+        VerifyFrom(partition + 1);
+      });
 }
 
 // A tombstone has no number to be known by.

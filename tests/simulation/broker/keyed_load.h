@@ -44,6 +44,9 @@ class KeyedLoad {
   bool HasReadBack() const;
   // What was read back is what should be left. Pre: HasReadBack.
   void Check();
+  // Begins to compare what the replicas hold, as `partition verify` does.
+  void Verify() { VerifyFrom(0); }
+  bool HasVerified() const { return verified_ == kPartitions; }
   static const char* topic() { return "keyed"; }
 
  private:
@@ -63,6 +66,7 @@ class KeyedLoad {
   void OnReport(const client::DeliveryReport& report);
   // What somebody was told is stored there.
   void Note(uint32_t partition, Offset offset, const Stored& stored, const char* by);
+  void VerifyFrom(uint32_t partition);
   void CheckPartition(uint32_t partition, const Records& left) const;
 
   SimWorld& world_;
@@ -78,6 +82,7 @@ class KeyedLoad {
   std::vector<Offset> ends_;      // after the last that was acknowledged
   std::unique_ptr<Reader> follower_;
   std::unique_ptr<Reader> last_;
+  uint32_t verified_ = 0;  // partitions
   std::map<RaftGroupId, uint32_t> seen_passes_;
   Duration passes_seen_at_{};
   uint64_t next_number_ = 1;

@@ -474,6 +474,8 @@ void Run::ReadCompacted() {
   RunUntil([this] { return keyed_.HasReadBack(); }, kCatchUpMax,
            "what compaction left was not read back");
   keyed_.Check();
+  keyed_.Verify();
+  RunUntil([this] { return keyed_.HasVerified(); }, kCatchUpMax, "the replicas were not compared");
 }
 
 void Run::Finish() {

@@ -243,7 +243,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kExtentOverwritesLive, Mutant::kUnlinkBeforeBegin,
                     Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
                     Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
-                    Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored),
+                    Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored,
+                    Mutant::kKeysSupersededByChance),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace
