@@ -164,7 +164,8 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
 }
 
 bool HasRecordSince(const FrameHeader& header, int64_t timestamp_ms) {
-  return header.offset_span > 0 && header.max_timestamp_ms >= timestamp_ms;
+  return header.offset_span > 0 && header.type != FrameType::kGap &&
+         header.max_timestamp_ms >= timestamp_ms;
 }
 
 Buffer AllocateFrame(size_t payload_size) {

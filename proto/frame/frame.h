@@ -162,7 +162,8 @@ struct GapEnds {
 // same at every feature level, so that a build checks the chain of what it does not understand.
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
 
-// Whether a record of the entry is not older than `timestamp_ms`.
+// Whether a record of the entry is not older than `timestamp_ms`. A gap has none, whatever its
+// span.
 bool HasRecordSince(const FrameHeader& header, int64_t timestamp_ms);
 
 // A buffer for a frame with `payload_size` bytes of payload and its padding, header zeroed.

@@ -109,7 +109,7 @@ TEST(Gap, SaysWhereItEnds) {
   EXPECT_EQ(LastIndexOf(*header), LogIndex(1000));
   EXPECT_EQ(header->offset_span, 600U);
   EXPECT_EQ(header->chain, 77U);
-  EXPECT_FALSE(HasRecordSince(*header, 1));
+  EXPECT_FALSE(HasRecordSince(*header, 0)) << "it has no record, of no time";
   FrameHeader other = *header;
   other.more_identity[1] = 8;
   EXPECT_EQ(CheckGap(other).code(), Code::kDataLoss) << "it ends before it begins";
