@@ -266,6 +266,7 @@ class Partition final : public raft::StateMachine {
   void FindTimestamp(const TimeSearch& search, OffsetsDone done);
   void OnEntryFound(const TimeSearch& search, const std::optional<raft::core::Entry>& entry,
                     OffsetsDone done);
+  void FindBehind(Offset end, TimeSearch search, OffsetsDone done);
   std::optional<raft::core::Entry> FindInTail(const TimeSearch& search, LogIndex tail_begin) const;
   void NoteTime(LogIndex index, const FrameHeader& header);
   void WakeWaiters(bool all);

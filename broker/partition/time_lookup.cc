@@ -145,17 +145,14 @@ void Partition::OnEntryFound(const TimeSearch& search, const std::optional<Entry
   if (!entry.has_value()) return done(answer);
   using Found = Result<std::optional<FoundTime>>;
   const FrameHeader header = entry->frame.header();
-  auto take = [this, life = lifetime_.watch(), search = TimeSearch(search), answer,
-               end = header.base_offset + header.offset_span,
+  const Offset end = header.base_offset + header.offset_span;
+  // Compaction took its records of that time since it was found.
+  if (!HasRecordSince(header, search.timestamp_ms)) return FindBehind(end, search, std::move(done));
+  auto take = [this, life = lifetime_.watch(), search, answer, end,
                done = std::move(done)](const Found& found) mutable {
     if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     if (!found.ok()) return done(found.status());
-    if (!found->has_value()) {
-      // It fell silent meanwhile.
-      if (!raft_->tail().has_value()) return done(raft_->NotLeader());
-      search.from = end;
-      return FindTimestamp(search, std::move(done));
-    }
+    if (!found->has_value()) return FindBehind(end, search, std::move(done));
     answer.timestamp_offset = (*found)->offset;
     answer.found = **found;
     done(answer);
@@ -169,6 +166,13 @@ void Partition::OnEntryFound(const TimeSearch& search, const std::optional<Entry
         return FirstRecordSince(entry, search.timestamp_ms, search.from, base);
       },
       std::move(take));
+}
+
+void Partition::FindBehind(Offset end, TimeSearch search, OffsetsDone done) {
+  // It fell silent meanwhile.
+  if (!raft_->tail().has_value()) return done(raft_->NotLeader());
+  search.from = end;
+  FindTimestamp(search, std::move(done));
 }
 
 // Nothing also if an entry before the tail may reach the time first.

@@ -214,6 +214,29 @@ TEST_F(PartitionTest, ATime_IsReachedByTheFirstRecordThatIsLeft) {
   EXPECT_EQ((*found)->found->timestamp_ms, 400);
 }
 
+// What was found is read afterwards.
+TEST_F(PartitionTest, ATime_WhoseRecordGoesWhileItIsLookedUp_IsReachedByTheNext) {
+  for (const int64_t time_ms : {300, 400}) {
+    RecordBatchBuilder builder({});
+    CHECK(builder.TryAppend({.key = "k", .timestamp_ms = time_ms}));
+    partition_.Produce({.bytes = std::move(builder).Finish({.destination = partition_.name()})},
+                       [](const Result<ProduceOutcome>&) {});
+  }
+  group_.CommitAll();
+  store_.groups[kGroup].entries = {Gap(0, 1)};
+  store_.groups[kGroup].committed = LogIndex(1);
+  store_.at_time = LogIndex(1);
+  group_.TrimTo(LogIndex(1));
+  std::optional<Result<PartitionOffsets>> found;
+  partition_.Offsets({.timestamp_ms = 250},
+                     [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
+  group_.AnswerBarriers(Status::Ok());
+  world_.RunFor(std::chrono::milliseconds(1));
+  ASSERT_TRUE(found.has_value());
+  ASSERT_TRUE(found->ok()) << found->status();
+  EXPECT_EQ((*found)->timestamp_offset, Offset(1));
+}
+
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
   const auto& cut = Produce(1, {Producer(), 0});
   bool is_woken = false;

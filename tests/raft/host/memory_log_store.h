@@ -220,9 +220,9 @@ class MemoryLogStore final : public LogStore {
   }
   std::vector<core::Entry> from_offset;  // the test's: what any offset's read answers
   void FindTimestamp(RaftGroupId, int64_t, Offset, LogIndex, IndexDone done) override {
-    done(at_time);
+    done(std::exchange(at_time, LogIndex()));
   }
-  LogIndex at_time;  // the test's: what is found of any time; none: nothing
+  LogIndex at_time;  // the test's: what is found once, of any time; none: nothing
   void FindNewestTime(RaftGroupId, Offset, TimeDone done) override { done(0); }
   void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
   const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {
