@@ -11,8 +11,10 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
               .partitions = environment.partitions}),
       replicas_({.view = environment.view,
                  .self = facts.self,
-                 .state_of = [&host = environment.host](
-                                 RaftGroupId group) { return host.StateOf(group); }}),
+                 .state_of =
+                     [&host = environment.host](RaftGroupId group) { return host.StateOf(group); },
+                 .compaction_of = [&partitions = environment.partition_set](
+                                      RaftGroupId group) { return partitions.ProgressOf(group); }}),
       digests_({.view = environment.view, .self = facts.self, .digester = environment.digester}),
       producer_({.executor = environment.executor,
                  .clock = environment.clock,

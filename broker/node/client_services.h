@@ -9,6 +9,7 @@
 #include "broker/api/client_memory.h"
 #include "broker/api/service_registry.h"
 #include "broker/partition/batch_worker.h"
+#include "broker/partition/partition_set.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/controller_client.h"
 #include "broker/routing/partition_client.h"
@@ -37,6 +38,7 @@ class ClientServices {
     ClusterView& view;
     ControllerClient& controllers;
     PartitionClient& partitions;
+    const PartitionSet& partition_set;  // the replicas here
     const raft::Host& host;
     Digester& digester;
   };

@@ -53,8 +53,10 @@ void Compactor::Offer(const Job& job) {
   raft::LogStore& store = environment_.store;
   if (is_busy() || options_.bytes_per_second == 0) return;
   if (job.state.pass <= store.compacted(group).pass) return;
-  const auto failed = not_before_.find(group);
-  if (failed != not_before_.end() && environment_.clock.Now() < failed->second) return;
+  const auto failed = failures_.find(group);
+  const bool waits =
+      failed != failures_.end() && environment_.clock.Now() < failed->second.not_before;
+  if (waits) return;
   if (!IsSealed(job)) return store.WantSealed(group, job.state.clean_to);
   pass_ = std::make_shared<Pass>();
   pass_->job = job;
@@ -238,12 +240,12 @@ void Compactor::Finish(const PassPtr& pass) {
       replica, pass->job.state.pass, While(pass, [this, pass, replica](const Status& finished) {
         if (!finished.ok()) return Fail(pass, finished);
         const Duration took = environment_.clock.Now() - pass->began;
-        LOG(INFO) << "compacted group=" << replica.group << " pass=" << pass->job.state.pass
-                  << " clean_to=" << pass->job.state.clean_to << " segments=" << pass->rewritten
-                  << " bytes_read=" << pass->bytes_read
+        LOG(INFO) << "compacted " << environment_.name_of(replica.group)
+                  << " pass=" << pass->job.state.pass << " clean_to=" << pass->job.state.clean_to
+                  << " segments=" << pass->rewritten << " bytes_read=" << pass->bytes_read
                   << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a pass of compaction was done");
-        not_before_.erase(replica.group);
+        failures_.erase(replica.group);
         End(pass);
         done_(replica);
       }));
@@ -262,9 +264,11 @@ void Compactor::Fail(const PassPtr& pass, const Status& why) {
   MILLRACE_SOMETIMES("a pass of compaction ended early");
   const bool is_passing = why.code() == Code::kAborted || why.code() == Code::kUnavailable ||
                           why.code() == Code::kOutOfRange;
-  LOG_IF(WARNING, !is_passing) << "a pass of compaction ended early, and begins again group="
-                               << group << " why=" << why;
-  if (!is_passing) not_before_[group] = environment_.clock.Now() + kErrorPause;
+  LOG_IF(WARNING, !is_passing) << "a pass of compaction ended early, and begins again "
+                               << environment_.name_of(group) << " why=" << why;
+  failures_[group] = {
+      .why = why,
+      .not_before = environment_.clock.Now() + (is_passing ? Duration(0) : kErrorPause)};
   environment_.store.EndRewrite(pass->job.replica);
   End(pass);
 }
@@ -274,8 +278,13 @@ void Compactor::End(const PassPtr& pass) {
   pass_.reset();
 }
 
+Status Compactor::FailureOf(RaftGroupId group) const {
+  const auto found = failures_.find(group);
+  return found == failures_.end() ? Status::Ok() : found->second.why;
+}
+
 void Compactor::Forget(RaftGroupId group) {
-  not_before_.erase(group);
+  failures_.erase(group);
   if (pass_ != nullptr && pass_->job.replica.group == group) End(PassPtr(pass_));
 }
 

@@ -12,9 +12,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
+
+#include <glog/logging.h>
 
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/compaction/key_map.h"
@@ -30,6 +34,15 @@
 
 namespace millrace::broker {
 
+// How far a replica is compacted, for people who look after it.
+struct CompactionProgress {
+  uint32_t pass_done = 0;     // the newest
+  uint32_t pass_decided = 0;  // likewise, as far as this replica has applied its log
+  Offset clean_to;            // of that one
+  bool is_under_way = false;
+  Status failure;  // not ok: why the last attempt ended early
+};
+
 struct CompactorOptions {
   // Of the map of keys; some 27 bytes a key.
   uint64_t memory_bytes = 64 << 20;
@@ -44,6 +57,8 @@ class Compactor {
     const Clock& clock;
     raft::LogStore& store;
     BatchWorker& batches;
+    // What the log calls a replica: its group, topic and partition.
+    std::function<std::string(RaftGroupId)> name_of;
   };
   struct Job {
     raft::ReplicaId replica;
@@ -55,7 +70,9 @@ class Compactor {
 
   Compactor(const Environment& environment, const CompactorOptions& options, Random random,
             Done done)
-      : environment_(environment), options_(options), random_(random), done_(std::move(done)) {}
+      : environment_(environment), options_(options), random_(random), done_(std::move(done)) {
+    CHECK(environment_.name_of);
+  }
   Compactor(const Compactor&) = delete;
   Compactor& operator=(const Compactor&) = delete;
 
@@ -63,6 +80,11 @@ class Compactor {
   // other pass is under way. To be called now and then.
   void Offer(const Job& job);
   bool is_busy() const { return pass_ != nullptr; }
+  bool IsCompacting(RaftGroupId group) const {
+    return is_busy() && pass_->job.replica.group == group;
+  }
+  // Why the group's last attempt at a pass ended early; OK if it did not.
+  Status FailureOf(RaftGroupId group) const;
   // The replica is gone.
   void Forget(RaftGroupId group);
   void Stop();
@@ -89,6 +111,10 @@ class Compactor {
     uint64_t rewritten = 0;  // segments
   };
   using PassPtr = std::shared_ptr<Pass>;
+  struct Failure {
+    Status why;
+    MonotonicTime not_before;  // the next attempt
+  };
   struct KeysRead {
     Status status;
     Offset known_to;  // up to here all keys are in the map
@@ -125,8 +151,8 @@ class Compactor {
   const CompactorOptions options_;
   Random random_;
   Done done_;
-  PassPtr pass_;                                     // shared with what is under way for it
-  std::map<RaftGroupId, MonotonicTime> not_before_;  // of groups whose pass failed
+  PassPtr pass_;                             // shared with what is under way for it
+  std::map<RaftGroupId, Failure> failures_;  // of groups whose last attempt failed
   Lifetime lifetime_;
 };
 

@@ -44,8 +44,12 @@ PartitionSet::PartitionSet(raft::Host& host, const Partition::Environment& envir
     : host_(&host),
       environment_(environment),
       self_(self),
-      compactor_({executor, environment.clock, environment.store, environment.batches}, compaction,
-                 random, [this](const raft::ReplicaId& replica) {
+      compactor_({.executor = executor,
+                  .clock = environment.clock,
+                  .store = environment.store,
+                  .batches = environment.batches,
+                  .name_of = [&host](RaftGroupId group) { return host.Find(group)->Name(); }},
+                 compaction, random, [this](const raft::ReplicaId& replica) {
                    if (Partition* partition = Find(replica.group)) partition->OnPassDone();
                  }) {}
 
@@ -156,6 +160,16 @@ void PartitionSet::OfferPasses() {
                       .state = partition->compaction()});
     last_offered_ = group;
   }
+}
+
+std::optional<CompactionProgress> PartitionSet::ProgressOf(RaftGroupId group) const {
+  const Partition* partition = Find(group);
+  if (partition == nullptr || partition->compaction().pass == 0) return std::nullopt;
+  return CompactionProgress{.pass_done = environment_.store.compacted(group).pass,
+                            .pass_decided = partition->compaction().pass,
+                            .clean_to = partition->compaction().clean_to,
+                            .is_under_way = compactor_.IsCompacting(group),
+                            .failure = compactor_.FailureOf(group)};
 }
 
 Partition* PartitionSet::Find(RaftGroupId group) const {

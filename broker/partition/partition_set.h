@@ -47,6 +47,8 @@ class PartitionSet {
   // Null if this broker holds no replica of the group.
   Partition* Find(RaftGroupId group) const;
   const std::map<RaftGroupId, std::unique_ptr<Partition>>& all() const { return partitions_; }
+  // How far the replica here is compacted; nullopt if there is none, or no pass was decided.
+  std::optional<CompactionProgress> ProgressOf(RaftGroupId group) const;
   // Called whenever a partition's leadership changed.
   using LeadershipListener = MoveFunction<void(RaftGroupId, const raft::Leadership&)>;
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }

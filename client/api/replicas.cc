@@ -35,6 +35,23 @@ ReplicaRole RoleOf(v1::ReplicaRole role) {
   return ReplicaRole::kUnknown;
 }
 
+RestoreDescription Described(const v1::ReplicaRestore& restore) {
+  return {.source_id = restore.source_id(),
+          .begin_offset = restore.begin_offset(),
+          .entry_count = restore.entry_count(),
+          .entry_count_total = restore.entry_count_total(),
+          .bytes = restore.bytes(),
+          .elapsed = std::chrono::milliseconds(restore.elapsed_ms())};
+}
+
+CompactionDescription Described(const v1::ReplicaCompaction& compaction) {
+  return {.pass_done = compaction.pass_done(),
+          .pass_decided = compaction.pass_decided(),
+          .clean_to = compaction.clean_to_offset(),
+          .is_under_way = compaction.is_under_way(),
+          .failure = compaction.failure()};
+}
+
 void Describe(const v1::Replica& replica, ReplicaDescription* row) {
   row->role = RoleOf(replica.role());
   row->term = replica.term();
@@ -49,14 +66,8 @@ void Describe(const v1::Replica& replica, ReplicaDescription* row) {
   row->active_segment_bytes = replica.active_segment_bytes();
   row->fault = replica.fault();
   row->write_stall = replica.write_stall();
-  if (!replica.has_restore()) return;
-  const v1::ReplicaRestore& restore = replica.restore();
-  row->restore = RestoreDescription{.source_id = restore.source_id(),
-                                    .begin_offset = restore.begin_offset(),
-                                    .entry_count = restore.entry_count(),
-                                    .entry_count_total = restore.entry_count_total(),
-                                    .bytes = restore.bytes(),
-                                    .elapsed = std::chrono::milliseconds(restore.elapsed_ms())};
+  if (replica.has_restore()) row->restore = Described(replica.restore());
+  if (replica.has_compaction()) row->compaction = Described(replica.compaction());
 }
 
 ReplicaDescription RowOf(const client::ReplicaSurvey& survey, uint32_t partition, uint32_t broker) {

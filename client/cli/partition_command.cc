@@ -55,12 +55,18 @@ Json OrNull(const std::optional<Number>& number) {
   return number ? Json(*number) : Json();
 }
 
+// Done of decided ones.
+std::string PassesText(const std::optional<CompactionDescription>& compaction) {
+  if (!compaction.has_value()) return "-";
+  return std::to_string(compaction->pass_done) + "/" + std::to_string(compaction->pass_decided);
+}
+
 std::vector<std::string> CellsOf(const ReplicaDescription& replica) {
   std::vector<std::string> cells{std::to_string(replica.partition),
                                  std::to_string(replica.broker_id)};
   if (!replica.status.ok() || replica.role == ReplicaRole::kMissing) {
     cells.emplace_back(replica.status.ok() ? RoleName(replica.role) : "no answer");
-    cells.insert(cells.end(), 8, "-");
+    cells.insert(cells.end(), 9, "-");
     return cells;
   }
   const uint64_t bytes = replica.sealed_segment_bytes + replica.active_segment_bytes;
@@ -68,7 +74,8 @@ std::vector<std::string> CellsOf(const ReplicaDescription& replica) {
        {std::string(RoleName(replica.role)), std::to_string(replica.term),
         std::to_string(replica.start), std::to_string(replica.end), OrDash(replica.log_end),
         std::to_string(replica.applied_index), OrDash(replica.entries_behind),
-        std::to_string(replica.sealed_segment_count), std::to_string(bytes)}) {
+        std::to_string(replica.sealed_segment_count), std::to_string(bytes),
+        PassesText(replica.compaction)}) {
     cells.push_back(cell);
   }
   return cells;
@@ -95,6 +102,9 @@ std::vector<std::string> NotesOn(const ReplicaDescription& replica) {
   if (!replica.write_stall.empty()) {
     notes.push_back("its files cannot be written: " + replica.write_stall);
   }
+  if (replica.compaction.has_value() && !replica.compaction->failure.empty()) {
+    notes.push_back("its compaction ended early, and begins again: " + replica.compaction->failure);
+  }
   return notes;
 }
 
@@ -105,6 +115,14 @@ Json RestoreToJson(const RestoreDescription& restore) {
           {"entry_count_total", restore.entry_count_total},
           {"bytes", restore.bytes},
           {"elapsed_ms", restore.elapsed.count()}};
+}
+
+Json CompactionToJson(const CompactionDescription& compaction) {
+  return {{"pass_done", compaction.pass_done},
+          {"pass_decided", compaction.pass_decided},
+          {"clean_to_offset", compaction.clean_to},
+          {"is_under_way", compaction.is_under_way},
+          {"failure", compaction.failure}};
 }
 
 Json ReplicaToJson(const ReplicaDescription& replica) {
@@ -129,6 +147,7 @@ Json ReplicaToJson(const ReplicaDescription& replica) {
   row["fault"] = replica.fault;
   row["write_stall"] = replica.write_stall;
   row["restore"] = replica.restore ? RestoreToJson(*replica.restore) : Json();
+  row["compaction"] = replica.compaction ? CompactionToJson(*replica.compaction) : Json();
   return row;
 }
 
@@ -282,7 +301,7 @@ Status NotTheSame(const Verifications& partitions) {
 
 std::string ReplicasToText(const Replicas& replicas) {
   Table table({"PARTITION", "BROKER", "ROLE", "TERM", "START", "HIGH WATERMARK", "LOG END",
-               "APPLIED", "BEHIND", "SEALED", "BYTES"});
+               "APPLIED", "BEHIND", "SEALED", "BYTES", "PASS"});
   std::string notes;
   for (const ReplicaDescription& replica : replicas) {
     table.Add(CellsOf(replica));

@@ -269,7 +269,7 @@ def peak_mib(broker):
 
 def compacted(broker):
     """Bytes read and milliseconds of the newest pass; None before the first."""
-    found = re.findall(r"compacted group=\d+ pass=\d+ .*bytes_read=(\d+) ms=(\d+)", broker.log_text())
+    found = re.findall(r"compacted group=\d+ .*bytes_read=(\d+) ms=(\d+)", broker.log_text())
     return tuple(map(int, found[-1])) if found else None
 
 

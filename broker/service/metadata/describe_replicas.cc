@@ -41,6 +41,14 @@ void DescribeRestore(const raft::RestoreProgress& progress, v1::ReplicaRestore* 
   out->set_elapsed_ms(static_cast<uint64_t>(progress.elapsed / std::chrono::milliseconds(1)));
 }
 
+void DescribeCompaction(const CompactionProgress& progress, v1::ReplicaCompaction* out) {
+  out->set_pass_done(progress.pass_done);
+  out->set_pass_decided(progress.pass_decided);
+  out->set_clean_to_offset(progress.clean_to.value());
+  out->set_is_under_way(progress.is_under_way);
+  if (!progress.failure.ok()) out->set_failure(progress.failure.ToString());
+}
+
 // The partitions that the request is about, as far as the topic has them.
 std::pair<size_t, size_t> RangeOf(const v1::DescribeReplicasRequest& request, size_t partitions) {
   const size_t first = std::min<size_t>(request.first_partition(), partitions);
@@ -97,6 +105,8 @@ v1::DescribeReplicasResponse ReplicaDescriber::Describe(const v1::DescribeReplic
     v1::Replica& replica = *response.add_replicas();
     replica.set_partition(partition.partition.value());
     DescribeReplica(*state, &replica);
+    const auto progress = environment_.compaction_of(partition.group);
+    if (progress.has_value()) DescribeCompaction(*progress, replica.mutable_compaction());
   }
   return response;
 }

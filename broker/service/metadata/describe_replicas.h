@@ -11,6 +11,7 @@
 
 #include "broker/api/call.h"
 #include "broker/api/service_registry.h"
+#include "broker/partition/compactor.h"
 #include "broker/routing/cluster_view.h"
 #include "millrace/v1/admin_service.pb.h"
 #include "raft/ports/replica_state.h"
@@ -24,6 +25,8 @@ class ReplicaDescriber {
     BrokerId self;
     // Of the group's replica here; none if there is none.
     std::function<std::optional<raft::ReplicaState>(RaftGroupId)> state_of;
+    // Of the same; none if no pass of compaction was decided.
+    std::function<std::optional<CompactionProgress>(RaftGroupId)> compaction_of;
   };
 
   explicit ReplicaDescriber(Environment environment) : environment_(std::move(environment)) {}

@@ -138,6 +138,15 @@ struct RestoreDescription {
   std::chrono::milliseconds elapsed{0};
 };
 
+// How far a replica is compacted. The leader decides a pass, each replica does it in its time.
+struct CompactionDescription {
+  uint32_t pass_done = 0;     // the newest; 0: none
+  uint32_t pass_decided = 0;  // likewise, as far as the replica knows
+  int64_t clean_to = 0;       // of two records of a key below this that one takes the older
+  bool is_under_way = false;  // just now
+  std::string failure = {};   // why the last attempt ended early, and begins again; else empty
+};
+
 // A replica as its own broker knows it.
 struct ReplicaDescription {
   uint32_t partition = 0;
@@ -160,6 +169,7 @@ struct ReplicaDescription {
   std::string fault = {};             // why it is silent, or applies no further; else empty
   std::string write_stall = {};       // why its files cannot be written just now; else empty
   std::optional<RestoreDescription> restore = {};
+  std::optional<CompactionDescription> compaction = {};  // once a pass was decided
 };
 
 // What became of one replica in PartitionVerification.

@@ -98,6 +98,12 @@ TEST_F(ReplicasTest, WhatTheBrokerTold_IsInTheRow) {
   restore.set_entry_count_total(13);
   restore.set_bytes(14);
   restore.set_elapsed_ms(15);
+  v1::ReplicaCompaction& compaction = *replica.mutable_compaction();
+  compaction.set_pass_done(16);
+  compaction.set_pass_decided(17);
+  compaction.set_clean_to_offset(18);
+  compaction.set_is_under_way(true);
+  compaction.set_failure("failure");
   const ReplicaDescription row = Rows()[0];
   EXPECT_EQ(row.role, ReplicaRole::kRestoring);
   EXPECT_EQ(row.term, 4u);
@@ -118,6 +124,12 @@ TEST_F(ReplicasTest, WhatTheBrokerTold_IsInTheRow) {
   EXPECT_EQ(row.restore->entry_count_total, 13u);
   EXPECT_EQ(row.restore->bytes, 14u);
   EXPECT_EQ(row.restore->elapsed, std::chrono::milliseconds(15));
+  ASSERT_TRUE(row.compaction.has_value());
+  EXPECT_EQ(row.compaction->pass_done, 16u);
+  EXPECT_EQ(row.compaction->pass_decided, 17u);
+  EXPECT_EQ(row.compaction->clean_to, 18);
+  EXPECT_TRUE(row.compaction->is_under_way);
+  EXPECT_EQ(row.compaction->failure, "failure");
 }
 
 }  // namespace

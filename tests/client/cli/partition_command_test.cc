@@ -43,7 +43,9 @@ ReplicaDescription Silent() {
           .broker_id = 3,
           .role = ReplicaRole::kSilent,
           .fault = "DATA_LOSS: rot",
-          .write_stall = "no room"};
+          .write_stall = "no room",
+          .compaction = CompactionDescription{
+              .pass_done = 3, .pass_decided = 12, .clean_to = 100, .failure = "no room either"}};
 }
 
 ReplicaDescription WithoutAnswer(uint32_t partition) {
@@ -51,21 +53,23 @@ ReplicaDescription WithoutAnswer(uint32_t partition) {
 }
 
 TEST(PartitionDescribe, IsATable_AndALineForWhatDoesNotFitIn) {
-  EXPECT_EQ(ReplicasToText({Leader(), Restoring(), Silent(), WithoutAnswer(1)}),
-            "PARTITION  BROKER  ROLE       TERM  START  HIGH WATERMARK  LOG END  APPLIED  BEHIND  "
-            "SEALED  BYTES\n"
-            "        0       1  leader        4     10              20       30       12       -  "
-            "     2   2300\n"
-            "        0       2  restoring     4     10              20       30       12       7  "
-            "     2   2300\n"
-            "        0       3  silent        0      0               0        -        0       -  "
-            "     0      0\n"
-            "        1       4  no answer     -      -               -        -        -       -  "
-            "     -      -\n"
-            "partition 0, broker 2: restoring from broker 1 for 1500 ms: 1,234 of 5,678 entries, "
-            "1,000,000 bytes; the log begins at offset 10\n"
-            "partition 0, broker 3: DATA_LOSS: rot\n"
-            "partition 0, broker 3: its files cannot be written: no room\n");
+  EXPECT_EQ(
+      ReplicasToText({Leader(), Restoring(), Silent(), WithoutAnswer(1)}),
+      "PARTITION  BROKER  ROLE       TERM  START  HIGH WATERMARK  LOG END  APPLIED  BEHIND  "
+      "SEALED  BYTES  PASS\n"
+      "        0       1  leader        4     10              20       30       12       -  "
+      "     2   2300     -\n"
+      "        0       2  restoring     4     10              20       30       12       7  "
+      "     2   2300     -\n"
+      "        0       3  silent        0      0               0        -        0       -  "
+      "     0      0  3/12\n"
+      "        1       4  no answer     -      -               -        -        -       -  "
+      "     -      -     -\n"
+      "partition 0, broker 2: restoring from broker 1 for 1500 ms: 1,234 of 5,678 entries, "
+      "1,000,000 bytes; the log begins at offset 10\n"
+      "partition 0, broker 3: DATA_LOSS: rot\n"
+      "partition 0, broker 3: its files cannot be written: no room\n"
+      "partition 0, broker 3: its compaction ended early, and begins again: no room either\n");
 }
 
 TEST(PartitionDescribe, AReplicaThatItsBrokerHasNot_IsMissing) {
@@ -82,14 +86,23 @@ TEST(PartitionDescribe, JsonHasEveryField_ByPartition) {
             R"({"broker_id":1,"role":"leader","term":4,"leader_id":1,"log_start_offset":10,)"
             R"("high_watermark":20,"log_end_offset":30,"last_index":13,"applied_index":12,)"
             R"("entries_behind":null,"sealed_segment_count":2,"sealed_segment_bytes":2000,)"
-            R"("active_segment_bytes":300,"fault":"","write_stall":"","restore":null},)"
+            R"("active_segment_bytes":300,"fault":"","write_stall":"","restore":null,)"
+            R"("compaction":null},)"
             R"({"broker_id":2,"role":"restoring","term":4,"leader_id":1,"log_start_offset":10,)"
             R"("high_watermark":20,"log_end_offset":30,"last_index":13,"applied_index":12,)"
             R"("entries_behind":7,"sealed_segment_count":2,"sealed_segment_bytes":2000,)"
             R"("active_segment_bytes":300,"fault":"","write_stall":"","restore":{"source_id":1,)"
             R"("begin_offset":10,"entry_count":1234,"entry_count_total":5678,"bytes":1000000,)"
-            R"("elapsed_ms":1500}}]},{"partition":1,"replicas":[)"
+            R"("elapsed_ms":1500},"compaction":null}]},{"partition":1,"replicas":[)"
             R"({"broker_id":4,"error":"UNAVAILABLE: refused"}]}]})");
+}
+
+TEST(PartitionDescribe, JsonHasHowFarAReplicaIsCompacted) {
+  EXPECT_NE(ReplicasToJson("t", {Silent()})
+                .dump()
+                .find(R"("compaction":{"pass_done":3,"pass_decided":12,"clean_to_offset":100,)"
+                      R"("is_under_way":false,"failure":"no room either"})"),
+            std::string::npos);
 }
 
 TEST(PartitionDescribe, FailsWhereABrokerDidNotAnswer_AndNamesEachOnce) {

@@ -173,7 +173,7 @@ class MemoryLogStore final : public LogStore {
     std::vector<core::Entry> read;
     if (damaged.contains(id)) return done(DataLoss("it is damaged"));
     uint64_t bytes = 0;
-    for (LogIndex at = first; at <= group.committed; ++at) {
+    for (LogIndex at = first; at <= EndOfRead(group, first); ++at) {
       const core::Entry& entry = group.entries[at.value() - 1];
       bytes += entry.size_bytes();
       if (!read.empty() && bytes > bytes_max) break;
@@ -187,22 +187,29 @@ class MemoryLogStore final : public LogStore {
     const auto found = compaction.find(id);
     return found == compaction.end() ? core::CompactionPoint() : found->second;
   }
-  LogIndex rewritable_end(RaftGroupId) const override { return {}; }
+  std::map<RaftGroupId, LogIndex> rewritable;  // the test's
+  LogIndex rewritable_end(RaftGroupId id) const override {
+    const auto found = rewritable.find(id);
+    return found == rewritable.end() ? LogIndex() : found->second;
+  }
   void WantSealed(RaftGroupId, Offset) override {}
+  Status rewrite_error;  // the test's: of what is begun
+  size_t rewrites = 0;   // that were finished; the entries stay as they are
   void BeginRewrite(const ReplicaId&, LogIndex, StatusDone done) override {
-    done(Unimplemented("nothing is rewritten here"));
+    Answer(rewrite_error, std::move(done));
   }
   void AppendRewritten(const ReplicaId&, std::vector<core::Entry>, StatusDone done) override {
-    done(Unimplemented("nothing is rewritten here"));
+    Answer(Status::Ok(), std::move(done));
   }
   void FinishRewrite(const ReplicaId&, uint32_t, StatusDone done) override {
-    done(Unimplemented("nothing is rewritten here"));
+    ++rewrites;
+    Answer(Status::Ok(), std::move(done));
   }
   void EndRewrite(const ReplicaId&) override {}
   uint64_t repairs_begun(RaftGroupId) const override { return 0; }
   void FinishPass(const ReplicaId& id, uint32_t pass, StatusDone done) override {
     compaction[id.group].pass = pass;
-    done(Status::Ok());
+    Answer(Status::Ok(), std::move(done));
   }
   void Salvage(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     if (!damaged.contains(id)) return Read(id, first, bytes_max, std::move(done));
@@ -215,10 +222,12 @@ class MemoryLogStore final : public LogStore {
     done(std::move(found));
   }
   void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
+    ++reads_from_offset;
     if (from_offset.empty()) return done(Unimplemented("no offsets here"));
     done(from_offset);
   }
   std::vector<core::Entry> from_offset;  // the test's: what any offset's read answers
+  size_t reads_from_offset = 0;
   void FindTimestamp(RaftGroupId, int64_t, Offset, LogIndex, IndexDone done) override {
     done(std::exchange(at_time, LogIndex()));
   }
@@ -322,6 +331,17 @@ class MemoryLogStore final : public LogStore {
   Status admits;
 
  private:
+  void Answer(const Status& status, StatusDone done) {
+    executor_->Post([status, done = std::move(done)]() mutable { done(status); });
+  }
+  // A read ends with its file.
+  static LogIndex EndOfRead(const Group& group, LogIndex first) {
+    for (const SealedSegment& segment : group.sealed) {
+      if (segment.end.index >= first) return std::min(segment.end.index, group.committed);
+    }
+    return group.committed;
+  }
+
   Executor* executor_;
   MoveFunction<void(const std::vector<DurableWrite>&)> durable_listener_;
   MoveFunction<void(RaftGroupId, Status)> segments_state_listener_;

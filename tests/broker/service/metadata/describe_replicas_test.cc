@@ -74,11 +74,16 @@ class DescribeReplicasTest : public testing::Test {
       {.is_current = [this] { return is_current_; }, .controller_health = [] { return Status(); }}};
   bool is_current_ = true;
   std::map<RaftGroupId, raft::ReplicaState> replicas_;
-  ReplicaDescriber describer_{{.view = view_, .self = kSelf, .state_of = [this](RaftGroupId group) {
-                                 const auto found = replicas_.find(group);
-                                 return found == replicas_.end() ? std::nullopt
-                                                                 : std::optional(found->second);
-                               }}};
+  std::optional<CompactionProgress> compaction_;  // of each
+  ReplicaDescriber describer_{{.view = view_,
+                               .self = kSelf,
+                               .state_of =
+                                   [this](RaftGroupId group) {
+                                     const auto found = replicas_.find(group);
+                                     return found == replicas_.end() ? std::nullopt
+                                                                     : std::optional(found->second);
+                                   },
+                               .compaction_of = [this](RaftGroupId) { return compaction_; }}};
   ServiceRegistry registry_;
 };
 
@@ -128,6 +133,20 @@ TEST_F(DescribeReplicasTest, ARestore_IsToldWithHowFarItIs) {
   EXPECT_EQ(Describe(ReplicasOf("t")).replicas(0).ShortDebugString(),
             "role: REPLICA_ROLE_RESTORING restore { source_id: 2 begin_offset: 7 entry_count: 3 "
             "entry_count_total: 9 bytes: 4096 elapsed_ms: 2000 }");
+}
+
+TEST_F(DescribeReplicasTest, HowFarAReplicaIsCompacted_IsToldOnceAPassWasDecided) {
+  Create(1);
+  ReplicaOf(0);
+  EXPECT_FALSE(Describe(ReplicasOf("t")).replicas(0).has_compaction());
+  compaction_ = {.pass_done = 3,
+                 .pass_decided = 4,
+                 .clean_to = Offset(100),
+                 .is_under_way = true,
+                 .failure = ResourceExhausted("no room")};
+  EXPECT_EQ(Describe(ReplicasOf("t")).replicas(0).compaction().ShortDebugString(),
+            "pass_done: 3 pass_decided: 4 clean_to_offset: 100 is_under_way: true "
+            "failure: \"RESOURCE_EXHAUSTED: no room\"");
 }
 
 TEST_F(DescribeReplicasTest, PartitionsThatThisBrokerHasNoReplicaOf_AreLeftOut_AsThoseNotAskedFor) {

@@ -1,0 +1,133 @@
+// One replica's pass from its offer to its end, on a store that does what the test says.
+#include "broker/partition/compactor.h"
+
+#include <deque>
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include "proto/record/record_batch_builder.h"
+#include "raft/codec/entry_codec.h"
+#include "tests/raft/host/memory_log_store.h"
+#include "tests/raft/host/state_machine_property.h"
+#include "tests/support/sim_runtime/sim_world.h"
+
+namespace millrace::broker {
+namespace {
+
+constexpr RaftGroupId kGroup{9};
+constexpr raft::ReplicaId kReplica{kGroup, ReplicaNumber(1)};
+constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
+constexpr int kSegments = 8;
+
+// A log of sealed segments, of one batch each.
+class SealedLog {
+ public:
+  // Two records, of this key and of one that no other has.
+  void Append(const std::string& key) {
+    RecordBatchBuilder builder({});
+    for (const std::string& each : {key, "only in " + std::to_string(sealed_.size())}) {
+      CHECK(builder.TryAppend({.key = each, .value = std::string(1000, 'v')}));
+    }
+    const Bytes batch = std::move(builder).Finish({.destination = kHome});
+    const Offset base_offset(2 * static_cast<int64_t>(sealed_.size()));
+    entries_.Add({.type = FrameType::kRecordBatch,
+                  .flags = kFramePacked,
+                  .base_offset = base_offset,
+                  .offset_span = 2,
+                  .record_count = 2},
+                 batch.view());
+    sealed_.push_back({.end = raft::EndAfter(entries_.entries().back().frame.header()),
+                       .base_offset = base_offset,
+                       .has_state = true});
+  }
+  void Fill(raft::MemoryLogStore* store) const {
+    auto& group = store->groups[kGroup];
+    group.entries = store->from_offset = entries_.entries();
+    group.sealed = sealed_;
+    group.committed = store->rewritable[kGroup] = sealed_.back().end.index;
+  }
+
+ private:
+  raft::EntrySequence entries_{kGroup};
+  std::deque<raft::SealedSegment> sealed_;
+};
+
+class CompactorTest : public testing::Test {
+ protected:
+  CompactorTest() {
+    for (int i = 0; i < kSegments; ++i) log_.Append("everywhere");
+    log_.Fill(&store_);
+  }
+  // The one that takes all of the key but the newest.
+  void Offer() {
+    compactor_.Offer({.replica = kReplica,
+                      .name = kHome,
+                      .state = {.pass = 1, .clean_to = Offset(2 * kSegments)}});
+  }
+  void Run() {
+    while (compactor_.is_busy()) world_.RunFor(std::chrono::milliseconds(1));
+  }
+
+  sim::SimWorld world_{1};
+  sim::SimProcess& process_ = world_.AddProcess("broker");
+  raft::MemoryLogStore store_{process_.executor()};
+  SealedLog log_;
+  BatchWorker batches_{process_.executor(), process_.executor()};
+  CompactorOptions options_{.bytes_per_second = 1000};
+  int done_ = 0;
+  Compactor compactor_{{.executor = process_.executor(),
+                        .clock = process_.clock(),
+                        .store = store_,
+                        .batches = batches_,
+                        .name_of = [](RaftGroupId) { return "the table"; }},
+                       options_,
+                       Random(1),
+                       [this](const raft::ReplicaId&) { ++done_; }};
+};
+
+TEST_F(CompactorTest, APass_MakesAnewWhatHasSomethingToGo_AndIsDone) {
+  Offer();
+  EXPECT_TRUE(compactor_.IsCompacting(kGroup));
+  EXPECT_FALSE(compactor_.IsCompacting(RaftGroupId(10)));
+  Run();
+  EXPECT_EQ(store_.rewrites, size_t{kSegments - 1});
+  EXPECT_EQ(store_.compacted(kGroup).pass, 1U);
+  EXPECT_EQ(done_, 1);
+  EXPECT_FALSE(compactor_.IsCompacting(kGroup));
+  Offer();
+  EXPECT_FALSE(compactor_.is_busy()) << "it is done";
+}
+
+TEST_F(CompactorTest, AnAttemptThatAnErrorEnds_IsToldOf_AndBeginsAgainTenSecondsLater) {
+  store_.rewrite_error = ResourceExhausted("no room");
+  Offer();
+  Run();
+  EXPECT_EQ(compactor_.FailureOf(kGroup), store_.rewrite_error);
+  EXPECT_TRUE(compactor_.FailureOf(RaftGroupId(10)).ok());
+  EXPECT_EQ(done_, 0);
+  store_.rewrite_error = Status();
+  Offer();
+  EXPECT_FALSE(compactor_.is_busy());
+  world_.RunFor(std::chrono::seconds(10));
+  Offer();
+  Run();
+  EXPECT_EQ(done_, 1);
+  EXPECT_TRUE(compactor_.FailureOf(kGroup).ok());
+}
+
+TEST_F(CompactorTest, AnAttemptThatWhatChangedMeanwhileEnds_IsToldOf_AndBeginsAgainAtOnce) {
+  store_.rewrite_error = Aborted("the segment was dropped");
+  Offer();
+  Run();
+  EXPECT_EQ(compactor_.FailureOf(kGroup), store_.rewrite_error);
+  Offer();
+  EXPECT_TRUE(compactor_.is_busy());
+  compactor_.Forget(kGroup);
+  EXPECT_TRUE(compactor_.FailureOf(kGroup).ok());
+}
+
+}  // namespace
+}  // namespace millrace::broker
