@@ -96,8 +96,8 @@ void Compactor::ReadKeys(const PassPtr& pass) {
 }
 
 void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
-  const uint64_t bytes = SizeOf(entries);
-  pass->bytes_read += bytes;
+  pass->piece_bytes = SizeOf(entries);
+  pass->bytes_read += pass->piece_bytes;
   environment_.batches.Run<KeysRead>(
       {.kind = BatchWorker::Kind::kFetched},
       [entries = std::move(entries), keys = pass->keys, from = pass->known_to,
@@ -118,10 +118,10 @@ void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
         }
         return read;
       },
-      While(pass, [this, pass, bytes](KeysRead read) {
+      While(pass, [this, pass](KeysRead read) {
         if (!read.status.ok()) return Fail(pass, read.status);
         pass->known_to = std::max(pass->known_to, read.known_to);
-        if (!read.is_full) return Paced(pass, bytes, &Compactor::ReadKeys);
+        if (!read.is_full) return Paced(pass, &Compactor::ReadKeys);
         MILLRACE_SOMETIMES("a pass had more keys than memory");
         pass->end = LogIndex();
         NextSegment(pass);
@@ -182,8 +182,8 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
   if (entries.front().index != pass->reached + 1) {
     return Fail(pass, Aborted("the segment was repaired meanwhile"));
   }
-  const uint64_t bytes = SizeOf(entries);
-  pass->bytes_read += bytes;
+  pass->piece_bytes = SizeOf(entries);
+  pass->bytes_read += pass->piece_bytes;
   pass->reached = LastIndexOf(entries.back().frame.header());
   environment_.batches.Run<Compacted>(
       {.kind = BatchWorker::Kind::kFetched},
@@ -192,20 +192,19 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
         if (!taken.ok()) return {.status = taken.status(), .entries = {}};
         return {.status = {}, .entries = *std::move(taken)};
       },
-      While(pass, [this, pass, bytes](Compacted compacted) {
+      While(pass, [this, pass](Compacted compacted) {
         if (!compacted.status.ok()) return Fail(pass, compacted.status);
         if (pass->is_rewriting) return OnPiece(pass, std::move(compacted));
-        Paced(pass, bytes,
-              pass->left->has_changed() ? &Compactor::BeginRewrite : &Compactor::ReadSegment);
+        Paced(pass, pass->left->has_changed() ? &Compactor::BeginRewrite : &Compactor::ReadSegment);
       }));
 }
 
 void Compactor::OnPiece(const PassPtr& pass, Compacted compacted) {
-  if (compacted.entries.empty()) return Paced(pass, kPieceBytes, &Compactor::ReadSegment);
+  if (compacted.entries.empty()) return Paced(pass, &Compactor::ReadSegment);
   environment_.store.AppendRewritten(pass->job.replica, std::move(compacted.entries),
                                      While(pass, [this, pass](const Status& appended) {
                                        if (!appended.ok()) return Fail(pass, appended);
-                                       Paced(pass, kPieceBytes, &Compactor::ReadSegment);
+                                       Paced(pass, &Compactor::ReadSegment);
                                      }));
 }
 
@@ -251,8 +250,9 @@ void Compactor::Finish(const PassPtr& pass) {
       }));
 }
 
-void Compactor::Paced(const PassPtr& pass, uint64_t bytes, Step step) {
-  const Duration due(static_cast<int64_t>(bytes * 1'000'000 / options_.bytes_per_second));
+void Compactor::Paced(const PassPtr& pass, Step step) {
+  const Duration due(
+      static_cast<int64_t>(pass->piece_bytes * 1'000'000 / options_.bytes_per_second));
   const Duration took = environment_.clock.Now() - pass->piece_began;
   environment_.executor.Cancel(pass->timer);
   pass->timer = environment_.executor.RunAfter(

@@ -106,6 +106,7 @@ class Compactor {
     bool is_rewriting = false;
     std::shared_ptr<SegmentCompaction> left;
     MonotonicTime piece_began{};
+    uint64_t piece_bytes = 0;
     TimerId timer;
     uint64_t bytes_read = 0;
     uint64_t rewritten = 0;  // segments
@@ -139,8 +140,8 @@ class Compactor {
   void EndSegment(const PassPtr& pass);
   void FinishSegment(const PassPtr& pass);
   void Finish(const PassPtr& pass);
-  // The next step, so that no more is read than may be.
-  void Paced(const PassPtr& pass, uint64_t bytes, Step step);
+  // The next step, once the piece that was read is as long ago as it may take.
+  void Paced(const PassPtr& pass, Step step);
   void Fail(const PassPtr& pass, const Status& why);
   void End(const PassPtr& pass);
   // Guards what is called back while the pass is under way.

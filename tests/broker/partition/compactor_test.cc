@@ -49,6 +49,11 @@ class SealedLog {
     group.sealed = sealed_;
     group.committed = store->rewritable[kGroup] = sealed_.back().end.index;
   }
+  uint64_t bytes() const {
+    uint64_t bytes = 0;
+    for (const raft::core::Entry& entry : entries_.entries()) bytes += entry.size_bytes();
+    return bytes;
+  }
 
  private:
   raft::EntrySequence entries_{kGroup};
@@ -67,8 +72,11 @@ class CompactorTest : public testing::Test {
                       .name = kHome,
                       .state = {.pass = 1, .clean_to = Offset(2 * kSegments)}});
   }
-  void Run() {
+  // How long it took until nothing is under way.
+  Duration Run() {
+    const MonotonicTime began = process_.clock().Now();
     while (compactor_.is_busy()) world_.RunFor(std::chrono::milliseconds(1));
+    return process_.clock().Now() - began;
   }
 
   sim::SimWorld world_{1};
@@ -99,6 +107,16 @@ TEST_F(CompactorTest, APass_MakesAnewWhatHasSomethingToGo_AndIsDone) {
   EXPECT_FALSE(compactor_.IsCompacting(kGroup));
   Offer();
   EXPECT_FALSE(compactor_.is_busy()) << "it is done";
+}
+
+// All is read for its keys, and to see whether something goes; then again what is made anew.
+TEST_F(CompactorTest, APass_ReadsAsFastAsItMay_HoweverSmallFilesAre) {
+  Offer();
+  const auto took_ms = static_cast<uint64_t>(Run() / std::chrono::milliseconds(1));
+  const uint64_t read = 2 * log_.bytes() + log_.bytes() * (kSegments - 1) / kSegments;
+  const uint64_t due_ms = read * 1000 / options_.bytes_per_second;
+  EXPECT_GE(took_ms, due_ms);
+  EXPECT_LE(took_ms, due_ms + 1000);
 }
 
 TEST_F(CompactorTest, AnAttemptThatAnErrorEnds_IsToldOf_AndBeginsAgainTenSecondsLater) {
