@@ -69,13 +69,24 @@ void Compactor::Offer(const Job& job) {
   BeginMap(pass_);
 }
 
+// On the worker: so much memory takes long to get, and to give back, which comes first.
 void Compactor::BeginMap(const PassPtr& pass) {
   const Offset clean_to = pass->job.state.clean_to;
   pass->known_from = pass->known_to;
   const auto records = static_cast<uint64_t>(std::max<int64_t>(clean_to - pass->known_to, 1));
-  pass->keys = std::make_shared<KeyMap>(
-      KeyMap::Options{.bytes_max = options_.memory_bytes, .keys_max = records}, random_.Fork());
-  ReadKeys(pass);
+  pass->left.reset();
+  environment_.batches.Run<KeyMapPtr>(
+      {.kind = BatchWorker::Kind::kFetched},
+      [full = std::exchange(pass->keys, nullptr), bytes_max = options_.memory_bytes, records,
+       random = random_.Fork()]() mutable -> KeyMapPtr {
+        full.reset();
+        return std::make_shared<KeyMap>(
+            KeyMap::Options{.bytes_max = bytes_max, .keys_max = records}, random);
+      },
+      While(pass, [this, pass](KeyMapPtr keys) {
+        pass->keys = std::move(keys);
+        ReadKeys(pass);
+      }));
 }
 
 void Compactor::ReadKeys(const PassPtr& pass) {
@@ -275,6 +286,14 @@ void Compactor::Fail(const PassPtr& pass, const Status& why) {
 
 void Compactor::End(const PassPtr& pass) {
   environment_.executor.Cancel(pass->timer);
+  pass->left.reset();
+  environment_.batches.Run<bool>(
+      {.kind = BatchWorker::Kind::kFetched},
+      [keys = std::exchange(pass->keys, nullptr)]() mutable {
+        keys.reset();
+        return true;
+      },
+      [](bool) {});
   pass_.reset();
 }
 

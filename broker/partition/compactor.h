@@ -90,12 +90,13 @@ class Compactor {
   void Stop();
 
  private:
+  using KeyMapPtr = std::shared_ptr<KeyMap>;
   struct Pass {
     Job job;
     MonotonicTime began{};
     uint64_t repairs = 0;  // of the group when it began
     // The map has keys of records from `known_from` up to here, those of `read_to` not among them.
-    std::shared_ptr<KeyMap> keys;
+    KeyMapPtr keys;
     Offset known_from;
     Offset known_to;
     // The segment that is looked at: before its first entry, and its last; and up to where it was

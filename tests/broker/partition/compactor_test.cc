@@ -109,6 +109,14 @@ TEST_F(CompactorTest, APass_MakesAnewWhatHasSomethingToGo_AndIsDone) {
   EXPECT_FALSE(compactor_.is_busy()) << "it is done";
 }
 
+// As large as it may be it takes longer than the shard has.
+TEST_F(CompactorTest, TheMapOfKeys_IsMadeOnTheWorker) {
+  Offer();
+  EXPECT_EQ(store_.reads_from_offset, 0U) << "there is no map yet";
+  Run();
+  EXPECT_EQ(store_.reads_from_offset, 1U);
+}
+
 // All is read for its keys, and to see whether something goes; then again what is made anew.
 TEST_F(CompactorTest, APass_ReadsAsFastAsItMay_HoweverSmallFilesAre) {
   Offer();
