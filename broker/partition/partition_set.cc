@@ -51,6 +51,7 @@ PartitionSet::PartitionSet(raft::Host& host, const Partition::Environment& envir
                   .name_of = [&host](RaftGroupId group) { return host.Find(group)->Name(); }},
                  compaction, random, [this](const raft::ReplicaId& replica) {
                    if (Partition* partition = Find(replica.group)) partition->OnPassDone();
+                   OfferPasses();
                  }) {}
 
 Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {

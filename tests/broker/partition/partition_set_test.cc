@@ -10,8 +10,10 @@
 #include <gtest/gtest.h>
 
 #include "broker/controller/decide.h"
+#include "millrace/internal/v1/partition_command.pb.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/base/mutants.h"
+#include "tests/broker/partition/sealed_segments.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -383,6 +385,32 @@ TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
   raised.mutable_level_raised()->set_level(2);
   ASSERT_TRUE(image_.Apply(raised).ok());
   EXPECT_EQ(level_of_next(), 2);
+}
+
+TEST_F(PartitionSetTest, WhereAPassIsDone_TheNextReplicasBegins) {
+  Create("t");
+  partitions_->ReconcileAll(image_);
+  Settle();
+  internal::v1::PartitionCommand command;
+  command.mutable_compact()->set_pass(1);
+  for (const auto& [group, partition] : partitions_->all()) {
+    EXPECT_FALSE(partitions_->ProgressOf(group).has_value());
+    raft::EntrySequence log(group);
+    log.Add({.type = FrameType::kPartitionCommand,
+             .flags = kFrameControl,
+             .append_time_ms = process_.clock().WallMs()},
+            command.SerializeAsString());
+    ASSERT_TRUE(partition->Apply(log.entries().back()).ok());
+    store_.groups[group].sealed = Segments(1);
+    store_.rewritable[group] = store_.groups[group].sealed.back().end.index;
+    EXPECT_EQ(partitions_->ProgressOf(group)->pass_done, 0U);
+    EXPECT_EQ(partitions_->ProgressOf(group)->pass_decided, 1U);
+  }
+  partitions_->Tend(std::nullopt);
+  Settle();
+  for (const auto& [group, partition] : partitions_->all()) {
+    EXPECT_EQ(partitions_->ProgressOf(group)->pass_done, 1U) << group;
+  }
 }
 
 TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
