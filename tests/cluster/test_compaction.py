@@ -48,6 +48,14 @@ class Keyed:
         return len(records)
 
 
+def are_all_compacted(cluster):
+    """Whether each replica says that it has done the newest pass, and that nothing hinders it."""
+    replicas = cluster.json("partition", "describe", "table")["partitions"][0]["replicas"]
+    progress = [replica.get("compaction") for replica in replicas]
+    newest = max(told["pass_decided"] if told else 0 for told in progress)
+    return newest > 0 and all(told and told["pass_done"] == newest and told["failure"] == "" for told in progress)
+
+
 def compacted_bytes(broker):
     return sum(path.stat().st_size for path in (broker.data_dir / "groups").glob("*/*/*.segment"))
 
@@ -87,6 +95,7 @@ def test_each_keys_newest_record_is_left_while_brokers_die_and_come_back(keyed):
     wait_until(lambda: keyed.check_left() < 1.5 * KEYS, "superseded records go", 60)
     wait_until(lambda: all(compacted_bytes(broker) < 3 * KEYS * 150 for broker in cluster.brokers.values()),
                "every broker's files are compacted", 60)
+    wait_until(lambda: are_all_compacted(cluster), "every replica says so", 60)
     for broker in cluster.brokers.values():
         assert broker.is_running(), broker.log_tail()
     cluster.stop_all()
