@@ -311,6 +311,28 @@ TEST_F(HostTest, ALogThatBeginsPastWhatItsStateCovers_IsDamaged_NeverEmpty) {
   }
 }
 
+// What was compacted cannot be applied: sequences of producers went with the batches.
+TEST_F(HostTest, ALogThatWasRewrittenPastWhatItsStateCovers_IsDamaged_NeverApplied) {
+  Propose(5);
+  for (const uint64_t covered : {0, 2, 3}) {
+    Start();
+    RecoveredReplica recovered = store_.Recovered(kGroup);
+    recovered.rewritten_end = LogIndex(3);
+    if (covered > 0) {
+      recovered.snapshot =
+          Snapshot{.index = LogIndex(covered), .state = Bytes::Own(std::to_string(covered))};
+    }
+    host_->AddReplica(std::move(recovered), *machine_);
+    if (covered == 3) continue;
+    EXPECT_EQ(health().code(), Code::kDataLoss) << covered;
+    EXPECT_NE(health().message().find("rewrote entries up to 3"), std::string::npos) << health();
+    EXPECT_EQ(machine_->applied, 0U);
+  }
+  Settle();
+  EXPECT_TRUE(health().ok()) << health();
+  EXPECT_EQ(machine_->applied, 7U);
+}
+
 TEST_F(HostTest, ALogThatBeginsWhereItsStateEnds_IsWhole) {
   Propose(5);
   Start();

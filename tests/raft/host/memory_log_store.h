@@ -79,8 +79,10 @@ class MemoryLogStore final : public LogStore {
   MoveFunction<void(RaftGroupId)> damage_listener;
   std::vector<core::Entry> intact;  // what can be read of those, all the same
   Status read_error;                // of any read of those
-  Status finish_error;              // of the end of a repair
-  uint32_t settled = 0;             // as a repair told
+  bool holds_reads = false;         // ... which wait for the test
+  std::vector<EntriesDone> held_reads;
+  Status finish_error;   // of the end of a repair
+  uint32_t settled = 0;  // as a repair told
   size_t restores_begun = 0;
   size_t restores_ended = 0;  // by EndRestore
   std::set<ReplicaId> given_up;
@@ -213,6 +215,7 @@ class MemoryLogStore final : public LogStore {
   }
   void Salvage(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     if (!damaged.contains(id)) return Read(id, first, bytes_max, std::move(done));
+    if (holds_reads) return held_reads.push_back(std::move(done));
     if (!read_error.ok()) return done(read_error);
     std::vector<core::Entry> found;
     for (const core::Entry& entry : intact) {

@@ -61,6 +61,16 @@ class RepairerTest : public OneOfThreeTest {
     const Status why = DataLoss("entry is rotten");
     return machine_.group->ReportUnreadable(why).code();
   }
+  // The topic is deleted, and a later one's partition is here under another number.
+  void MakeReplicaAnew() {
+    host_->RemoveReplica(kGroup, LogIndex(1), [] {});
+    ReplicaRecord record{.group = kGroup, .number = ReplicaNumber(kSelf.number.value() + 9)};
+    record.configuration.voters = {
+        {kSelf.broker, kSelf.incarnation, record.number}, kSecond, kThird};
+    range_.configuration = record.configuration;
+    host_->CreateReplica(record, /*campaign=*/false, machine_);
+    Settle();
+  }
   bool IsRepaired() const { return !store_.damaged.contains(kGroup); }
 
   std::vector<core::Entry> entries_ = PulledLog::Entries(8);
@@ -463,6 +473,51 @@ TEST_F(RepairerTest, AReplicaThatIsRemoved_IsNotRepairedAnyMore) {
       Encode(RangeReply{.route = route, .begin = PulledLog::kBegin, .entries = Some(0, 1)}));
   Settle();
   EXPECT_TRUE(store_.restored.entries.empty());
+}
+
+// What its former life lost says nothing of the log of this one.
+TEST_F(RepairerTest, WhatAFormerLifeLost_IsNotLostToTheNext) {
+  Damage(0, 3);
+  Lose();
+  ASSERT_EQ(Told(), Code::kDataLoss);
+  MakeReplicaAnew();
+  EXPECT_EQ(Told(), Code::kUnavailable);
+}
+
+TEST_F(RepairerTest, WhatAFormerLifeWasToLookForLater_IsLookedForAtOnce) {
+  Damage(0, 3);
+  Lose();
+  const size_t asked = transport_.peers.size();
+  MakeReplicaAnew();
+  Damage(0, 3);
+  ASSERT_EQ(transport_.peers.size(), asked + 1);
+  EXPECT_EQ(Asked(kSecond).first, entries_[0].index);
+}
+
+TEST_F(RepairerTest, WhatAFormerLifePassedOver_IsNotPassedOver) {
+  DamagedRange behind = range_;
+  behind.begin = PulledLog::Before(entries_, 5);
+  behind.end = PulledLog::Before(entries_, 7);
+  store_.damaged_behind[kGroup] = behind;
+  Damage(0, 3);
+  Lose();
+  ASSERT_EQ(Asked(kSecond).first, entries_[5].index);
+  MakeReplicaAnew();
+  Damage(0, 3);
+  EXPECT_EQ(Asked(kSecond).first, entries_[0].index);
+}
+
+// A read that a former repair began would put its entries where the next one writes.
+TEST_F(RepairerTest, WhatAnEarlierRepairAskedFor_IsNothingToTheNext) {
+  store_.holds_reads = true;
+  Damage(0, 3);
+  MakeReplicaAnew();
+  Damage(0, 3);
+  ASSERT_EQ(store_.held_reads.size(), 2U);
+  store_.held_reads[0](Some(0, 3));
+  EXPECT_TRUE(store_.restored.entries.empty());
+  store_.held_reads[1](Some(0, 1));
+  EXPECT_EQ(store_.restored.entries.size(), 2U);
 }
 
 // The log that is damaged will be another's anyway.

@@ -138,6 +138,39 @@ TEST(SegmentSalvage, EntriesBehindDamagedHeaders_AreFound_WhereNoReaderFindsThem
   EXPECT_EQ(rig.Salvage(10, 100).status().code(), Code::kOutOfRange);
 }
 
+// Whichever entry of the gap is asked for; whoever asks cuts it to what it lacks.
+TEST(SegmentSalvage, AGapBehindADamagedHeader_IsFoundByEachOfItsEntries) {
+  SegmentRig rig(14);
+  FillOne(rig, 1);
+  rig.Append(rig.maker.Batch(1, 72));
+  const LogPoint before = rig.maker.end();
+  for (int i = 0; i < 3; ++i) rig.maker.Batch(1, 72);
+  const LogPoint end = rig.maker.end();
+  const Frame gap =
+      MakeGap({.group = SegmentRig::kGroup,
+               .term = end.term,
+               .first = before.index + 1,
+               .last = end.index,
+               .base_offset = before.next_offset,
+               .offset_span = static_cast<uint32_t>(end.next_offset - before.next_offset),
+               .append_time_ms = 0,
+               .chain = end.chain});
+  rig.Append(*raft::DecodeStored(gap));
+  rig.Append(rig.maker.Batch(1, 72));
+  rig.Seal("s");
+  const std::string second = SegmentPath(SegmentRig::kFolder, before.index);
+  rig.disk.FlipBit(second, PlaceOf(1) + 40, 1);
+  for (LogIndex index = before.index + 1; index <= end.index; ++index) {
+    const auto found = rig.Salvage(index.value(), 10'000);
+    ASSERT_TRUE(found.ok()) << index << " " << found.status();
+    ASSERT_EQ(found->size(), 2U) << index;
+    EXPECT_EQ(found->front().frame.view(), gap.view()) << index;
+    EXPECT_EQ(found->back().index, end.index + 1);
+  }
+  EXPECT_EQ(rig.Salvage(before.index.value(), 1).status().code(), Code::kDataLoss);
+  EXPECT_EQ(rig.Salvage(end.index.value() + 1, 1)->front().index, end.index + 1);
+}
+
 TEST(SegmentSalvage, WhatOnlyBeginsLikeTheEntry_IsPassedOver) {
   SegmentRig rig(10);
   rig.Append(rig.maker.Batch(1, 72));
