@@ -13,7 +13,7 @@
 namespace millrace::raft {
 namespace {
 
-// So many at a time: each holds a range in memory.
+// So many go on at a time: each holds a range in memory.
 constexpr size_t kRepairsMax = 2;
 // Of what is here, and of what is pulled: of a damaged stretch little more than is lacking.
 constexpr uint64_t kReadBytes = 1 << 20;
@@ -39,11 +39,17 @@ auto Repairer::While(const RepairPtr& repair, Then then) {
   });
 }
 
-void Repairer::After(const RepairPtr& repair, Duration wait,
-                     void (Repairer::*then)(const RepairPtr&)) {
+void Repairer::Again(const RepairPtr& repair, void (Repairer::*then)(const RepairPtr&)) {
   environment_.executor.Cancel(repair->timer);
   repair->timer = environment_.executor.RunAfter(
-      wait, While(repair, [this, repair, then] { (this->*then)(repair); }));
+      kPause, While(repair, [this, repair, then] {
+        const bool can_go_on = repair->in_vain < repair->members.size();
+        if (can_go_on || due_.empty()) return (this->*then)(repair);
+        MILLRACE_SOMETIMES("a repair that waited let another one have its turn");
+        repair->is_waiting = true;
+        due_.push_back(repair->replica.group);
+        BeginNext();
+      }));
 }
 
 void Repairer::Later(RaftGroupId group, Duration wait) {
@@ -55,14 +61,23 @@ void Repairer::Later(RaftGroupId group, Duration wait) {
 }
 
 void Repairer::OnDamage(RaftGroupId group) {
-  if (repairs_.contains(group) || later_.contains(group)) return;
-  due_.insert(group);
+  const bool is_due = std::ranges::find(due_, group) != due_.end();
+  if (is_due || repairs_.contains(group) || later_.contains(group)) return;
+  due_.push_back(group);
   BeginNext();
 }
 
+bool Repairer::IsTurnFree() const {
+  const auto active = std::ranges::count_if(
+      repairs_, [](const auto& repair) { return !repair.second->is_waiting; });
+  return static_cast<size_t>(active) < kRepairsMax;
+}
+
 void Repairer::BeginNext() {
-  while (repairs_.size() < kRepairsMax && !due_.empty()) {
-    Begin(due_.extract(due_.begin()).value());
+  while (IsTurnFree() && !due_.empty()) {
+    const RaftGroupId group = due_.front();
+    due_.pop_front();
+    Begin(group);
   }
 }
 
@@ -83,6 +98,12 @@ std::optional<DamagedRange> Repairer::NextRange(RaftGroupId group) {
 }
 
 void Repairer::Begin(RaftGroupId group) {
+  if (const auto found = repairs_.find(group); found != repairs_.end()) {
+    const RepairPtr waiting = found->second;
+    waiting->is_waiting = false;
+    waiting->in_vain = 0;
+    return Read(waiting);
+  }
   const Replica* replica = replicas_->Find(group);
   const auto range = NextRange(group);
   if (replica == nullptr || !range.has_value() || is_taken_(group)) return;
@@ -116,7 +137,8 @@ void Repairer::Read(const RepairPtr& repair) {
       repair->replica.group, repair->end.index + 1, kReadBytes,
       While(repair, [this, repair](Result<std::vector<core::Entry>> entries) {
         if (entries.status().code() == Code::kUnavailable) {
-          return After(repair, kPause, &Repairer::Read);
+          ++repair->in_vain;
+          return Again(repair, &Repairer::Read);
         }
         if (!entries.ok() || !Append(repair, *std::move(entries))) Pull(repair);
       }));
@@ -155,6 +177,7 @@ void Repairer::CountAnswer(const RepairPtr& repair, const Result<RangeReply>& re
   const bool has_not = is_dropped || (reply.ok() && reply->is_damaged);
   MILLRACE_SOMETIMES_IF("a member had damage where another one had", has_not);
   repair->unable = has_not ? repair->unable + 1 : 0;
+  ++repair->in_vain;
   if (reply.ok()) ++repair->empty_answers;
   core::LogPoint& dropped = repair->dropped;
   if (is_dropped && (dropped.index < wanted || reply->begin.index < dropped.index)) {
@@ -200,7 +223,7 @@ bool Repairer::FitsCompaction(const RepairPtr& repair, const core::CompactionPoi
 void Repairer::AskNext(const RepairPtr& repair) {
   repair->asking = (repair->asking + 1) % repair->members.size();
   if (repair->unable > 0) return Pull(repair);
-  After(repair, kPause, &Repairer::Pull);
+  Again(repair, &Repairer::Pull);
 }
 
 bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries) {
@@ -220,6 +243,7 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
                                           repair->end = end;
                                           repair->unable = 0;
                                           repair->empty_answers = 0;
+                                          repair->in_vain = 0;
                                           Read(repair);
                                         }));
   return true;
@@ -236,7 +260,7 @@ void Repairer::Finish(const RepairPtr& repair) {
                   << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a damaged segment was repaired from another replica");
         if (!passed_.contains(repair->replica.group)) lost_.erase(repair->replica.group);
-        due_.insert(repair->replica.group);
+        due_.push_back(repair->replica.group);
         End(repair);
       }));
 }
@@ -255,7 +279,7 @@ void Repairer::OnLost(const RepairPtr& repair) {
   }
   lost_.insert(repair->replica.group);
   passed_[repair->replica.group] = repair->range.end.index;
-  due_.insert(repair->replica.group);
+  due_.push_back(repair->replica.group);
   End(repair);
 }
 
@@ -279,7 +303,7 @@ void Repairer::End(const RepairPtr& repair) {
 void Repairer::Forget(RaftGroupId group) {
   lost_.erase(group);
   passed_.erase(group);
-  due_.erase(group);
+  std::erase(due_, group);
   if (const auto waiting = later_.extract(group)) environment_.executor.Cancel(waiting.mapped());
   const auto found = repairs_.find(group);
   if (found == repairs_.end()) return;

@@ -10,9 +10,13 @@
 // are told so, and those behind it are repaired. It is looked for again now and then, as a member
 // may be repaired, too.
 //
+// Few go on at a time. One that waits for a member that is away, or for its own disk, lets the
+// others have its turn, with what it has so far beside its log.
+//
 // Part of Host, on the shard's thread.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -59,6 +63,8 @@ class Repairer {
     size_t asking = 0;           // of these
     size_t empty_answers = 0;    // in a row, of any of them
     size_t unable = 0;           // members in a row that do not have the next entry
+    size_t in_vain = 0;          // answers and reads in a row that gave nothing
+    bool is_waiting = false;     // for its turn
     core::LogPoint dropped;      // the lowest begin behind it that one of these told, if one did
     core::LogPoint end;          // of what the store has
     int64_t append_time_ms = 0;  // of the last of that
@@ -69,7 +75,9 @@ class Repairer {
   };
   using RepairPtr = std::shared_ptr<Repair>;
 
+  bool IsTurnFree() const;
   void BeginNext();
+  // One that waits for its turn goes on.
   void Begin(RaftGroupId group);
   std::optional<DamagedRange> NextRange(RaftGroupId group);
   // The next entries: from here, or else from a member.
@@ -91,7 +99,8 @@ class Repairer {
   void End(const RepairPtr& repair);
   // Looks at the group again after a while.
   void Later(RaftGroupId group, Duration wait);
-  void After(const RepairPtr& repair, Duration wait, void (Repairer::*then)(const RepairPtr&));
+  // What has to come by itself is looked at again after a pause, or in the repair's next turn.
+  void Again(const RepairPtr& repair, void (Repairer::*then)(const RepairPtr&));
   template <typename Then>
   auto While(const RepairPtr& repair, Then then);
 
@@ -101,7 +110,7 @@ class Repairer {
   std::function<bool(RaftGroupId)> is_taken_;
   // Shared with what is under way for them, which asks whether they still are.
   std::map<RaftGroupId, RepairPtr> repairs_;
-  std::set<RaftGroupId> due_;
+  std::deque<RaftGroupId> due_;  // for their turn, first come first
   std::set<RaftGroupId> lost_;
   // Up to where all damage was tried and is lost, while what is behind it is repaired.
   std::map<RaftGroupId, LogIndex> passed_;

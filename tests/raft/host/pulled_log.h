@@ -48,13 +48,14 @@ struct PulledLog {
       .index = LogIndex(40), .term = Term(3), .chain = 77, .next_offset = Offset(100)};
 
   // Entries of one record each that follow on kBegin.
-  static std::vector<core::Entry> Entries(size_t count, Term term = Term(4)) {
+  static std::vector<core::Entry> Entries(size_t count, Term term = Term(4),
+                                          RaftGroupId group = kGroup) {
     std::vector<core::Entry> entries;
     uint32_t chain = kBegin.chain;
     for (size_t i = 0; i < count; ++i) {
       FrameHeader header{.type = FrameType::kRecordBatch,
                          .payload_size = 4,
-                         .group = kGroup,
+                         .group = group,
                          .term = term,
                          .index = kBegin.index + (i + 1),
                          .base_offset = kBegin.next_offset + static_cast<int64_t>(i),

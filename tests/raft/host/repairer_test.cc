@@ -2,10 +2,12 @@
 // are told meanwhile. The other members and the store answer when the test says so.
 #include "raft/host/repairer.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -60,6 +62,19 @@ class RepairerTest : public OneOfThreeTest {
   Code Told() {
     const Status why = DataLoss("entry is rotten");
     return machine_.group->ReportUnreadable(why).code();
+  }
+  static constexpr RaftGroupId kOther{kGroup.value() + 1};
+  static constexpr RaftGroupId kThirdGroup{kGroup.value() + 2};
+  // Of another group's replica, the log's first entry is in a damaged segment.
+  void DamageOther(RaftGroupId group, StateMachine& machine) {
+    ReplicaRecord record{.group = group, .number = kSelf.number};
+    record.configuration.voters = {kSelf, kSecond, kThird};
+    host_->CreateReplica(record, /*campaign=*/false, machine);
+    DamagedRange& range = store_.damaged[group] = range_;
+    range.begin = PulledLog::kBegin;
+    range.end = EndAfter(PulledLog::Entries(1, Term(4), group)[0].frame.header());
+    store_.damage_listener(group);
+    Settle();
   }
   // The topic is deleted, and a later one's partition is here under another number.
   void MakeReplicaAnew() {
@@ -323,22 +338,62 @@ TEST_F(RepairerTest, MoreDamageThatIsMetMeanwhile_DoesNotBeginARepairAnew_AndIsR
 // Each holds a part of a log in memory.
 TEST_F(RepairerTest, TwoAtATime_AreRepaired_AndTheNextOnceOneIsDone) {
   std::array<PulledMachine, 2> machines;
-  for (size_t i = 0; i < machines.size(); ++i) {
-    ReplicaRecord record{.group = RaftGroupId(kGroup.value() + 1 + i), .number = kSelf.number};
-    record.configuration.voters = {kSelf, kSecond, kThird};
-    host_->CreateReplica(record, /*campaign=*/false, machines.at(i));
-    store_.damaged[record.group] = range_;
-    store_.damaged[record.group].end = PulledLog::Before(entries_, 1);
-    store_.damage_listener(record.group);
-  }
-  Settle();
+  DamageOther(kOther, machines[0]);
+  DamageOther(kThirdGroup, machines[1]);
   Damage(0, 3);
   EXPECT_EQ(host_->repairs_under_way(), 2U);
   EXPECT_EQ(store_.restores_begun, 2U);
-  host_->RemoveReplica(RaftGroupId(kGroup.value() + 1), LogIndex(1), [] {});
+  host_->RemoveReplica(kOther, LogIndex(1), [] {});
   Settle();
   EXPECT_EQ(store_.restores_begun, 3U);
   EXPECT_EQ(Asked(kSecond).route.group, kGroup);
+}
+
+// A broker may be away for days, and nothing that others could give may wait for it.
+TEST_F(RepairerTest, WhatWaitsForAMember_LetsOthersHaveTheirTurn_AndGoesOnWithWhatItHas) {
+  std::array<PulledMachine, 2> machines;
+  Damage(0, 3);
+  Answer(kSecond, Some(0, 1));
+  DamageOther(kOther, machines[0]);
+  DamageOther(kThirdGroup, machines[1]);
+  ASSERT_EQ(store_.restores_begun, 2U);
+  // Neither of the two is answered.
+  world_.RunFor(std::chrono::milliseconds(4200));
+  ASSERT_EQ(store_.restores_begun, 3U);
+  const auto asked = std::ranges::find_if(transport_.peers, [](const auto& sent) {
+    return DecodeRangeRequest(std::get<Bytes>(sent)).value().route.group == kThirdGroup;
+  });
+  ASSERT_NE(asked, transport_.peers.end());
+  const RangeRequest request = DecodeRangeRequest(std::get<Bytes>(*asked)).value();
+  host_->OnPeerMessage(kSecond.holder(), PeerKind::kRangeReply,
+                       Encode(RangeReply{.route = request.route,
+                                         .begin = PulledLog::kBegin,
+                                         .entries = PulledLog::Entries(1, Term(4), kThirdGroup)}));
+  Settle();
+  EXPECT_FALSE(store_.damaged.contains(kThirdGroup));
+  while (transport_.peers.size() < 100 &&
+         DecodeRangeRequest(std::get<Bytes>(transport_.peers.back())).value().route.group !=
+             kGroup) {
+    world_.RunFor(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(store_.restores_begun, 3U) << "what it has is kept";
+  const Voter& of =
+      std::get<BrokerId>(transport_.peers.back()) == kSecond.broker ? kSecond : kThird;
+  EXPECT_EQ(Asked(of).first, entries_[2].index);
+}
+
+// Its own disk cannot give what it has.
+TEST_F(RepairerTest, WhatCannotBeReadJustNow_LetsOthersHaveTheirTurn) {
+  std::array<PulledMachine, 2> machines;
+  store_.read_error = Unavailable("no descriptors");
+  Damage(0, 3);
+  DamageOther(kOther, machines[0]);
+  DamageOther(kThirdGroup, machines[1]);
+  EXPECT_EQ(store_.restores_begun, 2U);
+  world_.RunFor(std::chrono::milliseconds(40));
+  EXPECT_EQ(store_.restores_begun, 2U);
+  world_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_EQ(store_.restores_begun, 3U);
 }
 
 TEST_F(RepairerTest, WhatNobodyElseCouldHave_IsNotAskedFor) {
