@@ -157,8 +157,9 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
   const bool is_fit = reply.ok() && FitsCompaction(repair, reply->compacted);
   if (is_fit && !reply->entries.empty()) {
     for (const core::Entry& entry : reply->entries) repair->pulled_bytes += entry.size_bytes();
-    repair->settled = std::max(repair->settled, reply->compacted.settled);
+    const auto before = std::exchange(repair->given, repair->given.With(reply->compacted));
     if (Append(repair, std::move(reply->entries))) return;
+    repair->given = before;
     LOG(ERROR) << "what was pulled does not follow on what is intact group="
                << repair->replica.group << " from=" << repair->members[repair->asking].broker
                << " index=" << wanted;
@@ -211,11 +212,12 @@ bool Repairer::AppendGap(const RepairPtr& repair) {
   return Append(repair, {*std::move(gap)});
 }
 
-// What was read here stands beside it: neither may lack a tombstone that the other has an older
-// value for, nor have what a pass took out here.
+// What is here stands beside it: neither may lack a tombstone that the other has an older value
+// for. Who has what a pass took out here comes last, as that pass is to be done anew then.
 bool Repairer::FitsCompaction(const RepairPtr& repair, const core::CompactionPoint& theirs) {
   const core::CompactionPoint ours = environment_.log_store.compacted(repair->replica.group);
-  const bool fits = theirs.pass >= ours.pass && ours.With(theirs).IsWhole();
+  const bool is_enough = theirs.pass >= ours.pass || repair->in_vain >= repair->members.size();
+  const bool fits = is_enough && ours.With(repair->given).With(theirs).IsWhole();
   MILLRACE_SOMETIMES_IF("a repair waited for a member to be compacted", !fits);
   return fits;
 }
@@ -251,7 +253,7 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
 
 void Repairer::Finish(const RepairPtr& repair) {
   environment_.log_store.FinishRepair(
-      repair->replica, repair->settled, While(repair, [this, repair](const Status& finished) {
+      repair->replica, repair->given, While(repair, [this, repair](const Status& finished) {
         if (!finished.ok()) return OnError(repair, finished);
         const Duration took = environment_.clock.Now() - repair->began;
         LOG(INFO) << "repaired entries " << repair->range.begin.index + 1 << " to "

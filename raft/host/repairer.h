@@ -16,6 +16,7 @@
 // Part of Host, on the shard's thread.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -69,7 +70,7 @@ class Repairer {
     core::LogPoint end;          // of what the store has
     int64_t append_time_ms = 0;  // of the last of that
     uint64_t pulled_bytes = 0;
-    uint32_t settled = 0;  // of what was pulled, as in core::CompactionPoint
+    core::CompactionPoint given{.pass = UINT32_MAX};  // how all that was pulled is compacted
     MonotonicTime began{};
     TimerId timer;
   };
@@ -86,7 +87,8 @@ class Repairer {
   void OnPulled(const RepairPtr& repair, Result<RangeReply> reply);
   // False: they are not what follows.
   bool Append(const RepairPtr& repair, std::vector<core::Entry> entries);
-  // Whether what a member has that is compacted like this may stand beside what is here.
+  // Whether what a member has that is compacted like this may stand beside what is here, and beside
+  // what others gave.
   bool FitsCompaction(const RepairPtr& repair, const core::CompactionPoint& theirs);
   // False: nobody said that it was dropped.
   bool AppendGap(const RepairPtr& repair);

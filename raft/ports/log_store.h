@@ -223,9 +223,10 @@ class LogStore {
   // Pre: `range` is damaged_range(group), or was.
   virtual void BeginRepair(const ReplicaId& replica, const DamagedRange& range,
                            StatusDone done) = 0;
-  // Pre: all of the range's entries were appended. Ok: they can be read, durably. `settled`: of
-  // those that other replicas gave, as in core::CompactionPoint.
-  virtual void FinishRepair(const ReplicaId& replica, uint32_t settled, StatusDone done) = 0;
+  // Pre: all of the range's entries were appended. Ok: they can be read, durably. `given`: how
+  // those that other replicas gave are compacted. The log has had no pass that these have not.
+  virtual void FinishRepair(const ReplicaId& replica, const core::CompactionPoint& given,
+                            StatusDone done) = 0;
   // No member has the oldest range. A log that was found damaged at the start is silent from now
   // on, for good, and nothing is kept for it; of another one that range alone is not read.
   virtual void GiveUpRepair(const ReplicaId& replica) = 0;

@@ -237,7 +237,8 @@ void GroupReplay::ApplyLog(const LogRecord& record, bool is_checkpoint, Group* g
   if (record.end.index > log.end.index) log.end = record.end;
   // A checkpoint states it as it is: the truncation that cut it may be what was lost.
   log.cut_epoch = std::max(log.cut_epoch, record.cut_epoch);
-  log.pass = std::max(log.pass, record.pass);
+  // A repair may take one back.
+  log.pass = record.pass;
   log.SetWritten(is_checkpoint ? record.written : std::max(log.written, record.written));
   group->entries.erase(group->entries.begin(), group->entries.upper_bound(log.segments_end()));
   if (is_checkpoint || log.segments_end() <= group->last_index) return;

@@ -177,7 +177,7 @@ void Ledger::MoveLog(RaftGroupId group, const LogRecord& moved) {
   }
   state.log.SetWritten(std::max(state.log.written, moved.written));
   state.log.cut_epoch = std::max(state.log.cut_epoch, moved.cut_epoch);
-  state.log.pass = std::max(state.log.pass, moved.pass);
+  state.log.pass = moved.pass;
   DropEntries(group, state, state.entries.begin(),
               state.entries.upper_bound(state.log.segments_end()));
   if (state.log.segments_end() >= known_end) SetLast(state);

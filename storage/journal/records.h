@@ -75,7 +75,7 @@ struct ReplicaRemoved {
 
 // Where the log lies now. Its begin, its end, its written end and its configuration grow each by
 // itself, so that a record that was composed before another one may come after it; but a written
-// end that was composed before a truncation must come before it.
+// end that was composed before a truncation must come before it, and the pass is the last record's.
 struct LogMoved {
   LogRecord log;
   // Another log takes this one's place, whatever the journal has of it: `log.reset_epoch` is above

@@ -123,7 +123,8 @@ class JournalLogStore final : public raft::LogStore {
                                                        LogIndex from) const override;
   void BeginRepair(const raft::ReplicaId& replica, const raft::DamagedRange& range,
                    StatusDone done) override;
-  void FinishRepair(const raft::ReplicaId& replica, uint32_t settled, StatusDone done) override;
+  void FinishRepair(const raft::ReplicaId& replica, const raft::core::CompactionPoint& given,
+                    StatusDone done) override;
   void GiveUpRepair(const raft::ReplicaId& replica) override;
   raft::core::CompactionPoint compacted(RaftGroupId group) const override;
   LogIndex rewritable_end(RaftGroupId group) const override;
@@ -342,6 +343,8 @@ class JournalLogStore final : public raft::LogStore {
   // Of a folder that may have become the group's; whatever is read of them tells of damage.
   Segments MakeSegments(const SegmentFolder& folder, raft::core::Configuration configuration = {});
   void OnDamage(const SegmentFolder& folder, LogIndex first, const Status& why);
+  // What was made anew goes into the place of the damaged file.
+  void ReplaceDamaged(const raft::ReplicaId& replica, uint32_t settled, StatusDone done);
   // Damage that can be repaired, as of now, is told.
   void TellDamage(RaftGroupId id, const Group& group);
   // Of a group that cannot take part before it is repaired: what was found is read from meanwhile.

@@ -143,11 +143,33 @@ void JournalLogStore::GiveUpSilenced() {
   }
 }
 
-void JournalLogStore::FinishRepair(const raft::ReplicaId& replica, uint32_t settled,
-                                   StatusDone done) {
+// What was given may lack passes that the rest of the log has had. The journal knows first, or else
+// a crash would leave a replica that counts as one that has done them, and others would let go of
+// tombstones that values in here wait for.
+void JournalLogStore::FinishRepair(const raft::ReplicaId& replica,
+                                   const raft::core::CompactionPoint& given, StatusDone done) {
   Group* group = FindReplica(replica);
   CHECK(group != nullptr && group->restore != nullptr && group->restore->is_repair)
       << replica.group;
+  if (given.pass >= group->log.pass) {
+    return ReplaceDamaged(replica, given.settled, std::move(done));
+  }
+  MILLRACE_SOMETIMES("a repair took back a pass of compaction");
+  group->log.pass = given.pass;
+  Submit(
+      {{.replica = replica, .body = journal::LogMoved{.log = group->log}}},
+      lifetime_.Guard([this, replica, settled = given.settled,
+                       restore = std::weak_ptr(group->restore), done = std::move(done)]() mutable {
+        const Group* found = FindReplica(replica);
+        const bool is_current =
+            found != nullptr && found->restore != nullptr && found->restore == restore.lock();
+        if (is_current) ReplaceDamaged(replica, settled, std::move(done));
+      }));
+}
+
+void JournalLogStore::ReplaceDamaged(const raft::ReplicaId& replica, uint32_t settled,
+                                     StatusDone done) {
+  Group* group = FindReplica(replica);
   const LogIndex first = group->restore->begin.index + 1;
   auto replaced = WhenRestoring<Result<raft::SealedSegment>>(
       replica, [this, replica, first, done = std::move(done)](

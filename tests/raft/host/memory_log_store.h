@@ -81,8 +81,8 @@ class MemoryLogStore final : public LogStore {
   Status read_error;                // of any read of those
   bool holds_reads = false;         // ... which wait for the test
   std::vector<EntriesDone> held_reads;
-  Status finish_error;   // of the end of a repair
-  uint32_t settled = 0;  // as a repair told
+  Status finish_error;                  // of the end of a repair
+  core::CompactionPoint repaired_with;  // as told
   size_t restores_begun = 0;
   size_t restores_ended = 0;  // by EndRestore
   std::set<ReplicaId> given_up;
@@ -263,9 +263,10 @@ class MemoryLogStore final : public LogStore {
   void BeginRepair(const ReplicaId& replica, const DamagedRange& range, StatusDone done) override {
     BeginRestore(replica, range.begin, std::move(done));
   }
-  void FinishRepair(const ReplicaId& replica, uint32_t given, StatusDone done) override {
+  void FinishRepair(const ReplicaId& replica, const core::CompactionPoint& told,
+                    StatusDone done) override {
     if (!finish_error.ok()) return done(finish_error);
-    settled = given;
+    repaired_with = told;
     for (auto* ranges : {&damaged, &damaged_behind}) {
       std::erase_if(*ranges, [&](const auto& range) {
         return range.first == replica.group && range.second.begin == restored.begin;

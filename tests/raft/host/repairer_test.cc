@@ -495,7 +495,38 @@ TEST_F(RepairerTest, WhatDoesNotFitTheCompactionHere_IsNotTaken) {
       kSecond,
       {.begin = PulledLog::kBegin, .entries = Some(2, 3), .compacted = {.pass = 3, .settled = 1}});
   EXPECT_TRUE(IsRepaired());
-  EXPECT_EQ(store_.settled, 2U) << "of all that was given";
+  EXPECT_EQ(store_.repaired_with, (core::CompactionPoint{.pass = 3, .settled = 2}))
+      << "of all that was";
+}
+
+// Members that have damage of their own, or are away, do not do the pass for as long.
+TEST_F(RepairerTest, WhereNobodyHasDoneThePassThatWasDoneHere_ALowerOneIsTaken_AndTold) {
+  store_.compaction[kGroup] = {.pass = 5, .settled = 2};
+  Damage(0, 3);
+  AnswerCompacted(kSecond, {.pass = 3, .settled = 2});
+  world_.RunFor(std::chrono::milliseconds(60));
+  AnswerCompacted(kThird, {.pass = 3, .settled = 2});
+  EXPECT_FALSE(IsRepaired()) << "each was asked for what needs no pass";
+  world_.RunFor(std::chrono::milliseconds(60));
+  Reply(
+      kSecond,
+      {.begin = PulledLog::kBegin, .entries = Some(0, 1), .compacted = {.pass = 1, .settled = 1}});
+  EXPECT_TRUE(store_.restored.entries.empty()) << "it lacks one whose tombstones went here";
+  world_.RunFor(std::chrono::milliseconds(60));
+  Reply(
+      kThird,
+      {.begin = PulledLog::kBegin, .entries = Some(0, 1), .compacted = {.pass = 3, .settled = 2}});
+  ASSERT_EQ(store_.restored.entries.size(), 2U);
+  Reply(
+      kThird,
+      {.begin = PulledLog::kBegin, .entries = Some(2, 3), .compacted = {.pass = 5, .settled = 4}});
+  EXPECT_EQ(store_.restored.entries.size(), 2U) << "tombstones went there that the first wait for";
+  world_.RunFor(std::chrono::milliseconds(60));
+  Reply(
+      kSecond,
+      {.begin = PulledLog::kBegin, .entries = Some(2, 3), .compacted = {.pass = 5, .settled = 3}});
+  EXPECT_TRUE(IsRepaired());
+  EXPECT_EQ(store_.repaired_with, (core::CompactionPoint{.pass = 3, .settled = 3}));
 }
 
 TEST_F(RepairerTest, AHostThatIsStopped_RepairsNoMore) {

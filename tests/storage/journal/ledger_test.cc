@@ -257,6 +257,17 @@ TEST_F(LedgerTest, BeginEndAndConfigurationOfALog_MoveEachByItself_AndNeverBack)
   EXPECT_EQ(log.configuration, early.configuration);
 }
 
+// A repair puts entries into the log that have had fewer.
+TEST_F(LedgerTest, ThePassOfALog_IsTheLastRecords) {
+  Append(ledger_, kGroup, In(7));
+  LogRecord log = SyncedTo(ledger_, kGroup, 1);
+  for (const uint32_t pass : {5, 3}) {
+    log.pass = pass;
+    ledger_.MoveLog(kGroup, log);
+    EXPECT_EQ(ledger_.at(kGroup).log.pass, pass);
+  }
+}
+
 TEST_F(LedgerTest, WhatIsRestored_PinsItsFiles_UnlessItIsFaulty) {
   for (const bool is_faulty : {false, true}) {
     GroupLedger state;

@@ -19,6 +19,8 @@ using raft::DamagedRange;
 using raft::core::Entry;
 
 struct RepairSteps {
+  // Of what other replicas give.
+  static constexpr uint32_t kGivenPass = 3;
   // Three sealed segments and more, all synced.
   static void Prepare(LogStoreRig& rig) { StartFilled(rig, 4); }
   // How many reads meet damage, of one for each entry.
@@ -46,7 +48,9 @@ struct RepairSteps {
       if (!appended.ok()) return appended;
       at = end;
     }
-    return rig.Await([&](auto done) { rig.store().FinishRepair(kReplica, 0, std::move(done)); });
+    return rig.Await([&](auto done) {
+      rig.store().FinishRepair(kReplica, {.pass = kGivenPass}, std::move(done));
+    });
   }
 };
 
@@ -110,6 +114,23 @@ TEST_F(RepairTest, ADamagedSegment_IsMadeAnew_AndWhatItWasSealedWithStays) {
 }
 
 // By what another replica asks for, too.
+// Who counts as having done a pass lets others let go of tombstones.
+TEST_F(RepairTest, APassThatWhatIsGivenHasNotHad_IsNotDoneAnyMore_NorAfterARestart) {
+  for (const uint32_t pass : {2, 7}) {
+    const Status done =
+        rig_.Await([&](auto told) { rig_.store().FinishPass(kReplica, pass, std::move(told)); });
+    ASSERT_TRUE(done.ok()) << done;
+    rig_.disk().FlipBit(Files(rig_)[0], 5000, 2);
+    EXPECT_GT(ReadThrough(rig_), 0);
+    EXPECT_EQ(RepairAll(), 1);
+    const uint32_t left = std::min(pass, kGivenPass);
+    EXPECT_EQ(rig_.store().compacted(kGroup).pass, left);
+    rig_.Crash(true);
+    ASSERT_TRUE(rig_.Start().ok());
+    EXPECT_EQ(rig_.store().compacted(kGroup).pass, left);
+  }
+}
+
 TEST_F(RepairTest, EntriesBehindADamagedHeader_AreSalvaged_AndTheDamageIsTold) {
   const std::vector<std::string> files = Files(rig_);
   rig_.disk().FlipBit(files[0], sizeof(SegmentHeader) + 40, 2);
@@ -262,7 +283,8 @@ TEST_F(RepairTest, AFileMayBeginWithAGap_WhereAllOthersDroppedWhatStoodThere) {
                   })
                   .ok());
   ASSERT_TRUE(
-      rig_.Await([&](auto done) { rig_.store().FinishRepair(kReplica, 0, std::move(done)); }).ok());
+      rig_.Await([&](auto done) { rig_.store().FinishRepair(kReplica, {}, std::move(done)); })
+          .ok());
   EXPECT_EQ(ReadThrough(rig_), 0);
   const int told = rig_.damage_told().at(kGroupNumber);
   rig_.RunFor(std::chrono::seconds(30));
@@ -537,12 +559,17 @@ TEST(RepairAtStart, WhatWaitsForIt_IsGivenUp_WhereTheJournalNeedsItsRoom) {
 // The same repair, ended at its first disk operation, its second, and so on: a start finds the
 // damaged file or the one made anew, and nothing beside it.
 TEST(RepairSweep, TheDamagedOrTheWhole_IsThere_WhereverTheMachineDies) {
+  constexpr uint32_t kPass = 7;
   size_t damaged = 0;
+  size_t taken_back = 0;  // of these, where the pass is to be done anew
   size_t whole = 0;
   bool has_crashed = true;
   for (uint64_t operation = 1; has_crashed; ++operation) {
     LogStoreRig rig(62);
     RepairSteps::Prepare(rig);
+    const Status done =
+        rig.Await([&](auto told) { rig.store().FinishPass(kReplica, kPass, std::move(told)); });
+    ASSERT_TRUE(done.ok()) << done;
     const std::vector<std::string> files = Files(rig);
     rig.disk().FlipBit(files[1], 5000, 2);
     ASSERT_GT(RepairSteps::ReadThrough(rig), 0);
@@ -564,13 +591,18 @@ TEST(RepairSweep, TheDamagedOrTheWhole_IsThere_WhereverTheMachineDies) {
     if (RepairSteps::ReadThrough(rig) == 0) {
       ++whole;
       ASSERT_EQ(rig.CompareWithModel(), "") << "operation=" << operation;
+      ASSERT_EQ(rig.store().compacted(kGroup).pass, RepairSteps::kGivenPass)
+          << "operation=" << operation;
     } else {
       ++damaged;
+      taken_back += rig.store().compacted(kGroup).pass == kPass ? 0 : 1;
       ASSERT_TRUE(RepairSteps::Repair(rig, *rig.store().damaged_range(kGroup)).ok());
       ASSERT_EQ(rig.CompareSegments(kGroupNumber), "") << "operation=" << operation;
     }
   }
   EXPECT_GT(damaged, 10U);
+  EXPECT_GT(taken_back, 1U) << "before the file is in its place";
+  EXPECT_LT(taken_back, damaged);
   EXPECT_GT(whole, 1U);
 }
 
