@@ -173,11 +173,16 @@ void RealFileSystem::Rename(const std::string& from, const std::string& to, Stat
               is_done ? Status::Ok() : PosixError("rename", FullPath(from), errno));
 }
 
+// Where syncs are: a file system may take as long for it.
 void RealFileSystem::Remove(const std::string& path, StatusDone done) {
-  // remove() takes empty directories too.
-  const bool is_done = remove(FullPath(path).c_str()) == 0;
-  PostOutcome(executor_, std::move(done),
-              is_done ? Status::Ok() : PosixError("remove", FullPath(path), errno));
+  syncs_->Run(
+      std::make_shared<SyncRunner::File>(),
+      [path = FullPath(path)] {
+        // remove() takes empty directories too.
+        const bool is_done = remove(path.c_str()) == 0;
+        return is_done ? Status::Ok() : PosixError("remove", path, errno);
+      },
+      std::move(done));
 }
 
 void RealFileSystem::SyncDirectory(const std::string& directory, StatusDone done) {

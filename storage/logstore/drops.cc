@@ -123,22 +123,36 @@ void JournalLogStore::JournalBegin(RaftGroupId id, ReplicaNumber number, const L
 void JournalLogStore::OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin) {
   group.durable_begin = begin;
   if (begin_listener_) begin_listener_(id, begin);
-  RemoveDropped(id, group);
+  RemoveDropped(id);
   rewriter_->Hurry(id);
   DropSegments(id, group);
 }
 
-// Of a group that stalls the next try to make its segments anew begins with it.
-void JournalLogStore::RemoveDropped(RaftGroupId id, Group& group) {
-  if (group.is_faulty || !group.stall.ok()) return;
-  OnSegments([segments = group.segments, begin = group.durable_begin.index, id] {
-    segments->DropTo(begin, [id](const Status& dropped) {
-      LOG_IF(WARNING, !dropped.ok())
-          << "cannot remove segments that are not needed any more, the next time or the next "
-             "start does group="
-          << id << " why=" << dropped;
-    });
-  });
+void JournalLogStore::RemoveDropped(RaftGroupId id) {
+  removals_.push_back(id);
+  if (removals_.size() == 1) RemoveNext();
+}
+
+void JournalLogStore::RemoveNext() {
+  if (removals_.empty()) return;
+  const RaftGroupId id = removals_.front();
+  const Group* group = Find(id);
+  // Of a group that stalls the next try to make its segments anew begins with it.
+  if (group == nullptr || group->is_faulty || !group->stall.ok()) {
+    removals_.pop_front();
+    return RemoveNext();
+  }
+  auto removed = RunOn(environment_.shard, lifetime_.Guard([this, id](const Status& dropped) {
+    LOG_IF(WARNING, !dropped.ok())
+        << "cannot remove segments that are not needed any more, the next time or the "
+           "next start does group="
+        << id << " why=" << dropped;
+    removals_.pop_front();
+    RemoveNext();
+  }));
+  OnSegments(
+      [segments = group->segments, begin = group->durable_begin.index,
+       removed = std::move(removed)]() mutable { segments->DropTo(begin, std::move(removed)); });
 }
 
 }  // namespace millrace::storage

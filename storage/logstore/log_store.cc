@@ -161,7 +161,7 @@ void JournalLogStore::Resume(RaftGroupId id, Segments segments, const SegmentsEn
   if (segments_state_listener_) segments_state_listener_(id, Status::Ok());
   ScheduleWrites();
   if (group.cuts == 0) SyncCut(id, group);
-  RemoveDropped(id, group);
+  RemoveDropped(id);
   DropSegments(id, group);
 }
 

@@ -374,7 +374,9 @@ class JournalLogStore final : public raft::LogStore {
   void DropSegments(RaftGroupId id, Group& group);
   void JournalBegin(RaftGroupId id, ReplicaNumber number, const LogPoint& begin);
   void OnBeginDurable(RaftGroupId id, Group& group, const LogPoint& begin);
-  void RemoveDropped(RaftGroupId id, Group& group);
+  // The files of one group at a time, one after the other: each may keep a sync waiting.
+  void RemoveDropped(RaftGroupId id);
+  void RemoveNext();
   void ScheduleIdleSync();
   bool IsJournalFilling() const;
   void SyncIdleGroups();
@@ -434,7 +436,8 @@ class JournalLogStore final : public raft::LogStore {
   std::unique_ptr<Scrubber> scrubber_;
   std::unique_ptr<Rereader> rereader_;
   uint64_t stalls_ = 0;
-  uint32_t large_writes_ = 0;  // under way
+  uint32_t large_writes_ = 0;         // under way
+  std::deque<RaftGroupId> removals_;  // of files, the first of them under way
   TimerId write_timer_;
   TimerId idle_timer_;
   TimerId disk_timer_;

@@ -332,31 +332,36 @@ void GroupSegments::TakeConfiguration(LogIndex index, raft::core::Configuration 
 
 void GroupSegments::DropTo(LogIndex begin, StatusDone done) {
   Enqueue([this, begin, done = std::move(done)](Task next) mutable {
-    auto ending = [done = std::move(done), next = std::move(next)](Status dropped) mutable {
-      done(std::move(dropped));
+    auto ending = [this, begin, done = std::move(done),
+                   next = std::move(next)](const Result<bool>& dropped) mutable {
+      if (dropped.ok() && *dropped) {
+        DropTo(begin, std::move(done));
+      } else {
+        done(dropped.status());
+      }
       next();
     };
     // Whoever makes these segments anew does it.
     if (!fault_.ok()) return ending(fault_);
-    DropNext(begin, std::move(ending));
+    DropOldest(begin, std::move(ending));
   });
 }
 
-void GroupSegments::DropNext(LogIndex begin, StatusDone done) {
+void GroupSegments::DropOldest(LogIndex begin, MoveFunction<void(Result<bool>)> done) {
   const bool is_any =
       !segments_.empty() && segments_.front().is_sealed && segments_.front().last_index <= begin;
-  if (!is_any) return done(Status::Ok());
+  if (!is_any) return done(false);
   // Not found by a read from now on.
   auto dropped = std::make_shared<Segment>(std::move(segments_.front()));
   segments_.pop_front();
-  files_->Remove(Name(*dropped), [this, self = shared_from_this(), begin, dropped,
+  files_->Remove(Name(*dropped), [this, self = shared_from_this(), dropped,
                                   done = std::move(done)](Status removed) mutable {
     if (!removed.ok() && removed.code() != Code::kNotFound) {
       segments_.push_front(std::move(*dropped));
       return done(std::move(removed));
     }
     MILLRACE_SOMETIMES("a segment was dropped");
-    DropNext(begin, std::move(done));
+    done(true);
   });
 }
 

@@ -163,7 +163,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // `configuration` is in force at the end, as an entry says that these segments do not hold.
   void TakeConfiguration(LogIndex index, raft::core::Configuration configuration);
   // Removes the sealed segments that end at or before `begin`, oldest first, up to the first that
-  // cannot be removed. Pre: the journal durably says that the log begins there.
+  // cannot be removed. What is asked for meanwhile waits for one of them at most. Pre: the journal
+  // durably says that the log begins there.
   void DropTo(LogIndex begin, StatusDone done);
   // Puts `rebuilt`, all of whose entries are committed and in one segment that is not sealed, in
   // the place of the sealed one that begins with `first`. Pre: it holds the same entries, or what
@@ -257,7 +258,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done);
   void SyncNames(std::vector<std::string> directories, StatusDone done);
   void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
-  void DropNext(LogIndex begin, StatusDone done);
+  // The oldest of them; false: there is none left.
+  void DropOldest(LogIndex begin, MoveFunction<void(Result<bool>)> done);
   // After the segment's last record. Pre: it has entries.
   Offset EndOf(std::deque<Segment>::const_iterator segment) const {
     const auto next = std::next(segment);

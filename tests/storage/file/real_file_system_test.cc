@@ -114,6 +114,27 @@ TEST_F(RealFileSystemTest, ReadsAndTheEndOfAFile_DoNotWaitForASyncOnAnotherThrea
   EXPECT_TRUE(Wait(named).ok());
 }
 
+// A file system may take some milliseconds for each.
+TEST_F(RealFileSystemTest, ReadsAndWrites_DoNotWaitForAFileThatGoes) {
+  sim::SimProcess& syncs = world_.AddProcess("syncs");
+  files_ = std::make_unique<RealFileSystem>(process_.executor(), root_.string(),
+                                            std::vector<Executor*>{&syncs.executor()});
+  const std::unique_ptr<File> file = Create("a");
+  Create("b");
+  syncs.Pause();
+  std::optional<Status> removed;
+  std::optional<Status> missing;
+  files_->Remove("b", [&](Status status) { removed = std::move(status); });
+  files_->Remove("c", [&](Status status) { missing = std::move(status); });
+  ASSERT_TRUE(Write(*file, 0, {Bytes::CopyOf("content")}).ok());
+  EXPECT_EQ(Read(*file, 0, 100)->view(), "content");
+  EXPECT_FALSE(removed.has_value());
+  syncs.Resume();
+  EXPECT_TRUE(Wait(removed).ok());
+  EXPECT_EQ(Wait(missing).code(), Code::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(root_ / "b"));
+}
+
 TEST_F(RealFileSystemTest, DirectReads_SeeWhatWasWrittenThroughThePageCache) {
   const std::unique_ptr<File> file = Create("a");
   const std::string content(10000, 'x');

@@ -229,6 +229,37 @@ TEST_F(DropTest, AGroupThatStalls_KeepsAStateThatIsNotMadeAnew) {
   EXPECT_EQ(rig_.CompareWithModel(), "");
 }
 
+// Of a topic all partitions let go of theirs in the same second.
+TEST_F(DropTest, OneFileGoesAtATime_OfWhateverGroups) {
+  constexpr uint64_t kOther = 3;
+  rig_.CreateGroup(kOther);
+  FillSegments(4);
+  rig_.rolls = true;
+  while (rig_.store().sealed_segments(RaftGroupId(kOther)).size() < 4) {
+    rig_.Append(kOther, 4, 4000);
+    rig_.Settle();
+    rig_.Commit(kOther);
+    rig_.RunFor(std::chrono::milliseconds(50));
+  }
+  rig_.rolls = false;
+  rig_.RunFor(std::chrono::milliseconds(100));
+  const size_t files = rig_.disk().Paths().size();
+  rig_.disk().SetSlowness(std::chrono::milliseconds(10), std::chrono::milliseconds(10));
+  for (const uint64_t group : {kGroupNumber, kOther}) {
+    rig_.SetLogStart(group, rig_.store().sealed_segments(RaftGroupId(group))[2].end.next_offset);
+  }
+  size_t left = files;
+  size_t steps = 0;
+  for (; left > files - 6; ++steps) {
+    ASSERT_LT(steps, 1000U);
+    rig_.RunFor(std::chrono::milliseconds(5));
+    const size_t now = rig_.disk().Paths().size();
+    ASSERT_LE(left - now, 1U);
+    left = now;
+  }
+  rig_.disk().ForgetFaults();
+}
+
 TEST_F(DropTest, TheJournalIsToldFirst) {
   FillSegments(3);
   const auto files = Files();

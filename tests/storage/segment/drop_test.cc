@@ -112,6 +112,15 @@ TEST_F(SegmentDrop, Times_AreLookedForFromAnOffsetOn_WhereverItLies) {
   }
 }
 
+// There may be thousands of them.
+TEST_F(SegmentDrop, WhatIsWrittenMeanwhile_WaitsForOneFile_NotForAll) {
+  ASSERT_EQ(rig_.disk.Paths().size(), 4U);
+  ASSERT_TRUE(rig_.WriteBesideDropTo(begins_[2].index, rig_.maker.Batch(1, 10)).ok());
+  EXPECT_EQ(rig_.disk.Paths().size(), 3U);
+  ASSERT_TRUE(rig_.DropTo(begins_[2].index).ok());
+  EXPECT_EQ(rig_.disk.Paths().size(), 1U);
+}
+
 TEST_F(SegmentDrop, WhereARemovalFails_TheSegmentIsReadOn_AndGoesTheNextTime) {
   rig_.disk.FailNext(sim::SimDisk::Kind::kChange, "groups/", Internal("input/output error"));
   EXPECT_FALSE(rig_.DropTo(begins_[1].index).ok());

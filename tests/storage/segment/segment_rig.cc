@@ -175,6 +175,13 @@ Status SegmentRig::DropTo(LogIndex begin) {
   return Wait<Status>([&](StatusDone done) { segments_->DropTo(begin, std::move(done)); });
 }
 
+Status SegmentRig::WriteBesideDropTo(LogIndex begin, Entry entry) {
+  return Wait<Status>([&](StatusDone done) {
+    segments_->DropTo(begin, [](const Status& dropped) { CHECK(dropped.ok()) << dropped; });
+    segments_->Append({std::move(entry)}, std::move(done));
+  });
+}
+
 Result<std::vector<Entry>> SegmentRig::ReadBesideDropTo(LogIndex begin, uint64_t first) {
   return Wait<Result<std::vector<Entry>>>([&](auto done) {
     segments_->Read(LogIndex(first), 1, std::move(done));

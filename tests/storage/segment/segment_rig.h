@@ -84,6 +84,8 @@ class SegmentRig {
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from = Offset());
   Result<int64_t> FindNewestTime(Offset from);
   Status DropTo(LogIndex begin);
+  // Writes what is asked for once the drop was; ends once it is written.
+  Status WriteBesideDropTo(LogIndex begin, raft::core::Entry entry);
   // Reads that have looked for their segment when the drop begins.
   Result<std::vector<raft::core::Entry>> ReadBesideDropTo(LogIndex begin, uint64_t first);
   Result<std::vector<raft::core::Entry>> ReadFromOffsetBesideDropTo(LogIndex begin, int64_t offset);
