@@ -17,13 +17,10 @@ AdminLoad::AdminLoad(SimWorld& world, SimCluster& cluster, uint32_t partitions, 
       random_(random),
       partitions_(partitions),
       partitions_max_(partitions + static_cast<uint32_t>(random_.Below(3))),
-      process_(world.AddProcess("admin load")),
-      connector_(cluster.edge(), process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = cluster.addresses()}) {}
+      own_(world, cluster.edge(), cluster.addresses(), "admin load") {}
 
 void AdminLoad::Next(void (AdminLoad::*step)()) {
-  process_.executor().RunAfter(milliseconds(random_.Between(5, 100)), [this, step] {
+  own_.process.executor().RunAfter(milliseconds(random_.Between(5, 100)), [this, step] {
     if (!is_stopped_) (this->*step)();
   });
 }
@@ -34,8 +31,9 @@ void AdminLoad::Create() {
   request.set_name(topic());
   request.set_partition_count(1);
   request.set_replication_factor(1);
-  client_.CreateTopic(request, seconds(2),
-                      [this](const Result<v1::CreateTopicResponse>&) { Next(&AdminLoad::Alter); });
+  own_.client.CreateTopic(request, seconds(2), [this](const Result<v1::CreateTopicResponse>&) {
+    Next(&AdminLoad::Alter);
+  });
 }
 
 void AdminLoad::Alter() {
@@ -55,7 +53,7 @@ void AdminLoad::Alter() {
   }
   // Rather while a broker is away, which then learns of it late.
   const bool grows = partitions_ < partitions_max_ && random_.OneIn(IsAnyAway() ? 2 : 12);
-  client_.AlterTopic(request, seconds(2), [this, grows](const Result<v1::AlterTopicResponse>&) {
+  own_.client.AlterTopic(request, seconds(2), [this, grows](const Result<v1::AlterTopicResponse>&) {
     Next(grows ? &AdminLoad::Grow : &AdminLoad::Delete);
   });
 }
@@ -72,22 +70,23 @@ void AdminLoad::Grow() {
   request.set_name("t");
   const uint32_t wanted = partitions_ + static_cast<uint32_t>(random_.Between(1, 2));
   request.set_partition_count(wanted);
-  client_.AlterTopic(request, seconds(2),
-                     [this, wanted](const Result<v1::AlterTopicResponse>& response) {
-                       // As many are there, if not by this call then by one without an answer.
-                       const Code code = response.status().code();
-                       if (response.ok() || code == Code::kInvalidArgument) partitions_ = wanted;
-                       MILLRACE_SOMETIMES_IF("a broker was away when a topic got more partitions",
-                                             response.ok() && IsAnyAway());
-                       Next(&AdminLoad::Delete);
-                     });
+  own_.client.AlterTopic(
+      request, seconds(2), [this, wanted](const Result<v1::AlterTopicResponse>& response) {
+        // As many are there, if not by this call then by one without an answer.
+        const Code code = response.status().code();
+        if (response.ok() || code == Code::kInvalidArgument) partitions_ = wanted;
+        MILLRACE_SOMETIMES_IF("a broker was away when a topic got more partitions",
+                              response.ok() && IsAnyAway());
+        Next(&AdminLoad::Delete);
+      });
 }
 
 void AdminLoad::Delete() {
   v1::DeleteTopicRequest request;
   request.set_name(topic());
-  client_.DeleteTopic(request, seconds(2),
-                      [this](const Result<v1::DeleteTopicResponse>&) { Next(&AdminLoad::Create); });
+  own_.client.DeleteTopic(request, seconds(2), [this](const Result<v1::DeleteTopicResponse>&) {
+    Next(&AdminLoad::Create);
+  });
 }
 
 }  // namespace millrace::sim

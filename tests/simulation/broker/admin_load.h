@@ -39,9 +39,7 @@ class AdminLoad {
   // How many partitions there are at least; it is given more until there are so many.
   uint32_t partitions_;
   const uint32_t partitions_max_;
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   uint64_t number_ = 0;
   bool is_stopped_ = false;
 };

@@ -48,11 +48,8 @@ class KeyedLoad::Reader {
   Reader(KeyedLoad& load, const char* name, const std::optional<std::vector<Offset>>& ends)
       : load_(load),
         name_(name),
-        process_(load.world_.AddProcess(name)),
-        connector_(load.cluster_.edge(), process_),
-        client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-                {.bootstrap = load.cluster_.addresses()}),
-        consumer_(client_, topic(), {}, [this] { TakeAll(); }),
+        own_(load.world_, load.cluster_.edge(), load.cluster_.addresses(), name),
+        consumer_(own_.client, topic(), {}, [this] { TakeAll(); }),
         ends_(ends),
         read_(kPartitions),
         next_(kPartitions) {
@@ -116,9 +113,7 @@ class KeyedLoad::Reader {
 
   KeyedLoad& load_;
   const char* name_;
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   client::ConsumerDriver consumer_;
   const std::optional<std::vector<Offset>> ends_;
   std::vector<Records> read_;  // by partition
@@ -131,10 +126,7 @@ KeyedLoad::KeyedLoad(SimWorld& world, SimCluster& cluster, History& history, Ran
       cluster_(cluster),
       history_(history),
       random_(random),
-      process_(world.AddProcess("keyed")),
-      connector_(cluster.edge(), process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = cluster.addresses()}),
+      own_(world, cluster.edge(), cluster.addresses(), "keyed"),
       records_(kPartitions),
       ends_(kPartitions) {}
 
@@ -148,11 +140,12 @@ void KeyedLoad::Create() {
   request.set_replication_factor(0);
   // One setting a message: the order of a map is not the seed's to say.
   (*request.mutable_settings())["cleanup"] = "compact";
-  client_.CreateTopic(request, seconds(10), [this](const Result<v1::CreateTopicResponse>& reply) {
-    const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
-    if (is_there) return Alter(0);
-    process_.executor().RunAfter(milliseconds(100), [this] { Create(); });
-  });
+  own_.client.CreateTopic(
+      request, seconds(10), [this](const Result<v1::CreateTopicResponse>& reply) {
+        const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
+        if (is_there) return Alter(0);
+        own_.process.executor().RunAfter(milliseconds(100), [this] { Create(); });
+      });
 }
 
 void KeyedLoad::Alter(size_t setting) {
@@ -165,17 +158,17 @@ void KeyedLoad::Alter(size_t setting) {
   v1::AlterTopicRequest request;
   request.set_name(topic());
   (*request.mutable_set())[kSettings[setting].first] = kSettings[setting].second;
-  client_.AlterTopic(
+  own_.client.AlterTopic(
       request, seconds(2), [this, setting](const Result<v1::AlterTopicResponse>& reply) {
         if (reply.ok()) return Alter(setting + 1);
-        process_.executor().RunAfter(milliseconds(100), [this, setting] { Alter(setting); });
+        own_.process.executor().RunAfter(milliseconds(100), [this, setting] { Alter(setting); });
       });
 }
 
 void KeyedLoad::Open() {
   if (producer_ == nullptr) {
     producer_ = std::make_unique<client::ProducerDriver>(
-        client_, topic(),
+        own_.client, topic(),
         client::ProducerTuning{
             .batch_bytes = 2 << 10,
             .delivery_timeout = seconds(600),
@@ -203,11 +196,12 @@ void KeyedLoad::SendSome() {
     const std::string text = TextOf(sent.number, random_.Below(kFillingMax));
     NewRecord record{.key = sent.key};
     if (!sent.is_tombstone) record.value = text;
-    const Result<PartitionId> taken = producer_->Send(record, process_.clock().Now(), partition);
+    const Result<PartitionId> taken =
+        producer_->Send(record, own_.process.clock().Now(), partition);
     CHECK(taken.ok()) << taken.status();
     unanswered_[partition.value()].push_back(sent);
   }
-  process_.executor().RunAfter(milliseconds(random_.Between(1, 50)), [this] { SendSome(); });
+  own_.process.executor().RunAfter(milliseconds(random_.Between(1, 50)), [this] { SendSome(); });
 }
 
 void KeyedLoad::OnReport(const client::DeliveryReport& report) {

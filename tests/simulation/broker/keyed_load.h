@@ -73,9 +73,7 @@ class KeyedLoad {
   SimCluster& cluster_;
   History& history_;
   Random random_;
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   std::unique_ptr<client::ProducerDriver> producer_;
   std::map<uint32_t, std::deque<Stored>> unanswered_;
   std::vector<Records> records_;  // by partition: all that was ever there, as far as it is known

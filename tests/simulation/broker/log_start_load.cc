@@ -19,10 +19,7 @@ constexpr int64_t kFarPastEnd = 10'000'000;
 
 LogStartLoad::LogStartLoad(SimWorld& world, SimCluster& cluster, History& history, Random random,
                            LogStartLoadOptions options)
-    : process_(world.AddProcess(options.name)),
-      connector_(cluster.edge(), process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = cluster.addresses()}),
+    : own_(world, cluster.edge(), cluster.addresses(), options.name),
       history_(history),
       random_(random),
       number_(random_.Next()),
@@ -30,7 +27,7 @@ LogStartLoad::LogStartLoad(SimWorld& world, SimCluster& cluster, History& histor
 
 void LogStartLoad::Next() {
   is_asking_ = false;
-  process_.executor().RunAfter(milliseconds(random_.Between(20, 600)), [this] {
+  own_.process.executor().RunAfter(milliseconds(random_.Between(20, 600)), [this] {
     if (!is_stopped_) AskOffsets();
   });
 }
@@ -42,12 +39,12 @@ void LogStartLoad::AskOffsets() {
   const uint64_t what = random_.Below(4);
   const auto ago_ms = static_cast<int64_t>(random_.Below(15'000));
   if (what == 0) request.set_newest(true);
-  if (what == 1) request.set_timestamp_ms(process_.clock().WallMs() - ago_ms);
+  if (what == 1) request.set_timestamp_ms(own_.process.clock().WallMs() - ago_ms);
   history_.OffsetsAsked(number_);
-  client_.ListOffsets(request, seconds(2),
-                      [this, request](const Result<v1::ListOffsetsResponse>& response) {
-                        TakeOffsets(request, response);
-                      });
+  own_.client.ListOffsets(request, seconds(2),
+                          [this, request](const Result<v1::ListOffsetsResponse>& response) {
+                            TakeOffsets(request, response);
+                          });
 }
 
 void LogStartLoad::TakeOffsets(const v1::ListOffsetsRequest& request,
@@ -100,7 +97,7 @@ void LogStartLoad::Delete(uint32_t partition, Offset before, bool is_past_end) {
   records.set_before_offset(before.value());
   if (!is_past_end) options_.on_delete(partition, before);
   history_.DeletionAsked(partition, number_, before);
-  client_.DeleteAllRecords(
+  own_.client.DeleteAllRecords(
       request, seconds(random_.Between(1, 8)),
       [this, partition, before, is_past_end](const Result<v1::DeleteRecordsResponse>& response) {
         OnDeleted(partition, before, is_past_end, response);

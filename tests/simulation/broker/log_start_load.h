@@ -54,9 +54,7 @@ class LogStartLoad {
   void OnDeleted(uint32_t partition, Offset before, bool is_past_end,
                  const Result<v1::DeleteRecordsResponse>& response);
 
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   History& history_;
   Random random_;
   const uint64_t number_;  // in the history

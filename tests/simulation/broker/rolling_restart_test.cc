@@ -32,11 +32,8 @@ constexpr Duration kWaitMax = milliseconds(300);
 class SteadyWriter {
  public:
   SteadyWriter(SimWorld& world, SimCluster& cluster)
-      : process_(world.AddProcess("writer")),
-        connector_(cluster.edge(), process_),
-        client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-                {.bootstrap = cluster.addresses()}),
-        producer_(client_, "t", {},
+      : own_(world, cluster.edge(), cluster.addresses(), "writer"),
+        producer_(own_.client, "t", {},
                   {.on_report = [this](const client::DeliveryReport& report) { OnReport(report); },
                    .on_room = [] {}}),
         sent_(kPartitions) {
@@ -50,7 +47,7 @@ class SteadyWriter {
   Duration longest_wait() const {
     Duration longest = longest_wait_;
     for (const std::deque<MonotonicTime>& sent : sent_) {
-      if (!sent.empty()) longest = std::max(longest, process_.clock().Now() - sent.front());
+      if (!sent.empty()) longest = std::max(longest, own_.process.clock().Now() - sent.front());
     }
     return longest;
   }
@@ -61,10 +58,11 @@ class SteadyWriter {
     request.set_name("t");
     request.set_partition_count(kPartitions);
     request.set_replication_factor(3);
-    client_.CreateTopic(request, seconds(20), [this](const Result<v1::CreateTopicResponse>& reply) {
-      const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
-      is_there ? Open() : CreateTopic();
-    });
+    own_.client.CreateTopic(
+        request, seconds(20), [this](const Result<v1::CreateTopicResponse>& reply) {
+          const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
+          is_there ? Open() : CreateTopic();
+        });
   }
 
   void Open() {
@@ -73,29 +71,27 @@ class SteadyWriter {
 
   void Write() {
     is_writing_ = true;
-    const MonotonicTime now = process_.clock().Now();
+    const MonotonicTime now = own_.process.clock().Now();
     for (uint32_t partition = 0; partition < kPartitions; ++partition) {
       const Result<PartitionId> sent =
           producer_.Send({.value = "a record"}, now, PartitionId(partition));
       if (!sent.ok()) refusal_ = sent.status();
       if (sent.ok()) sent_[partition].push_back(now);
     }
-    process_.executor().RunAfter(milliseconds(10), [this] { Write(); });
+    own_.process.executor().RunAfter(milliseconds(10), [this] { Write(); });
   }
 
   void OnReport(const client::DeliveryReport& report) {
     if (!report.status.ok()) refusal_ = report.status;
     std::deque<MonotonicTime>& sent = sent_[report.partition.partition.value()];
     for (uint32_t i = 0; i < report.record_count; ++i) {
-      longest_wait_ = std::max(longest_wait_, process_.clock().Now() - sent.front());
+      longest_wait_ = std::max(longest_wait_, own_.process.clock().Now() - sent.front());
       sent.pop_front();
       ++acknowledged_;
     }
   }
 
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   client::ProducerDriver producer_;
   std::vector<std::deque<MonotonicTime>> sent_;  // by partition, not acknowledged yet
   bool is_writing_ = false;

@@ -288,4 +288,11 @@ std::unique_ptr<client::RpcStream> SimConnector::OpenStream(const std::string& a
   return std::make_unique<SimClientStream>(state, edge_->random_.Fork());
 }
 
+SimClient::SimClient(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+                     const std::string& name)
+    : process(world.AddProcess(name)),
+      connector(edge, process),
+      client({process.executor(), process.clock(), connector, process.Fork()},
+             {.bootstrap = std::move(addresses)}) {}
+
 }  // namespace millrace::sim

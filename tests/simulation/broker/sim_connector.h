@@ -2,10 +2,12 @@
 // without gRPC, each message after a delay drawn from the seed, in order per direction. A broker's
 // death ends its streams with UNAVAILABLE at the client.
 //
-// One SimEdge a world; it knows which broker lives at which address. One SimConnector a client.
+// One SimEdge a world; it knows which broker lives at which address. One SimConnector a client; a
+// SimClient is both in a process of its own.
 //
 //   edge.Serve("broker1:7440", broker_process, node.registry());
-//   SimConnector connector(edge, client_process);
+//   SimClient own(world, edge, {"broker1:7440"}, "load");
+//   own.client.CreateTopic(...);
 #pragma once
 
 #include <map>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "broker/api/service_registry.h"
+#include "client/core/client.h"
 #include "client/core/connector.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
@@ -59,6 +62,15 @@ class SimConnector final : public client::Connector {
  private:
   SimEdge* edge_;
   SimProcess* process_;
+};
+
+struct SimClient {
+  SimClient(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
+            const std::string& name);
+
+  SimProcess& process;
+  SimConnector connector;
+  client::Client client;
 };
 
 }  // namespace millrace::sim

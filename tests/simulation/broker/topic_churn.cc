@@ -17,15 +17,12 @@ TopicChurn::TopicChurn(SimWorld& world, SimCluster& cluster, History& history, R
       cluster_(cluster),
       history_(history),
       random_(random),
-      process_(world.AddProcess("churn")),
-      connector_(cluster.edge(), process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = cluster.addresses()}) {}
+      own_(world, cluster.edge(), cluster.addresses(), "churn") {}
 
 TopicChurn::~TopicChurn() = default;
 
 void TopicChurn::Again(void (TopicChurn::*step)()) {
-  process_.executor().RunAfter(milliseconds(random_.Between(10, 1000)), [this, step] {
+  own_.process.executor().RunAfter(milliseconds(random_.Between(10, 1000)), [this, step] {
     if (!is_stopped_) (this->*step)();
   });
 }
@@ -36,12 +33,13 @@ void TopicChurn::Create() {
   request.set_name(topic());
   request.set_partition_count(kPartitions);
   request.set_replication_factor(0);
-  client_.CreateTopic(request, seconds(10), [this](const Result<v1::CreateTopicResponse>& reply) {
-    if (is_stopped_) return;
-    const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
-    if (!is_there) return Again(&TopicChurn::Create);
-    Write();
-  });
+  own_.client.CreateTopic(
+      request, seconds(10), [this](const Result<v1::CreateTopicResponse>& reply) {
+        if (is_stopped_) return;
+        const bool is_there = reply.ok() || reply.status().code() == Code::kAlreadyExists;
+        if (!is_there) return Again(&TopicChurn::Create);
+        Write();
+      });
 }
 
 void TopicChurn::Write() {
@@ -54,7 +52,7 @@ void TopicChurn::Write() {
                                                                .delivery_timeout = seconds(60),
                                                                .may_fail = true},
                                             history_, [](const Acknowledgement&) {});
-  process_.executor().RunAfter(milliseconds(random_.Between(50, 4000)), [this] {
+  own_.process.executor().RunAfter(milliseconds(random_.Between(50, 4000)), [this] {
     if (!is_stopped_) Delete();
   });
 }
@@ -63,12 +61,13 @@ void TopicChurn::Delete() {
   DropProducer();
   v1::DeleteTopicRequest request;
   request.set_name(topic());
-  client_.DeleteTopic(request, seconds(10), [this](const Result<v1::DeleteTopicResponse>& reply) {
-    if (is_stopped_) return;
-    const bool is_gone = reply.ok() || reply.status().code() == Code::kNotFound;
-    if (!is_gone) return Again(&TopicChurn::Delete);
-    Again(&TopicChurn::Create);
-  });
+  own_.client.DeleteTopic(
+      request, seconds(10), [this](const Result<v1::DeleteTopicResponse>& reply) {
+        if (is_stopped_) return;
+        const bool is_gone = reply.ok() || reply.status().code() == Code::kNotFound;
+        if (!is_gone) return Again(&TopicChurn::Delete);
+        Again(&TopicChurn::Create);
+      });
 }
 
 void TopicChurn::DropProducer() {

@@ -48,9 +48,7 @@ class TopicChurn {
   SimCluster& cluster_;
   History& history_;
   Random random_;
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   std::unique_ptr<SimProducer> producer_;
   std::unique_ptr<SimConsumer> reader_;
   uint64_t incarnation_ = 0;

@@ -20,10 +20,7 @@ constexpr char kTopic[] = "t";
 TopicRig::TopicRig(uint64_t seed, const ClusterOptions& options)
     : world_(seed),
       cluster_(world_, options),
-      process_(world_.AddProcess("client")),
-      connector_(cluster_.edge(), process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = cluster_.addresses()}) {
+      own_(world_, cluster_.edge(), cluster_.addresses(), "client") {
   cluster_.StartAll();
   for (size_t i = 0; i < cluster_.size(); ++i) {
     CHECK(world_.RunUntil([&] { return IsReady(i); }, seconds(60)));
@@ -41,8 +38,8 @@ TopicRig::TopicRig(uint64_t seed, const ClusterOptions& options)
 template <typename Response, typename Request>
 Response TopicRig::Call(const Client::Method& method, const Request& request) {
   std::optional<Result<Bytes>> reply;
-  client_.Call(method, Bytes::Own(request.SerializeAsString()), seconds(60),
-               [&reply](Result<Bytes> answer) { reply = std::move(answer); });
+  own_.client.Call(method, Bytes::Own(request.SerializeAsString()), seconds(60),
+                   [&reply](Result<Bytes> answer) { reply = std::move(answer); });
   CHECK(world_.RunUntil([&reply] { return reply.has_value(); }, seconds(90)));
   CHECK(reply->ok()) << method.name << " " << reply->status();
   Response response;

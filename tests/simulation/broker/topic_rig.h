@@ -49,9 +49,7 @@ class TopicRig {
 
   SimWorld world_;
   SimCluster cluster_;
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   RaftGroupId group_;
 };
 

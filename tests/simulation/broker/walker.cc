@@ -22,14 +22,11 @@ constexpr uint64_t kCreditBytes = 8 << 10;
 
 Walker::Walker(SimWorld& world, SimEdge& edge, std::vector<std::string> addresses,
                uint32_t partitions, History& history, Random random)
-    : process_(world.AddProcess("walker")),
-      connector_(edge, process_),
-      client_({process_.executor(), process_.clock(), connector_, process_.Fork()},
-              {.bootstrap = std::move(addresses)}),
+    : own_(world, edge, std::move(addresses), "walker"),
       history_(history),
       random_(random),
-      reader_(process_.Fork().Next()),
-      consumer_(client_, "t", {.credit_bytes = kCreditBytes}, [this] { TakeAll(); }),
+      reader_(own_.process.Fork().Next()),
+      consumer_(own_.client, "t", {.credit_bytes = kCreditBytes}, [this] { TakeAll(); }),
       places_(partitions) {}
 
 void Walker::Open() {
@@ -47,7 +44,7 @@ void Walker::Open() {
 }
 
 void Walker::Next() {
-  process_.executor().RunAfter(milliseconds(random_.Between(10, 150)), [this] {
+  own_.process.executor().RunAfter(milliseconds(random_.Between(10, 150)), [this] {
     if (is_stopped_) return;
     const auto partition = static_cast<uint32_t>(random_.Below(places_.size()));
     const int64_t end = places_[partition].end.value();

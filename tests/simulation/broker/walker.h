@@ -46,9 +46,7 @@ class Walker {
   void TakeRecord(uint32_t partition, Offset offset, std::string_view value);
   void OnGone(uint32_t partition, const Status& error);
 
-  SimProcess& process_;
-  SimConnector connector_;
-  client::Client client_;
+  SimClient own_;
   History& history_;
   Random random_;
   const uint64_t reader_;
