@@ -97,7 +97,7 @@ void ControllerServer::AlterTopic(const v1::AlterTopicRequest& request, Duration
         reply->mutable_settings()->insert(change.settings.begin(), change.settings.end());
         *reply->mutable_changed() = {change.changed.begin(), change.changed.end()};
         *reply->mutable_added() = change.added;
-        return DecideAlterTopic(image, request);
+        return DecideAlterTopic(image, request, change);
       },
       lifetime_.Guard([this, reply, done = std::move(done)](Status status) mutable {
         if (!status.ok()) return done(std::move(status));

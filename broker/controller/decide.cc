@@ -294,8 +294,8 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
   return change;
 }
 
-Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request) {
-  ASSIGN_OR_RETURN(const TopicChange change, ChangeOf(image, request));
+Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request,
+                          const TopicChange& change) {
   if (image.level() < kAlterLevel) {
     return FailedPrecondition(
         "topics can be altered once every broker of the cluster is of a version that knows of it: "

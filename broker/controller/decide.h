@@ -47,9 +47,10 @@ struct TopicChange {
 };
 // NOT_FOUND; INVALID_ARGUMENT naming the setting, or the topic and how many partitions it has.
 Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request);
-// No records for a dry run, or if nothing changes. As ChangeOf, and FAILED_PRECONDITION below the
-// feature level that has the record.
-Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request);
+// `change` is the request's on this image. No records for a dry run, or if nothing changes;
+// FAILED_PRECONDITION below the feature level that has the record.
+Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request,
+                          const TopicChange& change);
 // The last term that a leader of the group has told; 0 if none has.
 using TermOf = std::function<Term(RaftGroupId)>;
 // FAILED_PRECONDITION if it is protected.

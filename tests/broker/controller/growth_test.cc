@@ -199,11 +199,8 @@ class GrowthDecision : public ::testing::Test {
     (*topic.mutable_settings())["batch_bytes_max"] = "64KiB";
     ApplyAll(Create(image_, topic, 1), &image_);
   }
-  // Refused by both, and nothing is written.
   Status Refusal(const v1::AlterTopicRequest& request) {
-    const Status status = ChangeOf(image_, request).status();
-    EXPECT_EQ(DecideAlterTopic(image_, request).status(), status);
-    return status;
+    return DecideAlteration(image_, request).status();
   }
 
   Image image_ = ImageOfLevel(2, 1);
@@ -226,7 +223,7 @@ TEST_F(GrowthDecision, AddsPartitions_AndChangesSettings_InOne) {
   ASSERT_TRUE(change.ok()) << change.status();
   EXPECT_EQ(change->added.partitions_size(), 2);
   EXPECT_EQ(change->changed, (std::vector<std::string>{"batch_bytes_max", "protected"}));
-  ApplyAll(DecideAlterTopic(image_, request), &image_);
+  ApplyAll(DecideAlteration(image_, request), &image_);
   const TopicInfo& topic = *image_.FindTopic("t");
   EXPECT_EQ(topic.partitions.size(), 3U);
   EXPECT_EQ(topic.settings, (std::map<std::string, std::string>{{"protected", "true"}}));
@@ -243,11 +240,11 @@ TEST_F(GrowthDecision, ADryRunOfMorePartitions_TellsWhereTheyWouldBe_AndWritesNo
   ASSERT_EQ(change->added.partitions_size(), 3);
   EXPECT_EQ(change->added.partitions(0).partition(), 1U);
   EXPECT_EQ(change->added.partitions(2).replicas(0).broker_id(), 1U);
-  EXPECT_TRUE(DecideAlterTopic(image_, request)->records().empty());
+  EXPECT_TRUE(DecideAlteration(image_, request)->records().empty());
 }
 
 TEST_F(GrowthDecision, OfPartitions_IsRefused_WithTheTopicAndBothNumbers) {
-  ApplyAll(DecideAlterTopic(image_, Growth("t", 4)), &image_);
+  ApplyAll(DecideAlteration(image_, Growth("t", 4)), &image_);
   for (const auto& [count, why] :
        {std::pair{1U, "topic \"t\" has 4 partition(s), and partition_count is 1"},
         {4U, "topic \"t\" has 4 partition(s), and partition_count is 4"},
@@ -263,18 +260,18 @@ TEST_F(GrowthDecision, OfPartitions_IsRefused_WithTheTopicAndBothNumbers) {
   v1::AlterTopicRequest wrong = Growth("t", 5);
   (*wrong.mutable_set())["retention"] = "1";
   EXPECT_EQ(Refusal(wrong).code(), Code::kInvalidArgument);
-  EXPECT_TRUE(DecideAlterTopic(image_, Growth("t", 10'000)).ok());
+  EXPECT_TRUE(DecideAlteration(image_, Growth("t", 10'000)).ok());
 }
 
 TEST_F(GrowthDecision, OfPartitions_IsRefused_WhileABrokerDoesNotKnowTheRecord) {
   Image image = ImageOfLevel(1, 1);
   ApplyAll(Create(image, Topic("t", 1, 1), 1), &image);
-  EXPECT_EQ(DecideAlterTopic(image, Growth("t", 2)).status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(DecideAlteration(image, Growth("t", 2)).status().code(), Code::kFailedPrecondition);
 }
 
 TEST_F(GrowthDecision, OfPartitions_TheSameRequestAgain_Succeeds_AndAddsNoMore) {
-  ApplyAll(DecideAlterTopic(image_, Growth("t", 3, 77)), &image_);
-  const Decision again = DecideAlterTopic(image_, Growth("t", 3, 77));
+  ApplyAll(DecideAlteration(image_, Growth("t", 3, 77)), &image_);
+  const Decision again = DecideAlteration(image_, Growth("t", 3, 77));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->records().empty());
   EXPECT_EQ(Refusal(Growth("t", 3, 78)).code(), Code::kInvalidArgument);
@@ -285,7 +282,7 @@ TEST_F(GrowthDecision, OfPartitions_TheSameRequestAgain_Succeeds_AndAddsNoMore) 
 TEST_F(GrowthDecision, PartitionsThatWereAdded_AreOfGroupsThatNobodyHad_AndAreDeletedWithTheTopic) {
   const RaftGroupId first = image_.FindTopic("t")->partitions[0].group;
   ApplyAll(Create(image_, Topic("u", 2, 1), 1), &image_);
-  ApplyAll(DecideAlterTopic(image_, Growth("t", 3)), &image_);
+  ApplyAll(DecideAlteration(image_, Growth("t", 3)), &image_);
   const std::vector<PartitionInfo> partitions = image_.FindTopic("t")->partitions;
   EXPECT_EQ(partitions[1].group.value(), first.value() + 3);
   EXPECT_EQ(partitions[2].group.value(), first.value() + 4);
@@ -319,7 +316,7 @@ TEST(Placement, GoOnWithTheRound_SoThatBrokersStayEven) {
       Image image = ImageOfLevel(2, 3);
       ApplyAll(Create(image, Topic("t", before, factor), 3), &image);
       for (const uint32_t count : {before + 1, before + 2, uint32_t{9}}) {
-        ApplyAll(DecideAlterTopic(image, Growth("t", count)), &image);
+        ApplyAll(DecideAlteration(image, Growth("t", count)), &image);
         for (const auto& [broker, share] : SharesOf(image, "t")) {
           const int low = static_cast<int>(count / 3);
           EXPECT_TRUE(share.first == low || share.first == low + 1) << broker << " of " << count;
@@ -340,7 +337,7 @@ TEST(Placement, GoToBrokersThatHoldLess_WithTheTopicsFactor) {
   ApplyAll(Create(image, Topic("t", 1, 2), 3), &image);     // brokers 1 and 2
   ApplyAll(Create(image, Topic("busy", 4, 1), 3), &image);  // 3, then in turn
   const std::map<uint32_t, std::pair<int, int>> busy = SharesOf(image, "busy");
-  ApplyAll(DecideAlterTopic(image, Growth("t", 2)), &image);
+  ApplyAll(DecideAlteration(image, Growth("t", 2)), &image);
   const PartitionInfo& added = image.FindTopic("t")->partitions[1];
   ASSERT_EQ(added.replicas.size(), 2U);
   EXPECT_EQ(added.next_number, ReplicaNumber(3));

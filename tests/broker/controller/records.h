@@ -72,6 +72,11 @@ inline void ApplyAll(const Decision& decision, Image* image) {
   for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
 }
 
+inline Decision DecideAlteration(const Image& image, const v1::AlterTopicRequest& request) {
+  ASSIGN_OR_RETURN(const TopicChange change, ChangeOf(image, request));
+  return DecideAlterTopic(image, request, change);
+}
+
 inline internal::v1::BrokerRegistered Broker(uint32_t id) {
   internal::v1::BrokerRegistered broker;
   broker.set_broker_id(id);

@@ -232,7 +232,7 @@ TEST_F(AdminServiceAsksTest, AnAlteration_IsAnswered_OnceThisBrokersImageIsAsNew
   reply.set_image_index(7);
   Answer(AttachBytes(reply));
   EXPECT_FALSE(call->is_answered());
-  Apply(DecideAlterTopic(image_, request));
+  Apply(DecideAlterTopic(image_, request, *ChangeOf(image_, request)));
   EXPECT_FALSE(call->is_answered()) << "the image is not as new as that";
   ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
   view_.NotifyImageChanged();
@@ -316,7 +316,7 @@ TEST_F(AdminServiceAsksTest, NewPartitions_AreAnswered_OnceEachOfThemIsLed) {
   *reply.mutable_added() = ChangeOf(image_, request)->added;
   Answer(AttachBytes(reply));
   EXPECT_FALSE(call->is_answered());
-  Apply(DecideAlterTopic(image_, request));
+  Apply(DecideAlterTopic(image_, request, *ChangeOf(image_, request)));
   ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
   view_.NotifyImageChanged();
   EXPECT_FALSE(call->is_answered()) << "nobody leads the new ones";
@@ -338,7 +338,7 @@ TEST_F(AdminServiceAsksTest, NewPartitionsThatGetNoLeader_AreToldSo) {
   reply.set_image_index(7);
   *reply.mutable_added() = ChangeOf(image_, request)->added;
   Answer(AttachBytes(reply));
-  Apply(DecideAlterTopic(image_, request));
+  Apply(DecideAlterTopic(image_, request, *ChangeOf(image_, request)));
   ASSERT_TRUE(image_.NoteApplied(LogIndex(7)).ok());
   view_.NotifyImageChanged();
   world_.RunFor(std::chrono::milliseconds(9'990));
