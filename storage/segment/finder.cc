@@ -37,8 +37,12 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
       ++segment;
     }
     if (segment == all.end() || segment->first_index >= before_) return done_(LogIndex());
+    // From the last point before which nothing is meant.
+    const auto stretch = segment->StretchBehind([this](const Point& point) {
+      return point.max_timestamp_ms < timestamp_ms_ || point.base_offset <= from_;
+    });
     const FrameCursor::Range range{
-        .begin = StretchBegin(*segment), .end = segment->frames_end, .piece_bytes = kPieceBytes};
+        .begin = stretch.begin, .end = segment->frames_end, .piece_bytes = kPieceBytes};
     segments_->OpenSegment(*segment,
                            [self = shared_from_this(), range,
                             begun = segment->first_index](Result<std::shared_ptr<File>> file) {
@@ -52,16 +56,6 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
   }
 
  private:
-  // From the last point before which nothing is meant.
-  uint64_t StretchBegin(const Segment& segment) const {
-    const auto may_hold = std::partition_point(
-        segment.points.begin(), segment.points.end(), [this](const Point& point) {
-          return point.max_timestamp_ms < timestamp_ms_ || point.base_offset <= from_;
-        });
-    return may_hold == segment.points.begin() ? sizeof(SegmentHeader)
-                                              : std::prev(may_hold)->position;
-  }
-
   void Walk(std::shared_ptr<File> file, const FrameCursor::Range& range, LogIndex begun) {
     FrameCursor::Walk(
         std::move(file), range,
@@ -107,14 +101,10 @@ void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {
     }
   }
   if (holder == nullptr || holder->max_timestamp_ms <= newest_ms) return done(newest_ms);
-  const auto& points = holder->points;
-  const auto after = std::partition_point(points.begin(), points.end(), [from](const Point& point) {
-    return point.base_offset <= from;
-  });
+  const auto stretch =
+      holder->StretchBehind([from](const Point& point) { return point.base_offset <= from; });
   const FrameCursor::Range range{
-      .begin = after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position,
-      .end = holder->frames_end,
-      .piece_bytes = kPieceBytes};
+      .begin = stretch.begin, .end = holder->frames_end, .piece_bytes = kPieceBytes};
   auto walk = [self = shared_from_this(), range, from, newest_ms, begun = holder->first_index,
                done = std::move(done)](Result<std::shared_ptr<File>> file) mutable {
     if (file.status().code() == Code::kAborted) return self->FindNewestTime(from, std::move(done));

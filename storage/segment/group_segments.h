@@ -236,6 +236,19 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     uint64_t above_at = 0;
     std::shared_ptr<File> file;  // null: sealed, opened by each read; shared with reads under way
     uint64_t version = 0;        // grows when another file takes the place of this one
+
+    // Where to read from for what lies behind all points that `is_before` holds for, which are the
+    // first ones; and the point that follows on these.
+    struct Stretch {
+      uint64_t begin = 0;
+      std::vector<Point>::const_iterator next;
+    };
+    template <typename IsBefore>
+    Stretch StretchBehind(IsBefore is_before) const {
+      const auto next = std::partition_point(points.begin(), points.end(), is_before);
+      const bool is_first = next == points.begin();
+      return {.begin = is_first ? sizeof(SegmentHeader) : std::prev(next)->position, .next = next};
+    }
   };
   // An entry that is not committed, in the active segment.
   struct Written {

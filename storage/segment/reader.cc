@@ -78,21 +78,18 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   // asked for; but the first entry is in it.
   FrameCursor::Range FindRange(const Segment& segment) const {
     const auto& points = segment.points;
-    const auto after =
-        std::partition_point(points.begin(), points.end(), [this](const Point& point) {
-          return request_.by_offset ? point.base_offset <= request_.offset
-                                    : point.index <= request_.first;
-        });
-    const uint64_t begin =
-        after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position;
+    const Segment::Stretch at = segment.StretchBehind([this](const Point& point) {
+      return request_.by_offset ? point.base_offset <= request_.offset
+                                : point.index <= request_.first;
+    });
     uint64_t end = segment.frames_end;
-    if (after != points.end() && end - begin > request_.bytes_max) {
-      const auto beyond = std::partition_point(after, points.end(), [&](const Point& point) {
-        return point.position - begin <= request_.bytes_max;
+    if (at.next != points.end() && end - at.begin > request_.bytes_max) {
+      const auto beyond = std::partition_point(at.next, points.end(), [&](const Point& point) {
+        return point.position - at.begin <= request_.bytes_max;
       });
-      end = beyond == after ? after->position : std::prev(beyond)->position;
+      end = beyond == at.next ? at.next->position : std::prev(beyond)->position;
     }
-    return {.begin = begin, .end = end, .piece_bytes = std::min(end - begin, kPieceBytesMax)};
+    return {.begin = at.begin, .end = end, .piece_bytes = std::min(end - at.begin, kPieceBytesMax)};
   }
 
   void Walk(const std::shared_ptr<File>& file, const FrameCursor::Range& range) {

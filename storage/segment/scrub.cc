@@ -46,15 +46,13 @@ class GroupSegments::Scrub : public std::enable_shared_from_this<GroupSegments::
   // From the last index point that is not behind the first entry to one that is far enough.
   FrameCursor::Range RangeOf(const Segment& segment) const {
     const auto& points = segment.points;
-    const auto after = std::partition_point(
-        points.begin(), points.end(), [this](const Point& point) { return point.index <= first_; });
-    const uint64_t begin =
-        after == points.begin() ? sizeof(SegmentHeader) : std::prev(after)->position;
-    const auto beyond = std::partition_point(after, points.end(), [&](const Point& point) {
-      return point.position - begin < bytes_max_;
+    const Segment::Stretch at =
+        segment.StretchBehind([this](const Point& point) { return point.index <= first_; });
+    const auto beyond = std::partition_point(at.next, points.end(), [&](const Point& point) {
+      return point.position - at.begin < bytes_max_;
     });
     const uint64_t end = beyond == points.end() ? segment.frames_end : beyond->position;
-    return {.begin = begin, .end = end, .piece_bytes = std::max<uint64_t>(end - begin, 1)};
+    return {.begin = at.begin, .end = end, .piece_bytes = std::max<uint64_t>(end - at.begin, 1)};
   }
 
   // Entries lie elsewhere in another file.
