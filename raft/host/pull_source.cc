@@ -19,11 +19,12 @@ std::optional<PullSource::Range> PullSource::FindRange(const PullRoute& route) c
   if (replica == nullptr) return std::nullopt;
   if (replica->has_joined()) {
     const core::Raft& core = replica->core();
-    return Range{.begin = core.log().begin(), .commit = core.commit_index()};
+    return Range{.begin = core.log().begin(), .commit = core.commit_index(), .log = &core.log()};
   }
   const auto begin = environment_.log_store.readable_begin(route.group);
   if (!begin.has_value()) return std::nullopt;
-  return Range{.begin = *begin, .commit = environment_.log_store.readable_end(route.group)};
+  return Range{
+      .begin = *begin, .commit = environment_.log_store.readable_end(route.group), .log = nullptr};
 }
 
 void PullSource::SendRange(BrokerId to, RangeReply reply) {
@@ -50,9 +51,8 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
   if (first <= range->begin.index || first > range->commit) {
     return SendRange(from.broker, std::move(reply));
   }
-  const Replica* replica = replicas_->Find(request->route.group);
-  if (replica->has_joined() && replica->core().log().InTail(first)) {
-    reply.entries = replica->core().log().Slice(first, range->commit, bytes_max);
+  if (range->log != nullptr && range->log->InTail(first)) {
+    reply.entries = range->log->Slice(first, range->commit, bytes_max);
     return SendRange(from.broker, std::move(reply));
   }
   // Who asks proves each entry by the chain.

@@ -34,6 +34,7 @@ class PullSource {
   struct Range {
     core::LogPoint begin;
     LogIndex commit;
+    const core::Log* log = nullptr;  // what is in memory; none if it does not take part
   };
   // Of one that does not take part, what its segments have: it may be waiting for entries of
   // others, and they for its. nullopt if there is none.
