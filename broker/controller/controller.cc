@@ -1,7 +1,6 @@
 #include "broker/controller/controller.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -9,10 +8,10 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
+#include "raft/ports/propose_control.h"
 
 namespace millrace::broker {
 
@@ -43,21 +42,9 @@ void Controller::Execute(Decisions::Decide decide, Decisions::Done done) {
 
 Result<LogIndex> Controller::Propose(const Image& image, const ControllerRecords& records) {
   if (!raft_->tail().has_value()) return raft_->NotLeader();  // the host has stopped
-  const std::string payload = InOrder(records);
-  Buffer frame = AllocateFrame(payload.size());
-  std::memcpy(FramePayload(frame), payload.data(), payload.size());
-  const uint32_t crc = Crc32c(payload);
-  const FrameHeader draft{
-      .type = FrameType::kControllerCommand,
-      .feature_level = image.entry_level(),
-      .flags = kFrameControl,
-      .payload_size = static_cast<uint32_t>(payload.size()),
-      // Clocks jump, and leaders differ in theirs.
-      .append_time_ms = std::max(clock_->WallMs(), raft_->last_append_time_ms()),
-      .payload_crc = crc,
-      .stored_crc = crc};
-  // A setting that makes room, above all, is taken where there is none.
-  return raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame));
+  return raft::ProposeControl(
+      *raft_, {.type = FrameType::kControllerCommand, .feature_level = image.entry_level()},
+      InOrder(records), clock_->WallMs());
 }
 
 Status Controller::Restore(Bytes state) {

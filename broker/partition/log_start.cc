@@ -1,7 +1,6 @@
 // The commands of a partition: where its log starts for readers, and how far it is compacted; what
 // decides them, and what follows.
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -9,10 +8,10 @@
 
 #include "broker/partition/partition.h"
 #include "millrace/internal/v1/partition_command.pb.h"
-#include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
+#include "raft/ports/propose_control.h"
 
 namespace millrace::broker {
 namespace {
@@ -66,22 +65,12 @@ Status Partition::ProposeStart(Offset start) {
   return {};
 }
 
-// It makes room, so that it is taken where there is none.
 Result<LogIndex> Partition::ProposeCommand(const PartitionCommand& command) {
-  const std::string payload = command.SerializeAsString();
-  Buffer frame = AllocateFrame(payload.size());
-  std::memcpy(FramePayload(frame), payload.data(), payload.size());
-  const uint32_t crc = Crc32c(payload);
-  const FrameHeader draft{
-      .type = FrameType::kPartitionCommand,
-      .feature_level = environment_.image.entry_level(),
-      .flags = kFrameControl,
-      .payload_size = static_cast<uint32_t>(payload.size()),
-      .base_offset = raft_->next_offset(),
-      .append_time_ms = std::max(environment_.clock.WallMs(), raft_->last_append_time_ms()),
-      .payload_crc = crc,
-      .stored_crc = crc};
-  return raft_->Propose(raft::ProposalClass::kControl, draft, std::move(frame));
+  return raft::ProposeControl(*raft_,
+                              {.type = FrameType::kPartitionCommand,
+                               .feature_level = environment_.image.entry_level(),
+                               .base_offset = raft_->next_offset()},
+                              command.SerializeAsString(), environment_.clock.WallMs());
 }
 
 void Partition::Tend(std::optional<int64_t> wall_ms) {
