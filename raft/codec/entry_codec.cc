@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "millrace/internal/v1/peer.pb.h"
+#include "raft/core/gap_entry.h"
 
 namespace millrace::raft {
 namespace {
@@ -98,7 +99,7 @@ core::Entry CutGap(const core::LogPoint& end, const core::LogPoint& limit,
                    const FrameHeader& header) {
   const core::LogPoint gap_end = EndAfter(header);
   const core::LogPoint last = gap_end.index > limit.index ? limit : gap_end;
-  const GapEnds ends{
+  return core::GapEntry({
       .group = header.group,
       .term = header.term,
       .first = end.index + 1,
@@ -107,13 +108,7 @@ core::Entry CutGap(const core::LogPoint& end, const core::LogPoint& limit,
       .offset_span = static_cast<uint32_t>(last.next_offset - end.next_offset),
       .append_time_ms = header.append_time_ms,
       .chain = last.chain,
-  };
-  return {.term = header.term,
-          .index = ends.first,
-          .type = core::EntryType::kGap,
-          .chain = ends.chain,
-          .frame = MakeGap(ends),
-          .configuration = nullptr};
+  });
 }
 
 }  // namespace

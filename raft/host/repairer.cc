@@ -9,6 +9,7 @@
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
+#include "raft/core/gap_entry.h"
 
 namespace millrace::raft {
 namespace {
@@ -196,20 +197,18 @@ bool Repairer::AppendGap(const RepairPtr& repair) {
   const bool is_gap = repair->dropped.index > begin.index && end.term >= begin.term && span >= 0 &&
                       span <= std::numeric_limits<uint32_t>::max();
   if (!is_gap) return false;
-  Frame frame = MakeGap({.group = repair->replica.group,
-                         .term = end.term,
-                         .first = begin.index + 1,
-                         .last = end.index,
-                         .base_offset = begin.next_offset,
-                         .offset_span = static_cast<uint32_t>(span),
-                         .append_time_ms = repair->append_time_ms,
-                         .chain = end.chain});
-  Result<core::Entry> gap = DecodeStored(std::move(frame));
-  CHECK(gap.ok()) << gap.status();
+  core::Entry gap = core::GapEntry({.group = repair->replica.group,
+                                    .term = end.term,
+                                    .first = begin.index + 1,
+                                    .last = end.index,
+                                    .base_offset = begin.next_offset,
+                                    .offset_span = static_cast<uint32_t>(span),
+                                    .append_time_ms = repair->append_time_ms,
+                                    .chain = end.chain});
   MILLRACE_SOMETIMES("a repaired segment begins in what others dropped");
   LOG(INFO) << "left out what others dropped first=" << begin.index + 1 << " last=" << end.index
             << " group=" << repair->replica.group;
-  return Append(repair, {*std::move(gap)});
+  return Append(repair, {std::move(gap)});
 }
 
 // What is here stands beside it: neither may lack a tombstone that the other has an older value

@@ -4,6 +4,7 @@
 
 #include "broker/partition/compaction/batch_compaction.h"
 #include "proto/base/mutants.h"
+#include "raft/core/gap_entry.h"
 
 namespace millrace::broker {
 
@@ -81,13 +82,7 @@ void SegmentCompaction::LeaveNothing(const FrameHeader& header, std::vector<Entr
 
 std::optional<Entry> SegmentCompaction::TakeGap() {
   if (!gap_.has_value()) return std::nullopt;
-  const GapEnds ends = *std::exchange(gap_, std::nullopt);
-  return Entry{.term = ends.term,
-               .index = ends.first,
-               .type = EntryType::kGap,
-               .chain = ends.chain,
-               .frame = MakeGap(ends),
-               .configuration = nullptr};
+  return raft::core::GapEntry(*std::exchange(gap_, std::nullopt));
 }
 
 }  // namespace millrace::broker

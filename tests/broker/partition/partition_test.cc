@@ -13,6 +13,7 @@
 #include "broker/partition/compaction/batch_compaction.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/record/record_batch_builder.h"
+#include "raft/core/gap_entry.h"
 #include "tests/raft/host/fake_group.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/support/sim_runtime/sim_world.h"
@@ -152,17 +153,12 @@ TEST_F(PartitionTest, ARead_BeginsWithTheBatchThatHoldsItsOffset) {
 
 // What stands in segments for an entry that compaction left nothing of.
 raft::core::Entry Gap(uint64_t base, uint32_t span) {
-  return {.term = Term(1),
-          .index = LogIndex(1),
-          .type = raft::core::EntryType::kGap,
-          .chain = 0,
-          .frame = MakeGap({.group = kGroup,
-                            .term = Term(1),
-                            .first = LogIndex(1),
-                            .last = LogIndex(1),
-                            .base_offset = Offset(base),
-                            .offset_span = span}),
-          .configuration = nullptr};
+  return raft::core::GapEntry({.group = kGroup,
+                               .term = Term(1),
+                               .first = LogIndex(1),
+                               .last = LogIndex(1),
+                               .base_offset = Offset(base),
+                               .offset_span = span});
 }
 
 TEST_F(PartitionTest, AReadWhereNothingIsLeft_MovesOn) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/base/checksum.h"
+#include "raft/core/gap_entry.h"
 
 namespace millrace::raft {
 namespace {
@@ -103,6 +104,23 @@ Frame Gap(uint64_t first, uint64_t last, int64_t base, uint32_t span, uint32_t c
                   .base_offset = Offset(base),
                   .offset_span = span,
                   .chain = chain});
+}
+
+TEST(EntryCodec, AGapThatIsMade_IsWhatIsReadFromItsFrame) {
+  const core::Entry made = core::GapEntry({.group = RaftGroupId(7),
+                                           .term = Term(3),
+                                           .first = LogIndex(10),
+                                           .last = LogIndex(14),
+                                           .base_offset = Offset(100),
+                                           .offset_span = 40,
+                                           .append_time_ms = 1'000,
+                                           .chain = 5});
+  const Result<core::Entry> read = DecodeStored(made.frame);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->term, made.term);
+  EXPECT_EQ(read->index, made.index);
+  EXPECT_EQ(read->type, made.type);
+  EXPECT_EQ(read->chain, made.chain);
 }
 
 TEST(EntryCodec, AGap_StandsForWhatItSays) {

@@ -10,7 +10,7 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
-#include "raft/codec/entry_codec.h"
+#include "raft/core/gap_entry.h"
 #include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
@@ -58,7 +58,7 @@ struct CompactionSteps {
         ends.offset_span += before.offset_span;
         left.pop_back();
       }
-      left.push_back(*raft::DecodeStored(MakeGap(ends)));
+      left.push_back(raft::core::GapEntry(ends));
     }
     return left;
   }

@@ -9,7 +9,7 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
-#include "raft/codec/entry_codec.h"
+#include "raft/core/gap_entry.h"
 #include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
@@ -267,15 +267,15 @@ TEST_F(RepairTest, AFileMayBeginWithAGap_WhereAllOthersDroppedWhatStoodThere) {
           .ok());
   const FrameHeader first = log.at(before.end.index.value()).frame.header();
   std::vector<Entry> entries;
-  entries.push_back(*raft::DecodeStored(
-      MakeGap({.group = kGroup,
-               .term = start.term,
-               .first = first.index,
-               .last = start.index,
-               .base_offset = first.base_offset,
-               .offset_span = static_cast<uint32_t>(start.next_offset - first.base_offset),
-               .append_time_ms = 0,
-               .chain = start.chain})));
+  entries.push_back(raft::core::GapEntry(
+      {.group = kGroup,
+       .term = start.term,
+       .first = first.index,
+       .last = start.index,
+       .base_offset = first.base_offset,
+       .offset_span = static_cast<uint32_t>(start.next_offset - first.base_offset),
+       .append_time_ms = 0,
+       .chain = start.chain}));
   entries.insert(entries.end(), log.begin() + static_cast<ptrdiff_t>(start.index.value()),
                  log.begin() + static_cast<ptrdiff_t>(range->end.index.value()));
   ASSERT_TRUE(rig_.Await([&](auto done) {
