@@ -32,13 +32,6 @@ uint64_t SizeOf(const std::vector<Entry>& entries) {
 
 }  // namespace
 
-template <typename Then>
-auto Compactor::While(const PassPtr& pass, Then then) {
-  return lifetime_.Guard([this, pass, then = std::move(then)](auto&&... outcome) mutable {
-    if (pass_ == pass) then(std::forward<decltype(outcome)>(outcome)...);
-  });
-}
-
 bool Compactor::IsSealed(const Job& job) const {
   const RaftGroupId group = job.replica.group;
   for (const raft::SealedSegment& segment : environment_.store.sealed_segments(group)) {
@@ -58,7 +51,7 @@ void Compactor::Offer(const Job& job) {
       failed != failures_.end() && environment_.clock.Now() < failed->second.not_before;
   if (waits) return;
   if (!IsSealed(job)) return store.WantSealed(group, job.state.clean_to);
-  pass_ = std::make_shared<Pass>();
+  pass_ = std::make_shared<Pass>(environment_.executor, lifetime_);
   pass_->job = job;
   pass_->began = environment_.clock.Now();
   pass_->repairs = store.repairs_begun(group);
@@ -83,7 +76,7 @@ void Compactor::BeginMap(const PassPtr& pass) {
         return std::make_shared<KeyMap>(
             KeyMap::Options{.bytes_max = bytes_max, .keys_max = records}, random);
       },
-      While(pass, [this, pass](KeyMapPtr keys) {
+      pass->errand.While([this, pass](KeyMapPtr keys) {
         pass->keys = std::move(keys);
         ReadKeys(pass);
       }));
@@ -99,11 +92,12 @@ void Compactor::ReadKeys(const PassPtr& pass) {
   const auto& sealed = environment_.store.sealed_segments(group);
   if (!sealed.empty()) pass->known_to = std::max(pass->known_to, sealed.front().base_offset);
   pass->piece_began = environment_.clock.Now();
-  environment_.store.ReadFromOffset(group, pass->known_to, kPieceBytes,
-                                    While(pass, [this, pass](Result<std::vector<Entry>> entries) {
-                                      if (!entries.ok()) return Fail(pass, entries.status());
-                                      TakeKeys(pass, *std::move(entries));
-                                    }));
+  environment_.store.ReadFromOffset(
+      group, pass->known_to, kPieceBytes,
+      pass->errand.While([this, pass](Result<std::vector<Entry>> entries) {
+        if (!entries.ok()) return Fail(pass, entries.status());
+        TakeKeys(pass, *std::move(entries));
+      }));
 }
 
 void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
@@ -129,7 +123,7 @@ void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
         }
         return read;
       },
-      While(pass, [this, pass](KeysRead read) {
+      pass->errand.While([this, pass](KeysRead read) {
         if (!read.status.ok()) return Fail(pass, read.status);
         pass->known_to = std::max(pass->known_to, read.known_to);
         if (!read.is_full) return Paced(pass, &Compactor::ReadKeys);
@@ -164,7 +158,7 @@ void Compactor::BeginRewrite(const PassPtr& pass) {
   pass->left.reset();
   pass->reached = pass->begin;
   environment_.store.BeginRewrite(pass->job.replica, pass->begin,
-                                  While(pass, [this, pass](const Status& begun) {
+                                  pass->errand.While([this, pass](const Status& begun) {
                                     if (!begun.ok()) return Fail(pass, begun);
                                     ReadSegment(pass);
                                   }));
@@ -182,7 +176,7 @@ void Compactor::ReadSegment(const PassPtr& pass) {
   }
   pass->piece_began = environment_.clock.Now();
   environment_.store.Read(pass->job.replica.group, pass->reached + 1, kPieceBytes,
-                          While(pass, [this, pass](Result<std::vector<Entry>> entries) {
+                          pass->errand.While([this, pass](Result<std::vector<Entry>> entries) {
                             if (!entries.ok()) return Fail(pass, entries.status());
                             TakePiece(pass, *std::move(entries));
                           }));
@@ -203,7 +197,7 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
         if (!taken.ok()) return {.status = taken.status(), .entries = {}};
         return {.status = {}, .entries = *std::move(taken)};
       },
-      While(pass, [this, pass](Compacted compacted) {
+      pass->errand.While([this, pass](Compacted compacted) {
         if (!compacted.status.ok()) return Fail(pass, compacted.status);
         if (pass->is_rewriting) return OnPiece(pass, std::move(compacted));
         Paced(pass, pass->left->has_changed() ? &Compactor::BeginRewrite : &Compactor::ReadSegment);
@@ -213,7 +207,7 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
 void Compactor::OnPiece(const PassPtr& pass, Compacted compacted) {
   if (compacted.entries.empty()) return Paced(pass, &Compactor::ReadSegment);
   environment_.store.AppendRewritten(pass->job.replica, std::move(compacted.entries),
-                                     While(pass, [this, pass](const Status& appended) {
+                                     pass->errand.While([this, pass](const Status& appended) {
                                        if (!appended.ok()) return Fail(pass, appended);
                                        Paced(pass, &Compactor::ReadSegment);
                                      }));
@@ -224,7 +218,7 @@ void Compactor::EndSegment(const PassPtr& pass) {
   std::optional<Entry> gap = pass->left->TakeGap();
   if (!gap.has_value()) return FinishSegment(pass);
   environment_.store.AppendRewritten(pass->job.replica, {std::move(*gap)},
-                                     While(pass, [this, pass](const Status& appended) {
+                                     pass->errand.While([this, pass](const Status& appended) {
                                        if (!appended.ok()) return Fail(pass, appended);
                                        FinishSegment(pass);
                                      }));
@@ -232,7 +226,7 @@ void Compactor::EndSegment(const PassPtr& pass) {
 
 void Compactor::FinishSegment(const PassPtr& pass) {
   environment_.store.FinishRewrite(pass->job.replica, pass->job.state.settled,
-                                   While(pass, [this, pass](const Status& finished) {
+                                   pass->errand.While([this, pass](const Status& finished) {
                                      if (!finished.ok()) return Fail(pass, finished);
                                      ++pass->rewritten;
                                      NextSegment(pass);
@@ -246,28 +240,29 @@ void Compactor::Finish(const PassPtr& pass) {
   const bool is_same = store.repairs_begun(replica.group) == pass->repairs &&
                        store.rewritable_end(replica.group) > LogIndex();
   if (!is_same) return Fail(pass, Aborted("a segment was repaired meanwhile"));
-  store.FinishPass(
-      replica, pass->job.state.pass, While(pass, [this, pass, replica](const Status& finished) {
-        if (!finished.ok()) return Fail(pass, finished);
-        const Duration took = environment_.clock.Now() - pass->began;
-        LOG(INFO) << "compacted " << environment_.name_of(replica.group)
-                  << " pass=" << pass->job.state.pass << " clean_to=" << pass->job.state.clean_to
-                  << " segments=" << pass->rewritten << " bytes_read=" << pass->bytes_read
-                  << " ms=" << took / std::chrono::milliseconds(1);
-        MILLRACE_SOMETIMES("a pass of compaction was done");
-        failures_.erase(replica.group);
-        End(pass);
-        done_(replica);
-      }));
+  store.FinishPass(replica, pass->job.state.pass,
+                   pass->errand.While([this, pass, replica](const Status& finished) {
+                     if (!finished.ok()) return Fail(pass, finished);
+                     const Duration took = environment_.clock.Now() - pass->began;
+                     LOG(INFO) << "compacted " << environment_.name_of(replica.group)
+                               << " pass=" << pass->job.state.pass
+                               << " clean_to=" << pass->job.state.clean_to
+                               << " segments=" << pass->rewritten
+                               << " bytes_read=" << pass->bytes_read
+                               << " ms=" << took / std::chrono::milliseconds(1);
+                     MILLRACE_SOMETIMES("a pass of compaction was done");
+                     failures_.erase(replica.group);
+                     End(pass);
+                     done_(replica);
+                   }));
 }
 
 void Compactor::Paced(const PassPtr& pass, Step step) {
   const Duration due(
       static_cast<int64_t>(pass->piece_bytes * 1'000'000 / options_.bytes_per_second));
   const Duration took = environment_.clock.Now() - pass->piece_began;
-  environment_.executor.Cancel(pass->timer);
-  pass->timer = environment_.executor.RunAfter(
-      std::max(due - took, Duration(0)), While(pass, [this, pass, step] { (this->*step)(pass); }));
+  pass->errand.After(std::max(due - took, Duration(0)),
+                     [this, pass, step] { (this->*step)(pass); });
 }
 
 void Compactor::Fail(const PassPtr& pass, const Status& why) {
@@ -285,7 +280,7 @@ void Compactor::Fail(const PassPtr& pass, const Status& why) {
 }
 
 void Compactor::End(const PassPtr& pass) {
-  environment_.executor.Cancel(pass->timer);
+  pass->errand.End();
   pass->left.reset();
   environment_.batches.Run<bool>(
       {.kind = BatchWorker::Kind::kFetched},
@@ -309,7 +304,7 @@ void Compactor::Forget(RaftGroupId group) {
 
 void Compactor::Stop() {
   lifetime_.End();
-  if (pass_ != nullptr) environment_.executor.Cancel(pass_->timer);
+  if (pass_ != nullptr) pass_->errand.End();
   pass_.reset();
 }
 

@@ -28,6 +28,7 @@
 #include "proto/base/status.h"
 #include "raft/ports/log_store.h"
 #include "raft/runtime/clock.h"
+#include "raft/runtime/errand.h"
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/random.h"
@@ -92,6 +93,9 @@ class Compactor {
  private:
   using KeyMapPtr = std::shared_ptr<KeyMap>;
   struct Pass {
+    Pass(Executor& executor, const Lifetime& owner) : errand(executor, owner) {}
+
+    Errand errand;
     Job job;
     MonotonicTime began{};
     uint64_t repairs = 0;  // of the group when it began
@@ -108,7 +112,6 @@ class Compactor {
     std::shared_ptr<SegmentCompaction> left;
     MonotonicTime piece_began{};
     uint64_t piece_bytes = 0;
-    TimerId timer;
     uint64_t bytes_read = 0;
     uint64_t rewritten = 0;  // segments
   };
@@ -145,9 +148,6 @@ class Compactor {
   void Paced(const PassPtr& pass, Step step);
   void Fail(const PassPtr& pass, const Status& why);
   void End(const PassPtr& pass);
-  // Guards what is called back while the pass is under way.
-  template <typename Then>
-  auto While(const PassPtr& pass, Then then);
 
   const Environment environment_;
   const CompactorOptions options_;

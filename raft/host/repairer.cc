@@ -30,27 +30,15 @@ constexpr double kGiveUpPressure = 0.5;
 
 }  // namespace
 
-template <typename Then>
-auto Repairer::While(const RepairPtr& repair, Then then) {
-  return lifetime_.Guard([this, repair, then = std::move(then)](auto&&... outcome) mutable {
-    const auto found = repairs_.find(repair->replica.group);
-    if (found != repairs_.end() && found->second == repair) {
-      then(std::forward<decltype(outcome)>(outcome)...);
-    }
-  });
-}
-
 void Repairer::Again(const RepairPtr& repair, void (Repairer::*then)(const RepairPtr&)) {
-  environment_.executor.Cancel(repair->timer);
-  repair->timer = environment_.executor.RunAfter(
-      kPause, While(repair, [this, repair, then] {
-        const bool can_go_on = repair->in_vain < repair->members.size();
-        if (can_go_on || due_.empty()) return (this->*then)(repair);
-        MILLRACE_SOMETIMES("a repair that waited let another one have its turn");
-        repair->is_waiting = true;
-        due_.push_back(repair->replica.group);
-        BeginNext();
-      }));
+  repair->errand.After(kPause, [this, repair, then] {
+    const bool can_go_on = repair->in_vain < repair->members.size();
+    if (can_go_on || due_.empty()) return (this->*then)(repair);
+    MILLRACE_SOMETIMES("a repair that waited let another one have its turn");
+    repair->is_waiting = true;
+    due_.push_back(repair->replica.group);
+    BeginNext();
+  });
 }
 
 void Repairer::Later(RaftGroupId group, Duration wait) {
@@ -108,7 +96,7 @@ void Repairer::Begin(RaftGroupId group) {
   const Replica* replica = replicas_->Find(group);
   const auto range = NextRange(group);
   if (replica == nullptr || !range.has_value() || is_taken_(group)) return;
-  const auto repair = std::make_shared<Repair>();
+  const auto repair = std::make_shared<Repair>(environment_.executor, lifetime_);
   repair->replica = replica->id();
   repair->range = *range;
   repair->end = range->begin;
@@ -124,7 +112,7 @@ void Repairer::Begin(RaftGroupId group) {
   repairs_.emplace(group, repair);
   environment_.log_store.BeginRepair(
       repair->replica, *range,
-      While(repair, [this, repair, name = replica->Name()](const Status& begun) {
+      repair->errand.While([this, repair, name = replica->Name()](const Status& begun) {
         if (!begun.ok()) return OnError(repair, begun);
         LOG(INFO) << "repairing entries " << repair->range.begin.index + 1 << " to "
                   << repair->range.end.index << " " << name << " why=" << repair->range.why;
@@ -136,7 +124,7 @@ void Repairer::Read(const RepairPtr& repair) {
   if (repair->end.index == repair->range.end.index) return Finish(repair);
   environment_.log_store.Salvage(
       repair->replica.group, repair->end.index + 1, kReadBytes,
-      While(repair, [this, repair](Result<std::vector<core::Entry>> entries) {
+      repair->errand.While([this, repair](Result<std::vector<core::Entry>> entries) {
         if (entries.status().code() == Code::kUnavailable) {
           ++repair->in_vain;
           return Again(repair, &Repairer::Read);
@@ -148,7 +136,7 @@ void Repairer::Read(const RepairPtr& repair) {
 void Repairer::Pull(const RepairPtr& repair) {
   const Voter& source = repair->members[repair->asking];
   puller_->AskRange(repair->replica, source, repair->end.index + 1, kPullBytes,
-                    While(repair, [this, repair](Result<RangeReply> reply) {
+                    repair->errand.While([this, repair](Result<RangeReply> reply) {
                       OnPulled(repair, std::move(reply));
                     }));
 }
@@ -238,21 +226,22 @@ bool Repairer::Append(const RepairPtr& repair, std::vector<core::Entry> entries)
   const bool is_all = end.index == repair->range.end.index;
   if (entries.empty() || (is_all && end != repair->range.end)) return false;
   repair->append_time_ms = entries.back().frame.header().append_time_ms;
-  environment_.log_store.AppendRestored(repair->replica, std::move(entries),
-                                        While(repair, [this, repair, end](const Status& appended) {
-                                          if (!appended.ok()) return OnError(repair, appended);
-                                          repair->end = end;
-                                          repair->unable = 0;
-                                          repair->empty_answers = 0;
-                                          repair->in_vain = 0;
-                                          Read(repair);
-                                        }));
+  environment_.log_store.AppendRestored(
+      repair->replica, std::move(entries),
+      repair->errand.While([this, repair, end](const Status& appended) {
+        if (!appended.ok()) return OnError(repair, appended);
+        repair->end = end;
+        repair->unable = 0;
+        repair->empty_answers = 0;
+        repair->in_vain = 0;
+        Read(repair);
+      }));
   return true;
 }
 
 void Repairer::Finish(const RepairPtr& repair) {
   environment_.log_store.FinishRepair(
-      repair->replica, repair->given, While(repair, [this, repair](const Status& finished) {
+      repair->replica, repair->given, repair->errand.While([this, repair](const Status& finished) {
         if (!finished.ok()) return OnError(repair, finished);
         const Duration took = environment_.clock.Now() - repair->began;
         LOG(INFO) << "repaired entries " << repair->range.begin.index + 1 << " to "
@@ -295,7 +284,7 @@ void Repairer::OnError(const RepairPtr& repair, const Status& why) {
 }
 
 void Repairer::End(const RepairPtr& repair) {
-  environment_.executor.Cancel(repair->timer);
+  repair->errand.End();
   puller_->Forget(repair->replica.group);
   repairs_.erase(repair->replica.group);
   BeginNext();
@@ -314,7 +303,7 @@ void Repairer::Forget(RaftGroupId group) {
 
 void Repairer::Stop() {
   lifetime_.End();
-  for (const auto& [group, repair] : repairs_) environment_.executor.Cancel(repair->timer);
+  for (const auto& [group, repair] : repairs_) repair->errand.End();
   for (const auto& [group, timer] : later_) environment_.executor.Cancel(timer);
   repairs_.clear();
 }

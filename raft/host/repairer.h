@@ -30,6 +30,8 @@
 #include "raft/host/environment.h"
 #include "raft/host/puller.h"
 #include "raft/host/replicas.h"
+#include "raft/runtime/errand.h"
+#include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
 
 namespace millrace::raft {
@@ -58,6 +60,9 @@ class Repairer {
 
  private:
   struct Repair {
+    Repair(Executor& executor, const Lifetime& owner) : errand(executor, owner) {}
+
+    Errand errand;
     ReplicaId replica;
     DamagedRange range;
     std::vector<Voter> members;  // the others
@@ -72,7 +77,6 @@ class Repairer {
     uint64_t pulled_bytes = 0;
     core::CompactionPoint given{.pass = UINT32_MAX};  // how all that was pulled is compacted
     MonotonicTime began{};
-    TimerId timer;
   };
   using RepairPtr = std::shared_ptr<Repair>;
 
@@ -103,8 +107,6 @@ class Repairer {
   void Later(RaftGroupId group, Duration wait);
   // What has to come by itself is looked at again after a pause, or in the repair's next turn.
   void Again(const RepairPtr& repair, void (Repairer::*then)(const RepairPtr&));
-  template <typename Then>
-  auto While(const RepairPtr& repair, Then then);
 
   const HostEnvironment environment_;
   Puller* puller_;

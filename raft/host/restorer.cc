@@ -34,16 +34,6 @@ bool Holds(const core::Log& log, const core::LogPoint& end) {
 
 }  // namespace
 
-template <typename Then>
-auto Restorer::While(const RestorePtr& restore, Then then) {
-  return lifetime_.Guard([this, restore, then = std::move(then)](auto&&... outcome) mutable {
-    const auto found = restores_.find(restore->replica.group);
-    if (found != restores_.end() && found->second == restore) {
-      then(std::forward<decltype(outcome)>(outcome)...);
-    }
-  });
-}
-
 void Restorer::OnBehind(const Replica& replica, const Voter& source) {
   const auto found = restores_.find(replica.group());
   if (found != restores_.end()) {
@@ -61,7 +51,7 @@ void Restorer::OnBehind(const Replica& replica, const Voter& source) {
 }
 
 Restorer::RestorePtr Restorer::Add(const Replica& replica) {
-  const auto restore = std::make_shared<Restore>();
+  const auto restore = std::make_shared<Restore>(environment_.executor, lifetime_);
   restore->replica = replica.id();
   restore->began = environment_.clock.Now();
   restores_.emplace(replica.group(), restore);
@@ -111,9 +101,7 @@ Replica* Restorer::Find(const RestorePtr& restore) {
 
 void Restorer::After(const RestorePtr& restore, Duration wait,
                      void (Restorer::*then)(const RestorePtr&)) {
-  environment_.executor.Cancel(restore->timer);
-  restore->timer = environment_.executor.RunAfter(
-      wait, While(restore, [this, restore, then] { (this->*then)(restore); }));
+  restore->errand.After(wait, [this, restore, then] { (this->*then)(restore); });
 }
 
 // Where the log begins, or the next range; the last ones up to where the state is.
@@ -124,7 +112,7 @@ void Restorer::Ask(const RestorePtr& restore) {
   restore->writes_before = turn_->writes();
   puller_->AskRange(
       restore->replica, restore->source, first, kRangeBytes,
-      While(restore, [this, restore, from = restore->source](Result<RangeReply> reply) {
+      restore->errand.While([this, restore, from = restore->source](Result<RangeReply> reply) {
         if (reply.ok()) return OnRange(restore, from, *std::move(reply));
         // Of whoever leads now.
         TakeNextSource(restore);
@@ -149,7 +137,7 @@ void Restorer::Begin(const RestorePtr& restore, const core::LogPoint& begin) {
   restore->begin = restore->end = begin;
   restore->state.reset();
   environment_.log_store.BeginRestore(restore->replica, begin,
-                                      While(restore, [this, restore](const Status& begun) {
+                                      restore->errand.While([this, restore](const Status& begun) {
                                         if (!begun.ok()) return OnError(restore, begun);
                                         Ask(restore);
                                       }));
@@ -177,7 +165,7 @@ void Restorer::Append(const RestorePtr& restore, std::vector<core::Entry> entrie
   }
   environment_.log_store.AppendRestored(
       restore->replica, std::move(entries),
-      While(restore, [this, restore, end, commit, bytes](const Status& appended) {
+      restore->errand.While([this, restore, end, commit, bytes](const Status& appended) {
         if (!appended.ok()) return OnError(restore, appended);
         restore->end = end;
         restore->bytes += bytes;
@@ -203,7 +191,7 @@ void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t b
 void Restorer::AskState(const RestorePtr& restore) {
   if (Find(restore) == nullptr) return;
   puller_->AskState(restore->replica, restore->source,
-                    While(restore, [this, restore](Result<StatePiece> state) {
+                    restore->errand.While([this, restore](Result<StatePiece> state) {
                       if (state.ok()) return OnState(restore, *std::move(state));
                       TakeNextSource(restore);
                       AskState(restore);
@@ -248,7 +236,7 @@ void Restorer::Seal(const RestorePtr& restore) {
                                        .configuration = std::move(state.configuration),
                                        .configuration_index = state.configuration_index,
                                        .compacted = restore->compacted},
-                                      While(restore, [this, restore](const Status& sealed) {
+                                      restore->errand.While([this, restore](const Status& sealed) {
                                         if (!sealed.ok()) return OnError(restore, sealed);
                                         TryAdopt(restore);
                                       }));
@@ -281,7 +269,7 @@ void Restorer::TryAdopt(const RestorePtr& restore) {
 
 void Restorer::Adopt(const RestorePtr& restore, Replica* replica,
                      const core::HardState& hard_state) {
-  environment_.executor.Cancel(restore->timer);
+  restore->errand.StopWaiting();
   RecoveredReplica restored{
       .record = replica->record(),
       .initial = {},
@@ -291,7 +279,7 @@ void Restorer::Adopt(const RestorePtr& restore, Replica* replica,
   replica->Stop(Unavailable("it is being restored from another broker", Reason::kReplicaSilent));
   environment_.log_store.AdoptRestored(
       restore->replica,
-      While(restore, [this, restore, restored](core::InitialState initial) mutable {
+      restore->errand.While([this, restore, restored](core::InitialState initial) mutable {
         initial.hard_state = restored.initial.hard_state;
         restored.initial = std::move(initial);
         const Duration took = environment_.clock.Now() - restore->began;
@@ -337,7 +325,7 @@ void Restorer::GiveUp(const RestorePtr& restore) {
 }
 
 void Restorer::End(const RestorePtr& restore) {
-  environment_.executor.Cancel(restore->timer);
+  restore->errand.End();
   puller_->Forget(restore->replica.group);
   restores_.erase(restore->replica.group);
   BeginNext();
@@ -368,7 +356,7 @@ void Restorer::Forget(RaftGroupId group) {
 
 void Restorer::Stop() {
   lifetime_.End();
-  for (const auto& [group, restore] : restores_) environment_.executor.Cancel(restore->timer);
+  for (const auto& [group, restore] : restores_) restore->errand.End();
   restores_.clear();
 }
 

@@ -31,6 +31,8 @@
 #include "raft/host/replicas.h"
 #include "raft/host/turn.h"
 #include "raft/ports/replica_state.h"
+#include "raft/runtime/errand.h"
+#include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -68,11 +70,13 @@ class Restorer {
 
  private:
   struct Restore {
+    Restore(Executor& executor, const Lifetime& owner) : errand(executor, owner) {}
+
+    Errand errand;
     ReplicaId replica;
     Voter source;
     std::vector<Voter> sources;  // one after the other, of a replica that hears of no leader
     Voter pulled_from;           // that gave the last entries
-    TimerId timer;               // of what it waits for
     bool has_begun = false;
     core::LogPoint begin;             // of the log that is pulled
     core::LogPoint end;               // of what the store has
@@ -112,9 +116,6 @@ class Restorer {
   void OnError(const RestorePtr& restore, const Status& why);
   void GiveUp(const RestorePtr& restore);
   void End(const RestorePtr& restore);
-  // Guards what the store calls back.
-  template <typename Then>
-  auto While(const RestorePtr& restore, Then then);
 
   const HostEnvironment environment_;
   Puller* puller_;
