@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <glog/logging.h>
@@ -189,6 +190,25 @@ TEST_F(SimulationTest, TheNthFileSystemCall_MayFindTooFewDescriptors) {
 
 TEST_F(SimulationTest, FromTheNthFileSystemCallOn_AllMayFailForASecond) {
   FailEachCall(std::chrono::seconds(1), 7);
+}
+
+// Files go and are made anew all the while. Seeds of other faults beside these have fewer cuts.
+TEST_F(SimulationTest, PowerCuts_WhileRecordsGoAndAreCompacted_LoseNothing) {
+  const uint64_t cuts = std::getenv("MILLRACE_LONG") != nullptr ? 1000 : 50;
+  const std::set<FaultClass> on = {FaultClass::kPowerLoss, FaultClass::kRetention,
+                                   FaultClass::kDeletions, FaultClass::kCompaction};
+  RunOptions options;
+  for (const auto& [fault, name] : kFaultClasses) {
+    if (!on.contains(fault)) options.without.insert(fault);
+  }
+  uint64_t lost = 0;
+  for (options.seed = 1; lost < cuts; ++options.seed) {
+    ASSERT_LT(options.seed, 20 * cuts);
+    const Swarm swarm = Swarm::Draw(options.seed, options.brokers, options.without);
+    const bool has_all = swarm.Has(FaultClass::kPowerLoss) && swarm.MayLoseRecords() &&
+                         swarm.Has(FaultClass::kCompaction);
+    if (has_all) lost += ExpectClean(options).power_losses;
+  }
 }
 
 TEST_F(SimulationTest, TheSameSeed_GivesTheSameTrace) {
