@@ -3,7 +3,7 @@
 a broker that comes back to a log that moved on, files that rot and looking for them, a table that is compacted, replicas that are
 compared.
 
-    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub] [compact] [verify]
+    tests/bench/log_life.py [bound] [removal] [oldest] [restore] [repair] [scrub] [compact] [verify] [start]
                                                                     all of them
     tests/bench/log_life.py oldest --gigabytes 20
 
@@ -19,6 +19,8 @@ compact  a log of 1 KiB records, ten of each key, becomes compacted, on one brok
          and 1,000 records/s to another topic alone, and beside it at its default pace: p99.
 verify   the replicas of a log of 1 KiB records are compared, one alone and three: MB/s a replica, and the brokers' CPU for a GB of each; and
          1,000 records/s to another topic alone, and beside it: p99.
+start    one broker with 1,000 partitions and 10 GB, not in the page cache: from its process's start until every partition tells its
+         offsets, after a clean stop and after kill -9 beside a load.
 
 Prints ratios of what was measured side by side. It decides nothing.
 """
@@ -35,7 +37,7 @@ import time
 from processes import BUILD, LocalCluster, cpu_seconds, default_binary, wait_until
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact", "verify")
+PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact", "verify", "start")
 SCRUB_ALWAYS = ["--scrub-interval", "1s"]
 
 
@@ -325,6 +327,35 @@ def measure_verify(options):
             beside_it.join()
             print(f"verify: {count} replicas of {size / MIB:.0f} MiB: {statistics.median(rates):.0f} MB/s each, {statistics.median(cpu):.2f} CPU s a GB and "
                   f"replica; p99 {beside:.2f} ms beside, {alone:.2f} alone ({beside / alone:.2f})")
+
+
+def ready_in(cluster, partitions):
+    began = time.monotonic()
+    cluster.start(1)
+
+    def is_ready():
+        rows = cluster.json("topic", "offsets", "many")["partitions"]
+        return len(rows) == partitions and not any("error" in row for row in rows)
+    wait_until(is_ready, "every partition is led", 120)
+    return time.monotonic() - began
+
+
+def measure_start(options, partitions=1000):
+    found = {signal.SIGTERM: [], signal.SIGKILL: []}
+    with LocalCluster(default_binary(), options.folder / "start", count=1) as cluster:
+        cluster.start_all()
+        broker, = cluster.brokers.values()
+        cluster.run("topic", "create", "many", "--partitions", partitions, "--replicas", 1)
+        load(cluster, "many", 10_000_000_000 // KIB, "--memory-mb", 64)
+        for _ in range(options.rounds):
+            for how, seconds in found.items():
+                load(cluster, "many", 100_000)
+                broker.end(how)
+                drop_cache()
+                seconds.append(ready_in(cluster, partitions))
+        size = stored_bytes(broker)
+    clean, killed = (statistics.median(seconds) for seconds in found.values())
+    print(f"start: {partitions} partitions with {size / 1e9:.1f} GB: all are led {clean:.2f} s after a clean stop, {killed:.2f} s after kill -9")
 
 
 def main():
