@@ -38,6 +38,7 @@ from processes import BUILD, LocalCluster, cpu_seconds, default_binary, wait_unt
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 PARTS = ("bound", "removal", "oldest", "restore", "repair", "scrub", "compact", "verify", "start")
+REMOVED_FILES = 1000
 SCRUB_ALWAYS = ["--scrub-interval", "1s"]
 
 
@@ -98,6 +99,10 @@ def measure_bound(options):
         print(f"bound: after the leader was killed it starts at {later}, {'not ' if later >= start else ''}before")
 
 
+def fewest_files(cluster):
+    return min(sum(1 for _ in (broker.data_dir / "groups").glob("*/*/*")) for broker in cluster.brokers.values())
+
+
 def measure_removal(options):
     ratios = []
     with LocalCluster(default_binary(), options.folder / "removal") as cluster:
@@ -106,17 +111,18 @@ def measure_removal(options):
         for number in range(options.rounds):
             topic = f"dying-{number}"
             create(cluster, topic, 3, segment_bytes="64KiB")
-            # A file is as large as what is written at once, so that the load is slow.
-            load(cluster, topic, 70_000, "--linger-ms", 1, "--memory-mb", 1)
-            files = sum(1 for broker in cluster.brokers.values() for _ in (broker.data_dir / "groups").glob("*/*/*"))
+            # A file is as large as what is written at once, be it larger than that: at full speed ten times.
+            while fewest_files(cluster) < REMOVED_FILES:
+                load(cluster, topic, 20_000, "--linger-ms", 1, "--rate", 5000)
+            files = fewest_files(cluster)
             quiet = p99(cluster, "live", options)
             timer = threading.Timer(options.seconds / 3, lambda name=topic: cluster.run(
                 "topic", "delete-records", name, "--partition", 0, "--before", "latest"))
             timer.start()
             beside = p99(cluster, "live", options)
             timer.join()
-            left = sum(1 for broker in cluster.brokers.values() for _ in (broker.data_dir / "groups").glob("*/*/*"))
-            print(f"removal: p99 {quiet:.2f} ms alone, {beside:.2f} ms while {files - left} files went")
+            gone = files - fewest_files(cluster)
+            print(f"removal: p99 {quiet:.2f} ms alone, {beside:.2f} ms while {gone} files went on each broker")
             ratios.append(beside / quiet)
     print(f"removal: {statistics.median(ratios):.2f} of alone")
 
