@@ -231,7 +231,7 @@ void KeyedLoad::VerifyFrom(uint32_t partition) {
   const client::VerifyRequest request{
       .topic = topic(), .partition = PartitionId(partition), .patience = seconds(5)};
   client::VerifyPartition(
-      client_, request, [this, partition](const Result<client::Verification>& verified) {
+      own_.client, request, [this, partition](const Result<client::Verification>& verified) {
         const std::string name = "partition " + std::to_string(partition);
         if (!verified.ok()) {
           history_.SawKeyed(name + " cannot be compared: " + verified.status().ToString());
