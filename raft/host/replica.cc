@@ -68,6 +68,7 @@ Status Replica::CheckMayPropose(ProposalClass proposal_class) const {
         .RetryAfterMs(100);
   }
   if (LacksMajorityWithRoom()) {
+    MILLRACE_SOMETIMES("a leader refused records as a majority had no room");
     return ResourceExhausted("the disks of too many brokers that hold the partition are full",
                              Reason::kDiskFull)
         .RetryAfterMs(kFullRetryMs);

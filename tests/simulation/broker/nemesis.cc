@@ -37,6 +37,7 @@ Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, const Swarm& swarm, uint6
       {FaultClass::kSlowDisks, &Nemesis::SlowDisk},
       {FaultClass::kStalls, &Nemesis::Stall},
       {FaultClass::kFullDisks, &Nemesis::FillDisk},
+      {FaultClass::kAllDisksFull, &Nemesis::FillAllDisks},
       {FaultClass::kJournalErrors, &Nemesis::FailJournal},
       {FaultClass::kPassingErrors, &Nemesis::FailForAWhile},
       {FaultClass::kBadDisk, &Nemesis::DamageDisk},
@@ -243,17 +244,44 @@ void Nemesis::Stall(Random& random) {
   Later(Span(random, 10, 30'000), [this, broker] { cluster_.disk(broker).Resume(); });
 }
 
+void Nemesis::LeaveRoom(size_t broker, uint64_t bytes) {
+  SimDisk& disk = cluster_.disk(broker);
+  disk.SetCapacity(UINT64_MAX);
+  disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + bytes);
+}
+
 void Nemesis::FillDisk(Random& random) {
   const size_t broker = Anyone(random);
   const Duration span = Span(random, 200, 10'000);
   SimDisk& disk = cluster_.disk(broker);
   Note("full disk at " + cluster_.host(broker));
   // Under the threshold of admission, with room for what others' leaders still send.
-  disk.SetCapacity(UINT64_MAX);
-  disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + cluster_.options().free_bytes_min - 1);
+  LeaveRoom(broker, cluster_.options().free_bytes_min - 1);
   Later(span / 2,
         [&disk] { disk.FailNext(SimDisk::Kind::kRead, SimDisk::kRoom, InputOutputError()); });
   Later(span, [this, broker] { cluster_.disk(broker).SetCapacity(UINT64_MAX); });
+}
+
+// As where all store the same on disks of the same size. Some notice it before there is no byte
+// left, and others by a write that finds none; they get room one after the other.
+void Nemesis::FillAllDisks(Random& random) {
+  const Duration span = Span(random, 1500, 10'000);
+  Note("all disks are full");
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    const uint64_t few = random.Below(64 << 10);
+    LeaveRoom(i, random.OneIn(2) ? few : cluster_.options().free_bytes_min - 1);
+    Later(span + milliseconds(random.Below(500)),
+          [this, i] { cluster_.disk(i).SetCapacity(UINT64_MAX); });
+  }
+  Later(span, [this] { LookWhetherAllAreFull(); });  // each has looked by then
+}
+
+void Nemesis::LookWhetherAllAreFull() const {
+  for (size_t i = 0; i < cluster_.size(); ++i) {
+    const bool is_full = cluster_.disk(i).FreeBytes() < cluster_.options().free_bytes_min;
+    if (!cluster_.is_serving(i) || !is_full) return;
+  }
+  MILLRACE_SOMETIMES("the disks of all brokers were full");
 }
 
 void Nemesis::FailJournal(Random& random) {
@@ -288,8 +316,7 @@ void Nemesis::FailForAWhile(Random& random) {
       // After writes that succeeded: the kernel has dropped what the next sync calls durable.
       disk.FailNext(SimDisk::Kind::kSync, "groups", InputOutputError());
     } else if (is_full) {
-      disk.SetCapacity(UINT64_MAX);
-      disk.SetCapacity(UINT64_MAX - disk.FreeBytes() + room);
+      LeaveRoom(i, room);
     } else {
       disk.FailEvery(every, prefix, error);
     }

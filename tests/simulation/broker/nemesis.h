@@ -86,7 +86,11 @@ class Nemesis {
   void SlowLink(Random& random);
   void SlowDisk(Random& random);
   void Stall(Random& random);
+  // From now on so many bytes more can be written there.
+  void LeaveRoom(size_t broker, uint64_t bytes);
   void FillDisk(Random& random);
+  void FillAllDisks(Random& random);
+  void LookWhetherAllAreFull() const;
   void FailJournal(Random& random);
   void FailForAWhile(Random& random);
   void DamageDisk(Random& random);

@@ -55,6 +55,9 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
     if (!is_on || without.contains(fault)) continue;
     if (NeedsOthers(fault) && swarm.brokers == 1) continue;
     if (fault == FaultClass::kBridges && swarm.brokers < 3) continue;
+    // Where a group has one replica, one full disk is the same; and that would end the other fault.
+    const bool is_one_full = swarm.replication_factor == 1 || swarm.Has(FaultClass::kFullDisks);
+    if (fault == FaultClass::kAllDisksFull && is_one_full) continue;
     // Where a group has one replica, damage to it is loss.
     if (fault == FaultClass::kBadDisk && swarm.replication_factor < 3) continue;
     if (fault == FaultClass::kSegmentRot && !swarm.MayRot()) continue;
@@ -71,7 +74,7 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
 // as well nothing tells what it had above the committed end.
 bool Swarm::MayRot() const {
   return replication_factor >= 3 && !Has(FaultClass::kBadDisk) && !Has(FaultClass::kFullDisks) &&
-         !Has(FaultClass::kPassingErrors);
+         !Has(FaultClass::kAllDisksFull) && !Has(FaultClass::kPassingErrors);
 }
 
 void Swarm::DrawRetention(uint64_t seed) {

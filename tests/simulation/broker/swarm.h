@@ -31,6 +31,7 @@ enum class FaultClass {
   kSlowDisks,      // every call takes 1 ms to 200 ms longer
   kStalls,         // a disk stands still for 10 ms to 30 s
   kFullDisks,      // a disk has no room to spare, and is freed again
+  kAllDisksFull,   // so have all at once, and some not a byte
   kJournalErrors,  // EIO on write (a part is written) and fsync of the journal: the process ends
   kPassingErrors,  // any call at one broker or all fails for a while: no room, EIO, no descriptors
   kBadDisk,        // one broker's: rot, truncation
@@ -56,6 +57,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kSlowDisks, "slow_disks"},
     {FaultClass::kStalls, "stalls"},
     {FaultClass::kFullDisks, "full_disks"},
+    {FaultClass::kAllDisksFull, "all_disks_full"},
     {FaultClass::kJournalErrors, "journal_errors"},
     {FaultClass::kPassingErrors, "passing_errors"},
     {FaultClass::kBadDisk, "bad_disk"},
