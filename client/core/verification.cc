@@ -238,11 +238,25 @@ class Run : public std::enable_shared_from_this<Run> {
     const MonotonicTime now = client_.clock().Now();
     unsettled_since_ = unsettled_since_.value_or(now);
     if (now - *unsettled_since_ >= request_.patience) {
-      return done_(Unavailable("from offset " + std::to_string(at_.value()) +
-                               " on replicas differ while they are being compacted: compare them "
-                               "once that is done, or wait for longer"));
+      LeaveOutUncompacted();
+      unsettled_since_.reset();
+      return CompareNext();
     }
     client_.RunAfter(kSettlePause, [self = shared_from_this()] { self->CompareNext(); });
+  }
+
+  // Those that have not done the newest pass that any of them has.
+  void LeaveOutUncompacted() {
+    uint32_t newest = 0;
+    for (const Member& member : members_) newest = std::max(newest, member.sum.pass.value_or(0));
+    for (Member& member : members_) {
+      const bool is_newest = member.sum.pass == newest && !member.sum.is_between_passes;
+      if (!member.told.status.ok() || is_newest) continue;
+      member.told.status = Unavailable(
+          "it differs and has not done pass " + std::to_string(newest) +
+          " of compaction, or is doing another one: compare it once that is done, or wait for "
+          "longer");
+    }
   }
 
   void Finish(std::optional<Offset> difference = std::nullopt) {

@@ -3,7 +3,8 @@
 // digests are compared. A stretch that differs is halved until the first record that does is
 // known. Where a compaction may be why, that is waited for.
 //
-// A member that does not answer, or cannot read, is left out from there on, and says why.
+// A member that does not answer, cannot read, or differs and is not compacted like the others, is
+// left out from there on, and says why.
 //
 // On the client's executor.
 //
@@ -50,9 +51,8 @@ struct Verification {
   std::vector<VerifiedMember> members;
 };
 
-// NOT_FOUND if there is no such topic or partition; UNAVAILABLE if no member can be asked, or
-// compaction goes on for longer than `patience` where members differ. The client outlives the call,
-// or `done` is not called.
+// NOT_FOUND if there is no such topic or partition; UNAVAILABLE if no member can be asked. The
+// client outlives the call, or `done` is not called.
 void VerifyPartition(Client& client, const VerifyRequest& request, ResponseDone<Verification> done);
 
 }  // namespace millrace::client

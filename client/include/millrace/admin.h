@@ -259,7 +259,7 @@ class Admin {
   // Has every replica of a partition read from where their logs start to what all have applied, and
   // compares digests of what they hold. Takes as long as reading takes; `timeout` is how long a
   // replica may be in trouble before it is left out, and how long replicas may differ while
-  // they are being compacted: then UNAVAILABLE. NOT_FOUND; UNAVAILABLE if no replica can be asked.
+  // they are being compacted. NOT_FOUND; UNAVAILABLE if no replica can be asked.
   Result<PartitionVerification> VerifyPartition(const std::string& topic, uint32_t partition,
                                                 std::chrono::milliseconds timeout = kTimeout);
   Result<ServerInfo> GetServerInfo(std::chrono::milliseconds timeout = kTimeout);
