@@ -51,7 +51,10 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
   if (first <= range->begin.index || first > range->commit) {
     return SendRange(from.broker, std::move(reply));
   }
-  if (range->log != nullptr && range->log->InTail(first)) {
+  // Memory has what was appended, files what compaction left of it, of which the answer tells.
+  const bool is_compacted = reply.compacted.pass > 0 &&
+                            first <= environment_.log_store.readable_end(request->route.group);
+  if (!is_compacted && range->log != nullptr && range->log->InTail(first)) {
     reply.entries = range->log->Slice(first, range->commit, bytes_max);
     return SendRange(from.broker, std::move(reply));
   }

@@ -8,6 +8,8 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
+#include "proto/frame/frame.h"
+#include "raft/codec/pull_messages.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
 #include "tests/raft/net/entries.h"
@@ -592,6 +594,32 @@ TEST_F(HostTest, MessageToAFormerLife_OrFromOne_IsDropped) {
   host_->OnRaftMessage(kSecond, kThree, kNumberInThree, request);
   Settle();
   EXPECT_EQ(transport_.sent.size(), 1U);
+}
+
+// pulled_as_its_source: memory has what was appended, and the pass that the answer tells of was
+// done on the files.
+TEST_F(HostTest, WhoPulls_IsGivenWhatFilesHave_OnceALogIsCompacted) {
+  Propose(3);
+  const auto is_compacted = [this] {
+    transport_.peers.clear();
+    host_->OnPeerMessage(kSecond.holder(), PeerKind::kRangeRequest,
+                         Encode(RangeRequest{.route = {.group = kGroup, .source = kSelf.number},
+                                             .first = LogIndex(2),
+                                             .bytes_max = 1 << 20}));
+    Settle();
+    CHECK_EQ(transport_.peers.size(), 1u);
+    Result<RangeReply> reply = DecodeRangeReply(std::get<Bytes>(transport_.peers.front()));
+    CHECK(reply.ok()) << reply.status();
+    CHECK_EQ(reply->entries.front().index, LogIndex(2));
+    return IsRewritten(reply->entries.front().frame.header());
+  };
+  core::Entry& in_file = store_.groups.at(kGroup).entries[1];
+  FrameHeader header = in_file.frame.header();
+  header.flags |= kFrameCompacted;
+  in_file.frame = SealFrame(header, AllocateFrame(header.payload_size));
+  EXPECT_FALSE(is_compacted()) << "from memory, as there was no pass";
+  store_.compaction[kGroup].pass = 1;
+  EXPECT_TRUE(is_compacted());
 }
 
 }  // namespace
