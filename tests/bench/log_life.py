@@ -49,6 +49,7 @@ def parse():
     parser.add_argument("--restored-mib", type=int, default=1024, help="of the log that is restored, or repaired (1024)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=15, help="of a measurement at a fixed rate (15)")
+    parser.add_argument("--paces", nargs="+", default=["512MiB", "256MiB", "128MiB"], help="of compaction, a second (512MiB 256MiB 128MiB)")
     parser.add_argument("--folder", type=pathlib.Path, default=BUILD / "bench" / "log-life", help="wiped; its disk is used")
     options = parser.parse_args()
     options.parts = options.parts or list(PARTS)
@@ -283,7 +284,7 @@ def compacted(broker):
 
 def measure_compact(options):
     records = options.restored_mib * KIB
-    for pace in ("512MiB", "256MiB", "128MiB"):
+    for pace in options.paces:
         with LocalCluster(default_binary(), options.folder / f"compact-{pace}", count=1,
                           flags=["--compaction-bytes-per-second", pace]) as cluster:
             cluster.start_all()
