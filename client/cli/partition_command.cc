@@ -188,8 +188,10 @@ std::string ResultOf(const PartitionVerification& partition) {
 // What there is to say of a replica beside the table; may be empty.
 std::string NoteOn(const PartitionVerification& partition, const ReplicaVerification& replica) {
   if (!replica.status.ok()) {
-    return "compared to offset " + std::to_string(replica.compared_to) +
-           " only: " + replica.status.ToString();
+    const bool is_any = replica.compared_to > partition.start;
+    return (is_any ? "compared to offset " + std::to_string(replica.compared_to) + " only: "
+                   : std::string("not compared: ")) +
+           replica.status.ToString();
   }
   if (!partition.first_difference.has_value()) return "";
   const std::string offset = std::to_string(*partition.first_difference);

@@ -136,6 +136,7 @@ PartitionVerification Incomplete() {
   PartitionVerification partition = Same();
   partition.partition = 2;
   partition.replicas[1].status = DataLoss("rot");
+  partition.replicas.push_back({.broker_id = 3, .status = Unavailable("refused")});
   return partition;
 }
 
@@ -148,7 +149,8 @@ TEST(PartitionVerify, IsATable_AndALineForEachReplicaThatIsNotTheSame) {
             "partition 1, broker 2: the record at offset 20 has digest 00ff\n"
             "partition 1, broker 1: no record at offset 20\n"
             "partition 1, broker 3: compared to offset 15 only: UNAVAILABLE: refused\n"
-            "partition 2, broker 1: compared to offset 20 only: DATA_LOSS: rot\n");
+            "partition 2, broker 1: compared to offset 20 only: DATA_LOSS: rot\n"
+            "partition 2, broker 3: not compared: UNAVAILABLE: refused\n");
 }
 
 TEST(PartitionVerify, AsJson_HasTheSame) {
