@@ -321,9 +321,9 @@ def measure_verify(options):
             time.sleep(10)
             rates, cpu = [], []
             for _ in range(options.rounds):
-                before = sum(cpu_seconds(broker.process.pid) for broker in cluster.brokers.values())
+                before = cpu_seconds(broker.process.pid for broker in cluster.brokers.values())
                 size, seconds = verified_in(cluster)
-                cpu.append((sum(cpu_seconds(broker.process.pid) for broker in cluster.brokers.values()) - before) / count / (size / 1e9))
+                cpu.append((cpu_seconds(broker.process.pid for broker in cluster.brokers.values()) - before) / count / (size / 1e9))
                 rates.append(size / 1e6 / seconds)
             alone = p99(cluster, "live", options)
             is_over = threading.Event()
@@ -341,7 +341,7 @@ def ready_in(cluster, partitions):
     cluster.start(1)
 
     def is_ready():
-        rows = cluster.json("topic", "offsets", "many")["partitions"]
+        rows = cluster.json("topic", "offsets", "many", "--timeout", "60s")["partitions"]
         return len(rows) == partitions and not any("error" in row for row in rows)
     wait_until(is_ready, "every partition is led", 120)
     return time.monotonic() - began
