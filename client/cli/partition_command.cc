@@ -224,6 +224,7 @@ Result<std::vector<uint32_t>> PartitionsOf(millrace::Client& client,
   ASSIGN_OR_RETURN(const TopicDescription topic,
                    client.admin().DescribeTopic(options.topic, options.common.timeout));
   std::vector<uint32_t> numbers;
+  numbers.reserve(topic.partitions.size());
   for (const PartitionDescription& partition : topic.partitions) {
     numbers.push_back(partition.partition);
   }
