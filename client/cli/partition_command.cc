@@ -256,11 +256,22 @@ int Verify(const PartitionOptions& options) {
   });
 }
 
-void AddPartitionOptions(CLI::App* command, const std::shared_ptr<PartitionOptions>& options) {
+struct Group {
+  CLI::App* app;
+  const std::string& bootstrap;
+  Command* chosen;
+};
+
+void AddSubcommand(const Group& group, const std::string& name, const std::string& help,
+                   int (*run)(const PartitionOptions&)) {
+  CLI::App* command = group.app->add_subcommand(name, help);
+  auto options = std::make_shared<PartitionOptions>();
+  options->common.bootstrap = group.bootstrap;
   command->add_option("TOPIC", options->topic, "The topic")->required();
   AddCommonOptions(command, {"table", "json"}, &options->common);
   AddNumber(command, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
             "Of this partition alone");
+  Choose(command, options, group.chosen, run);
 }
 
 }  // namespace
@@ -344,18 +355,12 @@ Status Unanswered(const Replicas& replicas) {
 void AddPartitionCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
   CLI::App* partition = app.add_subcommand("partition", "Look at partitions' replicas");
   partition->require_subcommand(1);
-  CLI::App* describe = partition->add_subcommand(
-      "describe", "Show each replica as its own broker sees it, and how far a restore is");
-  auto options = std::make_shared<PartitionOptions>();
-  options->common.bootstrap = bootstrap;
-  AddPartitionOptions(describe, options);
-  Choose(describe, options, chosen, &Describe);
-  CLI::App* verify = partition->add_subcommand(
-      "verify", "Have replicas read all they hold, and compare it; see docs/operations.md");
-  auto verified = std::make_shared<PartitionOptions>();
-  verified->common.bootstrap = bootstrap;
-  AddPartitionOptions(verify, verified);
-  Choose(verify, verified, chosen, &Verify);
+  const Group group{.app = partition, .bootstrap = bootstrap, .chosen = chosen};
+  AddSubcommand(group, "describe",
+                "Show each replica as its own broker sees it, and how far a restore is", &Describe);
+  AddSubcommand(group, "verify",
+                "Have replicas read all they hold, and compare it; see docs/operations.md",
+                &Verify);
 }
 
 }  // namespace millrace::client::cli

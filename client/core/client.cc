@@ -49,13 +49,8 @@ bool IsWorthAnotherTry(const Status& error) {
 
 template <typename Response>
 RpcDone Parse(ResponseDone<Response> done) {
-  return [done = std::move(done)](Result<Bytes> result) mutable {
-    if (!result.ok()) return done(result.status());
-    Response response;
-    if (!response.ParseFromArray(result->data(), static_cast<int>(result->size()))) {
-      return done(Internal("the broker's answer cannot be read"));
-    }
-    done(std::move(response));
+  return [done = std::move(done)](const Result<Bytes>& result) mutable {
+    done(ParseAnswer<Response>(result));
   };
 }
 

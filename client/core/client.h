@@ -61,6 +61,15 @@ struct ClientOptions {
 template <typename Response>
 using ResponseDone = MoveFunction<void(Result<Response>)>;
 
+// What a broker answered, as a message.
+template <typename Response>
+Result<Response> ParseAnswer(const Result<Bytes>& answer) {
+  RETURN_IF_ERROR(answer.status());
+  Response response;
+  if (response.ParseFromArray(answer->data(), static_cast<int>(answer->size()))) return response;
+  return Internal("the broker's answer cannot be read");
+}
+
 class Client {
  public:
   struct Environment {

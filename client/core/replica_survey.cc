@@ -12,13 +12,6 @@ constexpr char kMethod[] = "/millrace.v1.AdminService/DescribeReplicas";
 
 using Answer = Result<v1::DescribeReplicasResponse>;
 
-Answer Parse(const Result<Bytes>& result) {
-  RETURN_IF_ERROR(result.status());
-  v1::DescribeReplicasResponse answer;
-  if (answer.ParseFromArray(result->data(), static_cast<int>(result->size()))) return answer;
-  return Internal("the broker's answer cannot be read");
-}
-
 // Leaves those partitions that are asked for.
 Status Narrow(const SurveyRequest& request, v1::Topic* topic) {
   if (!request.partition.has_value()) return {};
@@ -84,7 +77,8 @@ class Survey : public std::enable_shared_from_this<Survey> {
         std::min(TimeLeft(client_.clock(), deadline_), client_.options().attempt_timeout),
         [self = shared_from_this(), broker, first_partition,
          so_far = std::move(so_far)](const Result<Bytes>& result) mutable {
-          self->OnAnswer(broker, first_partition, std::move(so_far), Parse(result));
+          self->OnAnswer(broker, first_partition, std::move(so_far),
+                         ParseAnswer<v1::DescribeReplicasResponse>(result));
         });
   }
 

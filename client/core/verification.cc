@@ -52,13 +52,6 @@ struct Member {
   RetryState retry;
 };
 
-Result<v1::DigestReplicaResponse> Parse(const Result<Bytes>& result) {
-  RETURN_IF_ERROR(result.status());
-  v1::DigestReplicaResponse answer;
-  if (answer.ParseFromArray(result->data(), static_cast<int>(result->size()))) return answer;
-  return Internal("the broker's answer cannot be read");
-}
-
 // Why a replica is not asked for records; ok if it can be.
 Status MayBeAsked(const Result<v1::DescribeReplicasResponse>& answer) {
   RETURN_IF_ERROR(answer.status());
@@ -152,7 +145,7 @@ class Run : public std::enable_shared_from_this<Run> {
     client_.CallAt(member.address, kMethod, Bytes::Own(request.SerializeAsString()),
                    request_.patience,
                    [self = shared_from_this(), &member](const Result<Bytes>& result) {
-                     self->OnAnswer(member, Parse(result));
+                     self->OnAnswer(member, ParseAnswer<v1::DigestReplicaResponse>(result));
                    });
   }
 

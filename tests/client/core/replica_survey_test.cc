@@ -12,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/client/core/unary_broker.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::client {
@@ -23,9 +24,9 @@ constexpr Duration kTimeout = seconds(10);
 
 // Brokers 1 to 3, at addresses of these numbers. The topic "t" has partition 0 on 1 and 2, and
 // partition 1 on 2 and 3.
-class Brokers final : public Connector {
+class Brokers final : public UnaryBrokers {
  public:
-  explicit Brokers(Executor& executor) : executor_(executor) {}
+  using UnaryBrokers::UnaryBrokers;
 
   std::set<std::string> silent;             // these never answer
   std::map<std::string, Status> errors;     // what these answer about replicas
@@ -34,23 +35,12 @@ class Brokers final : public Connector {
   std::vector<uint32_t> next_partitions{};  // that broker 2 tells, one after the other; then 0
   std::vector<std::pair<std::string, v1::DescribeReplicasRequest>> asked;
 
-  void Call(RpcRequest request, RpcDone done) override {
-    const bool is_silent = silent.contains(request.address);
-    Result<Bytes> answer =
-        is_silent ? Result<Bytes>(DeadlineExceeded("no answer")) : Answer(request);
-    executor_.RunAfter(is_silent ? request.timeout : Duration(0),
-                       [done = std::move(done), answer = std::move(answer)]() mutable {
-                         done(std::move(answer));
-                       });
-  }
-  std::unique_ptr<RpcStream> OpenStream(const std::string&, const std::string&,
-                                        RpcStreamHandler*) override {
-    LOG(FATAL) << "no stream is needed";
-    return nullptr;
-  }
-
  private:
-  Result<Bytes> Answer(const RpcRequest& request) {
+  Duration DelayOf(const RpcRequest& request) const override {
+    return silent.contains(request.address) ? request.timeout : Duration(0);
+  }
+  Result<Bytes> Answer(const RpcRequest& request) override {
+    if (silent.contains(request.address)) return DeadlineExceeded("no answer");
     if (request.method == "/millrace.v1.MetadataService/DescribeTopics") return Topics();
     CHECK_EQ(request.method, "/millrace.v1.AdminService/DescribeReplicas");
     v1::DescribeReplicasRequest replicas;
@@ -89,8 +79,6 @@ class Brokers final : public Connector {
     }
     return Bytes::Own(response.SerializeAsString());
   }
-
-  Executor& executor_;
 };
 
 class ReplicaSurveyTest : public testing::Test {

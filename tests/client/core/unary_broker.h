@@ -1,4 +1,4 @@
-// A broker of one method, which is called and answered with one message each.
+// Brokers that are called and answered with one message each: any, and one of one method.
 //
 //   class Clock : public UnaryBroker { Result<Bytes> Answer(const Bytes& request) override; ... };
 #pragma once
@@ -12,23 +12,20 @@
 #include "client/core/connector.h"
 #include "proto/base/bytes.h"
 #include "proto/base/status.h"
+#include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
 
 namespace millrace::client {
 
-class UnaryBroker : public Connector {
+// Brokers whose calls have one message each and are answered at once.
+class UnaryBrokers : public Connector {
  public:
-  UnaryBroker(Executor& executor, std::string method)
-      : executor_(executor), method_(std::move(method)) {}
-
-  int calls() const { return calls_; }
+  explicit UnaryBrokers(Executor& executor) : executor_(executor) {}
 
   void Call(RpcRequest request, RpcDone done) final {
-    CHECK_EQ(request.method, method_);
-    ++calls_;
-    executor_.Post([done = std::move(done), answer = Answer(request.body)]() mutable {
-      done(std::move(answer));
-    });
+    executor_.RunAfter(
+        DelayOf(request),
+        [done = std::move(done), answer = Answer(request)]() mutable { done(std::move(answer)); });
   }
   std::unique_ptr<RpcStream> OpenStream(const std::string&, const std::string& method,
                                         RpcStreamHandler*) final {
@@ -37,9 +34,27 @@ class UnaryBroker : public Connector {
   }
 
  private:
-  virtual Result<Bytes> Answer(const Bytes& request) = 0;
+  virtual Result<Bytes> Answer(const RpcRequest& request) = 0;
+  virtual Duration DelayOf(const RpcRequest&) const { return Duration(0); }
 
   Executor& executor_;
+};
+
+class UnaryBroker : public UnaryBrokers {
+ public:
+  UnaryBroker(Executor& executor, std::string method)
+      : UnaryBrokers(executor), method_(std::move(method)) {}
+
+  int calls() const { return calls_; }
+
+ private:
+  Result<Bytes> Answer(const RpcRequest& request) final {
+    CHECK_EQ(request.method, method_);
+    ++calls_;
+    return Answer(request.body);
+  }
+  virtual Result<Bytes> Answer(const Bytes& request) = 0;
+
   const std::string method_;
   int calls_ = 0;
 };

@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "raft/runtime/random.h"
+#include "tests/client/core/unary_broker.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::client {
@@ -38,9 +39,9 @@ struct Replica {
 };
 
 // Brokers 1 to 3, at addresses of these numbers, with a replica each of the topic's one partition.
-class Brokers final : public Connector {
+class Brokers final : public UnaryBrokers {
  public:
-  explicit Brokers(Executor& executor) : executor_(executor) {}
+  using UnaryBrokers::UnaryBrokers;
 
   std::map<std::string, Replica> replicas;
   std::set<std::string> away;
@@ -48,22 +49,9 @@ class Brokers final : public Connector {
   int64_t offsets_per_answer = 100;
   std::function<void(const std::string& address)> on_digest = [](const std::string&) {};
 
-  void Call(RpcRequest request, RpcDone done) override {
-    Result<Bytes> answer = away.contains(request.address)
-                               ? Result<Bytes>(Unavailable("nobody listens"))
-                               : Answer(request);
-    executor_.RunAfter(Duration(0), [done = std::move(done), answer = std::move(answer)]() mutable {
-      done(std::move(answer));
-    });
-  }
-  std::unique_ptr<RpcStream> OpenStream(const std::string&, const std::string&,
-                                        RpcStreamHandler*) override {
-    LOG(FATAL) << "no stream is needed";
-    return nullptr;
-  }
-
  private:
-  Result<Bytes> Answer(const RpcRequest& request) {
+  Result<Bytes> Answer(const RpcRequest& request) override {
+    if (away.contains(request.address)) return Unavailable("nobody listens");
     if (request.method == "/millrace.v1.MetadataService/DescribeTopics") return Topics();
     if (request.method == "/millrace.v1.AdminService/DescribeReplicas") {
       return Described(request.address);
@@ -134,8 +122,6 @@ class Brokers final : public Connector {
     response.set_is_compacting(replica.is_compacting);
     return Bytes::Own(response.SerializeAsString());
   }
-
-  Executor& executor_;
 };
 
 class VerificationTest : public testing::Test {
