@@ -11,9 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "millrace/v1/record.pb.h"
-#include "tests/raft/host/fake_group.h"
-#include "tests/raft/host/memory_log_store.h"
-#include "tests/support/sim_runtime/sim_world.h"
+#include "tests/broker/partition/lone_partition.h"
 
 namespace millrace::broker {
 namespace {
@@ -21,8 +19,10 @@ namespace {
 constexpr RaftGroupId kGroup{7};
 
 // A follower with records that a test gives it.
-class DigesterTest : public testing::Test {
+class DigesterTest : public testing::Test, protected LonePartition {
  protected:
+  DigesterTest() : LonePartition(kGroup) {}
+
   void SetUp() override {
     store_.groups[kGroup];
     partition_.set_leader_epoch_base(100);
@@ -59,17 +59,6 @@ class DigesterTest : public testing::Test {
     return *std::move(digest);
   }
 
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  raft::MemoryLogStore store_{process_.executor()};
-  BatchWorker batches_{process_.executor(), process_.executor()};
-  Turns lookups_{1, 1};
-  Image image_;
-  ProducerMemory producers_{{}};
-  Partition partition_{kGroup,
-                       {TopicId(1), PartitionId(0)},
-                       {store_, process_.clock(), batches_, lookups_, image_, producers_}};
-  raft::FakeGroup group_{kGroup, partition_};
   bool is_here_ = true;
   Digester digester_{{.batches = batches_, .find_replica = [this](RaftGroupId) {
                         return is_here_ ? &partition_ : nullptr;

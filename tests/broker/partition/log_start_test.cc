@@ -11,17 +11,17 @@
 #include "millrace/internal/v1/partition_state.pb.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/base/checksum.h"
-#include "tests/raft/host/fake_group.h"
-#include "tests/raft/host/memory_log_store.h"
-#include "tests/support/sim_runtime/sim_world.h"
+#include "tests/broker/partition/lone_partition.h"
 
 namespace millrace::broker {
 namespace {
 
 constexpr RaftGroupId kGroup{7};
 
-class LogStartTest : public testing::Test {
+class LogStartTest : public testing::Test, protected LonePartition {
  protected:
+  LogStartTest() : LonePartition(kGroup) {}
+
   void SetUp() override {
     SetLevel(2);
     partition_.set_leader_epoch_base(100);
@@ -84,18 +84,7 @@ class LogStartTest : public testing::Test {
     return command.SerializeAsString();
   }
 
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  raft::MemoryLogStore store_{process_.executor()};
-  BatchWorker batches_{process_.executor(), process_.executor()};
-  Turns lookups_{1, 1};
-  Image image_;
-  ProducerMemory producers_{{}};
   std::vector<std::unique_ptr<Answer>> answers_;
-  Partition partition_{kGroup,
-                       {TopicId(1), PartitionId(0)},
-                       {store_, process_.clock(), batches_, lookups_, image_, producers_}};
-  raft::FakeGroup group_{kGroup, partition_};
 };
 
 TEST_F(LogStartTest, ADeletion_IsAnswered_OnceItIsCommittedAndApplied_AndReadersAreToldTheStart) {

@@ -14,9 +14,7 @@
 #include "millrace/v1/record.pb.h"
 #include "proto/record/record_batch_builder.h"
 #include "raft/core/gap_entry.h"
-#include "tests/raft/host/fake_group.h"
-#include "tests/raft/host/memory_log_store.h"
-#include "tests/support/sim_runtime/sim_world.h"
+#include "tests/broker/partition/lone_partition.h"
 
 namespace millrace::broker {
 namespace {
@@ -28,8 +26,10 @@ struct Sequenced {
   uint32_t first = 0;
 };
 
-class PartitionTest : public testing::Test {
+class PartitionTest : public testing::Test, protected LonePartition {
  protected:
+  PartitionTest() : LonePartition(kGroup) {}
+
   void SetUp() override {
     internal::v1::ControllerRecord drawn;
     drawn.mutable_producer_id_key_drawn()->set_key(key_);
@@ -68,21 +68,18 @@ class PartitionTest : public testing::Test {
                     [&outcome](Result<ReadOutcome> done) { outcome = std::move(done); });
     return outcome;
   }
+  std::optional<Result<PartitionOffsets>> OffsetsAt(int64_t timestamp_ms) {
+    std::optional<Result<PartitionOffsets>> found;
+    partition_.Offsets({.timestamp_ms = timestamp_ms},
+                       [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
+    group_.AnswerBarriers(Status::Ok());
+    world_.RunFor(std::chrono::milliseconds(1));
+    return found;
+  }
   ProducerId Producer() { return MarkProducer(key_, kProducerNumberMin); }
 
   const std::string key_ = std::string(kProducerIdKeyBytes, 'k');
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  raft::MemoryLogStore store_{process_.executor()};
-  BatchWorker batches_{process_.executor(), process_.executor()};
-  Turns lookups_{1, 1};
-  Image image_;
-  ProducerMemory producers_{{}};
   std::vector<std::unique_ptr<std::optional<Result<ProduceOutcome>>>> outcomes_;
-  Partition partition_{kGroup,
-                       {TopicId(1), PartitionId(0)},
-                       {store_, process_.clock(), batches_, lookups_, image_, producers_}};
-  raft::FakeGroup group_{kGroup, partition_};
 };
 
 TEST_F(PartitionTest, ABatch_IsAnsweredOnceItIsCommitted_AndOffsetsFollowOn) {
@@ -199,11 +196,7 @@ TEST_F(PartitionTest, ATime_IsReachedByTheFirstRecordThatIsLeft) {
   store_.groups[kGroup].committed = LogIndex(1);
   store_.at_time = LogIndex(1);
   group_.TrimTo(LogIndex(1));
-  std::optional<Result<PartitionOffsets>> found;
-  partition_.Offsets({.timestamp_ms = 250},
-                     [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
-  group_.AnswerBarriers(Status::Ok());
-  world_.RunFor(std::chrono::milliseconds(1));
+  const auto found = OffsetsAt(250);
   ASSERT_TRUE(found.has_value() && found->ok());
   EXPECT_EQ((*found)->timestamp_offset, Offset(3));
   ASSERT_TRUE((*found)->found.has_value());
@@ -223,11 +216,7 @@ TEST_F(PartitionTest, ATime_WhoseRecordGoesWhileItIsLookedUp_IsReachedByTheNext)
   store_.groups[kGroup].committed = LogIndex(1);
   store_.at_time = LogIndex(1);
   group_.TrimTo(LogIndex(1));
-  std::optional<Result<PartitionOffsets>> found;
-  partition_.Offsets({.timestamp_ms = 250},
-                     [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
-  group_.AnswerBarriers(Status::Ok());
-  world_.RunFor(std::chrono::milliseconds(1));
+  const auto found = OffsetsAt(250);
   ASSERT_TRUE(found.has_value());
   ASSERT_TRUE(found->ok()) << found->status();
   EXPECT_EQ((*found)->timestamp_offset, Offset(1));

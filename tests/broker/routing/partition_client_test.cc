@@ -16,9 +16,8 @@
 #include "broker/routing/partition_messages.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/base/checksum.h"
+#include "tests/broker/partition/lone_partition.h"
 #include "tests/broker/routing/linked_forwarders.h"
-#include "tests/raft/host/fake_group.h"
-#include "tests/raft/host/memory_log_store.h"
 
 namespace millrace::broker {
 namespace {
@@ -63,9 +62,9 @@ struct Side {
   PartitionClient client;
 };
 
-class PartitionClientTest : public testing::Test {
+class PartitionClientTest : public testing::Test, protected LonePartition {
  protected:
-  PartitionClientTest() {
+  PartitionClientTest() : LonePartition(kGroup) {
     CHECK(image_.Apply(TopicRecord()).ok());
     partition_.set_leader_epoch_base(100);
     Lead(Term(3));
@@ -122,17 +121,6 @@ class PartitionClientTest : public testing::Test {
     link_.Deliver();
   }
 
-  sim::SimWorld world_{1};
-  sim::SimProcess& process_ = world_.AddProcess("broker");
-  raft::MemoryLogStore store_{process_.executor()};
-  BatchWorker batches_{process_.executor(), process_.executor()};
-  Turns lookups_{1, 1};
-  Image image_;
-  ProducerMemory producers_{{}};
-  Partition partition_{kGroup,
-                       {TopicId(1), PartitionId(0)},
-                       {store_, process_.clock(), batches_, lookups_, image_, producers_}};
-  raft::FakeGroup group_{kGroup, partition_};
   LinkedForwarders link_{process_.executor(), kLeader, kOther};
   Side leading_{kLeader, link_, image_, process_.executor(), &partition_};
   Side asking_{kOther, link_, image_, process_.executor(), nullptr};
