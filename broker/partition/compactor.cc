@@ -24,12 +24,6 @@ bool HasKeys(const Entry& entry) {
   return entry.type == EntryType::kCommand && entry.frame.header().type == FrameType::kRecordBatch;
 }
 
-uint64_t SizeOf(const std::vector<Entry>& entries) {
-  uint64_t bytes = 0;
-  for (const Entry& entry : entries) bytes += entry.size_bytes();
-  return bytes;
-}
-
 }  // namespace
 
 bool Compactor::IsSealed(const Job& job) const {
@@ -101,7 +95,7 @@ void Compactor::ReadKeys(const PassPtr& pass) {
 }
 
 void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
-  pass->piece_bytes = SizeOf(entries);
+  pass->piece_bytes = raft::core::TotalBytes(entries);
   pass->bytes_read += pass->piece_bytes;
   environment_.batches.Run<KeysRead>(
       {.kind = BatchWorker::Kind::kFetched},
@@ -187,7 +181,7 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
   if (entries.front().index != pass->reached + 1) {
     return Fail(pass, Aborted("the segment was repaired meanwhile"));
   }
-  pass->piece_bytes = SizeOf(entries);
+  pass->piece_bytes = raft::core::TotalBytes(entries);
   pass->bytes_read += pass->piece_bytes;
   pass->reached = LastIndexOf(entries.back().frame.header());
   environment_.batches.Run<Compacted>(

@@ -28,12 +28,6 @@ Result<RecordDigest> DigestAll(const std::vector<Entry>& entries, Offset begin, 
   return digest;
 }
 
-uint64_t SizeOf(const std::vector<Entry>& entries) {
-  uint64_t bytes = 0;
-  for (const Entry& entry : entries) bytes += entry.size_bytes();
-  return bytes;
-}
-
 }  // namespace
 
 struct Digester::Run {
@@ -98,7 +92,7 @@ void Digester::Take(const RunPtr& run, ReadOutcome read) {
   const Offset from = answer.reached;
   const bool is_end = read.next_offset == from;
   answer.offsets = read.offsets;
-  answer.bytes += SizeOf(read.entries);
+  answer.bytes += raft::core::TotalBytes(read.entries);
   answer.reached = std::min(read.next_offset, run->request.end);
   const bool is_enough =
       is_end || answer.reached == run->request.end || answer.bytes >= kAnswerBytes;

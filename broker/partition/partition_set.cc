@@ -166,7 +166,7 @@ void PartitionSet::OfferPasses() {
 std::optional<CompactionProgress> PartitionSet::ProgressOf(RaftGroupId group) const {
   const Partition* partition = Find(group);
   if (partition == nullptr || partition->compaction().pass == 0) return std::nullopt;
-  return CompactionProgress{.pass_done = environment_.store.compacted(group).pass,
+  return CompactionProgress{.pass_done = partition->passes_done(),
                             .pass_decided = partition->compaction().pass,
                             .clean_to = partition->compaction().clean_to,
                             .is_under_way = compactor_.IsCompacting(group),

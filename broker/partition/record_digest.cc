@@ -1,12 +1,12 @@
 #include "broker/partition/record_digest.h"
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include <glog/logging.h>
 #include <xxhash.h>
 
+#include "broker/partition/compaction/batch_compaction.h"
 #include "proto/record/record_batch.h"
 
 namespace millrace::broker {
@@ -50,14 +50,6 @@ class RecordHasher {
   XXH3_state_t* state_;
 };
 
-// What would be a producer's fault is damage in what is stored.
-Status Unreadable(const FrameHeader& header, const Status& why) {
-  if (why.code() != Code::kInvalidArgument) return why;
-  return DataLoss("entry " + std::to_string(header.index.value()) + " of group " +
-                  std::to_string(header.group.value()) +
-                  " cannot be read: " + std::string(why.message()));
-}
-
 }  // namespace
 
 RecordDigest& RecordDigest::operator+=(const RecordDigest& more) {
@@ -69,21 +61,15 @@ RecordDigest& RecordDigest::operator+=(const RecordDigest& more) {
 
 Result<RecordDigest> DigestRecords(const Frame& frame, Offset begin, Offset end) {
   const FrameHeader header = frame.header();
-  const Bytes payload = frame.payload();
-  const Result<OpenedBatch> batch = OpenRecordBatch(payload.view());
-  if (!batch.ok()) return Unreadable(header, batch.status());
   RecordDigest digest;
   RecordHasher hasher;
-  RecordIterator records(batch->view);
-  RecordView record;
-  while (records.Next(&record)) {
-    const Offset offset = header.base_offset + record.place;
-    if (offset < begin || offset >= end) continue;
-    const bool has_timestamp = record.timestamp_ms != 0;
-    digest += hasher.DigestOf(record, offset,
-                              has_timestamp ? record.timestamp_ms : header.append_time_ms);
-  }
-  if (!records.status().ok()) return Unreadable(header, records.status());
+  RETURN_IF_ERROR(VisitRecords(frame, [&](const RecordView& record) {
+                    const Offset offset = header.base_offset + record.place;
+                    if (offset < begin || offset >= end) return true;
+                    digest +=
+                        hasher.DigestOf(record, offset, record.time_ms(header.append_time_ms));
+                    return true;
+                  }).status());
   return digest;
 }
 

@@ -33,8 +33,7 @@ Result<std::optional<FoundTime>> FirstRecordSince(const Entry& entry, int64_t ti
   RecordView record;
   bool is_before = false;
   while (records.Next(&record)) {
-    const bool has_timestamp = record.timestamp_ms != 0;
-    const int64_t time_ms = has_timestamp ? record.timestamp_ms : header.append_time_ms;
+    const int64_t time_ms = record.time_ms(header.append_time_ms);
     if (time_ms < timestamp_ms) continue;
     const Offset offset = header.base_offset + record.place;
     is_before = offset < from;

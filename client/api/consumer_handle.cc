@@ -320,7 +320,7 @@ Status ConsumerHandle::Append(const client::FetchedChunk& chunk, Records* record
     added.partition = chunk.partition.partition.value();
     added.offset = offset.value();
     added.append_time_ms = chunk.append_time_ms;
-    added.timestamp_ms = record.timestamp_ms != 0 ? record.timestamp_ms : chunk.append_time_ms;
+    added.timestamp_ms = record.time_ms(chunk.append_time_ms);
     added.key = record.key;
     added.value = record.value;
     if (record.header_count > 0) added.headers = AppendHeaders(record, records);

@@ -69,6 +69,11 @@ struct RecordView {
   uint32_t header_count = 0;
   // The serialized record; HeaderIterator reads its headers.
   std::string_view bytes;
+
+  // What counts as its time: its batch's append time, where it has none.
+  int64_t time_ms(int64_t append_time_ms) const {
+    return timestamp_ms != 0 ? timestamp_ms : append_time_ms;
+  }
 };
 
 struct HeaderView {

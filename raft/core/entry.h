@@ -42,6 +42,12 @@ struct Entry {
   size_t size_bytes() const { return frame.size(); }
 };
 
+inline uint64_t TotalBytes(const std::vector<Entry>& entries) {
+  uint64_t bytes = 0;
+  for (const Entry& entry : entries) bytes += entry.size_bytes();
+  return bytes;
+}
+
 // What a replica must never forget, beside its log. A vote is for a voter, incarnation included.
 struct HardState {
   Term term;

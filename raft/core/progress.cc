@@ -58,7 +58,7 @@ void Progress::OnSend(const std::vector<Entry>& entries, bool is_catching_up, ui
   is_probe_sent_ = true;
   if (entries.empty()) return;
   Sent sent{.last = entries.back().index, .is_catching_up = is_catching_up, .round = round};
-  for (const Entry& entry : entries) sent.bytes += entry.size_bytes();
+  sent.bytes = TotalBytes(entries);
   if (window_.empty()) ticks_without_answer_ = 0;
   window_bytes_ += sent.bytes;
   window_.push_back(sent);

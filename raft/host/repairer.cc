@@ -145,7 +145,7 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
   const LogIndex wanted = repair->end.index + 1;
   const bool is_fit = reply.ok() && FitsCompaction(repair, reply->compacted);
   if (is_fit && !reply->entries.empty()) {
-    for (const core::Entry& entry : reply->entries) repair->pulled_bytes += entry.size_bytes();
+    repair->pulled_bytes += core::TotalBytes(reply->entries);
     const auto before = std::exchange(repair->given, repair->given.With(reply->compacted));
     if (Append(repair, std::move(reply->entries))) return;
     repair->given = before;

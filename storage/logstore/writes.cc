@@ -25,12 +25,6 @@ raft::DurableWrite Durable(const raft::ReplicaWrite& write) {
   return {write.replica, write.write.durable_point, write.submitted_at};
 }
 
-uint64_t BytesOf(const raft::ReplicaWrite& write) {
-  uint64_t bytes = 0;
-  for (const Entry& entry : write.write.entries) bytes += entry.size_bytes();
-  return bytes;
-}
-
 // A promise goes to the journal, and so does what replaces entries: the truncation and the first
 // entry behind it must be there before the segment is written over.
 bool IsPlain(const raft::ReplicaWrite& write) {
@@ -93,7 +87,8 @@ bool JournalLogStore::MayWriteLarge(const Group& group) const {
 bool JournalLogStore::IsLarge(RaftGroupId id, const Group& group, size_t writes) const {
   if (!MayWriteLarge(group) || IsRollDue(id, group)) return false;
   uint64_t bytes = 0;
-  for (size_t i = 0; i < writes; ++i) bytes += BytesOf(group.waiting[i]);
+  for (size_t i = 0; i < writes; ++i)
+    bytes += raft::core::TotalBytes(group.waiting[i].write.entries);
   return bytes >= options_.large_write_bytes;
 }
 

@@ -24,7 +24,7 @@ constexpr uint64_t kPointEvery = 64 << 10;
 
 void ActiveSegment::Add(const std::vector<Entry>& entries) {
   if (entries.empty()) return;
-  for (const Entry& entry : entries) bytes += entry.size_bytes();
+  bytes += raft::core::TotalBytes(entries);
   const FrameHeader first = entries.front().frame.header();
   const FrameHeader last = entries.back().frame.header();
   if (!first_append_ms.has_value()) {

@@ -30,8 +30,7 @@ struct Rewritten {
 
 Status Malformed(const FrameHeader& header, std::string_view what) {
   return DataLoss("entry " + std::to_string(header.index.value()) + " of group " +
-                  std::to_string(header.group.value()) +
-                  " cannot be compacted: " + std::string(what));
+                  std::to_string(header.group.value()) + " is malformed: " + std::string(what));
 }
 
 Result<RecordBatchView> HeaderOf(const Frame& frame, const Bytes& payload) {
@@ -172,12 +171,17 @@ Frame Seal(const FrameHeader& before, const RecordBatchView& batch,
 
 }  // namespace
 
-Result<bool> VisitKeys(const Frame& frame, const std::function<bool(const KeyedRecord&)>& visit) {
+Result<bool> VisitRecords(const Frame& frame, const std::function<bool(const RecordView&)>& visit) {
   const FrameHeader header = frame.header();
   const Bytes payload = frame.payload();
   ASSIGN_OR_RETURN(const RecordBatchView batch, HeaderOf(frame, payload));
   ASSIGN_OR_RETURN(const OpenedBatch opened, Open(header, batch));
-  return VisitRecords(header, opened, [&](const RecordView& record) {
+  return VisitRecords(header, opened, visit);
+}
+
+Result<bool> VisitKeys(const Frame& frame, const std::function<bool(const KeyedRecord&)>& visit) {
+  const FrameHeader header = frame.header();
+  return VisitRecords(frame, [&](const RecordView& record) {
     return !record.key.has_value() || visit(Keyed(header, record));
   });
 }
@@ -196,7 +200,8 @@ Result<CompactedBatch> CompactBatch(const Frame& frame, TopicPartition home,
   ASSIGN_OR_RETURN(const Rewritten rewritten, Rewrite(batch, remains.records, home));
   // What is taken in has less than 4 MiB, and a record at most doubles and doubles once more.
   const size_t size = BatchHeaderSize(rewritten.batch) + rewritten.batch.records.size();
-  if (FrameSize(size) > kFrameSizeMax) return Malformed(header, "it gets too large for a frame");
+  if (FrameSize(size) > kFrameSizeMax)
+    return Malformed(header, "compacted, it gets too large for a frame");
   return CompactedBatch{.outcome = CompactedBatch::Outcome::kRewritten,
                         .frame = Seal(header, rewritten.batch, remains.records)};
 }

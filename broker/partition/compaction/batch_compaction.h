@@ -17,6 +17,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "proto/frame/frame.h"
+#include "proto/record/record_batch.h"
 
 namespace millrace::broker {
 
@@ -27,9 +28,12 @@ struct KeyedRecord {
   bool is_tombstone = false;  // it has no value; an empty one is a value
 };
 
-// Calls `visit` with each record that has a key, in order, until it says false; whether it never
-// did. DATA_LOSS naming the entry if the payload is no batch. Pre, of both functions: an entry of
-// type kRecordBatch that is understood, and whose payload matches stored_crc.
+// Calls `visit` with each record, in order, until it says false; whether it never did. DATA_LOSS
+// naming the entry if the payload is no batch; RESOURCE_EXHAUSTED if a codec has no memory. Pre, of
+// all these functions: an entry of type kRecordBatch that is understood, and whose payload matches
+// stored_crc.
+Result<bool> VisitRecords(const Frame& frame, const std::function<bool(const RecordView&)>& visit);
+// The same with each record that has a key.
 Result<bool> VisitKeys(const Frame& frame, const std::function<bool(const KeyedRecord&)>& visit);
 
 struct CompactedBatch {
