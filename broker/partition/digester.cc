@@ -106,7 +106,7 @@ void Digester::Take(const RunPtr& run, ReadOutcome read) {
         if (!digest.ok()) return run->done(digest.status());
         run->answer.digest += *digest;
         if (!is_enough) return Read(run);
-        if (Look(run) != nullptr) run->done(std::move(run->answer));
+        if (Look(run) != nullptr) run->done(run->answer);
       });
 }
 

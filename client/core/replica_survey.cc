@@ -18,9 +18,9 @@ Status Narrow(const SurveyRequest& request, v1::Topic* topic) {
   const uint32_t wanted = request.partition->value();
   for (const v1::Partition& partition : topic->partitions()) {
     if (partition.partition() != wanted) continue;
-    const v1::Partition found = partition;
+    v1::Partition found = partition;
     topic->clear_partitions();
-    *topic->add_partitions() = found;
+    *topic->add_partitions() = std::move(found);
     return {};
   }
   return NotFound("topic \"" + request.topic + "\" has no partition " + std::to_string(wanted));
