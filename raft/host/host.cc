@@ -194,7 +194,7 @@ void Host::OnTick() {
     replica.OnTick();
     // Not all in one tick.
     if ((ticks_ + replica.group().value()) % kTicksPerLook != 0) return;
-    replica.RollIfDue();
+    replica.SaveStateIfDue();
     replica.LookForRoom();
   });
   GiveUpLeadershipIfDiskStalls();

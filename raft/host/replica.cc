@@ -458,7 +458,7 @@ void Replica::TellCommitted() {
   told_committed_ = core_->commit_index();
   store.Commit(group(), told_committed_);
   TellLogStart();
-  RollIfDue();
+  SaveStateIfDue();
 }
 
 // The command that moved it may lie behind more entries than there is room for here. This replica
@@ -477,10 +477,14 @@ void Replica::TellLogStart() {
   shared_->environment.log_store.SetLogStart(group(), start);
 }
 
-void Replica::RollIfDue() {
+void Replica::SaveStateIfDue() {
   if (!has_joined()) return;
   LogStore& store = shared_->environment.log_store;
-  if (!store.WantsRoll(group(), shared_->environment.clock.Now())) return;
+  if (!store.WantsRoll(group(), shared_->environment.clock.Now())) {
+    const bool is_due = apply_fault_.ok() && store.WantsCheckpoint(group());
+    if (is_due) store.Checkpoint(group(), applied_, machine_->TakeSnapshot());
+    return;
+  }
   // A segment is sealed with the state at its end, which a replica that stopped does not have.
   if (!apply_fault_.ok()) return store.Roll(group(), told_committed_, std::nullopt);
   MILLRACE_SOMETIMES("a segment was rolled");

@@ -131,8 +131,9 @@ class Replica final : public Group {
   // Now and then: whether others should lead, as this broker's disk is full and theirs are not; the
   // others' may become so unnoticed.
   void LookForRoom();
-  // Ends its segment where the store wants to; now and then, and when more is committed.
-  void RollIfDue();
+  // Gives the store the state where that wants to end the segment, or a checkpoint; now and then,
+  // and when more is committed.
+  void SaveStateIfDue();
   bool is_in_turn = false;  // Turn's
 
   // Stops the core by an error; the replica stays silent from now on.

@@ -171,6 +171,10 @@ class LogStore {
   // the segments' thread. To be asked now and then where nothing is written, too.
   virtual bool WantsRoll(RaftGroupId group, MonotonicTime now) = 0;
   virtual void Roll(RaftGroupId group, LogIndex index, std::optional<StateEncoder> state) = 0;
+  // The state machine's state after `index`, likewise, offered when WantsCheckpoint(group): a later
+  // start begins with it, if it can, instead of reading the segment that is written on.
+  virtual bool WantsCheckpoint(RaftGroupId group) const = 0;
+  virtual void Checkpoint(RaftGroupId group, LogIndex index, StateEncoder state) = 0;
   // From now on; none at first. No effect where the group is unknown.
   virtual void SetRollLimits(RaftGroupId group, const RollLimits& limits) = 0;
 

@@ -50,6 +50,13 @@ struct LogStoreOptions {
   Duration idle_sync_delay = std::chrono::seconds(1);
   // A segment of fewer bytes is not worth ending another one to be rid of it.
   uint64_t drop_bytes_min = 64 << 10;
+  // What a start may have to read of all the segments that are written on, about: a checkpoint
+  // is made of one that has its share of that since the last, and of one that is not written to any
+  // more once it has quiet_checkpoint_bytes.
+  uint64_t start_bytes = 512 << 20;
+  uint64_t checkpoint_bytes_min = 1 << 20;  // of a share
+  uint64_t checkpoint_bytes_max = 16 << 20;
+  uint64_t quiet_checkpoint_bytes = 64 << 10;
   // Sealed segments are read through once an interval to find damage, no faster than that; 0:
   // never.
   uint64_t scrub_bytes_per_second = 16 << 20;
@@ -97,6 +104,8 @@ class JournalLogStore final : public raft::LogStore {
   void SetRollLimits(RaftGroupId group, const raft::RollLimits& limits) override;
   bool WantsRoll(RaftGroupId group, MonotonicTime now) override;
   void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
+  bool WantsCheckpoint(RaftGroupId group) const override;
+  void Checkpoint(RaftGroupId group, LogIndex index, raft::StateEncoder state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void Salvage(RaftGroupId group, LogIndex first, uint64_t bytes_max,
                raft::EntriesDone done) override;
@@ -242,6 +251,7 @@ class JournalLogStore final : public raft::LogStore {
     std::unique_ptr<journal::GroupState> unopened;
     Status stall;            // not ok: its segments failed, and are to be written again
     bool is_recent = false;  // written to since the last round of idle syncs
+    bool is_quiet = false;   // not written to in all the time between two of them
     bool is_writing = false;
     bool is_rolling = false;  // the journal does not know yet, durably, that it is done
     bool is_syncing = false;
@@ -317,6 +327,14 @@ class JournalLogStore final : public raft::LogStore {
   bool IsWorthDropping(const Group& group, uint64_t bytes) const;
   bool IsLastSealedUnwanted(const Group& group) const;
   void BeginRoll(RaftGroupId id, Group& group);
+  // Of the segment that is written on: what a start would have to read of it.
+  static uint64_t UnreadBytes(const Group& group) {
+    return group.active.bytes - group.active.checkpointed;
+  }
+  // How much of that is worth a checkpoint, which has the state.
+  uint64_t CheckpointBytes(const Group& group) const;
+  // Takes note of the size of a state that was encoded for these segments.
+  MoveFunction<void(uint64_t)> WhenEncoded(RaftGroupId id, const Segments& segments);
   MoveFunction<void(Result<SegmentsEnd>)> WhenSynced(RaftGroupId id, const Segments& segments,
                                                      bool is_roll);
   void OnSynced(RaftGroupId id, const Segments& segments, const Result<SegmentsEnd>& end,

@@ -36,6 +36,7 @@ void JournalLogStore::OnCommitGrew(RaftGroupId id, Group& group) {
   }
   if (group.progress.committed() <= group.readable_end) return;
   group.is_recent = true;
+  group.is_quiet = false;
   if (group.roll.has_value()) {
     BeginRoll(id, group);
   } else if (group.progress.committed_bytes() >= options_.write_bytes && !group.is_writing) {
@@ -181,15 +182,8 @@ void JournalLogStore::BeginRoll(RaftGroupId id, Group& found) {
   group->active = {};
   group->seen_append_ms.reset();
   group->is_encoding = encode.has_value();
-  // As in WriteCommitted: what segments keep must not keep them.
-  const std::weak_ptr<GroupSegments> from = group->segments;
-  auto encoded = RunOn(environment_.shard, lifetime_.Guard([this, id, from](uint64_t bytes) {
-    Group* sealed = Find(id);
-    if (sealed == nullptr || sealed->segments != from.lock()) return;
-    sealed->is_encoding = false;
-    sealed->state_bytes = bytes;
-  }));
-  OnSegments([segments = group->segments, encode = std::move(encode), encoded = std::move(encoded),
+  OnSegments([segments = group->segments, encode = std::move(encode),
+              encoded = WhenEncoded(id, group->segments),
               synced = WhenSynced(id, group->segments, true)]() mutable {
     std::optional<Bytes> state;
     if (encode.has_value()) {
@@ -197,6 +191,54 @@ void JournalLogStore::BeginRoll(RaftGroupId id, Group& found) {
       encoded(state->size());
     }
     segments->Seal(std::move(state), std::move(synced));
+  });
+}
+
+MoveFunction<void(uint64_t)> JournalLogStore::WhenEncoded(RaftGroupId id,
+                                                          const Segments& segments) {
+  // As in WriteCommitted: what segments keep must not keep them.
+  const std::weak_ptr<GroupSegments> from = segments;
+  return RunOn(environment_.shard, lifetime_.Guard([this, id, from](uint64_t bytes) {
+    Group* encoded = Find(id);
+    if (encoded == nullptr || encoded->segments != from.lock()) return;
+    encoded->is_encoding = false;
+    encoded->state_bytes = bytes;
+  }));
+}
+
+uint64_t JournalLogStore::CheckpointBytes(const Group& group) const {
+  const uint64_t share = std::clamp(options_.start_bytes / groups_.size(),
+                                    options_.checkpoint_bytes_min, options_.checkpoint_bytes_max);
+  const uint64_t bytes = group.is_quiet ? options_.quiet_checkpoint_bytes : share;
+  return std::max(bytes, kLogPerState * group.state_bytes);
+}
+
+bool JournalLogStore::WantsCheckpoint(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  if (found == groups_.end()) return false;
+  const Group& group = found->second;
+  const bool is_busy = group.is_syncing || group.is_encoding || group.roll.has_value() ||
+                       group.cuts > 0 || !group.stall.ok() || group.is_faulty;
+  // The state is as new as what was told, and only what is here can be synced.
+  const bool is_here = group.progress.committed() == group.progress.told();
+  return !is_busy && is_here && UnreadBytes(group) >= CheckpointBytes(group);
+}
+
+// Where it is not synced, a restart may find that the journal's end lies before it.
+void JournalLogStore::Checkpoint(RaftGroupId id, LogIndex index, raft::StateEncoder encode) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  CHECK_EQ(index, group->progress.committed()) << id;
+  WriteCommitted(id, *group);
+  group->active.checkpointed = group->active.bytes;
+  group->is_syncing = true;
+  group->is_encoding = true;
+  OnSegments([segments = group->segments, encode = std::move(encode),
+              encoded = WhenEncoded(id, group->segments),
+              synced = WhenSynced(id, group->segments, false)]() mutable {
+    Bytes state = encode();
+    encoded(state.size());
+    segments->Checkpoint(std::move(state), std::move(synced));
   });
 }
 
@@ -280,9 +322,12 @@ void JournalLogStore::SyncIdleGroups() {
   for (auto& [id, group] : groups_) {
     const bool wants_sync = group.progress.committed() > group.log.end.index;
     const bool wants_room = IsJournalFilling() && group.progress.last() > group.progress.given();
-    if (group.is_faulty || (!wants_sync && !wants_room)) continue;
+    const bool wants_quiet =
+        !group.is_quiet && UnreadBytes(group) >= options_.quiet_checkpoint_bytes;
+    if (group.is_faulty || (!wants_sync && !wants_room && !wants_quiet)) continue;
     is_any_left = true;
     if (std::exchange(group.is_recent, false)) continue;
+    group.is_quiet = true;
     if (wants_sync) SyncGroup(id, group);
     if (wants_room) Relieve(id, group);
   }

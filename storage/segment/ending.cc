@@ -8,11 +8,12 @@ namespace {
 
 using EndingDone = MoveFunction<void(Result<SegmentEnding>)>;
 
-void ReadFooter(const std::shared_ptr<File>& file, const SegmentFolder& folder,
+// `size`: of the segment, or of what it would be.
+void ReadFooter(const std::shared_ptr<File>& file, uint64_t size, const SegmentFolder& folder,
                 LogIndex first_index, const SegmentTrailer& trailer, EndingDone done) {
-  const uint64_t footer_at = file->size() - sizeof(SegmentTrailer) - trailer.footer_size;
-  file->Read(footer_at, trailer.footer_size,
-             [file, folder, first_index, trailer, footer_at,
+  const uint64_t behind_footer = sizeof(SegmentTrailer) + trailer.footer_size;
+  file->Read(file->size() - behind_footer, trailer.footer_size,
+             [file, folder, first_index, trailer, footer_at = size - behind_footer,
               done = std::move(done)](Result<Bytes> bytes) mutable {
                if (!bytes.ok()) return done(bytes.status());
                Result<internal::v1::SegmentFooter> footer =
@@ -24,26 +25,30 @@ void ReadFooter(const std::shared_ptr<File>& file, const SegmentFolder& folder,
 
 }  // namespace
 
-void ReadSegmentEnding(std::shared_ptr<File> file, const SegmentFolder& folder,
+void ReadSegmentEnding(std::shared_ptr<File> file, EndingIn in, const SegmentFolder& folder,
                        LogIndex first_index, EndingDone done) {
+  const uint64_t frames_min = in == EndingIn::kSegment ? sizeof(SegmentHeader) : 0;
   const uint64_t size = file->size();
-  if (size < sizeof(SegmentHeader) + sizeof(SegmentTrailer)) {
+  if (size < frames_min + sizeof(SegmentTrailer)) {
     return done(DataLoss("the segment was sealed, but is cut off"));
   }
   const uint64_t trailer_at = size - sizeof(SegmentTrailer);
   File& trailers_file = *file;
   trailers_file.Read(
       trailer_at, sizeof(SegmentTrailer),
-      [file = std::move(file), folder, first_index, trailer_at,
+      [file = std::move(file), in, folder, first_index, size, trailer_at,
        done = std::move(done)](Result<Bytes> bytes) mutable {
         if (!bytes.ok()) return done(bytes.status());
         const std::optional<SegmentTrailer> trailer = ParseSegmentTrailer(bytes->view());
         if (!trailer.has_value() || trailer->footer_size > trailer_at ||
-            trailer->frames_end < sizeof(SegmentHeader) ||
-            trailer->frames_end > trailer_at - trailer->footer_size) {
+            trailer->frames_end < sizeof(SegmentHeader)) {
           return done(DataLoss("the segment was sealed, but its trailer is damaged"));
         }
-        ReadFooter(file, folder, first_index, *trailer, std::move(done));
+        const uint64_t frames = in == EndingIn::kSegment ? 0 : trailer->frames_end;
+        if (trailer->frames_end > frames + trailer_at - trailer->footer_size) {
+          return done(DataLoss("the segment was sealed, but its trailer is damaged"));
+        }
+        ReadFooter(file, frames + size, folder, first_index, *trailer, std::move(done));
       });
 }
 

@@ -1,4 +1,5 @@
-// What a sealed segment ends with: footer and trailer, read and checked.
+// What a sealed segment ends with: footer and trailer, read and checked. A checkpoint is such an
+// ending alone.
 //
 // On the executor of the file.
 //
@@ -22,8 +23,13 @@ struct SegmentEnding {
   uint64_t frames_end = 0;  // where the state begins, if there is one, or the footer
 };
 
+enum class EndingIn {
+  kSegment,     // behind the frames
+  kCheckpoint,  // a file that has nothing else
+};
+
 // DATA_LOSS if there is none, or it is damaged or another segment's. `file` is kept until then.
-void ReadSegmentEnding(std::shared_ptr<File> file, const SegmentFolder& folder,
+void ReadSegmentEnding(std::shared_ptr<File> file, EndingIn in, const SegmentFolder& folder,
                        LogIndex first_index, MoveFunction<void(Result<SegmentEnding>)> done);
 
 }  // namespace millrace::storage

@@ -40,6 +40,10 @@ std::string SegmentPath(const SegmentFolder& folder, LogIndex first_index) {
   return SegmentDirectory(folder) + "/" + SegmentName(first_index);
 }
 
+std::string CheckpointPath(const SegmentFolder& folder) {
+  return SegmentDirectory(folder) + "/checkpoint";
+}
+
 std::optional<SegmentFolder> ParseFolderName(RaftGroupId group, std::string_view name) {
   const char* const end = name.data() + name.size();
   uint32_t number = 0;

@@ -72,6 +72,9 @@ std::string SegmentPath(const SegmentFolder& folder, LogIndex first_index);
 std::optional<SegmentFolder> ParseFolderName(RaftGroupId group, std::string_view name);
 // The name of the segment's file in its folder.
 std::string SegmentName(LogIndex first_index);
+// What the newest segment was up to an entry, and the state there, or that it is sealed
+// (docs/formats.md, "Checkpoint of a segment").
+std::string CheckpointPath(const SegmentFolder& folder);
 // A segment that is being made anew has this behind its name until it is whole and synced.
 inline constexpr std::string_view kAnewSuffix = ".new";
 // The first index that a segment's file name tells; nullopt if it is not exactly a segment's name.

@@ -294,19 +294,24 @@ void GroupSegments::SealNow(std::optional<Bytes> state,
   Segment& segment = segments_.back();
   segment.settled_pass = settled_pass_;
   const uint64_t at = segment.frames_end;
+  std::vector<Bytes> pieces = EncodeSegmentEnding(MakeFooter(segment), at, state);
+  const Bytes& last = pieces.back();
+  Bytes trailer = last.Slice(last.size() - sizeof(SegmentTrailer), sizeof(SegmentTrailer));
   segment.file->Write(
-      at, EncodeSegmentEnding(MakeFooter(segment), at, state),
-      [this, self = shared_from_this(), has_state = state.has_value(),
+      at, std::move(pieces),
+      [this, self = shared_from_this(), has_state = state.has_value(), trailer = std::move(trailer),
        done = std::move(done)](Status written) mutable {
         if (!written.ok()) return done(std::move(written));
-        SyncNow([this, self, has_state, done = std::move(done)](Result<SegmentsEnd> end) mutable {
-          if (end.ok()) {
-            end->sealed = Told(segments_.back(), has_state);
-            segments_.back().is_sealed = true;
-            // Many sealed segments must not hold many descriptors.
-            segments_.back().file.reset();
-          }
-          done(std::move(end));
+        SyncNow([this, self, has_state, trailer = std::move(trailer),
+                 done = std::move(done)](Result<SegmentsEnd> end) mutable {
+          if (!end.ok()) return done(std::move(end));
+          end->sealed = Told(segments_.back(), has_state);
+          segments_.back().is_sealed = true;
+          // Many sealed segments must not hold many descriptors.
+          segments_.back().file.reset();
+          PutCheckpoint(
+              {std::move(trailer)},
+              [done = std::move(done), end = std::move(end)]() mutable { done(std::move(end)); });
         });
       });
 }

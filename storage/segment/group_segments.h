@@ -73,6 +73,7 @@ struct ActiveSegment {
   int64_t last_append_ms = 0;
   Offset base_offset;  // of its first record, and of the one after its last
   Offset next_offset;
+  uint64_t checkpointed = 0;  // of the bytes; a start need not read these
 
   bool has_records() const { return base_offset < next_offset; }
 
@@ -158,6 +159,10 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // whoever asks has one. Pre: all that is written is committed; MayFollowFrames(state), as any
   // protobuf may.
   void Seal(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // Syncs, and saves a later start from reading what is committed now: with the state machine's
+  // state at that end. Where the active segment holds nothing of that it syncs, and that is all. A
+  // checkpoint that cannot be written is none.
+  void Checkpoint(Bytes state, MoveFunction<void(Result<SegmentsEnd>)> done);
   // Of the segments that are sealed from now on; grows. Pre: not called while one is being sealed.
   void SetSettledPass(uint32_t pass) { settled_pass_ = std::max(settled_pass_, pass); }
   // `configuration` is in force at the end, as an entry says that these segments do not hold.
@@ -271,6 +276,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void SyncNow(MoveFunction<void(Result<SegmentsEnd>)> done);
   void SyncNames(std::vector<std::string> directories, StatusDone done);
   void SealNow(std::optional<Bytes> state, MoveFunction<void(Result<SegmentsEnd>)> done);
+  // Overwrites it; unsynced.
+  void PutCheckpoint(std::vector<Bytes> pieces, Task done);
   // The oldest of them; false: there is none left.
   void DropOldest(LogIndex begin, MoveFunction<void(Result<bool>)> done);
   // After the segment's last record. Pre: it has entries.

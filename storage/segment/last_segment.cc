@@ -23,8 +23,10 @@ constexpr uint64_t kCopyPieceBytes = 1 << 20;
 using internal::v1::SegmentFooter;
 
 void GroupSegments::Recovery::Scan() {
+  checkpoint_.reset();
+  if (reached() == end_.index) return OnScanned(Status::Ok());
   const FrameCursor::Range range{
-      .begin = sizeof(SegmentHeader), .end = file().size(), .piece_bytes = kScanPieceBytes};
+      .begin = segment().frames_end, .end = file().size(), .piece_bytes = kScanPieceBytes};
   FrameCursor::Walk(
       segment().file, range,
       [self = shared_from_this()](const Frame& frame) -> Result<bool> {
@@ -87,6 +89,8 @@ void GroupSegments::Recovery::OnScanned(const Status& status) {
     return Fail(DataLoss("entry " + std::to_string(end_.index.value()) +
                          " is not the one that the journal names"));
   }
+  const bool is_all = file().size() == segment().frames_end && reached() >= written_;
+  if (is_all) return DiscardTail();
   // A copy is read as it was: past the page cache.
   if (copy_ != nullptr || IsOnlyRead()) return CheckSealed(segment().file);
   files().Open(current_, OpenMode::kRead, Caching::kDirect,
@@ -172,7 +176,7 @@ void GroupSegments::Recovery::DiscardTail() {
   const uint64_t end = segments_->written_position();
   const auto& above = segments_->uncommitted_;
   const bool has_committed = segment().last_index >= segment().first_index;
-  recovered_.active = {.bytes = end};
+  recovered_.active.bytes = end;
   recovered_.active.base_offset = segment().base_offset;
   recovered_.active.next_offset = segments_->written_end().next_offset;
   if (has_committed || !above.empty()) {

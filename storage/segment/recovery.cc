@@ -197,7 +197,7 @@ void GroupSegments::Recovery::ReadHeader() {
     // Begun, but never synced.
     if (status.code() == Code::kDataLoss && self->BeginsAbove()) return self->DiscardBegun();
     if (!status.ok()) return self->OnDamaged(status);
-    if (self->IsLast()) return self->Scan();
+    if (self->IsLast()) return self->LookForCheckpoint();
     self->ReadEnding([self](Result<SegmentEnding> ending) {
       if (!ending.ok()) return self->OnDamaged(ending.status());
       self->Adopt(*ending);
@@ -207,10 +207,23 @@ void GroupSegments::Recovery::ReadHeader() {
 
 void GroupSegments::Recovery::ReadEnding(MoveFunction<void(Result<SegmentEnding>)> done) {
   const auto& file = medium_ != nullptr ? medium_ : segment().file;
-  ReadSegmentEnding(file, folder(), segment().first_index, std::move(done));
+  ReadSegmentEnding(file, EndingIn::kSegment, folder(), segment().first_index, std::move(done));
+}
+
+LogPoint GroupSegments::Recovery::EndOf(const SegmentFooter& footer) {
+  return {.index = LogIndex(footer.last_index()),
+          .term = Term(footer.last_term()),
+          .chain = footer.chain(),
+          .next_offset = Offset(footer.next_offset())};
 }
 
 void GroupSegments::Recovery::Adopt(const SegmentEnding& ending) {
+  TakeFooter(ending);
+  MarkSealed(ending.footer);
+  Next();
+}
+
+void GroupSegments::Recovery::TakeFooter(const SegmentEnding& ending) {
   const SegmentFooter& footer = ending.footer;
   Segment& sealed = segment();
   sealed.last_index = LogIndex(footer.last_index());
@@ -231,13 +244,8 @@ void GroupSegments::Recovery::Adopt(const SegmentEnding& ending) {
         {.start = {.term = Term(term.term()), .first_index = LogIndex(term.first_index())},
          .base_offset = Offset(term.base_offset())});
   }
-  segments_->end_ = {.index = sealed.last_index,
-                     .term = Term(footer.last_term()),
-                     .chain = footer.chain(),
-                     .next_offset = Offset(footer.next_offset())};
+  segments_->end_ = EndOf(footer);
   segments_->in_force_.index = LogIndex(footer.configuration_index());
-  MarkSealed(footer);
-  Next();
 }
 
 void GroupSegments::Recovery::MarkSealed(const SegmentFooter& footer) {
@@ -282,7 +290,14 @@ void GroupSegments::Recovery::Finish() {
   }
   recovered_.next_offset = segments_->end_.next_offset;
   // Its log is not begun with as it is.
-  if (!recovered_.damaged.empty()) states_.clear();
+  if (!recovered_.damaged.empty()) {
+    states_.clear();
+    checkpoint_state_.reset();
+  }
+  if (checkpoint_state_.has_value()) {
+    recovered_.snapshot = std::move(checkpoint_state_);
+    return done_(std::move(recovered_));
+  }
   ReadNewestState();
 }
 

@@ -13,7 +13,8 @@
 // start's memory and time, and are for the case that it is rotten.
 //
 // The last one is not taken by its footer alone: while it is written on, its last bytes are a
-// producer's, who could write what looks like a footer.
+// producer's, who could write what looks like a footer. A checkpoint tells that it is sealed, or
+// saves reading the frames up to some entry (checkpoint.cc).
 //
 // After an error the last one is made anew: copied as the medium has it, so that the scan proves
 // what will be synced, and then put in the place of the file that had the error.
@@ -99,9 +100,24 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   // A sealed segment.
   void ReadEnding(MoveFunction<void(Result<SegmentEnding>)> done);
   void Adopt(const SegmentEnding& ending);
+  // What the footer says of frames up to its end, which are not read.
+  void TakeFooter(const SegmentEnding& ending);
+  static LogPoint EndOf(const internal::v1::SegmentFooter& footer);
   void MarkSealed(const internal::v1::SegmentFooter& footer);
 
-  // last_segment.cc: the one that is written on.
+  // checkpoint.cc: what is known of the last one without reading its frames. What does not fit is
+  // passed over.
+  void LookForCheckpoint();
+  void ReadTrailer();
+  // The file ends in this: it is sealed if the checkpoint says the same.
+  void CompareTrailer(Bytes trailer);
+  bool EndsLog(const internal::v1::SegmentFooter& footer) const;
+  // The file is not sealed.
+  void ReadCheckpoint();
+  bool MayBegin(const SegmentEnding& ending);
+  void ReadCheckpointState(SegmentEnding ending);
+
+  // last_segment.cc: the one that is written on, from where it is known.
   void Scan();
   // `status` may tell of what lies above the synced end, which does not matter.
   void OnScanned(const Status& status);
@@ -158,9 +174,11 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   std::shared_ptr<File> original_;  // being copied
   std::shared_ptr<File> copy_;      // the last segment's file while it is made anew
   std::shared_ptr<File> medium_;    // the last segment's as the medium has it; shared with reads
-  size_t at_ = 0;                   // the next of them
-  std::string current_;             // what an error is about
-  std::vector<StateAt> states_;     // oldest first
+  std::shared_ptr<File> checkpoint_;
+  std::optional<raft::Snapshot> checkpoint_state_;
+  size_t at_ = 0;                       // the next of them
+  std::string current_;                 // what an error is about
+  std::vector<StateAt> states_;         // oldest first
   std::optional<DamagedSegment> hole_;  // open
   uint64_t hole_bytes_ = 0;             // of the file that it begins with, if there is one
   LogPoint before_;                     // what the file that is looked at begins behind

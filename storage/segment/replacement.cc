@@ -76,12 +76,28 @@ void GroupSegments::Replacement::AppendAbove() {
   // Its error is the one before's, too.
   rebuilt_->Sync([self = shared_from_this()](const Result<SegmentsEnd>& end) {
     if (!end.ok()) return self->done_(end.status());
-    self->ListInner();
+    self->RemoveCheckpoint();
   });
 }
 
+void GroupSegments::Replacement::RemoveCheckpoint() {
+  FileSystem& files = *segments_->files_;
+  const std::string directory = SegmentDirectory(segments_->folder_);
+  if (!segments_->has_directory_) return ListInner();
+  files.Remove(CheckpointPath(segments_->folder_),
+               [self = shared_from_this(), &files, directory](Status removed) {
+                 if (!removed.ok() && !self->IsLost(removed)) {
+                   return self->done_(std::move(removed));
+                 }
+                 files.SyncDirectory(directory, [self](Status synced) {
+                   if (!synced.ok()) return self->done_(std::move(synced));
+                   self->ListInner();
+                 });
+               });
+}
+
 void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {
-  ReadSegmentEnding(file, segments_->folder_, first_,
+  ReadSegmentEnding(file, EndingIn::kSegment, segments_->folder_, first_,
                     [self = shared_from_this(), file](Result<SegmentEnding> ending) {
                       if (ending.ok()) return self->ReadState(file, *ending);
                       if (!self->IsUnreadable(ending.status())) return self->done_(ending.status());
@@ -204,7 +220,18 @@ void GroupSegments::Replacement::Take() {
   *damaged = std::move(rebuilt_->segments_.front());
   rebuilt_->segments_.clear();
   MILLRACE_SOMETIMES("a damaged segment was replaced");
+  if (damaged->is_sealed && damaged == &segments_->segments_.back()) return MoveCheckpoint();
   done_(*std::move(sealed_));
+}
+
+void GroupSegments::Replacement::MoveCheckpoint() {
+  segments_->files_->Rename(CheckpointPath(rebuilt_->folder_), CheckpointPath(segments_->folder_),
+                            [self = shared_from_this()](const Status& renamed) {
+                              LOG_IF(WARNING, !renamed.ok())
+                                  << "the next start reads a segment that it need not group="
+                                  << self->segments_->folder_.group << " why=" << renamed;
+                              self->done_(*std::move(self->sealed_));
+                            });
 }
 
 void GroupSegments::Replace(LogIndex first, std::shared_ptr<GroupSegments> rebuilt, Purpose purpose,

@@ -48,11 +48,15 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);
   void Seal(std::optional<Bytes> state);
   void AppendAbove();
+  // The checkpoint is of the damaged file, in which frames may lie elsewhere.
+  void RemoveCheckpoint();
   void ListInner();
   void RemoveInner();
   void MakeFolder();
   void Rename();
   void Take();
+  // Tells that the new file is sealed, if it is the last one.
+  void MoveCheckpoint();
 
   std::shared_ptr<GroupSegments> segments_;
   const LogIndex first_;

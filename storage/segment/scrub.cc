@@ -73,7 +73,7 @@ class GroupSegments::Scrub : public std::enable_shared_from_this<GroupSegments::
   }
 
   void CheckEnding() {
-    ReadSegmentEnding(file_, segments_->folder_, begun_,
+    ReadSegmentEnding(file_, EndingIn::kSegment, segments_->folder_, begun_,
                       [self = shared_from_this()](Result<SegmentEnding> ending) {
                         if (!ending.ok()) return self->Finish(ending.status());
                         if (!ending->footer.has_state_size()) return self->Walk();

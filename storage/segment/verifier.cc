@@ -129,7 +129,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
   }
 
   void ReadEnding() {
-    ReadSegmentEnding(file_, folder_, first_,
+    ReadSegmentEnding(file_, EndingIn::kSegment, folder_, first_,
                       [self = shared_from_this()](Result<SegmentEnding> ending) {
                         self->OnEnding(std::move(ending));
                       });

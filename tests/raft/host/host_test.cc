@@ -252,6 +252,17 @@ TEST_F(HostTest, ARestart_TakesTheSnapshot_AndAppliesWhatFollows) {
   EXPECT_TRUE(machine_->leadership.is_ready);
 }
 
+TEST_F(HostTest, ARestart_TakesTheCheckpoint_AndAppliesWhatFollows) {
+  store_.checkpoint_every = 4;
+  Propose(9);  // and the no-op
+  EXPECT_EQ(store_.groups[kGroup].rolls, 0U);
+  ASSERT_TRUE(store_.groups[kGroup].snapshot.has_value());
+  EXPECT_EQ(store_.groups[kGroup].snapshot->index, LogIndex(8));
+  Restart();
+  EXPECT_EQ(machine_->restored, "8");
+  EXPECT_EQ(machine_->applied, 11U);
+}
+
 TEST_F(HostTest, TheStoreIsTold_WhatIsNotAskedForAnyMore_AlsoAfterARestart) {
   Propose(3);
   EXPECT_EQ(store_.groups[kGroup].log_start, Offset());

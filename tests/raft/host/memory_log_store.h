@@ -59,6 +59,7 @@ class MemoryLogStore final : public LogStore {
     LogIndex committed;                // up to here they are in segments
     uint64_t since_roll = 0;
     uint64_t rolls = 0;
+    LogIndex checkpoint;
     std::optional<Snapshot> snapshot;
     Offset log_start;                  // as told
     std::deque<SealedSegment> sealed;  // the test's
@@ -70,6 +71,8 @@ class MemoryLogStore final : public LogStore {
 
   // Entries after which a group wants to roll.
   uint64_t roll_every = UINT64_MAX;
+  // ... and after which it wants a checkpoint, where it does not want to roll.
+  uint64_t checkpoint_every = UINT64_MAX;
   // How long a write takes.
   Duration write_time{0};
   std::map<RaftGroupId, Group> groups;
@@ -169,6 +172,16 @@ class MemoryLogStore final : public LogStore {
     ++group.rolls;
     if (!state.has_value()) return;
     group.snapshot = Snapshot{.index = index, .state = (*state)()};
+  }
+  bool WantsCheckpoint(RaftGroupId id) const override {
+    const Group& group = groups.at(id);
+    return group.committed.value() - group.checkpoint.value() >= checkpoint_every;
+  }
+  void Checkpoint(RaftGroupId id, LogIndex index, StateEncoder state) override {
+    Group& group = groups.at(id);
+    CHECK_EQ(index, group.committed);
+    group.checkpoint = index;
+    group.snapshot = Snapshot{.index = index, .state = state()};
   }
   void Read(RaftGroupId id, LogIndex first, uint64_t bytes_max, EntriesDone done) override {
     const Group& group = groups.at(id);

@@ -59,6 +59,9 @@ void SimCluster::Start(size_t index) {
   options.log_store.segment_size_bytes = options_.segment_bytes;
   options.log_store.controller_segment_size_bytes = options_.controller_segment_bytes;
   options.log_store.write_bytes = 64 << 10;
+  options.log_store.checkpoint_bytes_min = 8 << 10;
+  options.log_store.start_bytes = 64 << 10;
+  options.log_store.quiet_checkpoint_bytes = 4 << 10;
   options.log_store.scrub_interval = std::chrono::seconds(5);
   options.log_store.free_bytes_min = options_.free_bytes_min;
   one.broker = std::make_unique<broker::Broker>(

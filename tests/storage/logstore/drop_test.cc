@@ -45,7 +45,9 @@ class DropTest : public testing::Test {
   }
   std::vector<std::string> Files() {
     std::vector<std::string> paths = rig_.disk().Paths();
-    std::erase_if(paths, [](const std::string& path) { return !path.starts_with("groups/2/"); });
+    std::erase_if(paths, [](const std::string& path) {
+      return !path.starts_with("groups/2/") || !path.ends_with(".segment");
+    });
     return paths;
   }
   bool WantsRoll() { return rig_.store().WantsRoll(kGroup, rig_.Now()); }

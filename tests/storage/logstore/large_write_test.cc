@@ -202,8 +202,11 @@ TEST_F(LargeWriteTest, SegmentIsRolled_WhileLargeWritesGoOn) {
   }
   rig_.RunFor(std::chrono::milliseconds(200));
   const auto paths = rig_.disk().Paths();
-  EXPECT_GT(std::ranges::count_if(
-                paths, [](const std::string& path) { return path.starts_with("groups/2/"); }),
+  EXPECT_GT(std::ranges::count_if(paths,
+                                  [](const std::string& path) {
+                                    return path.starts_with("groups/2/") &&
+                                           path.ends_with(".segment");
+                                  }),
             5);
   CrashAndCompare();
   EXPECT_TRUE(rig_.Recovered(2)->snapshot.has_value());

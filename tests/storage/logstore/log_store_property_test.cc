@@ -25,6 +25,7 @@ std::string StartAndCompare(LogStoreRig& rig) {
 std::string PlayLives(uint64_t seed) {
   LogStoreRig rig(seed);
   Random& random = rig.random();
+  rig.makes_checkpoints = true;
   if (random.OneIn(2)) rig.options.large_write_bytes = 2 << 10;
   const uint64_t lives = random.Between(2, 6);
   for (uint64_t life = 0; life < lives; ++life) {
@@ -62,6 +63,7 @@ TEST_P(LogStoreSweep, CommittedEntriesSurvive_WhenTheMachineDiesAtEachDiskOperat
   uint64_t operation = 1;
   for (bool has_crashed = true; has_crashed; ++operation) {
     LogStoreRig rig(77);
+    rig.makes_checkpoints = true;
     rig.options.large_write_bytes = GetParam();
     has_crashed = false;
     rig.disk().CrashAtOperation(operation, [&] {

@@ -45,6 +45,10 @@ LogStoreRig::LogStoreRig(uint64_t seed)
   options.write_delay = std::chrono::milliseconds(2);
   options.idle_sync_delay = std::chrono::milliseconds(20);
   options.drop_bytes_min = 1 << 10;
+  options.start_bytes = 16 << 10;
+  options.checkpoint_bytes_min = 2 << 10;
+  options.checkpoint_bytes_max = 4 << 10;
+  options.quiet_checkpoint_bytes = 1 << 10;
   options.scrub_interval = std::chrono::seconds(10);
 }
 
@@ -277,9 +281,13 @@ void LogStoreRig::Commit(uint64_t group) {
   model.committed = std::max(model.committed, upto);
   store_->Commit(RaftGroupId(group), LogIndex(upto));
   model.handed = upto;
+  const auto encode = [state = StateAt(group, upto) + state_padding] {
+    return Bytes::CopyOf(state);
+  };
   if (rolls && store_->WantsRoll(RaftGroupId(group), Now())) {
-    store_->Roll(RaftGroupId(group), LogIndex(upto),
-                 [state = StateAt(group, upto) + state_padding] { return Bytes::CopyOf(state); });
+    store_->Roll(RaftGroupId(group), LogIndex(upto), encode);
+  } else if (makes_checkpoints && store_->WantsCheckpoint(RaftGroupId(group))) {
+    store_->Checkpoint(RaftGroupId(group), LogIndex(upto), encode);
   }
 }
 

@@ -114,7 +114,9 @@ class LogStoreRig {
   const std::set<uint64_t>& stalled() const { return stalled_; }
   // Group and index pairs that the segment listener was told, the newest of each.
   const std::map<uint64_t, uint64_t>& readable() const { return readable_; }
-  bool rolls = true;  // where the store wants it, with each commit
+  // Where the store wants it, with each commit.
+  bool rolls = true;
+  bool makes_checkpoints = false;
   // Small, so that everything happens often.
   LogStoreOptions options;
   std::string state_padding;  // at the end of every state

@@ -62,8 +62,9 @@ class RollByTime : public testing::Test {
   }
   size_t Segments() {
     const auto paths = rig_.disk().Paths();
-    return static_cast<size_t>(std::ranges::count_if(
-        paths, [](const std::string& path) { return path.starts_with("groups/2/"); }));
+    return static_cast<size_t>(std::ranges::count_if(paths, [](const std::string& path) {
+      return path.starts_with("groups/2/") && path.ends_with(".segment");
+    }));
   }
   static constexpr RaftGroupId kGroup{2};
   LogStoreRig rig_{31};
@@ -160,7 +161,7 @@ void CommitMany(LogStoreRig& rig, uint64_t group, int times) {
 size_t FilesOf(LogStoreRig& rig, const std::string& group) {
   size_t count = 0;
   for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/" + group + "/")) ++count;
+    if (path.starts_with("groups/" + group + "/") && path.ends_with(".segment")) ++count;
   }
   return count;
 }
@@ -587,6 +588,92 @@ TEST(LogStore, WhileAStateIsEncoded_NoFurtherRollIsDue) {
   while (rig.committed(2) < 200) rig.Commit(2);
   rig.RunFor(std::chrono::seconds(2));
   EXPECT_EQ(FilesOf(rig, "2"), 2U) << "one with a state, and the one that follows";
+}
+
+// Checkpoints.
+
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() {
+    rig_.options.segment_size_bytes = 1 << 20;
+    EXPECT_TRUE(rig_.Start().ok());
+    rig_.CreateGroup(2);
+    rig_.Settle();
+  }
+  void CommitAll(uint64_t batches) {
+    for (uint64_t i = 0; i < batches; ++i) {
+      rig_.Append(2, 1, 1000);
+      rig_.Settle();
+      while (rig_.committed(2) < rig_.last_index(2)) rig_.Commit(2);
+      // Something else is never done before what is written is synced.
+      rig_.RunFor(std::chrono::milliseconds(5));
+    }
+  }
+  LogIndex IndexOfState() {
+    const raft::RecoveredReplica* replica = rig_.Recovered(2);
+    return replica->snapshot.has_value() ? replica->snapshot->index : LogIndex();
+  }
+  void Restart() {
+    rig_.Crash(false);
+    ASSERT_TRUE(rig_.Start().ok());
+    ASSERT_EQ(rig_.CompareWithModel(), "");
+  }
+  static constexpr RaftGroupId kGroup{2};
+  LogStoreRig rig_{51};
+};
+
+TEST_F(CheckpointTest, IsWanted_OnceAStartWouldReadAShare) {
+  CommitAll(1);
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  CommitAll(8);
+  EXPECT_TRUE(rig_.store().WantsCheckpoint(kGroup));
+  rig_.makes_checkpoints = true;
+  CommitAll(1);
+  rig_.RunFor(std::chrono::milliseconds(10));
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup)) << "there is one";
+  const LogIndex at(rig_.last_index(2));
+  rig_.makes_checkpoints = false;
+  CommitAll(1);
+  rig_.RunFor(std::chrono::milliseconds(100));  // the idle sync
+  Restart();
+  EXPECT_EQ(IndexOfState(), at);
+}
+
+TEST_F(CheckpointTest, IsWantedOfLess_WhereNothingIsWrittenAnyMore) {
+  rig_.Crash(false);
+  rig_.options.checkpoint_bytes_min = rig_.options.checkpoint_bytes_max = 1 << 20;
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  CommitAll(4);
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  rig_.RunFor(std::chrono::milliseconds(100));
+  EXPECT_TRUE(rig_.store().WantsCheckpoint(kGroup));
+}
+
+// States take at most a part of what the log does.
+TEST_F(CheckpointTest, OfALargeState_WaitsForFourTimesItsSize) {
+  rig_.state_padding = std::string(20 << 10, 's');
+  rig_.makes_checkpoints = true;
+  CommitAll(10);
+  rig_.makes_checkpoints = false;
+  CommitAll(20);
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  CommitAll(200);
+  EXPECT_TRUE(rig_.store().WantsCheckpoint(kGroup));
+}
+
+TEST_F(CheckpointTest, IsNotWanted_WhileItIsMade_OrTheSegmentsStall) {
+  CommitAll(9);
+  ASSERT_TRUE(rig_.store().WantsCheckpoint(kGroup));
+  rig_.disk().FailNext(sim::SimDisk::Kind::kSync, "groups/2", Internal("input/output error"));
+  rig_.store().Checkpoint(kGroup, LogIndex(rig_.last_index(2)), [] { return Bytes(); });
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  rig_.RunFor(std::chrono::milliseconds(100));
+  ASSERT_EQ(rig_.store().stalled_groups(), 1U) << "its sync is a sync like others";
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  rig_.RunFor(std::chrono::seconds(2));
+  ASSERT_EQ(rig_.store().stalled_groups(), 0U);
+  EXPECT_TRUE(rig_.store().WantsCheckpoint(kGroup)) << "what was made anew has none";
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ inline constexpr raft::ReplicaId kReplica{kGroup, LogStoreRig::kNumber};
 inline std::vector<std::string> Files(LogStoreRig& rig) {
   std::vector<std::string> files;
   for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/2/")) files.push_back(path);
+    if (path.starts_with("groups/2/") && path.ends_with(".segment")) files.push_back(path);
   }
   std::sort(files.begin(), files.end());
   return files;

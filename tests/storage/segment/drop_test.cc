@@ -70,7 +70,7 @@ class SegmentDrop : public testing::Test {
 TEST_F(SegmentDrop, WhatIsDropped_IsOutOfRange_ByIndexAndByOffset) {
   const LogPoint begin = begins_[1];
   ASSERT_TRUE(rig_.DropTo(begin.index).ok());
-  EXPECT_EQ(rig_.disk.Paths().size(), 2U);
+  EXPECT_EQ(rig_.Files().size(), 2U);
   EXPECT_EQ(rig_.Read(begin.index.value(), 1).status().code(), Code::kOutOfRange);
   EXPECT_EQ(rig_.ReadFromOffset(begin.next_offset.value() - 1, 1).status().code(),
             Code::kOutOfRange);
@@ -82,7 +82,7 @@ TEST_F(SegmentDrop, WhatIsDropped_IsOutOfRange_ByIndexAndByOffset) {
 
 TEST_F(SegmentDrop, TheActiveOneStays_WhateverIsAskedFor) {
   ASSERT_TRUE(rig_.DropTo(end_.index).ok());
-  EXPECT_EQ(rig_.disk.Paths().size(), 1U);
+  EXPECT_EQ(rig_.Files().size(), 1U);
   rig_.Append(rig_.maker.Batch(1, 10));
   EXPECT_EQ(rig_.Read(rig_.entries.size(), 1)->size(), 1U);
 }
@@ -100,7 +100,7 @@ TEST_F(SegmentDrop, AStart_GoesOnFromTheBegin_AndRemovesWhatIsLeftBelow) {
   EXPECT_EQ(recovered->sealed[1].end, begins_[2]);
   EXPECT_EQ(recovered->active.base_offset, begins_[2].next_offset);
   EXPECT_EQ(recovered->active.next_offset, end_.next_offset);
-  EXPECT_EQ(rig_.disk.Paths().size(), 3U);
+  EXPECT_EQ(rig_.Files().size(), 3U);
 }
 
 TEST_F(SegmentDrop, Times_AreLookedForFromAnOffsetOn_WhereverItLies) {
@@ -114,11 +114,11 @@ TEST_F(SegmentDrop, Times_AreLookedForFromAnOffsetOn_WhereverItLies) {
 
 // There may be thousands of them.
 TEST_F(SegmentDrop, WhatIsWrittenMeanwhile_WaitsForOneFile_NotForAll) {
-  ASSERT_EQ(rig_.disk.Paths().size(), 4U);
+  ASSERT_EQ(rig_.Files().size(), 4U);
   ASSERT_TRUE(rig_.WriteBesideDropTo(begins_[2].index, rig_.maker.Batch(1, 10)).ok());
-  EXPECT_EQ(rig_.disk.Paths().size(), 3U);
+  EXPECT_EQ(rig_.Files().size(), 3U);
   ASSERT_TRUE(rig_.DropTo(begins_[2].index).ok());
-  EXPECT_EQ(rig_.disk.Paths().size(), 1U);
+  EXPECT_EQ(rig_.Files().size(), 1U);
 }
 
 TEST_F(SegmentDrop, WhereARemovalFails_TheSegmentIsReadOn_AndGoesTheNextTime) {
@@ -126,7 +126,7 @@ TEST_F(SegmentDrop, WhereARemovalFails_TheSegmentIsReadOn_AndGoesTheNextTime) {
   EXPECT_FALSE(rig_.DropTo(begins_[1].index).ok());
   EXPECT_EQ(rig_.Read(1, 1)->front().index, LogIndex(1));
   EXPECT_TRUE(rig_.DropTo(begins_[1].index).ok());
-  EXPECT_EQ(rig_.disk.Paths().size(), 2U);
+  EXPECT_EQ(rig_.Files().size(), 2U);
 }
 
 // The file goes before the read opens it, or after: then what it holds is read. From one seed to

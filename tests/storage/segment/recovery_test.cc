@@ -298,15 +298,15 @@ TEST(SegmentMadeAnew, HoldsWhatWasSynced_InAnotherFile_AndGoesOn) {
 TEST(SegmentMadeAnew, TheFileThatHadTheError_IsNotSyncedAgain) {
   SegmentRig rig(12);
   const LogPoint end = FailASync(rig);
-  const auto file = rig.disk.Identity(rig.disk.Paths().back());
+  const auto file = rig.disk.Identity(rig.Files().back());
   ASSERT_TRUE(rig.Recover(end, LastFile::kMadeAnew).ok());
-  EXPECT_NE(rig.disk.Identity(rig.disk.Paths().back()), file);
+  EXPECT_NE(rig.disk.Identity(rig.Files().back()), file);
 }
 
 TEST(SegmentMadeAnew, RotBelowTheSegmentsEnd_IsDataLoss_AndTheFileStays) {
   SegmentRig rig(13);
   const LogPoint end = FailASync(rig);
-  const std::string path = rig.disk.Paths().back();
+  const std::string path = rig.Files().back();
   rig.disk.FlipBit(path, 130, 3);
   const std::string damaged = *rig.disk.Content(path);
   const Status status = rig.Recover(end, LastFile::kMadeAnew).status();

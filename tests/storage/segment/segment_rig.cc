@@ -122,6 +122,13 @@ Result<LogPoint> SegmentRig::TrySeal(const std::optional<std::string>& state) {
   return reached_.end;
 }
 
+Result<LogPoint> SegmentRig::TryCheckpoint(const std::string& state) {
+  ASSIGN_OR_RETURN(reached_, Wait<Result<SegmentsEnd>>([&](auto done) {
+                     segments_->Checkpoint(Bytes::CopyOf(state), std::move(done));
+                   }));
+  return reached_.end;
+}
+
 void SegmentRig::Append(Entry entry) {
   entries.push_back(entry);
   const Status status = TryAppend({std::move(entry)});
@@ -132,6 +139,7 @@ LogPoint SegmentRig::Sync() { return TrySync().value(); }
 LogPoint SegmentRig::Seal(const std::optional<std::string>& state) {
   return TrySeal(state).value();
 }
+LogPoint SegmentRig::Checkpoint(const std::string& state) { return TryCheckpoint(state).value(); }
 
 LogPoint SegmentRig::Fill(uint64_t segments, uint64_t count, uint32_t payload_bytes) {
   for (uint64_t i = 0; i <= segments; ++i) {
@@ -249,6 +257,12 @@ Status SegmentRig::RecoverDamaged(const journal::LogRecord& log) {
 VerifiedSegments SegmentRig::Verify(const journal::LogRecord& log) {
   return Wait<VerifiedSegments>(
       [&](auto done) { VerifySegments(*files_, kFolder, log, std::move(done)); });
+}
+
+std::vector<std::string> SegmentRig::Files() const {
+  std::vector<std::string> paths = disk.Paths();
+  std::erase_if(paths, [](const std::string& path) { return !path.ends_with(".segment"); });
+  return paths;
 }
 
 void SegmentRig::ChangeHeader(size_t at, std::string* segment) {

@@ -67,10 +67,12 @@ class SegmentRig {
   Status TryTruncate(LogIndex from);
   Result<LogPoint> TrySync();
   Result<LogPoint> TrySeal(const std::optional<std::string>& state);
+  Result<LogPoint> TryCheckpoint(const std::string& state);
   // The same, to succeed.
   void Append(raft::core::Entry entry);
   LogPoint Sync();
   LogPoint Seal(const std::optional<std::string>& state);
+  LogPoint Checkpoint(const std::string& state);
   // What the last sync or seal said of the configuration.
   const SegmentsEnd& reached() const { return reached_; }
   // A filled group: `segments` sealed ones with `entries` each and one more that is synced, not
@@ -110,6 +112,8 @@ class SegmentRig {
   VerifiedSegments Verify(const journal::LogRecord& log);
   // As the journal has it: with the configuration that was in force there.
   journal::LogRecord LogUpTo(const LogPoint& synced_end) const;
+  // Paths of segments on the disk, sorted.
+  std::vector<std::string> Files() const;
   // A segment's header says more at that byte, and its checksum is right.
   static void ChangeHeader(size_t at, std::string* segment);
   // Every entry that was appended can be read, one by one by index, and comes back byte for byte.

@@ -122,7 +122,7 @@ TEST_F(SegmentVerifierTest, WhatLiesAboveTheEnd_IsNotLookedAt) {
 }
 
 TEST_F(SegmentVerifierTest, FlippedBits_AreAllNamed) {
-  for (const std::string& path : rig_.disk.Paths()) {
+  for (const std::string& path : rig_.Files()) {
     const uint64_t size = rig_.disk.Content(path)->size();
     for (uint64_t at = 0; at < size; at += 7) {
       rig_.disk.FlipBit(path, at, at % 8);

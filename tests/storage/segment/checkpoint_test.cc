@@ -1,0 +1,233 @@
+// What saves a start from reading the last segment, and what is never taken for that.
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/storage/segment/segment_rig.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr uint64_t kBefore = 40;  // entries, up to the checkpoint
+constexpr uint64_t kAfter = 5;
+constexpr uint32_t kPayloadBytes = 4 << 10;
+
+std::string PathOf(uint64_t first) { return SegmentPath(SegmentRig::kFolder, LogIndex(first)); }
+const std::string kCheckpoint = CheckpointPath(SegmentRig::kFolder);
+
+LogPoint AppendSome(SegmentRig* rig, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) rig->Append(rig->maker.Batch(3, kPayloadBytes));
+  return rig->Sync();
+}
+
+// One segment with a checkpoint in it, and some more entries.
+LogPoint FillWithCheckpoint(SegmentRig* rig) {
+  AppendSome(rig, kBefore);
+  rig->Checkpoint("state");
+  return AppendSome(rig, kAfter);
+}
+
+// What a start reads, and whether all is there afterwards and goes on.
+uint64_t ExpectWhole(SegmentRig* rig, const LogPoint& end,
+                     const std::optional<std::string>& state) {
+  const uint64_t before = rig->disk.bytes_read();
+  const auto recovered = rig->Recover(end);
+  const uint64_t bytes_read = rig->disk.bytes_read() - before;
+  EXPECT_TRUE(recovered.ok()) << recovered.status();
+  if (!recovered.ok()) return 0;
+  EXPECT_TRUE(recovered->damaged.empty());
+  EXPECT_EQ(recovered->next_offset, end.next_offset);
+  EXPECT_EQ(recovered->snapshot.has_value(), state.has_value());
+  if (state.has_value() && recovered->snapshot.has_value()) {
+    EXPECT_EQ(recovered->snapshot->state.view(), *state);
+  }
+  rig->ExpectAllReadable(end.index.value());
+  rig->Append(rig->maker.Batch(1, 10));
+  EXPECT_EQ(rig->Sync().index, end.index + 1);
+  rig->ExpectAllReadable(end.index.value() + 1);
+  return bytes_read;
+}
+
+TEST(Checkpoint, AStartReadsNoFramesBelowIt) {
+  for (const bool power : {false, true}) {
+    SegmentRig rig(1);
+    const LogPoint end = FillWithCheckpoint(&rig);
+    // Else a power cut may have it or not.
+    if (!power) {
+      rig.Restart(power);
+      const uint64_t bytes = ExpectWhole(&rig, end, "state");
+      EXPECT_LT(bytes, (kAfter + 3) * kPayloadBytes) << "of " << (kBefore + kAfter) * kPayloadBytes;
+      continue;
+    }
+    rig.Restart(power);
+    const auto recovered = rig.Recover(end);
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    EXPECT_EQ(recovered->next_offset, end.next_offset);
+    rig.ExpectAllReadable(end.index.value());
+  }
+}
+
+TEST(Checkpoint, WhatItSavesReading_IsIndexedAsIfItHadBeenRead) {
+  std::optional<std::string> sealed_with;
+  for (const bool has_checkpoint : {false, true}) {
+    SegmentRig rig(2);
+    rig.maker.set_append_time_ms(1000);
+    AppendSome(&rig, kBefore / 2);
+    rig.maker.set_term(Term(2));
+    rig.maker.set_append_time_ms(2000);
+    rig.Append(rig.maker.BatchAt(5000, 10));
+    AppendSome(&rig, kBefore / 2);
+    if (has_checkpoint) rig.Checkpoint("state");
+    const LogPoint end = AppendSome(&rig, kAfter);
+    rig.Restart(false);
+    const auto recovered = rig.Recover(end);
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    EXPECT_EQ(recovered->active.first_append_ms, 1000);
+    EXPECT_EQ(recovered->active.last_append_ms, 2000);
+    EXPECT_EQ(recovered->term_starts.size(), 2U);
+    EXPECT_EQ(recovered->active.checkpointed > 0, has_checkpoint);
+    rig.Seal("end");
+    const std::string content = *rig.disk.Content(PathOf(1));
+    if (!has_checkpoint) {
+      sealed_with = content;
+    } else {
+      EXPECT_EQ(content, *sealed_with);
+    }
+  }
+}
+
+TEST(Checkpoint, ANewerOne_IsTakenInItsPlace_ThoughItIsShorter) {
+  SegmentRig rig(3);
+  AppendSome(&rig, kBefore);
+  rig.Checkpoint(std::string(10'000, 'a'));
+  AppendSome(&rig, kAfter);
+  rig.Checkpoint("b");
+  const LogPoint end = AppendSome(&rig, 1);
+  rig.Restart(false);
+  EXPECT_GT(ExpectWhole(&rig, end, "b"), 0U);
+}
+
+TEST(Checkpoint, OneThatIsRottenOrTorn_IsPassedOver) {
+  SegmentRig made(4);
+  FillWithCheckpoint(&made);
+  const uint64_t size = made.disk.Content(kCheckpoint)->size();
+  for (uint64_t at = 0; at < size; at += 7) {
+    SegmentRig rig(4);
+    const LogPoint end = FillWithCheckpoint(&rig);
+    rig.Restart(false);
+    rig.disk.FlipBit(kCheckpoint, at, 3);
+    ExpectWhole(&rig, end, std::nullopt);
+    if (HasFailure()) return;
+  }
+}
+
+// The journal may not have heard of the sync that came before it.
+TEST(Checkpoint, OneAboveTheJournalsEnd_IsPassedOver) {
+  SegmentRig rig(5);
+  const LogPoint told = AppendSome(&rig, kBefore);
+  AppendSome(&rig, kAfter);
+  rig.Checkpoint("state");
+  rig.Restart(false);
+  const auto recovered = rig.Recover(told);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_FALSE(recovered->snapshot.has_value());
+  rig.ExpectAllReadable(told.index.value());
+  for (uint64_t i = 0; i < kAfter; ++i) {
+    ASSERT_TRUE(rig.TryAppend({rig.entries[told.index.value() + i]}).ok());
+  }
+  const LogPoint end = rig.Sync();
+  rig.Restart(false);
+  EXPECT_LT(ExpectWhole(&rig, end, "state"), 3 * kPayloadBytes) << "now it is what it tells of";
+}
+
+TEST(Checkpoint, OneOfAnotherSegmentOrReplica_IsPassedOver) {
+  SegmentRig rig(6);
+  FillWithCheckpoint(&rig);
+  const std::string older = *rig.disk.Content(kCheckpoint);
+  rig.Seal("sealed");
+  const LogPoint end = AppendSome(&rig, kAfter);
+  rig.Restart(false);
+  rig.disk.PutFile(kCheckpoint, older);
+  EXPECT_GT(ExpectWhole(&rig, end, "sealed"), kAfter * kPayloadBytes);
+}
+
+TEST(Checkpoint, WhereFramesBehindItAreDamaged_TheFileIsDamaged) {
+  SegmentRig rig(7);
+  const LogPoint end = FillWithCheckpoint(&rig);
+  rig.Restart(false);
+  rig.disk.FlipBit(PathOf(1), rig.disk.Content(PathOf(1))->size() - 100, 1);
+  const auto recovered = rig.Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  ASSERT_EQ(recovered->damaged.size(), 1U);
+  EXPECT_EQ(recovered->damaged.front().first, LogIndex(1));
+  EXPECT_FALSE(recovered->snapshot.has_value());
+}
+
+TEST(Checkpoint, AFileThatIsCutOffBelowIt_IsDamaged) {
+  SegmentRig rig(8);
+  const LogPoint end = FillWithCheckpoint(&rig);
+  rig.Restart(false);
+  const uint64_t whole = rig.disk.Content(PathOf(1))->size();
+  rig.disk.TruncateFile(PathOf(1), whole / 2);
+  EXPECT_EQ(rig.RecoverDamaged(end).code(), Code::kDataLoss);
+}
+
+TEST(Checkpoint, ThatTheLastSegmentIsSealed_SavesReadingIt) {
+  SegmentRig rig(9);
+  AppendSome(&rig, kBefore);
+  const LogPoint end = rig.Seal("sealed");
+  rig.Restart(false);
+  EXPECT_LT(ExpectWhole(&rig, end, "sealed"), 2 * kPayloadBytes);
+}
+
+// Sealed, and the journal does not know: what lies above its end is not committed, for all that
+// anybody here knows.
+TEST(Checkpoint, ASealedSegmentThatEndsElsewhere_IsRead) {
+  SegmentRig rig(10);
+  const LogPoint told = AppendSome(&rig, kBefore);
+  AppendSome(&rig, kAfter);
+  rig.Seal("sealed");
+  rig.Restart(false);
+  const auto recovered = rig.Recover(told);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_TRUE(recovered->sealed.empty());
+  EXPECT_EQ(recovered->next_offset, told.next_offset);
+}
+
+// In a file that compaction made anew frames lie elsewhere.
+TEST(Checkpoint, AnOlderOne_IsNotTakenForASealedSegment) {
+  SegmentRig rig(11);
+  FillWithCheckpoint(&rig);
+  const std::string older = *rig.disk.Content(kCheckpoint);
+  const LogPoint end = rig.Seal("sealed");
+  rig.Restart(false);
+  rig.disk.PutFile(kCheckpoint, older);
+  EXPECT_GT(ExpectWhole(&rig, end, "sealed"), kBefore * kPayloadBytes);
+}
+
+TEST(Checkpoint, WhereNothingIsCommitted_ThereIsNone) {
+  SegmentRig rig(13);
+  AppendSome(&rig, 2);
+  rig.Seal("sealed");
+  const std::string told = *rig.disk.Content(kCheckpoint);
+  EXPECT_TRUE(rig.TryCheckpoint("state").ok()) << "with no active segment";
+  rig.entries.push_back(rig.maker.Batch(1, 10));
+  ASSERT_TRUE(rig.TryWrite({rig.entries.back()}).ok());
+  EXPECT_TRUE(rig.TryCheckpoint("state").ok()) << "with one that holds no committed entry";
+  EXPECT_EQ(rig.disk.Content(kCheckpoint), told);
+}
+
+TEST(Checkpoint, OneThatCannotBeWritten_IsNone_AndNothingElseFails) {
+  SegmentRig rig(12);
+  AppendSome(&rig, kBefore);
+  rig.disk.FailNext(sim::SimDisk::Kind::kChange, kCheckpoint, Unavailable("EIO"));
+  rig.Checkpoint("state");
+  const LogPoint end = AppendSome(&rig, kAfter);
+  rig.disk.ForgetFaults();
+  rig.Restart(false);
+  ExpectWhole(&rig, end, std::nullopt);
+}
+
+}  // namespace
+}  // namespace millrace::storage
