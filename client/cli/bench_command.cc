@@ -21,7 +21,7 @@ double Seconds(const timeval& time) {
 std::shared_ptr<BenchOptions> AddBench(CLI::App* command, const std::string& bootstrap) {
   auto options = std::make_shared<BenchOptions>();
   options->common.bootstrap = bootstrap;
-  command->add_option("--topic", options->topic, "The topic")->required();
+  AddTopic(command, "--topic", &options->topic)->required();
   AddNumber(command, "--records", &options->records, {.min = 1}, "How many")->default_str("100000");
   AddCommonOptions(command, {"table", "json"}, &options->common);
   return options;

@@ -1,6 +1,7 @@
 #include "client/cli/common_options.h"
 
 #include "client/cli/number.h"
+#include "proto/record/wire.h"
 
 namespace millrace::client::cli {
 
@@ -25,6 +26,17 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
       "How long to wait while the cluster does not answer: 5s, 500ms, 2m; seconds without a unit")
       ->type_name("DURATION")
       ->default_str("30s");
+}
+
+CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* topic) {
+  return command->add_option(name, *topic, "The topic")->check([](const std::string& text) {
+    return std::string(CheckUtf8("the topic's name", text).message());
+  });
+}
+
+// The text itself is not told: a terminal could not show it either.
+Status CheckUtf8(const std::string& what, std::string_view text) {
+  return IsValidUtf8(text) ? Status::Ok() : InvalidArgument(what + " is not UTF-8");
 }
 
 Result<std::pair<std::string, std::string>> ParseKeyValue(const std::string& text) {

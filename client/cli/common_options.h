@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,13 @@ struct CommonOptions {
 // Adds --bootstrap, --timeout and -o with the `formats`, of which the first is the default.
 void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
                       CommonOptions* options);
+
+// Adds the argument, or the option, that names a topic. What is no UTF-8 is an error of the command
+// line: no message could carry it.
+CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* topic);
+
+// INVALID_ARGUMENT, in which the text is called `what`, if it is no UTF-8.
+Status CheckUtf8(const std::string& what, std::string_view text);
 
 // "KEY=VALUE", taken apart at the first "=". INVALID_ARGUMENT naming the text if there is none, or
 // no key before it.

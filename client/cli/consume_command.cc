@@ -225,7 +225,7 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   auto options = std::make_shared<ConsumeOptions>();
   options->common.bootstrap = bootstrap;
   CLI::App* consume = app.add_subcommand("consume", "Print records");
-  consume->add_option("TOPIC", options->topic, "The topic")->required();
+  AddTopic(consume, "TOPIC", &options->topic)->required();
   AddNumber(consume, "--partition", &options->partition, {.max = kPartitionMax},
             "One partition; all if not given");
   AddParsed(

@@ -76,7 +76,7 @@ void AddDeleteRecords(CLI::App* topic, const std::string& bootstrap, Command* ch
   options->common.bootstrap = bootstrap;
   CLI::App* command =
       topic->add_subcommand("delete-records", "Delete the oldest records of a partition");
-  command->add_option("TOPIC", options->name, "The topic")->required();
+  AddTopic(command, "TOPIC", &options->name)->required();
   AddCommonOptions(command, {"table", "json"}, &options->common);
   AddNumber(command, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
             "Of which partition")

@@ -267,7 +267,7 @@ void AddSubcommand(const Group& group, const std::string& name, const std::strin
   CLI::App* command = group.app->add_subcommand(name, help);
   auto options = std::make_shared<PartitionOptions>();
   options->common.bootstrap = group.bootstrap;
-  command->add_option("TOPIC", options->topic, "The topic")->required();
+  AddTopic(command, "TOPIC", &options->topic)->required();
   AddCommonOptions(command, {"table", "json"}, &options->common);
   AddNumber(command, "--partition", &options->partition, {.min = 0, .max = kPartitionMax},
             "Of this partition alone");

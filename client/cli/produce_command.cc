@@ -183,7 +183,7 @@ void AddProduceCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   auto options = std::make_shared<ProduceOptions>();
   options->common.bootstrap = bootstrap;
   CLI::App* produce = app.add_subcommand("produce", "Store records, one a line");
-  produce->add_option("TOPIC", options->topic, "The topic")->required();
+  AddTopic(produce, "TOPIC", &options->topic)->required();
   produce->add_option("FILE", options->file, "Where the lines are; stdin if there is none");
   CLI::Option* separator = produce->add_option("--key-separator", options->line.key_separator,
                                                "A line is KEY, this, VALUE");

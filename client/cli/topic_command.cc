@@ -322,7 +322,7 @@ int Offsets(const TopicOptions& options) {
 CLI::App* AddAction(CLI::App* topic, const char* name, const char* help,
                     const std::shared_ptr<TopicOptions>& options, const char* argument) {
   CLI::App* action = topic->add_subcommand(name, help);
-  action->add_option(argument, options->name, "The topic")->required();
+  AddTopic(action, argument, &options->name)->required();
   AddCommonOptions(action, {"table", "json"}, &options->common);
   return action;
 }
@@ -332,6 +332,8 @@ CLI::Option* AddSet(CLI::App* action, TopicOptions* options) {
              action, "--set",
              [settings = &options->settings](const std::string& text) -> Status {
                ASSIGN_OR_RETURN(const auto setting, ParseKeyValue(text));
+               RETURN_IF_ERROR(CheckUtf8("the key", setting.first));
+               RETURN_IF_ERROR(CheckUtf8("the value of " + setting.first, setting.second));
                (*settings)[setting.first] = setting.second;
                return {};
              },
@@ -350,6 +352,7 @@ void AddAlter(CLI::App* topic, const std::shared_ptr<TopicOptions>& options, Com
   AddRepeated(
       alter, "--unset",
       [unset = &options->unset](const std::string& text) -> Status {
+        RETURN_IF_ERROR(CheckUtf8("the key", text));
         unset->push_back(text);
         return {};
       },

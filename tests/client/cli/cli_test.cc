@@ -52,6 +52,34 @@ TEST(Cli, WrongCommandLines_FailWithOneLine) {
   ExpectOneLine(RunCli({"produce", "t", "--key-field", "a", "--key-separator", ","}), 2, "exclude");
 }
 
+// No message could carry it. What is asked of a broker that is not there would fail with 1.
+TEST(Cli, NamesThatAreNotUtf8_AreErrorsOfTheCommandLine) {
+  const std::string topic = "TOPIC: the topic's name is not UTF-8";
+  for (const char* const action : {"alter", "config", "delete", "describe", "offsets"}) {
+    ExpectOneLine(RunCli({"topic", action, "t\xff"}), 2, topic);
+  }
+  ExpectOneLine(RunCli({"topic", "create", "t\xc3"}), 2, "NAME: the topic's name is not UTF-8");
+  ExpectOneLine(
+      RunCli({"topic", "delete-records", "t\xff", "--partition", "0", "--before", "latest"}), 2,
+      topic);
+  ExpectOneLine(RunCli({"partition", "describe", "t\xff"}), 2, topic);
+  ExpectOneLine(RunCli({"partition", "verify", "t\xff"}), 2, topic);
+  ExpectOneLine(RunCli({"produce", "t\xff"}), 2, topic);
+  ExpectOneLine(RunCli({"consume", "t\xff"}), 2, topic);
+  ExpectOneLine(RunCli({"bench", "produce", "--topic", "t\xff"}), 2, "--topic: the topic's name");
+}
+
+TEST(Cli, SettingsThatAreNotUtf8_AreErrorsOfTheCommandLine) {
+  for (const char* const action : {"create", "alter"}) {
+    ExpectOneLine(RunCli({"topic", action, "t", "--set", "cleanup=\xff"}), 2,
+                  "--set: the value of cleanup is not UTF-8");
+    ExpectOneLine(RunCli({"topic", action, "t", "--set", "\xff=1"}), 2,
+                  "--set: the key is not UTF-8");
+  }
+  ExpectOneLine(RunCli({"topic", "alter", "t", "--unset", "a\xff"}), 2,
+                "--unset: the key is not UTF-8");
+}
+
 TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
   ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 2, "bootstrap: ");
   ExpectOneLine(RunCli({"topic", "create", "t", "--set", "x"}), 2, "\"x\" is not KEY=VALUE");
