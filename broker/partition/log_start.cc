@@ -95,7 +95,7 @@ void Partition::TendStart(std::optional<int64_t> wall_ms) {
   }
   const Status proposed = ProposeStart(std::max(retained, log_start_));
   if (proposed.ok() && is_again) start_again_at_.reset();
-  LOG_IF(WARNING, !proposed.ok()) << "records that expired stay for now group=" << group_
+  LOG_IF(WARNING, !proposed.ok()) << "records that expired stay for now " << raft_->Name()
                                   << " why=" << proposed;
 }
 
@@ -115,7 +115,7 @@ void Partition::TendCompaction(std::optional<int64_t> wall_ms) {
   compact.set_older_than_ms(due->older_than_ms);
   const Result<LogIndex> proposed = ProposeCommand(command);
   if (proposed.ok()) pass_in_flight_ = *proposed;
-  LOG_IF(WARNING, !proposed.ok()) << "records that are superseded stay for now group=" << group_
+  LOG_IF(WARNING, !proposed.ok()) << "records that are superseded stay for now " << raft_->Name()
                                   << " why=" << proposed.status();
 }
 

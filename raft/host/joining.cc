@@ -86,7 +86,7 @@ void Replica::OnReplayRead(Result<std::vector<core::Entry>> entries) {
       (entries.status().code() == Code::kDataLoss && joining_->configuration.Members().size() > 1);
   if (!entries.ok() && may_pass) {
     MILLRACE_SOMETIMES("a replica could not read at once what it has to apply");
-    LOG(WARNING) << "cannot read what has to be applied, trying again group=" << group()
+    LOG(WARNING) << "cannot read what has to be applied, trying again " << Name()
                  << " why=" << entries.status();
     shared_->environment.executor.RunAfter(kReplayPause, lifetime_.Guard([this] { Replay(); }));
     return;

@@ -67,8 +67,8 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
         const Code code = entries.status().code();
         if (!entries.ok() && code != Code::kOutOfRange) {
           LOG_EVERY_T(WARNING, 10)
-              << "cannot read entries that another replica lacks group=" << reply.route.group
-              << " why=" << entries.status();
+              << "cannot read entries that another replica lacks "
+              << replicas_->NameOf(reply.route.group) << " why=" << entries.status();
         }
         if (entries.ok()) reply.entries = *std::move(entries);
         reply.is_damaged = code == Code::kDataLoss;

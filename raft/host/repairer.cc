@@ -149,9 +149,9 @@ void Repairer::OnPulled(const RepairPtr& repair, Result<RangeReply> reply) {
     const auto before = std::exchange(repair->given, repair->given.With(reply->compacted));
     if (Append(repair, std::move(reply->entries))) return;
     repair->given = before;
-    LOG(ERROR) << "what was pulled does not follow on what is intact group="
-               << repair->replica.group << " from=" << repair->members[repair->asking].broker
-               << " index=" << wanted;
+    LOG(ERROR) << "what was pulled does not follow on what is intact "
+               << replicas_->NameOf(repair->replica.group)
+               << " from=" << repair->members[repair->asking].broker << " index=" << wanted;
   }
   CountAnswer(repair, reply);
   const size_t members = repair->members.size();
@@ -195,7 +195,7 @@ bool Repairer::AppendGap(const RepairPtr& repair) {
                                     .chain = end.chain});
   MILLRACE_SOMETIMES("a repaired segment begins in what others dropped");
   LOG(INFO) << "left out what others dropped first=" << begin.index + 1 << " last=" << end.index
-            << " group=" << repair->replica.group;
+            << " " << replicas_->NameOf(repair->replica.group);
   return Append(repair, {std::move(gap)});
 }
 
@@ -245,7 +245,7 @@ void Repairer::Finish(const RepairPtr& repair) {
         if (!finished.ok()) return OnError(repair, finished);
         const Duration took = environment_.clock.Now() - repair->began;
         LOG(INFO) << "repaired entries " << repair->range.begin.index + 1 << " to "
-                  << repair->range.end.index << " group=" << repair->replica.group
+                  << repair->range.end.index << " " << replicas_->NameOf(repair->replica.group)
                   << " pulled_bytes=" << repair->pulled_bytes
                   << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a damaged segment was repaired from another replica");
@@ -258,7 +258,8 @@ void Repairer::Finish(const RepairPtr& repair) {
 void Repairer::OnLost(const RepairPtr& repair) {
   MILLRACE_SOMETIMES("no member had what is damaged");
   LOG(ERROR) << "no replica has entry " << repair->end.index + 1
-             << ", reads of what is damaged say DATA_LOSS group=" << repair->replica.group
+             << ", reads of what is damaged say DATA_LOSS "
+             << replicas_->NameOf(repair->replica.group)
              << " first_offset=" << repair->range.begin.next_offset
              << " end_offset=" << repair->range.end.next_offset << " why=" << repair->range.why;
   LogStore& store = environment_.log_store;
@@ -276,8 +277,8 @@ void Repairer::OnLost(const RepairPtr& repair) {
 // Of this broker's disk.
 void Repairer::OnError(const RepairPtr& repair, const Status& why) {
   const bool is_not_yet = why.code() == Code::kUnavailable;
-  LOG_IF(WARNING, !is_not_yet) << "a repair ended early, and begins again group="
-                               << repair->replica.group << " why=" << why;
+  LOG_IF(WARNING, !is_not_yet) << "a repair ended early, and begins again "
+                               << replicas_->NameOf(repair->replica.group) << " why=" << why;
   environment_.log_store.EndRestore(repair->replica);
   Later(repair->replica.group, is_not_yet ? kPause : kErrorPause);
   End(repair);

@@ -200,7 +200,7 @@ void Replica::OnMessage(const Voter& from, core::Message message) {
       if (!KeepWhatMakesRoom(core_->log(), core_->commit_index(), append)) return;
     }
     if (!FollowsOn(core_->log(), *append)) {
-      LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken group=" << group()
+      LOG_EVERY_T(ERROR, 60) << "entries that break the chain were not taken " << Name()
                              << " from=" << from.broker << " after=" << append->prev_index;
       return;
     }
@@ -438,7 +438,7 @@ void Replica::Apply(const core::Entry& entry) {
 }
 
 void Replica::StopApplying(Status why) {
-  LOG(ERROR) << "replica applies no further group=" << group() << " why=" << why;
+  LOG(ERROR) << "replica applies no further " << Name() << " why=" << why;
   apply_fault_ = std::move(why);
   if (has_joined()) core_->StopLeading();
   // A follower's leadership does not change by this; those who watch it must look again.

@@ -53,8 +53,7 @@ class Replica final : public Group {
   ReplicaId id() const { return {record_.group, record_.number}; }
   const Voter& self() const { return options_.self; }
   const ReplicaRecord& record() const { return record_; }
-  // "group=17 topic=flights partition=3".
-  std::string Name() const;
+  std::string Name() const override;
 
   // Not ok: silent for good, and why.
   const Status& health() const override { return health_; }

@@ -1,5 +1,6 @@
 #include "raft/host/replicas.h"
 
+#include <string>
 #include <utility>
 
 #include <glog/logging.h>
@@ -14,6 +15,11 @@ Replica* Replicas::Find(RaftGroupId group) const {
 Replica* Replicas::Find(const ReplicaId& id) const {
   Replica* replica = Find(id.group);
   return replica != nullptr && replica->id() == id ? replica : nullptr;
+}
+
+std::string Replicas::NameOf(RaftGroupId group) const {
+  const Replica* replica = Find(group);
+  return replica != nullptr ? replica->Name() : "group=" + std::to_string(group.value());
 }
 
 Replica& Replicas::Add(std::unique_ptr<Replica> replica) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <glog/logging.h>
@@ -21,6 +22,8 @@ class Replicas {
   // Who asked for something that is done now; null if that replica is gone, though another life of
   // its group may be here.
   Replica* Find(const ReplicaId& id) const;
+  // What log lines call the group's replica, as Replica::Name(); its number alone if none is here.
+  std::string NameOf(RaftGroupId group) const;
 
   // Pre: its group has none here.
   Replica& Add(std::unique_ptr<Replica> replica);

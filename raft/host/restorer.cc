@@ -156,8 +156,9 @@ void Restorer::Append(const RestorePtr& restore, std::vector<core::Entry> entrie
     const FrameHeader header = entry.frame.header();
     const Status follows = CheckFollows(end, restore->replica.group, header);
     if (!follows.ok()) {
-      LOG(ERROR) << "a range does not follow on what was restored group=" << restore->replica.group
-                 << " from=" << restore->source.broker << " why=" << follows;
+      LOG(ERROR) << "a range does not follow on what was restored "
+                 << replicas_->NameOf(restore->replica.group) << " from=" << restore->source.broker
+                 << " why=" << follows;
       return After(restore, kPause, &Restorer::Ask);
     }
     end = EndAfter(header);
@@ -283,7 +284,7 @@ void Restorer::Adopt(const RestorePtr& restore, Replica* replica,
         initial.hard_state = restored.initial.hard_state;
         restored.initial = std::move(initial);
         const Duration took = environment_.clock.Now() - restore->began;
-        LOG(INFO) << "restored a replica group=" << restore->replica.group
+        LOG(INFO) << "restored a replica " << replicas_->NameOf(restore->replica.group)
                   << " source=" << restore->source.broker << " end=" << restore->end.index
                   << " bytes=" << restore->bytes << " ms=" << took / std::chrono::milliseconds(1);
         MILLRACE_SOMETIMES("a replica was restored from another one");
@@ -299,9 +300,9 @@ void Restorer::TakeState(const RestorePtr& restore, const Replica& replica,
                          .snapshot = Snapshot{.index = state.at.index, .state = state.piece},
                          .health = {}};
   whole.initial.commit_index = std::max(whole.initial.commit_index, state.at.index);
-  LOG(INFO) << "took another replica's state in place of one that is lost group="
-            << restore->replica.group << " source=" << restore->source.broker
-            << " after=" << state.at.index << " bytes=" << state.size;
+  LOG(INFO) << "took another replica's state in place of one that is lost " << replica.Name()
+            << " source=" << restore->source.broker << " after=" << state.at.index
+            << " bytes=" << state.size;
   MILLRACE_SOMETIMES("a replica took another one's state");
   environment_.log_store.EndRestore(restore->replica);
   End(restore);
@@ -311,7 +312,8 @@ void Restorer::TakeState(const RestorePtr& restore, const Replica& replica,
 // Of this broker's disk: from the beginning, after a pause and once the leader says so again.
 void Restorer::OnError(const RestorePtr& restore, const Status& why) {
   MILLRACE_SOMETIMES("a restore ended early");
-  LOG(WARNING) << "a restore ended early group=" << restore->replica.group << " why=" << why;
+  LOG(WARNING) << "a restore ended early " << replicas_->NameOf(restore->replica.group)
+               << " why=" << why;
   environment_.log_store.EndRestore(restore->replica);
   After(restore, kErrorPause, &Restorer::GiveUp);
 }

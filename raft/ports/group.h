@@ -66,6 +66,8 @@ class Group {
   // read it, one of them is to lead.
   virtual Status ReportUnreadable(const Status& why) = 0;
 
+  // What log lines call this broker's replica of it: "group=17 topic=flights partition=3".
+  virtual std::string Name() const = 0;
   // Not ok: the replica is silent, and why.
   virtual const Status& health() const = 0;
   // The error to give to whoever needs the group's leader.

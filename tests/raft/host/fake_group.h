@@ -81,6 +81,7 @@ class FakeGroup final : public Group {
     unreadable.push_back(why);
     return told_of_unreadable.ok() ? why : told_of_unreadable;
   }
+  std::string Name() const override { return "group=" + std::to_string(id_.value()); }
   const Status& health() const override { return health_; }
   Status NotLeader() const override {
     return Unavailable("this broker does not lead the partition", Reason::kNotLeader);
