@@ -119,6 +119,7 @@ void Inspection::OnJournalListed(const Result<std::vector<std::string>>& names) 
       if (!parsed) continue;
       if (!parsed->is_new) {
         whole.push_back(name);
+        report_.journal.bytes += parsed->bytes;
         continue;
       }
       Note(InJournal(name), "was being made when its broker ended; a start removes it");
@@ -127,8 +128,10 @@ void Inspection::OnJournalListed(const Result<std::vector<std::string>>& names) 
     report_.Add(names.status(), {.path = kJournal, .position = {}, .group = {}, .what = ""});
     return ListGroups();
   }
+  report_.journal.free_files = whole.size();
   storage::journal::FileReader::Read(
-      environment_.executor, files_, kJournal, std::move(whole),
+      environment_.executor, files_,
+      {.directory = kJournal, .key = report_.superblock.newest.facts.journal_key}, std::move(whole),
       [self = shared_from_this()](const Result<std::vector<FileImage>>& images) {
         if (images.ok()) return self->Replay(*images);
         self->report_.Add(images.status(),
@@ -139,7 +142,6 @@ void Inspection::OnJournalListed(const Result<std::vector<std::string>>& names) 
 
 void Inspection::Replay(const std::vector<FileImage>& images) {
   const storage::SuperblockFacts& facts = report_.superblock.newest.facts;
-  for (const FileImage& image : images) report_.journal.bytes += image.bytes.size();
   Result<storage::journal::Replayed> replayed = storage::journal::Replay(facts.journal_key, images);
   if (!replayed.ok()) {
     report_.Add(replayed.status(), {.path = kJournal, .position = {}, .group = {}, .what = ""});
@@ -147,7 +149,7 @@ void Inspection::Replay(const std::vector<FileImage>& images) {
   }
   replayed_ = std::move(*replayed);
   report_.journal.files = replayed_.live.size();
-  report_.journal.free_files = images.size() - replayed_.live.size() - replayed_.unusable.size();
+  report_.journal.free_files -= replayed_.live.size() + replayed_.unusable.size();
   if (replayed_.end_lsn == 0 && facts.stage != storage::BootstrapStage::kFresh) {
     report_.Add(DataLoss("it holds no readable journal, although one was written"),
                 {.path = kJournal, .position = {}, .group = {}, .what = ""});

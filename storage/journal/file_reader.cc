@@ -7,6 +7,8 @@
 
 #include "proto/base/coverage.h"
 #include "storage/journal/file_pool.h"
+#include "storage/journal/file_scan.h"
+#include "storage/journal/format.h"
 
 namespace millrace::storage::journal {
 namespace {
@@ -18,25 +20,78 @@ constexpr Duration kReadAgainPause = std::chrono::milliseconds(500);
 
 }  // namespace
 
-void FileReader::Read(Executor& executor, FileSystem& files, const std::string& directory,
+void FileReader::Read(Executor& executor, FileSystem& files, Place place,
                       std::vector<std::string> names, Done done) {
   const std::shared_ptr<FileReader> reader(
-      new FileReader(executor, files, directory, std::move(names), std::move(done)));
-  reader->ReadNextFile();
+      new FileReader(executor, files, std::move(place), std::move(names), std::move(done)));
+  reader->ReadNextHead();
 }
 
-FileReader::FileReader(Executor& executor, FileSystem& files, std::string directory,
+FileReader::FileReader(Executor& executor, FileSystem& files, Place place,
                        std::vector<std::string> names, Done done)
     : executor_(executor),
       files_(files),
-      directory_(std::move(directory)),
+      place_(std::move(place)),
       names_(std::move(names)),
       done_(std::move(done)) {}
 
-void FileReader::ReadNextFile() {
-  if (next_ == names_.size()) return done_(std::move(images_));
+void FileReader::ReadNextHead() {
+  if (next_ == names_.size()) return ReadNewest();
   const std::string name = names_[next_++];
-  files_.Open(directory_ + "/" + name, OpenMode::kRead, Caching::kDirect,
+  files_.Open(PathOf(name), OpenMode::kRead, Caching::kDirect,
+              [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
+                if (!file.ok()) return self->done_(file.status());
+                self->ReadHead(name, *std::move(file));
+              });
+}
+
+// What cannot be read, or is no head, is looked at more closely with the whole file.
+void FileReader::ReadHead(const std::string& name, std::shared_ptr<File> file) {
+  file->Read(0, kBlockAlignment, [self = shared_from_this(), name, file](Result<Bytes> begin) {
+    const auto header = begin.ok() ? ParseBlockHeader(begin->view()) : std::nullopt;
+    if (!header.has_value()) return self->TakeHead(name, {});
+    if (header->length <= begin->size()) return self->TakeHead(name, *std::move(begin));
+    file->Read(0, BlockSize(header->length), [self, name](Result<Bytes> head) {
+      self->TakeHead(name, head.ok() ? *std::move(head) : Bytes());
+    });
+  });
+}
+
+void FileReader::TakeHead(const std::string& name, Bytes head) {
+  const FileImage image{.name = name, .bytes = std::move(head)};
+  const ScannedFile scanned = ScanFile(place_.key, image);
+  if (scanned.head.has_value()) {
+    headed_.emplace(scanned.sequence, name);
+  } else {
+    unread_.push_back(name);
+  }
+  ReadNextHead();
+}
+
+void FileReader::ReadNewest() {
+  is_newest_read_ = headed_.empty();
+  if (!headed_.empty()) unread_.push_back(headed_.rbegin()->second);
+  ReadNextFile();
+}
+
+// Where a file without a head is newer yet, what it says is no older.
+void FileReader::ChooseOthers() {
+  is_newest_read_ = true;
+  const auto newest = std::prev(headed_.end());
+  const uint64_t oldest = OldestFileOf(ScanFile(place_.key, images_.at(newest->second)));
+  for (auto needed = headed_.lower_bound(oldest); needed != newest; ++needed) {
+    unread_.push_back(needed->second);
+  }
+  MILLRACE_SOMETIMES_IF("a start passed journal files over", headed_.begin()->first < oldest);
+  ReadNextFile();
+}
+
+void FileReader::ReadNextFile() {
+  if (!images_.empty() && !is_newest_read_) return ChooseOthers();
+  if (unread_.empty()) return Finish();
+  const std::string name = unread_.back();
+  unread_.pop_back();
+  files_.Open(PathOf(name), OpenMode::kRead, Caching::kDirect,
               [self = shared_from_this(), name](Result<std::unique_ptr<File>> file) {
                 if (!file.ok()) return self->done_(file.status());
                 self->ReadNextPiece(name, std::move(file).value(), "");
@@ -46,10 +101,11 @@ void FileReader::ReadNextFile() {
 void FileReader::ReadNextPiece(const std::string& name, std::shared_ptr<File> file,
                                std::string content) {
   const uint64_t at = content.size();
+  content.reserve(file->size());
   if (at >= file->size()) {
-    images_.push_back({.name = name,
-                       .made_bytes = JournalFileName::Parse(name)->bytes,
-                       .bytes = Bytes::Own(std::move(content))});
+    images_[name] = {.name = name,
+                     .made_bytes = JournalFileName::Parse(name)->bytes,
+                     .bytes = Bytes::Own(std::move(content))};
     return ReadNextFile();
   }
   const uint64_t size = std::min(kReadPieceBytes, file->size() - at);
@@ -80,6 +136,15 @@ void FileReader::ReadLater(const std::string& name, std::shared_ptr<File> file,
                                        content = std::move(content)]() mutable {
     self->ReadNextPiece(name, std::move(file), std::move(content));
   });
+}
+
+void FileReader::Finish() {
+  std::vector<FileImage> images;
+  for (const std::string& name : names_) {
+    const auto read = images_.find(name);
+    if (read != images_.end()) images.push_back(std::move(read->second));
+  }
+  done_(std::move(images));
 }
 
 }  // namespace millrace::storage::journal

@@ -41,6 +41,14 @@ ScannedFile ScanFile(uint64_t key, const FileImage& image) {
   return file;
 }
 
+uint64_t OldestFileOf(const ScannedFile& file) {
+  uint64_t oldest = 0;
+  for (const FoundBlock& block : file.blocks) {
+    if (block.header.file_sequence == file.sequence) oldest = block.header.oldest_file;
+  }
+  return oldest;
+}
+
 const FoundBlock* ScannedFile::At(uint64_t position) const {
   const auto found =
       std::lower_bound(blocks.begin(), blocks.end(), position,

@@ -35,6 +35,9 @@ struct ScannedFile {
   bool SaysDurable(uint64_t lsn) const;
 };
 
+// Where replay begins, as the newest block of `file`, which has some, knows: a file's sequence.
+uint64_t OldestFileOf(const ScannedFile& file);
+
 ScannedFile ScanFile(uint64_t key, const FileImage& image);
 
 }  // namespace millrace::storage::journal

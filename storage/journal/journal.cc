@@ -325,6 +325,8 @@ void Journal::StopWithoutFile() {
 
 void Journal::FinishStop() {
   if (needs_marker_) return WriteMarker();
+  // The next start reads none of what a new head says is not needed.
+  if (stopped_ && WouldGiveFilesBack()) return Roll(0);
   if (stopped_) std::exchange(stopped_, {})();
 }
 

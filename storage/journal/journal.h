@@ -219,6 +219,7 @@ class Journal {
   bool HasManyFiles() const;
   bool IsWorthARoll(size_t files) const;
   bool WantsEarlyRoll() const;
+  bool WouldGiveFilesBack() const;  // so many that a roll is worth it
   void AskForSegments();
   void CopyForward();
   void ReadNextCopy(std::vector<std::pair<RaftGroupId, LogIndex>> left);

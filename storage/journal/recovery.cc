@@ -82,7 +82,9 @@ void Recovery::RemoveUnfinished() {
 }
 
 void Recovery::ReadFiles() {
-  FileReader::Read(journal_->environment_.executor, files(), journal_->options_.directory, names_,
+  const Options& options = journal_->options_;
+  FileReader::Read(journal_->environment_.executor, files(),
+                   {.directory = options.directory, .key = options.key}, names_,
                    [self = shared_from_this()](Result<std::vector<FileImage>> images) {
                      if (!images.ok()) return self->GiveUp(images.status());
                      self->images_ = std::move(*images);

@@ -64,9 +64,7 @@ Status Replayer::FindRange() {
     return Status::Ok();
   }
   newest_ = by_sequence_.rbegin()->first;
-  for (const FoundBlock& block : by_sequence_.rbegin()->second->blocks) {
-    if (block.header.file_sequence == newest_) oldest_ = block.header.oldest_file;
-  }
+  oldest_ = OldestFileOf(*by_sequence_.rbegin()->second);
   if (oldest_ == 0 || oldest_ > newest_) {
     return DataLoss("journal file " + by_sequence_.rbegin()->second->image->name +
                     " says that replay begins at a file that cannot be");

@@ -108,8 +108,10 @@ bool Journal::IsWorthARoll(size_t files) const {
 
 // Files come back at a roll only. When appends are refused for want of space nothing would fill the
 // newest file, so that it is given up early.
-bool Journal::WantsEarlyRoll() const {
-  if (!HasManyFiles()) return false;
+bool Journal::WantsEarlyRoll() const { return HasManyFiles() && WouldGiveFilesBack(); }
+
+bool Journal::WouldGiveFilesBack() const {
+  if (live_.empty()) return false;
   const uint64_t newest = live_.rbegin()->first;
   const uint64_t oldest = std::min(ledger_.OldestPinned().value_or(newest), newest);
   return IsWorthARoll(static_cast<size_t>(std::distance(live_.begin(), live_.lower_bound(oldest))));
