@@ -71,6 +71,7 @@ void Host::Stop() {
   puller_.Stop();
   restorer_.Stop();
   repairer_.Stop();
+  replicas_.ForEachJoined([](Replica& replica) { replica.SaveLastState(); });
   replicas_.Halt();
 }
 

@@ -491,6 +491,12 @@ void Replica::SaveStateIfDue() {
   store.Roll(group(), applied_, machine_->TakeSnapshot());
 }
 
+void Replica::SaveLastState() {
+  LogStore& store = shared_->environment.log_store;
+  const bool is_due = has_joined() && apply_fault_.ok() && store.WantsLastCheckpoint(group());
+  if (is_due) store.Checkpoint(group(), applied_, machine_->TakeSnapshot());
+}
+
 void Replica::UpdateLeadership() {
   Leadership now{.is_leader = core_->is_leader(),
                  .is_ready = core_->is_leader() && applied_term_ == core_->term(),

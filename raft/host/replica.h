@@ -133,6 +133,8 @@ class Replica final : public Group {
   // Gives the store the state where that wants to end the segment, or a checkpoint; now and then,
   // and when more is committed.
   void SaveStateIfDue();
+  // Likewise, where nothing is to follow.
+  void SaveLastState();
   bool is_in_turn = false;  // Turn's
 
   // Stops the core by an error; the replica stays silent from now on.

@@ -174,6 +174,8 @@ class LogStore {
   // The state machine's state after `index`, likewise, offered when WantsCheckpoint(group): a later
   // start begins with it, if it can, instead of reading the segment that is written on.
   virtual bool WantsCheckpoint(RaftGroupId group) const = 0;
+  // Whether one is worth it if nothing follows: the host stops.
+  virtual bool WantsLastCheckpoint(RaftGroupId group) const = 0;
   virtual void Checkpoint(RaftGroupId group, LogIndex index, StateEncoder state) = 0;
   // From now on; none at first. No effect where the group is unknown.
   virtual void SetRollLimits(RaftGroupId group, const RollLimits& limits) = 0;

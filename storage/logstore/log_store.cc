@@ -42,6 +42,32 @@ JournalLogStore::~JournalLogStore() {
 }
 
 void JournalLogStore::Stop(Task done) {
+  for (auto& [id, group] : groups_) {
+    if (group.progress.committed() > group.log.end.index) SyncGroup(id, group);
+  }
+  WaitForSegments([this, done = std::move(done)]() mutable { StopJournal(std::move(done)); });
+}
+
+// What they told of that is told then, too.
+void JournalLogStore::WaitForSegments(Task done) {
+  if (groups_.empty()) return done();
+  struct Wait {
+    size_t groups;
+    Task done;
+  };
+  auto wait = std::make_shared<Wait>(Wait{.groups = groups_.size(), .done = std::move(done)});
+  for (const auto& [id, group] : groups_) {
+    auto passed = RunOn(environment_.shard, lifetime_.Guard([wait](const Result<SegmentsEnd>&) {
+      if (--wait->groups == 0) std::exchange(wait->done, {})();
+    }));
+    OnSegments([segments = group.segments, passed = std::move(passed)]() mutable {
+      // Of nothing: it comes behind all that was asked for.
+      segments->Commit(LogIndex(), std::move(passed));
+    });
+  }
+}
+
+void JournalLogStore::StopJournal(Task done) {
   is_stopped_ = true;
   environment_.journal_executor.Post(
       [journal = journal_.get(), stopped = RunOn(environment_.shard, std::move(done))]() mutable {

@@ -87,8 +87,9 @@ class JournalLogStore final : public raft::LogStore {
                    MoveFunction<void(Result<Opened>)> done);
   ~JournalLogStore() override;
 
-  // Writes what the journal was given and a marker, then calls `done` on the shard. Nothing may
-  // follow, and what is not durable by then is not told.
+  // Syncs what is committed, so that the next start reads as little as it can, waits for what
+  // segments were asked for, writes what the journal was given and a marker, and calls `done` on
+  // the shard. Nothing may follow, and what is not durable by then is not told.
   void Stop(Task done);
 
   void Write(std::vector<raft::ReplicaWrite> writes) override;
@@ -105,6 +106,7 @@ class JournalLogStore final : public raft::LogStore {
   bool WantsRoll(RaftGroupId group, MonotonicTime now) override;
   void Roll(RaftGroupId group, LogIndex index, std::optional<raft::StateEncoder> state) override;
   bool WantsCheckpoint(RaftGroupId group) const override;
+  bool WantsLastCheckpoint(RaftGroupId group) const override;
   void Checkpoint(RaftGroupId group, LogIndex index, raft::StateEncoder state) override;
   void Read(RaftGroupId group, LogIndex first, uint64_t bytes_max, raft::EntriesDone done) override;
   void Salvage(RaftGroupId group, LogIndex first, uint64_t bytes_max,
@@ -270,6 +272,9 @@ class JournalLogStore final : public raft::LogStore {
   JournalLogStore(const LogStoreOptions& options, const Environment& environment,
                   journal::JournalClient client);
 
+  // Calls `done` on the shard once all that segments were asked for is done.
+  void WaitForSegments(Task done);
+  void StopJournal(Task done);
   void Submit(std::vector<journal::GroupRecord> records, Task durable);
   Group* Find(RaftGroupId group);
   using Segments = std::shared_ptr<GroupSegments>;
@@ -331,8 +336,9 @@ class JournalLogStore final : public raft::LogStore {
   static uint64_t UnreadBytes(const Group& group) {
     return group.active.bytes - group.active.checkpointed;
   }
-  // How much of that is worth a checkpoint, which has the state.
-  uint64_t CheckpointBytes(const Group& group) const;
+  // Whether that can be saved just now, and is worth it at so many of them: the state is written,
+  // too.
+  static bool IsCheckpointDue(const Group& group, uint64_t unread_bytes);
   // Takes note of the size of a state that was encoded for these segments.
   MoveFunction<void(uint64_t)> WhenEncoded(RaftGroupId id, const Segments& segments);
   MoveFunction<void(Result<SegmentsEnd>)> WhenSynced(RaftGroupId id, const Segments& segments,

@@ -206,22 +206,27 @@ MoveFunction<void(uint64_t)> JournalLogStore::WhenEncoded(RaftGroupId id,
   }));
 }
 
-uint64_t JournalLogStore::CheckpointBytes(const Group& group) const {
-  const uint64_t share = std::clamp(options_.start_bytes / groups_.size(),
-                                    options_.checkpoint_bytes_min, options_.checkpoint_bytes_max);
-  const uint64_t bytes = group.is_quiet ? options_.quiet_checkpoint_bytes : share;
-  return std::max(bytes, kLogPerState * group.state_bytes);
+bool JournalLogStore::IsCheckpointDue(const Group& group, uint64_t unread_bytes) {
+  const bool is_busy = group.is_syncing || group.is_encoding || group.roll.has_value() ||
+                       group.cuts > 0 || !group.stall.ok() || group.is_faulty;
+  // The state is as new as what was told, and only what is here can be synced.
+  const bool is_here = group.progress.committed() == group.progress.told();
+  return !is_busy && is_here &&
+         UnreadBytes(group) >= std::max(unread_bytes, kLogPerState * group.state_bytes);
 }
 
 bool JournalLogStore::WantsCheckpoint(RaftGroupId id) const {
   const auto found = groups_.find(id);
   if (found == groups_.end()) return false;
   const Group& group = found->second;
-  const bool is_busy = group.is_syncing || group.is_encoding || group.roll.has_value() ||
-                       group.cuts > 0 || !group.stall.ok() || group.is_faulty;
-  // The state is as new as what was told, and only what is here can be synced.
-  const bool is_here = group.progress.committed() == group.progress.told();
-  return !is_busy && is_here && UnreadBytes(group) >= CheckpointBytes(group);
+  const uint64_t share = std::clamp(options_.start_bytes / groups_.size(),
+                                    options_.checkpoint_bytes_min, options_.checkpoint_bytes_max);
+  return IsCheckpointDue(group, group.is_quiet ? options_.quiet_checkpoint_bytes : share);
+}
+
+bool JournalLogStore::WantsLastCheckpoint(RaftGroupId id) const {
+  const auto found = groups_.find(id);
+  return found != groups_.end() && IsCheckpointDue(found->second, options_.quiet_checkpoint_bytes);
 }
 
 // Where it is not synced, a restart may find that the journal's end lies before it.

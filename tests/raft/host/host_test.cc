@@ -263,6 +263,15 @@ TEST_F(HostTest, ARestart_TakesTheCheckpoint_AndAppliesWhatFollows) {
   EXPECT_EQ(machine_->applied, 11U);
 }
 
+TEST_F(HostTest, AStop_SavesTheState_IfTheStoreWantsTo) {
+  Propose(9);  // and the no-op
+  store_.wants_last_checkpoints = true;
+  ASSERT_FALSE(store_.groups[kGroup].snapshot.has_value());
+  host_->Stop();
+  ASSERT_TRUE(store_.groups[kGroup].snapshot.has_value());
+  EXPECT_EQ(store_.groups[kGroup].snapshot->index, LogIndex(10));
+}
+
 TEST_F(HostTest, TheStoreIsTold_WhatIsNotAskedForAnyMore_AlsoAfterARestart) {
   Propose(3);
   EXPECT_EQ(store_.groups[kGroup].log_start, Offset());

@@ -173,6 +173,8 @@ class MemoryLogStore final : public LogStore {
     if (!state.has_value()) return;
     group.snapshot = Snapshot{.index = index, .state = (*state)()};
   }
+  bool wants_last_checkpoints = false;
+  bool WantsLastCheckpoint(RaftGroupId) const override { return wants_last_checkpoints; }
   bool WantsCheckpoint(RaftGroupId id) const override {
     const Group& group = groups.at(id);
     return group.committed.value() - group.checkpoint.value() >= checkpoint_every;

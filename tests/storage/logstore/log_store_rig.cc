@@ -140,6 +140,14 @@ void LogStoreRig::Crash(bool power) {
   if (power) disk_.PowerLoss(random_);
 }
 
+void LogStoreRig::Stop() {
+  const Status stopped = Await([this](StatusDone done) {
+    store_->Stop([done = std::move(done)]() mutable { done(Status::Ok()); });
+  });
+  CHECK(stopped.ok()) << stopped;
+  Crash(false);
+}
+
 void LogStoreRig::Settle() {
   world_.RunUntil(
       [this] { return outstanding_ == 0 || !process_->is_alive() || !failure_.empty(); }, kLong);

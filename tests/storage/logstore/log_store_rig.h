@@ -44,6 +44,8 @@ class LogStoreRig {
   // ABORTED if the machine died meanwhile.
   Status Start();
   void Crash(bool power);
+  // A clean end of the process.
+  void Stop();
   bool is_alive() const { return store_ != nullptr && process_->is_alive(); }
   // Everything that was asked for is acknowledged, or the machine died.
   void Settle();

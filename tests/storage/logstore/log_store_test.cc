@@ -676,5 +676,44 @@ TEST_F(CheckpointTest, IsNotWanted_WhileItIsMade_OrTheSegmentsStall) {
   EXPECT_TRUE(rig_.store().WantsCheckpoint(kGroup)) << "what was made anew has none";
 }
 
+TEST_F(CheckpointTest, IsWorthLess_WhereTheHostStops) {
+  rig_.Crash(false);
+  rig_.options.checkpoint_bytes_min = rig_.options.checkpoint_bytes_max = 1 << 20;
+  ASSERT_TRUE(rig_.Start().ok());
+  ASSERT_EQ(rig_.CompareWithModel(), "");
+  EXPECT_FALSE(rig_.store().WantsLastCheckpoint(kGroup));
+  CommitAll(4);
+  EXPECT_FALSE(rig_.store().WantsCheckpoint(kGroup));
+  ASSERT_TRUE(rig_.store().WantsLastCheckpoint(kGroup));
+  const LogIndex at(rig_.last_index(2));
+  rig_.store().Checkpoint(kGroup, at, [] { return Bytes(); });
+  EXPECT_FALSE(rig_.store().WantsLastCheckpoint(kGroup));
+  rig_.Stop();
+  ASSERT_TRUE(rig_.Start().ok());
+  EXPECT_EQ(IndexOfState(), at) << "a stop waits for what segments were asked for";
+}
+
+// The next start need not look for what lies above the end that the journal names, nor sync it.
+TEST_F(CheckpointTest, AStop_LeavesTheJournalsEndAtWhatIsCommitted) {
+  rig_.CreateGroup(3);
+  rig_.Settle();
+  rig_.Append(3, 2, 100);
+  CommitAll(2);
+  while (rig_.committed(3) < 2) rig_.Commit(3);
+  rig_.Stop();
+  ASSERT_TRUE(rig_.Start().ok());
+  EXPECT_EQ(rig_.Recovered(2)->initial.commit_index, LogIndex(rig_.last_index(2)));
+  EXPECT_EQ(rig_.Recovered(3)->initial.commit_index, LogIndex(2));
+  EXPECT_EQ(rig_.CompareWithModel(), "");
+}
+
+TEST_F(CheckpointTest, AStop_DoesNotWaitForSegmentsThatFail) {
+  CommitAll(2);
+  rig_.disk().FailEvery(1, "groups/2", Internal("input/output error"));
+  rig_.Stop();
+  rig_.disk().ForgetFaults();
+  Restart();
+}
+
 }  // namespace
 }  // namespace millrace::storage
