@@ -98,6 +98,16 @@ void SimCluster::Die(size_t index, const Status& why) {
   });
 }
 
+void SimCluster::Stop(size_t index) {
+  OneBroker& one = *brokers_[index];
+  CHECK(one.is_serving) << one.name;
+  edge_.Forget(Address(index));
+  one.is_serving = false;
+  one.process->executor().Post([&one] {
+    one.broker->Stop([] { MILLRACE_SOMETIMES("a broker stopped as it was told to"); });
+  });
+}
+
 void SimCluster::Kill(size_t index, bool power_loss) {
   OneBroker& one = *brokers_[index];
   CHECK(one.broker != nullptr) << one.name;

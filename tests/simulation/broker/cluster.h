@@ -50,6 +50,8 @@ class SimCluster {
   void SetDeathListener(std::function<void(size_t, const Status&)> listener) {
     on_death_ = std::move(listener);
   }
+  // Begins a clean stop of one that serves; it must be killed, be it done or not.
+  void Stop(size_t broker);
   // The process dies; with `power_loss` what its disk had not synced may go too.
   void Kill(size_t broker, bool power_loss);
   bool is_up(size_t broker) const { return brokers_[broker]->broker != nullptr; }

@@ -128,9 +128,22 @@ void Nemesis::Kill(size_t broker, bool power_loss) {
 void Nemesis::KillOne(Random& random) {
   const size_t broker = Anyone(random);
   const Duration down = Span(random, 10, 5000);
+  const bool is_stop = random.OneIn(3);
+  const Duration grace = Span(random, 1, 2000);
   if (!cluster_.is_up(broker)) return;
+  if (is_stop && cluster_.is_serving(broker)) return StopOne(broker, grace, down);
   Kill(broker, /*power_loss=*/false);
   RestartLater(broker, down);
+}
+
+void Nemesis::StopOne(size_t broker, Duration grace, Duration down) {
+  Note("stop " + cluster_.host(broker));
+  cluster_.Stop(broker);
+  world_.After(grace, [this, broker, down] {
+    if (!cluster_.is_up(broker)) return;
+    Kill(broker, /*power_loss=*/false);
+    RestartLater(broker, down);
+  });
 }
 
 void Nemesis::CutPower(Random& random) {

@@ -77,6 +77,8 @@ class Nemesis {
   void Note(const std::string& text) const { environment_.note(text); }
 
   void KillOne(Random& random);
+  // Tells it to stop, and kills it after a while, as those do that run it.
+  void StopOne(size_t broker, Duration grace, Duration down);
   void CutPower(Random& random);
   void CrashInside(Random& random);
   void CrashWithin(Random& random, uint64_t operations_max);

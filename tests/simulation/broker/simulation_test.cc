@@ -72,6 +72,8 @@ constexpr std::string_view kMustBeReached[] = {
     "a broker died while a journal file was made",
     "a broker died while a journal file was recycled",
     "a broker stood still",
+    "a broker stopped as it was told to",
+    "a start passed journal files over",
     "a client stood still",
     "a clock jumped or drifted",
     "a clock was hours to days off",
