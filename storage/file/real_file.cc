@@ -8,6 +8,7 @@
 #include <glog/logging.h>
 #include <unistd.h>
 
+#include "storage/file/freeing.h"
 #include "storage/file/posix_error.h"
 
 namespace millrace::storage {
@@ -40,16 +41,41 @@ void Consume(std::vector<iovec>& vectors, size_t* first, size_t count) {
   }
 }
 
+// The last descriptor of a large file without a name.
+class Last {
+ public:
+  explicit Last(int fd) : fd_(fd) {}
+  ~Last() { CloseInPieces(fd_); }
+  Last(const Last&) = delete;
+  Last& operator=(const Last&) = delete;
+
+ private:
+  const int fd_;
+};
+
 }  // namespace
 
-RealFile::Descriptor::~Descriptor() { close(fd); }
+// Large files that nobody can open any more are freed where syncs are: that takes as long.
+RealFile::Descriptor::~Descriptor() {
+  if (!FreesLargeFile(fd)) {
+    close(fd);
+    return;
+  }
+  executor.Post([runner = syncs, last = std::make_unique<Last>(fd)]() mutable {
+    auto free = [last = std::move(last)]() mutable {
+      last.reset();
+      return Status::Ok();
+    };
+    runner->Run(std::make_shared<SyncRunner::File>(), std::move(free), [](const Status&) {});
+  });
+}
 
 RealFile::RealFile(Executor& executor, std::shared_ptr<SyncRunner> syncs,
                    std::shared_ptr<Buffer> staging, Opened opened)
     : executor_(executor),
       syncs_(std::move(syncs)),
       path_(std::move(opened.path)),
-      descriptor_(std::make_shared<const Descriptor>(opened.fd)),
+      descriptor_(std::make_shared<const Descriptor>(opened.fd, executor, syncs_)),
       is_direct_(opened.is_direct),
       staging_(std::move(staging)),
       size_(opened.size) {

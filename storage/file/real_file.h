@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/uio.h>
@@ -44,11 +45,15 @@ class RealFile final : public File {
 
  private:
   struct Descriptor {
-    explicit Descriptor(int number) : fd(number) {}
+    Descriptor(int number, Executor& e, std::shared_ptr<SyncRunner> s)
+        : fd(number), executor(e), syncs(std::move(s)) {}
+    // On any thread.
     ~Descriptor();
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
     const int fd;
+    Executor& executor;
+    const std::shared_ptr<SyncRunner> syncs;
   };
 
   Result<Bytes> ReadNow(uint64_t offset, uint64_t size);

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "storage/file/freeing.h"
 #include "storage/file/posix_error.h"
 #include "storage/file/real_file.h"
 
@@ -44,6 +45,10 @@ Result<RealFile::Opened> OpenNow(const std::string& path, OpenMode mode, Caching
     fd = open(path.c_str(), flags & ~O_EXCL, kFileMode);
   }
   if (fd < 0) return PosixError("open", path, errno);
+  if (!HoldFile(fd)) {
+    close(fd);
+    return PosixError("open", path, ENOENT);
+  }
   struct stat facts{};
   if (fstat(fd, &facts) != 0) {
     const int error = errno;
@@ -75,6 +80,20 @@ Status SyncDirectoryNow(const std::string& path) {
   if (fd < 0) return PosixError("open directory", path, errno);
   const Status status = fsync(fd) == 0 ? Status::Ok() : PosixError("sync directory", path, errno);
   close(fd);
+  return status;
+}
+
+// Takes empty directories, too, which cannot be opened like this.
+Status RemoveNow(const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  const bool is_done = remove(path.c_str()) == 0;
+  const Status status = is_done ? Status::Ok() : PosixError("remove", path, errno);
+  if (fd < 0) return status;
+  if (FreesLargeFile(fd)) {
+    CloseInPieces(fd);
+  } else {
+    close(fd);
+  }
   return status;
 }
 
@@ -176,12 +195,7 @@ void RealFileSystem::Rename(const std::string& from, const std::string& to, Stat
 // Where syncs are: a file system may take as long for it.
 void RealFileSystem::Remove(const std::string& path, StatusDone done) {
   syncs_->Run(
-      std::make_shared<SyncRunner::File>(),
-      [path = FullPath(path)] {
-        // remove() takes empty directories too.
-        const bool is_done = remove(path.c_str()) == 0;
-        return is_done ? Status::Ok() : PosixError("remove", path, errno);
-      },
+      std::make_shared<SyncRunner::File>(), [path = FullPath(path)] { return RemoveNow(path); },
       std::move(done));
 }
 

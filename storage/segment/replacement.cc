@@ -38,7 +38,8 @@ Status GroupSegments::Replacement::Gone() const {
 
 void GroupSegments::Replacement::Start() {
   if (Damaged() == nullptr) return done_(Gone());
-  segments_->files_->Open(SegmentPath(segments_->folder_, first_), OpenMode::kRead,
+  // To be written, too: so it can be freed in pieces once another has its name.
+  segments_->files_->Open(SegmentPath(segments_->folder_, first_), OpenMode::kReadWrite,
                           Caching::kPageCache,
                           [self = shared_from_this()](Result<std::unique_ptr<File>> file) {
                             if (file.ok()) return self->OnOpened(std::move(*file));

@@ -15,9 +15,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "storage/file/freeing.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::storage {
@@ -133,6 +136,80 @@ TEST_F(RealFileSystemTest, ReadsAndWrites_DoNotWaitForAFileThatGoes) {
   EXPECT_TRUE(Wait(removed).ok());
   EXPECT_EQ(Wait(missing).code(), Code::kNotFound);
   EXPECT_FALSE(std::filesystem::exists(root_ / "b"));
+}
+
+// Large files whose names go while somebody has them open.
+class FilesThatGoTest : public RealFileSystemTest {
+ protected:
+  static constexpr uint64_t kBytes = 2 * kFreedAtOnce + 1000;
+
+  FilesThatGoTest() {
+    files_ = std::make_unique<RealFileSystem>(process_.executor(), root_.string(),
+                                              std::vector<Executor*>{&syncs_.executor()});
+    file_ = Create("a");
+    EXPECT_TRUE(Write(*file_, kBytes - 1, {Bytes::CopyOf("x")}).ok());
+    kernel_ = open((root_ / "a").c_str(), O_RDONLY | O_CLOEXEC);
+  }
+  ~FilesThatGoTest() override { close(kernel_); }
+
+  // The file's, whether it has a name or not.
+  uint64_t SizeBytes() const {
+    struct stat facts{};
+    EXPECT_EQ(fstat(kernel_, &facts), 0);
+    return static_cast<uint64_t>(facts.st_size);
+  }
+  void RemoveName() { std::filesystem::remove(root_ / "a"); }
+  void Run() { world_.RunFor(std::chrono::seconds(1)); }
+
+  sim::SimProcess& syncs_ = world_.AddProcess("syncs");
+  std::unique_ptr<File> file_;
+  int kernel_ = -1;
+};
+
+TEST_F(FilesThatGoTest, TheLastOneThatClosesIt_HasItCutWhereSyncsAre) {
+  RemoveName();
+  syncs_.Pause();
+  file_.reset();
+  Run();
+  EXPECT_EQ(SizeBytes(), kBytes);
+  syncs_.Resume();
+  Run();
+  EXPECT_EQ(SizeBytes(), kBytes % kFreedAtOnce);
+}
+
+TEST_F(FilesThatGoTest, WhoeverHasItOpen_ReadsOn) {
+  const std::unique_ptr<File> reader = std::move(Open("a", OpenMode::kRead)).value();
+  std::optional<Status> removed;
+  files_->Remove("a", [&](Status status) { removed = std::move(status); });
+  EXPECT_TRUE(Wait(removed).ok());
+  file_.reset();
+  Run();
+  EXPECT_EQ(Read(*reader, kBytes - 1, 10)->view(), "x");
+}
+
+TEST_F(FilesThatGoTest, OneThatIsRemovedWhileNobodyHasItOpen_IsCut) {
+  file_.reset();
+  Run();
+  EXPECT_EQ(SizeBytes(), kBytes);
+  std::optional<Status> removed;
+  files_->Remove("a", [&](Status status) { removed = std::move(status); });
+  EXPECT_TRUE(Wait(removed).ok());
+  EXPECT_EQ(SizeBytes(), kBytes % kFreedAtOnce);
+}
+
+TEST_F(FilesThatGoTest, OneThatIsBeingCut_IsHeldByNobody) {
+  const int late = open((root_ / "a").c_str(), O_RDONLY | O_CLOEXEC);
+  file_.reset();
+  RemoveName();
+  ASSERT_TRUE(FreesLargeFile(kernel_));
+  EXPECT_FALSE(HoldFile(late));
+  close(late);
+}
+
+TEST_F(FilesThatGoTest, OneThatAnotherProgramHasLocked_IsOpened) {
+  file_.reset();
+  ASSERT_EQ(flock(kernel_, LOCK_EX | LOCK_NB), 0);
+  EXPECT_TRUE(Open("a", OpenMode::kRead).ok());
 }
 
 TEST_F(RealFileSystemTest, DirectReads_SeeWhatWasWrittenThroughThePageCache) {

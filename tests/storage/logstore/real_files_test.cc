@@ -7,13 +7,17 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "raft/runtime/loop_thread.h"
+#include "storage/file/freeing.h"
 #include "storage/file/real_file_system.h"
 #include "storage/journal/journal.h"
 #include "storage/logstore/log_store.h"
+#include "storage/segment/format.h"
 #include "tests/storage/segment/segment_rig.h"
 
 namespace millrace::storage {
@@ -72,6 +76,52 @@ class Life {
     return std::move(result.replicas);
   }
 
+  void Make(const raft::ReplicaId& replica) {
+    Await([&](JournalLogStore& store, Task done) {
+      store.CreateReplica({.group = replica.group, .number = replica.number}, std::move(done));
+    });
+  }
+
+  void Write(const raft::ReplicaId& replica, const std::vector<Entry>& entries) {
+    Await([&](JournalLogStore& store, Task done) {
+      raft::ReplicaWrite write{.replica = replica, .write = {}};
+      write.write.hard_state = raft::core::HardState{.term = Term(1)};
+      write.write.entries = entries;
+      std::vector<raft::ReplicaWrite> writes;
+      writes.push_back(std::move(write));
+      store.SetDurableListener(
+          [done = std::move(done)](const std::vector<raft::DurableWrite>& durable) mutable {
+            EXPECT_EQ(durable.size(), 1U);
+            done();
+          });
+      store.Write(std::move(writes));
+    });
+  }
+
+  // Commits up to `end` and ends the segment there.
+  void Seal(RaftGroupId group, LogIndex end) {
+    Await([&](JournalLogStore& store, Task done) {
+      auto shared = std::make_shared<Task>(std::move(done));
+      store.SetSegmentListener([shared, end](RaftGroupId, LogIndex reached) {
+        if (reached == end) (*shared)();
+      });
+      store.Commit(group, end);
+      ASSERT_TRUE(store.WantsRoll(group, {}));
+      store.Roll(group, end, [] { return Bytes::CopyOf("state"); });
+    });
+  }
+
+  // Until the segments' files that nobody uses any more are closed.
+  void AwaitClosed() {
+    segment_.RunAndWait([] {});  // whoever used one is gone
+    segment_.RunAndWait([] {});  // and it is with a thread for syncs
+    for (Executor* syncs : syncs_.executors()) {
+      std::promise<void> done;
+      syncs->Post([&done] { done.set_value(); });
+      done.get_future().get();
+    }
+  }
+
   // Runs `work` on the shard and waits until it calls its argument.
   void Await(MoveFunction<void(JournalLogStore&, Task)> work) {
     auto done = std::make_shared<std::promise<void>>();
@@ -109,31 +159,9 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
   {
     Life life(root.path());
     EXPECT_TRUE(life.Open().empty());
-    life.Await([](JournalLogStore& store, Task done) {
-      store.CreateReplica({.group = kGroup, .number = ReplicaNumber(1)}, std::move(done));
-    });
-    life.Await([&](JournalLogStore& store, Task done) {
-      raft::ReplicaWrite write{.replica = {kGroup, ReplicaNumber(1)}, .write = {}};
-      write.write.hard_state = raft::core::HardState{.term = Term(1)};
-      write.write.entries = entries;
-      std::vector<raft::ReplicaWrite> writes;
-      writes.push_back(std::move(write));
-      store.SetDurableListener(
-          [done = std::move(done)](const std::vector<raft::DurableWrite>& durable) mutable {
-            EXPECT_EQ(durable.size(), 1U);
-            done();
-          });
-      store.Write(std::move(writes));
-    });
-    life.Await([&](JournalLogStore& store, Task done) {
-      auto shared = std::make_shared<Task>(std::move(done));
-      store.SetSegmentListener([shared](RaftGroupId, LogIndex end) {
-        if (end == LogIndex(100)) (*shared)();
-      });
-      store.Commit(kGroup, LogIndex(100));
-      ASSERT_TRUE(store.WantsRoll(kGroup, {}));
-      store.Roll(kGroup, LogIndex(100), [] { return Bytes::CopyOf("state"); });
-    });
+    life.Make({kGroup, ReplicaNumber(1)});
+    life.Write({kGroup, ReplicaNumber(1)}, entries);
+    life.Seal(kGroup, LogIndex(100));
     life.Await([&](JournalLogStore& store, Task done) {
       store.Read(kGroup, LogIndex(50), 3000,
                  [&, done = std::move(done)](Result<std::vector<Entry>> read) mutable {
@@ -154,6 +182,45 @@ TEST(LogStoreOnRealFiles, WhatWasWritten_IsThereInTheNextLife) {
     EXPECT_EQ(replicas[0].initial.log.last_chain(), maker.end().chain);
     life.Stop();
   }
+}
+
+struct stat FactsOf(int fd) {
+  struct stat facts{};
+  EXPECT_EQ(fstat(fd, &facts), 0);
+  return facts;
+}
+
+// A disk that is told of a large file at once keeps all that is synced waiting.
+TEST(LogStoreOnRealFiles, FileThatARewrittenOneTakesThePlaceOf_IsFreedInPieces) {
+  const Directory root;
+  const raft::ReplicaId replica{kGroup, ReplicaNumber(1)};
+  EntryMaker maker(kGroup);
+  std::vector<Entry> entries;
+  for (int i = 0; i < 100; ++i) entries.push_back(maker.Batch(1, 50'000));
+  Life life(root.path());
+  life.Open();
+  life.Make(replica);
+  life.Write(replica, entries);
+  life.Seal(kGroup, entries.back().index);
+  const SegmentFolder folder{.group = kGroup, .number = replica.number};
+  const std::string path = root.path() + "/" + SegmentPath(folder, LogIndex(1));
+  const int former = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GT(FactsOf(former).st_size, 2 * static_cast<off_t>(kFreedAtOnce));
+  life.Await([&](JournalLogStore& store, Task done) {
+    auto rewritten = [done = std::move(done)](const Status& status) mutable {
+      EXPECT_TRUE(status.ok()) << status;
+      done();
+    };
+    store.BeginRewrite(replica, LogIndex(),
+                       [](const Status& status) { EXPECT_TRUE(status.ok()) << status; });
+    store.AppendRewritten(replica, entries, [](const Status&) {});
+    store.FinishRewrite(replica, 0, std::move(rewritten));
+  });
+  life.AwaitClosed();
+  EXPECT_EQ(FactsOf(former).st_nlink, 0U);
+  EXPECT_LE(FactsOf(former).st_size, static_cast<off_t>(kFreedAtOnce));
+  close(former);
+  life.Stop();
 }
 
 // One life of a journal, with one replica.
