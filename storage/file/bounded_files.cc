@@ -254,6 +254,19 @@ class BoundedFile final : public File {
     });
   }
 
+  void WriteBack(StatusDone done) override {
+    core_->Use(state_, [core = core_, done = std::move(done)](const std::shared_ptr<State>& state,
+                                                              Result<File*> file) mutable {
+      if (!file.ok()) return done(file.status());
+      if (!state->error.ok()) return Refuse(core, state, std::move(done));
+      (*file)->WriteBack([core, state, done = std::move(done)](Status status) mutable {
+        if (state->error.ok()) state->error = status;
+        core->EndUse(state);
+        done(std::move(status));
+      });
+    });
+  }
+
   uint64_t size() const override {
     return state_->file != nullptr ? state_->file->size() : state_->size;
   }

@@ -6,8 +6,8 @@
 //
 // A FileSystem is bound to one Executor and is called on its thread only. Completions never run
 // inside the call. Operations on one File complete in the order they were asked for, but that
-// others may overtake a sync; a caller that needs two of them in order on the medium waits for the
-// sync between.
+// others may overtake a sync, or a write-back; a caller that needs two of them in order on the
+// medium waits for the sync between.
 //
 // Nothing here retries: what to do about an error is the caller's (design D4: fsync is never
 // retried).
@@ -59,6 +59,9 @@ class File {
   virtual void Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done) = 0;
   // fdatasync. After an error the fate of everything since the last good sync is unknown.
   virtual void Sync(StatusDone done) = 0;
+  // Hands what is in the page cache to the disk, which may keep it in a cache of its own: nothing
+  // is durable by it, but a later Sync is short. An error is one of Sync.
+  virtual void WriteBack(StatusDone done) = 0;
   virtual void Truncate(uint64_t size, StatusDone done) = 0;
   virtual uint64_t size() const = 0;
 };

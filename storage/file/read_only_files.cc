@@ -31,6 +31,9 @@ class ReadOnlyFile final : public File {
   void Sync(StatusDone done) override {
     Refuse(executor_, std::move(done), Refused("sync", path_));
   }
+  void WriteBack(StatusDone done) override {
+    Refuse(executor_, std::move(done), Refused("write back", path_));
+  }
   void Truncate(uint64_t, StatusDone done) override {
     Refuse(executor_, std::move(done), Refused("truncate", path_));
   }

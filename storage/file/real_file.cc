@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include <fcntl.h>
 #include <glog/logging.h>
 #include <unistd.h>
 
@@ -168,6 +169,19 @@ void RealFile::Sync(StatusDone done) {
       own_syncs_,
       [descriptor = descriptor_, path = path_] {
         return fdatasync(descriptor->fd) == 0 ? Status::Ok() : PosixError("sync", path, errno);
+      },
+      std::move(done));
+}
+
+void RealFile::WriteBack(StatusDone done) {
+  constexpr unsigned kAndWait =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  syncs_->Run(
+      own_syncs_,
+      [descriptor = descriptor_, path = path_] {
+        const bool is_done = sync_file_range(descriptor->fd, 0, 0, kAndWait) == 0;
+        // Where there is no such call, a sync does it all.
+        return is_done || errno == ENOSYS ? Status::Ok() : PosixError("write back", path, errno);
       },
       std::move(done));
 }

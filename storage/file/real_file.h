@@ -40,6 +40,7 @@ class RealFile final : public File {
   void Read(uint64_t offset, uint64_t size, ReadDone done) override;
   void Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done) override;
   void Sync(StatusDone done) override;
+  void WriteBack(StatusDone done) override;
   void Truncate(uint64_t size, StatusDone done) override;
   uint64_t size() const override { return size_; }
 

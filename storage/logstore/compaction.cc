@@ -94,11 +94,11 @@ void JournalLogStore::AppendRewritten(const raft::ReplicaId& replica, std::vecto
     return done(Aborted("the segment is not rewritten any more"));
   }
   CHECK(!entries.empty()) << replica.group;
-  const bool wants_sync = Count(entries, group->rewrite.get());
+  const bool wants_write_back = Count(entries, group->rewrite.get());
   auto appended = WhenRewriting(replica, std::move(done));
-  OnSegments([segments = group->rewrite->segments, entries = std::move(entries), wants_sync,
+  OnSegments([segments = group->rewrite->segments, entries = std::move(entries), wants_write_back,
               appended = std::move(appended)]() mutable {
-    AppendBeside(*segments, std::move(entries), wants_sync,
+    AppendBeside(*segments, std::move(entries), wants_write_back,
                  [appended = std::move(appended)](const Result<SegmentsEnd>& end) mutable {
                    appended(end.status());
                  });

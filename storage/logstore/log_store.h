@@ -208,7 +208,7 @@ class JournalLogStore final : public raft::LogStore {
     std::vector<raft::core::TermStart> term_starts;
     std::deque<raft::SealedSegment> sealed;
     uint64_t active_bytes = 0;
-    uint64_t unsynced_bytes = 0;
+    uint64_t cached_bytes = 0;          // appended since the last write-back
     std::optional<SegmentsEnd> at_end;  // once it is sealed there
     uint64_t state_bytes = 0;
     uint32_t pass = 0;                                     // of compaction, that all of it has had
@@ -348,11 +348,11 @@ class JournalLogStore final : public raft::LogStore {
   // restore.cc: another log in place of a group's.
   std::shared_ptr<Restore> MakeBeside(RaftGroupId id, Group& group, const LogPoint& begin);
   void BeginBeside(const Restore& beside, MoveFunction<void(Result<RecoveredSegments>)> begun);
-  // Takes note of what is appended; whether it is worth a sync.
+  // Takes note of what is appended; whether it is worth writing back.
   static bool Count(const std::vector<raft::core::Entry>& entries, Restore* beside);
   // On the segment executor.
   static void AppendBeside(GroupSegments& segments, std::vector<raft::core::Entry> entries,
-                           bool wants_sync, MoveFunction<void(Result<SegmentsEnd>)> appended);
+                           bool wants_write_back, MoveFunction<void(Result<SegmentsEnd>)> appended);
   void RemoveBeside(RaftGroupId id, const Restore& beside);
   void TryAdopt(RaftGroupId id, Group& group);
   void OnAdopted(const raft::ReplicaId& replica, const std::shared_ptr<Restore>& restore,

@@ -15,8 +15,9 @@ namespace millrace::storage {
 
 namespace {
 
-// A sync of more would be waited for by the syncs of live records.
-constexpr uint64_t kSyncBytes = 2 << 20;
+// Syncs of live records wait for one of all of it at the end, and less for one of each so much;
+// least for what is written back without a sync.
+constexpr uint64_t kWriteBackBytes = 2 << 20;
 
 }  // namespace
 
@@ -89,23 +90,22 @@ bool JournalLogStore::Count(const std::vector<Entry>& entries, Restore* beside) 
       starts.push_back({.term = entry.term, .first_index = entry.index});
     }
     beside->active_bytes += entry.size_bytes();
-    beside->unsynced_bytes += entry.size_bytes();
+    beside->cached_bytes += entry.size_bytes();
   }
   beside->end = EndAfter(entries.back().frame.header());
-  const bool wants_sync = beside->unsynced_bytes >= kSyncBytes;
-  if (wants_sync) beside->unsynced_bytes = 0;
-  return wants_sync;
+  const bool wants_write_back = beside->cached_bytes >= kWriteBackBytes;
+  if (wants_write_back) beside->cached_bytes = 0;
+  return wants_write_back;
 }
 
 void JournalLogStore::AppendBeside(GroupSegments& segments, std::vector<Entry> entries,
-                                   bool wants_sync,
+                                   bool wants_write_back,
                                    MoveFunction<void(Result<SegmentsEnd>)> appended) {
   const LogIndex last = entries.back().index;
   // Each one's error is the next one's too.
   segments.Append(std::move(entries), [](const Status&) {});
-  if (!wants_sync) return segments.Commit(last, std::move(appended));
-  segments.Commit(last, [](const Result<SegmentsEnd>&) {});
-  segments.Sync(std::move(appended));
+  if (wants_write_back) segments.WriteBack([](const Status&) {});
+  segments.Commit(last, std::move(appended));
 }
 
 void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector<Entry> entries,
@@ -116,7 +116,7 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
   const bool is_full =
       !restore.is_repair && restore.active_bytes >= SegmentBytes(replica.group, *group);
   if (is_full) restore.active_bytes = 0;
-  const bool wants_sync = Count(entries, &restore);
+  const bool wants_write_back = Count(entries, &restore);
   auto sealed = WhenRestoring<Result<SegmentsEnd>>(
       replica, [](Group& building, const Result<SegmentsEnd>& end) {
         if (end.ok()) building.restore->sealed.push_back(*end->sealed);
@@ -125,10 +125,10 @@ void JournalLogStore::AppendRestored(const raft::ReplicaId& replica, std::vector
       replica, [done = std::move(done)](Group&, const Result<SegmentsEnd>& end) mutable {
         done(end.status());
       });
-  OnSegments([segments = restore.segments, entries = std::move(entries), is_full, wants_sync,
+  OnSegments([segments = restore.segments, entries = std::move(entries), is_full, wants_write_back,
               sealed = std::move(sealed), appended = std::move(appended)]() mutable {
     if (is_full) segments->Seal(std::nullopt, std::move(sealed));
-    AppendBeside(*segments, std::move(entries), wants_sync, std::move(appended));
+    AppendBeside(*segments, std::move(entries), wants_write_back, std::move(appended));
   });
 }
 

@@ -195,6 +195,16 @@ void GroupSegments::TruncateNow(LogIndex from, StatusDone done) {
   segments_.back().file->Truncate(written_position(), std::move(done));
 }
 
+void GroupSegments::WriteBack(StatusDone done) {
+  Enqueue([this, done = std::move(done)](Task next) mutable {
+    StatusDone ending = Ending(std::move(done), std::move(next));
+    if (!fault_.ok()) return ending(fault_);
+    const bool is_open = !segments_.empty() && !segments_.back().is_sealed;
+    if (!is_open) return ending(Status::Ok());
+    segments_.back().file->WriteBack(std::move(ending));
+  });
+}
+
 void GroupSegments::Sync(MoveFunction<void(Result<SegmentsEnd>)> done) {
   Enqueue([this, done = std::move(done)](Task next) mutable {
     auto ending = Ending(std::move(done), std::move(next));

@@ -153,6 +153,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // Cuts off the entries at `from` and after. Pre: they are written, none of them is committed, and
   // the truncation is durable: once others are written over them they are gone.
   void Truncate(LogIndex from, StatusDone done);
+  // Hands what was appended to the disk, so that the sync that makes it durable is short.
+  void WriteBack(StatusDone done);
   // Makes everything appended so far durable, names included.
   void Sync(MoveFunction<void(Result<SegmentsEnd>)> done);
   // Ends the active segment after its last entry, durably; with the state machine's state there, if

@@ -51,6 +51,9 @@ class BoundedFilesTest : public testing::Test {
   Status Sync(File& file) {
     return Wait<Status>([&](StatusDone done) { file.Sync(std::move(done)); });
   }
+  Status WriteBack(File& file) {
+    return Wait<Status>([&](StatusDone done) { file.WriteBack(std::move(done)); });
+  }
   Result<Bytes> TryRead(File& file) {
     return Wait<Result<Bytes>>([&](ReadDone done) { file.Read(0, 100, std::move(done)); });
   }
@@ -127,6 +130,27 @@ TEST_F(BoundedFilesTest, ErrorOfTheSyncBeforeClosing_IsToldToWhoSyncsNext_AndNot
   EXPECT_FALSE(Write(*file, 4, "more").ok());
   EXPECT_FALSE(Sync(*file).ok());
   EXPECT_EQ(Read(*file), "lost") << "reading goes on, for what it is worth";
+}
+
+TEST_F(BoundedFilesTest, ErrorOfAWriteBack_IsToldToWhoSyncsNext_AndNotTriedAgain) {
+  const auto file = Make("a");
+  ASSERT_TRUE(Write(*file, 0, "lost").ok());
+  disk_.FailNextSync("a");
+  EXPECT_FALSE(WriteBack(*file).ok());
+  EXPECT_FALSE(WriteBack(*file).ok());
+  EXPECT_FALSE(Sync(*file).ok());
+  UseOthers();
+  EXPECT_EQ(disk_.faults_given(), 1U);
+}
+
+TEST_F(BoundedFilesTest, FileThatIsWrittenBack_IsSyncedBeforeItIsClosed) {
+  const auto file = Make("a");
+  ASSERT_TRUE(Write(*file, 0, "kept").ok());
+  ASSERT_TRUE(WriteBack(*file).ok());
+  UseOthers();
+  ASSERT_TRUE(
+      Wait<Status>([&](StatusDone done) { files_->SyncDirectory("", std::move(done)); }).ok());
+  EXPECT_EQ(disk_.DurableImage("a"), "kept");
 }
 
 TEST_F(BoundedFilesTest, FailedSync_IsNotFollowedByAnotherWhenTheFileIsClosed) {

@@ -76,6 +76,7 @@ TEST_F(ReadOnlyFilesTest, RefusesEveryChange) {
   ExpectRefused([&](auto done) { files_.SyncDirectory("", std::move(done)); });
   ExpectRefused([&](auto done) { (*file)->Write(0, {Bytes::CopyOf("x")}, std::move(done)); });
   ExpectRefused([&](auto done) { (*file)->Sync(std::move(done)); });
+  ExpectRefused([&](auto done) { (*file)->WriteBack(std::move(done)); });
   ExpectRefused([&](auto done) { (*file)->Truncate(0, std::move(done)); });
   EXPECT_EQ(disk_.operations(), 0U) << "one of them reached the disk";
   EXPECT_EQ(disk_.Paths(), std::vector<std::string>{"folder/file"});

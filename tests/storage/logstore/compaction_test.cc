@@ -236,6 +236,24 @@ TEST_F(CompactionTest, ARewrite_IsGivenUp_WhereSomethingElseReplacesTheSegment) 
   EXPECT_EQ(Rewrite(rig_, 0, EveryThird).code(), Code::kAborted);
 }
 
+// One sync of all of it would keep those of live records waiting.
+TEST_F(CompactionTest, WhatIsMadeAnew_IsWrittenBackAsItGrows) {
+  const auto append = [&](Entry entry) {
+    return rig_.Await([&](auto done) {
+      rig_.store().AppendRewritten(kReplica, {std::move(entry)}, std::move(done));
+    });
+  };
+  ASSERT_TRUE(rig_.Await([&](auto done) {
+                    rig_.store().BeginRewrite(kReplica, LogIndex(), std::move(done));
+                  })
+                  .ok());
+  rig_.disk().FailNextSync("groups/");
+  EntryMaker maker(kGroup);
+  EXPECT_TRUE(append(maker.Batch(1, 1 << 20)).ok());
+  EXPECT_FALSE(append(maker.Batch(1, 1 << 20)).ok());
+  EXPECT_FALSE(append(maker.Batch(1, 1000)).ok()) << "nothing is tried after an error";
+}
+
 TEST_F(CompactionTest, ASegmentIsEnded_ForWhatIsToBeCompacted) {
   const size_t before = rig_.store().sealed_segments(kGroup).size();
   ASSERT_GT(rig_.store().active_segment_bytes(kGroup), 0U);

@@ -83,6 +83,16 @@ TEST_F(SimDiskTest, SyncedBytesUnderASyncedName_AlwaysSurvive) {
   EXPECT_EQ(disk_.Content("a"), "kept");
 }
 
+TEST_F(SimDiskTest, BytesThatAreWrittenBack_AreNotDurable) {
+  const auto file = Open("a");
+  ASSERT_TRUE(SyncRoot().ok());
+  ASSERT_TRUE(Write(*file, 0, "perhaps").ok());
+  ASSERT_TRUE(Run([&](storage::StatusDone done) { file->WriteBack(std::move(done)); }).ok());
+  EXPECT_EQ(disk_.DurableImage("a"), "");
+  ASSERT_TRUE(Sync(*file).ok());
+  EXPECT_EQ(disk_.DurableImage("a"), "perhaps");
+}
+
 TEST_F(SimDiskTest, UnsyncedWrites_AreKeptLostAndTorn) {
   std::set<std::string> kinds;
   for (int i = 0; i < 200; ++i) {

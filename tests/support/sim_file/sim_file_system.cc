@@ -187,6 +187,16 @@ class SimFile final : public File {
     });
   }
 
+  // What the disk keeps in a cache goes with its power.
+  void WriteBack(StatusDone done) override {
+    Enqueue(true, [state = state_, done = std::move(done)]() mutable {
+      SimDisk& disk = state->core->disk;
+      state->core->Operate(
+          state->path, true, [] { return Status::Ok(); }, [&] { disk.FailSync(*state->node); },
+          std::move(done));
+    });
+  }
+
   void Truncate(uint64_t size, StatusDone done) override {
     Enqueue(false, [state = state_, size, done = std::move(done)]() mutable {
       state->core->Operate(
