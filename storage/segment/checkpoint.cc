@@ -9,9 +9,16 @@
 
 #include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
+#include "storage/segment/frame_cursor.h"
 #include "storage/segment/recovery.h"
 
 namespace millrace::storage {
+namespace {
+
+// About what lies between two points of the index.
+constexpr uint64_t kPlacePieceBytes = 64 << 10;
+
+}  // namespace
 
 using internal::v1::SegmentFooter;
 
@@ -105,15 +112,38 @@ void GroupSegments::Recovery::ReadCheckpoint() {
   ReadSegmentEnding(checkpoint_, EndingIn::kCheckpoint, folder(), segment().first_index,
                     [self = shared_from_this()](Result<SegmentEnding> ending) {
                       if (!ending.ok() || !self->MayBegin(*ending)) return self->Scan();
-                      self->ReadCheckpointState(std::move(*ending));
+                      self->CheckPlace(std::move(*ending));
                     });
 }
 
 // Up to the journal's end what is in the file was synced, and is what is committed.
-bool GroupSegments::Recovery::MayBegin(const SegmentEnding& ending) {
+bool GroupSegments::Recovery::MayBegin(const SegmentEnding& ending) const {
   const LogPoint at = EndOf(ending.footer);
   const bool is_committed = at.index < end_.index || at == end_;
-  return is_committed && ending.footer.has_state_size() && ending.frames_end <= file().size();
+  const auto& points = ending.footer.points();
+  const bool has_place = !points.empty() && ending.frames_end <= segment().file->size() &&
+                         points.rbegin()->position() < ending.frames_end;
+  return is_committed && has_place && ending.footer.has_state_size();
+}
+
+// In a file that was made anew since, in which something was left out, and in another log's they
+// lie elsewhere. The chain of the last one is proof of all before it.
+void GroupSegments::Recovery::CheckPlace(SegmentEnding ending) {
+  const FrameCursor::Range last_frames{.begin = ending.footer.points().rbegin()->position(),
+                                       .end = ending.frames_end,
+                                       .piece_bytes = kPlacePieceBytes};
+  FrameCursor::Walk(
+      segment().file, last_frames,
+      [self = shared_from_this()](const Frame& frame) -> Result<bool> {
+        self->checkpoint_place_ = EndAfter(frame.header());
+        return true;
+      },
+      [self = shared_from_this(), ending = std::move(ending)](const Status& status,
+                                                              uint64_t) mutable {
+        const bool fits = status.ok() && self->checkpoint_place_ == EndOf(ending.footer);
+        if (!fits) return self->Scan();
+        self->ReadCheckpointState(std::move(ending));
+      });
 }
 
 void GroupSegments::Recovery::ReadCheckpointState(SegmentEnding ending) {

@@ -52,6 +52,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   const SegmentFolder& folder() const { return segments_->folder_; }
   FileSystem& files() { return *segments_->files_; }
   Segment& segment() { return segments_->segments_.back(); }
+  const Segment& segment() const { return segments_->segments_.back(); }
   File& file() { return *segment().file; }
   LogIndex reached() const { return segments_->written_end().index; }
   bool IsOnlyRead() const { return last_file_ == LastFile::kOnlyRead; }
@@ -114,7 +115,9 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   bool EndsLog(const internal::v1::SegmentFooter& footer) const;
   // The file is not sealed.
   void ReadCheckpoint();
-  bool MayBegin(const SegmentEnding& ending);
+  bool MayBegin(const SegmentEnding& ending) const;
+  // The last frames before it are read.
+  void CheckPlace(SegmentEnding ending);
   void ReadCheckpointState(SegmentEnding ending);
 
   // last_segment.cc: the one that is written on, from where it is known.
@@ -175,6 +178,7 @@ class GroupSegments::Recovery : public std::enable_shared_from_this<GroupSegment
   std::shared_ptr<File> copy_;      // the last segment's file while it is made anew
   std::shared_ptr<File> medium_;    // the last segment's as the medium has it; shared with reads
   std::shared_ptr<File> checkpoint_;
+  LogPoint checkpoint_place_;  // after the last frame that was read there
   std::optional<raft::Snapshot> checkpoint_state_;
   size_t at_ = 0;                       // the next of them
   std::string current_;                 // what an error is about

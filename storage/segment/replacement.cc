@@ -77,24 +77,8 @@ void GroupSegments::Replacement::AppendAbove() {
   // Its error is the one before's, too.
   rebuilt_->Sync([self = shared_from_this()](const Result<SegmentsEnd>& end) {
     if (!end.ok()) return self->done_(end.status());
-    self->RemoveCheckpoint();
+    self->ListInner();
   });
-}
-
-void GroupSegments::Replacement::RemoveCheckpoint() {
-  FileSystem& files = *segments_->files_;
-  const std::string directory = SegmentDirectory(segments_->folder_);
-  if (!segments_->has_directory_) return ListInner();
-  files.Remove(CheckpointPath(segments_->folder_),
-               [self = shared_from_this(), &files, directory](Status removed) {
-                 if (!removed.ok() && !self->IsLost(removed)) {
-                   return self->done_(std::move(removed));
-                 }
-                 files.SyncDirectory(directory, [self](Status synced) {
-                   if (!synced.ok()) return self->done_(std::move(synced));
-                   self->ListInner();
-                 });
-               });
 }
 
 void GroupSegments::Replacement::ReadEnding(std::shared_ptr<File> file) {

@@ -6,7 +6,8 @@
 //   -> the folder synced -> reads find it
 //
 // One that was written on when the process ended, and has entries above the committed end, is not
-// sealed: what of these follows is taken along.
+// sealed: what of these follows is taken along. The damaged one's checkpoint fits only if frames
+// lie where they did.
 //
 // A crash before the rename leaves the damaged one, after it the new one, whole.
 //
@@ -48,8 +49,6 @@ class GroupSegments::Replacement : public std::enable_shared_from_this<Replaceme
   void ReadState(const std::shared_ptr<File>& file, const SegmentEnding& ending);
   void Seal(std::optional<Bytes> state);
   void AppendAbove();
-  // The checkpoint is of the damaged file, in which frames may lie elsewhere.
-  void RemoveCheckpoint();
   void ListInner();
   void RemoveInner();
   void MakeFolder();

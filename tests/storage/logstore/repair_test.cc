@@ -18,6 +18,9 @@ namespace {
 using raft::DamagedRange;
 using raft::core::Entry;
 
+const std::string kCheckpoint =
+    CheckpointPath({.group = kGroup, .number = LogStoreRig::kNumber, .generation = 0});
+
 struct RepairSteps {
   // Of what other replicas give.
   static constexpr uint32_t kGivenPass = 3;
@@ -35,14 +38,32 @@ struct RepairSteps {
     return met;
   }
   static Status Repair(LogStoreRig& rig, const DamagedRange& range) {
+    const auto& log = rig.entries(kGroupNumber);
+    return RepairWith(rig, range,
+                      {log.begin() + static_cast<ptrdiff_t>(range.begin.index.value()),
+                       log.begin() + static_cast<ptrdiff_t>(range.end.index.value())});
+  }
+  static Entry GapOver(const std::vector<Entry>& log, LogIndex first, LogIndex last) {
+    const FrameHeader begin = log.at(first.value() - 1).frame.header();
+    const LogPoint end = EndAfter(log.at(last.value() - 1).frame.header());
+    return raft::core::GapEntry(
+        {.group = kGroup,
+         .term = end.term,
+         .first = first,
+         .last = last,
+         .base_offset = begin.base_offset,
+         .offset_span = static_cast<uint32_t>(end.next_offset - begin.base_offset),
+         .append_time_ms = 0,
+         .chain = end.chain});
+  }
+  static Status RepairWith(LogStoreRig& rig, const DamagedRange& range,
+                           const std::vector<Entry>& given) {
     const Status begun =
         rig.Await([&](auto done) { rig.store().BeginRepair(kReplica, range, std::move(done)); });
     if (!begun.ok()) return begun;
-    const auto from = rig.entries(kGroupNumber).begin();
-    for (uint64_t at = range.begin.index.value(); at < range.end.index.value();) {
-      const uint64_t end = std::min(at + 3, range.end.index.value());
-      const std::vector<Entry> some(from + static_cast<ptrdiff_t>(at),
-                                    from + static_cast<ptrdiff_t>(end));
+    for (auto at = given.begin(); at != given.end();) {
+      const auto end = at + std::min<ptrdiff_t>(3, given.end() - at);
+      const std::vector<Entry> some(at, end);
       const Status appended = rig.Await(
           [&](auto done) { rig.store().AppendRestored(kReplica, some, std::move(done)); });
       if (!appended.ok()) return appended;
@@ -265,17 +286,7 @@ TEST_F(RepairTest, AFileMayBeginWithAGap_WhereAllOthersDroppedWhatStoodThere) {
   ASSERT_TRUE(
       rig_.Await([&](auto done) { rig_.store().BeginRepair(kReplica, *range, std::move(done)); })
           .ok());
-  const FrameHeader first = log.at(before.end.index.value()).frame.header();
-  std::vector<Entry> entries;
-  entries.push_back(raft::core::GapEntry(
-      {.group = kGroup,
-       .term = start.term,
-       .first = first.index,
-       .last = start.index,
-       .base_offset = first.base_offset,
-       .offset_span = static_cast<uint32_t>(start.next_offset - first.base_offset),
-       .append_time_ms = 0,
-       .chain = start.chain}));
+  std::vector<Entry> entries{GapOver(log, before.end.index + 1, start.index)};
   entries.insert(entries.end(), log.begin() + static_cast<ptrdiff_t>(start.index.value()),
                  log.begin() + static_cast<ptrdiff_t>(range->end.index.value()));
   ASSERT_TRUE(rig_.Await([&](auto done) {
@@ -439,6 +450,44 @@ TEST(RepairAtStart, WhateverIsDamaged_IsMadeAnew_AndTheReplicaTakesPart) {
       if (has_lost) continue;
       EXPECT_EQ(rig.CompareWithModel(), "") << about;
     }
+  }
+}
+
+// It has entries above the committed end, so that it is not sealed, and what is given for it lacks
+// some that compaction took, so that the others lie elsewhere in it.
+TEST(RepairAtStart, TheCheckpointOfTheDamagedFile_IsNotTakenForTheOneMadeAnew) {
+  LogStoreRig rig(69);
+  rig.options.large_write_bytes = 512;
+  rig.makes_checkpoints = true;
+  RepairSteps::Prepare(rig);
+  rig.rolls = false;
+  for (int i = 0; i < 8; ++i) {
+    rig.Append(kGroupNumber, 3, 900);
+    rig.Settle();
+    rig.Commit(kGroupNumber);
+    rig.RunFor(std::chrono::milliseconds(200));
+  }
+  ASSERT_TRUE(rig.disk().Content(kCheckpoint).value_or("").size() > sizeof(SegmentTrailer));
+  rig.Append(kGroupNumber, 8, 900);
+  rig.Settle();
+  rig.Crash(false);
+  rig.disk().FlipBit(Files(rig).back(), 20, 1);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.RunFor(std::chrono::milliseconds(100));  // leftovers go first
+  const auto range = rig.store().damaged_range(kGroup);
+  ASSERT_TRUE(range.has_value());
+  const auto& log = rig.entries(kGroupNumber);
+  const LogIndex last_gone = range->begin.index + 2;
+  std::vector<Entry> given{RepairSteps::GapOver(log, range->begin.index + 1, last_gone)};
+  given.insert(given.end(), log.begin() + static_cast<ptrdiff_t>(last_gone.value()),
+               log.begin() + static_cast<ptrdiff_t>(range->end.index.value()));
+  const Status repaired = RepairSteps::RepairWith(rig, *range, given);
+  ASSERT_TRUE(repaired.ok()) << repaired;
+  rig.RunFor(std::chrono::seconds(2));
+  ASSERT_TRUE(rig.Recovered(kGroupNumber)->health.ok()) << rig.Recovered(kGroupNumber)->health;
+  for (uint64_t index = last_gone.value() + 1; index <= range->end.index.value(); ++index) {
+    const auto read = rig.Read(kGroupNumber, index, 1);
+    ASSERT_TRUE(read.ok()) << index << " " << read.status();
   }
 }
 

@@ -4,14 +4,17 @@
 
 #include <gtest/gtest.h>
 
+#include "raft/core/gap_entry.h"
 #include "tests/storage/segment/segment_rig.h"
 
 namespace millrace::storage {
 namespace {
 
-constexpr uint64_t kBefore = 40;  // entries, up to the checkpoint
+constexpr uint64_t kBefore = 80;  // entries, up to the checkpoint
 constexpr uint64_t kAfter = 5;
 constexpr uint32_t kPayloadBytes = 4 << 10;
+// What is read to see that frames lie where a checkpoint says.
+constexpr uint64_t kPlaceBytes = 64 << 10;
 
 std::string PathOf(uint64_t first) { return SegmentPath(SegmentRig::kFolder, LogIndex(first)); }
 const std::string kCheckpoint = CheckpointPath(SegmentRig::kFolder);
@@ -41,6 +44,39 @@ void RestartWith(SegmentRig* rig, const std::string& checkpoint) {
   rig->disk.PutFile(kCheckpoint, checkpoint);
 }
 
+// The segment of the same log from which compaction took the first entries; sealed, or written on.
+std::string MadeAnew(const SegmentRig& rig, const std::optional<std::string>& sealed_with) {
+  constexpr size_t kGone = 3;
+  SegmentRig anew(20);
+  const FrameHeader last = rig.entries[kGone - 1].frame.header();
+  const LogPoint end = EndAfter(last);
+  anew.Append(raft::core::GapEntry({.group = SegmentRig::kGroup,
+                                    .term = end.term,
+                                    .first = LogIndex(1),
+                                    .last = end.index,
+                                    .base_offset = Offset(0),
+                                    .offset_span = static_cast<uint32_t>(end.next_offset.value()),
+                                    .append_time_ms = last.append_time_ms,
+                                    .chain = end.chain}));
+  for (size_t i = kGone; i < rig.entries.size(); ++i) anew.Append(rig.entries[i]);
+  anew.Sync();
+  if (sealed_with.has_value()) anew.Seal(*sealed_with);
+  return *anew.disk.Content(PathOf(1));
+}
+
+// Of a log of which MadeAnew is the file.
+void ExpectAllThere(SegmentRig* rig, const LogPoint& end) {
+  const auto recovered = rig->Recover(end);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  ASSERT_TRUE(recovered->damaged.empty()) << recovered->damaged.front().why;
+  EXPECT_EQ(recovered->next_offset, end.next_offset);
+  for (uint64_t index = 4; index <= end.index.value(); ++index) {
+    const auto read = rig->Read(index, 1);
+    ASSERT_TRUE(read.ok()) << "index=" << index << " " << read.status();
+    EXPECT_EQ(read->front().frame.view(), rig->entries[index - 1].frame.view());
+  }
+}
+
 // What a start reads, and whether all is there afterwards and goes on.
 uint64_t ExpectWhole(SegmentRig* rig, const LogPoint& end,
                      const std::optional<std::string>& state) {
@@ -67,7 +103,8 @@ TEST(Checkpoint, AStartReadsNoFramesBelowIt) {
   const LogPoint end = FillWithCheckpoint(&rig);
   rig.Restart(/*power=*/false);
   const uint64_t bytes = ExpectWhole(&rig, end, "state");
-  EXPECT_LT(bytes, (kAfter + 3) * kPayloadBytes) << "of " << (kBefore + kAfter) * kPayloadBytes;
+  EXPECT_LT(bytes, kPlaceBytes + (kAfter + 3) * kPayloadBytes)
+      << "of " << (kBefore + kAfter) * kPayloadBytes;
 }
 
 TEST(Checkpoint, APowerCutMayTakeIt_AndNothingElse) {
@@ -124,13 +161,19 @@ TEST(Checkpoint, OneThatIsRottenOrTorn_IsPassedOver) {
   SegmentRig made(4);
   FillWithCheckpoint(&made);
   const uint64_t size = made.disk.Content(kCheckpoint)->size();
-  for (uint64_t at = 0; at < size; at += 7) {
-    SegmentRig rig(4);
-    const LogPoint end = FillWithCheckpoint(&rig);
-    rig.Restart(false);
-    rig.disk.FlipBit(kCheckpoint, at, 3);
-    ExpectWhole(&rig, end, std::nullopt);
-    if (HasFailure()) return;
+  for (uint64_t at = 0; at < size; ++at) {
+    for (const bool is_torn : {false, true}) {
+      SegmentRig rig(4);
+      const LogPoint end = FillWithCheckpoint(&rig);
+      rig.Restart(false);
+      if (is_torn) {
+        rig.disk.TruncateFile(kCheckpoint, at);
+      } else {
+        rig.disk.FlipBit(kCheckpoint, at, at % 8);
+      }
+      ExpectWhole(&rig, end, std::nullopt);
+      if (HasFailure()) FAIL() << "at=" << at << " is_torn=" << is_torn;
+    }
   }
 }
 
@@ -150,7 +193,8 @@ TEST(Checkpoint, OneAboveTheJournalsEnd_IsPassedOver) {
   }
   const LogPoint end = rig.Sync();
   rig.Restart(false);
-  EXPECT_LT(ExpectWhole(&rig, end, "state"), 3 * kPayloadBytes) << "now it is what it tells of";
+  EXPECT_LT(ExpectWhole(&rig, end, "state"), kPlaceBytes + 3 * kPayloadBytes)
+      << "now it is what it tells of";
 }
 
 TEST(Checkpoint, OneOfAnotherSegment_IsPassedOver) {
@@ -159,6 +203,50 @@ TEST(Checkpoint, OneOfAnotherSegment_IsPassedOver) {
   const LogPoint end = AppendSome(&rig, kAfter);
   RestartWith(&rig, older);
   EXPECT_GT(ExpectWhole(&rig, end, "sealed"), kAfter * kPayloadBytes);
+}
+
+// Somebody put it there: of another generation of the same replica, or of another cluster's.
+TEST(Checkpoint, OneOfAnotherLog_IsPassedOver) {
+  SegmentRig other(6);
+  for (uint64_t i = 0; i < kBefore; ++i) other.Append(other.maker.Batch(2, kPayloadBytes - 500));
+  other.Checkpoint("another's");
+  SegmentRig rig(6);
+  const LogPoint end = FillWithCheckpoint(&rig);
+  RestartWith(&rig, *other.disk.Content(kCheckpoint));
+  ExpectWhole(&rig, end, std::nullopt);
+}
+
+// Of the same size, even: then frames end where it says, and are others.
+TEST(Checkpoint, OneOfAnotherLogThatEndsAtTheSameByte_IsPassedOver) {
+  SegmentRig other(6);
+  for (uint64_t i = 0; i < kBefore; ++i) other.Append(other.maker.Batch(2, kPayloadBytes));
+  other.Checkpoint("another's");
+  SegmentRig rig(6);
+  const LogPoint end = FillWithCheckpoint(&rig);
+  RestartWith(&rig, *other.disk.Content(kCheckpoint));
+  ExpectWhole(&rig, end, std::nullopt);
+}
+
+// A repair put it in the place of a damaged one, from what a replica gave that had compacted.
+TEST(Checkpoint, InAFileThatWasMadeAnew_ItIsPassedOver) {
+  SegmentRig rig(14);
+  const LogPoint end = FillWithCheckpoint(&rig);
+  rig.Restart(false);
+  rig.disk.PutFile(PathOf(1), MadeAnew(rig, std::nullopt));
+  ExpectAllThere(&rig, end);
+}
+
+// Its last bytes may be gone, and with them that it is sealed. Cut off where frames do not end,
+// entries would be lost with the state.
+TEST(Checkpoint, InASealedFileThatWasMadeAnew_ItCostsNoEntry_WhateverIsRottenBehindThem) {
+  SegmentRig rig(15);
+  AppendSome(&rig, kBefore);
+  const LogPoint end = rig.Checkpoint("state");
+  rig.Restart(false);
+  std::string sealed = MadeAnew(rig, std::string(100'000, 's'));
+  sealed.back() ^= 1;
+  rig.disk.PutFile(PathOf(1), std::move(sealed));
+  ExpectAllThere(&rig, end);
 }
 
 TEST(Checkpoint, WhereFramesBehindItAreDamaged_TheFileIsDamaged) {
