@@ -84,9 +84,10 @@ void GroupSegments::Recovery::ReadTrailer() {
   if (file().size() < sizeof(SegmentHeader) + sizeof(SegmentTrailer)) return ReadCheckpoint();
   file().Read(file().size() - sizeof(SegmentTrailer), sizeof(SegmentTrailer),
               [self = shared_from_this()](Result<Bytes> trailer) {
-                const bool is_sealed =
-                    trailer.ok() && ParseSegmentTrailer(trailer->view()).has_value();
-                if (!is_sealed) return self->ReadCheckpoint();
+                if (!trailer.ok()) return self->Scan();
+                if (!ParseSegmentTrailer(trailer->view()).has_value()) {
+                  return self->ReadCheckpoint();
+                }
                 self->CompareTrailer(std::move(*trailer));
               });
 }

@@ -249,6 +249,26 @@ TEST(Checkpoint, InASealedFileThatWasMadeAnew_ItCostsNoEntry_WhateverIsRottenBeh
   ExpectAllThere(&rig, end);
 }
 
+// It begins behind entries from which compaction took some, so that its state would be too old.
+TEST(Checkpoint, WhereItCannotBeReadWhetherTheFileIsSealed_ItIsPassedOver) {
+  constexpr uint64_t kCallsOfStart = 12;
+  for (uint64_t call = 1; call <= kCallsOfStart; ++call) {
+    SegmentRig rig(16);
+    FillWithCheckpoint(&rig);
+    const std::string older = *rig.disk.Content(kCheckpoint);
+    const LogPoint end = rig.Seal("sealed");
+    RestartWith(&rig, older);
+    rig.disk.FailCall(call, Unavailable("Input/output error"));
+    const auto recovered = rig.Recover(end);
+    if (!recovered.ok()) {
+      EXPECT_EQ(recovered.status().code(), Code::kUnavailable) << "call=" << call;
+      continue;
+    }
+    ASSERT_TRUE(recovered->snapshot.has_value()) << "call=" << call;
+    EXPECT_EQ(recovered->snapshot->state.view(), "sealed") << "call=" << call;
+  }
+}
+
 TEST(Checkpoint, WhereFramesBehindItAreDamaged_TheFileIsDamaged) {
   SegmentRig rig(7);
   const LogPoint end = FillWithCheckpoint(&rig);
