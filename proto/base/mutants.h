@@ -57,6 +57,8 @@ enum class Mutant {
   kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
   kKeysSupersededByChance,      // replicas compact the same log to different records
   kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
+  kCheckpointAboveEnd,          // a start believes a checkpoint above the journal's end
+  kCheckpointStateAhead,        // a checkpoint has a state of entries that its segment has not yet
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -110,6 +112,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"gap_forgets_span", Mutant::kGapForgetsSpan},
     {"keys_superseded_by_chance", Mutant::kKeysSupersededByChance},
     {"delta_ignored", Mutant::kDeltaIgnored},
+    {"checkpoint_above_end", Mutant::kCheckpointAboveEnd},
+    {"checkpoint_state_ahead", Mutant::kCheckpointStateAhead},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

@@ -9,6 +9,7 @@
 
 #include "proto/base/checksum.h"
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "storage/segment/frame_cursor.h"
 #include "storage/segment/recovery.h"
 
@@ -120,7 +121,8 @@ void GroupSegments::Recovery::ReadCheckpoint() {
 // Up to the journal's end what is in the file was synced, and is what is committed.
 bool GroupSegments::Recovery::MayBegin(const SegmentEnding& ending) const {
   const LogPoint at = EndOf(ending.footer);
-  const bool is_committed = at.index < end_.index || at == end_;
+  const bool is_committed =
+      at.index < end_.index || at == end_ || MILLRACE_MUTANT(kCheckpointAboveEnd);
   const auto& points = ending.footer.points();
   const bool has_place = !points.empty() && ending.frames_end <= segment().file->size() &&
                          points.rbegin()->position() < ending.frames_end;

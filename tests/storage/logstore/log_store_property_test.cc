@@ -130,7 +130,9 @@ INSTANTIATE_TEST_SUITE_P(All, LogStoreMutants,
                                          Mutant::kDeadExtentComesBack,
                                          Mutant::kCommittedEndFromWrittenEnd,
                                          Mutant::kExtentOverwritesLive, Mutant::kUnlinkBeforeBegin,
-                                         Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped));
+                                         Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
+                                         Mutant::kCheckpointAboveEnd,
+                                         Mutant::kCheckpointStateAhead));
 
 }  // namespace
 }  // namespace millrace::storage
