@@ -4,13 +4,10 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/storage/logstore/log_store_rig.h"
+#include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
 namespace {
-
-constexpr uint64_t kGroupNumber = 2;
-constexpr RaftGroupId kGroup{kGroupNumber};
 
 class DropTest : public testing::Test {
  protected:
@@ -43,13 +40,6 @@ class DropTest : public testing::Test {
     });
     rig_.RunFor(std::chrono::milliseconds(100));
   }
-  std::vector<std::string> Files() {
-    std::vector<std::string> paths = rig_.disk().Paths();
-    std::erase_if(paths, [](const std::string& path) {
-      return !path.starts_with("groups/2/") || !path.ends_with(".segment");
-    });
-    return paths;
-  }
   bool WantsRoll() { return rig_.store().WantsRoll(kGroup, rig_.Now()); }
 
   LogStoreRig rig_{41};
@@ -58,11 +48,11 @@ class DropTest : public testing::Test {
 TEST_F(DropTest, WholeSegmentsBelowTheStartGo_AndTheLogBeginsBehindThem) {
   FillSegments(4);
   const raft::SealedSegment second = Sealed()[1];
-  const size_t files = Files().size();
+  const size_t files = Files(rig_).size();
   SetLogStart(second.end.next_offset - 1);
-  EXPECT_EQ(Files().size(), files - 1) << "the second one still has a record";
+  EXPECT_EQ(Files(rig_).size(), files - 1) << "the second one still has a record";
   SetLogStart(second.end.next_offset);
-  EXPECT_EQ(Files().size(), files - 2);
+  EXPECT_EQ(Files(rig_).size(), files - 2);
   EXPECT_EQ(rig_.begin(kGroupNumber), second.end.index);
   EXPECT_EQ(Sealed().size(), 2U);
   EXPECT_EQ(rig_.Read(kGroupNumber, second.end.index.value(), 1).status().code(),
@@ -136,37 +126,37 @@ TEST_F(DropTest, WhatHoldsUpADrop_IsEnded_OnceAnEntryFollows) {
 TEST_F(DropTest, AStartThatIsNotHigher_ChangesNothing) {
   FillSegments(3);
   SetLogStart(Sealed()[0].end.next_offset);
-  const auto files = Files();
+  const auto files = Files(rig_);
   const uint64_t operations = rig_.disk().operations();
   SetLogStart(Offset(0));
   SetLogStart(Offset(1));
-  EXPECT_EQ(Files(), files);
+  EXPECT_EQ(Files(rig_), files);
   EXPECT_EQ(rig_.disk().operations(), operations);
 }
 
 TEST_F(DropTest, WhatCannotBeRemovedAtOnce_IsRemovedByTheNextStart) {
   FillSegments(3);
-  const size_t files = Files().size();
+  const size_t files = Files(rig_).size();
   rig_.disk().FailNext(sim::SimDisk::Kind::kChange, "groups/2/", Internal("input/output error"));
   SetLogStart(Sealed()[0].end.next_offset);
-  EXPECT_EQ(Files().size(), files);
+  EXPECT_EQ(Files(rig_).size(), files);
   EXPECT_TRUE(rig_.faults().empty() && rig_.stalled().empty()) << "that is nobody's trouble";
   rig_.Crash(false);
   ASSERT_TRUE(rig_.Start().ok());
   EXPECT_EQ(rig_.CompareWithModel(), "");
   rig_.RunFor(std::chrono::milliseconds(100));
-  EXPECT_EQ(Files().size(), files - 1);
+  EXPECT_EQ(Files(rig_).size(), files - 1);
 }
 
 // Or by the next that goes.
 TEST_F(DropTest, WhatCannotBeRemovedAtOnce_GoesWithTheNext) {
   FillSegments(4);
-  const size_t files = Files().size();
+  const size_t files = Files(rig_).size();
   rig_.disk().FailNext(sim::SimDisk::Kind::kChange, "groups/2/", Internal("input/output error"));
   SetLogStart(Sealed()[0].end.next_offset);
-  ASSERT_EQ(Files().size(), files);
+  ASSERT_EQ(Files(rig_).size(), files);
   SetLogStart(Sealed()[0].end.next_offset);
-  EXPECT_EQ(Files().size(), files - 2);
+  EXPECT_EQ(Files(rig_).size(), files - 2);
 }
 
 // The journal is told at once; the files go before its segments are written again.
@@ -185,7 +175,7 @@ TEST_F(DropTest, AGroupThatStalls_DropsToo) {
   rig_.RunFor(std::chrono::seconds(2));
   ASSERT_TRUE(rig_.stalled().empty());
   EXPECT_EQ(Sealed().size(), 2U);
-  EXPECT_EQ(Files().size(), 3U) << "with the active one";
+  EXPECT_EQ(Files(rig_).size(), 3U) << "with the active one";
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
   rig_.Crash(true);
   ASSERT_TRUE(rig_.Start().ok());
@@ -205,7 +195,7 @@ TEST_F(DropTest, AGroupThatFindsNoRoom_MakesIt) {
   EXPECT_TRUE(rig_.stalled().empty()) << "though the last pause was one of 8 s";
   EXPECT_TRUE(rig_.faults().empty());
   EXPECT_EQ(Sealed().size(), 1U);
-  EXPECT_EQ(Files().size(), 2U);
+  EXPECT_EQ(Files(rig_).size(), 2U);
   EXPECT_EQ(rig_.CompareSegments(kGroupNumber), "");
   rig_.Crash(true);
   rig_.disk().SetCapacity(UINT64_MAX);
@@ -264,11 +254,11 @@ TEST_F(DropTest, OneFileGoesAtATime_OfWhateverGroups) {
 
 TEST_F(DropTest, TheJournalIsToldFirst) {
   FillSegments(3);
-  const auto files = Files();
+  const auto files = Files(rig_);
   rig_.HoldJournal();
   rig_.SetLogStart(kGroupNumber, Sealed()[1].end.next_offset);
   rig_.RunFor(std::chrono::seconds(1));
-  EXPECT_EQ(Files(), files);
+  EXPECT_EQ(Files(rig_), files);
   EXPECT_EQ(rig_.begin(kGroupNumber), LogIndex());
 }
 

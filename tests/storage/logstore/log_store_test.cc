@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/storage/logstore/log_store_rig.h"
+#include "tests/storage/logstore/one_group.h"
 
 namespace millrace::storage {
 namespace {
@@ -60,13 +60,6 @@ class RollByTime : public testing::Test {
     while (rig_.committed(2) < rig_.last_index(2)) rig_.Commit(2);
     rig_.RunFor(std::chrono::milliseconds(100));
   }
-  size_t Segments() {
-    const auto paths = rig_.disk().Paths();
-    return static_cast<size_t>(std::ranges::count_if(paths, [](const std::string& path) {
-      return path.starts_with("groups/2/") && path.ends_with(".segment");
-    }));
-  }
-  static constexpr RaftGroupId kGroup{2};
   LogStoreRig rig_{31};
 };
 
@@ -80,7 +73,7 @@ TEST_F(RollByTime, ASegmentIsEnded_OnceItsFirstEntryIsOld_ThoughNothingComes) {
   rig_.RunFor(std::chrono::seconds(200));
   EXPECT_FALSE(WantsRoll()) << "the next one is empty";
   CommitAll(1);
-  EXPECT_EQ(Segments(), 2U);
+  EXPECT_EQ(Files(rig_).size(), 2U);
   EXPECT_FALSE(WantsRoll());
 }
 
@@ -100,13 +93,13 @@ TEST_F(RollByTime, AWrongClock_EndsOneSegment_NotEach) {
   rig_.SetWallOffset(std::chrono::hours(24 * 365));
   for (int i = 0; i < 10; ++i) CommitAll(1);
   EXPECT_FALSE(WantsRoll());
-  EXPECT_EQ(Segments(), 2U);
+  EXPECT_EQ(Files(rig_).size(), 2U);
   // The clock is right again; the log's times stand still until it gets there.
   rig_.SetWallOffset(std::chrono::hours(0));
   for (size_t ages = 1; ages <= 3; ++ages) {
     rig_.RunFor(std::chrono::seconds(101));
     for (int i = 0; i < 10; ++i) CommitAll(1);
-    EXPECT_EQ(Segments(), 2 + ages) << "one in each time";
+    EXPECT_EQ(Files(rig_).size(), 2 + ages) << "one in each time";
   }
 }
 
@@ -126,11 +119,11 @@ TEST_F(RollByTime, ARestart_CountsOnFromTheLogsTimes) {
 TEST_F(RollByTime, AGroupsOwnSize_GoesBeforeTheStores) {
   rig_.store().SetRollLimits(kGroup, {.bytes = 1 << 20});
   for (int i = 0; i < 20; ++i) CommitAll(8);
-  EXPECT_EQ(Segments(), 1U);
+  EXPECT_EQ(Files(rig_).size(), 1U);
   rig_.store().SetRollLimits(kGroup, {.bytes = 1000});
   CommitAll(8);
   CommitAll(8);
-  EXPECT_GT(Segments(), 1U);
+  EXPECT_GT(Files(rig_).size(), 1U);
 }
 
 TEST(LogStore, Roll_KeepsTheStateOfExactlyItsIndex) {
@@ -158,14 +151,6 @@ void CommitMany(LogStoreRig& rig, uint64_t group, int times) {
   }
 }
 
-size_t FilesOf(LogStoreRig& rig, const std::string& group) {
-  size_t count = 0;
-  for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/" + group + "/") && path.ends_with(".segment")) ++count;
-  }
-  return count;
-}
-
 // A state that is larger than a segment, written once for each segment's worth of log, would cost
 // more than the log itself.
 TEST(LogStore, ARoll_WaitsUntilTheLogGrewByFourTimesTheLastState) {
@@ -179,8 +164,8 @@ TEST(LogStore, ARoll_WaitsUntilTheLogGrewByFourTimesTheLastState) {
   EXPECT_EQ(rig.CompareWithModel(), "");
   CommitMany(rig, 2, 50);
   const uint64_t log_bytes = rig.last_index(2) * 1600;
-  EXPECT_GT(FilesOf(rig, "2"), 2U);
-  EXPECT_LE(FilesOf(rig, "2"), 2 + log_bytes / (4 * rig.state_padding.size()));
+  EXPECT_GT(Files(rig).size(), 2U);
+  EXPECT_LE(Files(rig).size(), 2 + log_bytes / (4 * rig.state_padding.size()));
 }
 
 TEST(LogStore, TheControllersSegments_AreOfTheirOwnSize) {
@@ -191,8 +176,8 @@ TEST(LogStore, TheControllersSegments_AreOfTheirOwnSize) {
     rig.CreateGroup(group);
     CommitMany(rig, group, 10);
   }
-  EXPECT_GT(FilesOf(rig, "1"), 1U);
-  EXPECT_EQ(FilesOf(rig, "2"), 1U);
+  EXPECT_GT(FilesOf(rig, 1).size(), 1U);
+  EXPECT_EQ(Files(rig).size(), 1U);
 }
 
 TEST(LogStore, MoreThanTheJournalHolds_IsWritten_SinceSegmentsAreSyncedForIt) {
@@ -587,7 +572,7 @@ TEST(LogStore, WhileAStateIsEncoded_NoFurtherRollIsDue) {
   // Many segments' worth is handed over before the segments' thread comes to the first state.
   while (rig.committed(2) < 200) rig.Commit(2);
   rig.RunFor(std::chrono::seconds(2));
-  EXPECT_EQ(FilesOf(rig, "2"), 2U) << "one with a state, and the one that follows";
+  EXPECT_EQ(Files(rig).size(), 2U) << "one with a state, and the one that follows";
 }
 
 // Checkpoints.
@@ -618,7 +603,6 @@ class CheckpointTest : public testing::Test {
     ASSERT_TRUE(rig_.Start().ok());
     ASSERT_EQ(rig_.CompareWithModel(), "");
   }
-  static constexpr RaftGroupId kGroup{2};
   LogStoreRig rig_{51};
 };
 

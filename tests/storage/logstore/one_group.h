@@ -19,15 +19,17 @@ inline constexpr uint64_t kGroupNumber = 2;
 inline constexpr RaftGroupId kGroup{kGroupNumber};
 inline constexpr raft::ReplicaId kReplica{kGroup, LogStoreRig::kNumber};
 
-// Files of the group, oldest first.
-inline std::vector<std::string> Files(LogStoreRig& rig) {
+// Segments of a group, oldest first.
+inline std::vector<std::string> FilesOf(LogStoreRig& rig, uint64_t group) {
   std::vector<std::string> files;
+  const std::string folder = GroupDirectory(RaftGroupId(group)) + "/";
   for (const std::string& path : rig.disk().Paths()) {
-    if (path.starts_with("groups/2/") && path.ends_with(".segment")) files.push_back(path);
+    if (path.starts_with(folder) && path.ends_with(".segment")) files.push_back(path);
   }
   std::sort(files.begin(), files.end());
   return files;
 }
+inline std::vector<std::string> Files(LogStoreRig& rig) { return FilesOf(rig, kGroupNumber); }
 
 // Until there are so many, all synced; the last one is written on.
 inline void FillFiles(LogStoreRig& rig, size_t files) {
