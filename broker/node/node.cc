@@ -182,8 +182,9 @@ void Node::StartGroups() {
         partitions_.AddRecovered(std::move(replica));
         break;
       case raft::ReplicaKind::kCoordinator:
-        LOG(ERROR) << "a replica of a kind that this build does not make is left alone group="
-                   << replica.record.group;
+        LOG(ERROR)
+            << "a coordinator's replica, which this build does not make, is left alone group="
+            << replica.record.group << " number=" << replica.record.number;
     }
   }
   // Last: the image that it restores is held against the replicas that are here.

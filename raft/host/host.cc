@@ -51,7 +51,7 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       }));
   environment_.log_store.SetRecoveredListener(lifetime_.Guard([this](RecoveredReplica recovered) {
     MILLRACE_SOMETIMES("a replica that could not be read at start joined later");
-    LOG(INFO) << "replica could be read group=" << recovered.record.group;
+    LOG(INFO) << "replica could be read " << replicas_.NameOf(recovered.record.group);
     Rebuild(std::move(recovered));
   }));
 }
