@@ -132,6 +132,8 @@ constexpr std::string_view kMustBeReached[] = {
     "a tombstone was gone in the end",
     "superseded records were gone in the end",
     "a stalled disk gave up a leadership",
+    "a start began at a checkpoint",
+    "a start took the last segment by its footer",
     "a topic came back under its old name",
     "a topic was altered",
     "a topic got more partitions",
@@ -267,8 +269,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kExtentOverwritesLive, Mutant::kUnlinkBeforeBegin,
                     Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
                     Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
-                    Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored,
-                    Mutant::kKeysSupersededByChance),
+                    Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored, Mutant::kKeysSupersededByChance,
+                    Mutant::kCheckpointStateAhead),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace
