@@ -57,6 +57,7 @@ enum class Mutant {
   kGapForgetsSpan,              // a gap says nothing of the offsets that it stands for
   kKeysSupersededByChance,      // replicas compact the same log to different records
   kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
+  kPulledFromMemory,            // who pulls from a compacted log is given what was appended
   kCheckpointAboveEnd,          // a start believes a checkpoint above the journal's end
   kCheckpointStateAhead,        // a checkpoint has a state of entries that its segment has not yet
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
@@ -112,6 +113,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"gap_forgets_span", Mutant::kGapForgetsSpan},
     {"keys_superseded_by_chance", Mutant::kKeysSupersededByChance},
     {"delta_ignored", Mutant::kDeltaIgnored},
+    {"pulled_from_memory", Mutant::kPulledFromMemory},
     {"checkpoint_above_end", Mutant::kCheckpointAboveEnd},
     {"checkpoint_state_ahead", Mutant::kCheckpointStateAhead},
     {"next_feature_level", Mutant::kNextFeatureLevel},

@@ -5,6 +5,8 @@
 
 #include <glog/logging.h>
 
+#include "proto/base/mutants.h"
+
 namespace millrace::raft {
 namespace {
 
@@ -52,7 +54,7 @@ void PullSource::OnRangeRequest(const BrokerIncarnation& from, const Bytes& body
     return SendRange(from.broker, std::move(reply));
   }
   // Memory has what was appended, files what compaction left of it, of which the answer tells.
-  const bool is_compacted = reply.compacted.pass > 0 &&
+  const bool is_compacted = reply.compacted.pass > 0 && !MILLRACE_MUTANT(kPulledFromMemory) &&
                             first <= environment_.log_store.readable_end(request->route.group);
   if (!is_compacted && range->log != nullptr && range->log->InTail(first)) {
     reply.entries = range->log->Slice(first, range->commit, bytes_max);

@@ -270,7 +270,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
                     Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
                     Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored, Mutant::kKeysSupersededByChance,
-                    Mutant::kCheckpointStateAhead),
+                    Mutant::kCheckpointStateAhead, Mutant::kPulledFromMemory),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

@@ -91,8 +91,10 @@ void Swarm::DrawRetention(uint64_t seed) {
   if (Has(FaultClass::kWrongClock)) retention_time = hours;
   if (MayLoseRecords() || Has(FaultClass::kCompaction)) {
     segment_bytes = small_segment;
-    // Else what is left is read from memory, mostly.
-    tail_bytes_max = 16 << 10;
+    // Else what is left is read from memory, mostly. But where that has all that was appended,
+    // beside files from which compaction took some, the two must not be taken for one another.
+    const bool is_in_memory = Has(FaultClass::kCompaction) && StreamOf(seed, "tail").OneIn(2);
+    tail_bytes_max = is_in_memory ? 16 << 20 : 16 << 10;
   }
   if (Has(FaultClass::kRetention)) value_bytes_max = 1200;
 }
