@@ -262,7 +262,7 @@ class Partition final : public raft::StateMachine {
     PartitionOffsets offsets;  // as they were when it began
   };
   void AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& offsets, OffsetsDone done);
-  void FindNewest(const PartitionOffsets& offsets, OffsetsDone done);
+  void FindNewest(int64_t in_vain_ms, OffsetsDone done);
   void FindTimestamp(const TimeSearch& search, OffsetsDone done);
   void OnEntryFound(const TimeSearch& search, const std::optional<raft::core::Entry>& entry,
                     OffsetsDone done);

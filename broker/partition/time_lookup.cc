@@ -7,6 +7,7 @@
 #include <glog/logging.h>
 
 #include "broker/partition/partition.h"
+#include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 
 namespace millrace::broker {
@@ -62,20 +63,20 @@ void Partition::AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& off
     if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
     // It fell silent while this waited.
     if (!raft_->tail().has_value()) return done(raft_->NotLeader());
-    auto answer = [this, life = lifetime_.watch(), offsets, turn = std::move(turn),
+    auto answer = [this, life = lifetime_.watch(), turn = std::move(turn),
                    done = std::move(done)](Result<PartitionOffsets> found) mutable {
       if (life && found.status().code() == Code::kDataLoss) {
         found = raft_->ReportUnreadable(found.status());
       }
       // What came while this waited for its turn is after the answer's end.
-      if (found.ok() && *found->timestamp_offset >= offsets.high_watermark) {
-        found->timestamp_offset = offsets.high_watermark;
+      if (found.ok() && *found->timestamp_offset >= found->high_watermark) {
+        found->timestamp_offset = found->high_watermark;
         found->found.reset();
       }
       done(std::move(found));
       turn.End();
     };
-    if (query.is_newest) return FindNewest(offsets, std::move(answer));
+    if (query.is_newest) return FindNewest(0, std::move(answer));
     FindTimestamp(
         {.timestamp_ms = *query.timestamp_ms, .from = offsets.log_start, .offsets = offsets},
         std::move(answer));
@@ -83,28 +84,37 @@ void Partition::AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& off
 }
 
 // The newest time of all, then the first record that has it. Segments tell the one of what they
-// hold; the few entries that they do not hold yet are looked at.
-void Partition::FindNewest(const PartitionOffsets& offsets, OffsetsDone done) {
+// hold; the few entries that they do not hold yet are looked at. A record that came meanwhile may
+// be the one, so that where the log ends is told as it is once the time is known. Where no record
+// has that time any more, as compaction or retention took it, the newest of the others is looked
+// for; but not the time that was in vain before.
+void Partition::FindNewest(int64_t in_vain_ms, OffsetsDone done) {
   const raft::TailView tail = Tail();
   int64_t newest_ms = 0;
   const LogIndex in_segments = environment_.store.readable_end(group_);
   for (LogIndex at = std::max(tail.first(), in_segments + 1); at <= tail.applied(); ++at) {
     const FrameHeader& header = tail.At(at).frame.header();
-    if (header.base_offset + header.offset_span <= offsets.log_start) continue;
+    if (header.base_offset + header.offset_span <= log_start()) continue;
     newest_ms = std::max(newest_ms, header.max_timestamp_ms);
   }
   environment_.store.FindNewestTime(
-      group_, offsets.log_start,
-      [this, life = lifetime_.watch(), newest_ms, offsets,
+      group_, log_start(),
+      [this, life = lifetime_.watch(), newest_ms, in_vain_ms,
        done = std::move(done)](Result<int64_t> in_segments_ms) mutable {
         if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
         if (!in_segments_ms.ok()) return done(in_segments_ms.status());
         // It fell silent meanwhile.
         if (!raft_->tail().has_value()) return done(raft_->NotLeader());
-        FindTimestamp({.timestamp_ms = std::max(newest_ms, *in_segments_ms),
-                       .from = offsets.log_start,
-                       .offsets = offsets},
-                      std::move(done));
+        newest_ms = std::max(newest_ms, *in_segments_ms);
+        FindTimestamp({.timestamp_ms = newest_ms, .from = log_start(), .offsets = offsets_now()},
+                      [this, life, newest_ms, in_vain_ms,
+                       done = std::move(done)](Result<PartitionOffsets> found) mutable {
+                        const bool is_gone = life && found.ok() && !found->found.has_value();
+                        if (!is_gone || newest_ms == in_vain_ms) return done(std::move(found));
+                        if (!raft_->tail().has_value()) return done(raft_->NotLeader());
+                        MILLRACE_SOMETIMES("the newest record went while it was looked up");
+                        FindNewest(newest_ms, std::move(done));
+                      });
       });
 }
 

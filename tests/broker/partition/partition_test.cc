@@ -1,6 +1,7 @@
 // A partition over a group whose fate the test decides.
 #include "broker/partition/partition.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -68,13 +69,34 @@ class PartitionTest : public testing::Test, protected LonePartition {
                     [&outcome](Result<ReadOutcome> done) { outcome = std::move(done); });
     return outcome;
   }
-  std::optional<Result<PartitionOffsets>> OffsetsAt(int64_t timestamp_ms) {
+  // What segments say first is on its way to the partition while `meanwhile` is done.
+  std::optional<Result<PartitionOffsets>> Offsets(
+      const OffsetsQuery& query, const std::function<void()>& meanwhile = [] {}) {
     std::optional<Result<PartitionOffsets>> found;
-    partition_.Offsets({.timestamp_ms = timestamp_ms},
+    partition_.Offsets(query,
                        [&found](Result<PartitionOffsets> offsets) { found = std::move(offsets); });
     group_.AnswerBarriers(Status::Ok());
+    meanwhile();
     world_.RunFor(std::chrono::milliseconds(1));
     return found;
+  }
+  void ProduceAt(const std::vector<int64_t>& times_ms) {
+    RecordBatchBuilder builder({});
+    for (const int64_t time_ms : times_ms) {
+      CHECK(builder.TryAppend({.key = "k", .timestamp_ms = time_ms}));
+    }
+    partition_.Produce({.bytes = std::move(builder).Finish({.destination = partition_.name()})},
+                       [](const Result<ProduceOutcome>&) {});
+    group_.CommitAll();
+  }
+  // All that is in the log is in segments alone.
+  void MoveToSegments() {
+    raft::MemoryLogStore::Group& stored = store_.groups[kGroup];
+    for (LogIndex at = stored.committed + 1; at <= group_.log().last_index(); ++at) {
+      stored.entries.push_back(group_.log().At(at));
+    }
+    stored.committed = group_.log().last_index();
+    group_.TrimTo(stored.committed);
   }
   ProducerId Producer() { return MarkProducer(key_, kProducerNumberMin); }
 
@@ -178,25 +200,16 @@ TEST_F(PartitionTest, AReadWhereNothingIsLeft_MovesOn) {
 }
 
 TEST_F(PartitionTest, ATime_IsReachedByTheFirstRecordThatIsLeft) {
-  RecordBatchBuilder builder({});
-  for (const int64_t time_ms : {100, 200, 300, 400}) {
-    CHECK(builder.TryAppend({.key = "k", .timestamp_ms = time_ms}));
-  }
-  partition_.Produce({.bytes = std::move(builder).Finish({.destination = partition_.name()})},
-                     [](const Result<ProduceOutcome>&) {});
-  group_.CommitAll();
-  raft::core::Entry entry = group_.log().At(LogIndex(1));
+  ProduceAt({100, 200, 300, 400});
+  MoveToSegments();
+  Frame& frame = store_.groups[kGroup].entries[0].frame;
   const Result<CompactedBatch> compacted =
-      CompactBatch(entry.frame, partition_.name(), [](const KeyedRecord& record) {
+      CompactBatch(frame, partition_.name(), [](const KeyedRecord& record) {
         return record.offset != Offset(0) && record.offset != Offset(2);
       });
   ASSERT_TRUE(compacted.ok()) << compacted.status();
-  entry.frame = compacted->frame;
-  store_.groups[kGroup].entries = {entry};
-  store_.groups[kGroup].committed = LogIndex(1);
-  store_.at_time = LogIndex(1);
-  group_.TrimTo(LogIndex(1));
-  const auto found = OffsetsAt(250);
+  frame = compacted->frame;
+  const auto found = Offsets({.timestamp_ms = 250});
   ASSERT_TRUE(found.has_value() && found->ok());
   EXPECT_EQ((*found)->timestamp_offset, Offset(3));
   ASSERT_TRUE((*found)->found.has_value());
@@ -205,21 +218,48 @@ TEST_F(PartitionTest, ATime_IsReachedByTheFirstRecordThatIsLeft) {
 
 // What was found is read afterwards.
 TEST_F(PartitionTest, ATime_WhoseRecordGoesWhileItIsLookedUp_IsReachedByTheNext) {
-  for (const int64_t time_ms : {300, 400}) {
-    RecordBatchBuilder builder({});
-    CHECK(builder.TryAppend({.key = "k", .timestamp_ms = time_ms}));
-    partition_.Produce({.bytes = std::move(builder).Finish({.destination = partition_.name()})},
-                       [](const Result<ProduceOutcome>&) {});
-  }
-  group_.CommitAll();
-  store_.groups[kGroup].entries = {Gap(0, 1)};
-  store_.groups[kGroup].committed = LogIndex(1);
-  store_.at_time = LogIndex(1);
-  group_.TrimTo(LogIndex(1));
-  const auto found = OffsetsAt(250);
+  ProduceAt({300});
+  MoveToSegments();
+  ProduceAt({400});
+  const auto found =
+      Offsets({.timestamp_ms = 250}, [this] { store_.groups[kGroup].entries[0] = Gap(0, 1); });
   ASSERT_TRUE(found.has_value());
   ASSERT_TRUE(found->ok()) << found->status();
   EXPECT_EQ((*found)->timestamp_offset, Offset(1));
+}
+
+TEST_F(PartitionTest, TheNewestRecord_ThatGoesWhileItIsLookedUp_LeavesTheNewestOfTheOthers) {
+  ProduceAt({400});
+  ProduceAt({300});
+  MoveToSegments();
+  const auto found = Offsets({.timestamp_ms = std::nullopt, .is_newest = true},
+                             [this] { store_.groups[kGroup].entries[0] = Gap(0, 1); });
+  ASSERT_TRUE(found.has_value() && found->ok());
+  ASSERT_TRUE((*found)->found.has_value()) << "there is one left";
+  EXPECT_EQ((*found)->found->offset, Offset(1));
+  EXPECT_EQ((*found)->found->timestamp_ms, 300);
+}
+
+TEST_F(PartitionTest, ARecord_ThatComesWhileTheNewestWaitsForItsTurn_IsTheNewest) {
+  ProduceAt({300});
+  MoveToSegments();
+  std::optional<Turns::Turn> turn;
+  lookups_.Take([&turn](Turns::Turn taken) { turn.emplace(std::move(taken)); });
+  const auto found = Offsets({.timestamp_ms = std::nullopt, .is_newest = true}, [&] {
+    ProduceAt({400});
+    turn->End();
+  });
+  ASSERT_TRUE(found.has_value() && found->ok());
+  ASSERT_TRUE((*found)->found.has_value());
+  EXPECT_EQ((*found)->found->offset, Offset(1));
+  EXPECT_EQ((*found)->high_watermark, Offset(2));
+}
+
+TEST_F(PartitionTest, OfNoRecords_NoneIsTheNewest) {
+  store_.groups[kGroup] = {};
+  const auto found = Offsets({.timestamp_ms = std::nullopt, .is_newest = true});
+  ASSERT_TRUE(found.has_value() && found->ok());
+  EXPECT_FALSE((*found)->found.has_value());
 }
 
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {

@@ -246,11 +246,22 @@ class MemoryLogStore final : public LogStore {
   }
   std::vector<core::Entry> from_offset;  // the test's: what any offset's read answers
   size_t reads_from_offset = 0;
-  void FindTimestamp(RaftGroupId, int64_t, Offset, LogIndex, IndexDone done) override {
-    done(std::exchange(at_time, LogIndex()));
+  void FindTimestamp(RaftGroupId id, int64_t timestamp_ms, Offset from, LogIndex before,
+                     IndexDone done) override {
+    LogIndex found;
+    for (const core::Entry& entry : EntriesFrom(id, from)) {
+      const bool is_first = found == LogIndex() && entry.index < before;
+      if (is_first && HasRecordSince(entry.frame.header(), timestamp_ms)) found = entry.index;
+    }
+    executor_->Post([done = std::move(done), found]() mutable { done(found); });
   }
-  LogIndex at_time;  // the test's: what is found once, of any time; none: nothing
-  void FindNewestTime(RaftGroupId, Offset, TimeDone done) override { done(0); }
+  void FindNewestTime(RaftGroupId id, Offset from, TimeDone done) override {
+    int64_t newest_ms = 0;
+    for (const core::Entry& entry : EntriesFrom(id, from)) {
+      newest_ms = std::max(newest_ms, entry.frame.header().max_timestamp_ms);
+    }
+    executor_->Post([done = std::move(done), newest_ms]() mutable { done(newest_ms); });
+  }
   void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
   const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {
     static const std::deque<SealedSegment> kNone;
@@ -352,6 +363,18 @@ class MemoryLogStore final : public LogStore {
  private:
   void Answer(const Status& status, StatusDone done) {
     executor_->Post([status, done = std::move(done)]() mutable { done(status); });
+  }
+  // Those in segments that reach beyond it.
+  std::vector<core::Entry> EntriesFrom(RaftGroupId id, Offset from) const {
+    std::vector<core::Entry> found;
+    const auto group = groups.find(id);
+    if (group == groups.end()) return found;
+    for (const core::Entry& entry : group->second.entries) {
+      const FrameHeader& header = entry.frame.header();
+      const bool reaches = header.base_offset + header.offset_span > from;
+      if (entry.index <= group->second.committed && reaches) found.push_back(entry);
+    }
+    return found;
   }
   // A read ends with its file.
   static LogIndex EndOfRead(const Group& group, LogIndex first) {
