@@ -8,6 +8,7 @@
 #include "broker/partition/compaction/batch_compaction.h"
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
+#include "raft/runtime/pace.h"
 
 namespace millrace::broker {
 namespace {
@@ -252,10 +253,9 @@ void Compactor::Finish(const PassPtr& pass) {
 }
 
 void Compactor::Paced(const PassPtr& pass, Step step) {
-  const Duration due(
-      static_cast<int64_t>(pass->piece_bytes * 1'000'000 / options_.bytes_per_second));
-  const Duration took = environment_.clock.Now() - pass->piece_began;
-  pass->errand.After(std::max(due - took, Duration(0)),
+  const MonotonicTime due =
+      pass->piece_began + TimeOf(pass->piece_bytes, options_.bytes_per_second);
+  pass->errand.After(TimeLeft(environment_.clock, due),
                      [this, pass, step] { (this->*step)(pass); });
 }
 

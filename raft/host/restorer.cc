@@ -8,6 +8,7 @@
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
+#include "raft/runtime/pace.h"
 
 namespace millrace::raft {
 namespace {
@@ -184,9 +185,8 @@ void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t b
   if (bytes == 0) return After(restore, kPause, &Restorer::Ask);
   const bool is_beside = turn_->writes() != restore->writes_before;
   const uint64_t rate = is_beside ? kBytesPerSecondBeside : kBytesPerSecond;
-  const Duration due(static_cast<int64_t>(bytes * 1'000'000 / rate));
-  const Duration took = environment_.clock.Now() - restore->asked_at;
-  After(restore, std::max(due - took, Duration(0)), &Restorer::Ask);
+  const MonotonicTime due = restore->asked_at + TimeOf(bytes, rate);
+  After(restore, TimeLeft(environment_.clock, due), &Restorer::Ask);
 }
 
 void Restorer::AskState(const RestorePtr& restore) {

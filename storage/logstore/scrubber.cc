@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include "proto/base/coverage.h"
+#include "raft/runtime/pace.h"
 #include "raft/runtime/run_on.h"
 
 namespace millrace::storage {
@@ -69,8 +70,7 @@ void JournalLogStore::Scrubber::OnScrubbed(RaftGroupId group,
     return NextGroup();
   }
   next_ = scrubbed->last + 1;
-  const uint64_t rate = store_.options_.scrub_bytes_per_second;
-  After(Duration(static_cast<int64_t>(scrubbed->bytes * 1'000'000 / rate)), &Scrubber::Next);
+  After(TimeOf(scrubbed->bytes, store_.options_.scrub_bytes_per_second), &Scrubber::Next);
 }
 
 }  // namespace millrace::storage
