@@ -134,6 +134,7 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.log_store.scrub_bytes_per_second = config.scrub_bytes_per_second;
   options.compaction = {.memory_bytes = config.compaction_memory,
                         .bytes_per_second = config.compaction_bytes_per_second};
+  options.verify_bytes_per_second = config.verify_bytes_per_second;
   options.client_memory_bytes_max = config.client_memory_bytes_max;
   options.message_bytes_max = config.message_bytes_max;
   options.streams_per_connection_max = config.streams_per_connection_max;

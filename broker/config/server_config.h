@@ -64,6 +64,7 @@ struct ServerConfig {
   uint64_t scrub_bytes_per_second = 0;
   uint64_t compaction_memory = 0;
   uint64_t compaction_bytes_per_second = 0;
+  uint64_t verify_bytes_per_second = 0;
 };
 
 }  // namespace millrace::broker::config

@@ -230,6 +230,10 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::compaction_bytes_per_second>,
        "What compaction reads, no faster than that; 0: nothing is compacted on this broker, and no "
        "tombstone goes from partitions that it has a replica of."},
+      {"verify_bytes_per_second", Kind::kBytes, "SIZE", "640MiB", Between(8 * kMiB, 4 * kGiB),
+       ReadNumber<&ServerConfig::verify_bytes_per_second>,
+       "What `millrace partition verify` has this broker read, no faster than that; a fifth of it "
+       "while live records are written."},
   };
 }
 

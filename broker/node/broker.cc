@@ -123,6 +123,7 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                       .segment_bytes = options_.log_store.segment_size_bytes,
                       .producers = options_.producers,
                       .compaction = options_.compaction,
+                      .verify_bytes_per_second = options_.verify_bytes_per_second,
                       .producer_id_key = DrawProducerIdKey(environment_.entropy),
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);

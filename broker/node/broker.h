@@ -40,6 +40,7 @@ struct BrokerOptions {
   uint64_t streams_per_connection_max = 1'000;
   ProducerLimits producers;
   CompactorOptions compaction;
+  uint64_t verify_bytes_per_second = 640 << 20;
 };
 
 class Broker {

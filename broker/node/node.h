@@ -55,6 +55,7 @@ struct NodeOptions {
   uint64_t segment_bytes = 0;
   ProducerLimits producers;
   CompactorOptions compaction;
+  uint64_t verify_bytes_per_second = 640 << 20;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;
   // `self` is filled in from the identity.

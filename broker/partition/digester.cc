@@ -6,14 +6,18 @@
 
 #include <glog/logging.h>
 
+#include "raft/runtime/pace.h"
+
 namespace millrace::broker {
 namespace {
 
 using raft::core::Entry;
 
-// Of the log, as stored. What is read for one answer should come within a second from a slow disk.
+// Of the log, as stored. What is read for one answer should come within a second from a slow disk,
+// and at a slow pace.
 constexpr uint64_t kPieceBytes = 1 << 20;
 constexpr uint64_t kAnswerBytes = 16 << 20;
+constexpr uint64_t kSlowerBeside = 5;  // times, where live records are written
 constexpr int64_t kRetryAfterMs = 100;
 
 Status Stopping() { return Unavailable("the broker stops"); }
@@ -37,6 +41,11 @@ struct Digester::Run {
   Turns::Turn turn;
   DigestDone done;
 };
+
+Digester::Digester(Environment environment, uint64_t bytes_per_second)
+    : environment_(std::move(environment)), bytes_per_second_(bytes_per_second) {
+  CHECK_GE(bytes_per_second, kSlowerBeside);
+}
 
 void Digester::Digest(RaftGroupId group, const DigestRequest& request, DigestDone done) {
   CHECK_LE(request.begin, request.end);
@@ -76,9 +85,20 @@ Partition* Digester::Look(const RunPtr& run) {
   return partition;
 }
 
+// The first piece of a stretch waits for the last one of another: who compares asks for one after
+// the other.
 void Digester::Read(const RunPtr& run) {
+  environment_.executor.RunAfter(TimeLeft(environment_.clock, not_before_),
+                                 [this, run, life = lifetime_.watch()] {
+                                   if (!life) return run->done(Stopping());
+                                   ReadNow(run);
+                                 });
+}
+
+void Digester::ReadNow(const RunPtr& run) {
   Partition* partition = Look(run);
   if (partition == nullptr) return;
+  not_before_ = environment_.clock.Now();
   partition->ReadHere({.offset = run->answer.reached, .bytes_max = kPieceBytes},
                       [this, run, life = lifetime_.watch()](Result<ReadOutcome> read) {
                         if (!life) return run->done(Stopping());
@@ -92,10 +112,15 @@ void Digester::Take(const RunPtr& run, ReadOutcome read) {
   const Offset from = answer.reached;
   const bool is_end = read.next_offset == from;
   answer.offsets = read.offsets;
-  answer.bytes += raft::core::TotalBytes(read.entries);
+  const uint64_t bytes = raft::core::TotalBytes(read.entries);
+  const uint64_t slow = bytes_per_second_ / kSlowerBeside;
+  const uint64_t writes = environment_.writes();
+  const bool is_beside = writes != std::exchange(writes_seen_, writes);
+  not_before_ += TimeOf(bytes, is_beside ? slow : bytes_per_second_);
+  answer.bytes += bytes;
   answer.reached = std::min(read.next_offset, run->request.end);
   const bool is_enough =
-      is_end || answer.reached == run->request.end || answer.bytes >= kAnswerBytes;
+      is_end || answer.reached == run->request.end || answer.bytes >= std::min(kAnswerBytes, slow);
   environment_.batches.Run<Result<RecordDigest>>(
       {.kind = BatchWorker::Kind::kFetched},
       [entries = std::move(read.entries), from, end = run->request.end] {

@@ -3,8 +3,8 @@
 //
 //   entries from memory or segments, checksums checked -> digest, on the batch worker's thread -> ...
 //
-// Owned by the Node, on the shard's thread. A few at a time: each holds a piece of the log as it is
-// stored and unpacked.
+// Owned by the Node, on the shard's thread. One at a time, as it holds a piece of the log as it is
+// stored and unpacked; and no faster than its pace, beside live records a fifth of that.
 //
 //   digester.Digest(group, {.begin = o, .end = p}, [](Result<ReplicaDigest> digest) { ... });
 #pragma once
@@ -18,6 +18,8 @@
 #include "broker/partition/turns.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -45,12 +47,17 @@ class Digester {
  public:
   // All outlive this.
   struct Environment {
+    Executor& executor;
+    const Clock& clock;
     BatchWorker& batches;
     // The replica of the group that is here; null if there is none.
     std::function<Partition*(RaftGroupId)> find_replica;
+    // How many writes of live records there were.
+    std::function<uint64_t()> writes;
   };
 
-  explicit Digester(Environment environment) : environment_(std::move(environment)) {}
+  // Reads no faster than that, for all who ask. Pre: 5 at least.
+  Digester(Environment environment, uint64_t bytes_per_second);
   Digester(const Digester&) = delete;
   Digester& operator=(const Digester&) = delete;
 
@@ -65,10 +72,14 @@ class Digester {
 
   Partition* Look(const RunPtr& run);
   void Read(const RunPtr& run);
+  void ReadNow(const RunPtr& run);
   void Take(const RunPtr& run, ReadOutcome read);
 
   const Environment environment_;
-  Turns turns_{2, 64};
+  const uint64_t bytes_per_second_;
+  MonotonicTime not_before_{};  // the next piece is read
+  uint64_t writes_seen_ = 0;    // when the last piece had been read
+  Turns turns_{1, 64};
   Lifetime lifetime_;
 };
 

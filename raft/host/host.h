@@ -88,6 +88,8 @@ class Host {
   uint64_t followers_left_behind() const { return shared_.followers_left_behind; }
   // For how long the oldest write that is not durable has been under way; 0 if there is none.
   Duration oldest_write_age() const { return turn_.oldest_write_age(); }
+  // So many were given to the store; where it grows live records come.
+  uint64_t writes() const { return turn_.writes(); }
 
   // Whether the replicas here may lead. If not, they vote and store: this broker lacks what serving
   // clients takes.

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "millrace/v1/record.pb.h"
+#include "raft/runtime/pace.h"
 #include "tests/broker/partition/lone_partition.h"
 
 namespace millrace::broker {
@@ -59,10 +60,20 @@ class DigesterTest : public testing::Test, protected LonePartition {
     return *std::move(digest);
   }
 
+  Digester MakeDigester(uint64_t bytes_per_second) {
+    return Digester(
+        {.executor = process_.executor(),
+         .clock = process_.clock(),
+         .batches = batches_,
+         .find_replica = [this](RaftGroupId) { return is_here_ ? &partition_ : nullptr; },
+         .writes = [this] { return has_live_records_ ? ++writes_ : writes_; }},
+        bytes_per_second);
+  }
+
   bool is_here_ = true;
-  Digester digester_{{.batches = batches_, .find_replica = [this](RaftGroupId) {
-                        return is_here_ ? &partition_ : nullptr;
-                      }}};
+  bool has_live_records_ = false;
+  uint64_t writes_ = 0;
+  Digester digester_ = MakeDigester(uint64_t{1} << 30);
 };
 
 TEST_F(DigesterTest, AFollower_DigestsWhatItHas_PieceByPiece) {
@@ -85,6 +96,45 @@ TEST_F(DigesterTest, AnAnswer_IsAboutSoMuch_AndSaysWhereToGoOn) {
   EXPECT_LT(first.reached, Offset(20));
   EXPECT_EQ(first.digest.records, static_cast<uint64_t>(first.reached.value()));
   EXPECT_EQ(Digested(first.reached.value(), 20).reached, Offset(20));
+}
+
+// Of several that ask at once, too.
+TEST_F(DigesterTest, NoMoreIsRead_ThanItsPaceSays_AFifthOfItBesideLiveRecords) {
+  constexpr uint64_t kBytesPerSecond = 10 << 20;
+  Append(5, 1'000'000);
+  for (const bool has_live_records : {false, true}) {
+    has_live_records_ = has_live_records;
+    Digester slow = MakeDigester(kBytesPerSecond);
+    const MonotonicTime began = process_.clock().Now();
+    uint64_t bytes = 0;
+    uint64_t last_bytes = 0;
+    int told = 0;
+    for (int64_t begin = 0; begin < 5; ++begin) {
+      slow.Digest(kGroup, {.begin = Offset(begin), .end = Offset(begin + 1)},
+                  [&](const Result<ReplicaDigest>& digest) {
+                    ++told;
+                    last_bytes = digest.value().bytes;
+                    bytes += last_bytes;
+                  });
+    }
+    CHECK(world_.RunUntil([&] { return told == 5; }, std::chrono::seconds(60)));
+    // Nothing waits for the time of the last one.
+    const Duration due =
+        TimeOf(bytes - last_bytes, has_live_records ? kBytesPerSecond / 5 : kBytesPerSecond);
+    const Duration took = process_.clock().Now() - began;
+    EXPECT_GE(took, due - std::chrono::milliseconds(1)) << has_live_records;
+    EXPECT_LT(took, due + std::chrono::milliseconds(50)) << has_live_records;
+  }
+}
+
+TEST_F(DigesterTest, AtASlowPace_AnAnswerIsAboutWhatASecondReads_BesideLiveRecords) {
+  Append(5, 700'000);
+  Digester slow = MakeDigester(5 << 20);
+  std::optional<ReplicaDigest> told;
+  slow.Digest(kGroup, {.begin = Offset(0), .end = Offset(5)},
+              [&](const Result<ReplicaDigest>& digest) { told = digest.value(); });
+  CHECK(world_.RunUntil([&] { return told.has_value(); }, std::chrono::seconds(10)));
+  EXPECT_EQ(told->reached, Offset(2));
 }
 
 TEST_F(DigesterTest, ItEndsWhereTheReplicaDoes) {
@@ -141,7 +191,7 @@ TEST_F(DigesterTest, APassThatIsToBeDone_IsTold) {
   EXPECT_EQ(digest.pass, 3u);
 }
 
-TEST_F(DigesterTest, AFewRunAtATime_AndNotAnyNumberMayWait) {
+TEST_F(DigesterTest, OneRunsAtATime_AndNotAnyNumberMayWait) {
   Append(3);
   size_t refused = 0;
   size_t answered = 0;
