@@ -58,20 +58,19 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   }
 
  private:
+  // The last one that does not begin behind what is asked for, if it goes so far. What follows
+  // records that were dropped is no answer to who asks for them.
   std::deque<Segment>::iterator FindSegment() {
     auto& all = segments_->segments_;
-    // What follows records that were dropped is no answer to who asks for them.
-    if (request_.by_offset && !all.empty() && request_.offset < all.front().base_offset) {
-      return all.end();
-    }
-    for (auto at = all.begin(); at != all.end(); ++at) {
-      if (at->last_index < at->first_index) continue;
-      const bool holds = request_.by_offset ? request_.offset < segments_->EndOf(at)
-                                            : at->first_index <= request_.first &&
-                                                  request_.first <= at->last_index;
-      if (holds) return at;
-    }
-    return all.end();
+    const auto next = std::partition_point(all.begin(), all.end(), [this](const Segment& segment) {
+      return request_.by_offset ? segment.base_offset <= request_.offset
+                                : segment.first_index <= request_.first;
+    });
+    if (next == all.begin()) return all.end();
+    const auto last = std::prev(next);
+    const bool holds = request_.by_offset ? request_.offset < segments_->EndOf(last)
+                                          : request_.first <= last->last_index;
+    return holds ? last : all.end();
   }
 
   // From the last point that is not behind the first entry to the last one that is within what was

@@ -51,6 +51,25 @@ TEST(SegmentRead, ByOffset_BeginsWithTheEntryThatHoldsIt) {
   }
 }
 
+TEST(SegmentRead, ByOffset_IsFoundBehindSegmentsThatHoldNoRecords_AndBeforeThem) {
+  SegmentRig rig(15);
+  rig.Append(rig.maker.Batch(2, 10));
+  rig.Seal("s");
+  for (int i = 0; i < 2; ++i) {
+    rig.Append(rig.maker.NoOp());
+    rig.Seal("s");
+  }
+  rig.Append(rig.maker.Batch(2, 10));
+  rig.Seal("s");
+  rig.Append(rig.maker.NoOp());
+  for (const auto& [offset, index] : std::map<int64_t, size_t>{{0, 1}, {1, 1}, {2, 4}, {3, 4}}) {
+    const auto read = rig.ReadFromOffset(offset, 1);
+    ASSERT_TRUE(read.ok()) << offset << " " << read.status();
+    EXPECT_EQ(read->front().index, LogIndex(index)) << offset;
+  }
+  EXPECT_EQ(rig.ReadFromOffset(4, 1).status().code(), Code::kOutOfRange);
+}
+
 TEST(SegmentRead, Budget_IsKept_ButTheFirstEntryAlwaysPasses) {
   SegmentRig rig(5);
   for (int i = 0; i < 5; ++i) rig.Append(rig.maker.Batch(1, 72));  // 200 bytes each
