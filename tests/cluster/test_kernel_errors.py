@@ -15,7 +15,7 @@ from local_cluster import wait_until
 KINDS = {
     "write-EIO": ("pwrite64,pwritev", "EIO", 20, 40),
     "write-ENOSPC": ("pwrite64,pwritev", "ENOSPC", 20, 40),
-    "sync-EIO": ("fdatasync,fsync", "EIO", 20, 40),
+    "sync-EIO": ("fdatasync,fsync,sync_file_range", "EIO", 20, 40),
     "open-EIO": ("openat", "EIO", 2, 3),
     "open-EMFILE": ("openat", "EMFILE", 1, 2),
     "rename-EIO": ("rename,renameat,renameat2", "EIO", 1, 2),
