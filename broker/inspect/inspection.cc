@@ -132,17 +132,18 @@ void Inspection::OnJournalListed(const Result<std::vector<std::string>>& names) 
   storage::journal::FileReader::Read(
       environment_.executor, files_,
       {.directory = kJournal, .key = report_.superblock.newest.facts.journal_key}, std::move(whole),
-      [self = shared_from_this()](const Result<std::vector<FileImage>>& images) {
-        if (images.ok()) return self->Replay(*images);
+      [self = shared_from_this()](Result<std::vector<FileImage>> images) {
+        if (images.ok()) return self->Replay(*std::move(images));
         self->report_.Add(images.status(),
                           {.path = kJournal, .position = {}, .group = {}, .what = ""});
         self->ListGroups();
       });
 }
 
-void Inspection::Replay(const std::vector<FileImage>& images) {
+void Inspection::Replay(std::vector<FileImage> images) {
   const storage::SuperblockFacts& facts = report_.superblock.newest.facts;
-  Result<storage::journal::Replayed> replayed = storage::journal::Replay(facts.journal_key, images);
+  Result<storage::journal::Replayed> replayed =
+      storage::journal::Replay(facts.journal_key, std::move(images));
   if (!replayed.ok()) {
     report_.Add(replayed.status(), {.path = kJournal, .position = {}, .group = {}, .what = ""});
     return ListGroups();

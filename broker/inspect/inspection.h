@@ -56,7 +56,7 @@ class Inspection : public std::enable_shared_from_this<Inspection> {
 
   void OnSuperblock(Result<storage::FoundSuperblock> found);
   void OnJournalListed(const Result<std::vector<std::string>>& names);
-  void Replay(const std::vector<storage::journal::FileImage>& images);
+  void Replay(std::vector<storage::journal::FileImage> images);
   void ReportJournal();
   void ReportGroup(const storage::journal::ReplayedGroup& group);
   // The frames that are in the journal alone, of the group `at_`.

@@ -87,14 +87,13 @@ void Recovery::ReadFiles() {
                    {.directory = options.directory, .key = options.key}, names_,
                    [self = shared_from_this()](Result<std::vector<FileImage>> images) {
                      if (!images.ok()) return self->GiveUp(images.status());
-                     self->images_ = std::move(*images);
-                     self->ReplayFiles();
+                     self->ReplayFiles(*std::move(images));
                    });
 }
 
-void Recovery::ReplayFiles() {
+void Recovery::ReplayFiles(std::vector<FileImage> images) {
   const Options& options = journal_->options_;
-  Result<Replayed> replayed = Replay(options.key, images_);
+  Result<Replayed> replayed = Replay(options.key, std::move(images));
   if (!replayed.ok()) return GiveUp(replayed.status());
   replayed_ = std::move(replayed).value();
   if (options.must_exist && replayed_.end_lsn == 0) {

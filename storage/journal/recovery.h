@@ -28,7 +28,7 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   void ListFiles();
   void RemoveUnfinished();
   void ReadFiles();
-  void ReplayFiles();
+  void ReplayFiles(std::vector<FileImage> images);
   void OpenNextFile();
   void SyncNextFile(const std::string& name, std::shared_ptr<File> file);
   void SetAsideUnusable();
@@ -45,7 +45,6 @@ class Recovery : public std::enable_shared_from_this<Recovery> {
   Done done_;
   std::vector<std::string> unfinished_;  // files that were being made
   std::vector<std::string> names_;       // of whole files
-  std::vector<FileImage> images_;
   std::vector<JournalFile> opened_;
   uint64_t next_number_ = 1;
   size_t next_ = 0;  // into names_

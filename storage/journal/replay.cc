@@ -20,8 +20,8 @@ constexpr std::string_view kBlockMagicBytes = "MRLJ";
 
 class Replayer {
  public:
-  Replayer(uint64_t key, const std::vector<FileImage>& images) {
-    for (const FileImage& image : images) files_.push_back(ScanFile(key, image));
+  Replayer(uint64_t key, std::vector<FileImage> images) : images_(std::move(images)) {
+    for (const FileImage& image : images_) files_.push_back(ScanFile(key, image));
   }
 
   Result<Replayed> Run();
@@ -38,7 +38,8 @@ class Replayer {
   // The number of the block that the files after `sequence` begin with; kNoLimit if there is none.
   uint64_t LimitAfter(uint64_t sequence) const;
 
-  std::vector<ScannedFile> files_;
+  std::vector<FileImage> images_;
+  std::vector<ScannedFile> files_;  // one for each
   std::map<uint64_t, const ScannedFile*> by_sequence_;
   uint64_t oldest_ = 0;
   uint64_t newest_ = 0;
@@ -194,6 +195,7 @@ Result<Replayed> Replayer::Run() {
       const auto next = by_sequence_.find(sequence + 1);
       RETURN_IF_ERROR(
           WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head));
+      images_[static_cast<size_t>(found->second - files_.data())].bytes = {};
       continue;
     }
     Lose("of sequence " + std::to_string(sequence), 0, limit - 1, "the file is missing");
@@ -239,8 +241,8 @@ JournalState StateOf(Replayed replayed) {
   return state;
 }
 
-Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files) {
-  return Replayer(key, files).Run();
+Result<Replayed> Replay(uint64_t key, std::vector<FileImage> files) {
+  return Replayer(key, std::move(files)).Run();
 }
 
 }  // namespace millrace::storage::journal

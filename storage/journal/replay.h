@@ -66,9 +66,10 @@ struct Replayed {
   uint32_t end_crc = 0;
 };
 
+// What is needed of a file's bytes is copied, and they are let go, one file after the other.
 // FAILED_PRECONDITION if the files belong to a journal with another key; UNIMPLEMENTED, naming file
 // and byte, if an intact block says what this build does not know.
-Result<Replayed> Replay(uint64_t key, const std::vector<FileImage>& files);
+Result<Replayed> Replay(uint64_t key, std::vector<FileImage> files);
 
 // What Raft and segments are told of it.
 JournalState StateOf(Replayed replayed);

@@ -52,6 +52,7 @@ void JournalLogStore::Opener::OnJournal(journal::OpenedJournal opened) {
       });
     });
   });
+  replicas_.reserve(state_.groups.size());
   at_ = state_.groups.begin();
   RecoverNext();
 }
@@ -144,12 +145,16 @@ Result<raft::RecoveredReplica> JournalLogStore::Opener::Combine(journal::GroupSt
   const LogIndex in_segments = state.log.end.index + segments.written.size();
   const LogIndex journalled =
       state.entries.empty() ? state.log.segments_end() : state.entries.back().index;
-  for (const raft::core::Entry& entry : state.entries) {
+  for (raft::core::Entry& entry : state.entries) {
     if (entry.index > in_segments) break;
-    const uint64_t place = entry.index.value() - state.log.end.index.value() - 1;
-    if (segments.written[place].chain == entry.chain) continue;
-    return DataLoss("segments have another entry " + std::to_string(entry.index.value()) +
-                    " than the journal");
+    raft::core::Entry& written =
+        segments.written[entry.index.value() - state.log.end.index.value() - 1];
+    if (written.chain != entry.chain) {
+      return DataLoss("segments have another entry " + std::to_string(entry.index.value()) +
+                      " than the journal");
+    }
+    // One copy is enough, and this one keeps no piece of a file in memory.
+    written.frame = std::move(entry.frame);
   }
   std::erase_if(state.entries, [in_segments](const raft::core::Entry& entry) {
     return entry.index <= in_segments;

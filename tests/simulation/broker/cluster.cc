@@ -192,7 +192,7 @@ std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
       storage::ParseSuperblock(disk.DurableImage("SUPERBLOCK").value_or(""));
   if (!identity.ok()) return ends;
   const Result<storage::journal::Replayed> state =
-      storage::journal::Replay(identity->facts.journal_key, files);
+      storage::journal::Replay(identity->facts.journal_key, std::move(files));
   if (!state.ok()) return ends;
   for (const auto& [id, group] : state->groups) {
     storage::journal::LogPoint end = WrittenEnd(disk, group.ledger);
