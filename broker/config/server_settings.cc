@@ -226,7 +226,7 @@ std::vector<ServerSetting> ClientRows() {
        ReadNumber<&ServerConfig::compaction_memory>,
        "Memory for the keys of the partition that is being compacted, some 27 bytes a key. With "
        "less than all keys take, its files are gone through more than once."},
-      {"compaction_bytes_per_second", Kind::kBytes, "SIZE", "128MiB", Between(0, 4 * kGiB),
+      {"compaction_bytes_per_second", Kind::kBytes, "SIZE", "208MiB", Between(0, 4 * kGiB),
        ReadNumber<&ServerConfig::compaction_bytes_per_second>,
        "What compaction reads, no faster than that; 0: nothing is compacted on this broker, and no "
        "tombstone goes from partitions that it has a replica of."},

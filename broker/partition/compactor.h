@@ -48,7 +48,7 @@ struct CompactorOptions {
   // Of the map of keys; some 27 bytes a key.
   uint64_t memory_bytes = 64 << 20;
   // Of what is read; 0: no pass is done.
-  uint64_t bytes_per_second = 128 << 20;
+  uint64_t bytes_per_second = 208 << 20;
 };
 
 class Compactor {
