@@ -51,12 +51,16 @@ struct SentBatch {
   Bytes bytes;
   // An earlier attempt had no answer: it may be stored.
   bool is_repeated = false;
+  // Where the log must end for it to be appended, what is in flight included; none: anywhere.
+  std::optional<Offset> expected_end = {};
 };
 
 // What a batch is refused with whose record at `place` has no key, in a topic that is compacted;
 // and the metadata that has the place.
 inline constexpr char kRecordWithoutKey[] = "record_without_key";
 Status RecordWithoutKey(uint32_t place);
+// What is refused that is to be stored at an offset below 0.
+Status NegativeExpectedEnd();
 
 struct ProduceOutcome {
   Offset base_offset;  // -1 for a duplicate too old to know
@@ -150,7 +154,8 @@ class Partition final : public raft::StateMachine {
   // Appends the batch. `done` once it is committed and applied, or with the error:
   // INVALID_ARGUMENT naming the field or the record, UNAVAILABLE (NOT_LEADER: the batch's fate may
   // be unknown; NOT_INITIALIZED: nothing is stored), RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence
-  // gap), ABORTED (fenced).
+  // gap), ABORTED (fenced), FAILED_PRECONDITION (OFFSET_MOVED with end_offset: the log does not end
+  // where it was to, and what it ends with is committed).
   void Produce(SentBatch batch, ProduceDone done);
 
   // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
@@ -231,6 +236,9 @@ class Partition final : public raft::StateMachine {
   // Whether a batch with this check may be appended; if not, `done` was answered or kept.
   bool Admit(const SequenceCheck& check, ProduceDone* done);
   void RefuseOnceConfirmed(const Status& error, ProduceDone done);
+  bool HasMoved(const SentBatch& batch) const;
+  // Pre: HasMoved.
+  void RefuseMoved(Offset expected, ProduceDone done);
   // Pre: it has joined, as who leads has.
   raft::TailView Tail() const;
   ReadOutcome EmptyOutcome(const ReadRequest& request) const;

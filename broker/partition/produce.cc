@@ -7,6 +7,7 @@
 
 #include "broker/partition/partition.h"
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 
 namespace millrace::broker {
 namespace {
@@ -29,6 +30,8 @@ Status RecordWithoutKey(uint32_t place) {
       .AddMetadata(kRecordWithoutKey, std::to_string(place));
 }
 
+Status NegativeExpectedEnd() { return InvalidArgument("expected_end_offset is negative"); }
+
 void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (!leadership_.is_ready) return done(raft_->NotLeader());
   if (Status knows = CheckKnowsEpochs(); !knows.ok()) return done(std::move(knows));
@@ -36,6 +39,9 @@ void Partition::Produce(SentBatch batch, ProduceDone done) {
   if (size > settings_.batch_bytes_max) {
     return done(TooLarge("batch of " + std::to_string(size) + " bytes", "batch_bytes_max",
                          settings_.batch_bytes_max));
+  }
+  if (batch.expected_end.has_value() && *batch.expected_end < Offset(0)) {
+    return done(NegativeExpectedEnd());
   }
   Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view(), UnknownFields::kRefuse);
   if (!view.ok()) return done(view.status());
@@ -87,6 +93,9 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
     MILLRACE_SOMETIMES("a full disk refused to produce");
     return done(std::move(full).RetryAfterMs(1000));
   }
+  if (MILLRACE_MUTANT(kConditionBeforeSequence) && HasMoved(batch)) {
+    return RefuseMoved(*batch.expected_end, std::move(done));
+  }
   const ProducerId producer = view.producer_id;
   if (producer != ProducerId()) {
     const Status given = CheckGiven(producer, view.producer_epoch);
@@ -99,7 +108,34 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
   }
   // What was stored before the topic was compacted, and is sent again, was answered above.
   if (const Status keyed = CheckKeys(view); !keyed.ok()) return done(keyed);
+  // Last: what is a duplicate has itself moved the end that it names.
+  if (HasMoved(batch)) return RefuseMoved(*batch.expected_end, std::move(done));
   Append(view, batch.bytes, now_ms, std::move(done));
+}
+
+bool Partition::HasMoved(const SentBatch& batch) const {
+  return batch.expected_end.has_value() && *batch.expected_end != raft_->next_offset();
+}
+
+// Whoever is refused takes the end that it is told for what others have stored. What is in flight
+// may yet be cut; but only when this leader loses its term, and then nobody is refused.
+void Partition::RefuseMoved(Offset expected, ProduceDone done) {
+  const Offset end = raft_->next_offset();
+  CHECK_NE(expected, end) << "group=" << group_;
+  const Status error =
+      FailedPrecondition("the partition's log ends at offset " + std::to_string(end.value()) +
+                             ", and the batch was to be stored at " +
+                             std::to_string(expected.value()),
+                         Reason::kOffsetMoved)
+          .AddMetadata("end_offset", std::to_string(end.value()));
+  MILLRACE_SOMETIMES("a log did not end where a batch was to be stored");
+  if (pending_.empty()) return RefuseOnceConfirmed(error, std::move(done));
+  MILLRACE_SOMETIMES("a refusal waited for what was in flight");
+  pending_.back().waiting.push_back(
+      [this, error, done = std::move(done)](const Result<ProduceOutcome>& last) mutable {
+        if (!last.ok()) return done(last.status());
+        RefuseOnceConfirmed(error, std::move(done));
+      });
 }
 
 // Compaction knows records by their keys: one that has none would stay for ever.

@@ -43,6 +43,8 @@ struct ForwardMethod {
   WorkClass work_class = WorkClass::kData;
 };
 inline constexpr ForwardMethod kForwardProduce{"produce", WorkClass::kData};
+// A batch that is stored at one place or not at all.
+inline constexpr ForwardMethod kForwardProduceAt{"produce_at", WorkClass::kData};
 inline constexpr ForwardMethod kForwardRead{"read", WorkClass::kData};
 inline constexpr ForwardMethod kForwardOffsets{"offsets", WorkClass::kData};
 inline constexpr ForwardMethod kForwardDelete{"delete_records", WorkClass::kData};

@@ -66,10 +66,12 @@ class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> 
 };
 
 PartitionClient::PartitionClient(Environment environment) : environment_(std::move(environment)) {
-  environment_.forwarder.Serve(kForwardProduce,
-                               [this](const ForwardedRequest& forwarded, ForwardReplied done) {
-                                 ServeProduce(forwarded, std::move(done));
-                               });
+  for (const ForwardMethod& method : {kForwardProduce, kForwardProduceAt}) {
+    environment_.forwarder.Serve(method,
+                                 [this](const ForwardedRequest& forwarded, ForwardReplied done) {
+                                   ServeProduce(forwarded, std::move(done));
+                                 });
+  }
   environment_.forwarder.Serve(kForwardRead,
                                [this](const ForwardedRequest& forwarded, ForwardReplied done) {
                                  ServeRead(forwarded, std::move(done));
@@ -113,8 +115,10 @@ void PartitionClient::Produce(const Principal& principal, RaftGroupId group, Sen
   if (Partition* partition = LedHere(group)) {
     return partition->Produce(std::move(batch), std::move(done));
   }
+  // A broker of an earlier build refuses what it does not know by name; a field it would not see.
+  const ForwardMethod method = batch.expected_end ? kForwardProduceAt : kForwardProduce;
   Forward(group,
-          {.method = kForwardProduce,
+          {.method = method,
            .body = EncodeProduce(group, std::move(batch)),
            .timeout = kForwardTimeout,
            .principal = principal},

@@ -41,6 +41,7 @@ std::vector<Bytes> EncodeProduce(RaftGroupId group, SentBatch batch) {
   wire::PartitionProduceRequest request;
   request.set_group_id(group.value());
   request.set_is_repeated(batch.is_repeated);
+  if (batch.expected_end) request.set_expected_end_offset(batch.expected_end->value());
   if (batch.bytes.size() <= kCopiedBytesMax) batch.bytes = Bytes::CopyOf(batch.bytes.view());
   return AttachBytes(request, {std::move(batch.bytes)});
 }
@@ -48,9 +49,13 @@ std::vector<Bytes> EncodeProduce(RaftGroupId group, SentBatch batch) {
 Result<ForwardedProduce> DecodeProduce(const Bytes& body) {
   wire::PartitionProduceRequest request;
   ASSIGN_OR_RETURN(Bytes batch, DetachBytes(body, &request));
-  return ForwardedProduce{
+  ForwardedProduce produce{
       .group = RaftGroupId(request.group_id()),
       .batch = {.bytes = std::move(batch), .is_repeated = request.is_repeated()}};
+  if (request.has_expected_end_offset()) {
+    produce.batch.expected_end = Offset(request.expected_end_offset());
+  }
+  return produce;
 }
 
 std::vector<Bytes> EncodeProduceReply(const ProduceOutcome& outcome) {

@@ -15,7 +15,7 @@ Code CodeOf(int code) {
 }
 
 Reason ReasonOf(std::string_view name) {
-  for (int i = 1; i <= static_cast<int>(Reason::kNotInitialized); ++i) {
+  for (int i = 1; !ReasonName(static_cast<Reason>(i)).empty(); ++i) {
     if (ReasonName(static_cast<Reason>(i)) == name) return static_cast<Reason>(i);
   }
   return Reason::kNone;
@@ -86,6 +86,14 @@ bool ParseNumber(std::string_view text, Number* number) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+std::optional<Offset> OffsetIn(const Status& status, std::string_view name) {
+  for (const auto& [key, value] : status.metadata()) {
+    int64_t offset = 0;
+    if (key == name && ParseNumber(value, &offset)) return Offset(offset);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Status FromError(const v1::Error& error) {
@@ -128,11 +136,12 @@ std::optional<LeaderHint> LeaderHintOf(const Status& status) {
 
 std::optional<Offset> LogStartOf(const Status& status) {
   if (status.reason() != Reason::kOffsetOutOfRange) return std::nullopt;
-  for (const auto& [key, value] : status.metadata()) {
-    int64_t start = 0;
-    if (key == "log_start_offset" && ParseNumber(value, &start)) return Offset(start);
-  }
-  return std::nullopt;
+  return OffsetIn(status, "log_start_offset");
+}
+
+std::optional<Offset> MovedEndOf(const Status& status) {
+  if (status.reason() != Reason::kOffsetMoved) return std::nullopt;
+  return OffsetIn(status, "end_offset");
 }
 
 }  // namespace millrace::client

@@ -32,5 +32,7 @@ struct LeaderHint {
 std::optional<LeaderHint> LeaderHintOf(const Status& status);
 // Where the log starts, as OFFSET_OUT_OF_RANGE says it.
 std::optional<Offset> LogStartOf(const Status& status);
+// Where the log ends, as OFFSET_MOVED says it.
+std::optional<Offset> MovedEndOf(const Status& status);
 
 }  // namespace millrace::client

@@ -60,6 +60,7 @@ enum class Mutant {
   kPulledFromMemory,            // who pulls from a compacted log is given what was appended
   kCheckpointAboveEnd,          // a start believes a checkpoint above the journal's end
   kCheckpointStateAhead,        // a checkpoint has a state of entries that its segment has not yet
+  kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -116,6 +117,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"pulled_from_memory", Mutant::kPulledFromMemory},
     {"checkpoint_above_end", Mutant::kCheckpointAboveEnd},
     {"checkpoint_state_ahead", Mutant::kCheckpointStateAhead},
+    {"condition_before_sequence", Mutant::kConditionBeforeSequence},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

@@ -78,6 +78,8 @@ std::string_view ReasonName(Reason reason) {
       return "CLUSTER_MISMATCH";
     case Reason::kNotInitialized:
       return "NOT_INITIALIZED";
+    case Reason::kOffsetMoved:
+      return "OFFSET_MOVED";
   }
   return "";
 }

@@ -64,6 +64,7 @@ enum class Reason : int {
   kReplicaSilent = 14,  // the replica's state is in doubt; it neither votes nor serves
   kClusterMismatch = 15,
   kNotInitialized = 16,
+  kOffsetMoved = 17,  // the log does not end where a batch was to be stored; metadata end_offset
 };
 
 std::string_view ReasonName(Reason reason);

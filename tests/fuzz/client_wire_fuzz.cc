@@ -29,6 +29,9 @@ void CheckProduceRequest(const std::string& bytes) {
     CHECK_EQ(batch.partition.value(), request.batches(i).partition());
     CHECK_EQ(batch.batch_id, request.batches(i).batch_id());
     CHECK_EQ(batch.is_repeated, request.batches(i).is_repeated());
+    CHECK_EQ(batch.expected_end.has_value(), request.batches(i).has_expected_end_offset());
+    CHECK_EQ(batch.expected_end.value_or(Offset(0)).value(),
+             request.batches(i).expected_end_offset());
   }
 }
 

@@ -133,7 +133,9 @@ void ProduceStream::Take(ProduceBatchView batch) {
   const RaftGroupId group = (*partition)->group;
   environment_.partitions.Produce(
       stream_->principal(), group,
-      {.bytes = std::move(batch.batch), .is_repeated = batch.is_repeated},
+      {.bytes = std::move(batch.batch),
+       .is_repeated = batch.is_repeated,
+       .expected_end = batch.expected_end},
       lifetime_.Guard([this, key, slot, group](Result<ProduceOutcome> outcome) {
         if (!outcome.ok()) outcome = environment_.view.WithLeader(outcome.status(), group);
         Complete(key, slot, std::move(outcome));

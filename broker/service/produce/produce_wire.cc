@@ -45,6 +45,11 @@ Result<ProduceBatchView> ParseBatch(const Bytes& bytes) {
       case WireFormatLite::MakeTag(Field::kBatchIdFieldNumber, WireFormatLite::WIRETYPE_VARINT):
         ok = in.ReadVarint64(&batch.batch_id);
         break;
+      case WireFormatLite::MakeTag(Field::kExpectedEndOffsetFieldNumber,
+                                   WireFormatLite::WIRETYPE_VARINT):
+        ok = in.ReadVarint64(&number);
+        batch.expected_end = Offset(static_cast<int64_t>(number));
+        break;
       case WireFormatLite::MakeTag(Field::kIsRepeatedFieldNumber, WireFormatLite::WIRETYPE_VARINT):
         ok = in.ReadVarint64(&number);
         batch.is_repeated = number != 0;

@@ -21,6 +21,7 @@ struct ProduceBatchView {
   uint64_t batch_id = 0;
   Bytes batch;  // serialized RecordBatch
   bool is_repeated = false;
+  std::optional<Offset> expected_end = {};
 };
 
 struct ProduceRequestView {

@@ -6,6 +6,7 @@
 
 #include "broker/api/request_limits.h"
 #include "broker/api/unknown_fields.h"
+#include "broker/partition/partition.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/record/wire.h"
 
@@ -36,7 +37,8 @@ bool ReadPart(CodedInputStream* in, std::string_view whole, std::string_view* pa
 bool IsKnown(uint32_t tag) {
   const int field = static_cast<int>(tag >> 3);
   return field == Field::kTopicFieldNumber || field == Field::kTopicIdFieldNumber ||
-         field == Field::kPartitionFieldNumber || field == Field::kRecordsFieldNumber;
+         field == Field::kPartitionFieldNumber || field == Field::kRecordsFieldNumber ||
+         field == Field::kExpectedEndOffsetFieldNumber;
 }
 
 bool ReadField(CodedInputStream* in, uint32_t tag, std::string_view message,
@@ -56,6 +58,10 @@ bool ReadField(CodedInputStream* in, uint32_t tag, std::string_view message,
       if (!in->ReadVarint64(&number) || number > UINT32_MAX) return false;
       request->partition = PartitionId(static_cast<uint32_t>(number));
       return true;
+    case Varint(Field::kExpectedEndOffsetFieldNumber):
+      if (!in->ReadVarint64(&number)) return false;
+      request->expected_end = Offset(static_cast<int64_t>(number));
+      return true;
     case Delimited(Field::kRecordsFieldNumber):
       if (!ReadPart(in, message, &part)) return false;
       request->records.push_back(part);
@@ -63,6 +69,14 @@ bool ReadField(CodedInputStream* in, uint32_t tag, std::string_view message,
     default:
       return WireFormatLite::SkipField(in, tag);
   }
+}
+
+// An end is one partition's: of records that go to several, some could be stored and some not.
+Status CheckExpectedEnd(const PublishRequestView& request) {
+  if (!request.expected_end.has_value()) return {};
+  if (*request.expected_end < Offset(0)) return NegativeExpectedEnd();
+  if (request.partition.has_value()) return {};
+  return InvalidArgument("expected_end_offset is set, and `partition` is not");
 }
 
 }  // namespace
@@ -80,6 +94,7 @@ Result<PublishRequestView> ParsePublishRequest(const Bytes& message) {
   }
   if (!in.ConsumedEntireMessage()) return InvalidArgument("the request is not a PublishRequest");
   if (request.records.empty()) return InvalidArgument("`records` is empty");
+  RETURN_IF_ERROR(CheckExpectedEnd(request));
   return request;
 }
 

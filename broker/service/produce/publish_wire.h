@@ -20,11 +20,12 @@ struct PublishRequestView {
   std::string topic;
   TopicId topic_id;
   std::optional<PartitionId> partition;
+  std::optional<Offset> expected_end;     // with a partition
   std::vector<std::string_view> records;  // each a serialized Record, not looked into
 };
 
 // INVALID_ARGUMENT if the bytes are no PublishRequest, have no records or more than
-// kNamedPerMessageMax, so that the answer is bounded too.
+// kNamedPerMessageMax, so that the answer is bounded too; or an expected end without a partition.
 Result<PublishRequestView> ParsePublishRequest(const Bytes& message);
 
 // A serialized RecordBatch of typed records, without a producer id. Pre: not empty.

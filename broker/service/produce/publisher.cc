@@ -56,11 +56,12 @@ class Publisher::Answer : public std::enable_shared_from_this<Publisher::Answer>
     }
     for (auto& [partition, batch] : batches) {
       const RaftGroupId group = topic.partitions[partition.value()].group;
-      environment.partitions.Produce(principal, group, {.bytes = std::move(batch)},
-                                     lifetime.Guard([self = shared_from_this(), partition,
-                                                     group](const Result<ProduceOutcome>& outcome) {
-                                       self->OnProduced(partition, group, outcome);
-                                     }));
+      environment.partitions.Produce(
+          principal, group, {.bytes = std::move(batch), .expected_end = request.expected_end},
+          lifetime.Guard(
+              [self = shared_from_this(), partition, group](const Result<ProduceOutcome>& outcome) {
+                self->OnProduced(partition, group, outcome);
+              }));
     }
   }
 

@@ -306,7 +306,7 @@ TEST(ForwardStatusTest, CodesAndReasonsOfLaterVersions_AreUnknownAndNone) {
 
 // The numbers are on the wire. This list is only ever added to.
 TEST(ReasonTest, Numbers_StayWhatTheyAre) {
-  constexpr std::array<std::string_view, 17> kNames{"",
+  constexpr std::array<std::string_view, 18> kNames{"",
                                                     "NOT_LEADER",
                                                     "OFFSET_OUT_OF_RANGE",
                                                     "UNKNOWN_TOPIC",
@@ -322,7 +322,8 @@ TEST(ReasonTest, Numbers_StayWhatTheyAre) {
                                                     "DISK_FULL",
                                                     "REPLICA_SILENT",
                                                     "CLUSTER_MISMATCH",
-                                                    "NOT_INITIALIZED"};
+                                                    "NOT_INITIALIZED",
+                                                    "OFFSET_MOVED"};
   for (size_t i = 0; i < kNames.size(); ++i) {
     EXPECT_EQ(ReasonName(static_cast<Reason>(i)), kNames[i]) << i;
   }

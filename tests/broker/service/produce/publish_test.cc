@@ -151,6 +151,48 @@ TEST(Publish, ABadRequest_FailsWhole_NamesWhatIsWrong_AndStoresNothing) {
   EXPECT_EQ(HighWatermark(rig, "t", 0), 0);
 }
 
+// To a broker that leads, and to two that pass the call on.
+TEST(Publish, AnExpectedEnd_DecidesWhetherAllIsStoredThereOrNothing) {
+  ServiceRig rig(8);
+  rig.CreateTopic("t", 2);
+  v1::PublishRequest request = Request("t");
+  request.set_partition(1);
+  AddRecord(&request, "a");
+  AddRecord(&request, "b");
+  for (size_t broker = 0; broker < 3; ++broker) {
+    const auto end = static_cast<int64_t>(2 * broker);
+    request.set_expected_end_offset(end);
+    const auto stored = rig.Call<v1::PublishResponse>(broker, kPublish, request);
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    EXPECT_EQ(stored->results(0).offset(), end) << stored->results(0).error().message();
+    EXPECT_EQ(stored->results(1).offset(), end + 1);
+    const auto refused = rig.Call<v1::PublishResponse>(broker, kPublish, request);
+    ASSERT_TRUE(refused.ok()) << refused.status();
+    for (const v1::PublishResult& result : refused->results()) {
+      EXPECT_EQ(result.error().code(), static_cast<int>(Code::kFailedPrecondition));
+      EXPECT_EQ(result.error().info().reason(), "OFFSET_MOVED");
+      EXPECT_EQ(result.error().info().metadata().at("end_offset"), std::to_string(end + 2));
+    }
+  }
+  EXPECT_EQ(HighWatermark(rig, "t", 1), 6);
+}
+
+TEST(Publish, AnExpectedEnd_NeedsAPartition) {
+  ServiceRig rig(9, 1);
+  rig.CreateTopic("t", 1);
+  v1::PublishRequest request = Request("t");
+  AddRecord(&request, "k");
+  request.set_expected_end_offset(0);
+  const auto anywhere = rig.Call<v1::PublishResponse>(0, kPublish, request);
+  EXPECT_EQ(anywhere.status().code(), Code::kInvalidArgument);
+  EXPECT_THAT(std::string(anywhere.status().message()), HasSubstr("expected_end_offset"));
+  request.set_partition(0);
+  request.set_expected_end_offset(-1);
+  const auto negative = rig.Call<v1::PublishResponse>(0, kPublish, request);
+  EXPECT_EQ(negative.status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(HighWatermark(rig, "t", 0), 0);
+}
+
 TEST(Publish, APartitionThatRefuses_FailsItsRecordsAlone) {
   ServiceRig rig(5);
   rig.CreateTopic("t", 2);

@@ -19,6 +19,7 @@ v1::ProduceRequest Request() {
     batch.set_partition(i);
     batch.set_batch_id(1000 + i);
     batch.set_is_repeated(i == 1);
+    if (i > 0) batch.set_expected_end_offset(i == 1 ? 0 : -7);
     batch.mutable_batch()->add_records()->set_value("value " + std::to_string(i));
   }
   return request;
@@ -36,6 +37,9 @@ TEST(ProduceWire, ReadsWhatLibprotobufWrites_WithoutCopyingBatches) {
     EXPECT_EQ(batch.partition.value(), request.batches(i).partition());
     EXPECT_EQ(batch.batch_id, request.batches(i).batch_id());
     EXPECT_EQ(batch.is_repeated, request.batches(i).is_repeated());
+    EXPECT_EQ(batch.expected_end.has_value(), request.batches(i).has_expected_end_offset());
+    EXPECT_EQ(batch.expected_end.value_or(Offset(0)).value(),
+              request.batches(i).expected_end_offset());
     EXPECT_EQ(batch.batch.view(), request.batches(i).batch().SerializeAsString());
     EXPECT_GE(batch.batch.data(), message.data());
     EXPECT_LT(batch.batch.data(), message.data() + message.size());
