@@ -4,6 +4,8 @@
 
 #include <glog/logging.h>
 
+#include "client/core/error.h"
+
 namespace millrace::internal {
 
 void DeliveryTracker::Grow(uint32_t partition_count) {
@@ -28,6 +30,7 @@ void DeliveryTracker::Answer(const client::DeliveryReport& report) {
                     .partition = report.partition.partition.value(),
                     .append_time_ms = report.append_time_ms,
                     .may_be_stored = report.may_be_stored};
+  if (const auto moved = client::MovedEndOf(report.status)) delivery.end_offset = moved->value();
   while (!from.waiting.empty() && from.waiting.front().number < end) {
     const Waiting waiting = std::move(from.waiting.front());
     from.waiting.pop_front();

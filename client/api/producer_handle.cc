@@ -49,6 +49,13 @@ std::vector<HeaderView> ViewsOf(const Record& record) {
   return views;
 }
 
+RecordQueue::Place PlaceOf(const Record& record) {
+  RecordQueue::Place place;
+  if (record.partition) place.partition = PartitionId(*record.partition);
+  if (record.expected_end_offset) place.expected_end = Offset(*record.expected_end_offset);
+  return place;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ProducerHandle>> ProducerHandle::Open(std::shared_ptr<Runtime> runtime,
@@ -119,6 +126,12 @@ Status ProducerHandle::Check(const Record& record, size_t size) const {
                            Reason::kBatchTooLarge);
   }
   if (record.timestamp_ms < 0) return InvalidArgument("timestamp_ms is negative");
+  if (record.expected_end_offset && *record.expected_end_offset < 0) {
+    return InvalidArgument("expected_end_offset is negative");
+  }
+  if (record.expected_end_offset && !record.partition) {
+    return InvalidArgument("expected_end_offset is set, and partition is not");
+  }
   if (record.partition && *record.partition >= partition_count_) {
     return NotFound(
         "topic \"" + topic_ + "\" has no partition " + std::to_string(*record.partition),
@@ -138,7 +151,7 @@ Status ProducerHandle::Send(const Record& record, bool may_wait, DeliveryCallbac
   {
     std::unique_lock<std::mutex> lock(mu_);
     RETURN_IF_ERROR(WaitForRoom(size, may_wait, &lock));
-    waiting_.Push(view, record.partition, size, std::move(on_delivery));
+    waiting_.Push(view, PlaceOf(record), size, std::move(on_delivery));
     ++unanswered_records_;
     unanswered_bytes_ += MemoryOf(1, size);
     if (std::exchange(is_drain_posted_, true)) return {};
@@ -184,10 +197,10 @@ void ProducerHandle::Drain() {
   };
   std::vector<Refused> refused;
   const MonotonicTime now = runtime_->clock().Now();
-  draining_.TakeAll([&](const NewRecord& record, std::optional<PartitionId> partition, size_t size,
+  draining_.TakeAll([&](const NewRecord& record, const RecordQueue::Place& place, size_t size,
                         DeliveryCallback on_delivery) {
-    const PartitionId to = partition ? *partition : producer_->Pick(record.key, size);
-    const Result<PartitionId> sent = producer_->Send(record, now, to);
+    const PartitionId to = place.partition ? *place.partition : producer_->Pick(record.key, size);
+    const Result<PartitionId> sent = producer_->Send(record, now, to, place.expected_end);
     if (sent.ok()) return tracker_->Sent(to, std::move(on_delivery));
     refused.push_back({.delivery = {.status = sent.status(), .partition = to.value()},
                        .on_delivery = std::move(on_delivery),

@@ -4,7 +4,7 @@
 // One owner; any one thread at a time.
 //
 //   queue.Push(record, size, on_delivery);
-//   queue.TakeAll([&](const NewRecord& record, std::optional<PartitionId> partition, size_t size,
+//   queue.TakeAll([&](const NewRecord& record, const RecordQueue::Place& place, size_t size,
 //                     DeliveryCallback on_delivery) { ... });
 #pragma once
 
@@ -24,18 +24,25 @@ namespace millrace::internal {
 
 class RecordQueue {
  public:
+  // Where a record goes; an expected end only with a partition.
+  struct Place {
+    std::optional<PartitionId> partition = {};
+    std::optional<Offset> expected_end = {};
+  };
+
   // What a record takes beside its bytes.
   static constexpr size_t record_bytes() { return sizeof(Item); }
 
   bool empty() const { return items_.empty(); }
 
-  void Push(const NewRecord& record, std::optional<uint32_t> partition, size_t size,
+  void Push(const NewRecord& record, const Place& place, size_t size,
             DeliveryCallback on_delivery) {
     items_.push_back({.key_size = Append(record.key),
                       .value_size = Append(record.value),
                       .header_count = record.headers.size(),
                       .timestamp_ms = record.timestamp_ms,
-                      .partition = partition,
+                      .expected_end = place.expected_end.value_or(Offset(-1)),
+                      .partition = place.partition,
                       .size = size,
                       .on_delivery = std::move(on_delivery)});
     for (const HeaderView& header : record.headers) {
@@ -60,9 +67,9 @@ class RecordQueue {
         headers.push_back({.key = key, .value = Read(&at, sizes.value_size)});
       }
       record.headers = headers;
-      std::optional<PartitionId> partition;
-      if (item.partition) partition = PartitionId(*item.partition);
-      take(record, partition, item.size, std::move(item.on_delivery));
+      Place place{.partition = item.partition};
+      if (item.expected_end >= Offset(0)) place.expected_end = item.expected_end;
+      take(record, place, item.size, std::move(item.on_delivery));
     }
     items_.clear();
     headers_.clear();
@@ -76,7 +83,8 @@ class RecordQueue {
     size_t value_size = kAbsent;
     size_t header_count = 0;
     int64_t timestamp_ms = 0;
-    std::optional<uint32_t> partition;
+    Offset expected_end{-1};  // none
+    std::optional<PartitionId> partition;
     size_t size = 0;
     DeliveryCallback on_delivery;
   };

@@ -67,7 +67,8 @@ uint32_t Producer::AddPartition(const TopicPartition& partition) {
   return static_cast<uint32_t>(partitions_.size() - 1);
 }
 
-Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime now) {
+Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime now,
+                      std::optional<Offset> expected_end) {
   CHECK_LT(handle, partitions_.size());
   Partition& partition = partitions_[handle];
   if (!partition.error.ok()) return partition.error;
@@ -81,7 +82,8 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   if (!HasRoom(size) && unanswered_records_ > 0) {
     return ResourceExhausted("the producer's memory is full of unanswered records");
   }
-  if (partition.open && !partition.open->TryAppend(record)) {
+  const bool is_alone = expected_end.has_value();
+  if (partition.open && (is_alone || !partition.open->TryAppend(record))) {
     Seal(&partition);
   }
   if (!partition.open || partition.open->empty()) {
@@ -91,6 +93,10 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
         .encoding = tuning_.encoding});
     partition.opened_at = now;
     CHECK(partition.open->TryAppend(record));
+  }
+  if (is_alone) {
+    Seal(&partition);
+    partition.batches.back().expected_end = expected_end;
   }
   unanswered_bytes_ += size;
   ++unanswered_records_;
@@ -147,18 +153,27 @@ void Producer::OnEpoch(ProducerId id, uint32_t epoch) {
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     Partition& partition = partitions_[handle];
     if (!partition.needs_epoch || HasNewestEpoch(partition)) continue;
-    Renumber(&partition);
+    TakeNewEpoch(&partition);
     MarkReady(handle);
   }
 }
 
-void Producer::Renumber(Partition* partition) {
-  CHECK_EQ(partition->in_flight, 0u);
+void Producer::TakeNewEpoch(Partition* partition) {
   partition->needs_epoch = false;
   --epoch_waiters_;
   partition->producer_id = identity_.id;
   partition->epoch = identity_.epoch;
-  partition->next_sequence = 0;
+  Renumber(partition, 0);
+}
+
+void Producer::WaitForEpoch(Partition* partition) {
+  if (!std::exchange(partition->needs_epoch, true)) ++epoch_waiters_;
+}
+
+// Pre: nothing of the partition was ever sent under the sequences that it gets.
+void Producer::Renumber(Partition* partition, uint32_t first_sequence) {
+  CHECK_EQ(partition->in_flight, 0u);
+  partition->next_sequence = first_sequence;
   for (Batch& batch : partition->batches) {
     CHECK(!batch.is_in_doubt);
     Result<RecordBatchView> view = ParseRecordBatchHeader(batch.bytes.view());
@@ -204,9 +219,45 @@ bool Producer::SplitOldest(Partition* partition, const Status& error) {
                                    .record_count = part->record_count,
                                    .records_bytes = part->records_bytes,
                                    .created_at = whole.created_at,
-                                   .is_in_doubt = whole.is_in_doubt});
+                                   .is_in_doubt = whole.is_in_doubt,
+                                   .was_sent = true});
   }
   CHECK_EQ(records_bytes, whole.records_bytes);
+  return true;
+}
+
+// The oldest batch is not stored, as its log does not end where it was to. False if an attempt that
+// had no answer may be stored yet: the log has not come to that offset.
+//
+// Then none of those behind it was stored either: each would have had to follow it. The sequences
+// are used again only if none of them was ever sent under one; else an attempt that is still on its
+// way could come to be the next in sequence. Under a new epoch it never is.
+bool Producer::RefuseMoved(Partition* partition, const Status& error) {
+  const Batch& oldest = partition->batches.front();
+  const std::optional<Offset> end = MovedEndOf(error);
+  if (!oldest.expected_end.has_value() || !end.has_value()) return false;
+  if (oldest.is_in_doubt && *end <= *oldest.expected_end) return false;
+  const Result<RecordBatchView> view = ParseRecordBatchHeader(oldest.bytes.view());
+  CHECK(view.ok()) << "a batch of our own: " << view.status();
+  const uint32_t first_sequence = view->first_sequence;
+  Rewind(partition, /*is_in_doubt=*/false);
+  bool was_more_sent = false;
+  for (size_t i = 0; i < partition->batches.size(); ++i) {
+    Batch& batch = partition->batches[i];
+    batch.is_in_doubt = false;
+    was_more_sent |= i > 0 && batch.was_sent;
+  }
+  Answer(partition, error, Offset(-1), 0);
+  const Status behind = error.With("a record that was to be stored before it was refused");
+  while (!partition->batches.empty() && partition->batches.front().expected_end.has_value()) {
+    Answer(partition, behind, Offset(-1), 0);
+  }
+  partition->retry.Clear();
+  if (was_more_sent) {
+    WaitForEpoch(partition);
+  } else {
+    Renumber(partition, first_sequence);
+  }
   return true;
 }
 
@@ -256,6 +307,7 @@ void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, Monoto
                   result.append_time_ms());
   }
   if (error.reason() == Reason::kBatchTooLarge && SplitOldest(&partition, error)) return;
+  if (error.reason() == Reason::kOffsetMoved && RefuseMoved(&partition, error)) return;
   OnFailure(*attempt.partition, error, now);
 }
 
@@ -286,10 +338,7 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
                          .lasts = now - partition.retry.failing_since()});
   // What follows a batch that is not stored is refused too, for the gap that it leaves.
   Rewind(&partition, !IsRefusal(error));
-  if (error.reason() == Reason::kUnknownProducer && !partition.needs_epoch) {
-    partition.needs_epoch = true;
-    ++epoch_waiters_;
-  }
+  if (error.reason() == Reason::kUnknownProducer) WaitForEpoch(&partition);
   const std::optional<LeaderHint> hint = LeaderHintOf(error);
   if (hint) OnLeader(handle, {.broker = hint->broker, .epoch = hint->epoch});
 }
@@ -334,9 +383,7 @@ void Producer::Fail(Partition* partition, const Status& error, Cause cause) {
   const bool leaves_gap = cause == Cause::kAnswer && IsRefusal(error) &&
                           !partition->batches.empty() && !partition->batches.front().is_in_doubt;
   Rewind(partition, !leaves_gap);
-  if (!partition->batches.empty() && !std::exchange(partition->needs_epoch, true)) {
-    ++epoch_waiters_;
-  }
+  if (!partition->batches.empty()) WaitForEpoch(partition);
   if (partition->open) {
     const uint32_t unused = partition->next_sequence;
     Seal(partition);

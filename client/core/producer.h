@@ -15,6 +15,10 @@
 // nothing of the old epoch can follow. (After the last epoch, one id in 32,766, it is a new id.) A
 // partition whose topic is gone, or whose producer is fenced, takes no more.
 //
+// A record that is to be stored at one offset or not at all is a batch by itself. If its log ends
+// elsewhere it alone fails, with those of its kind that wait right behind it, since they rest on
+// it; what else waits is sent under new sequences.
+//
 // What a batch may hold is the topic's to say. A batch that a broker finds too large nevertheless,
 // since the limit was lowered, was not stored: it is split and sent again, its records under the
 // sequences that they have. Only a record that is too large by itself fails.
@@ -121,7 +125,9 @@ class Producer {
   bool HasRoom(size_t bytes) const { return unanswered_bytes_ + bytes <= tuning_.memory_bytes_max; }
   // RESOURCE_EXHAUSTED without room, unless nothing is unanswered; INVALID_ARGUMENT
   // (BATCH_TOO_LARGE) over record_bytes_max(); the partition's error if it takes no more.
-  Status Send(uint32_t handle, const NewRecord& record, MonotonicTime now);
+  // `expected_end`: where the log must end for the record to be stored.
+  Status Send(uint32_t handle, const NewRecord& record, MonotonicTime now,
+              std::optional<Offset> expected_end = {});
   // What was sent so far lingers no longer.
   void Flush(MonotonicTime now);
   uint64_t unanswered_records() const { return unanswered_records_; }
@@ -167,6 +173,9 @@ class Producer {
     uint64_t attempt = 0;  // 0: not in flight
     // Some attempt may have stored it: its answer was lost or did not say.
     bool is_in_doubt = false;
+    // It was on its way once under its sequence.
+    bool was_sent = false;
+    std::optional<Offset> expected_end = {};
   };
   struct Partition {
     TopicPartition name;
@@ -211,7 +220,10 @@ class Producer {
   bool HasNewestEpoch(const Partition& partition) const {
     return partition.producer_id == identity_.id && partition.epoch == identity_.epoch;
   }
-  void Renumber(Partition* partition);
+  void TakeNewEpoch(Partition* partition);
+  void Renumber(Partition* partition, uint32_t first_sequence);
+  void WaitForEpoch(Partition* partition);
+  bool RefuseMoved(Partition* partition, const Status& error);
   bool SplitOldest(Partition* partition, const Status& error);
   // Whether `error` is a broker's answer to the oldest batch, or comes from elsewhere.
   enum class Cause : uint8_t { kAnswer, kOther };

@@ -89,11 +89,12 @@ void ProducerDriver::TellRecordLimit() {
 }
 
 Result<PartitionId> ProducerDriver::Send(const NewRecord& record, MonotonicTime now,
-                                         std::optional<PartitionId> partition) {
+                                         std::optional<PartitionId> partition,
+                                         std::optional<Offset> expected_end) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
   if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
-  RETURN_IF_ERROR(producer_->Send(partition->value(), record, now));
+  RETURN_IF_ERROR(producer_->Send(partition->value(), record, now, expected_end));
   ++counts_[partition->value()].sent;
   was_full_ = was_full_ || !has_room();
   PostPump();

@@ -56,9 +56,11 @@ class ProducerDriver : private TopicDriver {
   }
   // The partition that the record goes to: the one that is given, or Pick's. Errors as
   // Producer::Send. `now` is the caller's, for reading the clock costs as much as taking a small
-  // record: many that are sent together share one.
+  // record: many that are sent together share one. `expected_end` as Producer::Send's; with a
+  // partition.
   Result<PartitionId> Send(const NewRecord& record, MonotonicTime now,
-                           std::optional<PartitionId> partition = {});
+                           std::optional<PartitionId> partition = {},
+                           std::optional<Offset> expected_end = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);
   // Reports what is decided and not reported yet, now. So that a record that Send has just refused

@@ -14,23 +14,29 @@ namespace {
 struct Envelope {
   uint64_t batch_id = 0;
   bool is_repeated = false;
+  std::optional<Offset> expected_end;
   size_t batch_size = 0;
 };
 
 // ProduceRequest.batches with everything of ProduceBatch but the batch's own bytes.
 Bytes MessagePrefix(const TopicPartition& to, const Envelope& envelope) {
   constexpr unsigned kBatches = 2;
+  constexpr unsigned kExpectedEnd = 5;
   constexpr unsigned kBatch = 15;
-  char inner[48];
+  char inner[64];
   WireWriter head(inner);
   head.Number(2, to.topic.value());
   head.Number(3, to.partition.value());
   head.Number(4, envelope.batch_id);
+  if (envelope.expected_end.has_value()) {  // 0 is one, too
+    head.Byte(WireTag(kExpectedEnd, WireType::kVarint));
+    head.Varint(static_cast<uint64_t>(envelope.expected_end->value()));
+  }
   head.Number(6, envelope.is_repeated ? 1 : 0);
   head.Byte(WireTag(kBatch, WireType::kLengthDelimited));
   head.Varint(envelope.batch_size);
   const auto inner_size = static_cast<size_t>(head.position() - inner);
-  char outer[64];
+  char outer[80];
   WireWriter out(outer);
   out.Byte(WireTag(kBatches, WireType::kLengthDelimited));
   out.Varint(inner_size + envelope.batch_size);
@@ -101,6 +107,7 @@ void Producer::Transmit(uint32_t handle, Batch* batch, ProducerOutput* output) {
   const Partition& partition = partitions_[handle];
   const BrokerId to = partition.leader.broker;
   batch->attempt = next_attempt_++;
+  batch->was_sent = true;
   attempts_[batch->attempt] = {.broker = to, .bytes = batch->bytes.size(), .partition = handle};
   Broker& broker = BrokerOf(to);
   broker.inflight_bytes += batch->bytes.size();
@@ -109,6 +116,7 @@ void Producer::Transmit(uint32_t handle, Batch* batch, ProducerOutput* output) {
   }
   broker.pieces.push_back(MessagePrefix(partition.name, {.batch_id = batch->attempt,
                                                          .is_repeated = batch->is_in_doubt,
+                                                         .expected_end = batch->expected_end,
                                                          .batch_size = batch->bytes.size()}));
   broker.pieces.push_back(batch->bytes);
   broker.pieces_bytes += batch->bytes.size();
@@ -170,7 +178,7 @@ void Producer::Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output)
   partition.is_ready = false;
   Expire(&partition, now);
   // Another partition's failure may have brought the epoch that this one waits for.
-  if (partition.needs_epoch && !HasNewestEpoch(partition)) Renumber(&partition);
+  if (partition.needs_epoch && !HasNewestEpoch(partition)) TakeNewEpoch(&partition);
   if (TransmitOne(handle, now, output)) return MarkReady(handle);
   Settle(handle, now);
 }

@@ -59,8 +59,8 @@ class Producer {
   // before this returns. Callbacks of one partition come in the order of its records. Without room
   // it waits, except in a callback. RESOURCE_EXHAUSTED if there is still none; INVALID_ARGUMENT
   // (BATCH_TOO_LARGE) for a record that the topic's batch_bytes_max does not allow, or with a
-  // negative timestamp; NOT_FOUND (UNKNOWN_PARTITION). With an error the record is not taken and
-  // nothing is called.
+  // negative timestamp, or with an expected end and no partition; NOT_FOUND (UNKNOWN_PARTITION).
+  // With an error the record is not taken and nothing is called.
   Status Send(const Record& record, DeliveryCallback on_delivery = {});
   // The same without waiting: RESOURCE_EXHAUSTED at once.
   Status TrySend(const Record& record, DeliveryCallback on_delivery = {});

@@ -34,6 +34,12 @@ struct Record {
   // Where it goes; by the key's hash if absent, and without a key to one partition after the other,
   // many records at a time.
   std::optional<uint32_t> partition = {};
+  // With a partition: the record is stored at this offset or not at all. It is where the log must
+  // end when the leader takes it, all that the leader took before included; 0: nothing was ever
+  // stored there. Otherwise its delivery is FAILED_PRECONDITION (OFFSET_MOVED) and tells the end.
+  // Such records may be sent without waiting, each to where the one before it ends; if one is
+  // refused, those that wait right behind it are, too. 0 and up.
+  std::optional<int64_t> expected_end_offset = {};
 };
 
 // A record that was read.
@@ -61,6 +67,9 @@ struct Delivery {
   int64_t append_time_ms = 0;
   // With an error: it was sent, and may be stored now or yet. If not, it certainly is not.
   bool may_be_stored = false;
+  // With OFFSET_MOVED: where the log ended, with what is committed. A record that names it is
+  // stored, if nobody was faster.
+  std::optional<int64_t> end_offset = {};
 };
 using DeliveryCallback = std::function<void(const Delivery&)>;
 

@@ -1,6 +1,7 @@
 // The public library against a real broker, which tests/clients/test_library.py starts: its address
 // is MILLRACE_BOOTSTRAP, its process MILLRACE_SERVER_PID, which some tests stop and let go on.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -361,6 +362,58 @@ TEST_F(LibraryTest, RefusedByTheBroker_FailsThoseRecordsAlone) {
   const millrace::Delivery delivery = stored.get_future().get();
   EXPECT_TRUE(delivery.status.ok()) << delivery.status;
   EXPECT_EQ(delivery.offset, 0);
+}
+
+// Two that contend, as two processes would: each counts on from where it saw the log end.
+TEST_F(LibraryTest, OfThoseThatAppendWhereTheLogEnded_OneWinsEachOffset) {
+  constexpr int kCount = 50;
+  std::array<std::vector<int64_t>, 2> won;
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < won.size(); ++i) {
+    threads.emplace_back([&, i] {
+      auto producer = OpenProducer();
+      for (int64_t end = 0; end < kCount;) {
+        const std::string value = std::to_string(end);
+        std::promise<millrace::Delivery> told;
+        const millrace::Status sent = producer->Send(
+            {.value = value, .partition = 0, .expected_end_offset = end},
+            [&told](const millrace::Delivery& delivery) { told.set_value(delivery); });
+        ASSERT_OK(sent);
+        const millrace::Delivery delivery = told.get_future().get();
+        if (delivery.status.ok()) {
+          EXPECT_EQ(delivery.offset, end);
+          won[i].push_back(end++);
+          continue;
+        }
+        ASSERT_EQ(delivery.status.reason(), millrace::Reason::kOffsetMoved) << delivery.status;
+        ASSERT_TRUE(delivery.end_offset.has_value());
+        EXPECT_GT(*delivery.end_offset, end);
+        end = *delivery.end_offset;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::vector<int64_t> all = won[0];
+  all.insert(all.end(), won[1].begin(), won[1].end());
+  std::sort(all.begin(), all.end());
+  ASSERT_EQ(all.size(), static_cast<size_t>(kCount));
+  for (int64_t i = 0; i < kCount; ++i) EXPECT_EQ(all[static_cast<size_t>(i)], i);
+}
+
+// Without waiting: each names the offset after the one before.
+TEST_F(LibraryTest, RecordsThatRestOnEachOther_AreStoredInARow) {
+  auto producer = OpenProducer();
+  std::vector<millrace::Delivery> told;
+  for (int64_t end = 0; end < 20; ++end) {
+    ASSERT_OK(
+        producer->Send({.value = "v", .partition = 0, .expected_end_offset = end},
+                       [&told](const millrace::Delivery& delivery) { told.push_back(delivery); }));
+  }
+  ASSERT_OK(producer->Flush(20s));
+  ASSERT_EQ(told.size(), 20u);
+  for (size_t i = 0; i < told.size(); ++i) {
+    EXPECT_EQ(told[i].offset, static_cast<int64_t>(i)) << told[i].status;
+  }
 }
 
 TEST_F(LibraryTest, ARecordWithoutAKey_IsRefusedAtOnce_WhereKeysAreCompacted) {

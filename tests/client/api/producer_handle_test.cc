@@ -91,6 +91,33 @@ TEST(ProducerHandle, SendsToPartitionsThatCame_AndTellsWhatBecameOfIt) {
   EXPECT_THAT(told, ElementsAre(2U));
 }
 
+TEST(ProducerHandle, ARecordAtAnExpectedEnd_NeedsAPartition_AndItsReportTellsTheEndThereIs) {
+  ScriptedCluster cluster(2);
+  const auto producer = Open(cluster);
+  const auto refused = [&](const Record& record) {
+    const Status status = producer->Send(record, false, {});
+    EXPECT_NE(status.message().find("expected_end_offset"), std::string_view::npos) << status;
+    return status.code() == Code::kInvalidArgument;
+  };
+  EXPECT_TRUE(refused({.value = "x", .expected_end_offset = 0}));
+  EXPECT_TRUE(refused({.value = "x", .partition = 0, .expected_end_offset = -1}));
+  std::vector<Delivery> told;
+  ASSERT_TRUE(producer
+                  ->Send({.value = "x", .partition = 1, .expected_end_offset = 5}, false,
+                         [&](const Delivery& delivery) { told.push_back(delivery); })
+                  .ok());
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.runtime()->RunAndWait([&] {
+    cluster.AnswerProduced(
+        FailedPrecondition("it is elsewhere", Reason::kOffsetMoved).AddMetadata("end_offset", "9"));
+  });
+  ASSERT_TRUE(producer->Flush(10s).ok());
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].status.reason(), Reason::kOffsetMoved);
+  EXPECT_EQ(told[0].end_offset, 9);
+  EXPECT_FALSE(told[0].may_be_stored);
+}
+
 TEST(ProducerHandle, TimeoutsForEver_Wait) {
   ScriptedCluster cluster(1);
   constexpr auto kForEver = std::chrono::milliseconds::max();

@@ -270,7 +270,9 @@ void ScriptedCluster::State::Answer(const Status& error) {
     if (error.ok()) continue;
     result.mutable_error()->set_code(static_cast<int>(error.code()));
     result.mutable_error()->set_message(std::string(error.message()));
-    result.mutable_error()->mutable_info()->set_reason(std::string(ReasonName(error.reason())));
+    v1::ErrorInfo& info = *result.mutable_error()->mutable_info();
+    info.set_reason(std::string(ReasonName(error.reason())));
+    for (const auto& [key, value] : error.metadata()) (*info.mutable_metadata())[key] = value;
   }
   producer->OnMessage(Bytes::Own(response.SerializeAsString()));
 }

@@ -78,14 +78,17 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
              &result);
     return result;
   }
-  const Status refused = CheckSequence(*view, batch.is_repeated(), &partition, &result);
+  Sequences producer = partition.producer;
+  Status refused = CheckSequence(*view, batch.is_repeated(), &producer, &result);
+  if (refused.ok() && !result.is_duplicate()) refused = CheckEnd(batch, partition);
   if (!refused.ok()) SetError(refused, &result);
   if (!refused.ok() || result.is_duplicate()) return result;
   result.set_base_offset(static_cast<int64_t>(partition.log.size()));
-  partition.batches.push_back(
+  producer.batches.push_back(
       {.first_sequence = view->first_sequence, .base_offset = result.base_offset()});
-  if (partition.batches.size() > kBatchesKept) partition.batches.pop_front();
-  partition.next_sequence = (partition.next_sequence + view->record_count) % kRecordSequenceModulus;
+  if (producer.batches.size() > kBatchesKept) producer.batches.pop_front();
+  producer.next_sequence = (producer.next_sequence + view->record_count) % kRecordSequenceModulus;
+  partition.producer = std::move(producer);
   compressed_seen_ += IsCompressed(view->compression) ? 1 : 0;
   const Result<OpenedBatch> opened = OpenRecordBatch(*view);
   CHECK(opened.ok()) << opened.status();
@@ -95,30 +98,37 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   return result;
 }
 
+Status ModelBrokers::CheckEnd(const v1::ProduceBatch& batch, const Partition& partition) {
+  const auto end = static_cast<int64_t>(partition.log.size());
+  if (!batch.has_expected_end_offset() || batch.expected_end_offset() == end) return {};
+  return FailedPrecondition("it moved", Reason::kOffsetMoved)
+      .AddMetadata("end_offset", std::to_string(end));
+}
+
 Status ModelBrokers::CheckSequence(const RecordBatchView& batch, bool is_repeated,
-                                   Partition* partition, v1::ProduceResult* result) {
-  if (partition->is_known && batch.producer_epoch < partition->epoch) {
+                                   Sequences* producer, v1::ProduceResult* result) {
+  if (producer->is_known && batch.producer_epoch < producer->epoch) {
     return Aborted("an older epoch", Reason::kProducerFenced);
   }
-  if (!partition->is_known || batch.producer_epoch > partition->epoch) {
-    const bool may_be_stored = is_repeated && !partition->is_known && partition->has_forgotten;
+  if (!producer->is_known || batch.producer_epoch > producer->epoch) {
+    const bool may_be_stored = is_repeated && !producer->is_known && producer->has_forgotten;
     if (batch.first_sequence != 0 || may_be_stored) {
       return FailedPrecondition("no state", Reason::kUnknownProducer);
     }
-    partition->is_known = true;
-    partition->epoch = batch.producer_epoch;
-    partition->next_sequence = 0;
-    partition->batches.clear();
+    producer->is_known = true;
+    producer->epoch = batch.producer_epoch;
+    producer->next_sequence = 0;
+    producer->batches.clear();
   }
-  for (const Stored& stored : partition->batches) {
+  for (const Stored& stored : producer->batches) {
     if (stored.first_sequence != batch.first_sequence) continue;
     ++duplicates_seen_;
     result->set_is_duplicate(true);
     result->set_base_offset(stored.base_offset);
     return {};
   }
-  if (batch.first_sequence == partition->next_sequence) return {};
-  if (batch.first_sequence < partition->next_sequence) {  // too old to know where, or a part of one
+  if (batch.first_sequence == producer->next_sequence) return {};
+  if (batch.first_sequence < producer->next_sequence) {  // too old to know where, or a part of one
     ++duplicates_seen_;
     result->set_is_duplicate(true);
     result->set_base_offset(-1);
@@ -146,7 +156,8 @@ void ModelBrokers::ForgetProducer(uint32_t partition) {
       if (batch.partition() == partition) return;
     }
   }
-  partitions_[partition].has_forgotten |= std::exchange(partitions_[partition].is_known, false);
+  Sequences& producer = partitions_[partition].producer;
+  producer.has_forgotten |= std::exchange(producer.is_known, false);
 }
 
 void ModelBrokers::SetLeader(uint32_t partition, BrokerId leader) {

@@ -41,6 +41,9 @@ class ModelBrokers {
   // What a partition knows of its producer is gone, to make room for others. While a batch is under
   // way nothing happens: what an attempt says that another has overtaken is not modelled.
   void ForgetProducer(uint32_t partition);
+  // Somebody else stores a record.
+  void AppendForeign(uint32_t partition) { partitions_[partition].log.emplace_back(kForeign); }
+  static constexpr char kForeign[] = "foreign";
 
   // What a batch may take from now on, serialized and before compression.
   void SetBatchLimit(size_t bytes) { batch_limit_ = bytes; }
@@ -59,19 +62,24 @@ class ModelBrokers {
     uint32_t first_sequence = 0;
     int64_t base_offset = 0;
   };
-  struct Partition {
-    LeaderInfo leader;
+  struct Sequences {
     bool is_known = false;
     bool has_forgotten = false;
     uint32_t epoch = 0;
     uint32_t next_sequence = 0;
     std::deque<Stored> batches;
+  };
+  struct Partition {
+    LeaderInfo leader;
+    Sequences producer;
     std::vector<std::string> log;
   };
 
+  // Ok if the log ends where the batch is to be stored, or it does not say.
+  static Status CheckEnd(const v1::ProduceBatch& batch, const Partition& partition);
   v1::ProduceResult Append(BrokerId broker, const v1::ProduceBatch& batch);
   // Ok if the batch is next, or if it is stored already; then the result says so.
-  Status CheckSequence(const RecordBatchView& batch, bool is_repeated, Partition* partition,
+  Status CheckSequence(const RecordBatchView& batch, bool is_repeated, Sequences* producer,
                        v1::ProduceResult* result);
 
   std::vector<Partition> partitions_;

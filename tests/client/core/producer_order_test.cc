@@ -3,7 +3,10 @@
 // once and in order, and every record is reported once, and truthfully.
 
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -23,10 +26,12 @@ class OrderRun {
     kPlain,
     kLoses,    // brokers also refuse for good and forget the producer: then records may fail
     kChanges,  // the limit of batches changes under way, but never so that a record is too large
+    kEnds,     // some records name where the log must end, and others store there, too
   };
   explicit OrderRun(uint64_t seed, Kind kind = kPlain)
       : loses_(kind == kLoses),
         changes_(kind == kChanges),
+        names_ends_(kind == kEnds),
         random_(seed),
         brokers_(kBrokers, kPartitions),
         producer_({.batch_bytes = kind == kChanges ? size_t{400} : size_t{40},
@@ -57,7 +62,9 @@ class OrderRun {
     for (uint32_t i = 0; i < kPartitions; ++i) {
       SCOPED_TRACE("partition " + std::to_string(i));
       EXPECT_EQ(outcome_[i].size(), sent_[i].size()) << "a report for each record";
-      if (!loses_) {
+      if (names_ends_) {
+        CheckEnds(i);
+      } else if (!loses_) {
         EXPECT_EQ(brokers_.log(i), sent_[i]);
       } else {
         CheckStored(i);
@@ -66,6 +73,8 @@ class OrderRun {
   }
   uint64_t failed_records() const { return failed_records_; }
   uint64_t duplicates_seen() const { return brokers_.duplicates_seen(); }
+  uint64_t refused() const { return refused_.size(); }
+  uint64_t named() const { return ends_.size(); }
   uint64_t too_large_seen() const { return brokers_.too_large_seen(); }
   uint64_t compressed_seen() const { return brokers_.compressed_seen(); }
 
@@ -87,6 +96,27 @@ class OrderRun {
     }
   }
 
+  // Each record is where its report says, and none that was refused is anywhere.
+  void CheckEnds(uint32_t partition) {
+    std::vector<std::string> own = brokers_.log(partition);
+    std::erase(own, ModelBrokers::kForeign);
+    size_t next = 0;
+    for (size_t i = 0; i < outcome_[partition].size(); ++i) {
+      const bool is_there = next < own.size() && own[next] == sent_[partition][i];
+      next += is_there ? 1 : 0;
+      ASSERT_TRUE(is_there || outcome_[partition][i] < 0) << "record " << i << " is lost";
+      ASSERT_FALSE(is_there && refused_.contains({partition, i})) << "record " << i << " is there";
+    }
+    EXPECT_EQ(next, own.size()) << "something is stored twice, or out of order";
+  }
+
+  // Mostly the end that all that waits leads to, as who pipelines names it; or one further on.
+  std::optional<Offset> DrawEnd(uint32_t partition) {
+    if (!names_ends_ || random_.OneIn(2)) return std::nullopt;
+    const int64_t end = believed_ends_[partition];
+    return Offset(random_.OneIn(12) ? end + static_cast<int64_t>(random_.Below(3)) : end);
+  }
+
   void Lose() {
     if (!loses_ || !random_.OneIn(10)) return;
     const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
@@ -105,6 +135,9 @@ class OrderRun {
   void Step() {
     Lose();
     ChangeLimit();
+    if (names_ends_ && random_.OneIn(60)) {
+      brokers_.AppendForeign(static_cast<uint32_t>(random_.Below(kPartitions)));
+    }
     switch (random_.Below(20)) {
       case 0:
         return brokers_.SetLeader(static_cast<uint32_t>(random_.Below(kPartitions)), AnyBroker());
@@ -152,7 +185,10 @@ class OrderRun {
     const auto partition = static_cast<uint32_t>(random_.Below(kPartitions));
     // Long enough to be worth compressing.
     const std::string value = std::to_string(sent_[partition].size()) + std::string(30, ' ');
-    if (!producer_.Send(partition, {.value = value}, now_).ok()) return;
+    const std::optional<Offset> end = DrawEnd(partition);
+    if (!producer_.Send(partition, {.value = value}, now_, end).ok()) return;
+    if (end.has_value()) ends_[{partition, sent_[partition].size()}] = end->value();
+    ++believed_ends_[partition];
     sent_[partition].push_back(value);
   }
   void RefreshMetadata() {
@@ -193,6 +229,7 @@ class OrderRun {
       failed_records_ += report.status.ok() ? 0 : 1;
       return;
     }
+    if (names_ends_) return OnNamedEnd(report, {partition, number}, offset);
     ASSERT_TRUE(report.status.ok()) << report.status;
     // A part of a batch that an earlier attempt has stored whole does not learn its own offset.
     const bool is_known = !changes_ || offset >= 0;
@@ -200,8 +237,26 @@ class OrderRun {
     ASSERT_LT(number, brokers_.log(partition).size()) << "acknowledged before it was stored";
   }
 
+  // By partition and the record's number there.
+  using RecordNumber = std::pair<uint32_t, size_t>;
+  void OnNamedEnd(const DeliveryReport& report, const RecordNumber& record, int64_t offset) {
+    const auto named = ends_.find(record);
+    if (report.status.ok()) {
+      const bool is_there = named == ends_.end() || offset < 0 || offset == named->second;
+      ASSERT_TRUE(is_there) << offset << " is not " << named->second;
+      return;
+    }
+    // What an attempt leaves in doubt takes those behind it with it.
+    ASSERT_EQ(report.status.reason(), Reason::kOffsetMoved) << report.status;
+    ASSERT_TRUE(named != ends_.end() || in_doubt_.contains(record.first)) << report.status;
+    believed_ends_[record.first] = std::stol(report.status.metadata().at(0).second);
+    if (report.may_be_stored) in_doubt_.insert(record.first);
+    if (!report.may_be_stored) refused_.insert(record);
+  }
+
   const bool loses_;
   const bool changes_;
+  const bool names_ends_;
   Random random_;
   MonotonicTime now_{1000000};
   ModelBrokers brokers_;
@@ -209,6 +264,10 @@ class OrderRun {
   std::vector<std::vector<std::string>> sent_;
   std::vector<std::vector<int64_t>> outcome_;  // by record: its offset, or -1
   uint64_t failed_records_ = 0;
+  std::map<uint32_t, int64_t> believed_ends_;
+  std::map<RecordNumber, int64_t> ends_;  // those that were named
+  std::set<RecordNumber> refused_;        // and are certainly not stored
+  std::set<uint32_t> in_doubt_;           // partitions where a refused record may be stored
 };
 
 TEST(ProducerOrder, EveryRecordIsStoredOnceAndInOrder_WhateverFails) {
@@ -251,6 +310,22 @@ TEST(ProducerOrder, BatchesOverALimitThatChanges_AreSplit_AndNothingIsDoubledOrR
     ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
   }
   EXPECT_GT(too_large, 300u) << "too few for the test to mean anything";
+}
+
+TEST(ProducerOrder, ARecordThatNamesAnEnd_IsStoredThereOrNowhere_AndTakesNoOtherWithIt) {
+  uint64_t refused = 0;
+  uint64_t named = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE("seed=" + std::to_string(seed));
+    OrderRun run(seed, OrderRun::kEnds);
+    run.Play(3000);
+    run.Check();
+    refused += run.refused();
+    named += run.named();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "seed=" << seed;
+  }
+  EXPECT_GT(refused, 1000u) << "too few refusals for the test to mean anything";
+  EXPECT_GT(named - refused, 1000u) << "nor with too few that are stored";
 }
 
 }  // namespace

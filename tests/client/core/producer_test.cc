@@ -57,6 +57,19 @@ class ProducerTest : public ::testing::Test {
     producer_.OnResult(kOne, result, now_);
   }
 
+  void SendAt(int64_t end) {
+    const Status sent = producer_.Send(handle_, {.value = "v"}, now_, Offset(end));
+    ASSERT_TRUE(sent.ok()) << sent;
+  }
+  void RefuseAsMoved(const v1::ProduceBatch& batch, int64_t end) {
+    v1::ProduceResult result;
+    result.set_batch_id(batch.batch_id());
+    result.mutable_error()->set_code(static_cast<int>(Code::kFailedPrecondition));
+    v1::ErrorInfo& info = *result.mutable_error()->mutable_info();
+    info.set_reason("OFFSET_MOVED");
+    (*info.mutable_metadata())["end_offset"] = std::to_string(end);
+    producer_.OnResult(kOne, result, now_);
+  }
   void RefuseAsTooLarge(const v1::ProduceBatch& batch, size_t limit) {
     v1::ProduceResult result;
     result.set_batch_id(batch.batch_id());
@@ -447,6 +460,94 @@ TEST_F(ProducerTest, Poll_ServesPartitionsInTurn_WhenTheStreamsWindowIsSmall) {
   EXPECT_EQ(batches[0].second.partition(), 1u);
   Acknowledge(batches[0].second, 0);
   EXPECT_EQ(Polled().at(0).second.partition(), 0u);
+}
+
+TEST_F(ProducerTest, ARecordWithAnExpectedEnd_IsABatchByItself) {
+  producer_.Flush(now_);
+  SendAt(0);
+  Send("a");
+  Send("b");
+  SendAt(3);
+  Send("c");
+  now_ += 1s;
+  std::vector<v1::ProduceBatch> sent;
+  for (int64_t i = 0; i < 4; ++i) {
+    for (const auto& [to, batch] : Polled()) sent.push_back(batch);
+    if (i < static_cast<int64_t>(sent.size())) Acknowledge(sent[static_cast<size_t>(i)], i);
+  }
+  ASSERT_EQ(sent.size(), 4u);
+  EXPECT_TRUE(sent[0].has_expected_end_offset()) << "0 is an end, too";
+  EXPECT_EQ(sent[0].expected_end_offset(), 0);
+  EXPECT_FALSE(sent[1].has_expected_end_offset());
+  EXPECT_EQ(sent[1].batch().record_count(), 2u);
+  EXPECT_EQ(sent[2].expected_end_offset(), 3);
+  EXPECT_EQ(sent[2].batch().record_count(), 1u);
+  EXPECT_FALSE(sent[3].has_expected_end_offset());
+}
+
+TEST_F(ProducerTest, AnExpectedEnd_IsKept_WhenTheBatchIsSentAgain) {
+  SendAt(7);
+  Polled();
+  producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
+  now_ += 1s;
+  const auto again = Polled();
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].second.expected_end_offset(), 7);
+  EXPECT_TRUE(again[0].second.is_repeated());
+}
+
+TEST_F(ProducerTest, ARecordWhoseEndHasMoved_FailsAlone_AndTheNextTakesItsSequence) {
+  SendAt(0);
+  const auto batches = Polled();
+  Send("a");
+  RefuseAsMoved(batches[0].second, 5);
+  const auto after = Polled();
+  ASSERT_EQ(output_.reports.size(), 1u);
+  EXPECT_EQ(output_.reports[0].status.reason(), Reason::kOffsetMoved);
+  EXPECT_FALSE(output_.reports[0].may_be_stored);
+  EXPECT_FALSE(output_.wants_epoch_after.has_value());
+  ASSERT_EQ(after.size(), 1u);
+  EXPECT_EQ(after[0].second.batch().first_sequence(), 0u);
+}
+
+TEST_F(ProducerTest, WhatRestsOnARecordWhoseEndHasMoved_FailsWithIt_AndOtherRecordsDoNot) {
+  SendAt(0);
+  SendAt(1);
+  Send("a");
+  const auto batches = Polled();
+  ASSERT_EQ(batches.size(), 2u);
+  now_ += 1s;
+  ASSERT_EQ(Polled().size(), 1u);
+  RefuseAsMoved(batches[0].second, 1);
+  EXPECT_TRUE(Polled().empty()) << "an attempt of theirs may be on its way under this epoch";
+  ASSERT_EQ(output_.reports.size(), 2u);
+  EXPECT_EQ(output_.reports[1].status.reason(), Reason::kOffsetMoved)
+      << "though the log ends where it was to be stored";
+  EXPECT_FALSE(output_.reports[1].may_be_stored);
+  ASSERT_TRUE(output_.wants_epoch_after.has_value());
+  producer_.OnEpoch(kProducer, 1);
+  const auto after = Polled();
+  ASSERT_EQ(after.size(), 1u);
+  EXPECT_EQ(after[0].second.batch().producer_epoch(), 1u);
+  EXPECT_EQ(after[0].second.batch().first_sequence(), 0u);
+  EXPECT_FALSE(after[0].second.is_repeated());
+}
+
+TEST_F(ProducerTest, ARecordInDoubtWhoseEndHasMoved_IsCertainlyNotStored_OnceTheLogIsPastIt) {
+  for (const int64_t end : {5, 3}) {
+    SendAt(4);
+    Polled();
+    producer_.OnStreamClosed(kOne, Unavailable("gone"), now_);
+    now_ += 2s;
+    const auto again = Polled();
+    ASSERT_EQ(again.size(), 1u);
+    RefuseAsMoved(again[0].second, end);
+    Polled();
+    ASSERT_EQ(output_.reports.size(), 1u);
+    EXPECT_EQ(output_.reports[0].status.reason(), Reason::kOffsetMoved);
+    EXPECT_EQ(output_.reports[0].may_be_stored, end < 4) << "the log may come there yet";
+    EXPECT_EQ(output_.wants_epoch_after.has_value(), end < 4);
+  }
 }
 
 class SmallProducerTest : public ProducerTest {
