@@ -72,6 +72,7 @@ void OnSignal(int signal) { signal_received = signal; }
 int ExitCodeOf(const Status& done) {
   if (done.ok()) return kExitDone;
   PrintError(done.ToString());
+  if (done.reason() == Reason::kOffsetMoved) return kExitMoved;
   const bool is_interrupted = done.code() == Code::kCancelled && IsInterrupted();
   return is_interrupted ? 128 + static_cast<int>(signal_received) : kExitFailed;
 }

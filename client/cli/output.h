@@ -23,6 +23,7 @@ using Json = nlohmann::ordered_json;
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;  // the cluster, the network, a file or stdout
 inline constexpr int kExitUsage = 2;   // the command line asks for what cannot be
+inline constexpr int kExitMoved = 4;   // --expect-end: the log ends elsewhere
 
 // "error: ..." on stderr, on one line.
 void PrintError(std::string_view message);

@@ -26,6 +26,8 @@ namespace {
 constexpr std::chrono::milliseconds kLookInterval{100};
 // Lines sent before the same is looked at.
 constexpr int kLinesPerLook = 1000;
+// So that what is added for each line fits.
+constexpr uint64_t kOffsetMax = uint64_t{1} << 62;
 
 struct ProduceOptions {
   CommonOptions common;
@@ -33,6 +35,7 @@ struct ProduceOptions {
   std::string file;
   LineRule line;
   std::optional<uint32_t> partition;
+  std::optional<int64_t> expected_end;  // the first line's offset, or none is stored
   std::vector<std::pair<std::string, std::string>> headers;  // of every record
   std::optional<int64_t> timestamp_ms;                       // of every record; now, without
   std::string compression = "none";
@@ -53,11 +56,7 @@ class Loader {
   // The first error, if there was one, once everything that was sent is answered.
   Status Run(Producer* producer) {
     const Status fed = Feed(producer);
-    while (producer->unanswered_records() > 0 && !acknowledged_.has_failed()) {
-      const Status flushed = producer->Flush(kLookInterval);
-      Look();
-      if (flushed.ok()) break;
-    }
+    AwaitAnswers(producer);
     return fed;
   }
 
@@ -97,6 +96,11 @@ class Loader {
           ++line_number_;
           const Status sent = SendLine(line, producer);
           if (!sent.ok()) return sent.With("line " + std::to_string(line_number_));
+          // The next line rests on this one.
+          if (options_.expected_end) {
+            AwaitAnswers(producer);
+            until_look = 0;
+          }
           break;
         }
         case LineSource::kNothingYet:
@@ -111,6 +115,14 @@ class Loader {
     }
   }
 
+  void AwaitAnswers(Producer* producer) {
+    while (producer->unanswered_records() > 0 && !acknowledged_.has_failed()) {
+      const Status flushed = producer->Flush(kLookInterval);
+      Look();
+      if (flushed.ok()) break;
+    }
+  }
+
   Status SendLine(std::string_view line, Producer* producer) {
     ASSIGN_OR_RETURN(const LineRecord parsed, ParseLine(line, options_.line));
     Record record{.value = parsed.value,
@@ -118,6 +130,9 @@ class Loader {
                   .timestamp_ms = options_.timestamp_ms.value_or(clock_.WallMs()),
                   .partition = options_.partition};
     if (parsed.key) record.key = *parsed.key;
+    if (options_.expected_end) {
+      record.expected_end_offset = *options_.expected_end + static_cast<int64_t>(line_number_) - 1;
+    }
     return producer->Send(record,
                           [this](const Delivery& delivery) { acknowledged_.Add(delivery); });
   }
@@ -210,8 +225,14 @@ void AddProduceCommand(CLI::App& app, const std::string& bootstrap, Command* cho
       "The time of all records, instead of now: an RFC 3339 time, a date, so long ago (-1h), or "
       "@MILLISECONDS since 1970")
       ->type_name("TIME");
-  AddNumber(produce, "--partition", &options->partition, {.max = kPartitionMax},
-            "Where all records go, whatever the key");
+  CLI::Option* partition =
+      AddNumber(produce, "--partition", &options->partition, {.max = kPartitionMax},
+                "Where all records go, whatever the key");
+  AddNumber(
+      produce, "--expect-end", &options->expected_end, {.max = kOffsetMax},
+      "Store the first line at this offset of the partition and each that follows behind it, one "
+      "after the other; exit with 4 at the first whose place the log does not end at")
+      ->needs(partition);
   produce->add_option("--compression", options->compression, "none, gzip, snappy, lz4 or zstd")
       ->check(CLI::IsMember({"none", "gzip", "snappy", "lz4", "zstd"}))
       ->capture_default_str();

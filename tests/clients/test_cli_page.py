@@ -189,6 +189,8 @@ def test_the_page_has_every_exit_code(binary, server, cli, topic, damaged):
                       ("inspect", damaged))}
     cli("topic", "describe", "absent", exit_code=1)
     cli("topic", "create", "sp ace", exit_code=2)
+    cli("produce", topic, "--partition", "0", "--expect-end", "1000000", exit_code=4, input=b"x\n")
+    seen.add(4)
     seen |= {interrupted(binary, server, topic, number) for number in (signal.SIGINT, signal.SIGTERM)}
     assert seen == codes
     assert others_from <= without_reader(binary, server, topic) == 128 + signal.SIGPIPE

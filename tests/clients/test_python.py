@@ -169,6 +169,49 @@ def test_a_batch_that_inflates_to_more_than_a_message_holds_is_refused_and_named
     assert "before compression" in result.error.message
 
 
+def test_a_batch_is_stored_where_the_log_ends_or_not_at_all(api, channel, topic):
+    """Batches may each name the end of the one before, without waiting."""
+    values = [api.Record(value=b"a"), api.Record(value=b"b")]
+
+    def at(end):
+        batch = batch_of(api, topic, *values, batch_id=end)
+        batch.expected_end_offset = end
+        return batch
+
+    results = produce(api, channel, at(0), at(2), at(2), at(4), at(9))
+    assert [result.base_offset for result in results if not result.HasField("error")] == [0, 2, 4]
+    refused = [(result.batch_id, result.error) for result in results if result.HasField("error")]
+    assert [batch_id for batch_id, _ in refused] == [2, 9]
+    for (_, error), end in zip(refused, ("4", "6")):
+        assert error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+        assert error.info.reason == "OFFSET_MOVED" and error.info.metadata["end_offset"] == end
+
+
+def test_a_retry_is_a_duplicate_though_it_moved_the_end_itself(api, channel, topic):
+    stub = api.ProducerServiceStub(channel)
+    producer = stub.InitProducer(api.InitProducerRequest(), timeout=10)
+    batch = batch_of(api, topic, api.Record(value=b"v"), producer_id=producer.producer_id,
+                     producer_epoch=producer.producer_epoch)
+    batch.expected_end_offset = 0
+    first, = produce(api, channel, batch)
+    again, = produce(api, channel, batch)
+    assert not first.HasField("error") and not first.is_duplicate
+    assert again.is_duplicate and again.base_offset == first.base_offset == 0
+
+
+def test_records_that_are_published_are_stored_where_the_log_ends_or_not_at_all(api, channel, topic):
+    publish = api.ProducerServiceStub(channel).Publish
+    request = api.PublishRequest(topic=topic, partition=0, records=[api.Record(value=b"a"), api.Record(value=b"b")],
+                                 expected_end_offset=0)
+    assert [result.offset for result in publish(request, timeout=10).results] == [0, 1]
+    for result in publish(request, timeout=10).results:
+        assert result.error.info.reason == "OFFSET_MOVED" and result.error.info.metadata["end_offset"] == "2"
+    request.ClearField("partition")
+    with pytest.raises(grpc.RpcError) as refused:
+        publish(request, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_batches_of_one_partition_keep_their_order(api, channel, topic):
     batches = [batch_of(api, topic, api.Record(value=str(n).encode()), partition=n % 2, batch_id=n)
                for n in range(200)]

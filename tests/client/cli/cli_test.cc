@@ -133,6 +133,8 @@ TEST(Cli, NumbersOutOfRange_AreRefused) {
   ExpectOneLine(RunCli({"consume", "t", "--count", "0"}), 2, "\"0\" is no number of 1 and up");
   ExpectOneLine(RunCli({"consume", "t", "--count", "18446744073709551616"}), 2, "--count: ");
   ExpectOneLine(RunCli({"produce", "t", "--partition", "10000"}), 2, "0 to 9999");
+  ExpectOneLine(RunCli({"produce", "t", "--partition", "0", "--expect-end", "-1"}), 2, "-1");
+  ExpectOneLine(RunCli({"produce", "t", "--expect-end", "0"}), 2, "--partition");
   ExpectOneLine(RunCli({"topic", "create", "t", "--partitions", "0"}), 2, "1 to 10000");
   ExpectOneLine(RunCli({"topic", "list", "--timeout", "0"}), 2, "\"0\" is no duration");
 }
