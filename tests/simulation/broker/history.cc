@@ -60,6 +60,12 @@ void History::Acknowledged(uint32_t partition, ValueId value, Offset offset) {
   Add({.type = checker::OpType::kOk, .process = value.producer, .sends = {send}});
 }
 
+void History::Failed(uint32_t partition, ValueId value) {
+  Add({.type = checker::OpType::kFail,
+       .process = value.producer,
+       .sends = {{.key = checker::Key(partition), .value = ValueOf(value), .offset = {}}}});
+}
+
 void History::Assigned(uint32_t partition, uint64_t reader) {
   Add({.type = checker::OpType::kOk,
        .kind = checker::OpKind::kAssign,
@@ -154,6 +160,8 @@ void History::SawUndurable(const std::string& what) {
 void History::SawDamage(const std::string& what) { Report("damage that nobody did: " + what); }
 
 void History::SawKeyed(const std::string& what) { Report("compacted topic: " + what); }
+
+void History::SawContest(const std::string& what) { Report("contest: " + what); }
 
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 

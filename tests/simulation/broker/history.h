@@ -34,6 +34,8 @@ class History {
   void Sent(uint32_t partition, ValueId value);
   // The producer was told that it is stored at `offset` (-1: stored, offset unknown).
   void Acknowledged(uint32_t partition, ValueId value, Offset offset);
+  // The producer was told that it certainly is not stored, and never will be.
+  void Failed(uint32_t partition, ValueId value);
   // A consumer begins to read the partition.
   void Assigned(uint32_t partition, uint64_t reader);
   // A consumer saw it.
@@ -57,9 +59,11 @@ class History {
   void SawUndurable(const std::string& what);
   // A replica says that its files are damaged, and nobody damaged them.
   void SawDamage(const std::string& what);
-  // A phase did not come to its end in time, or something failed that must not.
   // Of the compacted topic, which the checker knows nothing of.
   void SawKeyed(const std::string& what);
+  // Of records that are to be at one offset or nowhere.
+  void SawContest(const std::string& what);
+  // A phase did not come to its end in time, or something failed that must not.
   void SawStuck(const std::string& what);
   // The partition's topic is deleted: what was in it need not be read.
   void TopicDeleted(uint32_t partition) { deleted_.insert(checker::Key(partition)); }

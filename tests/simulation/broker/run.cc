@@ -11,6 +11,7 @@
 #include "proto/base/coverage.h"
 #include "tests/simulation/broker/admin_load.h"
 #include "tests/simulation/broker/cluster.h"
+#include "tests/simulation/broker/contest_load.h"
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/equality.h"
 #include "tests/simulation/broker/history.h"
@@ -62,6 +63,7 @@ class Run {
         log_starts_(world_, cluster_, swarm_, history_),
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
         keyed_(world_, cluster_, history_, StreamOf(options.seed, "compaction").Fork()),
+        contest_(world_, cluster_, history_, StreamOf(options.seed, "contest").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")) {}
   RunResult Go();
 
@@ -86,6 +88,7 @@ class Run {
   void RestartSilent();
   void StopLogStartClients();
   void ReadBack();
+  void ReadContest();
   void ReadCompacted();
   std::vector<Offset> Ends(const std::string& topic) const;
   bool IsHealthy(size_t broker) const {
@@ -109,6 +112,7 @@ class Run {
   LogStartCheck log_starts_;
   TopicChurn churn_;
   KeyedLoad keyed_;
+  ContestLoad contest_;
   AdminLoad admin_load_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
@@ -253,6 +257,7 @@ void Run::StartClients() {
                                             SimConsumerOptions{.name = "reader"}, history_);
   if (swarm_.MayLoseRecords()) StartLogStartClients();
   if (swarm_.Has(FaultClass::kCompaction)) keyed_.Start();
+  if (swarm_.Has(FaultClass::kContests)) contest_.Start();
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
@@ -459,11 +464,20 @@ void Run::ReadBack() {
              "the reader that was there all the time has not read all");
   }
   if (!last.error().ok()) history_.SawStuck("a reader failed: " + last.error().ToString());
+  ReadContest();
   if (!churn_.is_there()) return;
   const std::vector<Offset> churned = Ends(TopicChurn::topic());
   churn_.ReadBack();
   RunUntil([&] { return churn_.HasRead(churned); }, kCatchUpMax,
            "the records of the topic made anew were not read back");
+}
+
+void Run::ReadContest() {
+  if (!contest_.is_there()) return;
+  const std::vector<Offset> ends = Ends(ContestLoad::topic());
+  contest_.ReadBack();
+  RunUntil([&] { return contest_.HasRead(ends); }, kCatchUpMax,
+           "the records of the contest were not read back");
 }
 
 void Run::ReadCompacted() {
@@ -485,8 +499,9 @@ void Run::Finish() {
   for (auto& producer : producers_) producer->StopAndFlush([&flushed] { ++flushed; });
   churn_.Stop([&flushed] { ++flushed; });
   keyed_.Stop([&flushed] { ++flushed; });
+  contest_.Stop([&flushed] { ++flushed; });
   if (walker_) walker_->Stop();
-  RunUntil([&] { return flushed == producers_.size() + 2; }, kCatchUpMax,
+  RunUntil([&] { return flushed == producers_.size() + 3; }, kCatchUpMax,
            "producers were not answered after everything healed");
   durability_.Check();
   RestartSilent();

@@ -123,6 +123,8 @@ constexpr std::string_view kMustBeReached[] = {
     "a leader that could not read its log gave it away",
     "a segment was old enough to be ended",
     "a segment was rolled",
+    "a log did not end where a batch was to be stored",
+    "a refusal waited for what was in flight",
     "a pass of compaction was done",
     "a pass of compaction ended early",
     "a pass was for tombstones alone",
@@ -142,6 +144,7 @@ constexpr std::string_view kMustBeReached[] = {
     "a reader learned of partitions that came",
     "a torn tail of the journal was cut",
     "a write completed after a later truncation",
+    "a writer was the first where it saw the log end",
     "all brokers lost power at once",
     "an I/O error ended a broker",
     "an open file made room for another",
@@ -270,7 +273,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kStateGoesWithItsLog, Mutant::kReadSkipsDropped,
                     Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
                     Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored, Mutant::kKeysSupersededByChance,
-                    Mutant::kCheckpointStateAhead, Mutant::kPulledFromMemory),
+                    Mutant::kCheckpointStateAhead, Mutant::kPulledFromMemory,
+                    Mutant::kConditionBeforeSequence),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

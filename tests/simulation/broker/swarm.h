@@ -43,6 +43,7 @@ enum class FaultClass {
   kRetention,      // the topic keeps little, or for a short time
   kDeletions,      // its oldest records are deleted, again and again
   kCompaction,     // beside the topic there is one of keys, which is compacted
+  kContests,       // beside the topic there is one that writers append to where they saw it end
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -69,6 +70,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kRetention, "retention"},
     {FaultClass::kDeletions, "deletions"},
     {FaultClass::kCompaction, "compaction"},
+    {FaultClass::kContests, "contests"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
