@@ -36,7 +36,8 @@ def varint(value):
 
 def batch(**fields):
     """A ProduceRequest of one batch with one record, unless `records` says otherwise."""
-    envelope = {name: fields.pop(name) for name in ("topic", "topic_id", "partition") if name in fields}
+    envelope = {name: fields.pop(name) for name in ("topic", "topic_id", "partition", "expected_end_offset")
+                if name in fields}
 
     def make(target):
         made = target.batch(**fields)
@@ -139,6 +140,8 @@ CASES = [
     Case("record count of 2^32-1", produce(INIT, batch(record_count=2**32 - 1)), REFUSED),
     Case("sequence that begins with a gap", produce(INIT, given(first_sequence=5)), "OK [FAILED_PRECONDITION]"),
     Case("sequence past 2^31", produce(INIT, given(first_sequence=2**32 - 1)), REFUSED),
+    Case("expected end below zero", produce(INIT, batch(expected_end_offset=-1)), REFUSED),
+    Case("expected end of 2^63-1", produce(INIT, batch(expected_end_offset=INT64_MAX)), "OK [FAILED_PRECONDITION]"),
     Case("producer id that somebody made up", produce(INIT, batch(producer_id=7)), NEVER_GIVEN),
     Case("producer id of 2^64-1", produce(INIT, batch(producer_id=2**64 - 1, first_sequence=3)), NEVER_GIVEN),
     Case("producer id beside a given one", produce(INIT, given(away=1)), NEVER_GIVEN),

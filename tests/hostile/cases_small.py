@@ -48,6 +48,8 @@ CASES = [
     Case("publish to a topic that is not there", publish(topic="absent"), "NOT_FOUND"),
     Case("publish to a path", publish(topic="../../etc/passwd"), "NOT_FOUND"),
     Case("publish to an unknown topic id", publish(topic="", topic_id=UINT64_MAX), "NOT_FOUND"),
+    Case("publish where a log ends, of any partition", publish(expected_end_offset=0), REFUSED),
+    Case("publish where a log cannot end", publish(partition=0, expected_end_offset=-1), REFUSED),
     Case("publish to a partition out of range", publish(partition=4), "NOT_FOUND"),
     Case("publish to partition 2^32-1", publish(partition=2**32 - 1), "NOT_FOUND"),
     Case("publish to a partition past 32 bits", publish_raw(b"\x18" + varint(UINT64_MAX) + field(4, b"")), REFUSED),
