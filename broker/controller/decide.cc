@@ -82,10 +82,6 @@ Status UnknownTopic(const std::string& name) {
   return NotFound("topic \"" + name + "\" does not exist", Reason::kUnknownTopic);
 }
 
-bool IsReserved(std::string_view name) {
-  return name == "__coordinator" || name == "__audit" || name.starts_with("__millrace");
-}
-
 Status ValidateFactor(uint32_t factor, size_t cluster_size) {
   const std::string text = std::to_string(factor);
   constexpr uint32_t kFactorMax = 5;
@@ -186,6 +182,10 @@ internal::v1::PartitionsAdded Growth(const Image& image, const TopicInfo& topic,
 
 }  // namespace
 
+bool IsReservedTopicName(std::string_view name) {
+  return name == "__coordinator" || name == "__audit" || name.starts_with("__millrace");
+}
+
 Status ValidateTopicName(std::string_view name) {
   if (name.empty()) return InvalidArgument("topic name is empty");
   if (name.size() > kTopicNameBytesMax) {
@@ -195,7 +195,7 @@ Status ValidateTopicName(std::string_view name) {
   if (name == "." || name == "..") {
     return InvalidArgument("topic name \"" + std::string(name) + "\" is not allowed");
   }
-  if (IsReserved(name)) {
+  if (IsReservedTopicName(name)) {
     return InvalidArgument("topic name \"" + std::string(name) +
                            "\" is reserved for Millrace's own topics");
   }

@@ -23,6 +23,9 @@ inline constexpr uint32_t kPartitionCountMax = 10000;
 
 using Decision = Result<internal::v1::ControllerRecords>;
 
+// Whether the name is of Millrace's own topics, there or to come: clients make none of that name,
+// and no pattern stands for one.
+bool IsReservedTopicName(std::string_view name);
 // INVALID_ARGUMENT that names the rule: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor "..", nor
 // one of Millrace's own. Other names with two underscores are people's: connectors use them.
 Status ValidateTopicName(std::string_view name);
