@@ -34,7 +34,7 @@ LAYERS = {
     "storage/logstore": _STORAGE | {"storage/journal", "storage/segment"},
     "broker/config": _RUNTIME,
     "broker/controller": _CONTROLLER,
-    "broker/coordinator": _CONTROLLER | {"broker/controller"},
+    "broker/coordinator": _PARTITION,
     "broker/api": _RUNTIME | _PUBLIC,
     "broker/partition/compaction": _RAFT | {"proto/record"},
     "broker/partition": _PARTITION | {"broker/partition/compaction", "raft/host"},
