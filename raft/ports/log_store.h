@@ -278,8 +278,10 @@ class LogStore {
   // comes may not be the log's, as a producer may have made it up: whoever takes it proves it by
   // the chain.
   virtual void Salvage(RaftGroupId group, LogIndex first, uint64_t bytes_max, EntriesDone done) = 0;
-  // As Read, beginning with the entry that holds record `offset`; OUT_OF_RANGE, too, if that lies
-  // before all that is kept.
+  // As Read, beginning with the entry that holds record `offset`, and of entries that take offsets
+  // alone. Record batches count as bytes, nothing else does: a stretch without any is looked
+  // through, up to a few times `bytes_max`, and if what comes has no batch still, it tells by its
+  // end how far that was. OUT_OF_RANGE, too, if the record lies before all that is kept.
   virtual void ReadFromOffset(RaftGroupId group, Offset offset, uint64_t bytes_max,
                               EntriesDone done) = 0;
   // The newest time of the records from `from` on that lie in segments, milliseconds since 1970; 0

@@ -1,6 +1,7 @@
 // Reading entries back: find the segment, find the index points before and behind, and take the
-// frames between them. No byte is read that is not asked for, but for the way from the point; and
-// where that is damaged, to salvage an entry, what lies between the damage and the entry.
+// frames between them. No byte is read that is not asked for, but for the way from the point; where
+// that is damaged, to salvage an entry, what lies between the damage and the entry; and for a
+// reader of records a bounded stretch that holds none.
 
 #include <algorithm>
 #include <utility>
@@ -21,6 +22,10 @@ using raft::core::Entry;
 
 // A reader with a large budget does not need it in one piece.
 constexpr uint64_t kPieceBytesMax = 4 << 20;
+// A reader of records looks through so many times what it asks for, and so much at least, where it
+// meets no batch: who gets none asks again, which costs more.
+constexpr uint64_t kLookedThroughTimes = 4;
+constexpr uint64_t kLookedThroughMin = 1 << 20;
 
 }  // namespace
 
@@ -75,31 +80,48 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
 
   // From the last point that is not behind the first entry to the last one that is within what was
   // asked for; but the first entry is in it.
-  FrameCursor::Range FindRange(const Segment& segment) const {
-    const auto& points = segment.points;
+  FrameCursor::Range FindRange(const Segment& segment) {
     const Segment::Stretch at = segment.StretchBehind([this](const Point& point) {
       return request_.by_offset ? point.base_offset <= request_.offset
                                 : point.index <= request_.first;
     });
-    uint64_t end = segment.frames_end;
-    if (at.next != points.end() && end - at.begin > request_.bytes_max) {
-      const auto beyond = std::partition_point(at.next, points.end(), [&](const Point& point) {
-        return point.position - at.begin <= request_.bytes_max;
-      });
-      end = beyond == at.next ? at.next->position : std::prev(beyond)->position;
-    }
+    const uint64_t end = EndWithin(segment, at, request_.bytes_max);
+    const uint64_t looked_through =
+        kLookedThroughTimes * std::min(request_.bytes_max, kPieceBytesMax);
+    look_end_ = EndWithin(segment, at, std::max(looked_through, kLookedThroughMin));
     return {.begin = at.begin, .end = end, .piece_bytes = std::min(end - at.begin, kPieceBytesMax)};
+  }
+
+  // The last point that is at most `bytes` behind the beginning; the first one of all at least.
+  static uint64_t EndWithin(const Segment& segment, const Segment::Stretch& at, uint64_t bytes) {
+    const auto& points = segment.points;
+    if (at.next == points.end() || segment.frames_end - at.begin <= bytes) {
+      return segment.frames_end;
+    }
+    const auto beyond = std::partition_point(at.next, points.end(), [&](const Point& point) {
+      return point.position - at.begin <= bytes;
+    });
+    return beyond == at.next ? at.next->position : std::prev(beyond)->position;
   }
 
   void Walk(const std::shared_ptr<File>& file, const FrameCursor::Range& range) {
     FrameCursor::Walk(
         file, range, [self = shared_from_this()](const Frame& frame) { return self->Take(frame); },
         [self = shared_from_this(), file, range](const Status& status, uint64_t position) {
+          if (status.ok() && self->MustLookOn(position)) {
+            return self->Walk(file, {position, self->look_end_, range.piece_bytes});
+          }
           const bool is_damaged = status.code() == Code::kDataLoss && self->entries_.empty();
           const bool has_more = position + kFrameAlignment < range.end;
           if (!self->request_.past_damage || !is_damaged || !has_more) return self->Finish(status);
           self->SearchOn(file, {position + kFrameAlignment, range.end, range.piece_bytes}, status);
         });
+  }
+
+  // Whether a reader of records was given none up to `position`, and there may be some behind it.
+  bool MustLookOn(uint64_t position) const {
+    const bool has_found_none = !entries_.empty() && bytes_ == 0;
+    return request_.by_offset && has_found_none && position < look_end_;
   }
 
   // The way to the entry was damaged: it may lie intact behind that.
@@ -128,7 +150,8 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
                                ? header.base_offset + header.offset_span <= request_.offset
                                : LastIndexOf(header) < request_.first;
     if (is_before) return true;
-    if (!entries_.empty() && bytes_ + frame.size() > request_.bytes_max) return false;
+    const bool counts = !request_.by_offset || header.type == FrameType::kRecordBatch;
+    if (counts && bytes_ > 0 && bytes_ + frame.size() > request_.bytes_max) return false;
     if (!entries_.empty()) {
       RETURN_IF_ERROR(CheckFollows(end_, segments_->folder_.group, header));
     } else if (header.group != segments_->folder_.group ||
@@ -136,9 +159,11 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
       return DataLoss("another entry lies where entry " + std::to_string(request_.first.value()) +
                       " is looked for");
     }
-    ASSIGN_OR_RETURN(Entry entry, raft::DecodeStored(frame));
     end_ = EndAfter(header);
-    bytes_ += frame.size();
+    // A reader of records has no use for it.
+    if (request_.by_offset && header.offset_span == 0) return true;
+    ASSIGN_OR_RETURN(Entry entry, raft::DecodeStored(frame));
+    if (counts) bytes_ += frame.size();
     entries_.push_back(std::move(entry));
     return true;
   }
@@ -159,9 +184,10 @@ class GroupSegments::Reader : public std::enable_shared_from_this<GroupSegments:
   const Request request_;
   raft::EntriesDone done_;
   std::string name_;
-  LogIndex first_index_;  // of the segment that is read
-  LogPoint end_;          // after the last entry that was taken
-  uint64_t bytes_ = 0;
+  LogIndex first_index_;   // of the segment that is read
+  LogPoint end_;           // after the last entry that was taken
+  uint64_t look_end_ = 0;  // a reader of records that found none does not look behind it
+  uint64_t bytes_ = 0;     // of what counts
   std::vector<Entry> entries_;
 };
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "raft/core/gap_entry.h"
 #include "tests/storage/segment/segment_rig.h"
 
 namespace millrace::storage {
@@ -82,6 +84,77 @@ TEST(SegmentRead, Budget_IsKept_ButTheFirstEntryAlwaysPasses) {
                                          {1000, 5},
                                          {UINT64_MAX, 5}}) {
     EXPECT_EQ(rig.Read(1, budget)->size(), expected) << budget;
+  }
+}
+
+// What compaction left nothing of: `count` entries of one term with a record each.
+Entry Gap(EntryMaker* maker, int count) {
+  const LogPoint before = maker->end();
+  for (int i = 0; i < count; ++i) maker->Batch(1, 72);
+  const LogPoint end = maker->end();
+  return raft::core::GapEntry({.group = SegmentRig::kGroup,
+                               .term = end.term,
+                               .first = before.index + 1,
+                               .last = end.index,
+                               .base_offset = before.next_offset,
+                               .offset_span = static_cast<uint32_t>(count),
+                               .append_time_ms = 0,
+                               .chain = end.chain});
+}
+
+std::vector<LogIndex> IndexesOf(const std::vector<Entry>& entries) {
+  std::vector<LogIndex> indexes;
+  for (const Entry& entry : entries) indexes.push_back(entry.index);
+  return indexes;
+}
+
+TEST(SegmentRead, ByOffset_WhatTakesNoOffsets_CountsForNothing_AndIsNotGiven) {
+  SegmentRig rig(62);
+  for (int i = 0; i < 3; ++i) {
+    rig.Append(rig.maker.Batch(1, 72));  // 200 bytes
+    rig.Append(rig.maker.NoOp());
+  }
+  EXPECT_EQ(IndexesOf(*rig.ReadFromOffset(0, 400)), (std::vector{LogIndex(1), LogIndex(3)}));
+  EXPECT_EQ(IndexesOf(*rig.Read(1, 400)), (std::vector{LogIndex(1), LogIndex(2)}))
+      << "who reads the log reads all of it";
+}
+
+TEST(SegmentRead, ByOffset_ABatchBehindAGap_PassesWhateverItsSize) {
+  SegmentRig rig(63);
+  rig.Append(Gap(&rig.maker, 3));
+  rig.Append(rig.maker.Batch(1, 200 << 10));
+  rig.Append(rig.maker.Batch(1, 200 << 10));
+  EXPECT_EQ(IndexesOf(*rig.ReadFromOffset(1, 1000)), (std::vector{LogIndex(1), LogIndex(4)}));
+}
+
+TEST(SegmentRead, ByOffset_AStretchWithoutBatches_IsPassedInTwoReads_NotReadAllThrough) {
+  SegmentRig rig(64);
+  rig.Append(rig.maker.Batch(1, 72));
+  rig.Append(Gap(&rig.maker, 1));
+  for (int i = 0; i < 40'000; ++i) rig.Append(rig.maker.NoOp());  // 5 MB
+  rig.Append(rig.maker.Batch(1, 72));
+  const uint64_t before = rig.disk.bytes_read();
+  EXPECT_EQ(IndexesOf(*rig.ReadFromOffset(1, 1000)), std::vector{LogIndex(2)});
+  EXPECT_EQ(IndexesOf(*rig.ReadFromOffset(2, 1000)), std::vector{rig.entries.back().index});
+  EXPECT_LT(rig.disk.bytes_read() - before, 2U << 20);
+}
+
+TEST(SegmentRead, ByOffset_OfAStretchOfGaps_FourTimesWhatIsAskedForIsLookedAt) {
+  SegmentRig rig(65);
+  Term term(1);
+  for (int i = 0; i < 40'000; ++i) {  // 5 MB
+    rig.maker.set_term(++term);
+    rig.Append(Gap(&rig.maker, 1));
+  }
+  for (const uint64_t asked : {uint64_t{1}, uint64_t{1} << 20}) {
+    const uint64_t before = rig.disk.bytes_read();
+    const auto read = rig.ReadFromOffset(0, asked);
+    ASSERT_TRUE(read.ok()) << read.status();
+    const uint64_t looked_at = rig.disk.bytes_read() - before;
+    const uint64_t looked_at_max = std::max<uint64_t>(4 * asked, 1 << 20);
+    EXPECT_LE(looked_at, looked_at_max) << asked;
+    EXPECT_GT(looked_at + (64 << 10), looked_at_max) << asked;
+    EXPECT_EQ(read->size() * kFrameHeaderSize, looked_at) << asked;
   }
 }
 
@@ -163,18 +236,9 @@ TEST(SegmentSalvage, AGapBehindADamagedHeader_IsFoundByEachOfItsEntries) {
   FillOne(rig, 1);
   rig.Append(rig.maker.Batch(1, 72));
   const LogPoint before = rig.maker.end();
-  for (int i = 0; i < 3; ++i) rig.maker.Batch(1, 72);
+  const Entry gap = Gap(&rig.maker, 3);
   const LogPoint end = rig.maker.end();
-  const Frame gap =
-      MakeGap({.group = SegmentRig::kGroup,
-               .term = end.term,
-               .first = before.index + 1,
-               .last = end.index,
-               .base_offset = before.next_offset,
-               .offset_span = static_cast<uint32_t>(end.next_offset - before.next_offset),
-               .append_time_ms = 0,
-               .chain = end.chain});
-  rig.Append(*raft::DecodeStored(gap));
+  rig.Append(gap);
   rig.Append(rig.maker.Batch(1, 72));
   rig.Seal("s");
   const std::string second = SegmentPath(SegmentRig::kFolder, before.index);
@@ -183,7 +247,7 @@ TEST(SegmentSalvage, AGapBehindADamagedHeader_IsFoundByEachOfItsEntries) {
     const auto found = rig.Salvage(index.value(), 10'000);
     ASSERT_TRUE(found.ok()) << index << " " << found.status();
     ASSERT_EQ(found->size(), 2U) << index;
-    EXPECT_EQ(found->front().frame.view(), gap.view()) << index;
+    EXPECT_EQ(found->front().frame.view(), gap.frame.view()) << index;
     EXPECT_EQ(found->back().index, end.index + 1);
   }
   EXPECT_EQ(rig.Salvage(before.index.value(), 1).status().code(), Code::kDataLoss);
