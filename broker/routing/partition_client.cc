@@ -7,8 +7,15 @@
 #include "broker/routing/partition_messages.h"
 
 namespace millrace::broker {
+namespace {
 
-// A read at a partition led here that waits for data: one try, then a waiter with a deadline.
+// So often a read that finds nothing goes on before its reader is told so.
+constexpr int kReadsInVainMax = 15;
+
+}  // namespace
+
+// A read at a partition led here that waits for data: tries until there is something or the end is
+// reached, then a waiter with a deadline.
 class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> {
  public:
   LongPoll(const PartitionClient& client, RaftGroupId group, const ReadRequest& request,
@@ -31,11 +38,23 @@ class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> 
 
   void OnRead(Result<ReadOutcome> outcome) {
     if (!outcome.ok()) return done_(outcome.status());
+    if (MustReadOn(*outcome)) {
+      ++reads_in_vain_;
+      request_.offset = outcome->next_offset;
+      return Try();
+    }
     Partition* partition = client_->LedHere(group_);
     const bool must_wait = outcome->entries.empty() && wait_ > Duration::zero() &&
                            partition != nullptr && request_.offset >= partition->high_watermark();
     if (must_wait) return WaitAtEnd(*partition);
     done_(std::move(outcome));
+  }
+
+  // A stretch that holds nothing for readers is no answer while more lies behind it.
+  bool MustReadOn(const ReadOutcome& outcome) const {
+    const bool has_moved = outcome.next_offset > request_.offset;
+    const bool is_at_end = outcome.next_offset >= outcome.offsets.high_watermark;
+    return outcome.entries.empty() && has_moved && !is_at_end && reads_in_vain_ < kReadsInVainMax;
   }
 
   void WaitAtEnd(Partition& partition) {
@@ -59,8 +78,9 @@ class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> 
 
   const PartitionClient* client_;
   const RaftGroupId group_;
-  const ReadRequest request_;
+  ReadRequest request_;
   ReadDone done_;
+  int reads_in_vain_ = 0;
   Duration wait_{};
   TimerId timer_;
 };

@@ -170,6 +170,28 @@ TEST_F(PartitionTest, ARead_BeginsWithTheBatchThatHoldsItsOffset) {
   EXPECT_EQ((*read)->next_offset, Offset(6));
 }
 
+TEST_F(PartitionTest, AReaderOfMemory_ComesPastWhatHoldsNoRecords_WithoutAnEmptyAnswer) {
+  Produce(2);
+  for (int i = 0; i < 10'000; ++i) {
+    const auto proposed = group_.Propose(raft::ProposalClass::kBulk,
+                                         {.type = FrameType::kNoOp,
+                                          .flags = kFrameControl,
+                                          .base_offset = group_.next_offset(),
+                                          .append_time_ms = group_.last_append_time_ms()},
+                                         AllocateFrame(0));
+    ASSERT_TRUE(proposed.ok()) << proposed.status();
+  }
+  Produce(2);
+  group_.CommitAll();
+  const auto first = Read(0, 1000);
+  ASSERT_TRUE(first.has_value() && first->ok());
+  EXPECT_EQ((*first)->entries.size(), 2U) << "within the bytes are both";
+  const auto second = Read(2, 1);
+  ASSERT_TRUE(second.has_value() && second->ok());
+  ASSERT_EQ((*second)->entries.size(), 1U);
+  EXPECT_EQ((*second)->entries[0].index, LogIndex(10'002));
+}
+
 // What stands in segments for an entry that compaction left nothing of.
 raft::core::Entry Gap(uint64_t base, uint32_t span) {
   return raft::core::GapEntry({.group = kGroup,

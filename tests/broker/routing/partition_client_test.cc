@@ -16,6 +16,7 @@
 #include "broker/routing/partition_messages.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/base/checksum.h"
+#include "raft/core/gap_entry.h"
 #include "tests/broker/partition/lone_partition.h"
 #include "tests/broker/routing/linked_forwarders.h"
 
@@ -206,6 +207,60 @@ TEST_F(PartitionClientTest, AReadAtTheEnd_WaitsForTheNextRecord) {
   }
   world_.RunFor(std::chrono::seconds(10));  // past the time that they would have waited
   link_.Deliver();
+}
+
+// What stands in segments for records that compaction left nothing of: `count` times one.
+std::vector<raft::core::Entry> Gaps(int count) {
+  std::vector<raft::core::Entry> gaps;
+  for (int i = 0; i < count; ++i) {
+    gaps.push_back(raft::core::GapEntry({.group = kGroup,
+                                         .term = Term(1),
+                                         .first = LogIndex(static_cast<uint64_t>(i) + 1),
+                                         .last = LogIndex(static_cast<uint64_t>(i) + 1),
+                                         .base_offset = Offset(i),
+                                         .offset_span = 1}));
+  }
+  return gaps;
+}
+
+TEST_F(PartitionClientTest, AReadThatFindsNothing_GoesOnToWhatThereIs) {
+  for (int i = 0; i < 6; ++i) Produce(leading_, 1);
+  Commit();
+  store_.from_offset = Gaps(4);
+  store_.from_offset.push_back(group_.log().At(LogIndex(5)));
+  store_.entries_per_read = 1;
+  group_.TrimTo(LogIndex(5));
+  for (Side* side : {&leading_, &asking_}) {
+    store_.reads_from_offset = 0;
+    const auto got = Read(*side, 1, std::chrono::seconds(5));
+    ASSERT_TRUE(got->has_value() && (*got)->ok());
+    ASSERT_EQ((**got)->entries.size(), 1u);
+    EXPECT_EQ((**got)->entries[0].index, LogIndex(5));
+    EXPECT_EQ((**got)->next_offset, Offset(5));
+    EXPECT_EQ(store_.reads_from_offset, 4u) << "each gap once";
+  }
+  store_.from_offset = Gaps(5);
+  const auto from_memory = Read(leading_, 4);
+  ASSERT_TRUE(from_memory->has_value() && (*from_memory)->ok());
+  EXPECT_EQ((**from_memory)->entries.front().index, LogIndex(6))
+      << "which segments do not have yet";
+}
+
+TEST_F(PartitionClientTest, AReadThatFindsNothingForLong_SaysHowFarItCame) {
+  Produce(leading_, 100);
+  Commit();
+  group_.TrimTo(LogIndex(1));
+  store_.from_offset = Gaps(100);
+  store_.entries_per_read = 1;
+  const auto got = Read(leading_, 0, std::chrono::seconds(5));
+  ASSERT_TRUE(got->has_value() && (*got)->ok());
+  EXPECT_TRUE((**got)->entries.empty());
+  EXPECT_EQ((**got)->next_offset, Offset(16));
+  EXPECT_EQ(store_.reads_from_offset, 16u);
+  store_.entries_per_read = 100;
+  const auto to_the_end = Read(leading_, 16, std::chrono::seconds(5));
+  ASSERT_TRUE(to_the_end->has_value()) << "who stops at the end must know that it is there";
+  EXPECT_EQ((**to_the_end)->next_offset, Offset(100));
 }
 
 TEST_F(PartitionClientTest, AStop_LeavesWhoWaitsUnanswered_AndSendsNothing) {

@@ -239,12 +239,19 @@ class MemoryLogStore final : public LogStore {
     if (found.empty()) return done(DataLoss("it is damaged"));
     done(std::move(found));
   }
-  void ReadFromOffset(RaftGroupId, Offset, uint64_t, EntriesDone done) override {
+  void ReadFromOffset(RaftGroupId, Offset offset, uint64_t, EntriesDone done) override {
     ++reads_from_offset;
     if (from_offset.empty()) return done(Unimplemented("no offsets here"));
-    done(from_offset);
+    std::vector<core::Entry> found;
+    for (const core::Entry& entry : from_offset) {
+      const FrameHeader header = entry.frame.header();
+      const bool is_wanted = header.base_offset + header.offset_span > offset;
+      if (is_wanted && found.size() < entries_per_read) found.push_back(entry);
+    }
+    done(std::move(found));
   }
-  std::vector<core::Entry> from_offset;  // the test's: what any offset's read answers
+  std::vector<core::Entry> from_offset;  // the test's: what reads by offset find
+  size_t entries_per_read = SIZE_MAX;    // at most
   size_t reads_from_offset = 0;
   void FindTimestamp(RaftGroupId id, int64_t timestamp_ms, Offset from, LogIndex before,
                      IndexDone done) override {
