@@ -6,8 +6,6 @@
 
 #include <glog/logging.h>
 
-#include "raft/runtime/pace.h"
-
 namespace millrace::broker {
 namespace {
 
@@ -43,7 +41,8 @@ struct Digester::Run {
 };
 
 Digester::Digester(Environment environment, uint64_t bytes_per_second)
-    : environment_(std::move(environment)), bytes_per_second_(bytes_per_second) {
+    : environment_(std::move(environment)),
+      pace_({.alone = bytes_per_second, .beside = bytes_per_second / kSlowerBeside}) {
   CHECK_GE(bytes_per_second, kSlowerBeside);
 }
 
@@ -113,14 +112,11 @@ void Digester::Take(const RunPtr& run, ReadOutcome read) {
   const bool is_end = read.next_offset == from;
   answer.offsets = read.offsets;
   const uint64_t bytes = raft::core::TotalBytes(read.entries);
-  const uint64_t slow = bytes_per_second_ / kSlowerBeside;
-  const uint64_t writes = environment_.writes();
-  const bool is_beside = writes != std::exchange(writes_seen_, writes);
-  not_before_ += TimeOf(bytes, is_beside ? slow : bytes_per_second_);
+  not_before_ += pace_.TimeOf(bytes, environment_.writes());
   answer.bytes += bytes;
   answer.reached = std::min(read.next_offset, run->request.end);
-  const bool is_enough =
-      is_end || answer.reached == run->request.end || answer.bytes >= std::min(kAnswerBytes, slow);
+  const uint64_t bytes_max = std::min(kAnswerBytes, pace_.rates().beside);
+  const bool is_enough = is_end || answer.reached == run->request.end || answer.bytes >= bytes_max;
   environment_.batches.Run<Result<RecordDigest>>(
       {.kind = BatchWorker::Kind::kFetched},
       [entries = std::move(read.entries), from, end = run->request.end] {

@@ -21,6 +21,7 @@
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
+#include "raft/runtime/pace.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
@@ -76,9 +77,8 @@ class Digester {
   void Take(const RunPtr& run, ReadOutcome read);
 
   const Environment environment_;
-  const uint64_t bytes_per_second_;
+  PaceBesideWrites pace_;
   MonotonicTime not_before_{};  // the next piece is read
-  uint64_t writes_seen_ = 0;    // when the last piece had been read
   Turns turns_{1, 64};
   Lifetime lifetime_;
 };

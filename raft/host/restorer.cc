@@ -8,7 +8,6 @@
 #include "proto/base/coverage.h"
 #include "proto/frame/frame.h"
 #include "raft/codec/entry_codec.h"
-#include "raft/runtime/pace.h"
 
 namespace millrace::raft {
 namespace {
@@ -19,8 +18,7 @@ constexpr size_t kRestoresMax = 2;
 constexpr uint64_t kRangeBytes = 1 << 20;
 // Of all that is pulled; and where this broker has live records to write, so that clients notice
 // little of it.
-constexpr uint64_t kBytesPerSecond = 200 << 20;
-constexpr uint64_t kBytesPerSecondBeside = 64 << 20;
+constexpr PaceBesideWrites::BytesPerSecond kPace{.alone = 200 << 20, .beside = 64 << 20};
 // After an error of this broker's disk, which an attempt at once would meet again.
 constexpr Duration kErrorPause = std::chrono::seconds(2);
 // Between two looks at what has to come by itself.
@@ -52,7 +50,8 @@ void Restorer::OnBehind(const Replica& replica, const Voter& source) {
 }
 
 Restorer::RestorePtr Restorer::Add(const Replica& replica) {
-  const auto restore = std::make_shared<Restore>(environment_.executor, lifetime_);
+  const auto restore =
+      std::make_shared<Restore>(environment_.executor, lifetime_, PaceBesideWrites(kPace));
   restore->replica = replica.id();
   restore->began = environment_.clock.Now();
   restores_.emplace(replica.group(), restore);
@@ -110,7 +109,7 @@ void Restorer::Ask(const RestorePtr& restore) {
   if (Find(restore) == nullptr) return;
   const LogIndex first = restore->has_begun ? restore->end.index + 1 : LogIndex();
   restore->asked_at = environment_.clock.Now();
-  restore->writes_before = turn_->writes();
+  restore->pace.Begin(turn_->writes());
   puller_->AskRange(
       restore->replica, restore->source, first, kRangeBytes,
       restore->errand.While([this, restore, from = restore->source](Result<RangeReply> reply) {
@@ -183,9 +182,7 @@ void Restorer::OnAppended(const RestorePtr& restore, LogIndex commit, uint64_t b
   const bool is_near = bytes < kRangeBytes / 2 && restore->end.index >= commit;
   if (!restore->state.has_value() && is_near) return AskState(restore);
   if (bytes == 0) return After(restore, kPause, &Restorer::Ask);
-  const bool is_beside = turn_->writes() != restore->writes_before;
-  const uint64_t rate = is_beside ? kBytesPerSecondBeside : kBytesPerSecond;
-  const MonotonicTime due = restore->asked_at + TimeOf(bytes, rate);
+  const MonotonicTime due = restore->asked_at + restore->pace.TimeOf(bytes, turn_->writes());
   After(restore, TimeLeft(environment_.clock, due), &Restorer::Ask);
 }
 

@@ -34,6 +34,7 @@
 #include "raft/runtime/errand.h"
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
+#include "raft/runtime/pace.h"
 #include "raft/runtime/task.h"
 
 namespace millrace::raft {
@@ -70,7 +71,8 @@ class Restorer {
 
  private:
   struct Restore {
-    Restore(Executor& executor, const Lifetime& owner) : errand(executor, owner) {}
+    Restore(Executor& executor, const Lifetime& owner, const PaceBesideWrites& own_pace)
+        : errand(executor, owner), pace(own_pace) {}
 
     Errand errand;
     ReplicaId replica;
@@ -85,7 +87,7 @@ class Restorer {
     std::optional<StatePiece> state;
     MonotonicTime began{};
     MonotonicTime asked_at{};
-    uint64_t writes_before = 0;  // this broker's, when it asked
+    PaceBesideWrites pace;
     uint64_t bytes = 0;
   };
   using RestorePtr = std::shared_ptr<Restore>;
