@@ -203,8 +203,9 @@ class BoundedFile final : public File {
  public:
   using Core = BoundedFiles::Core;
   using State = BoundedFiles::State;
+  using StatePtr = Core::StatePtr;
 
-  BoundedFile(std::shared_ptr<Core> core, std::shared_ptr<State> state)
+  BoundedFile(std::shared_ptr<Core> core, StatePtr state)
       : core_(std::move(core)), state_(std::move(state)) {}
   ~BoundedFile() override { core_->Drop(state_); }
   BoundedFile(const BoundedFile&) = delete;
@@ -212,7 +213,7 @@ class BoundedFile final : public File {
 
   void Read(uint64_t offset, uint64_t size, ReadDone done) override {
     core_->Use(state_, [core = core_, offset, size, done = std::move(done)](
-                           const std::shared_ptr<State>& state, Result<File*> file) mutable {
+                           const StatePtr& state, Result<File*> file) mutable {
       if (!file.ok()) return done(file.status());
       (*file)->Read(offset, size,
                     [core, state, done = std::move(done)](Result<Bytes> bytes) mutable {
@@ -223,31 +224,29 @@ class BoundedFile final : public File {
   }
 
   void Write(uint64_t offset, std::vector<Bytes> pieces, StatusDone done) override {
-    Change(std::move(done),
-           [offset, pieces = std::move(pieces)](File& file, StatusDone ended) mutable {
-             file.Write(offset, std::move(pieces), std::move(ended));
-           });
+    Run(std::move(done), [offset, pieces = std::move(pieces)](const StatePtr& state, File& file,
+                                                              StatusDone ended) mutable {
+      ++state->changes;
+      file.Write(offset, std::move(pieces), std::move(ended));
+    });
   }
 
   void Truncate(uint64_t size, StatusDone done) override {
-    Change(std::move(done),
-           [size](File& file, StatusDone ended) { file.Truncate(size, std::move(ended)); });
+    Run(std::move(done), [size](const StatePtr& state, File& file, StatusDone ended) {
+      ++state->changes;
+      file.Truncate(size, std::move(ended));
+    });
   }
 
   void Sync(StatusDone done) override {
-    core_->Use(state_, [core = core_, done = std::move(done)](const std::shared_ptr<State>& state,
-                                                              Result<File*> file) mutable {
-      if (!file.ok()) return done(file.status());
-      if (!state->error.ok()) return Refuse(core, state, std::move(done));
-      StatusDone on_synced = [core, state, changes = state->changes,
-                              done = std::move(done)](Status status) mutable {
+    Run(std::move(done), [](const StatePtr& state, File& file, StatusDone ended) {
+      StatusDone on_synced = [state, changes = state->changes,
+                              ended = std::move(ended)](Status status) mutable {
         if (status.ok()) state->synced_changes = changes;
-        if (state->error.ok()) state->error = status;
-        core->EndUse(state);
-        done(std::move(status));
+        ended(std::move(status));
       };
-      if (!MILLRACE_MUTANT(kRetriesFailedSegmentSync)) return (*file)->Sync(std::move(on_synced));
-      (*file)->Sync([file = *file, on_synced = std::move(on_synced)](Status first) mutable {
+      if (!MILLRACE_MUTANT(kRetriesFailedSegmentSync)) return file.Sync(std::move(on_synced));
+      file.Sync([file = &file, on_synced = std::move(on_synced)](Status first) mutable {
         if (first.ok()) return on_synced(std::move(first));
         file->Sync(std::move(on_synced));
       });
@@ -255,16 +254,8 @@ class BoundedFile final : public File {
   }
 
   void WriteBack(StatusDone done) override {
-    core_->Use(state_, [core = core_, done = std::move(done)](const std::shared_ptr<State>& state,
-                                                              Result<File*> file) mutable {
-      if (!file.ok()) return done(file.status());
-      if (!state->error.ok()) return Refuse(core, state, std::move(done));
-      (*file)->WriteBack([core, state, done = std::move(done)](Status status) mutable {
-        if (state->error.ok()) state->error = status;
-        core->EndUse(state);
-        done(std::move(status));
-      });
-    });
+    Run(std::move(done),
+        [](const StatePtr&, File& file, StatusDone ended) { file.WriteBack(std::move(ended)); });
   }
 
   uint64_t size() const override {
@@ -272,14 +263,15 @@ class BoundedFile final : public File {
   }
 
  private:
-  template <typename Make>
-  void Change(StatusDone done, Make make) {
-    core_->Use(state_, [core = core_, done = std::move(done), make = std::move(make)](
-                           const std::shared_ptr<State>& state, Result<File*> file) mutable {
+  // Begins what changes the file or hands it to the disk, whose first error is that of all that
+  // follows.
+  template <typename Begin>
+  void Run(StatusDone done, Begin begin) {
+    core_->Use(state_, [core = core_, done = std::move(done), begin = std::move(begin)](
+                           const StatePtr& state, Result<File*> file) mutable {
       if (!file.ok()) return done(file.status());
       if (!state->error.ok()) return Refuse(core, state, std::move(done));
-      ++state->changes;
-      make(**file, [core, state, done = std::move(done)](Status status) mutable {
+      begin(state, **file, [core, state, done = std::move(done)](Status status) mutable {
         if (state->error.ok()) state->error = status;
         core->EndUse(state);
         done(std::move(status));
@@ -287,8 +279,7 @@ class BoundedFile final : public File {
     });
   }
 
-  static void Refuse(const std::shared_ptr<Core>& core, const std::shared_ptr<State>& state,
-                     StatusDone done) {
+  static void Refuse(const std::shared_ptr<Core>& core, const StatePtr& state, StatusDone done) {
     core->executor.Post([core, state, done = std::move(done)]() mutable {
       core->EndUse(state);
       done(state->error);
@@ -296,7 +287,7 @@ class BoundedFile final : public File {
   }
 
   const std::shared_ptr<Core> core_;
-  const std::shared_ptr<State> state_;  // with what is under way
+  const StatePtr state_;  // with what is under way
 };
 
 BoundedFiles::BoundedFiles(Executor& executor, FileSystem& files, const Options& options)
