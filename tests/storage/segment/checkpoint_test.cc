@@ -205,26 +205,19 @@ TEST(Checkpoint, OneOfAnotherSegment_IsPassedOver) {
   EXPECT_GT(ExpectWhole(&rig, end, "sealed"), kAfter * kPayloadBytes);
 }
 
-// Somebody put it there: of another generation of the same replica, or of another cluster's.
-TEST(Checkpoint, OneOfAnotherLog_IsPassedOver) {
-  SegmentRig other(6);
-  for (uint64_t i = 0; i < kBefore; ++i) other.Append(other.maker.Batch(2, kPayloadBytes - 500));
-  other.Checkpoint("another's");
-  SegmentRig rig(6);
-  const LogPoint end = FillWithCheckpoint(&rig);
-  RestartWith(&rig, *other.disk.Content(kCheckpoint));
-  ExpectWhole(&rig, end, std::nullopt);
-}
-
-// Of the same size, even: then frames end where it says, and are others.
-TEST(Checkpoint, OneOfAnotherLogThatEndsAtTheSameByte_IsPassedOver) {
-  SegmentRig other(6);
-  for (uint64_t i = 0; i < kBefore; ++i) other.Append(other.maker.Batch(2, kPayloadBytes));
-  other.Checkpoint("another's");
-  SegmentRig rig(6);
-  const LogPoint end = FillWithCheckpoint(&rig);
-  RestartWith(&rig, *other.disk.Content(kCheckpoint));
-  ExpectWhole(&rig, end, std::nullopt);
+// Somebody put it there: of another generation of the same replica, or of another cluster's. Of the
+// same size, even: then frames end where it says, and are others.
+TEST(Checkpoint, OneOfAnotherLog_IsPassedOver_WhereverThatEnds) {
+  for (const uint32_t payload_bytes : {kPayloadBytes - 500, kPayloadBytes}) {
+    SCOPED_TRACE(payload_bytes);
+    SegmentRig other(6);
+    for (uint64_t i = 0; i < kBefore; ++i) other.Append(other.maker.Batch(2, payload_bytes));
+    other.Checkpoint("another's");
+    SegmentRig rig(6);
+    const LogPoint end = FillWithCheckpoint(&rig);
+    RestartWith(&rig, *other.disk.Content(kCheckpoint));
+    ExpectWhole(&rig, end, std::nullopt);
+  }
 }
 
 // A repair put it in the place of a damaged one, from what a replica gave that had compacted.
