@@ -73,7 +73,7 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
   // Paths are relative to the data directory, with '/' between parts, and never made of what a
-  // client sends.
+  // client sends. FAILED_PRECONDITION if what bears the name is no regular file.
   virtual void Open(const std::string& path, OpenMode mode, Caching caching, OpenDone done) = 0;
   // Names in `directory`, sorted; NOT_FOUND if it is missing.
   virtual void List(const std::string& directory, ListDone done) = 0;

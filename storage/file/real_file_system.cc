@@ -24,15 +24,26 @@ constexpr mode_t kFileMode = 0600;
 constexpr mode_t kDirectoryMode = 0700;
 
 int FlagsOf(OpenMode mode) {
+  // A pipe that bears a file's name keeps nobody waiting for its other end.
+  constexpr int kAlways = O_CLOEXEC | O_NONBLOCK;
   switch (mode) {
     case OpenMode::kRead:
-      return O_RDONLY | O_CLOEXEC;
+      return O_RDONLY | kAlways;
     case OpenMode::kReadWrite:
-      return O_RDWR | O_CLOEXEC;
+      return O_RDWR | kAlways;
     case OpenMode::kCreate:
-      return O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+      return O_RDWR | O_CREAT | O_EXCL | kAlways;
   }
   LOG(FATAL) << "no such mode";
+}
+
+Status NoRegularFile(const std::string& path) {
+  return FailedPrecondition("open " + path + ": it is no regular file");
+}
+
+Status OpenError(const std::string& path, int error) {
+  const bool is_other = error == EISDIR || error == ENXIO;  // a directory; a socket
+  return is_other ? NoRegularFile(path) : PosixError("open", path, error);
 }
 
 Result<RealFile::Opened> OpenNow(const std::string& path, OpenMode mode, Caching caching) {
@@ -44,17 +55,15 @@ Result<RealFile::Opened> OpenNow(const std::string& path, OpenMode mode, Caching
     is_direct = false;
     fd = open(path.c_str(), flags & ~O_EXCL, kFileMode);
   }
-  if (fd < 0) return PosixError("open", path, errno);
-  if (!HoldFile(fd)) {
+  if (fd < 0) return OpenError(path, errno);
+  const auto refuse = [fd](Status why) {
     close(fd);
-    return PosixError("open", path, ENOENT);
-  }
+    return why;
+  };
+  if (!HoldFile(fd)) return refuse(PosixError("open", path, ENOENT));
   struct stat facts{};
-  if (fstat(fd, &facts) != 0) {
-    const int error = errno;
-    close(fd);
-    return PosixError("stat", path, error);
-  }
+  if (fstat(fd, &facts) != 0) return refuse(PosixError("stat", path, errno));
+  if (!S_ISREG(facts.st_mode)) return refuse(NoRegularFile(path));
   return RealFile::Opened{
       .path = path, .fd = fd, .is_direct = is_direct, .size = static_cast<uint64_t>(facts.st_size)};
 }

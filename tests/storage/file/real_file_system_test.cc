@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "storage/file/freeing.h"
+#include "storage/file/real_file.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::storage {
@@ -86,6 +87,24 @@ TEST_F(RealFileSystemTest, ManyPieces_AreWrittenOneAfterTheOther) {
   ASSERT_TRUE(Write(*file, 5, std::move(pieces)).ok());
   EXPECT_EQ(file->size(), expected.size() + 5);
   EXPECT_EQ(Read(*file, 5, expected.size() + 100)->view(), expected);
+}
+
+TEST_F(RealFileSystemTest, WhatIsNoRegularFile_IsRefusedByName_AndKeepsNobodyWaiting) {
+  ASSERT_EQ(mkfifo((root_ / "pipe").c_str(), 0600), 0);
+  ASSERT_EQ(mknod((root_ / "socket").c_str(), S_IFSOCK | 0600, 0), 0);
+  std::filesystem::create_directory(root_ / "directory");
+  for (const std::string name : {"pipe", "socket", "directory"}) {
+    for (const OpenMode mode : {OpenMode::kRead, OpenMode::kReadWrite}) {
+      for (const Caching caching : {Caching::kPageCache, Caching::kDirect}) {
+        const Status refused = Open(name, mode, caching).status();
+        EXPECT_EQ(refused.code(), Code::kFailedPrecondition) << refused;
+        EXPECT_NE(refused.message().find((root_ / name).string() + ": it is no regular file"),
+                  std::string::npos)
+            << refused;
+      }
+    }
+    EXPECT_EQ(Open(name, OpenMode::kCreate).status().code(), Code::kAlreadyExists) << name;
+  }
 }
 
 TEST_F(RealFileSystemTest, CompletionsNeverRunInsideTheCall) {
@@ -347,11 +366,13 @@ TEST_F(RealFileSystemTest, NamesAreListedSorted) {
 }
 
 TEST_F(RealFileSystemTest, FullDevice_IsResourceExhausted) {
-  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP();
-  std::filesystem::create_symlink("/dev/full", root_ / "full");
-  const Result<std::unique_ptr<File>> file = Open("full", OpenMode::kReadWrite);
-  ASSERT_TRUE(file.ok()) << file.status();
-  const Status status = Write(**file, 0, {Bytes::CopyOf("x")});
+  const int fd = open("/dev/full", O_RDWR | O_CLOEXEC);
+  if (fd < 0) GTEST_SKIP();
+  // Past the file system, which opens no devices.
+  RealFile file(process_.executor(),
+                std::make_shared<SyncRunner>(process_.executor(), std::vector<Executor*>{}),
+                std::make_shared<Buffer>(), {.path = "/dev/full", .fd = fd});
+  const Status status = Write(file, 0, {Bytes::CopyOf("x")});
   EXPECT_EQ(status.code(), Code::kResourceExhausted) << status;
   EXPECT_EQ(status.reason(), Reason::kDiskFull);
 }
