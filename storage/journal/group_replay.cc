@@ -224,6 +224,15 @@ Status GroupReplay::ApplyEntry(const RecordView& record, const BlockHeader& bloc
   return Status::Ok();
 }
 
+void GroupReplay::LetGoOf(uint64_t file) {
+  for (auto& [id, group] : groups_) {
+    for (auto& [index, entry] : group.entries) {
+      if (entry.facts.place.file != file) continue;
+      entry.frame = Frame::OfChecked(Bytes::CopyOf(entry.frame.view()));
+    }
+  }
+}
+
 void GroupReplay::ApplyLog(const LogRecord& record, bool is_checkpoint, Group* group) {
   LogRecord& log = group->ledger.log;
   if (record.reset_epoch < log.reset_epoch) return;
@@ -342,7 +351,7 @@ void GroupReplay::Finish(Replayed* replayed) && {
     for (auto& [index, entry] : group.entries) {
       out.ledger.entries[index] = entry.facts;
       out.ledger.last_chain = entry.facts.chain;
-      out.frames[index] = Frame::OfChecked(Bytes::CopyOf(entry.frame.view()));
+      out.frames[index] = std::move(entry.frame);
     }
   }
 }

@@ -20,15 +20,17 @@ class GroupReplay {
  public:
   // A block's records, in order. `block` is the whole block, which frames are taken out of.
   Status ApplyBlock(const BlockView& view, const Bytes& block, uint64_t position);
+  // Nothing of the file with that sequence is used any more: what is needed of it is copied.
+  void LetGoOf(uint64_t file);
   // Bytes were lost here: nobody's state is proven any more, until it is stated again.
   void OnDamage(const std::string& what);
-  // Moves the outcome into `replayed`.
+  // Moves the outcome into `replayed`. Pre: all files were let go of.
   void Finish(Replayed* replayed) &&;
 
  private:
   struct FoundEntry {
     EntryFacts facts;
-    Frame frame;  // a view of its file's image
+    Frame frame;  // a view of its file's image, until that is let go of
   };
   // The group's last replica, as far as it was told of.
   struct Group {

@@ -195,6 +195,7 @@ Result<Replayed> Replayer::Run() {
       const auto next = by_sequence_.find(sequence + 1);
       RETURN_IF_ERROR(
           WalkFile(*found->second, limit, next != by_sequence_.end() && next->second->head));
+      groups_.LetGoOf(sequence);
       images_[static_cast<size_t>(found->second - files_.data())].bytes = {};
       continue;
     }

@@ -2,14 +2,47 @@
 // no journal at all.
 #include "storage/journal/replay.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <new>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include "tests/storage/journal/journal_rig.h"
 
 namespace millrace::storage::journal {
 namespace {
+
+// What Bytes let go of in this thread while it lives, in order: they alone take aligned memory
+// (operator delete below).
+class FreedMemory {
+ public:
+  FreedMemory() { watching_ = this; }
+  ~FreedMemory() { watching_ = nullptr; }
+  FreedMemory(const FreedMemory&) = delete;
+  FreedMemory& operator=(const FreedMemory&) = delete;
+
+  static void Note(const void* at) {
+    if (watching_ != nullptr) watching_->freed_.push_back(at);
+  }
+  std::vector<const void*> Among(const std::vector<const void*>& wanted) const {
+    std::vector<const void*> found;
+    for (const void* at : freed_) {
+      const bool is_known = std::ranges::find(found, at) != found.end();  // it was used again
+      if (!is_known && std::ranges::find(wanted, at) != wanted.end()) found.push_back(at);
+    }
+    return found;
+  }
+
+ private:
+  static thread_local FreedMemory* watching_;
+  std::vector<const void*> freed_;
+};
+thread_local FreedMemory* FreedMemory::watching_ = nullptr;
 
 class ReplayTest : public testing::Test {
  protected:
@@ -134,6 +167,26 @@ TEST_F(ReplayTest, SameBytes_GiveTheSameStateInAnyOrderOfFiles) {
   EXPECT_EQ(Judge(replayed), "");
   EXPECT_EQ(replayed.end_lsn, whole_.end_lsn);
   EXPECT_TRUE(replayed.damage.empty());
+}
+
+// A start has the memory for its journal, and not for it and all that it needs of it.
+TEST_F(ReplayTest, AFilesBytesGo_BeforeTheNextFileIsReplayed) {
+  // The newest one first: so they would go if they went all at once.
+  std::vector<FileImage> images;
+  std::vector<const void*> oldest_first;
+  for (const auto& [sequence, live] : whole_.live) {
+    const FileImage& file = *std::ranges::find(files_, live.name, &FileImage::name);
+    images.insert(images.begin(), {.name = file.name, .bytes = Bytes::CopyOf(file.bytes.view())});
+    oldest_first.push_back(images.front().bytes.data());
+  }
+  ASSERT_EQ(images.size(), 2U);
+  const FreedMemory freed;
+  const Result<Replayed> replayed = Replay(uuid_, std::move(images));
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_EQ(freed.Among(oldest_first), oldest_first);
+  const auto& entries = replayed->groups.at(RaftGroupId(1)).ledger.entries;
+  EXPECT_EQ(entries.begin()->second.place.file, whole_.live.begin()->first)
+      << "nothing of the first file is needed";
 }
 
 // A group that was called faulty without a word came back sound, with whatever entries it had left.
@@ -283,3 +336,19 @@ TEST(Replay, Garbage_IsNoJournal) {
 
 }  // namespace
 }  // namespace millrace::storage::journal
+
+void* operator new(size_t size, std::align_val_t alignment) {
+  const auto unit = static_cast<size_t>(alignment);
+  void* memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
+  CHECK(memory != nullptr) << size;
+  return memory;
+}
+
+void operator delete(void* at, std::align_val_t) noexcept {
+  millrace::storage::journal::FreedMemory::Note(at);
+  std::free(at);
+}
+
+void operator delete(void* at, size_t, std::align_val_t alignment) noexcept {
+  ::operator delete(at, alignment);
+}
