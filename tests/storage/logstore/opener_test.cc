@@ -93,6 +93,34 @@ TEST(Opener, ThousandsOfGroupsInDoubt_AreOpenedAllTheSame) {
   EXPECT_EQ(doubtful, kGroups - 1) << "all but the one whose promises were stated again";
 }
 
+// As segments were read in pieces, which entries of them would keep in memory as long as the log's
+// tail has these: frames of one piece follow each other there, and each one of the journal's has
+// memory of its own.
+TEST(Opener, OfWhatJournalAndSegmentsHave_TheJournalsCopyIsKept) {
+  LogStoreRig rig(12);
+  rig.rolls = false;
+  rig.options.idle_sync_delay = std::chrono::seconds(1);
+  ASSERT_TRUE(rig.Start().ok());
+  rig.CreateGroup(2);
+  rig.Append(2, 8, 400);
+  rig.Settle();
+  while (rig.committed(2) < 8) rig.Commit(2);
+  rig.RunFor(std::chrono::milliseconds(100));  // written, and the journal is not told of a sync
+  rig.Crash(false);
+  ASSERT_TRUE(rig.Start().ok());
+  const std::string segment = *rig.disk().Content(kSegment);
+  const raft::core::Log& log = rig.Recovered(2)->initial.log;
+  ASSERT_EQ(log.last_index(), LogIndex(8));
+  ASSERT_LT(log.prefix().index, LogIndex(7)) << "the journal knows how far the segment goes";
+  const char* end_before = nullptr;
+  for (LogIndex at = log.prefix().index + 1; at <= log.last_index(); ++at) {
+    const std::string_view frame = log.At(at).frame.view();
+    EXPECT_NE(segment.find(frame), std::string::npos) << "only the journal has it: " << at;
+    EXPECT_NE(frame.data(), end_before) << at;
+    end_before = frame.data() + frame.size();
+  }
+}
+
 TEST(Opener, AFolderThatNoRecordNames_IsRemoved) {
   LogStoreRig rig(2);
   Fill(rig);
