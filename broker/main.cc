@@ -135,6 +135,10 @@ broker::BrokerOptions BrokerOptionsOf(const ServerConfig& config) {
   options.compaction = {.memory_bytes = config.compaction_memory,
                         .bytes_per_second = config.compaction_bytes_per_second};
   options.verify_bytes_per_second = config.verify_bytes_per_second;
+  options.coordinator = {
+      .bytes_max = config.coordinator_memory_bytes_max,
+      .offsets_retention_ms =
+          std::chrono::duration_cast<std::chrono::milliseconds>(config.offsets_retention).count()};
   options.client_memory_bytes_max = config.client_memory_bytes_max;
   options.message_bytes_max = config.message_bytes_max;
   options.streams_per_connection_max = config.streams_per_connection_max;

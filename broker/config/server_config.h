@@ -65,6 +65,8 @@ struct ServerConfig {
   uint64_t compaction_memory = 0;
   uint64_t compaction_bytes_per_second = 0;
   uint64_t verify_bytes_per_second = 0;
+  uint64_t coordinator_memory_bytes_max = 0;
+  Duration offsets_retention{};
 };
 
 }  // namespace millrace::broker::config

@@ -69,6 +69,24 @@ void ControllerServer::WaitForBrokers(const std::shared_ptr<PendingCreate>& pend
   }));
 }
 
+void ControllerServer::MakeCoordinator() {
+  const Image& image = environment_.controller.image();
+  const bool may_make = environment_.coordinator_shards != 0 && !is_making_coordinator_ &&
+                        environment_.controller.is_ready();
+  if (!may_make || image.FindTopic(kCoordinatorTopic) != nullptr) return;
+  const auto decide = [this](const Image& on) {
+    return DecideCreateCoordinator(
+        on, environment_.coordinator_shards,
+        {.cluster_size = environment_.cluster_size, .now_ms = environment_.clock.WallMs()});
+  };
+  // Before there are enough brokers nothing is asked of a majority.
+  const Decision now = decide(image);
+  if (!now.ok() || now->records().empty()) return;
+  is_making_coordinator_ = true;
+  environment_.controller.Execute(
+      decide, lifetime_.Guard([this](const Status&) { is_making_coordinator_ = false; }));
+}
+
 void ControllerServer::DeleteTopic(const v1::DeleteTopicRequest& request, Duration,
                                    ControllerReplied<v1::DeleteTopicResponse> done) {
   auto response = std::make_shared<v1::DeleteTopicResponse>();

@@ -37,6 +37,8 @@ class ControllerServer {
     std::function<void(Task)> once_image_changed;
     TermOf term_of;
     size_t cluster_size = 1;
+    // DecideCreateCoordinator; 0: it is not made.
+    uint32_t coordinator_shards = 0;
     // What producer ids are marked with should the cluster have nothing yet.
     std::string producer_id_key;
   };
@@ -47,6 +49,10 @@ class ControllerServer {
 
   // What waits is not answered any more.
   void Stop() { lifetime_.End(); }
+
+  // Makes the coordinator's topic if it is time and this broker leads. To be called after every
+  // change of the image, and now and then.
+  void MakeCoordinator();
 
   // broker/controller/decide.h says what each is refused for. `timeout` is how long whoever asked
   // waits; only a create has something to wait for.
@@ -73,6 +79,7 @@ class ControllerServer {
   Environment environment_;
   std::vector<std::shared_ptr<PendingCreate>> waiting_;  // for brokers, in the order they came
   bool is_listening_ = false;
+  bool is_making_coordinator_ = false;
   Lifetime lifetime_;
 };
 

@@ -15,6 +15,7 @@ namespace {
 
 using internal::v1::BrokerRegistered;
 using internal::v1::ControllerRecords;
+using internal::v1::TopicCreated;
 
 bool IsTopicNameCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
@@ -80,6 +81,13 @@ constexpr uint32_t kAlterLevel = 2;
 
 Status UnknownTopic(const std::string& name) {
   return NotFound("topic \"" + name + "\" does not exist", Reason::kUnknownTopic);
+}
+
+// That which has coordinators.
+constexpr uint32_t kCoordinatorLevel = 3;
+
+Status IsInternal(const TopicInfo& topic) {
+  return InvalidArgument("topic \"" + topic.name + "\" is Millrace's own and cannot be changed");
 }
 
 Status ValidateFactor(uint32_t factor, size_t cluster_size) {
@@ -164,6 +172,23 @@ Result<uint32_t> CountOfAdded(const TopicInfo& topic, const v1::AlterTopicReques
   return wanted - count;
 }
 
+// The topic with its id, and its partitions on the brokers that hold least.
+ControllerRecords Creation(const Image& image, TopicCreated created, uint32_t partitions,
+                           size_t factor) {
+  const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
+  created.set_topic_id(image.next_topic_id().value());
+  uint64_t group = image.next_group_id().value();
+  for (uint32_t number = 0; number < partitions; ++number) {
+    auto& partition = *created.add_partitions();
+    partition.set_partition(number);
+    partition.set_group_id(group++);
+    Place(brokers, number, factor, &partition);
+  }
+  ControllerRecords records;
+  *records.add_records()->mutable_topic_created() = std::move(created);
+  return records;
+}
+
 internal::v1::PartitionsAdded Growth(const Image& image, const TopicInfo& topic, uint32_t added,
                                      uint64_t request_id) {
   const std::vector<BrokerIncarnation> brokers = RoundOf(image, topic);
@@ -227,9 +252,8 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
       const config::TopicTexts settings,
       config::CanonicalTopicSettings({request.settings().begin(), request.settings().end()}));
   RETURN_IF_ERROR(config::CheckTopicSettings(settings));
-  const std::vector<BrokerIncarnation> brokers = BrokersByLoad(image);
-  if (brokers.size() < factor) {
-    return Unavailable("only " + std::to_string(brokers.size()) + " of the " +
+  if (image.brokers().size() < factor) {
+    return Unavailable("only " + std::to_string(image.brokers().size()) + " of the " +
                        std::to_string(factor) + " brokers needed are registered yet");
   }
   const uint32_t end = image.EpochEndOf(request.name());
@@ -238,22 +262,27 @@ Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& req
                              "\" was deleted and made again too often: its leader epochs are used "
                              "up; take another name");
   }
-  ControllerRecords records;
-  auto& created = *records.add_records()->mutable_topic_created();
-  created.set_topic_id(image.next_topic_id().value());
+  TopicCreated created;
   created.set_name(request.name());
   created.mutable_settings()->insert(settings.begin(), settings.end());
   created.set_request_id(request.request_id());
-  created.set_kind(internal::v1::TopicCreated::KIND_PARTITION_LOG);
+  created.set_kind(TopicCreated::KIND_PARTITION_LOG);
   created.set_leader_epoch_base(std::max(LeaderEpochBaseAt(now.now_ms), end + 1));
-  uint64_t group = image.next_group_id().value();
-  for (uint32_t number = 0; number < partitions; ++number) {
-    auto& partition = *created.add_partitions();
-    partition.set_partition(number);
-    partition.set_group_id(group++);
-    Place(brokers, number, factor, &partition);
-  }
-  return records;
+  return Creation(image, std::move(created), partitions, factor);
+}
+
+Decision DecideCreateCoordinator(const Image& image, uint32_t shards, const Circumstances& now) {
+  constexpr size_t kCoordinatorFactor = 3;
+  const size_t factor = std::min(kCoordinatorFactor, now.cluster_size);
+  const bool is_time = image.level() >= kCoordinatorLevel && image.brokers().size() >= factor;
+  if (!is_time || image.FindTopic(kCoordinatorTopic) != nullptr) return ControllerRecords();
+  CHECK_GT(shards, 0U);
+  TopicCreated created;
+  created.set_name(std::string(kCoordinatorTopic));
+  created.set_kind(TopicCreated::KIND_COORDINATOR);
+  created.set_slot_count(kCoordinatorSlots);
+  created.set_leader_epoch_base(LeaderEpochBaseAt(now.now_ms));
+  return Creation(image, std::move(created), shards, factor);
 }
 
 bool MustWaitForBrokers(const Status& status) {
@@ -263,6 +292,7 @@ bool MustWaitForBrokers(const Status& status) {
 Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request) {
   const TopicInfo* topic = image.FindTopic(request.name());
   if (topic == nullptr) return UnknownTopic(request.name());
+  if (topic->is_internal()) return IsInternal(*topic);
   ASSIGN_OR_RETURN(const config::TopicTexts set,
                    config::CanonicalTopicSettings({request.set().begin(), request.set().end()}));
   const size_t known = config::TopicSettingTable().size();
@@ -321,6 +351,7 @@ Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& req
   }
   const TopicInfo* topic = image.FindTopic(request.name());
   if (topic == nullptr) return UnknownTopic(request.name());
+  if (topic->is_internal()) return IsInternal(*topic);
   if (config::TopicSettings(topic->settings).is_protected != 0) {
     return FailedPrecondition("topic \"" + request.name() +
                               "\" is protected; unset its setting `protected` first");

@@ -40,6 +40,13 @@ struct Circumstances {
 // has used up its leader epochs.
 Decision DecideCreateTopic(const Image& image, const v1::CreateTopicRequest& request,
                            const Circumstances& now);
+// The slots that groups and transactional ids are spread over: the remainder of their hash. One
+// number for all clusters, so that they may move between shards later.
+inline constexpr uint32_t kCoordinatorSlots = 1024;
+// The topic of the coordinator with so many shards, each on three brokers, or on one where the
+// cluster has no more. No records if it is there, or while too few brokers are registered or one of
+// them is of a build that does not know it.
+Decision DecideCreateCoordinator(const Image& image, uint32_t shards, const Circumstances& now);
 // Whether that is why DecideCreateTopic did not decide: too few brokers yet.
 bool MustWaitForBrokers(const Status& status);
 // What a request makes of a topic.
@@ -48,7 +55,8 @@ struct TopicChange {
   std::vector<std::string> changed;             // keys of another value than before, sorted
   internal::v1::PartitionsAdded added;          // those that it gets
 };
-// NOT_FOUND; INVALID_ARGUMENT naming the setting, or the topic and how many partitions it has.
+// NOT_FOUND; INVALID_ARGUMENT naming the setting, or the topic and how many partitions it has, or
+// that it is Millrace's own.
 Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& request);
 // `change` is the request's on this image. No records for a dry run, or if nothing changes;
 // FAILED_PRECONDITION below the feature level that has the record.
@@ -56,7 +64,7 @@ Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& reque
                           const TopicChange& change);
 // The last term that a leader of the group has told; 0 if none has.
 using TermOf = std::function<Term(RaftGroupId)>;
-// FAILED_PRECONDITION if it is protected.
+// FAILED_PRECONDITION if it is protected; INVALID_ARGUMENT if it is Millrace's own.
 Decision DecideDeleteTopic(const Image& image, const v1::DeleteTopicRequest& request,
                            const TermOf& term_of);
 // No records if nothing changes: every start registers. FAILED_PRECONDITION if the id is another

@@ -32,17 +32,24 @@ Status DoesNotFollow(const std::string& what) {
 
 // What a later version may write within a level that this one knows.
 Status CheckUnderstood(const TopicCreated& created) {
-  if (created.kind() != TopicCreated::KIND_PARTITION_LOG) {
+  const bool is_coordinator = created.kind() == TopicCreated::KIND_COORDINATOR;
+  if (created.kind() != TopicCreated::KIND_PARTITION_LOG && !is_coordinator) {
     return Unimplemented("topic \"" + created.name() + "\" is of kind " +
                          std::to_string(static_cast<int>(created.kind())) +
                          ", which this version does not know");
   }
-  if (created.slot_count() != 0) {
-    return Unimplemented("topic \"" + created.name() + "\" has " +
+  if (is_coordinator != (created.slot_count() != 0)) {
+    return Unimplemented("topic \"" + created.name() + "\" of kind " +
+                         std::to_string(static_cast<int>(created.kind())) + " has " +
                          std::to_string(created.slot_count()) +
-                         " slots, and this version knows none");
+                         " slots, which this version does not know");
   }
   return {};
+}
+
+TopicKind KindOf(const TopicCreated& created) {
+  return created.kind() == TopicCreated::KIND_COORDINATOR ? TopicKind::kCoordinator
+                                                          : TopicKind::kPartitionLog;
 }
 
 Status CheckKnowsLevel(uint32_t level) {
@@ -313,11 +320,13 @@ Status Image::AddTopic(const TopicCreated& created, RaftGroupId group_min) {
   const auto topic = std::make_shared<const TopicInfo>(
       TopicInfo{.id = id,
                 .name = created.name(),
+                .kind = KindOf(created),
                 .settings = {created.settings().begin(), created.settings().end()},
                 .partitions = std::move(partitions),
                 .request_id = created.request_id(),
                 .grown_by = created.grown_by(),
-                .leader_epoch_base = base});
+                .leader_epoch_base = base,
+                .slot_count = created.slot_count()});
   NoteGroups(*topic, 0);
   topics_.Mutable().emplace(id, topic);
   return {};
@@ -345,7 +354,9 @@ void Image::SaveTo(ControllerImage* saved) const {
     created.mutable_settings()->insert(topic->settings.begin(), topic->settings.end());
     created.set_request_id(topic->request_id);
     created.set_grown_by(topic->grown_by);
-    created.set_kind(TopicCreated::KIND_PARTITION_LOG);
+    created.set_kind(topic->kind == TopicKind::kCoordinator ? TopicCreated::KIND_COORDINATOR
+                                                            : TopicCreated::KIND_PARTITION_LOG);
+    created.set_slot_count(topic->slot_count);
     created.set_leader_epoch_base(topic->leader_epoch_base);
     for (const PartitionInfo& partition : topic->partitions) {
       auto& placement = *created.add_partitions();
@@ -472,6 +483,8 @@ raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partit
   raft::ReplicaRecord record;
   record.group = partition.group;
   record.number = self.number;
+  record.kind = topic.kind == TopicKind::kCoordinator ? raft::ReplicaKind::kCoordinator
+                                                      : raft::ReplicaKind::kPartition;
   record.leader_epoch_base = topic.leader_epoch_base;
   record.partition = {.topic = topic.id, .partition = partition.partition};
   record.configuration.voters = partition.replicas;

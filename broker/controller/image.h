@@ -52,14 +52,28 @@ struct PartitionInfo {
   const Voter* FindReplica(const BrokerIncarnation& holder) const;
 };
 
+// What the partitions of a topic are replicas of. As raft::ReplicaKind has it.
+enum class TopicKind : uint8_t {
+  kPartitionLog,
+  kCoordinator,  // shards of the coordinator; Millrace's own
+};
+
+// The topic of the coordinator's shards.
+inline constexpr std::string_view kCoordinatorTopic = "__coordinator";
+
 struct TopicInfo {
   TopicId id;
   std::string name;
+  TopicKind kind = TopicKind::kPartitionLog;
   std::map<std::string, std::string> settings;
   std::vector<PartitionInfo> partitions;  // by partition number, without gaps
   uint64_t request_id = 0;                // that made it; 0: unknown
   uint64_t grown_by = 0;                  // the request that added partitions last; 0: none known
   uint32_t leader_epoch_base = 0;         // broker/controller/leader_epoch.h; at least 1
+  uint32_t slot_count = 0;                // of a coordinator: TopicCreated.slot_count
+
+  // Whether it is Millrace's own, which no client reads, writes or changes.
+  bool is_internal() const { return kind != TopicKind::kPartitionLog; }
 };
 
 class Image {

@@ -8,6 +8,7 @@
 
 #include "millrace/v1/admin_service.pb.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "millrace/v1/group_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 
@@ -199,7 +200,8 @@ ReflectedFiles::ReflectedFiles(bool has_reflection) {
   // Naming these keeps the generated code that registers them.
   for (const auto* message :
        {v1::GetServerInfoRequest::descriptor(), v1::InitProducerRequest::descriptor(),
-        v1::FetchRequest::descriptor(), v1::CreateTopicRequest::descriptor()}) {
+        v1::FetchRequest::descriptor(), v1::CreateTopicRequest::descriptor(),
+        v1::CommitOffsetsRequest::descriptor()}) {
     CHECK_EQ(message->file()->service_count(), 1) << message->file()->name();
     own_services_.push_back(message->file()->service(0));
     Publish(*message->file());

@@ -124,6 +124,8 @@ void Broker::OpenNode(storage::JournalLogStore::Opened opened) {
                       .producers = options_.producers,
                       .compaction = options_.compaction,
                       .verify_bytes_per_second = options_.verify_bytes_per_second,
+                      .coordinator_shards = options_.coordinator_shards,
+                      .coordinator = options_.coordinator,
                       .producer_id_key = DrawProducerIdKey(environment_.entropy),
                       .host = options_.host};
   for (const auto& [id, address] : options_.controllers) options.members.push_back(id);

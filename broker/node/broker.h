@@ -41,6 +41,8 @@ struct BrokerOptions {
   ProducerLimits producers;
   CompactorOptions compaction;
   uint64_t verify_bytes_per_second = 640 << 20;
+  uint32_t coordinator_shards = 16;  // NodeOptions::coordinator_shards
+  CoordinatorLimits coordinator;
 };
 
 class Broker {

@@ -13,8 +13,8 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .self = facts.self,
                  .state_of =
                      [&host = environment.host](RaftGroupId group) { return host.StateOf(group); },
-                 .compaction_of = [&partitions = environment.partition_set](
-                                      RaftGroupId group) { return partitions.ProgressOf(group); }}),
+                 .compaction_of = [&replicas = environment.replicas](
+                                      RaftGroupId group) { return replicas.ProgressOf(group); }}),
       digests_({.view = environment.view, .self = facts.self, .digester = environment.digester}),
       producer_({.executor = environment.executor,
                  .clock = environment.clock,
@@ -29,13 +29,18 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .partitions = environment.partitions,
                  .batches = environment.batches,
                  .memory = environment.memory,
-                 .self = facts.self}) {
+                 .self = facts.self}),
+      group_({.clock = environment.clock,
+              .view = environment.view,
+              .coordinators = environment.coordinators,
+              .partitions = environment.partitions}) {
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
   replicas_.Register(&registry_);
   digests_.Register(&registry_);
   producer_.Register(&registry_);
   consumer_.Register(&registry_);
+  group_.Register(&registry_);
 }
 
 void ClientServices::Stop() {

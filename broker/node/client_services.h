@@ -9,11 +9,13 @@
 #include "broker/api/client_memory.h"
 #include "broker/api/service_registry.h"
 #include "broker/partition/batch_worker.h"
-#include "broker/partition/partition_set.h"
+#include "broker/replicas/replica_set.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/controller_client.h"
+#include "broker/routing/coordinator_client.h"
 #include "broker/routing/partition_client.h"
 #include "broker/service/fetch/consumer_service.h"
+#include "broker/service/group/group_service.h"
 #include "broker/service/metadata/admin_service.h"
 #include "broker/service/metadata/describe_replicas.h"
 #include "broker/service/metadata/metadata_service.h"
@@ -38,7 +40,8 @@ class ClientServices {
     ClusterView& view;
     ControllerClient& controllers;
     PartitionClient& partitions;
-    const PartitionSet& partition_set;  // the replicas here
+    CoordinatorClient& coordinators;
+    const ReplicaSet& replicas;  // those here
     const raft::Host& host;
     Digester& digester;
   };
@@ -58,6 +61,7 @@ class ClientServices {
   ReplicaDigests digests_;
   ProducerService producer_;
   ConsumerService consumer_;
+  GroupService group_;
   ServiceRegistry registry_;
 };
 

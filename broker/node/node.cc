@@ -49,11 +49,12 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       batches_(environment.executor, environment.batch_executor),
       lookups_(kLookupsRunningMax, kLookupsWaitingMax),
       producer_memory_(options.producers),
-      partitions_(host_,
-                  {environment.log_store, environment.clock, batches_, lookups_,
-                   controller_.image(), producer_memory_},
-                  environment.executor, options.compaction, environment.identity.self(),
-                  random.Fork()),
+      coordinator_memory_(options.coordinator),
+      replicas_(host_,
+                {environment.log_store, environment.clock, batches_, lookups_, controller_.image(),
+                 producer_memory_},
+                coordinator_memory_, environment.executor, options.compaction,
+                environment.identity.self(), random.Fork()),
       bootstrap_(options.cluster_name, environment.identity.self(), options.members,
                  environment.identity.stage(), environment.identity.controllers()),
       view_(controller_.image(), leaders_,
@@ -66,6 +67,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
            .once_image_changed = [this](Task task) { view_.OnceImageChanged(std::move(task)); },
            .term_of = [this](RaftGroupId group) { return leaders_.Find(group).term; },
            .cluster_size = options.members.size(),
+           .coordinator_shards = options.coordinator_shards,
            .producer_id_key = options.producer_id_key}),
       controllers_({.controller = controller_,
                     .server = controller_server_,
@@ -75,13 +77,40 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       partition_client_(
           {.executor = environment.executor,
            .view = view_,
-           .find_replica = [this](RaftGroupId group) { return partitions_.Find(group); },
+           .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
            .forwarder = forwarder_,
            .self = self()}),
+      ends_({.applied_here = [this](RaftGroupId group) -> std::optional<Offset> {
+               const Partition* replica = replicas_.Find(group);
+               if (replica == nullptr) return std::nullopt;
+               return replica->high_watermark();
+             },
+             .ask =
+                 [this](RaftGroupId group, PartitionEnds::Done done) {
+                   partition_client_.Offsets(
+                       {}, group, {}, kForwardTimeout,
+                       [done = std::move(done)](const Result<PartitionOffsets>& offsets) mutable {
+                         if (!offsets.ok()) return done(offsets.status());
+                         done(offsets->high_watermark);
+                       });
+                 }}),
+      coordinator_server_(
+          {.image = controller_.image(),
+           .memory = coordinator_memory_,
+           .ends = ends_,
+           .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+           .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); }}),
+      coordinators_({.executor = environment.executor,
+                     .clock = environment.clock,
+                     .view = view_,
+                     .server = coordinator_server_,
+                     .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+                     .forwarder = forwarder_,
+                     .self = self()}),
       digester_({.executor = environment.executor,
                  .clock = environment.clock,
                  .batches = batches_,
-                 .find_replica = [this](RaftGroupId group) { return partitions_.Find(group); },
+                 .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
                  .writes = [this] { return host_.writes(); }},
                 options.verify_bytes_per_second),
       services_({.executor = environment.executor,
@@ -92,7 +121,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                  .view = view_,
                  .controllers = controllers_,
                  .partitions = partition_client_,
-                 .partition_set = partitions_,
+                 .coordinators = coordinators_,
+                 .replicas = replicas_,
                  .host = host_,
                  .digester = digester_},
                 {.self = self(),
@@ -105,7 +135,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
   controller_.SetLeadershipListener(
       [this](const raft::Leadership& leadership) { OnLeadership(kControllerGroup, leadership); });
-  partitions_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
+  replicas_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
     OnLeadership(group, leadership);
   });
 }
@@ -133,9 +163,11 @@ void Node::Stop() {
   environment_.executor.Cancel(report_timer_);
   services_.Stop();
   controller_server_.Stop();
+  coordinator_server_.Stop();
+  coordinators_.Stop();
   forwarder_.Stop();
   host_.Stop();
-  partitions_.Clear();
+  replicas_.Clear();
 }
 
 void Node::OnceReady(Task task) {
@@ -183,12 +215,8 @@ void Node::StartGroups() {
         controller = std::move(replica);
         break;
       case raft::ReplicaKind::kPartition:
-        partitions_.AddRecovered(std::move(replica));
-        break;
       case raft::ReplicaKind::kCoordinator:
-        LOG(ERROR)
-            << "a coordinator's replica, which this build does not make, is left alone group="
-            << replica.record.group << " number=" << replica.record.number;
+        replicas_.AddRecovered(std::move(replica));
     }
   }
   // Last: the image that it restores is held against the replicas that are here.
@@ -241,15 +269,16 @@ Status Node::ControllerHealth() const {
 void Node::OnImageChanged(const ImageChange& change) {
   const Image& image = controller_.image();
   if (change.is_whole) {
-    partitions_.ReconcileAll(image);
+    replicas_.ReconcileAll(image);
   } else {
-    partitions_.Reconcile(image, change.topic);
+    replicas_.Reconcile(image, change.topic);
   }
   for (const RaftGroupId group : change.removed) leaders_.Forget(group);
   KeepLevel();
   // Not from within Apply: what listeners do may propose.
   environment_.executor.Post(lifetime_.Guard([this] {
     CheckReady();
+    controller_server_.MakeCoordinator();
     view_.NotifyImageChanged();
   }));
 }
@@ -358,7 +387,8 @@ std::vector<GroupLeader> Node::LedGroups() const {
     leader.set_term(leadership.term.value());
   };
   add(kControllerGroup, controller_.leadership());
-  for (const auto& [group, partition] : partitions_.all()) add(group, partition->leadership());
+  for (const auto& [group, partition] : replicas_.partitions()) add(group, partition->leadership());
+  for (const auto& [group, shard] : replicas_.shards()) add(group, shard->leadership());
   return led;
 }
 
@@ -372,13 +402,14 @@ void Node::SendLeaderReport(BrokerId to, const std::vector<GroupLeader>& leaders
 void Node::ReportRegularly() {
   report_timer_ = environment_.executor.RunAfter(kReportInterval,
                                                  lifetime_.Guard([this] { ReportRegularly(); }));
-  TendPartitions();
+  controller_server_.MakeCoordinator();
+  TendReplicas();
   const std::vector<GroupLeader> led = LedGroups();
   if (led.empty()) return;
   for (const auto& [peer, boot_epoch] : connected_) SendLeaderReport(peer, led);
 }
 
-void Node::TendPartitions() {
+void Node::TendReplicas() {
   const int64_t wall_ms = environment_.clock.WallMs();
   const size_t brokers = std::max(options_.members.size(), controller_.image().brokers().size());
   const ClockVerdict verdict =
@@ -396,7 +427,7 @@ void Node::TendPartitions() {
   }
   const bool is_trusted =
       verdict == ClockVerdict::kAgrees || MILLRACE_MUTANT(kRetentionTrustsOwnClock);
-  partitions_.Tend(is_trusted ? std::optional(wall_ms) : std::nullopt);
+  replicas_.Tend(is_trusted ? std::optional(wall_ms) : std::nullopt);
 }
 
 void Node::TakeLeaderReport(BrokerId from, const Bytes& body) {

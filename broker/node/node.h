@@ -19,12 +19,16 @@
 #include "broker/controller/bootstrap.h"
 #include "broker/controller/controller.h"
 #include "broker/controller/controller_server.h"
+#include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/coordinator_server.h"
+#include "broker/coordinator/partition_ends.h"
 #include "broker/node/client_services.h"
 #include "broker/node/identity.h"
 #include "broker/partition/batch_worker.h"
-#include "broker/partition/partition_set.h"
+#include "broker/replicas/replica_set.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/controller_client.h"
+#include "broker/routing/coordinator_client.h"
 #include "broker/routing/forwarder.h"
 #include "broker/routing/leader_table.h"
 #include "broker/routing/partition_client.h"
@@ -56,6 +60,9 @@ struct NodeOptions {
   ProducerLimits producers;
   CompactorOptions compaction;
   uint64_t verify_bytes_per_second = 640 << 20;
+  // Of the coordinator's topic, of a cluster that has none yet; 0: it gets none.
+  uint32_t coordinator_shards = 16;
+  CoordinatorLimits coordinator;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;
   // `self` is filled in from the identity.
@@ -94,7 +101,7 @@ class Node final : public raft::TransportHandler {
   ClientMemory& client_memory() { return client_memory_; }
   raft::Host& host() { return host_; }
   const Controller& controller() const { return controller_; }
-  const PartitionSet& partitions() const { return partitions_; }
+  const ReplicaSet& replicas() const { return replicas_; }
   const LeaderTable& leaders() const { return leaders_; }
   const ClusterView& view() const { return view_; }
 
@@ -124,7 +131,7 @@ class Node final : public raft::TransportHandler {
   void SendLeaderReport(BrokerId to, const std::vector<internal::v1::GroupLeader>& leaders);
   std::vector<internal::v1::GroupLeader> LedGroups() const;
   void ReportRegularly();
-  void TendPartitions();
+  void TendReplicas();
   void TakeLeaderReport(BrokerId from, const Bytes& body);
   void Fatal(Status why);
   BrokerId self() const { return environment_.identity.self().broker; }
@@ -141,12 +148,16 @@ class Node final : public raft::TransportHandler {
   BatchWorker batches_;
   Turns lookups_;
   ProducerMemory producer_memory_;
-  PartitionSet partitions_;
+  CoordinatorMemory coordinator_memory_;
+  ReplicaSet replicas_;
   Bootstrap bootstrap_;
   ClusterView view_;
   ControllerServer controller_server_;
   ControllerClient controllers_;
   PartitionClient partition_client_;
+  PartitionEnds ends_;
+  CoordinatorServer coordinator_server_;
+  CoordinatorClient coordinators_;
   Digester digester_;
   ClientServices services_;
 

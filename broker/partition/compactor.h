@@ -8,7 +8,7 @@
 // with another map. What fails is begun again later, from the start: segments that were made anew
 // have less to be read.
 //
-// Owned by the PartitionSet, on the shard's thread; batches are looked into on the batch worker's.
+// Owned by the ReplicaSet, on the shard's thread; batches are looked into on the batch worker's.
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,7 @@
 //
 //   Produce -> check sequence -> frame -> Group::Propose ... committed ... Apply -> answer
 //
-// A StateMachine of its Raft group; owned by PartitionSet, on the shard's thread. No gRPC, no log
+// A StateMachine of its Raft group; owned by ReplicaSet, on the shard's thread. No gRPC, no log
 // lines; the clock only stamps append times.
 //
 //   partition.Produce(std::move(batch), [](Result<ProduceOutcome> outcome) { ... });

@@ -25,8 +25,15 @@ Result<const TopicInfo*> ClusterView::FindTopic(std::string_view name, TopicId i
                   Reason::kUnknownTopic);
 }
 
+Result<const TopicInfo*> ClusterView::FindLog(std::string_view name, TopicId id) const {
+  ASSIGN_OR_RETURN(const TopicInfo* topic, FindTopic(name, id));
+  if (!topic->is_internal()) return topic;
+  return InvalidArgument("topic \"" + topic->name +
+                         "\" is Millrace's own: it has no records for clients");
+}
+
 Result<const PartitionInfo*> ClusterView::FindPartition(const PartitionName& name) const {
-  ASSIGN_OR_RETURN(const TopicInfo* topic, FindTopic(name.topic, name.topic_id));
+  ASSIGN_OR_RETURN(const TopicInfo* topic, FindLog(name.topic, name.topic_id));
   if (name.partition.value() < topic->partitions.size()) {
     return &topic->partitions[name.partition.value()];
   }

@@ -55,11 +55,12 @@ class ClusterView {
   Status CheckKnowsTopics() const;
   // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it; UNAVAILABLE while this broker starts.
   Result<const TopicInfo*> FindTopic(std::string_view name, TopicId id) const;
+  // A topic that clients have records in: INVALID_ARGUMENT for one of Millrace's own, too.
+  Result<const TopicInfo*> FindLog(std::string_view name, TopicId id) const;
   Result<const PartitionInfo*> FindPartition(const PartitionName& name) const;
 
   // Who leads the group and in which term, as far as is known here; broker 0 if nobody is.
   LeaderHint LeaderOf(RaftGroupId group) const { return leaders_->Find(group); }
-  std::map<BrokerId, uint32_t> LeaderCounts() const { return leaders_->LeaderCounts(); }
   // The epoch that outside is told of a leader's term; none where the group's topic is not known.
   std::optional<LeaderEpoch> EpochOf(RaftGroupId group, Term term) const;
   // NOT_LEADER with all that is known: leader_id, leader_address, leader_epoch.

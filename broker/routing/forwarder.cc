@@ -26,7 +26,15 @@ Reason ReasonOf(int32_t number) {
 }
 
 raft::Lane LaneOf(WorkClass work_class) {
-  return work_class == WorkClass::kControl ? raft::Lane::kControl : raft::Lane::kBulk;
+  switch (work_class) {
+    case WorkClass::kControl:
+      return raft::Lane::kControl;
+    case WorkClass::kCoordination:
+      return raft::Lane::kAppend;
+    case WorkClass::kData:
+      break;
+  }
+  return raft::Lane::kBulk;
 }
 
 }  // namespace

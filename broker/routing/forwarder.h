@@ -34,8 +34,10 @@ namespace millrace::broker {
 enum class WorkClass : uint8_t {
   kData = 0,     // records, on their way in or out
   kControl = 1,  // what is asked of the controller
+  // Of the coordinator: small, and many groups wait for it, so that it goes before data.
+  kCoordination = 2,
 };
-inline constexpr size_t kWorkClassCount = 2;
+inline constexpr size_t kWorkClassCount = 3;
 
 // What a body is; proto/millrace/internal/v1/forward.proto has the messages.
 struct ForwardMethod {
@@ -83,10 +85,12 @@ class Forwarder {
     LeaderEpoch expected_leader_epoch = {};
   };
   // Bytes of a class's unanswered requests past which Forward refuses; a single one passes.
-  static constexpr std::array<uint64_t, kWorkClassCount> kInflightBytesMax = {64 << 20, 1 << 20};
+  static constexpr std::array<uint64_t, kWorkClassCount> kInflightBytesMax = {64 << 20, 1 << 20,
+                                                                              8 << 20};
   // Bytes of one body, of a request or a reply. Data: a batch of any size that can be stored, and a
-  // read's answer. Control: it stands before heartbeats.
-  static constexpr std::array<uint64_t, kWorkClassCount> kBodyBytesMax = {20 << 20, 64 << 10};
+  // read's answer. Control: it stands before heartbeats. Coordination: a client's message.
+  static constexpr std::array<uint64_t, kWorkClassCount> kBodyBytesMax = {20 << 20, 64 << 10,
+                                                                          5 << 20};
 
   Forwarder(Executor& executor, raft::Transport& transport)
       : executor_(&executor), transport_(&transport) {}

@@ -34,14 +34,6 @@ LeaderHint LeaderTable::Find(RaftGroupId group) const {
   return found == hints_.end() ? LeaderHint{} : found->second;
 }
 
-std::map<BrokerId, uint32_t> LeaderTable::LeaderCounts() const {
-  std::map<BrokerId, uint32_t> counts;
-  for (const auto& [group, hint] : hints_) {
-    if (hint.leader != BrokerId() && group != kControllerGroup) ++counts[hint.leader];
-  }
-  return counts;
-}
-
 void LeaderTable::NotifyChanged() {
   std::vector<Task> listeners = std::exchange(listeners_, {});
   for (Task& listener : listeners) listener();

@@ -29,7 +29,6 @@ class LeaderTable {
   void Forget(RaftGroupId group) { hints_.erase(group); }
 
   LeaderHint Find(RaftGroupId group) const;
-  std::map<BrokerId, uint32_t> LeaderCounts() const;
 
   // Calls `listener` once after any change. Listeners are called in the order they were added.
   void OnceChanged(Task listener) { listeners_.push_back(std::move(listener)); }

@@ -58,6 +58,9 @@ enum class Mutant {
   kKeysSupersededByChance,      // replicas compact the same log to different records
   kDeltaIgnored,                // a record's offset is its place in its batch, whatever went before
   kPulledFromMemory,            // who pulls from a compacted log is given what was appended
+  kOffsetsFromMemory,           // committed offsets are told without asking a majority who leads
+  kSnapshotDropsAGroup,         // a coordinator's snapshot lacks a group
+  kCommitAnsweredTooSoon,       // a coordinator answers when it proposes
   kCheckpointAboveEnd,          // a start believes a checkpoint above the journal's end
   kCheckpointStateAhead,        // a checkpoint has a state of entries that its segment has not yet
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
@@ -115,6 +118,9 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"keys_superseded_by_chance", Mutant::kKeysSupersededByChance},
     {"delta_ignored", Mutant::kDeltaIgnored},
     {"pulled_from_memory", Mutant::kPulledFromMemory},
+    {"offsets_from_memory", Mutant::kOffsetsFromMemory},
+    {"snapshot_drops_a_group", Mutant::kSnapshotDropsAGroup},
+    {"commit_answered_too_soon", Mutant::kCommitAnsweredTooSoon},
     {"checkpoint_above_end", Mutant::kCheckpointAboveEnd},
     {"checkpoint_state_ahead", Mutant::kCheckpointStateAhead},
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},

@@ -80,6 +80,12 @@ std::string_view ReasonName(Reason reason) {
       return "NOT_INITIALIZED";
     case Reason::kOffsetMoved:
       return "OFFSET_MOVED";
+    case Reason::kUnknownGroup:
+      return "UNKNOWN_GROUP";
+    case Reason::kMemberUnknown:
+      return "MEMBER_UNKNOWN";
+    case Reason::kGroupNotEmpty:
+      return "GROUP_NOT_EMPTY";
   }
   return "";
 }

@@ -58,6 +58,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kRecordBatch:
     case FrameType::kControllerCommand:
     case FrameType::kPartitionCommand:
+    case FrameType::kCoordinatorCommand:
       return true;
     case FrameType::kGap:
     case FrameType::kFill:

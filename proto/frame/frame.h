@@ -32,7 +32,7 @@ inline constexpr uint32_t kFrameMagic = 0x46524C4D;  // "MLRF" in the order of t
 inline constexpr uint8_t kFrameVersion = 1;
 // The newest feature level that this build knows; each change of what entries may say takes the
 // next.
-inline constexpr uint8_t kFeatureLevel = 2;
+inline constexpr uint8_t kFeatureLevel = 3;
 // The level of what every build may write in every cluster, no-ops and configurations among it.
 // What is newer is written at the cluster's level, once all brokers know it.
 inline constexpr uint8_t kFirstFeatureLevel = 1;
@@ -43,16 +43,17 @@ inline constexpr size_t kFrameAlignment = 8;
 // Header and payload together.
 inline constexpr size_t kFrameSizeMax = size_t{16} << 20;
 
-// Numbers that this level does not know, taken already: 8 coordinator command, 9 transaction
-// marker, 10 queue command. 5 is retired.
+// Numbers that this level does not know, taken already: 9 transaction marker, 10 queue command. 5
+// is retired.
 enum class FrameType : uint8_t {
   kNoOp = 1,
   kConfiguration = 2,
   kRecordBatch = 3,        // payload: a RecordBatch as the producer encoded it
   kControllerCommand = 4,  // payload: millrace.internal.v1.ControllerRecords
   kPartitionCommand = 6,   // of level 2; payload: millrace.internal.v1.PartitionCommand
-  kGap = 7,    // in segments and ranges alone: stands for entries of one term that hold nothing
-  kFill = 11,  // in segments alone: no entry, but space up to an alignment
+  kGap = 7,  // in segments and ranges alone: stands for entries of one term that hold nothing
+  kCoordinatorCommand = 8,  // of level 3; payload: millrace.internal.v1.CoordinatorRecords
+  kFill = 11,               // in segments alone: no entry, but space up to an alignment
 };
 
 enum FrameFlags : uint16_t {

@@ -65,6 +65,9 @@ enum class Reason : int {
   kClusterMismatch = 15,
   kNotInitialized = 16,
   kOffsetMoved = 17,  // the log does not end where a batch was to be stored; metadata end_offset
+  kUnknownGroup = 18,
+  kMemberUnknown = 19,
+  kGroupNotEmpty = 20,  // what is asked for takes a group, or partitions, that no member has
 };
 
 std::string_view ReasonName(Reason reason);

@@ -30,7 +30,7 @@ namespace millrace::raft {
 enum class ReplicaKind : uint8_t {
   kController = 1,
   kPartition = 2,
-  kCoordinator = 3,  // taken, and not made by this version
+  kCoordinator = 3,  // groups and transactions (broker/coordinator)
 };
 
 // What makes a replica exist on this broker (design D3: only the controller's log creates a

@@ -23,7 +23,7 @@ namespace millrace::raft {
 // Separate connections, so that a megabyte of entries never stands before a heartbeat.
 enum class Lane : uint8_t {
   kControl = 0,  // votes, heartbeats, append replies, reports, what is asked of the controller
-  kAppend = 1,   // entries of live replication
+  kAppend = 1,   // entries of live replication; what is asked of the coordinator
   kBulk = 2,     // entries read back from segments; records on their way to or from another broker
 };
 inline constexpr int kLaneCount = 3;

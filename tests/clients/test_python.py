@@ -16,7 +16,7 @@ from conftest import ROOT
 from packed import gzip_batch, large_texts
 from test_languages import PROMISED_OF_TOPICS
 
-SERVICES = [f"millrace.v1.{name}Service" for name in ("Admin", "Consumer", "Metadata", "Producer")]
+SERVICES = [f"millrace.v1.{name}Service" for name in ("Admin", "Consumer", "Group", "Metadata", "Producer")]
 
 
 def produce(api, channel, *batches):

@@ -109,10 +109,11 @@ def test_a_deleted_topic_takes_the_partitions_that_it_got(make_cluster):
 
     def groups():
         return {path.name for path in (broker.data_dir / "groups").iterdir()}
-    wait_until(lambda: len(groups()) == 3, "the controller's folder and two of topic b")
+    kept = 3 + len(cluster.json("topic", "describe", "__coordinator")["partitions"])
+    wait_until(lambda: len(groups()) == kept, "the controller's folder, two of topic b, and the coordinator's")
     broker.end(signal.SIGTERM)
     cluster.start(1)
     cluster.wait_alive(cluster.brokers)
-    assert len(groups()) == 3
+    assert len(groups()) == kept
     assert [topic["name"] for topic in cluster.json("topic", "list")["topics"]] == ["b"]
     assert cluster.json("cluster", "describe")["partition_count"] == 2

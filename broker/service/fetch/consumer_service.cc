@@ -68,7 +68,7 @@ Result<std::vector<ConsumerService::Asked>> ConsumerService::FindPartitions(
     const v1::ListOffsetsRequest& request) const {
   RETURN_IF_ERROR(CheckCount(static_cast<size_t>(request.partitions_size()), "partitions"));
   ASSIGN_OR_RETURN(const TopicInfo* topic,
-                   environment_.view.FindTopic(request.topic(), TopicId(request.topic_id())));
+                   environment_.view.FindLog(request.topic(), TopicId(request.topic_id())));
   std::vector<Asked> found;
   if (request.partitions().empty()) {
     RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());

@@ -123,7 +123,7 @@ void SubscribeStream::OnMessage(Bytes message) {
 
 Status SubscribeStream::Begin(const v1::SubscribeRequest& request) {
   ASSIGN_OR_RETURN(const TopicInfo* topic,
-                   environment_.view.FindTopic(request.topic(), TopicId(request.topic_id())));
+                   environment_.view.FindLog(request.topic(), TopicId(request.topic_id())));
   topic_id_ = topic->id;
   position_ = request.position();
   if (position_.at_case() == v1::Position::AT_NOT_SET) position_.set_latest(true);

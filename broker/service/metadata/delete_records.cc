@@ -25,7 +25,7 @@ Result<std::vector<Asked>> FindPartitions(const ClusterView& view,
   RETURN_IF_ERROR(CheckCount(static_cast<size_t>(request.partitions_size()), "partitions"));
   if (request.partitions().empty()) return InvalidArgument("partitions: none is named");
   ASSIGN_OR_RETURN(const TopicInfo* topic,
-                   view.FindTopic(request.topic(), TopicId(request.topic_id())));
+                   view.FindLog(request.topic(), TopicId(request.topic_id())));
   std::vector<Asked> found;
   std::set<uint32_t> named;
   for (const v1::RecordsBefore& records : request.partitions()) {

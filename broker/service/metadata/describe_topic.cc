@@ -7,6 +7,7 @@ namespace millrace::broker {
 void DescribeTopic(const ClusterView& view, const TopicInfo& topic, v1::Topic* out) {
   out->set_name(topic.name);
   out->set_topic_id(topic.id.value());
+  out->set_is_internal(topic.is_internal());
   out->mutable_settings()->insert(topic.settings.begin(), topic.settings.end());
   out->set_batch_bytes_max(
       static_cast<uint32_t>(config::TopicSettings(topic.settings).batch_bytes_max));

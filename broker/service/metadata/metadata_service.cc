@@ -52,10 +52,12 @@ void MetadataService::GetServerInfo(Call& call) const {
 
 template <typename Response>
 void MetadataService::FillBrokers(Response* response) const {
-  const std::map<BrokerId, uint32_t> leader_counts = view_->LeaderCounts();
+  std::map<BrokerId, uint32_t> leader_counts;
   std::map<BrokerId, uint32_t> replica_counts;
   for (const auto& [id, topic] : view_->image().topics()) {
+    if (topic->is_internal()) continue;
     for (const PartitionInfo& partition : topic->partitions) {
+      ++leader_counts[view_->LeaderOf(partition.group).leader];
       for (const Voter& replica : partition.replicas) ++replica_counts[replica.broker];
     }
   }
@@ -64,8 +66,7 @@ void MetadataService::FillBrokers(Response* response) const {
     broker.set_broker_id(id.value());
     broker.set_address(ClientAddressOf(info));
     broker.set_is_alive(id == facts_.self || transport_->IsConnected(id));
-    auto leads = leader_counts.find(id);
-    broker.set_leader_count(leads == leader_counts.end() ? 0 : leads->second);
+    broker.set_leader_count(leader_counts[id]);
     broker.set_replica_count(replica_counts[id]);
   }
 }
@@ -78,16 +79,21 @@ void MetadataService::DescribeCluster(Call& call) const {
   response.set_cluster_name(facts_.cluster_name);
   response.set_cluster_uuid(ClusterUuidText());
   response.set_controller_id(controllers_->leader().value());
-  response.set_topic_count(static_cast<uint32_t>(view_->image().topics().size()));
-  response.set_partition_count(static_cast<uint32_t>(view_->image().partition_count()));
+  for (const auto& [id, topic] : view_->image().topics()) {
+    if (topic->is_internal()) continue;
+    response.set_topic_count(response.topic_count() + 1);
+    response.set_partition_count(response.partition_count() +
+                                 static_cast<uint32_t>(topic->partitions.size()));
+  }
   FillBrokers(&response);
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
 
 Result<std::vector<const TopicInfo*>> MetadataService::FindTopics(
-    const std::string& page_token, const std::vector<std::string>& names) const {
+    const std::string& page_token, bool include_internal,
+    const std::vector<std::string>& names) const {
   RETURN_IF_ERROR(view_->CheckKnowsTopics());
-  if (names.empty()) return TopicsAfter(view_->image(), page_token);
+  if (names.empty()) return TopicsAfter(view_->image(), page_token, include_internal);
   std::vector<const TopicInfo*> topics;
   for (const std::string& name : names) {
     const Result<const TopicInfo*> topic = name.empty() ? InvalidArgument("names has an empty name")
@@ -108,8 +114,8 @@ void MetadataService::DescribeTopics(Call& call) const {
   if (!count.ok()) return call.Fail(count);
   const auto request = ParseRequest<v1::DescribeTopicsRequest>(call.request());
   if (!request.ok()) return call.Fail(request.status());
-  const auto topics =
-      FindTopics(request->page_token(), {request->names().begin(), request->names().end()});
+  const auto topics = FindTopics(request->page_token(), request->include_internal(),
+                                 {request->names().begin(), request->names().end()});
   if (!topics.ok()) return call.Fail(topics.status());
   v1::DescribeTopicsResponse response;
   FillPage(
@@ -143,7 +149,7 @@ void MetadataService::ListTopicSettings(Call& call) const {
 void MetadataService::ListTopics(Call& call) const {
   const auto request = ParseRequest<v1::ListTopicsRequest>(call.request());
   if (!request.ok()) return call.Fail(request.status());
-  const auto topics = FindTopics(request->page_token(), {});
+  const auto topics = FindTopics(request->page_token(), request->include_internal(), {});
   if (!topics.ok()) return call.Fail(topics.status());
   v1::ListTopicsResponse response;
   FillPage(
@@ -155,6 +161,7 @@ void MetadataService::ListTopics(Call& call) const {
         // Every partition of a topic has as many replicas.
         out->set_replication_factor(
             static_cast<uint32_t>(topic.partitions.front().replicas.size()));
+        out->set_is_internal(topic.is_internal());
       },
       &response);
   call.Reply(Bytes::Own(response.SerializeAsString()));

@@ -50,6 +50,7 @@ class MetadataService {
   void ListTopicSettings(Call& call) const;
   // The topics of these names, or all where there are none, behind the token, sorted by name.
   Result<std::vector<const TopicInfo*>> FindTopics(const std::string& page_token,
+                                                   bool include_internal,
                                                    const std::vector<std::string>& names) const;
   template <typename Response>
   void FillBrokers(Response* response) const;

@@ -4,7 +4,7 @@
 //
 // Pure; any thread.
 //
-//   FillPage(TopicsAfter(image, request.page_token()), request.page_size(), add, &response);
+//   FillPage(TopicsAfter(image, request.page_token(), false), request.page_size(), add, &response);
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,14 @@ namespace millrace::broker {
 // Half of the 4 MiB that a gRPC client takes: what an answer says beside its topics comes on top.
 inline constexpr size_t kPageBytesMax = 2 << 20;
 
-// All topics behind the token.
-inline std::vector<const TopicInfo*> TopicsAfter(const Image& image, std::string_view page_token) {
+// All topics behind the token; Millrace's own only if asked for.
+inline std::vector<const TopicInfo*> TopicsAfter(const Image& image, std::string_view page_token,
+                                                 bool include_internal) {
   const auto& by_name = image.topics_by_name();
   std::vector<const TopicInfo*> topics;
   for (auto at = by_name.upper_bound(page_token); at != by_name.end(); ++at) {
-    topics.push_back(image.FindTopic(at->second));
+    const TopicInfo* topic = image.FindTopic(at->second);
+    if (include_internal || !topic->is_internal()) topics.push_back(topic);
   }
   return topics;
 }

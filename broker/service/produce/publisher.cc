@@ -124,7 +124,7 @@ void Publisher::Serve(std::shared_ptr<Call> call) {
   const Result<PublishRequestView> request = ParsePublishRequest(call->request());
   if (!request.ok()) return call->Fail(request.status());
   const Result<const TopicInfo*> topic =
-      environment_.view.FindTopic(request->topic, request->topic_id);
+      environment_.view.FindLog(request->topic, request->topic_id);
   if (!topic.ok()) return call->Fail(topic.status());
   if (inflight_bytes_ > 0 && inflight_bytes_ + call->request().size() > kInflightBytesMax) {
     return call->Fail(

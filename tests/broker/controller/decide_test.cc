@@ -439,6 +439,52 @@ TEST_F(FeatureLevel, ThatABrokerDoesNotKnow_RefusesIt_AndNamesBoth) {
   EXPECT_EQ(DecideRegister(image, later, kKey).status().code(), Code::kInvalidArgument);
 }
 
+TEST(CreateCoordinator, IsMade_OnceThereAreEnoughBrokers_AllOfThemKnowingIt) {
+  const Circumstances now{.cluster_size = 3, .now_ms = kNowMs};
+  for (const uint32_t last : {2u, 3u}) {
+    Image image;
+    for (const uint32_t id : {1u, 2u, 3u}) {
+      EXPECT_EQ(DecideCreateCoordinator(image, 16, now)->records_size(), 0) << id;
+      BrokerRegistered broker = Broker(id);
+      broker.set_level_max(id == 3 ? last : 3);
+      if (id == 1) broker.set_level_max(last);  // what the cluster is founded at
+      ApplyAll(DecideRegister(image, broker, kKey), &image);
+    }
+    ApplyAll(DecideCreateCoordinator(image, 16, now), &image);
+    const TopicInfo* topic = image.FindTopic(kCoordinatorTopic);
+    ASSERT_EQ(topic != nullptr, last == 3);
+    if (topic == nullptr) continue;
+    EXPECT_TRUE(topic->is_internal());
+    EXPECT_EQ(topic->slot_count, kCoordinatorSlots);
+    EXPECT_EQ(topic->partitions.size(), 16U);
+    for (const PartitionInfo& shard : topic->partitions) EXPECT_EQ(shard.replicas.size(), 3U);
+    EXPECT_EQ(DecideCreateCoordinator(image, 16, now)->records_size(), 0) << "once";
+    const Image same = Reloaded(image);
+    EXPECT_EQ(same.FindTopic(kCoordinatorTopic)->kind, TopicKind::kCoordinator);
+    EXPECT_EQ(same.FindTopic(kCoordinatorTopic)->slot_count, kCoordinatorSlots);
+  }
+}
+
+TEST(CreateCoordinator, NobodyChangesIt_OrTakesItsName) {
+  Image image;
+  BrokerRegistered broker = Broker(1);
+  broker.set_level_max(3);
+  ApplyAll(DecideRegister(image, broker, kKey), &image);
+  ApplyAll(DecideCreateCoordinator(image, 2, {.cluster_size = 1, .now_ms = kNowMs}), &image);
+  const std::string name(kCoordinatorTopic);
+  v1::DeleteTopicRequest deletion;
+  deletion.set_name(name);
+  EXPECT_EQ(DecideDeleteTopic(image, deletion, [](RaftGroupId) { return Term(1); }).status().code(),
+            Code::kInvalidArgument);
+  v1::AlterTopicRequest alteration;
+  alteration.set_name(name);
+  alteration.set_partition_count(4);
+  EXPECT_EQ(ChangeOf(image, alteration).status().code(), Code::kInvalidArgument);
+  v1::CreateTopicRequest creation;
+  creation.set_name(name);
+  EXPECT_EQ(DecideCreateTopic(image, creation, {}).status().code(), Code::kInvalidArgument);
+}
+
 TEST(Register, TheFirstBroker_BringsTheKeyOfProducerIds_AndNobodyChangesIt) {
   Image image = ImageWithBrokers(1);
   EXPECT_EQ(image.producer_id_key(), kKey);

@@ -172,9 +172,12 @@ TEST_F(ServerTest, AStoppedPort_IsFreeAtOnce) {
 
 TEST_F(ServerTest, Health_FollowsSetServing_ForTheServerAndEachService) {
   Start();
-  const std::vector<std::string> services{
-      "", "millrace.v1.MetadataService", "millrace.v1.ProducerService",
-      "millrace.v1.ConsumerService", "millrace.v1.AdminService"};
+  const std::vector<std::string> services{"",
+                                          "millrace.v1.MetadataService",
+                                          "millrace.v1.ProducerService",
+                                          "millrace.v1.ConsumerService",
+                                          "millrace.v1.AdminService",
+                                          "millrace.v1.GroupService"};
   for (const auto& service : services) {
     EXPECT_EQ(harness_.CallUnary(kHealthMethod, HealthRequest(service)).body, kIsNotServing);
   }
@@ -220,8 +223,9 @@ TEST_F(ServerReflectionTest, BothVersions_ListAllThatIsServed) {
     EXPECT_TRUE(ended_.ok()) << ended_.error_message();
     for (const char* service :
          {"millrace.v1.MetadataService", "millrace.v1.ProducerService",
-          "millrace.v1.ConsumerService", "millrace.v1.AdminService", "grpc.health.v1.Health",
-          "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
+          "millrace.v1.ConsumerService", "millrace.v1.AdminService", "millrace.v1.GroupService",
+          "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+          "grpc.reflection.v1alpha.ServerReflection"}) {
       EXPECT_THAT(*answer, HasSubstr(service));
     }
   }

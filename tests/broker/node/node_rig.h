@@ -72,6 +72,7 @@ class NodeRig : public testing::Test {
     options.client_address = "one:7440";
     for (const Voter& voter : controllers) options.members.push_back(voter.broker);
     options.producer_id_key = std::string(kProducerIdKeyBytes, 'k');
+    options.coordinator_shards = coordinator_shards_;
     node_ =
         std::make_unique<Node>(options,
                                Node::Environment{process_.executor(), process_.clock(), transport_,
@@ -126,6 +127,7 @@ class NodeRig : public testing::Test {
   FakeTransport transport_;
   raft::MemoryLogStore store_{process_.executor()};
   FakeIdentity identity_{process_.executor(), kSelf.holder()};
+  uint32_t coordinator_shards_ = 0;
   RaftGroupId partition_;
   std::vector<Status> fatal_;
   std::unique_ptr<Node> node_;

@@ -178,20 +178,21 @@ TEST_F(NodeTest, AControllersReplicaThatDamageTook_IsNotMadeAnew) {
   EXPECT_TRUE(store_.groups.contains(partition_));
 }
 
-TEST_F(NodeTest, AReplicaOfAKindThatThisBuildDoesNotMake_IsLeftAlone) {
-  constexpr RaftGroupId kCoordinators{40};
+// Its record says what it is: the topic's kind is not known before there is an image.
+TEST_F(NodeTest, ACoordinatorsReplica_IsFoundAtAStart_AndLeads) {
+  coordinator_shards_ = 1;
   LiveAlone();
-  raft::MemoryLogStore::Group& kept = store_.groups[kCoordinators];
-  kept.record = {
-      .group = kCoordinators, .number = kSelf.number, .kind = raft::ReplicaKind::kCoordinator};
-  Make(kAlone, {store_.Recovered(kCoordinators), store_.Recovered(partition_),
-                store_.Recovered(kControllerGroup)});
+  const TopicInfo* topic = node_->controller().image().FindTopic(kCoordinatorTopic);
+  ASSERT_NE(topic, nullptr);
+  const RaftGroupId shard = topic->partitions[0].group;
+  EXPECT_EQ(store_.groups.at(shard).record.kind, raft::ReplicaKind::kCoordinator);
+  Make(kAlone,
+       {store_.Recovered(shard), store_.Recovered(partition_), store_.Recovered(kControllerGroup)});
   Start();
+  ASSERT_NE(node_->replicas().FindShard(shard), nullptr) << "before there is an image";
   world_.RunFor(kWhile);
-  EXPECT_TRUE(node_->is_ready());
+  EXPECT_TRUE(node_->replicas().FindShard(shard)->is_ready());
   EXPECT_TRUE(Leads(partition_));
-  EXPECT_EQ(node_->host().Find(kCoordinators), nullptr);
-  EXPECT_TRUE(store_.groups.contains(kCoordinators));
 }
 
 // The end ----------------------------------------------------------------------------------------

@@ -167,10 +167,6 @@ TEST(LeaderTableTest, NewerTermsWin_AndALostLeaderIsNobody) {
   EXPECT_EQ(changes, 2);
   table.Report(kGroup, {.leader = BrokerId(2), .term = Term(6)});
   table.Report(RaftGroupId(3), {.leader = BrokerId(1), .term = Term(1)});
-  table.Report(kControllerGroup, {.leader = BrokerId(1), .term = Term(1)});
-  EXPECT_EQ(table.LeaderCounts(),
-            (std::map<BrokerId, uint32_t>{{BrokerId(1), 1}, {BrokerId(2), 1}}))
-      << "of partitions";
   table.BrokerGone(BrokerId(2));
   EXPECT_EQ(table.Find(kGroup).leader, BrokerId());
   EXPECT_EQ(table.Find(RaftGroupId(3)).leader, BrokerId(1));

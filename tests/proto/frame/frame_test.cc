@@ -137,7 +137,7 @@ TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
     char value;
   };
   for (const Case& unknown :
-       {Case{"type", 5, 8}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
+       {Case{"type", 5, 9}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
         Case{"reserved", 7, 1}, Case{"flag", 100, kFrameTransactional}, Case{"flag", 101, 1},
         Case{"reserved", 102, 1}, Case{"transaction", 104, 1}, Case{"identity", 112, 1},
         Case{"holder", 120, 1}}) {

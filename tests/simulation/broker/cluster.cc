@@ -53,6 +53,8 @@ void SimCluster::Start(size_t index) {
                                                                    .port = 7441};
   }
   options.client_memory_bytes_max = options_.client_memory_bytes_max;
+  options.coordinator_shards = options_.coordinator_shards;
+  options.coordinator = options_.coordinator;
   options.host.tail_bytes_max = options_.tail_bytes_max;
   options.log_store.journal.file_bytes = options_.journal_file_bytes;
   options.log_store.large_write_bytes = options_.large_write_bytes;

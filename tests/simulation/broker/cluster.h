@@ -35,6 +35,8 @@ struct ClusterOptions {
   uint64_t free_bytes_min = 8 << 20;
   size_t segment_files_max = 3;  // fewer than a broker has partitions
   uint64_t client_memory_bytes_max = uint64_t{256} << 20;
+  uint32_t coordinator_shards = 2;
+  broker::CoordinatorLimits coordinator;
 };
 
 class SimCluster {

@@ -28,14 +28,21 @@ bool EqualityCheck::KeepsWhatIsRead(RaftGroupId group, const broker::Partition& 
 
 bool EqualityCheck::IsSamePartition(const broker::PartitionInfo& partition, size_t a,
                                     size_t b) const {
-  const broker::Partition* ours = cluster_.node(a).partitions().Find(partition.group);
-  const broker::Partition* theirs = cluster_.node(b).partitions().Find(partition.group);
+  const broker::Partition* ours = cluster_.node(a).replicas().Find(partition.group);
+  const broker::Partition* theirs = cluster_.node(b).replicas().Find(partition.group);
   return ours != nullptr && theirs != nullptr &&
          ours->high_watermark() == theirs->high_watermark() &&
          ours->log_start() == theirs->log_start() && KeepsWhatIsRead(partition.group, *ours, a) &&
          KeepsWhatIsRead(partition.group, *theirs, b) &&
          ours->TakeSnapshot()().view() == theirs->TakeSnapshot()().view() &&
          IsSameLog(partition.group, a, b);
+}
+
+bool EqualityCheck::IsSameShard(RaftGroupId group, size_t a, size_t b) const {
+  const broker::CoordinatorShard* ours = cluster_.node(a).replicas().FindShard(group);
+  const broker::CoordinatorShard* theirs = cluster_.node(b).replicas().FindShard(group);
+  return ours != nullptr && theirs != nullptr &&
+         ours->TakeSnapshot()().view() == theirs->TakeSnapshot()().view() && IsSameLog(group, a, b);
 }
 
 bool EqualityCheck::IsAsOthers(size_t index, const broker::Controller& controller) const {
@@ -51,11 +58,13 @@ bool EqualityCheck::IsAsOthers(size_t index, const broker::Controller& controlle
       for (const Voter& voter : partition.replicas) {
         const size_t other = voter.broker.value() - 1;
         if (damaged_.contains(other)) continue;
-        if (!IsSamePartition(partition, index, other)) return false;
+        const bool is_same = topic->is_internal() ? IsSameShard(partition.group, index, other)
+                                                  : IsSamePartition(partition, index, other);
+        if (!is_same) return false;
       }
     }
   }
-  return node.partitions().all().size() == expected;
+  return node.replicas().partitions().size() + node.replicas().shards().size() == expected;
 }
 
 bool EqualityCheck::Holds() const {

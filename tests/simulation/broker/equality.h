@@ -26,6 +26,7 @@ class EqualityCheck {
  private:
   bool IsSameLog(RaftGroupId group, size_t a, size_t b) const;
   bool KeepsWhatIsRead(RaftGroupId group, const broker::Partition& partition, size_t broker) const;
+  bool IsSameShard(RaftGroupId group, size_t a, size_t b) const;
   bool IsSamePartition(const broker::PartitionInfo& partition, size_t a, size_t b) const;
   bool IsAsOthers(size_t broker, const broker::Controller& controller) const;
 

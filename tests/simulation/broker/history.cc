@@ -163,6 +163,8 @@ void History::SawKeyed(const std::string& what) { Report("compacted topic: " + w
 
 void History::SawContest(const std::string& what) { Report("contest: " + what); }
 
+void History::SawOffset(const std::string& what) { Report("committed offset: " + what); }
+
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 
 void History::CheckComplete() {

@@ -63,6 +63,8 @@ class History {
   void SawKeyed(const std::string& what);
   // Of records that are to be at one offset or nowhere.
   void SawContest(const std::string& what);
+  // Of what groups commit, likewise.
+  void SawOffset(const std::string& what);
   // A phase did not come to its end in time, or something failed that must not.
   void SawStuck(const std::string& what);
   // The partition's topic is deleted: what was in it need not be read.

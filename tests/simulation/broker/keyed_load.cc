@@ -272,7 +272,7 @@ bool KeyedLoad::IsCompacted(const std::set<size_t>& excused) {
     const broker::TopicInfo* info = cluster_.node(i).controller().image().FindTopic(topic());
     if (info == nullptr) return true;
     for (const broker::PartitionInfo& partition : info->partitions) {
-      const broker::Partition* replica = cluster_.node(i).partitions().Find(partition.group);
+      const broker::Partition* replica = cluster_.node(i).replicas().Find(partition.group);
       if (replica == nullptr) continue;
       if (replica->passes_done() != replica->compaction().pass) return false;
       passes[partition.group] = replica->compaction().pass;

@@ -35,7 +35,7 @@ const broker::Partition* LogStartCheck::Find(const Log& log, size_t broker,
   const raft::Replica* replica = cluster_.node(broker).host().Find(log.replicas.group);
   if (replica == nullptr || !replica->tail().has_value()) return nullptr;
   *applied = replica->tail()->applied();
-  return cluster_.node(broker).partitions().Find(log.replicas.group);
+  return cluster_.node(broker).replicas().Find(log.replicas.group);
 }
 
 void LogStartCheck::Observe() {

@@ -19,6 +19,7 @@
 #include "tests/simulation/broker/log_start_check.h"
 #include "tests/simulation/broker/log_start_load.h"
 #include "tests/simulation/broker/nemesis.h"
+#include "tests/simulation/broker/offsets_load.h"
 #include "tests/simulation/broker/topic_churn.h"
 #include "tests/simulation/broker/walker.h"
 #include "tests/simulation/broker/workload.h"
@@ -47,7 +48,8 @@ class Run {
                           .large_write_bytes = swarm_.large_write_bytes,
                           .segment_bytes = swarm_.segment_bytes,
                           .controller_segment_bytes = swarm_.controller_segment_bytes,
-                          .tail_bytes_max = swarm_.tail_bytes_max}),
+                          .tail_bytes_max = swarm_.tail_bytes_max,
+                          .coordinator_shards = swarm_.coordinator_shards}),
         nemesis_(world_, cluster_, swarm_, options.seed,
                  {.before_loss = [this] { durability_.Check(); },
                   .on_damage =
@@ -64,7 +66,9 @@ class Run {
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
         keyed_(world_, cluster_, history_, StreamOf(options.seed, "compaction").Fork()),
         contest_(world_, cluster_, history_, StreamOf(options.seed, "contest").Fork()),
-        admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")) {}
+        admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")),
+        offsets_load_(world_, cluster_, history_, StreamOf(options.seed, "offsets"),
+                      [this] { return EndsEver(); }) {}
   RunResult Go();
 
  private:
@@ -91,6 +95,7 @@ class Run {
   void ReadContest();
   void ReadCompacted();
   std::vector<Offset> Ends(const std::string& topic) const;
+  std::vector<Offset> EndsEver();
   bool IsHealthy(size_t broker) const {
     return cluster_.is_serving(broker) && cluster_.process(broker).is_alive();
   }
@@ -114,6 +119,8 @@ class Run {
   KeyedLoad keyed_;
   ContestLoad contest_;
   AdminLoad admin_load_;
+  OffsetsLoad offsets_load_;
+  std::vector<Offset> ends_ever_;  // of the topic, as far as any broker told
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
   // Where records of the topic may go.
@@ -258,6 +265,7 @@ void Run::StartClients() {
   if (swarm_.MayLoseRecords()) StartLogStartClients();
   if (swarm_.Has(FaultClass::kCompaction)) keyed_.Start();
   if (swarm_.Has(FaultClass::kContests)) contest_.Start();
+  if (swarm_.coordinator_shards > 0) offsets_load_.Start();
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
@@ -312,7 +320,7 @@ void Run::Observe() {
       known = std::max(known, leadership.term);
     };
     see(kControllerGroup, cluster_.node(i).controller().leadership());
-    for (const auto& [group, partition] : cluster_.node(i).partitions().all()) {
+    for (const auto& [group, partition] : cluster_.node(i).replicas().partitions()) {
       const raft::Replica* replica = cluster_.node(i).host().Find(group);
       const Status& health = replica->health();
       MILLRACE_SOMETIMES_IF("a replica was silent", !health.ok());
@@ -320,6 +328,9 @@ void Run::Observe() {
         history_.SawDamage(health.With(cluster_.host(i)).ToString());
       }
       see(group, partition->leadership());
+    }
+    for (const auto& [group, shard] : cluster_.node(i).replicas().shards()) {
+      see(group, shard->leadership());
     }
   }
   log_starts_.Observe();
@@ -408,14 +419,17 @@ void Run::DemandProgress() {
 void Run::RestartSilent() {
   for (size_t i = 0; i < cluster_.size(); ++i) {
     if (!IsHealthy(i) || nemesis_.is_damaged(i)) continue;
-    const auto& all = cluster_.node(i).partitions().all();
+    const broker::ReplicaSet& replicas = cluster_.node(i).replicas();
     const auto is_silent = [&](RaftGroupId group) {
       const raft::Replica* replica = cluster_.node(i).host().Find(group);
       return replica == nullptr || !replica->health().ok();
     };
     const bool is_any_silent =
         is_silent(kControllerGroup) ||
-        std::any_of(all.begin(), all.end(), [&](const auto& one) { return is_silent(one.first); });
+        std::ranges::any_of(replicas.partitions(),
+                            [&](const auto& one) { return is_silent(one.first); }) ||
+        std::ranges::any_of(replicas.shards(),
+                            [&](const auto& one) { return is_silent(one.first); });
     if (!is_any_silent) continue;
     nemesis_.Kill(i, /*power_loss=*/false);
     cluster_.Start(i);
@@ -430,12 +444,19 @@ std::vector<Offset> Run::Ends(const std::string& name) const {
     if (topic == nullptr) continue;
     ends.resize(std::max(ends.size(), topic->partitions.size()));
     for (const broker::PartitionInfo& info : topic->partitions) {
-      const broker::Partition* partition = cluster_.node(i).partitions().Find(info.group);
+      const broker::Partition* partition = cluster_.node(i).replicas().Find(info.group);
       Offset& end = ends[info.partition.value()];
       if (partition != nullptr) end = std::max(end, partition->high_watermark());
     }
   }
   return ends;
+}
+
+std::vector<Offset> Run::EndsEver() {
+  const std::vector<Offset> ends = Ends("t");
+  ends_ever_.resize(std::max(ends_ever_.size(), ends.size()));
+  for (size_t i = 0; i < ends.size(); ++i) ends_ever_[i] = std::max(ends_ever_[i], ends[i]);
+  return ends_ever_;
 }
 
 void Run::StopLogStartClients() {
@@ -506,6 +527,9 @@ void Run::Finish() {
   durability_.Check();
   RestartSilent();
   StopLogStartClients();
+  offsets_load_.Stop();
+  RunUntil([this] { return swarm_.coordinator_shards == 0 || offsets_load_.is_idle(); },
+           kCatchUpMax, "groups were not answered after everything healed");
   RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
   ReadCompacted();

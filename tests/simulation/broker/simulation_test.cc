@@ -76,6 +76,10 @@ constexpr std::string_view kMustBeReached[] = {
     "a start passed journal files over",
     "a client stood still",
     "a clock jumped or drifted",
+    "a commit had no answer",
+    "a coordinator's request was asked again",
+    "a coordinator's shard was restored from a snapshot",
+    "an offset was committed",
     "a clock was hours to days off",
     "a deletion past the end was refused",
     "a deletion was below the log start",
@@ -274,7 +278,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kLogStartGoesBack, Mutant::kRetentionTrustsOwnClock,
                     Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored, Mutant::kKeysSupersededByChance,
                     Mutant::kCheckpointStateAhead, Mutant::kPulledFromMemory,
-                    Mutant::kConditionBeforeSequence),
+                    Mutant::kConditionBeforeSequence, Mutant::kOffsetsFromMemory,
+                    Mutant::kSnapshotDropsAGroup, Mutant::kCommitAnsweredTooSoon),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

@@ -48,6 +48,7 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
   swarm.replication_factor = is_smaller && factor_max > 1 ? factor_max - 2 : factor_max;
   swarm.bad_disk = shape.Below(swarm.brokers);
   swarm.controller_segment_bytes = uint64_t{8192} << StreamOf(seed, "controller segment").Below(6);
+  swarm.coordinator_shards = static_cast<uint32_t>(StreamOf(seed, "coordinator").Below(4));
   constexpr uint64_t kLargeWrites[] = {512, 4 << 10, 64 << 10, 1 << 30};
   swarm.large_write_bytes = kLargeWrites[StreamOf(seed, "large writes").Below(4)];
   for (const auto& [fault, name] : kFaultClasses) {
@@ -113,6 +114,7 @@ std::vector<std::pair<std::string, std::string>> Swarm::TopicSettings() const {
 std::string Swarm::ToString() const {
   std::string text = "brokers=" + std::to_string(brokers) +
                      " replication_factor=" + std::to_string(replication_factor) +
+                     " coordinator_shards=" + std::to_string(coordinator_shards) +
                      " controller_segment_bytes=" + std::to_string(controller_segment_bytes) +
                      " large_write_bytes=" + std::to_string(large_write_bytes);
   if (MayLoseRecords()) text += " segment_bytes=" + std::to_string(segment_bytes);

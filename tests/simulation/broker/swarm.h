@@ -83,6 +83,7 @@ struct Swarm {
   size_t brokers = 3;
   uint32_t replication_factor = 3;
   // 8 to 256 KiB: what the controller's log holds in a run is rarely more.
+  uint32_t coordinator_shards = 0;  // 0: there is no coordinator
   uint64_t controller_segment_bytes = 256 << 10;
   uint64_t large_write_bytes = 64 << 10;
   uint64_t segment_bytes = 256 << 10;

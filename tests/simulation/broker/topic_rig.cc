@@ -59,7 +59,7 @@ void TopicRig::Produce(size_t records, size_t bytes) {
 }
 
 Offset TopicRig::high_watermark() {
-  return cluster_.node(Leader()).partitions().Find(group_)->high_watermark();
+  return cluster_.node(Leader()).replicas().Find(group_)->high_watermark();
 }
 
 void TopicRig::DeleteTo(Offset before) {
@@ -79,7 +79,7 @@ bool TopicRig::IsReady(size_t broker) {
 
 bool TopicRig::Leads(size_t broker) {
   if (!cluster_.is_serving(broker)) return false;
-  const auto& partitions = cluster_.node(broker).partitions().all();
+  const auto& partitions = cluster_.node(broker).replicas().partitions();
   return std::any_of(partitions.begin(), partitions.end(),
                      [](const auto& one) { return one.second->leadership().is_ready; });
 }

@@ -35,7 +35,7 @@ void RemoveTopic(const std::string& name, Image* image) {
 v1::ListTopicsResponse PageOf(const Image& image, const std::string& token, uint32_t page_size) {
   v1::ListTopicsResponse page;
   FillPage(
-      TopicsAfter(image, token), page_size,
+      TopicsAfter(image, token, false), page_size,
       [](const TopicInfo& topic, v1::ListedTopic* out) {
         out->set_name(topic.name);
         out->set_topic_id(topic.id.value());
@@ -97,7 +97,7 @@ TEST(TopicPage, ATopicThatIsLargerThanAPage_StandsAlone) {
   AddTopic("b", &image);
   v1::DescribeTopicsResponse page;
   FillPage(
-      TopicsAfter(image, ""), 0,
+      TopicsAfter(image, "", false), 0,
       [](const TopicInfo& topic, v1::Topic* out) {
         out->set_name(topic.name);
         (*out->mutable_settings())["key"] = std::string(kPageBytesMax, 'x');

@@ -1,6 +1,6 @@
 // Which replicas a broker holds: those that the controller's image places there, however it came to
 // be what it is; and that a partition goes on from its snapshot.
-#include "broker/partition/partition_set.h"
+#include "broker/replicas/replica_set.h"
 
 #include <memory>
 #include <string>
@@ -30,7 +30,7 @@ void ApplyAll(const Decision& decision, Image* image) {
   for (const auto& record : decision->records()) ASSERT_TRUE(image->Apply(record).ok());
 }
 
-class PartitionSetTest : public testing::Test {
+class ReplicaSetTest : public testing::Test {
  protected:
   void TearDown() override { active_mutant = Mutant::kNone; }
   void SetUp() override {
@@ -45,16 +45,17 @@ class PartitionSetTest : public testing::Test {
   // A new process on the same store. It has recovered what is there, and no image yet.
   void Restart() {
     host_.reset();
-    partitions_.reset();
+    replicas_.reset();
     host_ = std::make_unique<raft::Host>(
         raft::HostOptions{.self = kSelf},
         raft::HostEnvironment{process_.executor(), process_.clock(), transport_, store_},
         process_.Fork());
-    partitions_ = std::make_unique<PartitionSet>(*host_, environment(), process_.executor(),
-                                                 CompactorOptions{}, kSelf, Random(1));
+    replicas_ =
+        std::make_unique<ReplicaSet>(*host_, environment(), coordinator_memory_,
+                                     process_.executor(), CompactorOptions{}, kSelf, Random(1));
     host_->Start();
     for (const auto& [group, kept] : store_.groups) {
-      partitions_->AddRecovered(store_.Recovered(group));
+      replicas_->AddRecovered(store_.Recovered(group));
     }
     Settle();
   }
@@ -95,14 +96,14 @@ class PartitionSetTest : public testing::Test {
   }
   Result<PartitionOffsets> OffsetsOf(RaftGroupId group) {
     Result<PartitionOffsets> offsets = Internal("no answer");
-    partitions_->Find(group)->Offsets(
+    replicas_->Find(group)->Offsets(
         {}, [&offsets](Result<PartitionOffsets> done) { offsets = std::move(done); });
     Settle();
     return offsets;
   }
   size_t CountOf(TopicId topic) const {
     size_t count = 0;
-    for (const auto& [group, partition] : partitions_->all()) {
+    for (const auto& [group, partition] : replicas_->partitions()) {
       if (partition->name().topic == topic) ++count;
     }
     return count;
@@ -115,14 +116,15 @@ class PartitionSetTest : public testing::Test {
   BatchWorker batches_{process_.executor(), process_.executor()};
   Turns lookups_{1, 1};
   ProducerMemory producers_{ProducerLimits()};
-  std::unique_ptr<PartitionSet> partitions_;
+  CoordinatorMemory coordinator_memory_{CoordinatorLimits()};
+  std::unique_ptr<ReplicaSet> replicas_;
   std::unique_ptr<raft::Host> host_;
   Image image_;
 };
 
-TEST_F(PartitionSetTest, ATopicsSettings_ReachItsReplicas_AndWhenTheyChange) {
+TEST_F(ReplicaSetTest, ATopicsSettings_ReachItsReplicas_AndWhenTheyChange) {
   const TopicId topic = Create("t");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
   EXPECT_EQ(store_.limits[group].bytes, 0U) << "the server's";
   EXPECT_EQ(store_.limits[group].age, std::chrono::hours(24));
@@ -132,14 +134,14 @@ TEST_F(PartitionSetTest, ATopicsSettings_ReachItsReplicas_AndWhenTheyChange) {
   settings["segment_bytes"] = "1MiB";
   settings["segment_time"] = "2h";
   ASSERT_TRUE(image_.Apply(altered).ok());
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   EXPECT_EQ(store_.limits[group].bytes, uint64_t{1} << 20);
   EXPECT_EQ(store_.limits[group].age, std::chrono::hours(2));
 }
 
-TEST_F(PartitionSetTest, RetentionMakesNoFileShorter_WhereNothingExpires) {
+TEST_F(ReplicaSetTest, RetentionMakesNoFileShorter_WhereNothingExpires) {
   const TopicId topic = Create("t");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
   for (const auto& [cleanup, age] : {std::pair{"compact", std::chrono::seconds(86'400)},
                                      {"compact,delete", std::chrono::seconds(10)},
@@ -150,46 +152,46 @@ TEST_F(PartitionSetTest, RetentionMakesNoFileShorter_WhereNothingExpires) {
     settings["cleanup"] = cleanup;
     settings["retention_time"] = "40s";
     ASSERT_TRUE(image_.Apply(altered).ok());
-    partitions_->Reconcile(image_, topic);
+    replicas_->Reconcile(image_, topic);
     EXPECT_EQ(store_.limits[group].age, age) << cleanup;
   }
 }
 
 // A broker that died before a replica of a topic was durable, and whose next life begins with an
 // image that holds the topic, hears of no record that creates it.
-TEST_F(PartitionSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {
+TEST_F(ReplicaSetTest, ATopicThatARestoredImageHolds_GetsItsReplicas) {
   const TopicId topic = Create("t");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   EXPECT_EQ(CountOf(topic), 2U);
   EXPECT_EQ(store_.groups.size(), 2U);
-  partitions_->ReconcileAll(image_);  // as often as you like
-  partitions_->Reconcile(image_, topic);
+  replicas_->ReconcileAll(image_);  // as often as you like
+  replicas_->Reconcile(image_, topic);
   EXPECT_EQ(store_.groups.size(), 2U);
 }
 
-TEST_F(PartitionSetTest, APartitionThatATopicGets_IsMadeBesideItsOthers_AndGoesWithThem) {
+TEST_F(ReplicaSetTest, APartitionThatATopicGets_IsMadeBesideItsOthers_AndGoesWithThem) {
   const TopicId topic = Create("t");
   const TopicId other = Create("other");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
-  Partition* const first = partitions_->Find(image_.FindTopic("t")->partitions[0].group);
+  Partition* const first = replicas_->Find(image_.FindTopic("t")->partitions[0].group);
   Grow("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   EXPECT_EQ(CountOf(topic), 3U);
   EXPECT_EQ(CountOf(other), 2U);
   const PartitionInfo added = image_.FindTopic("t")->partitions[2];
-  EXPECT_EQ(partitions_->Find(image_.FindTopic("t")->partitions[0].group), first) << "untouched";
-  ASSERT_NE(partitions_->Find(added.group), nullptr);
-  EXPECT_EQ(partitions_->Find(added.group)->name().partition, PartitionId(2));
+  EXPECT_EQ(replicas_->Find(image_.FindTopic("t")->partitions[0].group), first) << "untouched";
+  ASSERT_NE(replicas_->Find(added.group), nullptr);
+  EXPECT_EQ(replicas_->Find(added.group)->name().partition, PartitionId(2));
   EXPECT_TRUE(OffsetsOf(added.group).ok()) << "it has a leader";
   Restart();
   EXPECT_EQ(CountOf(topic), 3U);
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   EXPECT_EQ(store_.groups.size(), 5U);
   Delete("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   EXPECT_EQ(CountOf(topic), 0U);
   EXPECT_EQ(store_.groups.size(), 2U);
@@ -197,55 +199,55 @@ TEST_F(PartitionSetTest, APartitionThatATopicGets_IsMadeBesideItsOthers_AndGoesW
 
 // A broker that was away when a topic got a partition, and whose next life begins with an image
 // that holds it.
-TEST_F(PartitionSetTest, APartitionThatARestoredImageHas_IsMadeBesideThoseThatAreHere) {
+TEST_F(ReplicaSetTest, APartitionThatARestoredImageHas_IsMadeBesideThoseThatAreHere) {
   const TopicId topic = Create("t");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   Grow("t");
   Restart();
   EXPECT_EQ(CountOf(topic), 2U);
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   EXPECT_EQ(CountOf(topic), 3U);
 }
 
-TEST_F(PartitionSetTest, ATopicThatARestoredImageHasNoMore_LosesItsReplicas) {
+TEST_F(ReplicaSetTest, ATopicThatARestoredImageHasNoMore_LosesItsReplicas) {
   const TopicId kept = Create("kept");
   const TopicId gone = Create("gone");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   Delete("gone");
   Restart();
   EXPECT_EQ(CountOf(gone), 2U);
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   EXPECT_EQ(CountOf(gone), 0U);
   EXPECT_EQ(CountOf(kept), 2U);
   EXPECT_EQ(store_.removed.size(), 2U);
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   EXPECT_EQ(store_.removed.size(), 2U);
 }
 
 // A replica is made when its record is applied; the snapshot that the next life begins with may be
 // older than that.
-TEST_F(PartitionSetTest, ATopicThatAnImageIsTooOldToKnow_KeepsItsReplicas) {
+TEST_F(ReplicaSetTest, ATopicThatAnImageIsTooOldToKnow_KeepsItsReplicas) {
   Create("a");
   const Image old = image_;
   const TopicId newer = Create("b");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   Restart();
-  partitions_->ReconcileAll(old);
+  replicas_->ReconcileAll(old);
   EXPECT_EQ(CountOf(newer), 2U);
   EXPECT_TRUE(store_.removed.empty());
-  partitions_->Reconcile(image_, newer);
+  replicas_->Reconcile(image_, newer);
   EXPECT_EQ(CountOf(newer), 2U);
 }
 
 // S8 of docs/formats.md: the snapshot that this life begins with is older than what the one before
 // did, and whoever acts on it makes what is gone and removes what is new.
-TEST_F(PartitionSetTest, S8_ImageBelowTheFloor_NeitherMakesNorRemoves_UntilItIsAsNew) {
+TEST_F(ReplicaSetTest, S8_ImageBelowTheFloor_NeitherMakesNorRemoves_UntilItIsAsNew) {
   const TopicId kept = Create("kept");
   ASSERT_TRUE(image_.NoteApplied(LogIndex(5)).ok());
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   EXPECT_EQ(store_.groups.begin()->second.record.controller_index, LogIndex(5));
   const TopicId lost = Create("lost");
@@ -256,28 +258,28 @@ TEST_F(PartitionSetTest, S8_ImageBelowTheFloor_NeitherMakesNorRemoves_UntilItIsA
   Restart();
   Image behind = old;
   ASSERT_TRUE(behind.NoteApplied(LogIndex(8)).ok());
-  partitions_->ReconcileAll(behind);
-  partitions_->Reconcile(behind, lost);
+  replicas_->ReconcileAll(behind);
+  replicas_->Reconcile(behind, lost);
   Settle();
   EXPECT_EQ(CountOf(lost), 0U);
   EXPECT_EQ(CountOf(kept), 2U);
   // The entry that makes it as new changes no topic itself.
-  partitions_->Reconcile(image_, TopicId());
+  replicas_->Reconcile(image_, TopicId());
   Settle();
   EXPECT_EQ(CountOf(lost), 2U);
   EXPECT_EQ(CountOf(kept), 0U);
 }
 
-TEST_F(PartitionSetTest, OneTopicsRecord_TouchesThatTopicAlone) {
+TEST_F(ReplicaSetTest, OneTopicsRecord_TouchesThatTopicAlone) {
   const TopicId a = Create("a");
   const TopicId b = Create("b");
-  partitions_->Reconcile(image_, b);
+  replicas_->Reconcile(image_, b);
   EXPECT_EQ(CountOf(a), 0U);
   EXPECT_EQ(CountOf(b), 2U);
 }
 
 // Once replicas have come or gone, the image tells today's, who are nobody's first configuration.
-TEST_F(PartitionSetTest, AReplicaOfAGroupThatHasChanged_IsNotBegunWithTodaysReplicas) {
+TEST_F(ReplicaSetTest, AReplicaOfAGroupThatHasChanged_IsNotBegunWithTodaysReplicas) {
   const TopicId topic = Create("t");
   internal::v1::ControllerImage saved;
   image_.SaveTo(&saved);
@@ -286,38 +288,38 @@ TEST_F(PartitionSetTest, AReplicaOfAGroupThatHasChanged_IsNotBegunWithTodaysRepl
   }
   const Result<Image> changed = Image::LoadFrom(saved);
   ASSERT_TRUE(changed.ok()) << changed.status();
-  partitions_->ReconcileAll(*changed);
+  replicas_->ReconcileAll(*changed);
   EXPECT_EQ(CountOf(topic), 1U);
   // What was begun while it stood is kept.
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
-  partitions_->ReconcileAll(*changed);
+  replicas_->ReconcileAll(*changed);
   EXPECT_EQ(CountOf(topic), 2U);
   EXPECT_TRUE(store_.removed.empty());
 }
 
 // The log is applied again after a restart, from before the topic was deleted.
-TEST_F(PartitionSetTest, AReplicaWithATombstone_IsNotMadeAgain) {
+TEST_F(ReplicaSetTest, AReplicaWithATombstone_IsNotMadeAgain) {
   const TopicId topic = Create("t");
   const Image before = image_;
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   Delete("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   Restart();
-  partitions_->ReconcileAll(before);
+  replicas_->ReconcileAll(before);
   EXPECT_EQ(CountOf(topic), 0U);
 }
 
-TEST_F(PartitionSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
+TEST_F(ReplicaSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
   const TopicId topic = Create("t", "1KiB");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   Restart();
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
-  Partition* partition = partitions_->Find(image_.FindTopic("t")->partitions[0].group);
+  Partition* partition = replicas_->Find(image_.FindTopic("t")->partitions[0].group);
   ASSERT_NE(partition, nullptr);
   Status outcome;
   partition->Produce({.bytes = Bytes::Own(std::string(2000, 'x'))},
@@ -326,16 +328,16 @@ TEST_F(PartitionSetTest, ARecoveredReplica_GetsItsTopicsSettings) {
   EXPECT_NE(outcome.message().find("larger than 1024"), std::string::npos) << outcome;
 }
 
-TEST_F(PartitionSetTest, ALeadersEpoch_IsTheTopicsBaseAndItsTerm_AlsoBeforeThereIsAnImage) {
+TEST_F(ReplicaSetTest, ALeadersEpoch_IsTheTopicsBaseAndItsTerm_AlsoBeforeThereIsAnImage) {
   const TopicId topic = Create("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
   LeaderEpoch before;
   for (int life = 0; life < 2; ++life) {
     const Result<PartitionOffsets> offsets = OffsetsOf(group);
     ASSERT_TRUE(offsets.ok()) << offsets.status();
-    const Term term = partitions_->Find(group)->leadership().term;
+    const Term term = replicas_->Find(group)->leadership().term;
     EXPECT_EQ(offsets->leader_epoch, LeaderEpochOf(21'600, term));
     EXPECT_GT(offsets->leader_epoch, before);
     before = offsets->leader_epoch;
@@ -344,15 +346,15 @@ TEST_F(PartitionSetTest, ALeadersEpoch_IsTheTopicsBaseAndItsTerm_AlsoBeforeThere
 }
 
 // An epoch without its base would go back.
-TEST_F(PartitionSetTest, AReplicaThatDoesNotKnowItsEpochs_ServesNobody_UntilTheImageTells) {
+TEST_F(ReplicaSetTest, AReplicaThatDoesNotKnowItsEpochs_ServesNobody_UntilTheImageTells) {
   const TopicId topic = Create("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   for (auto& [id, kept] : store_.groups) kept.record.leader_epoch_base = 0;
   Restart();
   const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
   EXPECT_EQ(OffsetsOf(group).status().reason(), Reason::kNotInitialized);
-  Partition* partition = partitions_->Find(group);
+  Partition* partition = replicas_->Find(group);
   Status produced;
   partition->Produce({.bytes = Bytes::Own("x")},
                      [&](const Result<ProduceOutcome>& done) { produced = done.status(); });
@@ -360,20 +362,20 @@ TEST_F(PartitionSetTest, AReplicaThatDoesNotKnowItsEpochs_ServesNobody_UntilTheI
   Status read;
   partition->Read({}, [&](const Result<ReadOutcome>& done) { read = done.status(); });
   EXPECT_EQ(read.reason(), Reason::kNotInitialized);
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   EXPECT_TRUE(OffsetsOf(group).ok());
 }
 
-TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
+TEST_F(ReplicaSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
   active_mutant = Mutant::kNextFeatureLevel;
   const TopicId topic = Create("t");
-  partitions_->Reconcile(image_, topic);
+  replicas_->Reconcile(image_, topic);
   Settle();
   const RaftGroupId group = image_.FindTopic("t")->partitions[0].group;
   v1::RecordBatch batch;
   batch.add_records()->set_value("v");
   const auto level_of_next = [&] {
-    partitions_->Find(group)->Produce(
+    replicas_->Find(group)->Produce(
         {.bytes = Bytes::Own(batch.SerializeAsString())},
         [](const Result<ProduceOutcome>& done) { ASSERT_TRUE(done.ok()) << done.status(); });
     Settle();
@@ -387,14 +389,14 @@ TEST_F(PartitionSetTest, Batches_AreWrittenAtTheClustersLevel_NotAtTheBuilds) {
   EXPECT_EQ(level_of_next(), 2);
 }
 
-TEST_F(PartitionSetTest, WhereAPassIsDone_TheNextReplicasBegins) {
+TEST_F(ReplicaSetTest, WhereAPassIsDone_TheNextReplicasBegins) {
   Create("t");
-  partitions_->ReconcileAll(image_);
+  replicas_->ReconcileAll(image_);
   Settle();
   internal::v1::PartitionCommand command;
   command.mutable_compact()->set_pass(1);
-  for (const auto& [group, partition] : partitions_->all()) {
-    EXPECT_FALSE(partitions_->ProgressOf(group).has_value());
+  for (const auto& [group, partition] : replicas_->partitions()) {
+    EXPECT_FALSE(replicas_->ProgressOf(group).has_value());
     raft::EntrySequence log(group);
     log.Add({.type = FrameType::kPartitionCommand,
              .flags = kFrameControl,
@@ -403,17 +405,17 @@ TEST_F(PartitionSetTest, WhereAPassIsDone_TheNextReplicasBegins) {
     ASSERT_TRUE(partition->Apply(log.entries().back()).ok());
     store_.groups[group].sealed = Segments(1);
     store_.rewritable[group] = store_.groups[group].sealed.back().end.index;
-    EXPECT_EQ(partitions_->ProgressOf(group)->pass_done, 0U);
-    EXPECT_EQ(partitions_->ProgressOf(group)->pass_decided, 1U);
+    EXPECT_EQ(replicas_->ProgressOf(group)->pass_done, 0U);
+    EXPECT_EQ(replicas_->ProgressOf(group)->pass_decided, 1U);
   }
-  partitions_->Tend(std::nullopt);
+  replicas_->Tend(std::nullopt);
   Settle();
-  for (const auto& [group, partition] : partitions_->all()) {
-    EXPECT_EQ(partitions_->ProgressOf(group)->pass_done, 1U) << group;
+  for (const auto& [group, partition] : replicas_->partitions()) {
+    EXPECT_EQ(replicas_->ProgressOf(group)->pass_done, 1U) << group;
   }
 }
 
-TEST_F(PartitionSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
+TEST_F(ReplicaSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
   Partition partition(kGroup, {TopicId(1), PartitionId(0)}, environment());
   internal::v1::PartitionState later;
   later.set_version(4);
@@ -461,7 +463,7 @@ void FillAtRandom(Random& random, raft::EntrySequence* log) {
   }
 }
 
-TEST_F(PartitionSetTest, APartitionThatIsRestored_GoesOnAsBefore_WhateverWasApplied) {
+TEST_F(ReplicaSetTest, APartitionThatIsRestored_GoesOnAsBefore_WhateverWasApplied) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE("seed=" + std::to_string(seed));
     Random random(seed);

@@ -1,4 +1,4 @@
-#include "broker/partition/partition_set.h"
+#include "broker/replicas/replica_set.h"
 
 #include <algorithm>
 #include <utility>
@@ -38,12 +38,14 @@ CompactionSettings CompactionOf(const config::TopicSettings& settings) {
 
 }  // namespace
 
-PartitionSet::PartitionSet(raft::Host& host, const Partition::Environment& environment,
-                           Executor& executor, const CompactorOptions& compaction,
-                           const BrokerIncarnation& self, Random random)
+ReplicaSet::ReplicaSet(raft::Host& host, const Partition::Environment& environment,
+                       CoordinatorMemory& coordinator_memory, Executor& executor,
+                       const CompactorOptions& compaction, const BrokerIncarnation& self,
+                       Random random)
     : host_(&host),
       environment_(environment),
       self_(self),
+      shard_environment_{executor, environment.clock, environment.image, coordinator_memory},
       compactor_({.executor = executor,
                   .clock = environment.clock,
                   .store = environment.store,
@@ -54,32 +56,39 @@ PartitionSet::PartitionSet(raft::Host& host, const Partition::Environment& envir
                    OfferPasses();
                  }) {}
 
-Partition* PartitionSet::Emplace(RaftGroupId group, TopicPartition name) {
-  auto partition = std::make_unique<Partition>(group, name, environment_);
-  partition->SetLeadershipListener([this, group](const raft::Leadership& leadership) {
+raft::StateMachine& ReplicaSet::Emplace(const raft::ReplicaRecord& record) {
+  const RaftGroupId group = record.group;
+  const auto tell = [this, group](const raft::Leadership& leadership) {
     if (listener_) listener_(group, leadership);
-  });
-  topics_[name.topic].groups.insert(group);
-  return partitions_.emplace(group, std::move(partition)).first->second.get();
+  };
+  topics_[record.partition.topic].groups.insert(group);
+  if (record.kind == raft::ReplicaKind::kCoordinator) {
+    auto shard = std::make_unique<CoordinatorShard>(group, shard_environment_);
+    shard->SetLeadershipListener(tell);
+    return *shards_.emplace(group, std::move(shard)).first->second;
+  }
+  CHECK(record.kind == raft::ReplicaKind::kPartition) << "group=" << group;
+  auto partition = std::make_unique<Partition>(group, record.partition, environment_);
+  partition->set_leader_epoch_base(record.leader_epoch_base);
+  partition->SetLeadershipListener(tell);
+  return *partitions_.emplace(group, std::move(partition)).first->second;
 }
 
-void PartitionSet::AddRecovered(raft::RecoveredReplica recovered) {
-  const RaftGroupId group = recovered.record.group;
-  Partition* partition = Emplace(group, recovered.record.partition);
-  partition->set_leader_epoch_base(recovered.record.leader_epoch_base);
-  host_->AddReplica(std::move(recovered), *partition);
+void ReplicaSet::AddRecovered(raft::RecoveredReplica recovered) {
+  raft::StateMachine& machine = Emplace(recovered.record);
+  host_->AddReplica(std::move(recovered), machine);
 }
 
 // An image that has not applied what replicas here rest on may lack their topics, or have them
 // still. Once it has, all of it is held against what is here.
-bool PartitionSet::IsTooOld(const Image& image) {
+bool ReplicaSet::IsTooOld(const Image& image) {
   if (image.applied_index() >= environment_.store.controller_floor()) return false;
   MILLRACE_SOMETIMES("an image was older than a replica");
   is_image_behind_ = true;
   return true;
 }
 
-void PartitionSet::ReconcileAll(const Image& image) {
+void ReplicaSet::ReconcileAll(const Image& image) {
   if (IsTooOld(image)) return;
   is_image_behind_ = false;
   std::set<TopicId> topics;
@@ -88,13 +97,13 @@ void PartitionSet::ReconcileAll(const Image& image) {
   for (const TopicId topic : topics) ReconcileTopic(image, topic);
 }
 
-void PartitionSet::Reconcile(const Image& image, TopicId topic) {
+void ReplicaSet::Reconcile(const Image& image, TopicId topic) {
   if (IsTooOld(image)) return;
   if (is_image_behind_) return ReconcileAll(image);
   if (topic != TopicId()) ReconcileTopic(image, topic);
 }
 
-void PartitionSet::ReconcileTopic(const Image& image, TopicId topic) {
+void ReplicaSet::ReconcileTopic(const Image& image, TopicId topic) {
   if (const TopicInfo* info = image.FindTopic(topic)) {
     Hold(*info, image.applied_index());
   } else if (image.HasMade(topic)) {
@@ -102,11 +111,23 @@ void PartitionSet::ReconcileTopic(const Image& image, TopicId topic) {
   }
 }
 
-bool PartitionSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) const {
+bool ReplicaSet::MayBegin(const PartitionInfo& info, ReplicaNumber number) const {
   return info.first_configuration_stands && environment_.store.MayCreate({info.group, number});
 }
 
-void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
+bool ReplicaSet::HoldReplica(const TopicInfo& topic, const PartitionInfo& info,
+                             LogIndex controller_index) {
+  const Voter* self = info.FindReplica(self_);
+  if (self == nullptr) return false;
+  if (Holds(info.group)) return true;
+  if (!MayBegin(info, self->number)) return false;
+  raft::ReplicaRecord record = RecordOf(topic, info, *self);
+  record.controller_index = controller_index;
+  host_->CreateReplica(record, *self == info.replicas.front(), Emplace(record));
+  return true;
+}
+
+void ReplicaSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
   const config::TopicSettings settings(topic.settings);
   const raft::RollLimits rolls = RollLimitsOf(topic, settings);
   const Partition::Settings kept{.batch_bytes_max = static_cast<uint32_t>(settings.batch_bytes_max),
@@ -114,43 +135,40 @@ void PartitionSet::Hold(const TopicInfo& topic, LogIndex controller_index) {
                                  .retention = RetentionOf(settings),
                                  .compaction = CompactionOf(settings)};
   for (const PartitionInfo& info : topic.partitions) {
-    const Voter* self = info.FindReplica(self_);
-    if (self == nullptr) continue;
+    if (!HoldReplica(topic, info, controller_index)) continue;
+    topics_[topic.id].name = topic.name;
     Partition* partition = Find(info.group);
-    if (partition == nullptr && !MayBegin(info, self->number)) continue;
-    if (partition == nullptr) {
-      partition = Emplace(info.group, {.topic = topic.id, .partition = info.partition});
-      raft::ReplicaRecord record = RecordOf(topic, info, *self);
-      record.controller_index = controller_index;
-      host_->CreateReplica(record, *self == info.replicas.front(), *partition);
-    }
+    if (partition == nullptr) continue;
     partition->set_leader_epoch_base(topic.leader_epoch_base);
     partition->set_settings(kept);
     environment_.store.SetRollLimits(info.group, rolls);
-    topics_[topic.id].name = topic.name;
   }
 }
 
-void PartitionSet::Remove(TopicId topic, LogIndex controller_index) {
+void ReplicaSet::Remove(TopicId topic, LogIndex controller_index) {
   const auto held = topics_.extract(topic);
   if (held.empty()) return;
   for (const RaftGroupId group : held.mapped().groups) {
-    auto found = partitions_.find(group);
     compactor_.Forget(group);
     host_->RemoveReplica(group, controller_index, [] {});
-    partitions_.erase(found);
+    partitions_.erase(group);
+    shards_.erase(group);
   }
   // One line, however many partitions: deleting is ordinary.
   LOG(INFO) << "topic deleted topic=" << held.mapped().name << " topic_id=" << topic
             << " replicas_here=" << held.mapped().groups.size();
 }
 
-void PartitionSet::Tend(std::optional<int64_t> wall_ms) {
+void ReplicaSet::Tend(std::optional<int64_t> wall_ms) {
   for (const auto& [group, partition] : partitions_) partition->Tend(wall_ms);
+  for (const auto& [group, shard] : shards_) {
+    shard->Tend(wall_ms);
+    environment_.store.SetRollLimits(group, {.bytes = shard->segment_bytes()});
+  }
   OfferPasses();
 }
 
-void PartitionSet::OfferPasses() {
+void ReplicaSet::OfferPasses() {
   auto next = partitions_.upper_bound(last_offered_);
   for (size_t i = 0; i < partitions_.size() && !compactor_.is_busy(); ++i, ++next) {
     if (next == partitions_.end()) next = partitions_.begin();
@@ -163,7 +181,7 @@ void PartitionSet::OfferPasses() {
   }
 }
 
-std::optional<CompactionProgress> PartitionSet::ProgressOf(RaftGroupId group) const {
+std::optional<CompactionProgress> ReplicaSet::ProgressOf(RaftGroupId group) const {
   const Partition* partition = Find(group);
   if (partition == nullptr || partition->compaction().pass == 0) return std::nullopt;
   return CompactionProgress{.pass_done = partition->passes_done(),
@@ -173,9 +191,14 @@ std::optional<CompactionProgress> PartitionSet::ProgressOf(RaftGroupId group) co
                             .failure = compactor_.FailureOf(group)};
 }
 
-Partition* PartitionSet::Find(RaftGroupId group) const {
+Partition* ReplicaSet::Find(RaftGroupId group) const {
   auto found = partitions_.find(group);
   return found == partitions_.end() ? nullptr : found->second.get();
+}
+
+CoordinatorShard* ReplicaSet::FindShard(RaftGroupId group) const {
+  auto found = shards_.find(group);
+  return found == shards_.end() ? nullptr : found->second.get();
 }
 
 }  // namespace millrace::broker

@@ -1,14 +1,15 @@
-// The partitions that this broker holds a replica of. Replicas come into being when the
-// controller's image says so and go when it says so, never for any other reason (design D3).
+// The replicas that this broker holds, of partitions and of the coordinator's shards: what a topic
+// is decides which state machine each gets. They come into being when the controller's image says
+// so and go when it says so, never for any other reason (design D3).
 //
 // What is here is held against the image, not against single records: a record may have gone into a
 // snapshot before anybody acted on it. So any image may come, any number of times.
 //
 // Owned by the Node, on the shard's thread.
 //
-//   partitions.AddRecovered(std::move(replica));   // all of them, before an image
-//   partitions.ReconcileAll(image);                // once an image was restored
-//   partitions.Reconcile(image, topic);            // after each record, and each entry without one
+//   replicas.AddRecovered(std::move(replica));   // all of them, before an image
+//   replicas.ReconcileAll(image);                // once an image was restored
+//   replicas.Reconcile(image, topic);            // after each record, and each entry without one
 #pragma once
 
 #include <map>
@@ -18,17 +19,20 @@
 #include <string>
 
 #include "broker/controller/image.h"
+#include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/shard.h"
 #include "broker/partition/compactor.h"
 #include "broker/partition/partition.h"
 #include "raft/host/host.h"
 
 namespace millrace::broker {
 
-class PartitionSet {
+class ReplicaSet {
  public:
-  // `executor` is the shard's.
-  PartitionSet(raft::Host& host, const Partition::Environment& environment, Executor& executor,
-               const CompactorOptions& compaction, const BrokerIncarnation& self, Random random);
+  // All outlive this. `executor` is the shard's.
+  ReplicaSet(raft::Host& host, const Partition::Environment& environment,
+             CoordinatorMemory& coordinator_memory, Executor& executor,
+             const CompactorOptions& compaction, const BrokerIncarnation& self, Random random);
 
   // A replica that storage recovered; the image, which may come later, adds its settings.
   void AddRecovered(raft::RecoveredReplica recovered);
@@ -41,31 +45,42 @@ class PartitionSet {
   // The same for every topic that the image has or that is here.
   void ReconcileAll(const Image& image);
 
-  // Partition::Tend, of each; and begins what is to be compacted.
+  // Partition::Tend and CoordinatorShard::Tend, of each; and begins what is to be compacted.
   void Tend(std::optional<int64_t> wall_ms);
 
-  // Null if this broker holds no replica of the group.
+  // Null if this broker holds no replica of the group, or it is of another kind.
   Partition* Find(RaftGroupId group) const;
-  const std::map<RaftGroupId, std::unique_ptr<Partition>>& all() const { return partitions_; }
+  CoordinatorShard* FindShard(RaftGroupId group) const;
+  const std::map<RaftGroupId, std::unique_ptr<Partition>>& partitions() const {
+    return partitions_;
+  }
+  const std::map<RaftGroupId, std::unique_ptr<CoordinatorShard>>& shards() const { return shards_; }
   // How far the replica here is compacted; nullopt if there is none, or no pass was decided.
   std::optional<CompactionProgress> ProgressOf(RaftGroupId group) const;
-  // Called whenever a partition's leadership changed.
+  // Called whenever a replica's leadership changed.
   using LeadershipListener = MoveFunction<void(RaftGroupId, const raft::Leadership&)>;
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }
-  // Stops: forgets all partitions. The host must have halted its replicas.
+  // Stops: forgets all replicas. The host must have halted them.
   void Clear() {
     compactor_.Stop();
     partitions_.clear();
+    shards_.clear();
     topics_.clear();
   }
 
  private:
-  Partition* Emplace(RaftGroupId group, TopicPartition name);
+  // The replica's state machine.
+  raft::StateMachine& Emplace(const raft::ReplicaRecord& record);
+  bool Holds(RaftGroupId group) const {
+    return partitions_.contains(group) || shards_.contains(group);
+  }
   // Whether a replica that the image places here may begin with the configuration that it tells.
   bool MayBegin(const PartitionInfo& info, ReplicaNumber number) const;
   bool IsTooOld(const Image& image);
   void ReconcileTopic(const Image& image, TopicId topic);
   void Hold(const TopicInfo& topic, LogIndex controller_index);
+  // Whether the replica that the image places here is here, made if it may be.
+  bool HoldReplica(const TopicInfo& topic, const PartitionInfo& info, LogIndex controller_index);
   void Remove(TopicId topic, LogIndex controller_index);
   // In turn, as one is compacted at a time.
   void OfferPasses();
@@ -74,12 +89,14 @@ class PartitionSet {
   Partition::Environment environment_;
   BrokerIncarnation self_;
   LeadershipListener listener_;
+  CoordinatorShard::Environment shard_environment_;
   std::map<RaftGroupId, std::unique_ptr<Partition>> partitions_;
+  std::map<RaftGroupId, std::unique_ptr<CoordinatorShard>> shards_;
   struct HeldTopic {
     std::string name;  // empty until an image tells it
     std::set<RaftGroupId> groups;
   };
-  std::map<TopicId, HeldTopic> topics_;  // those of partitions_
+  std::map<TopicId, HeldTopic> topics_;  // those of the replicas
   Compactor compactor_;
   RaftGroupId last_offered_;      // of passes
   bool is_image_behind_ = false;  // what it said when it was too old was not acted on

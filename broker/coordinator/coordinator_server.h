@@ -1,0 +1,83 @@
+// What is asked of the coordinator, where a shard is led here: waits for what it takes to decide,
+// has the shard decide (broker/coordinator/requests.h), and answers.
+//
+// Owned by the Node, on the shard's thread. `done` is called once, unless Stop comes before. Each
+// has the group of the shard as it was found by whoever asks: UNAVAILABLE (NOT_LEADER) where the
+// shard is not led here, or the image gives the group that is asked for to another one.
+//
+//   server.CommitOffsets(shard, request, [](Result<v1::CommitOffsetsResponse> response) { ... });
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "broker/controller/image.h"
+#include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/partition_ends.h"
+#include "broker/coordinator/requests.h"
+#include "broker/coordinator/shard.h"
+#include "millrace/v1/group_service.pb.h"
+#include "proto/base/status.h"
+#include "raft/runtime/lifetime.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+template <typename Reply>
+using CoordinatorReplied = MoveFunction<void(Result<Reply>)>;
+
+class CoordinatorServer {
+ public:
+  // All outlive this.
+  struct Environment {
+    const Image& image;
+    const CoordinatorMemory& memory;
+    PartitionEnds& ends;
+    // Null if this broker has no replica of it.
+    std::function<CoordinatorShard*(RaftGroupId)> find_shard;
+    std::function<Status(RaftGroupId)> not_leader;
+  };
+
+  explicit CoordinatorServer(Environment environment) : environment_(std::move(environment)) {}
+  CoordinatorServer(const CoordinatorServer&) = delete;
+  CoordinatorServer& operator=(const CoordinatorServer&) = delete;
+
+  void Stop() { lifetime_.End(); }
+
+  void CommitOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+                     CoordinatorReplied<v1::CommitOffsetsResponse> done);
+  // Moves the group there, whatever it committed before.
+  void MoveOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+                   CoordinatorReplied<v1::CommitOffsetsResponse> done);
+  void FetchOffsets(RaftGroupId shard, const v1::FetchOffsetsRequest& request,
+                    CoordinatorReplied<v1::FetchOffsetsResponse> done);
+  // Of this shard's groups alone.
+  void ListGroups(RaftGroupId shard, const v1::ListGroupsRequest& request,
+                  CoordinatorReplied<v1::ListGroupsResponse> done);
+  void DescribeGroup(RaftGroupId shard, const v1::DescribeGroupRequest& request,
+                     CoordinatorReplied<v1::DescribeGroupResponse> done);
+  void DeleteOffsets(RaftGroupId shard, const v1::DeleteOffsetsRequest& request,
+                     CoordinatorReplied<v1::DeleteOffsetsResponse> done);
+  void DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequest& request,
+                   CoordinatorReplied<v1::DeleteGroupResponse> done);
+
+ private:
+  class Commit;
+
+  // The shard, if it is led here and has the group of that name.
+  Result<CoordinatorShard*> FindLed(RaftGroupId shard) const;
+  Result<CoordinatorShard*> FindLed(RaftGroupId shard, const std::string& group) const;
+  CoordinatorCircumstances now() const;
+  void DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
+  template <typename Request, typename Reply, typename Decide>
+  void Change(RaftGroupId shard, const Request& request, Decide decide,
+              CoordinatorReplied<Reply> done);
+  template <typename Request, typename Reply, typename Answer>
+  void Read(const Result<CoordinatorShard*>& led, const Request& request, Answer answer,
+            CoordinatorReplied<Reply> done);
+
+  Environment environment_;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,78 @@
+// A group as a shard of the coordinator keeps it: what it is, and what it has committed.
+//
+// Values; any thread.
+//
+//   group.offsets[topic].Commit({.offset = o, .partition = p, ...}, metadata);
+//   if (const CommittedOffset* committed = group.FindOffset({topic, p})) ...
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "broker/controller/leader_epoch.h"
+#include "proto/base/ids.h"
+
+namespace millrace::broker {
+
+enum class GroupKind : uint8_t {
+  kLog = 1,  // partitions are read as logs, each by one member
+};
+
+// The record that is read next of a partition. Millions of them: order and types are for size.
+struct CommittedOffset {
+  Offset offset;
+  LogIndex index;       // of the entry that committed it
+  int64_t time_ms = 0;  // of that entry
+  PartitionId partition;
+  LeaderEpoch leader_epoch;  // of the record before it, as the reader was told; 0: not known
+  bool operator==(const CommittedOffset&) const = default;
+};
+
+// Those of one topic, by partition.
+class TopicOffsets {
+ public:
+  const std::vector<CommittedOffset>& all() const { return offsets_; }
+  // Null if there is none.
+  const CommittedOffset* Find(PartitionId partition) const;
+  // The reader's own; empty if it gave none.
+  const std::string& MetadataOf(PartitionId partition) const;
+  // In the place of what was committed for the partition.
+  void Commit(const CommittedOffset& committed, std::string metadata);
+  // Unless it was committed after that entry.
+  void Remove(PartitionId partition, LogIndex up_to);
+  void RemoveAll(LogIndex up_to);
+  // What it holds in memory, about.
+  size_t bytes() const;
+  bool operator==(const TopicOffsets& other) const {
+    return offsets_ == other.offsets_ && metadata_ == other.metadata_;
+  }
+
+ private:
+  void SetMetadata(PartitionId partition, std::string metadata);
+
+  std::vector<CommittedOffset> offsets_;  // by partition
+  std::map<PartitionId, std::string> metadata_;
+  size_t metadata_bytes_ = 0;
+};
+
+struct Group {
+  GroupKind kind = GroupKind::kLog;
+  // Raised by what changes it other than what is committed.
+  uint32_t epoch = 0;
+  // The entry that did so last, or made it, and its time.
+  LogIndex changed_index;
+  int64_t changed_ms = 0;
+  std::map<TopicId, TopicOffsets> offsets;
+
+  const CommittedOffset* FindOffset(const TopicPartition& partition) const;
+  size_t offset_count() const;
+  // The newest entry that changed anything of it.
+  LogIndex newest_index() const;
+  size_t bytes() const;
+  bool operator==(const Group&) const = default;
+};
+
+}  // namespace millrace::broker

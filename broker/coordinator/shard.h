@@ -1,0 +1,141 @@
+// A shard of the coordinator: the state machine of one partition of `__coordinator`. Decides, as
+// leader, what its groups are asked for, and answers once that is applied (docs/adr/0017).
+//
+//   Execute -> decide on what is applied -> records of a turn in one entry ... Apply -> answer
+//
+// A decision that is taken alone waits for the one before of its key; those that waited are decided
+// together, each on what the ones before it change. Nothing but the key's own is held up by it, and
+// no copy of the state as it will be is kept: the state is large, and keys do not depend on each
+// other.
+//
+// A StateMachine of its Raft group; owned by ReplicaSet, on the shard's thread. No gRPC, no log
+// lines; the clock only stamps append times.
+//
+//   shard.Execute({.key = group, .decide = [&](const ShardState& state) { ... }, .done = ...});
+//   shard.Confirm([&](Status confirmed) { ... shard.state() ... });
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/controller/image.h"
+#include "broker/controller/pending_answers.h"
+#include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/shard_state.h"
+#include "raft/ports/group.h"
+#include "raft/ports/state_machine.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
+#include "raft/runtime/task.h"
+
+namespace millrace::broker {
+
+class CoordinatorShard final : public raft::StateMachine {
+ public:
+  using Records = internal::v1::CoordinatorRecords;
+  using Decide = MoveFunction<Result<Records>(const ShardState&)>;
+  using Done = PendingAnswers::Done;
+  // All outlive this.
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    const Image& image;
+    CoordinatorMemory& memory;
+  };
+  struct Request {
+    std::string key;  // the group
+    // Whether no other decision of the key may be in flight, or only none that is.
+    bool is_alone = true;
+    uint64_t bytes = 0;  // what it holds while it waits
+    // The records, none if nothing changes, or the error. May be called once more than answered.
+    Decide decide;
+    // The decision's error, or ok once its records are applied; UNAVAILABLE (NOT_LEADER) if
+    // leadership is lost or cannot be confirmed, and the fate is then unknown; RESOURCE_EXHAUSTED
+    // (THROTTLED) if too many wait for the key.
+    Done done;
+  };
+
+  CoordinatorShard(RaftGroupId group, const Environment& environment);
+  ~CoordinatorShard() override;
+
+  RaftGroupId group() const { return group_; }
+  // As applied here; any replica's.
+  const ShardState& state() const { return state_; }
+  bool is_ready() const { return answers_.is_ready(); }
+  const raft::Leadership& leadership() const { return leadership_; }
+
+  void Execute(Request request);
+  // `done` with ok once state() is as new as anything that was answered before this call, by
+  // whichever leader. One barrier serves all that come in a turn.
+  void Confirm(Done done);
+  // As leader: forgets what nobody needs any more, a part at a time. To be called each second;
+  // `wall_ms`: none while this broker's wall clock is in doubt.
+  void Tend(std::optional<int64_t> wall_ms);
+  // After which a segment is ended: a state is not written more often than as much is logged.
+  uint64_t segment_bytes() const;
+
+  // Told of every change, after the shard itself.
+  void SetLeadershipListener(MoveFunction<void(const raft::Leadership&)> listener) {
+    listener_ = std::move(listener);
+  }
+
+  void Attach(raft::Group& group) override { raft_ = &group; }
+  Status Restore(Bytes state) override;
+  Status Apply(const raft::core::Entry& entry) override;
+  raft::StateEncoder TakeSnapshot() const override;
+  Offset next_offset() const override { return Offset(); }
+  Offset log_start() const override { return Offset(); }
+  int64_t last_append_time_ms() const override { return last_append_time_ms_; }
+  void OnLeadership(const raft::Leadership& leadership) override;
+
+ private:
+  struct Key {
+    bool is_deciding = false;  // a decision that is taken alone is in flight
+    std::deque<Request> waiting;
+    uint64_t bytes = 0;
+  };
+  struct Answer {
+    Status status;
+    Done done;
+  };
+  // What is proposed at the end of the turn.
+  struct Batch {
+    Records records;
+    uint64_t bytes = 0;
+    std::vector<Answer> answers;
+  };
+
+  void Wait(Key* key, Request request);
+  // All of one key, of which no decision that is taken alone is in flight.
+  void DecideTogether(std::deque<Request> requests);
+  void Release(const std::string& key);
+  void Propose(Records records, std::vector<Answer> answers);
+  void Flush();
+  void FailBatch(const Status& why);
+  Status ApplyRecords(const Bytes& payload, const ShardState::Place& place);
+
+  const RaftGroupId group_;
+  Environment environment_;
+  raft::Group* raft_ = nullptr;  // null before Attach
+  ShardState state_;
+  LogIndex applied_;
+  int64_t last_append_time_ms_ = 0;
+  raft::Leadership leadership_;
+  MoveFunction<void(const raft::Leadership&)> listener_;
+  std::map<std::string, Key, std::less<>> keys_;  // that have a decision in flight
+  Batch batch_;
+  bool is_flush_posted_ = false;
+  std::vector<Done> unconfirmed_;  // wait for this turn's barrier
+  ShardState::Cursor swept_;
+  bool is_sweeping_ = false;
+  PendingAnswers answers_;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::broker

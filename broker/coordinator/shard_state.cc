@@ -1,0 +1,266 @@
+#include "broker/coordinator/shard_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/coordinator/slot.h"
+
+namespace millrace::broker {
+
+using internal::v1::CoordinatorState;
+using internal::v1::GroupChanged;
+using internal::v1::GroupRemoved;
+using internal::v1::OffsetsCommitted;
+using internal::v1::OffsetsRemoved;
+using internal::v1::SavedGroup;
+using internal::v1::SavedTopicOffsets;
+using internal::v1::TopicOffsetsCommitted;
+
+namespace {
+
+// The newest version of CoordinatorState.
+constexpr uint32_t kStateVersion = 1;
+
+Status DoesNotFollow(const std::string& what) {
+  return DataLoss("a coordinator's record does not follow from those before it: " + what);
+}
+
+Status CheckKnown(internal::v1::GroupKind kind, const std::string& group) {
+  if (kind == internal::v1::GROUP_KIND_LOG) return {};
+  return Unimplemented("group \"" + group + "\" is of kind " +
+                       std::to_string(static_cast<int>(kind)) +
+                       ", which this version does not know");
+}
+
+// Whether the columns are as long as each other.
+Status CheckColumns(const TopicOffsetsCommitted& topic, const std::string& group) {
+  bool is_right =
+      topic.offsets_size() == topic.partitions_size() &&
+      (topic.leader_epochs().empty() || topic.leader_epochs_size() == topic.partitions_size());
+  for (const auto& metadata : topic.metadata()) {
+    is_right = is_right && metadata.place() < static_cast<uint32_t>(topic.partitions_size());
+  }
+  if (is_right) return {};
+  return DoesNotFollow("the columns of group \"" + group + "\" and topic " +
+                       std::to_string(topic.topic_id()));
+}
+
+void SaveTopic(TopicId topic, const TopicOffsets& offsets, SavedTopicOffsets* saved) {
+  saved->set_topic_id(topic.value());
+  CommittedOffset before;
+  uint32_t place = 0;
+  for (const CommittedOffset& one : offsets.all()) {
+    saved->add_partition_steps(one.partition.value() - before.partition.value());
+    saved->add_offsets(one.offset.value());
+    saved->add_leader_epochs(one.leader_epoch.value());
+    saved->add_index_steps(static_cast<int64_t>(one.index.value() - before.index.value()));
+    saved->add_time_steps_ms(one.time_ms - before.time_ms);
+    if (const std::string& metadata = offsets.MetadataOf(one.partition); !metadata.empty()) {
+      auto& placed = *saved->add_metadata();
+      placed.set_place(place);
+      placed.set_metadata(metadata);
+    }
+    before = one;
+    ++place;
+  }
+}
+
+Result<TopicOffsets> LoadTopic(const SavedTopicOffsets& saved) {
+  const int count = saved.partition_steps_size();
+  if (saved.offsets_size() != count || saved.leader_epochs_size() != count ||
+      saved.index_steps_size() != count || saved.time_steps_ms_size() != count) {
+    return DataLoss("a coordinator's state has columns of different lengths for topic " +
+                    std::to_string(saved.topic_id()));
+  }
+  TopicOffsets offsets;
+  CommittedOffset one;
+  auto metadata = saved.metadata().begin();
+  for (int i = 0; i < count; ++i) {
+    one.partition = PartitionId(one.partition.value() + saved.partition_steps(i));
+    one.offset = Offset(saved.offsets(i));
+    one.leader_epoch = LeaderEpoch(saved.leader_epochs(i));
+    one.index = LogIndex(one.index.value() + static_cast<uint64_t>(saved.index_steps(i)));
+    one.time_ms += saved.time_steps_ms(i);
+    const bool has_metadata =
+        metadata != saved.metadata().end() && metadata->place() == static_cast<uint32_t>(i);
+    offsets.Commit(one, has_metadata ? (metadata++)->metadata() : "");
+  }
+  return offsets;
+}
+
+}  // namespace
+
+Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Place& place) {
+  using Record = internal::v1::CoordinatorRecord;
+  switch (record.record_case()) {
+    case Record::kOffsetsCommitted:
+      return ApplyCommitted(record.offsets_committed(), place);
+    case Record::kOffsetsRemoved:
+      return ApplyRemoved(record.offsets_removed(), place);
+    case Record::kGroupChanged:
+      return ApplyGroup(record.group_changed(), place);
+    case Record::kGroupRemoved:
+      return ApplyGroupRemoved(record.group_removed());
+    case Record::RECORD_NOT_SET:
+      break;
+  }
+  return Unimplemented("a coordinator's log holds a record that this version does not know");
+}
+
+const Group* ShardState::Find(std::string_view group) const {
+  const auto slot = slots_.find(SlotOf(group));
+  if (slot == slots_.end()) return nullptr;
+  const auto found = slot->second->find(group);
+  return found == slot->second->end() ? nullptr : &*found->second;
+}
+
+const Group* ShardState::Next(Cursor* cursor) const {
+  for (auto slot = slots_.lower_bound(cursor->slot); slot != slots_.end(); ++slot) {
+    const Groups& groups = *slot->second;
+    const auto next =
+        slot->first == cursor->slot ? groups.upper_bound(cursor->name) : groups.begin();
+    if (next == groups.end()) continue;
+    *cursor = {.slot = slot->first, .name = next->first};
+    return &*next->second;
+  }
+  return nullptr;
+}
+
+Group& ShardState::Mutable(const std::string& name, const Place& place) {
+  Groups& groups = slots_[SlotOf(name)].Mutable();
+  const auto [found, is_new] = groups.try_emplace(name);
+  Group& group = found->second.Mutable();
+  if (!is_new) return group;
+  group.changed_index = place.index;
+  group.changed_ms = place.time_ms;
+  ++group_count_;
+  bytes_ += group.bytes() + name.size();
+  return group;
+}
+
+void ShardState::Erase(std::string_view name) {
+  const auto slot = slots_.find(SlotOf(name));
+  Groups& groups = slot->second.Mutable();
+  const auto found = groups.find(name);
+  bytes_ -= found->second->bytes() + name.size();
+  --group_count_;
+  groups.erase(found);
+  if (groups.empty()) slots_.erase(slot);
+}
+
+template <typename Change>
+void ShardState::ChangeGroup(const std::string& name, const Place& place, Change change) {
+  Group& group = Mutable(name, place);
+  bytes_ -= group.bytes();
+  change(group);
+  bytes_ += group.bytes();
+}
+
+Status ShardState::ApplyCommitted(const OffsetsCommitted& committed, const Place& place) {
+  for (const TopicOffsetsCommitted& topic : committed.topics()) {
+    RETURN_IF_ERROR(CheckColumns(topic, committed.group()));
+  }
+  ChangeGroup(committed.group(), place, [&](Group& group) {
+    for (const TopicOffsetsCommitted& topic : committed.topics()) {
+      if (topic.partitions().empty()) continue;
+      TopicOffsets& offsets = group.offsets[TopicId(topic.topic_id())];
+      auto metadata = topic.metadata().begin();
+      for (int i = 0; i < topic.partitions_size(); ++i) {
+        const bool has_metadata =
+            metadata != topic.metadata().end() && metadata->place() == static_cast<uint32_t>(i);
+        offsets.Commit({.offset = Offset(topic.offsets(i)),
+                        .index = place.index,
+                        .time_ms = place.time_ms,
+                        .partition = PartitionId(topic.partitions(i)),
+                        .leader_epoch = LeaderEpoch(
+                            topic.leader_epochs().empty() ? 0 : topic.leader_epochs(i))},
+                       has_metadata ? (metadata++)->metadata() : "");
+      }
+    }
+  });
+  return {};
+}
+
+Status ShardState::ApplyRemoved(const OffsetsRemoved& removed, const Place& place) {
+  // It may have gone meanwhile.
+  if (Find(removed.group()) == nullptr) return {};
+  const LogIndex up_to(removed.up_to_index());
+  ChangeGroup(removed.group(), place, [&](Group& group) {
+    const auto topic = group.offsets.find(TopicId(removed.topic_id()));
+    if (topic == group.offsets.end()) return;
+    if (removed.partitions().empty()) topic->second.RemoveAll(up_to);
+    for (const uint32_t partition : removed.partitions()) {
+      topic->second.Remove(PartitionId(partition), up_to);
+    }
+    if (topic->second.all().empty()) group.offsets.erase(topic);
+  });
+  return {};
+}
+
+Status ShardState::ApplyGroup(const GroupChanged& changed, const Place& place) {
+  RETURN_IF_ERROR(CheckKnown(changed.kind(), changed.group()));
+  const Group* known = Find(changed.group());
+  if (known != nullptr && changed.epoch() < known->epoch) {
+    return DoesNotFollow("epoch " + std::to_string(changed.epoch()) + " of group \"" +
+                         changed.group() + "\" after " + std::to_string(known->epoch));
+  }
+  ChangeGroup(changed.group(), place, [&](Group& group) {
+    group.epoch = changed.epoch();
+    group.changed_index = place.index;
+    group.changed_ms = place.time_ms;
+  });
+  return {};
+}
+
+Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
+  const Group* group = Find(removed.group());
+  if (group == nullptr) return {};
+  const LogIndex up_to(removed.up_to_index());
+  const bool is_newer = up_to != LogIndex() && group->newest_index() > up_to;
+  if (!is_newer) Erase(removed.group());
+  return {};
+}
+
+void ShardState::SaveTo(CoordinatorState* saved) const {
+  saved->set_version(kStateVersion);
+  for (const auto& [slot, groups] : slots_) {
+    for (const auto& [name, group] : *groups) {
+      SavedGroup& out = *saved->add_groups();
+      out.set_group(name);
+      out.set_kind(internal::v1::GROUP_KIND_LOG);
+      out.set_epoch(group->epoch);
+      out.set_changed_index(group->changed_index.value());
+      out.set_changed_ms(group->changed_ms);
+      for (const auto& [topic, offsets] : group->offsets) {
+        SaveTopic(topic, offsets, out.add_topics());
+      }
+    }
+  }
+}
+
+Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
+  if (saved.version() == 0) return DataLoss("a coordinator's state has no version");
+  if (saved.version() > kStateVersion) {
+    return Unimplemented("a coordinator's state is of version " + std::to_string(saved.version()) +
+                         ", and this build knows " + std::to_string(kStateVersion));
+  }
+  ShardState state;
+  for (const SavedGroup& one : saved.groups()) {
+    RETURN_IF_ERROR(CheckKnown(one.kind(), one.group()));
+    if (state.Find(one.group()) != nullptr) {
+      return DataLoss("a coordinator's state has group \"" + one.group() + "\" twice");
+    }
+    const Place changed{.index = LogIndex(one.changed_index()), .time_ms = one.changed_ms()};
+    std::map<TopicId, TopicOffsets> offsets;
+    for (const SavedTopicOffsets& topic : one.topics()) {
+      ASSIGN_OR_RETURN(offsets[TopicId(topic.topic_id())], LoadTopic(topic));
+    }
+    state.ChangeGroup(one.group(), changed, [&](Group& group) {
+      group.epoch = one.epoch();
+      group.offsets = std::move(offsets);
+    });
+  }
+  return state;
+}
+
+}  // namespace millrace::broker

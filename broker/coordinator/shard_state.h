@@ -1,0 +1,77 @@
+// What a shard of the coordinator has applied: its groups, by slot and name. Changed by Apply
+// alone, so that every replica that applied the same records has the same state; saved and loaded
+// whole, it goes on as if nothing had happened.
+//
+// A value whose copies share what neither changes, down to the single group: a copy of a state of
+// millions of offsets takes microseconds, and may be read on another thread. Otherwise on the
+// shard's thread.
+//
+//   RETURN_IF_ERROR(state.Apply(record, {.index = entry.index, .time_ms = entry_time}));
+//   const ShardState view = state;       // frozen
+//   view.SaveTo(&message);               // on any thread
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "broker/coordinator/group.h"
+#include "millrace/internal/v1/coordinator.pb.h"
+#include "proto/base/copy_on_write.h"
+#include "proto/base/ids.h"
+#include "proto/base/status.h"
+
+namespace millrace::broker {
+
+class ShardState {
+ public:
+  // The entry that a record stands in.
+  struct Place {
+    LogIndex index;
+    int64_t time_ms = 0;
+  };
+  using Groups = std::map<std::string, CopyOnWrite<Group>, std::less<>>;
+
+  // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
+  // DATA_LOSS if it cannot have been decided.
+  Status Apply(const internal::v1::CoordinatorRecord& record, const Place& place);
+
+  // Null if there is none.
+  const Group* Find(std::string_view group) const;
+  size_t group_count() const { return group_count_; }
+  // What the groups hold in memory, about.
+  uint64_t bytes() const { return bytes_; }
+
+  // The group behind the one of that name in its slot, or the first of the next slot that has any:
+  // nullptr at the end. Before all: slot 0 and an empty name.
+  struct Cursor {
+    uint32_t slot = 0;
+    std::string name;
+    bool operator==(const Cursor&) const = default;
+  };
+  const Group* Next(Cursor* cursor) const;
+
+  // Everything that Apply rests on.
+  void SaveTo(internal::v1::CoordinatorState* saved) const;
+  // DATA_LOSS if it is none that SaveTo made, UNIMPLEMENTED if a later version's did.
+  static Result<ShardState> LoadFrom(const internal::v1::CoordinatorState& saved);
+
+ private:
+  // Made where there is none.
+  Group& Mutable(const std::string& name, const Place& place);
+  void Erase(std::string_view name);
+  // Calls `change` with the group, and keeps the sum of bytes.
+  template <typename Change>
+  void ChangeGroup(const std::string& name, const Place& place, Change change);
+  Status ApplyCommitted(const internal::v1::OffsetsCommitted& committed, const Place& place);
+  Status ApplyRemoved(const internal::v1::OffsetsRemoved& removed, const Place& place);
+  Status ApplyGroup(const internal::v1::GroupChanged& changed, const Place& place);
+  Status ApplyGroupRemoved(const internal::v1::GroupRemoved& removed);
+
+  std::map<uint32_t, CopyOnWrite<Groups>> slots_;  // none of them empty
+  size_t group_count_ = 0;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace millrace::broker

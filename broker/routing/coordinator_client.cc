@@ -1,0 +1,246 @@
+#include "broker/routing/coordinator_client.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "broker/coordinator/requests.h"
+#include "broker/coordinator/slot.h"
+#include "broker/routing/attached_bytes.h"
+#include "proto/base/coverage.h"
+
+namespace millrace::broker {
+
+template <typename Request, typename Reply>
+struct CoordinatorMethod {
+  ForwardMethod forward;
+  void (CoordinatorServer::*serve)(RaftGroupId, const Request&, CoordinatorReplied<Reply>);
+  // What a request that is asked again is refused with if an earlier try had its effect.
+  Reason done_before = Reason::kNone;
+};
+
+namespace {
+
+// Where nobody tells that a leader was found.
+constexpr Duration kRetryInterval = std::chrono::milliseconds(200);
+
+template <typename Request, typename Reply>
+using ServeFunction = void (CoordinatorServer::*)(RaftGroupId, const Request&,
+                                                  CoordinatorReplied<Reply>);
+template <typename Request, typename Reply>
+constexpr CoordinatorMethod<Request, Reply> Method(std::string_view name,
+                                                   ServeFunction<Request, Reply> serve,
+                                                   Reason done_before = Reason::kNone) {
+  return {.forward = {name, WorkClass::kCoordination}, .serve = serve, .done_before = done_before};
+}
+
+constexpr auto kCommitOffsets = Method("commit_offsets", &CoordinatorServer::CommitOffsets);
+constexpr auto kMoveOffsets = Method("move_offsets", &CoordinatorServer::MoveOffsets);
+constexpr auto kFetchOffsets = Method("fetch_offsets", &CoordinatorServer::FetchOffsets);
+constexpr auto kListGroups = Method("list_groups", &CoordinatorServer::ListGroups);
+constexpr auto kDescribeGroup = Method("describe_group", &CoordinatorServer::DescribeGroup);
+constexpr auto kDeleteOffsets = Method("delete_offsets", &CoordinatorServer::DeleteOffsets);
+constexpr auto kDeleteGroup =
+    Method("delete_group", &CoordinatorServer::DeleteGroup, Reason::kUnknownGroup);
+
+// The leader was lost, or is not known: another try may find one.
+bool IsPassing(const Status& status) { return status.code() == Code::kUnavailable; }
+
+}  // namespace
+
+// One request, until it is answered.
+template <typename Request, typename Reply>
+class CoordinatorClient::Attempt
+    : public std::enable_shared_from_this<CoordinatorClient::Attempt<Request, Reply>> {
+ public:
+  Attempt(const CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
+          const Asker& asker, const Request& request, CoordinatorReplied<Reply> done)
+      : client_(&client),
+        environment_(client.environment_),
+        life_(client.lifetime_.watch()),
+        method_(method),
+        principal_(asker.principal),
+        request_(request),
+        deadline_(environment_.clock.Now() + asker.timeout),
+        done_(std::move(done)) {}
+
+  void Try() {
+    const Result<const PartitionInfo*> shard = client_->ShardOfRequest(request_);
+    if (!shard.ok()) return OnReply(shard.status());
+    const RaftGroupId group = (*shard)->group;
+    const auto answered = [self = this->shared_from_this()](Result<Reply> reply) {
+      self->OnReply(std::move(reply));
+    };
+    const CoordinatorShard* here = environment_.find_shard(group);
+    if (here != nullptr && here->is_ready()) {
+      return (environment_.server.*method_.serve)(group, request_, answered);
+    }
+    const LeaderHint leader = environment_.view.LeaderOf(group);
+    if (leader.leader == BrokerId() || leader.leader == environment_.self) {
+      return OnReply(environment_.view.NotLeader(group));
+    }
+    environment_.forwarder.Forward(
+        {.to = leader.leader,
+         .method = method_.forward,
+         .body = InOrder(request_),
+         .timeout = TimeLeft(environment_.clock, deadline_),
+         .principal = principal_,
+         .expected_leader_epoch =
+             environment_.view.EpochOf(group, leader.term).value_or(LeaderEpoch())},
+        [answered](const Result<Bytes>& body) {
+          if (!body.ok()) return answered(body.status());
+          Reply reply;
+          const Result<Bytes> rest = DetachBytes(*body, &reply);
+          if (!rest.ok()) return answered(rest.status());
+          answered(std::move(reply));
+        });
+  }
+
+ private:
+  void OnReply(Result<Reply> reply) {
+    if (!life_) return;
+    const bool was_done = tries_ > 0 && method_.done_before != Reason::kNone &&
+                          reply.status().reason() == method_.done_before;
+    if (was_done) return done_(Reply());
+    const Duration left = TimeLeft(environment_.clock, deadline_);
+    if (reply.ok() || !IsPassing(reply.status()) || left <= Duration::zero()) {
+      return done_(std::move(reply));
+    }
+    MILLRACE_SOMETIMES("a coordinator's request was asked again");
+    const uint64_t tried = ++tries_;
+    const auto again = [self = this->shared_from_this(), tried] {
+      if (!self->life_ || self->tries_ != tried) return;
+      ++self->tries_;
+      self->environment_.executor.Cancel(self->timer_);
+      self->Try();
+    };
+    timer_ = environment_.executor.RunAfter(std::min(left, kRetryInterval), again);
+    environment_.view.OnceLeadersChanged(again);
+  }
+
+  const CoordinatorClient* client_;
+  const Environment environment_;
+  const LifeWatch life_;
+  const CoordinatorMethod<Request, Reply> method_;
+  const Principal principal_;
+  const Request request_;
+  const MonotonicTime deadline_;
+  CoordinatorReplied<Reply> done_;
+  uint64_t tries_ = 0;  // grows with each beginning and end of a wait
+  TimerId timer_;
+};
+
+CoordinatorClient::CoordinatorClient(Environment environment)
+    : environment_(std::move(environment)) {
+  Serve(kCommitOffsets);
+  Serve(kMoveOffsets);
+  Serve(kFetchOffsets);
+  Serve(kListGroups);
+  Serve(kDescribeGroup);
+  Serve(kDeleteOffsets);
+  Serve(kDeleteGroup);
+}
+
+Result<const TopicInfo*> CoordinatorClient::FindCoordinator() const {
+  if (const TopicInfo* topic = environment_.view.image().FindTopic(kCoordinatorTopic)) return topic;
+  RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());
+  return Unavailable(
+      "the coordinator of groups is made once enough brokers have joined the cluster, all of a "
+      "version that knows it",
+      Reason::kNotInitialized);
+}
+
+uint32_t CoordinatorClient::shard_count() const {
+  const Result<const TopicInfo*> topic = FindCoordinator();
+  return topic.ok() ? static_cast<uint32_t>((*topic)->partitions.size()) : 0;
+}
+
+Result<const PartitionInfo*> CoordinatorClient::ShardOfGroup(std::string_view group) const {
+  ASSIGN_OR_RETURN(const TopicInfo* topic, FindCoordinator());
+  return &ShardOf(*topic, SlotOf(group));
+}
+
+template <typename Request>
+Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(const Request& request) const {
+  return ShardOfGroup(request.group());
+}
+
+template <>
+Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
+    const v1::ListGroupsRequest& request) const {
+  ASSIGN_OR_RETURN(const TopicInfo* topic, FindCoordinator());
+  ASSIGN_OR_RETURN(const GroupsToken token, ParseGroupsToken(request.page_token()));
+  if (token.shard < topic->partitions.size()) return &topic->partitions[token.shard];
+  return InvalidArgument("page_token is none of these");
+}
+
+template <typename Request, typename Reply>
+void CoordinatorClient::Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
+                            const Request& request, CoordinatorReplied<Reply> done) {
+  std::make_shared<Attempt<Request, Reply>>(*this, method, asker, request, std::move(done))->Try();
+}
+
+template <typename Request, typename Reply>
+void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
+  environment_.forwarder.Serve(
+      method.forward,
+      [this, serve = method.serve](const ForwardedRequest& forwarded, ForwardReplied done) {
+        Request request;
+        const Result<Bytes> rest = DetachBytes(forwarded.body, &request);
+        if (!rest.ok()) return done(rest.status());
+        const Result<const PartitionInfo*> shard = ShardOfRequest(request);
+        if (!shard.ok()) return done(shard.status());
+        const RaftGroupId group = (*shard)->group;
+        const CoordinatorShard* here = environment_.find_shard(group);
+        const LeaderEpoch epoch =
+            here == nullptr
+                ? LeaderEpoch()
+                : environment_.view.EpochOf(group, here->leadership().term).value_or(LeaderEpoch());
+        if (epoch < forwarded.expected_leader_epoch) {
+          return done(environment_.view.NotLeader(group));
+        }
+        (environment_.server.*serve)(group, request,
+                                     [done = std::move(done)](const Result<Reply>& reply) mutable {
+                                       if (!reply.ok()) return done(reply.status());
+                                       done(InOrder(*reply));
+                                     });
+      });
+}
+
+void CoordinatorClient::CommitOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+                                      CoordinatorReplied<v1::CommitOffsetsResponse> done) {
+  Ask(kCommitOffsets, asker, request, std::move(done));
+}
+
+void CoordinatorClient::MoveOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+                                    CoordinatorReplied<v1::CommitOffsetsResponse> done) {
+  Ask(kMoveOffsets, asker, request, std::move(done));
+}
+
+void CoordinatorClient::FetchOffsets(const Asker& asker, const v1::FetchOffsetsRequest& request,
+                                     CoordinatorReplied<v1::FetchOffsetsResponse> done) {
+  Ask(kFetchOffsets, asker, request, std::move(done));
+}
+
+void CoordinatorClient::ListGroups(const Asker& asker, const v1::ListGroupsRequest& request,
+                                   CoordinatorReplied<v1::ListGroupsResponse> done) {
+  Ask(kListGroups, asker, request, std::move(done));
+}
+
+void CoordinatorClient::DescribeGroup(const Asker& asker, const v1::DescribeGroupRequest& request,
+                                      CoordinatorReplied<v1::DescribeGroupResponse> done) {
+  Ask(kDescribeGroup, asker, request, std::move(done));
+}
+
+void CoordinatorClient::DeleteOffsets(const Asker& asker, const v1::DeleteOffsetsRequest& request,
+                                      CoordinatorReplied<v1::DeleteOffsetsResponse> done) {
+  Ask(kDeleteOffsets, asker, request, std::move(done));
+}
+
+void CoordinatorClient::DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
+                                    CoordinatorReplied<v1::DeleteGroupResponse> done) {
+  Ask(kDeleteGroup, asker, request, std::move(done));
+}
+
+}  // namespace millrace::broker

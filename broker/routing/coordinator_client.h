@@ -1,0 +1,96 @@
+// The coordinator, wherever its shards are led: what is asked of it is done here or one hop away.
+// Every request has the effect of one however often it comes, so that it is asked again, while its
+// time lasts, where a leader was lost before it answered: a change of leader is a pause.
+//
+// Owned by the Node, on the shard's thread. `done` is called once, unless Stop comes before: with
+// the reply, the coordinator's error, what Forwarder::Forward says, or UNAVAILABLE once the time is
+// up.
+//
+//   coordinators.CommitOffsets({.principal = call->principal(), .timeout = 5s}, request,
+//                              [](Result<v1::CommitOffsetsResponse> response) { ... });
+#pragma once
+
+#include <functional>
+
+#include "broker/api/principal.h"
+#include "broker/coordinator/coordinator_server.h"
+#include "broker/coordinator/shard.h"
+#include "broker/routing/cluster_view.h"
+#include "broker/routing/forwarder.h"
+#include "millrace/v1/group_service.pb.h"
+#include "proto/base/ids.h"
+#include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::broker {
+
+// What can be asked of it.
+template <typename Request, typename Reply>
+struct CoordinatorMethod;
+
+class CoordinatorClient {
+ public:
+  struct Asker {
+    Principal principal;
+    Duration timeout{};
+  };
+  // All outlive this.
+  struct Environment {
+    Executor& executor;
+    const Clock& clock;
+    ClusterView& view;
+    CoordinatorServer& server;
+    // The replica of the shard that is here; null if there is none.
+    std::function<CoordinatorShard*(RaftGroupId)> find_shard;
+    Forwarder& forwarder;
+    BrokerId self;
+  };
+
+  // Serves what others ask of shards that are led here, too.
+  explicit CoordinatorClient(Environment environment);
+  CoordinatorClient(const CoordinatorClient&) = delete;
+  CoordinatorClient& operator=(const CoordinatorClient&) = delete;
+
+  void Stop() { lifetime_.End(); }
+
+  // The shard that has the group. UNAVAILABLE as long as the coordinator is not made.
+  Result<const PartitionInfo*> ShardOfGroup(std::string_view group) const;
+  // How many shards there are; 0 as long as it is not made.
+  uint32_t shard_count() const;
+
+  // Of requests, topics are named by id.
+  void CommitOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+                     CoordinatorReplied<v1::CommitOffsetsResponse> done);
+  void MoveOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+                   CoordinatorReplied<v1::CommitOffsetsResponse> done);
+  void FetchOffsets(const Asker& asker, const v1::FetchOffsetsRequest& request,
+                    CoordinatorReplied<v1::FetchOffsetsResponse> done);
+  // Of the shard that the page token names (broker/coordinator/requests.h).
+  void ListGroups(const Asker& asker, const v1::ListGroupsRequest& request,
+                  CoordinatorReplied<v1::ListGroupsResponse> done);
+  void DescribeGroup(const Asker& asker, const v1::DescribeGroupRequest& request,
+                     CoordinatorReplied<v1::DescribeGroupResponse> done);
+  void DeleteOffsets(const Asker& asker, const v1::DeleteOffsetsRequest& request,
+                     CoordinatorReplied<v1::DeleteOffsetsResponse> done);
+  void DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
+                   CoordinatorReplied<v1::DeleteGroupResponse> done);
+
+ private:
+  template <typename Request, typename Reply>
+  class Attempt;
+  template <typename Request, typename Reply>
+  void Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
+           const Request& request, CoordinatorReplied<Reply> done);
+  template <typename Request, typename Reply>
+  void Serve(const CoordinatorMethod<Request, Reply>& method);
+  // The shard that the request is for.
+  template <typename Request>
+  Result<const PartitionInfo*> ShardOfRequest(const Request& request) const;
+  Result<const TopicInfo*> FindCoordinator() const;
+
+  Environment environment_;
+  Lifetime lifetime_;
+};
+
+}  // namespace millrace::broker
