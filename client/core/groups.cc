@@ -1,0 +1,341 @@
+#include "client/core/groups.h"
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "client/core/error.h"
+#include "client/core/retry.h"
+
+namespace millrace::client {
+namespace {
+
+using CallKind = Client::CallKind;
+
+// How soon what may heal is asked for again.
+constexpr Duration kRetry = std::chrono::milliseconds(50);
+// Topics that are asked for their ends at the same time: a group may have thousands.
+constexpr size_t kTopicsAtOnce = 8;
+
+template <typename Response, typename Request>
+void Invoke(Client& client, const Client::Method& method, const Request& request, Duration timeout,
+            ResponseDone<Response> done) {
+  client.Call(method, Bytes::Own(request.SerializeAsString()), timeout,
+              [done = std::move(done)](const Result<Bytes>& answer) mutable {
+                done(ParseAnswer<Response>(answer));
+              });
+}
+
+bool MayHealSoon(const v1::Error& error) {
+  return MayHeal(FromError(error), Duration(0), Duration(0));
+}
+
+// All pages of an answer, one after the other.
+template <typename Request, typename Response>
+class Pages : public std::enable_shared_from_this<Pages<Request, Response>> {
+ public:
+  Pages(Client& client, const char* method, Request request, Duration timeout,
+        ResponseDone<Response> done)
+      : client_(client),
+        method_(method),
+        request_(std::move(request)),
+        deadline_(client.clock().Now() + timeout),
+        done_(std::move(done)) {}
+
+  void AskNext() {
+    Invoke<Response>(
+        client_, {method_}, request_, TimeLeft(client_.clock(), deadline_),
+        [self = this->shared_from_this()](const Result<Response>& page) { self->Take(page); });
+  }
+
+ private:
+  void Take(const Result<Response>& page) {
+    if (!page.ok()) return done_(page.status());
+    all_.MergeFrom(*page);
+    all_.clear_next_page_token();
+    if (page->next_page_token().empty()) return done_(std::move(all_));
+    request_.set_page_token(page->next_page_token());
+    AskNext();
+  }
+
+  Client& client_;
+  const char* const method_;
+  Request request_;
+  const MonotonicTime deadline_;
+  ResponseDone<Response> done_;
+  Response all_;
+};
+
+// A topic may begin on one page and go on on the next.
+v1::FetchOffsetsResponse WithTopicsOnce(const v1::FetchOffsetsResponse& pages) {
+  v1::FetchOffsetsResponse merged;
+  for (const v1::TopicOffsets& topic : pages.topics()) {
+    const bool goes_on =
+        !merged.topics().empty() && merged.topics().rbegin()->topic_id() == topic.topic_id();
+    if (goes_on) {
+      merged.mutable_topics()->rbegin()->mutable_partitions()->MergeFrom(topic.partitions());
+    } else {
+      *merged.add_topics() = topic;
+    }
+  }
+  return merged;
+}
+
+// A commit that goes on with what was refused, as long as that may heal.
+class Commit : public std::enable_shared_from_this<Commit> {
+ public:
+  Commit(Client& client, v1::CommitOffsetsRequest request, Duration timeout,
+         ResponseDone<v1::CommitOffsetsResponse> done)
+      : client_(client),
+        request_(std::move(request)),
+        deadline_(client.clock().Now() + timeout),
+        done_(std::move(done)) {}
+
+  void Ask() {
+    Invoke<v1::CommitOffsetsResponse>(
+        client_, {"/millrace.v1.GroupService/CommitOffsets"}, request_,
+        TimeLeft(client_.clock(), deadline_),
+        [self = shared_from_this()](const Result<v1::CommitOffsetsResponse>& answer) {
+          self->OnAnswer(answer);
+        });
+  }
+
+ private:
+  using Name = std::tuple<std::string, uint64_t, uint32_t>;  // topic, topic_id, partition
+
+  void OnAnswer(const Result<v1::CommitOffsetsResponse>& answer) {
+    if (!answer.ok()) return Fail(answer.status());
+    pending_.Clear();
+    std::set<Name> names;
+    for (const v1::RefusedOffset& refused : answer->refused()) {
+      const bool may_heal = MayHealSoon(refused.error());
+      *(may_heal ? pending_ : refused_).add_refused() = refused;
+      if (may_heal) names.emplace(refused.topic(), refused.topic_id(), refused.partition());
+    }
+    if (names.empty() || TimeLeft(client_.clock(), deadline_) <= kRetry) return Finish();
+    Leave(names);
+    client_.RunAfter(kRetry, [self = shared_from_this()] { self->Ask(); });
+  }
+
+  // Once some were taken, the others' own errors say more than the last call's.
+  void Fail(const Status& status) {
+    if (pending_.refused().empty()) return done_(status);
+    Finish();
+  }
+
+  void Finish() {
+    refused_.MergeFrom(pending_);
+    done_(std::move(refused_));
+  }
+
+  // Takes all but these out of the request. A refusal may name the id that the topic was found by.
+  void Leave(const std::set<Name>& names) {
+    auto& topics = *request_.mutable_topics();
+    for (v1::TopicCommit& topic : topics) {
+      auto& partitions = *topic.mutable_partitions();
+      const auto is_done = [&](const v1::PartitionCommit& commit) {
+        return std::none_of(names.begin(), names.end(), [&](const Name& name) {
+          const auto& [named_topic, id, partition] = name;
+          return partition == commit.partition() && named_topic == topic.topic() &&
+                 (!named_topic.empty() || id == topic.topic_id());
+        });
+      };
+      partitions.erase(std::remove_if(partitions.begin(), partitions.end(), is_done),
+                       partitions.end());
+    }
+    topics.erase(
+        std::remove_if(topics.begin(), topics.end(),
+                       [](const v1::TopicCommit& topic) { return topic.partitions().empty(); }),
+        topics.end());
+  }
+
+  Client& client_;
+  v1::CommitOffsetsRequest request_;
+  const MonotonicTime deadline_;
+  ResponseDone<v1::CommitOffsetsResponse> done_;
+  v1::CommitOffsetsResponse refused_;  // for good
+  v1::CommitOffsetsResponse pending_;  // by the last answer
+};
+
+// A reset that changes nothing twice.
+class Reset : public std::enable_shared_from_this<Reset> {
+ public:
+  Reset(Client& client, v1::ResetOffsetsRequest request, Duration timeout,
+        ResponseDone<v1::ResetOffsetsResponse> done)
+      : client_(client),
+        request_(std::move(request)),
+        deadline_(client.clock().Now() + timeout),
+        done_(std::move(done)),
+        is_shift_(request_.has_shift_by() && !request_.is_dry_run()) {
+    if (is_shift_) request_.set_is_dry_run(true);
+  }
+
+  void Ask() {
+    Invoke<v1::ResetOffsetsResponse>(
+        client_, {"/millrace.v1.GroupService/ResetOffsets", CallKind::kChange}, request_,
+        TimeLeft(client_.clock(), deadline_),
+        [self = shared_from_this()](Result<v1::ResetOffsetsResponse> answer) {
+          self->OnAnswer(std::move(answer));
+        });
+  }
+
+ private:
+  void OnAnswer(Result<v1::ResetOffsetsResponse> answer) {
+    if (!answer.ok()) return done_(std::move(answer));
+    const auto& rows = answer->offsets();
+    const auto has_error = [](const v1::ResetOffset& row) { return row.has_error(); };
+    const bool has_errors = std::any_of(rows.begin(), rows.end(), has_error);
+    const bool may_heal = std::all_of(rows.begin(), rows.end(), [](const v1::ResetOffset& row) {
+      return !row.has_error() || MayHealSoon(row.error());
+    });
+    if (has_errors && may_heal && TimeLeft(client_.clock(), deadline_) > kRetry) {
+      return client_.RunAfter(kRetry, [self = shared_from_this()] { self->Ask(); });
+    }
+    if (is_shift_ && !is_planned_ && !has_errors && !rows.empty()) return Carry(*answer);
+    if (is_planned_) TellBefore(&*answer);
+    done_(std::move(answer));
+  }
+
+  // Asks for what the dry run came to.
+  void Carry(const v1::ResetOffsetsResponse& plan) {
+    is_planned_ = true;
+    request_.clear_topics();
+    request_.set_is_dry_run(false);
+    auto& topics = *request_.mutable_offsets()->mutable_topics();
+    for (const v1::ResetOffset& row : plan.offsets()) {
+      if (row.has_before()) before_[{row.topic_id(), row.partition()}] = row.before();
+      if (topics.empty() || topics.rbegin()->topic_id() != row.topic_id()) {
+        topics.Add()->set_topic_id(row.topic_id());
+      }
+      v1::PartitionCommit& commit = *topics.rbegin()->add_partitions();
+      commit.set_partition(row.partition());
+      commit.set_offset(row.after());
+    }
+    Ask();
+  }
+
+  // What was committed before the first try, not before the last.
+  void TellBefore(v1::ResetOffsetsResponse* answer) const {
+    for (v1::ResetOffset& row : *answer->mutable_offsets()) {
+      const auto found = before_.find({row.topic_id(), row.partition()});
+      if (found != before_.end()) row.set_before(found->second);
+    }
+  }
+
+  Client& client_;
+  v1::ResetOffsetsRequest request_;
+  const MonotonicTime deadline_;
+  ResponseDone<v1::ResetOffsetsResponse> done_;
+  const bool is_shift_;
+  bool is_planned_ = false;
+  std::map<std::pair<uint64_t, uint32_t>, int64_t> before_;  // by topic_id and partition
+};
+
+class Survey : public std::enable_shared_from_this<Survey> {
+ public:
+  Survey(Client& client, Duration timeout, ResponseDone<OffsetsSurvey> done)
+      : client_(client), deadline_(client.clock().Now() + timeout), done_(std::move(done)) {}
+
+  void Start(const v1::FetchOffsetsRequest& request) {
+    FetchOffsets(client_, request, TimeLeft(client_.clock(), deadline_),
+                 [self = shared_from_this()](Result<v1::FetchOffsetsResponse> committed) {
+                   self->OnCommitted(std::move(committed));
+                 });
+  }
+
+ private:
+  void OnCommitted(Result<v1::FetchOffsetsResponse> committed) {
+    if (!committed.ok()) return done_(committed.status());
+    found_.committed = *std::move(committed);
+    missing_ = static_cast<size_t>(found_.committed.topics_size());
+    if (missing_ == 0) return done_(std::move(found_));
+    const size_t first_ones = std::min(missing_, kTopicsAtOnce);
+    for (size_t i = 0; i < first_ones; ++i) AskNext();
+  }
+
+  // By id: a topic of the same name that came later is another.
+  void AskNext() {
+    if (next_ == found_.committed.topics_size()) return;
+    const uint64_t id = found_.committed.topics(next_++).topic_id();
+    v1::ListOffsetsRequest request;
+    request.set_topic_id(id);
+    client_.ListAllOffsets(request, TimeLeft(client_.clock(), deadline_),
+                           [self = shared_from_this(), id](Result<v1::ListOffsetsResponse> ranges) {
+                             self->Take(id, std::move(ranges));
+                           });
+  }
+
+  void Take(uint64_t id, Result<v1::ListOffsetsResponse> ranges) {
+    found_.ranges.emplace(id, std::move(ranges));
+    if (--missing_ == 0) return done_(std::move(found_));
+    AskNext();
+  }
+
+  Client& client_;
+  const MonotonicTime deadline_;
+  ResponseDone<OffsetsSurvey> done_;
+  OffsetsSurvey found_;
+  int next_ = 0;
+  size_t missing_ = 0;
+};
+
+}  // namespace
+
+void ListGroups(Client& client, const std::string& prefix, Duration timeout,
+                ResponseDone<v1::ListGroupsResponse> done) {
+  v1::ListGroupsRequest request;
+  request.set_prefix(prefix);
+  std::make_shared<Pages<v1::ListGroupsRequest, v1::ListGroupsResponse>>(
+      client, "/millrace.v1.GroupService/ListGroups", std::move(request), timeout, std::move(done))
+      ->AskNext();
+}
+
+void DescribeGroup(Client& client, const v1::DescribeGroupRequest& request, Duration timeout,
+                   ResponseDone<v1::DescribeGroupResponse> done) {
+  Invoke<v1::DescribeGroupResponse>(client, {"/millrace.v1.GroupService/DescribeGroup"}, request,
+                                    timeout, std::move(done));
+}
+
+void DeleteGroup(Client& client, const v1::DeleteGroupRequest& request, Duration timeout,
+                 ResponseDone<v1::DeleteGroupResponse> done) {
+  Invoke<v1::DeleteGroupResponse>(client,
+                                  {"/millrace.v1.GroupService/DeleteGroup", CallKind::kChange},
+                                  request, timeout, std::move(done));
+}
+
+void DeleteOffsets(Client& client, const v1::DeleteOffsetsRequest& request, Duration timeout,
+                   ResponseDone<v1::DeleteOffsetsResponse> done) {
+  Invoke<v1::DeleteOffsetsResponse>(client,
+                                    {"/millrace.v1.GroupService/DeleteOffsets", CallKind::kChange},
+                                    request, timeout, std::move(done));
+}
+
+void CommitOffsets(Client& client, const v1::CommitOffsetsRequest& request, Duration timeout,
+                   ResponseDone<v1::CommitOffsetsResponse> done) {
+  std::make_shared<Commit>(client, request, timeout, std::move(done))->Ask();
+}
+
+void FetchOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
+                  ResponseDone<v1::FetchOffsetsResponse> done) {
+  std::make_shared<Pages<v1::FetchOffsetsRequest, v1::FetchOffsetsResponse>>(
+      client, "/millrace.v1.GroupService/FetchOffsets", request, timeout,
+      [done = std::move(done)](Result<v1::FetchOffsetsResponse> fetched) mutable {
+        if (!fetched.ok()) return done(std::move(fetched));
+        done(WithTopicsOnce(*fetched));
+      })
+      ->AskNext();
+}
+
+void ResetOffsets(Client& client, const v1::ResetOffsetsRequest& request, Duration timeout,
+                  ResponseDone<v1::ResetOffsetsResponse> done) {
+  std::make_shared<Reset>(client, request, timeout, std::move(done))->Ask();
+}
+
+void SurveyOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
+                   ResponseDone<OffsetsSurvey> done) {
+  std::make_shared<Survey>(client, timeout, std::move(done))->Start(request);
+}
+
+}  // namespace millrace::client
