@@ -91,10 +91,11 @@ Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
 }
 
 Client::Client(std::shared_ptr<internal::Runtime> runtime)
-    : runtime_(std::move(runtime)), admin_(new Admin(runtime_)) {}
+    : runtime_(std::move(runtime)), admin_(new Admin(runtime_)), groups_(new Groups(runtime_)) {}
 Client::~Client() = default;
 
 Admin& Client::admin() { return *admin_; }
+Groups& Client::groups() { return *groups_; }
 
 Result<std::unique_ptr<Producer>> Client::OpenProducer(const std::string& topic,
                                                        const ProducerOptions& options) {

@@ -24,6 +24,7 @@
 
 #include "millrace/admin.h"
 #include "millrace/consumer.h"
+#include "millrace/groups.h"
 #include "millrace/outage.h"
 #include "millrace/producer.h"
 #include "millrace/status.h"
@@ -67,6 +68,7 @@ class Client {
   Result<std::unique_ptr<Consumer>> OpenConsumer(const std::string& topic,
                                                  const ConsumerOptions& options = {});
   Admin& admin();
+  Groups& groups();
 
  private:
   explicit Client(std::shared_ptr<internal::Runtime> runtime);
@@ -74,6 +76,7 @@ class Client {
   // Shared with every producer and consumer.
   std::shared_ptr<internal::Runtime> runtime_;
   std::unique_ptr<Admin> admin_;
+  std::unique_ptr<Groups> groups_;
 };
 
 }  // namespace millrace

@@ -559,6 +559,76 @@ TEST_F(LibraryTest, ATimeoutForEver_IsOneThatDoesNotEnd) {
   ASSERT_OK(client_->admin().DescribeCluster(kForEver).status());
 }
 
+// The offset of each partition that has one.
+std::map<uint32_t, int64_t> OffsetsOf(const std::vector<millrace::CommittedOffset>& rows) {
+  std::map<uint32_t, int64_t> offsets;
+  for (const millrace::CommittedOffset& row : rows) {
+    if (row.offset.has_value()) offsets[row.partition] = *row.offset;
+  }
+  return offsets;
+}
+
+TEST_F(LibraryTest, AGroupsOffsets_AreKept_AndWhatIsRefusedIsNamed) {
+  Fill(10);
+  millrace::Groups& groups = client_->groups();
+  const auto refused = groups.CommitOffsets(
+      topic_, {{.topic = topic_, .partition = 0, .offset = 4, .metadata = "by hand"},
+               {.topic = topic_, .partition = 1, .offset = 5},
+               {.topic = "no-such-topic", .partition = 0, .offset = 0}});
+  ASSERT_OK(refused.status());
+  ASSERT_EQ(refused->size(), 2u);
+  for (const millrace::RefusedOffset& row : *refused) {
+    const bool is_past_end = row.topic == topic_;
+    EXPECT_EQ(row.status.reason(),
+              is_past_end ? millrace::Reason::kOffsetOutOfRange : millrace::Reason::kUnknownTopic)
+        << row.status;
+  }
+  const auto fetched = groups.FetchOffsets(topic_);
+  ASSERT_OK(fetched.status());
+  EXPECT_EQ(OffsetsOf(*fetched), (std::map<uint32_t, int64_t>{{0, 4}}));
+  EXPECT_EQ(fetched->front().metadata, "by hand");
+  const auto named = groups.FetchOffsets(topic_, {{topic_, {2, 0}}});
+  ASSERT_OK(named.status());
+  ASSERT_EQ(named->size(), 2u) << "one that is named has a row";
+  EXPECT_FALSE((*named)[1].offset.has_value());
+  EXPECT_TRUE(groups.FetchOffsets("no-such-group")->empty()) << "none is an answer";
+}
+
+TEST_F(LibraryTest, AGroup_IsDescribed_Moved_AndDeleted) {
+  Fill(10);
+  millrace::Groups& groups = client_->groups();
+  ASSERT_TRUE(groups.CommitOffsets(topic_, {{.topic = topic_, .partition = 0, .offset = 4}})
+                  .value()
+                  .empty());
+  const auto offsets = groups.DescribeOffsets(topic_);
+  ASSERT_OK(offsets.status());
+  ASSERT_EQ(offsets->size(), 3u) << "every partition of the topic";
+  EXPECT_EQ((*offsets)[0].lag, 6);
+  EXPECT_FALSE((*offsets)[1].lag.has_value());
+
+  const millrace::GroupReset back{.shift_by = -3};
+  const auto moved = groups.ResetOffsets(topic_, back);
+  ASSERT_OK(moved.status());
+  ASSERT_EQ(moved->size(), 1u);
+  EXPECT_EQ(moved->front().before, 4);
+  EXPECT_EQ(moved->front().after, 1);
+  const auto past =
+      groups.ResetOffsets(topic_, {.topics = {{topic_, {0}}}, .to = millrace::Position::At(11)});
+  ASSERT_OK(past.status());
+  EXPECT_EQ(past->front().status.reason(), millrace::Reason::kOffsetOutOfRange);
+  EXPECT_EQ(OffsetsOf(*groups.FetchOffsets(topic_)), (std::map<uint32_t, int64_t>{{0, 1}}));
+
+  const auto listed = groups.ListGroups(topic_);
+  ASSERT_OK(listed.status());
+  ASSERT_EQ(listed->size(), 1u);
+  EXPECT_EQ(listed->front().state, millrace::GroupState::kEmpty);
+  EXPECT_EQ(groups.DescribeGroup(topic_)->group.offset_count, 1u);
+  EXPECT_EQ(groups.DeleteOffsets(topic_, {{topic_, {}}}).value(), 1u);
+  ASSERT_OK(groups.DeleteGroup(topic_));
+  EXPECT_EQ(groups.DescribeGroup(topic_).status().reason(), millrace::Reason::kUnknownGroup);
+  EXPECT_EQ(groups.DeleteGroup(topic_).reason(), millrace::Reason::kUnknownGroup);
+}
+
 TEST_F(LibraryTest, Admin_DescribesWhatThereIs) {
   Fill(7, 5000);
   const auto topic = client_->admin().DescribeTopic(topic_);
