@@ -64,6 +64,23 @@ Result<std::vector<OffsetRange>> ListOffsetsOf(internal::Runtime& runtime,
   return ranges;
 }
 
+Result<std::vector<TopicListing>> ListTopicsOf(internal::Runtime& runtime, bool include_internal,
+                                               std::chrono::milliseconds timeout) {
+  ASSIGN_OR_RETURN(
+      const v1::ListTopicsResponse response, runtime.Await<v1::ListTopicsResponse>([&](auto done) {
+        runtime.client().ListTopics(include_internal, internal::Bounded(timeout), std::move(done));
+      }));
+  std::vector<TopicListing> topics;
+  for (const v1::ListedTopic& topic : response.topics()) {
+    topics.push_back({.name = topic.name(),
+                      .topic_id = topic.topic_id(),
+                      .partition_count = topic.partition_count(),
+                      .replication_factor = topic.replication_factor(),
+                      .is_internal = topic.is_internal()});
+  }
+  return topics;
+}
+
 }  // namespace
 
 Admin::Admin(std::shared_ptr<internal::Runtime> runtime) : runtime_(std::move(runtime)) {}
@@ -135,18 +152,11 @@ Result<std::vector<TopicSettingDescription>> Admin::ListTopicSettings(
 }
 
 Result<std::vector<TopicListing>> Admin::ListTopics(std::chrono::milliseconds timeout) {
-  ASSIGN_OR_RETURN(const v1::ListTopicsResponse response,
-                   runtime_->Await<v1::ListTopicsResponse>([&](auto done) {
-                     runtime_->client().ListTopics(internal::Bounded(timeout), std::move(done));
-                   }));
-  std::vector<TopicListing> topics;
-  for (const v1::ListedTopic& topic : response.topics()) {
-    topics.push_back({.name = topic.name(),
-                      .topic_id = topic.topic_id(),
-                      .partition_count = topic.partition_count(),
-                      .replication_factor = topic.replication_factor()});
-  }
-  return topics;
+  return ListTopicsOf(*runtime_, false, timeout);
+}
+
+Result<std::vector<TopicListing>> Admin::ListAllTopics(std::chrono::milliseconds timeout) {
+  return ListTopicsOf(*runtime_, true, timeout);
 }
 
 Result<TopicDescription> Admin::DescribeTopic(const std::string& name,

@@ -29,6 +29,7 @@ struct TopicOptions {
   bool is_dry_run = false;
   std::optional<int64_t> at_ms;
   bool at_newest = false;
+  bool includes_internal = false;
 
   bool asks_for_record() const { return at_ms.has_value() || at_newest; }
 };
@@ -189,7 +190,8 @@ void PrintTopics(const std::vector<TopicListing>& topics, const CommonOptions& c
       json.push_back({{"name", topic.name},
                       {"topic_id", topic.topic_id},
                       {"partition_count", topic.partition_count},
-                      {"replication_factor", topic.replication_factor}});
+                      {"replication_factor", topic.replication_factor},
+                      {"is_internal", topic.is_internal}});
     }
     return PrintJson({{"topics", std::move(json)}});
   }
@@ -204,7 +206,9 @@ void PrintTopics(const std::vector<TopicListing>& topics, const CommonOptions& c
 int List(const TopicOptions& options) {
   return RunConnected(options.common, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const std::vector<TopicListing> topics,
-                     client.admin().ListTopics(options.common.timeout));
+                     options.includes_internal
+                         ? client.admin().ListAllTopics(options.common.timeout)
+                         : client.admin().ListTopics(options.common.timeout));
     PrintTopics(topics, options.common);
     return {};
   });
@@ -404,6 +408,8 @@ void AddTopicCommand(CLI::App& app, const std::string& bootstrap, Command* chose
   auto list_options = make();
   CLI::App* list = topic->add_subcommand("list", "List the topics");
   AddCommonOptions(list, {"table", "json", "name"}, &list_options->common);
+  list->add_flag("--internal", list_options->includes_internal,
+                 "Millrace's own, too, which hold no records for clients");
   Choose(list, list_options, chosen, &List);
   auto describe_options = make();
   Choose(AddAction(topic, "describe", "Show a topic's partitions", describe_options, "TOPIC"),

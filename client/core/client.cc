@@ -201,24 +201,26 @@ void Client::DescribeTopics(const v1::DescribeTopicsRequest& request, Duration t
                                      timeout, std::move(done));
 }
 
-void Client::ListTopics(Duration timeout, ResponseDone<v1::ListTopicsResponse> done) {
-  ListMoreTopics({}, clock().Now() + timeout, std::move(done));
+void Client::ListTopics(bool include_internal, Duration timeout,
+                        ResponseDone<v1::ListTopicsResponse> done) {
+  ListMoreTopics(include_internal, {}, clock().Now() + timeout, std::move(done));
 }
 
 // Asks for the page behind what is known `so_far`.
-void Client::ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadline,
-                            ResponseDone<v1::ListTopicsResponse> done) {
+void Client::ListMoreTopics(bool include_internal, v1::ListTopicsResponse so_far,
+                            MonotonicTime deadline, ResponseDone<v1::ListTopicsResponse> done) {
   v1::ListTopicsRequest request;
   request.set_page_token(so_far.next_page_token());
+  request.set_include_internal(include_internal);
   Invoke<v1::ListTopicsResponse>(
       {"/millrace.v1.MetadataService/ListTopics"}, request, TimeLeft(clock(), deadline),
-      [this, so_far = std::move(so_far), deadline, done = std::move(done),
+      [this, include_internal, so_far = std::move(so_far), deadline, done = std::move(done),
        life = lifetime_.watch()](Result<v1::ListTopicsResponse> page) mutable {
         if (!life || !page.ok()) return done(std::move(page));
         so_far.set_next_page_token(page->next_page_token());
         so_far.mutable_topics()->MergeFrom(page->topics());
         if (page->next_page_token().empty()) return done(std::move(so_far));
-        ListMoreTopics(std::move(so_far), deadline, std::move(done));
+        ListMoreTopics(include_internal, std::move(so_far), deadline, std::move(done));
       });
 }
 

@@ -108,8 +108,10 @@ class Client {
   void ListTopicSettings(Duration timeout, ResponseDone<v1::ListTopicSettingsResponse> done);
   void DescribeTopics(const v1::DescribeTopicsRequest& request, Duration timeout,
                       ResponseDone<v1::DescribeTopicsResponse> done);
-  // All topics: asks for page after page, within `timeout` in all.
-  void ListTopics(Duration timeout, ResponseDone<v1::ListTopicsResponse> done);
+  // All topics, Millrace's own if `include_internal`: asks for page after page, within `timeout` in
+  // all.
+  void ListTopics(bool include_internal, Duration timeout,
+                  ResponseDone<v1::ListTopicsResponse> done);
   void GetServerInfo(Duration timeout, ResponseDone<v1::GetServerInfoResponse> done);
   // The same, but it gives up after `refused_timeout` where nobody listens at any address.
   void Reach(Duration timeout, Duration refused_timeout,
@@ -163,7 +165,7 @@ class Client {
               ResponseDone<Response> done);
   void DeleteRecords(const v1::DeleteRecordsRequest& request, Duration timeout,
                      ResponseDone<v1::DeleteRecordsResponse> done);
-  void ListMoreTopics(v1::ListTopicsResponse so_far, MonotonicTime deadline,
+  void ListMoreTopics(bool include_internal, v1::ListTopicsResponse so_far, MonotonicTime deadline,
                       ResponseDone<v1::ListTopicsResponse> done);
   void Try(std::shared_ptr<PendingCall> call);
   void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);

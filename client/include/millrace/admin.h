@@ -81,6 +81,7 @@ struct TopicListing {
   uint64_t topic_id = 0;
   uint32_t partition_count = 0;
   uint32_t replication_factor = 0;
+  bool is_internal = false;  // one of Millrace's own, which hold no records for clients
 };
 
 struct BrokerDescription {
@@ -229,6 +230,8 @@ class Admin {
                                std::chrono::milliseconds timeout = kTimeout);
   // By name.
   Result<std::vector<TopicListing>> ListTopics(std::chrono::milliseconds timeout = kTimeout);
+  // The same with Millrace's own.
+  Result<std::vector<TopicListing>> ListAllTopics(std::chrono::milliseconds timeout = kTimeout);
   // NOT_FOUND.
   Result<TopicDescription> DescribeTopic(const std::string& name,
                                          std::chrono::milliseconds timeout = kTimeout);

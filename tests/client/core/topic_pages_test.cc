@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -24,6 +25,8 @@ class PagingBroker final : public UnaryBroker {
   PagingBroker(Executor& executor, int topics)
       : UnaryBroker(executor, "/millrace.v1.MetadataService/ListTopics"), topics_(topics) {}
 
+  // Whether each request asked for Millrace's own.
+  const std::vector<bool>& asked_for_internal() const { return asked_for_internal_; }
   // The page with this number, counted from 1, and what follows are refused.
   void RefuseFrom(int page) { refused_from_ = page; }
 
@@ -32,6 +35,7 @@ class PagingBroker final : public UnaryBroker {
     if (calls() >= refused_from_) return Internal("out of paper");
     v1::ListTopicsRequest request;
     CHECK(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
+    asked_for_internal_.push_back(request.include_internal());
     const int begin = request.page_token().empty() ? 0 : std::stoi(request.page_token());
     v1::ListTopicsResponse page;
     for (int i = begin; i < std::min(begin + 2, topics_); ++i) {
@@ -43,15 +47,16 @@ class PagingBroker final : public UnaryBroker {
 
   const int topics_;
   int refused_from_ = 1000;
+  std::vector<bool> asked_for_internal_;
 };
 
 class TopicPagesTest : public testing::Test {
  protected:
-  Result<v1::ListTopicsResponse> List(PagingBroker& broker) {
+  Result<v1::ListTopicsResponse> List(PagingBroker& broker, bool include_internal = false) {
     Client client({process_.executor(), process_.clock(), broker, process_.Fork()},
                   {.bootstrap = {"broker"}});
     std::optional<Result<v1::ListTopicsResponse>> told;
-    client.ListTopics(kTimeout,
+    client.ListTopics(include_internal, kTimeout,
                       [&](Result<v1::ListTopicsResponse> listed) { told = std::move(listed); });
     CHECK(world_.RunUntil([&] { return told.has_value(); }, kTimeMax));
     return *std::move(told);
@@ -70,6 +75,14 @@ TEST_F(TopicPagesTest, AllPagesAreAskedFor_AndPutTogetherInOrder) {
     for (int i = 0; i < topics; ++i) EXPECT_EQ(listed->topics(i).name(), "t" + std::to_string(i));
     EXPECT_EQ(listed->next_page_token(), "");
     EXPECT_EQ(broker.calls(), std::max(1, (topics + 1) / 2));
+  }
+}
+
+TEST_F(TopicPagesTest, EveryPageIsOfTheSameTopics_WithMillracesOwnOrWithout) {
+  for (const bool include_internal : {false, true}) {
+    PagingBroker broker(process_.executor(), 5);
+    ASSERT_TRUE(List(broker, include_internal).ok());
+    EXPECT_EQ(broker.asked_for_internal(), std::vector<bool>(3, include_internal));
   }
 }
 
