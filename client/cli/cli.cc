@@ -13,6 +13,7 @@
 #include "client/cli/completion_command.h"
 #include "client/cli/config_command.h"
 #include "client/cli/consume_command.h"
+#include "client/cli/group_command.h"
 #include "client/cli/output.h"
 #include "client/cli/partition_command.h"
 #include "client/cli/produce_command.h"
@@ -57,6 +58,7 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddTopicCommand(app, bootstrap, chosen);
   AddProduceCommand(app, bootstrap, chosen);
   AddConsumeCommand(app, bootstrap, chosen);
+  AddGroupCommand(app, bootstrap, chosen);
   AddPartitionCommand(app, bootstrap, chosen);
   AddClusterCommand(app, bootstrap, chosen);
   AddConfigCommand(app, bootstrap, chosen);

@@ -34,6 +34,14 @@ CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* t
   });
 }
 
+CLI::Option* AddGroup(CLI::App* command, std::string* group) {
+  return command->add_option("GROUP", *group, "The group")
+      ->check([](const std::string& text) {
+        return std::string(CheckUtf8("the group's name", text).message());
+      })
+      ->required();
+}
+
 // The text itself is not told: a terminal could not show it either.
 Status CheckUtf8(const std::string& what, std::string_view text) {
   return IsValidUtf8(text) ? Status::Ok() : InvalidArgument(what + " is not UTF-8");

@@ -35,6 +35,9 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
 // line: no message could carry it.
 CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* topic);
 
+// Adds the argument GROUP. Likewise.
+CLI::Option* AddGroup(CLI::App* command, std::string* group);
+
 // INVALID_ARGUMENT, in which the text is called `what`, if it is no UTF-8.
 Status CheckUtf8(const std::string& what, std::string_view text);
 

@@ -11,6 +11,7 @@
 #include "client/cli/output.h"
 #include "client/cli/spelling.h"
 #include "millrace/admin.h"
+#include "millrace/groups.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -106,6 +107,23 @@ int RunOnTopic(const CommonOptions& options, const std::string& topic,
     for (const TopicListing& listed : *topics) names.push_back(listed.name);
     return NotFound(std::string(done.message()) + DidYouMean(topic, names), done.reason());
   });
+}
+
+int RunOnGroup(const CommonOptions& options, const std::string& group,
+               const std::function<Status(millrace::Client&)>& command) {
+  bool is_refused = false;
+  const int exit_code = RunConnected(options, [&](millrace::Client& client) -> Status {
+    Status done = command(client);
+    is_refused = done.code() == Code::kInvalidArgument;
+    if (done.reason() != Reason::kUnknownGroup) return done;
+    const Result<std::vector<GroupListing>> groups =
+        client.groups().ListGroups("", std::min(kHintTimeout, options.timeout));
+    if (!groups.ok()) return done;  // what is known is said without
+    std::vector<std::string> names;
+    for (const GroupListing& listed : *groups) names.push_back(listed.group);
+    return NotFound(std::string(done.message()) + DidYouMean(group, names), done.reason());
+  });
+  return is_refused ? kExitUsage : exit_code;
 }
 
 Status OutageOverTimeout() { return Outages().over_timeout(); }

@@ -28,6 +28,11 @@ int RunConnected(const CommonOptions& options,
 int RunOnTopic(const CommonOptions& options, const std::string& topic,
                const std::function<Status(millrace::Client&)>& command);
 
+// The same of a command on this group: where there is none of that name, the error names one that
+// may be meant. What the cluster refuses with INVALID_ARGUMENT is an error of the command line.
+int RunOnGroup(const CommonOptions& options, const std::string& group,
+               const std::function<Status(millrace::Client&)>& command);
+
 // Once a partition has been out of reach for as long as --timeout says: why. Ok before.
 Status OutageOverTimeout();
 

@@ -1,8 +1,10 @@
 #include "client/cli/time_spec.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -142,6 +144,21 @@ Result<int64_t> ParseRfc3339(std::string_view text) {
                              seconds(second) + milliseconds(fraction_ms) - east;
   if (since.count() < 0) return InvalidArgument(std::string(text) + " is before 1970");
   return since.count();
+}
+
+std::string FormatTime(int64_t time_ms) {
+  using namespace std::chrono;
+  const milliseconds since(time_ms);
+  const sys_days day = floor<days>(sys_time<milliseconds>(since));
+  const year_month_day date(day);
+  const hh_mm_ss<milliseconds> time(since - day.time_since_epoch());
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ",
+                static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
+                static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()),
+                static_cast<int>(time.subseconds().count()));
+  return text.data();
 }
 
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "millrace/consumer.h"
@@ -17,6 +18,9 @@ namespace millrace::client::cli {
 // "2026-11-21T08:00:00.250+01:00" in milliseconds since 1970 UTC; what is finer is cut off.
 // INVALID_ARGUMENT naming the text.
 Result<int64_t> ParseRfc3339(std::string_view text);
+
+// "2026-11-21T07:00:00.250Z" of that. Pre: from 1970 on, before the year 10000.
+std::string FormatTime(int64_t time_ms);
 
 // An RFC 3339 time; a date ("2026-11-28"), which begins at midnight UTC; a duration with its unit,
 // so long before `now_ms` ("-1h", "2d"); or @MILLISECONDS. INVALID_ARGUMENT naming the text, also

@@ -12,9 +12,10 @@ from conftest import ROOT, free_ports, running_server
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
-NO_FIELDS = {"null", "describe", "missing", "unknown"}
+NO_FIELDS = {"null", "describe", "missing", "unknown", "__coordinator"}
 # What is told of a partition whose broker does not answer.
-FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error"), ("partition verify", "error")}
+FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error"), ("partition verify", "error"),
+                     ("group offsets", "error"), ("group reset", "error")}
 # Of a replica that restores itself: tests/client/cli/partition_command_test.cc has one.
 FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Of one of a compacted topic, likewise.
@@ -106,6 +107,12 @@ def examples(topic, damaged):
         "topic describe": [(topic,)],
         "topic list": [()],
         "topic offsets": [(topic, "--at", "1970-01-01"), (topic, "--at", "2999-01-01")],
+        "group reset": [("readers", "--topic", topic, "--to", "earliest", "--yes")],
+        "group list": [()],
+        "group describe": [("readers",)],
+        "group offsets": [("readers",)],
+        "group delete-offsets": [("readers", "--topic", topic)],
+        "group delete": [("readers", "--yes")],
         "partition describe": [(topic,)],
         "partition verify": [(topic,)],
         "cluster describe": [()],

@@ -43,7 +43,8 @@ void ExpectOneLine(const Outcome& outcome, int exit_code, const std::string& tex
 }
 
 TEST(Cli, WrongCommandLines_FailWithOneLine) {
-  ExpectOneLine(RunCli({}), 2, "a command is wanted: topic, produce, consume, partition, cluster");
+  ExpectOneLine(RunCli({}), 2,
+                "a command is wanted: topic, produce, consume, group, partition, cluster");
   ExpectOneLine(RunCli({"topic"}), 2, "a command is wanted: create, list");
   ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate (--help");
   ExpectOneLine(RunCli({"topic", "create"}), 2, "NAME");
@@ -64,6 +65,10 @@ TEST(Cli, NamesThatAreNotUtf8_AreErrorsOfTheCommandLine) {
       topic);
   ExpectOneLine(RunCli({"partition", "describe", "t\xff"}), 2, topic);
   ExpectOneLine(RunCli({"partition", "verify", "t\xff"}), 2, topic);
+  for (const char* const action : {"describe", "offsets", "reset", "delete-offsets", "delete"}) {
+    ExpectOneLine(RunCli({"group", action, "g\xff"}), 2, "GROUP: the group's name is not UTF-8");
+  }
+  ExpectOneLine(RunCli({"group", "list", "--prefix", "g\xff"}), 2, "the prefix is not UTF-8");
   ExpectOneLine(RunCli({"produce", "t\xff"}), 2, topic);
   ExpectOneLine(RunCli({"consume", "t\xff"}), 2, topic);
   ExpectOneLine(RunCli({"bench", "produce", "--topic", "t\xff"}), 2, "--topic: the topic's name");
@@ -101,6 +106,25 @@ TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
   ExpectOneLine(RunCli({"produce", "t", "--header", "\xff=1"}), 2, "UTF-8");
   ExpectOneLine(RunCli({"produce", "t", "--timestamp", "latest"}), 2, "--timestamp: latest is no");
   ExpectOneLine(RunCli({"produce", "t", "--timestamp", "@0"}), 2, "@0 is the time of records that");
+}
+
+// Which partitions and where to are said once each; what cannot be undone is not done by a script
+// that does not say so.
+TEST(Cli, AGroupIsReset_BySayingOnceWhichPartitions_AndOnceWhereTo) {
+  const std::string which = "group reset takes --topic or --all-topics, or --from-file";
+  ExpectOneLine(RunCli({"group", "reset", "g", "--to", "latest", "--yes"}), 2, which);
+  ExpectOneLine(RunCli({"group", "reset", "g", "--to", "latest", "--topic", "t", "--all-topics"}),
+                2, which);
+  ExpectOneLine(RunCli({"group", "reset", "g", "--topic", "t", "--yes"}), 2, "takes --to");
+  ExpectOneLine(RunCli({"group", "reset", "g", "--from-file", "f", "--to", "5"}), 2,
+                "--from-file says which partitions and where to");
+  ExpectOneLine(RunCli({"group", "reset", "g", "--topic", "t:5-3", "--to", "5"}), 2,
+                "--topic: t: partitions 5-3");
+  ExpectOneLine(RunCli({"group", "reset", "g", "--topic", "t", "--to", "erliest"}), 2,
+                "--to: erliest is not earliest");
+  ExpectOneLine(RunCli({"group", "reset", "g", "--from-file", "/no/such/file", "--yes"}), 1,
+                "/no/such/file");
+  ExpectOneLine(RunCli({"group", "delete-offsets", "g"}), 2, "--topic is required");
 }
 
 TEST(Cli, Numbers_AreReadWhole_OrRefusedByName) {

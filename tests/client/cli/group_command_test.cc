@@ -1,0 +1,154 @@
+// Where a group is, as people and programs see it, and as they say where it is to go.
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "client/cli/group_offsets.h"
+#include "client/cli/group_reset.h"
+#include "client/cli/partition_list.h"
+
+namespace millrace::client::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kNow = 1'700'000'000'000;
+
+std::vector<GroupOffset> Offsets() {
+  const CommittedOffset lost{.topic = "flights",
+                             .topic_id = 7,
+                             .partition = 0,
+                             .offset = 4,
+                             .leader_epoch = 3,
+                             .metadata = "by hand",
+                             .commit_time_ms = kNow};
+  CommittedOffset none{.topic = "flights", .topic_id = 7, .partition = 1};
+  CommittedOffset unknown = lost;
+  unknown.partition = 2;
+  unknown.metadata = "";
+  return {{.committed = lost, .start = 10, .end = 25, .lag = 15, .lost = 6},
+          {.committed = none, .start = 0, .end = 9},
+          {.committed = unknown, .status = Unavailable("no leader")}};
+}
+
+TEST(GroupOffsets, AreATable_AndALineForWhatIsLost_OrNotKnown) {
+  EXPECT_EQ(GroupOffsetsToText(Offsets()),
+            "TOPIC    PARTITION  COMMITTED  START  END  LAG  AT                        METADATA\n"
+            "flights          0          4     10   25   15  2023-11-14T22:13:20.000Z  by hand\n"
+            "flights          1          -      0    9    -                         -\n"
+            "flights          2          4      -    -    -  2023-11-14T22:13:20.000Z\n"
+            "topic flights, partition 0: 6 offsets are lost to the group: it is at 4, and the log "
+            "starts at 10\n"
+            "topic flights, partition 2: UNAVAILABLE: no leader\n");
+}
+
+TEST(GroupOffsets, MetadataDoesNotDriveTheTerminal) {
+  std::vector<GroupOffset> offsets = Offsets();
+  offsets[0].committed.metadata =
+      "a\nb\x1b[31mc\xc2\x9b"
+      "d \xc3\xa9";
+  EXPECT_THAT(GroupOffsetsToText(offsets), HasSubstr("  a?b?[31mc?d \xc3\xa9\n"));
+}
+
+TEST(GroupOffsets, AsJson_CanBeReadBack) {
+  const Json json = GroupOffsetsToJson("billing", Offsets());
+  EXPECT_EQ(json["partitions"][0].dump(),
+            R"({"topic":"flights","topic_id":7,"partition":0,"committed_offset":4,)"
+            R"("leader_epoch":3,"commit_time_ms":1700000000000,"metadata":"by hand",)"
+            R"("log_start_offset":10,"high_watermark":25,"lag":15,"lost":6})");
+  EXPECT_TRUE(json["partitions"][1]["lag"].is_null());
+  EXPECT_EQ(json["partitions"][2]["error"], "UNAVAILABLE: no leader");
+  const auto read = ParseCommittedOffsets(json.dump());
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->size(), 2u) << "where nothing was committed there is nothing to go to";
+  EXPECT_EQ((*read)[1].topic, "flights");
+  EXPECT_EQ((*read)[1].partition, 2u);
+  EXPECT_EQ((*read)[1].offset, 4);
+}
+
+TEST(GroupOffsets, AFileThatIsNone_IsRefusedByWhatIsWrong) {
+  const auto refusal = [](const std::string& text) {
+    return std::string(ParseCommittedOffsets(text).status().message());
+  };
+  for (const char* const text : {"", "{", "[]", "{}", R"({"partitions":{}})"}) {
+    EXPECT_THAT(refusal(text), HasSubstr("is not what `group offsets -o json` prints")) << text;
+  }
+  EXPECT_THAT(refusal(R"({"partitions":[]})"), HasSubstr("no committed offset"));
+  EXPECT_THAT(refusal(R"({"partitions":[1]})"), HasSubstr("row 1: it has no topic"));
+  EXPECT_THAT(refusal(R"({"partitions":[{"topic":"t"}]})"), HasSubstr("it has no partition"));
+  EXPECT_THAT(refusal(R"({"partitions":[{"topic":"t","partition":10000,"committed_offset":1}]})"),
+              HasSubstr("10000"));
+  EXPECT_THAT(refusal(R"({"partitions":[{"topic":"t","partition":0,"committed_offset":-1}]})"),
+              HasSubstr("committed_offset"));
+  EXPECT_THAT(refusal(R"({"partitions":[{"topic":"t","partition":0}]})"),
+              HasSubstr("it has no committed_offset"));
+}
+
+TEST(PartitionList, TakesNumbersAndRanges_OrNone) {
+  TopicPartitions partitions;
+  for (const char* const text : {"all", "one:3", "some:7,0,3-5"}) {
+    ASSERT_TRUE(AddTopicPartitions(text, &partitions).ok()) << text;
+  }
+  EXPECT_EQ(partitions, (TopicPartitions{{"all", {}}, {"one", {3}}, {"some", {0, 3, 4, 5, 7}}}));
+}
+
+TEST(PartitionList, RefusesWhatIsNone_ByName) {
+  TopicPartitions partitions{{"there", {}}};
+  const auto refusal = [&](const std::string& text) {
+    return std::string(AddTopicPartitions(text, &partitions).message());
+  };
+  EXPECT_THAT(refusal(""), HasSubstr("names no topic"));
+  EXPECT_THAT(refusal(":0"), HasSubstr("names no topic"));
+  EXPECT_THAT(refusal("t:"), HasSubstr("t: "));
+  EXPECT_THAT(refusal("t:0,"), HasSubstr("is no number"));
+  EXPECT_THAT(refusal("t:5-3"), HasSubstr("the last is before the first"));
+  EXPECT_THAT(refusal("t:0-10000"), HasSubstr("10000"));
+  EXPECT_THAT(refusal("t:1-3,2"), HasSubstr("partition 2 is named twice"));
+  EXPECT_THAT(refusal("there"), HasSubstr("topic there is named twice"));
+  EXPECT_THAT(refusal("t\xff"), HasSubstr("UTF-8"));
+  EXPECT_EQ(partitions.size(), 1u) << "what is refused is not added";
+}
+
+TEST(ResetTarget, WithASignIsAShift_AndElseAPosition) {
+  const auto target = [](const std::string& text) {
+    GroupReset reset;
+    EXPECT_TRUE(ParseTarget(text, kNow, &reset).ok()) << text;
+    return reset;
+  };
+  EXPECT_EQ(target("+5").shift_by, 5);
+  EXPECT_EQ(target("-5").shift_by, -5);
+  EXPECT_FALSE(target("-5").to.has_value());
+  EXPECT_EQ(target("5").to->value(), 5);
+  EXPECT_EQ(target("-5s").to->value(), kNow - 5000) << "with a unit it is so long ago";
+  EXPECT_EQ(target("earliest").to->kind(), Position::Kind::kEarliest);
+  EXPECT_EQ(target("latest").to->kind(), Position::Kind::kLatest);
+  EXPECT_EQ(target("2023-11-14T22:13:20Z").to->kind(), Position::Kind::kTime);
+  for (const char* const text : {"", "+", "-", "+1h", "-9223372036854775808", "erliest"}) {
+    GroupReset reset;
+    EXPECT_FALSE(ParseTarget(text, kNow, &reset).ok()) << text;
+  }
+}
+
+TEST(GroupReset, ShowsWhatWasAndWhatIs) {
+  const std::vector<MovedOffset> moved{
+      {.topic = "t", .topic_id = 7, .partition = 0, .before = 9, .after = 4},
+      {.topic = "t", .topic_id = 7, .partition = 1, .after = 5},
+      {.topic = "t", .topic_id = 7, .partition = 2, .status = OutOfRange("past the end")}};
+  EXPECT_EQ(MovedToText(moved),
+            "TOPIC  PARTITION  BEFORE  AFTER\n"
+            "t              0       9      4\n"
+            "t              1       -      5\n"
+            "t              2       -      -\n");
+  EXPECT_EQ(MovedToJson("g", moved, true).dump(),
+            R"({"group":"g","is_dry_run":true,"partitions":[)"
+            R"({"topic":"t","topic_id":7,"partition":0,"before_offset":9,"after_offset":4},)"
+            R"({"topic":"t","topic_id":7,"partition":1,"before_offset":null,"after_offset":5},)"
+            R"({"topic":"t","topic_id":7,"partition":2,"before_offset":null,)"
+            R"("error":"OUT_OF_RANGE: past the end"}]})");
+}
+
+}  // namespace
+}  // namespace millrace::client::cli
