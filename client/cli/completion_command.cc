@@ -16,8 +16,9 @@ namespace {
 constexpr char kShells[] = "bash zsh fish";
 constexpr char kCompletion[] = "completion";
 constexpr char kHelp[] = "help";
-// Among words to choose from: the names of the cluster's topics.
+// Among words to choose from: the names of the cluster's topics, and groups.
 constexpr char kTopics[] = "@topics";
+constexpr char kGroups[] = "@groups";
 
 // "--output" and "-o", as they are typed; positional arguments have none.
 std::vector<std::string> NamesOf(const CLI::Option& option) {
@@ -31,7 +32,10 @@ std::vector<std::string> NamesOf(const CLI::Option& option) {
 // "{table,json}"; those of --from and --to, which take others too. Empty if it takes anything.
 std::string ValuesOf(const CLI::Option& option) {
   if (option.check_lname("from")) return "earliest latest";
-  if (option.check_lname("to")) return "latest";
+  // That of `group reset` has a type of its own, as it takes more.
+  if (option.check_lname("to")) {
+    return option.get_type_name() == "TARGET" ? "earliest latest" : "latest";
+  }
   if (option.check_lname("topic")) return kTopics;
   const std::string type = option.get_type_name();
   const size_t begin = type.find('{');
@@ -53,7 +57,9 @@ std::string FirstArgumentOf(const CLI::App& app) {
   if (app.get_name() == kCompletion) return kShells;
   if (app.get_name() == kHelp) return Joined(CommandsOf(*app.get_parent()));
   for (const CLI::Option* option : app.get_options()) {
-    if (option->get_positional()) return option->get_name(true) == "TOPIC" ? kTopics : "";
+    if (!option->get_positional()) continue;
+    const std::string name = option->get_name(true);
+    return name == "TOPIC" ? kTopics : name == "GROUP" ? kGroups : "";
   }
   return "";
 }
@@ -120,7 +126,8 @@ std::string FishCondition(const std::vector<std::string>& path, const CLI::App& 
 }
 
 std::string FishWords(const std::string& words) {
-  return words == kTopics ? "(__millrace_topics)" : words;
+  if (words == kTopics) return "(__millrace_names topic)";
+  return words == kGroups ? "(__millrace_names group)" : words;
 }
 
 // That an option takes a value, and which ones there are, in fish.
@@ -156,17 +163,18 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
   }
 }
 
-// How a shell asks for the topics' names: bounded in time, and silent whatever happens.
-constexpr char kListTopics[] = "topic list -o name --timeout 500ms";
+// How a shell asks for the names of topics or groups, behind which of them: bounded in time, and
+// silent whatever happens.
+constexpr char kListNames[] = "list -o name --timeout 500ms";
 
 // The route is the command and those of the words after it that name a command below it. (zsh has
 // meanings of its own for "path" and "words".) Nothing that a cluster answers is evaluated, as
 // compgen -W would.
-constexpr char kBashFunctions[] = R"(_millrace_topics() {
+constexpr char kBashFunctions[] = R"(_millrace_names() {
   local -a at
   at=()
-  [[ -n $1 ]] && at=(--bootstrap "$1")
-  "${COMP_WORDS[0]}" LIST "${at[@]}" 2>/dev/null </dev/null
+  [[ -n $2 ]] && at=(--bootstrap "$2")
+  "${COMP_WORDS[0]}" "$1" LIST "${at[@]}" 2>/dev/null </dev/null
 }
 _millrace() {
   local route=millrace option="" bootstrap="" choices="" first="" arguments=0 i word glue=""
@@ -212,7 +220,8 @@ _millrace() {
     [[ -n $first ]] && type compopt >/dev/null 2>&1 && compopt +o default 2>/dev/null
   fi
   case " $choices " in
-    *" TOPICS "*) choices="${choices/TOPICS/$(_millrace_topics "$bootstrap")}" ;;
+    *" TOPICS "*) choices="${choices/TOPICS/$(_millrace_names topic "$bootstrap")}" ;;
+    *" GROUPS "*) choices="${choices/GROUPS/$(_millrace_names group "$bootstrap")}" ;;
   esac
   COMPREPLY=()
   for word in $choices; do
@@ -224,7 +233,7 @@ complete -o default -F _millrace millrace
 
 // __millrace_awaits_first: whether so many words stand before the one that is completed, without
 // options and the values of those that are named.
-constexpr char kFishFunctions[] = R"(function __millrace_topics
+constexpr char kFishFunctions[] = R"(function __millrace_names
   set -l line (commandline -opc)
   set -l at
   for i in (seq (count $line))
@@ -234,7 +243,7 @@ constexpr char kFishFunctions[] = R"(function __millrace_topics
       set at --bootstrap $line[(math $i + 1)]
     end
   end
-  command $line[1] LIST $at 2>/dev/null </dev/null
+  command $line[1] $argv[1] LIST $at 2>/dev/null </dev/null
 end
 function __millrace_awaits_first
   set -l count 0
@@ -273,7 +282,8 @@ std::string BashCompletion(const CLI::App& app) {
          "    *) return 1 ;;\n"
          "  esac\n"
          "}\n" +
-         Replaced(Replaced(kBashFunctions, "LIST", kListTopics), "TOPICS", kTopics);
+         Replaced(Replaced(Replaced(kBashFunctions, "LIST", kListNames), "TOPICS", kTopics),
+                  "GROUPS", kGroups);
 }
 
 std::string ZshCompletion(const CLI::App& app) {
@@ -285,7 +295,7 @@ std::string ZshCompletion(const CLI::App& app) {
 
 std::string FishCompletion(const CLI::App& app) {
   std::string script = "# Completion of millrace for fish: millrace completion fish | source\n" +
-                       Replaced(kFishFunctions, "LIST", kListTopics);
+                       Replaced(kFishFunctions, "LIST", kListNames);
   AddFishLines(app, {}, &script);
   return script;
 }

@@ -105,6 +105,22 @@ def test_bash_offers_no_topics_elsewhere(binary, server, topics, words):
     assert offered(binary, "millrace", *words, stem, address=server.address) == set()
 
 
+@pytest.mark.parametrize("action", ["describe", "offsets", "reset", "delete-offsets", "delete"])
+def test_bash_offers_groups_where_one_is_wanted(binary, server, topics, action):
+    stem, names = topics
+    group = f"readers-{stem}"
+    subprocess.run([binary, "group", "reset", group, "--topic", min(names), "--to", "latest", "--yes", "--bootstrap",
+                    server.address], capture_output=True, timeout=60, check=True)
+    assert offered(binary, "millrace", "group", action, group[:-1], address=server.address) == {group}
+    if action in ("offsets", "reset", "delete-offsets"):
+        assert offered(binary, "millrace", "group", action, group, "--topic", stem, address=server.address) == names
+
+
+def test_bash_offers_where_a_group_can_be_moved_to(binary):
+    assert offered(binary, "millrace", "group", "reset", "g", "--to", "") == {"earliest", "latest"}
+    assert offered(binary, "millrace", "consume", "t", "--to", "") == {"latest"}
+
+
 @pytest.mark.parametrize("equals", [[], ["="]])
 def test_bash_asks_the_cluster_that_is_named_on_the_line(binary, server, topics, equals):
     stem, names = topics
