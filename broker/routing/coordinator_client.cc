@@ -24,6 +24,9 @@ namespace {
 
 // Where nobody tells that a leader was found.
 constexpr Duration kRetryInterval = std::chrono::milliseconds(200);
+// With less time left nothing is asked again: a timer of next to nothing may come at once, again
+// and again, where clocks differ.
+constexpr Duration kRetryTimeMin = std::chrono::milliseconds(1);
 
 template <typename Request, typename Reply>
 using ServeFunction = void (CoordinatorServer::*)(RaftGroupId, const Request&,
@@ -54,7 +57,7 @@ template <typename Request, typename Reply>
 class CoordinatorClient::Attempt
     : public std::enable_shared_from_this<CoordinatorClient::Attempt<Request, Reply>> {
  public:
-  Attempt(const CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
+  Attempt(CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
           const Asker& asker, const Request& request, CoordinatorReplied<Reply> done)
       : client_(&client),
         environment_(client.environment_),
@@ -104,22 +107,22 @@ class CoordinatorClient::Attempt
                           reply.status().reason() == method_.done_before;
     if (was_done) return done_(Reply());
     const Duration left = TimeLeft(environment_.clock, deadline_);
-    if (reply.ok() || !IsPassing(reply.status()) || left <= Duration::zero()) {
+    if (reply.ok() || !IsPassing(reply.status()) || left < kRetryTimeMin) {
       return done_(std::move(reply));
     }
     MILLRACE_SOMETIMES("a coordinator's request was asked again");
-    const uint64_t tried = ++tries_;
-    const auto again = [self = this->shared_from_this(), tried] {
-      if (!self->life_ || self->tries_ != tried) return;
-      ++self->tries_;
+    ++tries_;
+    const auto again = [self = this->shared_from_this()] {
+      if (!self->life_) return;
       self->environment_.executor.Cancel(self->timer_);
+      self->client_->Forget(self->wait_);
       self->Try();
     };
     timer_ = environment_.executor.RunAfter(std::min(left, kRetryInterval), again);
-    environment_.view.OnceLeadersChanged(again);
+    wait_ = client_->OnceLeadersChanged(again);
   }
 
-  const CoordinatorClient* client_;
+  CoordinatorClient* client_;
   const Environment environment_;
   const LifeWatch life_;
   const CoordinatorMethod<Request, Reply> method_;
@@ -127,8 +130,10 @@ class CoordinatorClient::Attempt
   const Request request_;
   const MonotonicTime deadline_;
   CoordinatorReplied<Reply> done_;
-  uint64_t tries_ = 0;  // grows with each beginning and end of a wait
+  uint64_t tries_ = 0;  // that ended without an answer
+  // Of the next one: whichever comes first.
   TimerId timer_;
+  uint64_t wait_ = 0;
 };
 
 CoordinatorClient::CoordinatorClient(Environment environment)
@@ -173,6 +178,16 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
   ASSIGN_OR_RETURN(const GroupsToken token, ParseGroupsToken(request.page_token()));
   if (token.shard < topic->partitions.size()) return &topic->partitions[token.shard];
   return InvalidArgument("page_token is none of these");
+}
+
+uint64_t CoordinatorClient::OnceLeadersChanged(Task task) {
+  waiting_.emplace(++waits_, std::move(task));
+  if (std::exchange(is_watching_, true)) return waits_;
+  environment_.view.OnceLeadersChanged(lifetime_.Guard([this] {
+    is_watching_ = false;
+    for (auto& [wait, again] : std::exchange(waiting_, {})) again();
+  }));
+  return waits_;
 }
 
 template <typename Request, typename Reply>
