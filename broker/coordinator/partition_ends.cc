@@ -17,9 +17,17 @@ bool PartitionEnds::Reaches(RaftGroupId group, Offset offset) const {
 }
 
 void PartitionEnds::Ask(RaftGroupId group, Done done) {
-  std::vector<Done>& waiting = asked_[group];
+  if (const auto asked = asked_.find(group); asked != asked_.end()) {
+    asked->second.next.push_back(std::move(done));
+    return;
+  }
+  std::vector<Done> waiting;
   waiting.push_back(std::move(done));
-  if (waiting.size() > 1) return;
+  AskLeader(group, std::move(waiting));
+}
+
+void PartitionEnds::AskLeader(RaftGroupId group, std::vector<Done> waiting) {
+  asked_[group].now = std::move(waiting);
   environment_.ask(group, [this, group](const Result<Offset>& end) { OnAnswer(group, end); });
 }
 
@@ -30,7 +38,8 @@ void PartitionEnds::OnAnswer(RaftGroupId group, const Result<Offset>& end) {
     if (heard_.size() >= kHeardMax) heard_.clear();
     heard_[group] = *end;
   }
-  for (Done& done : asked.mapped()) done(end);
+  if (!asked.mapped().next.empty()) AskLeader(group, std::move(asked.mapped().next));
+  for (Done& done : asked.mapped().now) done(end);
 }
 
 }  // namespace millrace::broker

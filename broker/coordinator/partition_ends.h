@@ -36,15 +36,22 @@ class PartitionEnds {
 
   // Whether the partition is known to have so many records.
   bool Reaches(RaftGroupId group, Offset offset) const;
-  // The end, by the leader. Those that ask while it is asked get the same answer.
+  // The end, by the leader, as it is after this call. Those that ask while it is asked share the
+  // next question: the answer that is on its way may be from before what they know of.
   void Ask(RaftGroupId group, Done done);
 
  private:
+  struct Asked {
+    std::vector<Done> now;
+    std::vector<Done> next;
+  };
+
+  void AskLeader(RaftGroupId group, std::vector<Done> waiting);
   void OnAnswer(RaftGroupId group, const Result<Offset>& end);
 
   Environment environment_;
   std::map<RaftGroupId, Offset> heard_;
-  std::map<RaftGroupId, std::vector<Done>> asked_;
+  std::map<RaftGroupId, Asked> asked_;
 };
 
 }  // namespace millrace::broker
