@@ -21,6 +21,9 @@ namespace {
 // Half of the 4 MiB that a gRPC client takes.
 constexpr size_t kPageBytesMax = 2 << 20;
 constexpr size_t kListedBytesMax = kGroupIdBytesMax + 32;
+// Metadata that is taken where the memory is full, too: what a reader writes each time has not
+// always the same length.
+constexpr size_t kMetadataBytesAlways = 64;
 
 // U+0000 to U+001F, U+007F to U+009F; the text is UTF-8, as protobuf has seen to.
 bool HasControlCharacter(std::string_view text) {
@@ -44,9 +47,8 @@ Status UnknownGroup(const std::string& group) {
 }
 
 Status IsFull(const std::string& what) {
-  return ResourceExhausted(what +
-                           " is new, and the coordinator's memory is full "
-                           "(--coordinator-memory-bytes-max)");
+  return ResourceExhausted(
+      what + ", and the coordinator's memory is full (--coordinator-memory-bytes-max)");
 }
 
 // The partition's row of the record that commits it.
@@ -70,8 +72,12 @@ Status CheckTaken(const Group* group, const CoordinatorCircumstances& now,
     return NotFound(name + ": the topic was deleted", Reason::kTopicDeleted);
   }
   const TopicPartition partition{.topic = id, .partition = PartitionId(commit.partition())};
+  if (!now.is_memory_full) return {};
   const bool is_new = group == nullptr || group->FindOffset(partition) == nullptr;
-  if (is_new && now.is_memory_full) return IsFull(name);
+  if (is_new) return IsFull(name + " is new");
+  const size_t held = group->offsets.at(id).MetadataOf(partition.partition).size();
+  const bool is_longer = commit.metadata().size() > std::max(held, kMetadataBytesAlways);
+  if (is_longer) return IsFull(name + " has longer metadata than before");
   return {};
 }
 
@@ -132,6 +138,8 @@ class OffsetsPage {
 
  private:
   static constexpr size_t kRowBytes = 8;
+  // With the name that it gets later.
+  static constexpr size_t kTopicBytesMax = kTopicNameBytesMax + 24;
 
   const TopicOffsets* OffsetsOf(TopicId topic) const {
     if (group_ == nullptr) return nullptr;
@@ -150,7 +158,10 @@ class OffsetsPage {
     }
     const bool is_next_topic =
         response_->topics().empty() || response_->topics().rbegin()->topic_id() != topic.value();
-    if (is_next_topic) response_->add_topics()->set_topic_id(topic.value());
+    if (is_next_topic) {
+      response_->add_topics()->set_topic_id(topic.value());
+      bytes_ += kTopicBytesMax;
+    }
     auto& row = *response_->mutable_topics()->rbegin()->add_partitions();
     FillOffset(offsets, partition, &row);
     bytes_ += row.ByteSizeLong() + kRowBytes;
@@ -208,6 +219,10 @@ Status CheckId(std::string_view id, std::string_view what) {
 
 Status CheckCommit(const v1::CommitOffsetsRequest& request) {
   RETURN_IF_ERROR(CheckId(request.group(), "group"));
+  if (const size_t bytes = request.ByteSizeLong(); bytes > kCommitBytesMax) {
+    return InvalidArgument("a commit of " + std::to_string(bytes) + " bytes is larger than " +
+                           std::to_string(kCommitBytesMax));
+  }
   std::set<uint64_t> topics;
   std::vector<uint32_t> partitions;
   for (const v1::TopicCommit& topic : request.topics()) {

@@ -24,6 +24,9 @@ using CoordinatorDecision = Result<internal::v1::CoordinatorRecords>;
 
 inline constexpr size_t kGroupIdBytesMax = 249;
 inline constexpr size_t kOffsetMetadataBytesMax = 4096;
+// Of a whole commit, however large a message may be (--message-bytes-max): it is one entry of the
+// shard's log. More than gRPC's 4 MiB, as topics have got their ids, and less than brokers pass on.
+inline constexpr size_t kCommitBytesMax = size_t{9} << 19;
 
 // INVALID_ARGUMENT unless it is 1 to 249 bytes without control characters. `what`: what to call it.
 Status CheckId(std::string_view id, std::string_view what);
@@ -31,7 +34,7 @@ Status CheckId(std::string_view id, std::string_view what);
 // What a decision takes into account beside the state.
 struct CoordinatorCircumstances {
   const Image& image;
-  bool is_memory_full = false;  // nothing new is taken
+  bool is_memory_full = false;  // nothing new is taken, nor longer metadata
 };
 
 // The partition's commit is not taken.

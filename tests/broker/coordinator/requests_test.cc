@@ -111,6 +111,36 @@ TEST_F(RequestsTest, WhereTheMemoryIsFull_WhatIsThereGoesOn_AndNothingNewIsTaken
   EXPECT_EQ(state_.Find("new"), nullptr);
 }
 
+TEST_F(RequestsTest, WhereTheMemoryIsFull_MetadataGetsNoLongerThanItIs) {
+  v1::CommitOffsetsRequest request = CommitOf("g", kTopic, {{0, 5}, {1, 5}});
+  auto& partitions = *request.mutable_topics(0)->mutable_partitions();
+  partitions[0].set_metadata(std::string(200, 'm'));
+  EXPECT_EQ(Commit(request), Refused{});
+  for (v1::PartitionCommit& commit : partitions) commit.set_metadata(std::string(200, 'n'));
+  EXPECT_EQ(Commit(request, /*is_full=*/true), (Refused{{1, Code::kResourceExhausted}}));
+  partitions[0].set_metadata(std::string(201, 'n'));
+  partitions[1].set_metadata(std::string(64, 'n'));
+  EXPECT_EQ(Commit(request, /*is_full=*/true), (Refused{{0, Code::kResourceExhausted}}));
+  EXPECT_EQ(Commit(request), Refused{});
+}
+
+// Whatever --message-bytes-max lets in: it is one entry of the log.
+TEST_F(RequestsTest, ACommitThatIsLargerThanAnEntryMayBe_IsRefused) {
+  v1::CommitOffsetsRequest request = CommitOf("g", kTopic, {});
+  for (uint32_t partition = 0; partition < 1100; ++partition) {
+    auto& commit = *request.mutable_topics(0)->add_partitions();
+    commit.set_partition(partition);
+    commit.set_metadata(std::string(kOffsetMetadataBytesMax, 'm'));
+  }
+  EXPECT_TRUE(CheckCommit(request).ok()) << "as large as gRPC's messages are";
+  for (uint32_t partition = 1100; partition < 4200; ++partition) {
+    auto& commit = *request.mutable_topics(0)->add_partitions();
+    commit.set_partition(partition);
+    commit.set_metadata(std::string(kOffsetMetadataBytesMax, 'm'));
+  }
+  EXPECT_EQ(CheckCommit(request).code(), Code::kInvalidArgument);
+}
+
 TEST_F(RequestsTest, ACommitOfAMemberThatTheGroupDoesNotHave_IsRefused) {
   v1::CommitOffsetsRequest request = CommitOf("g", kTopic, {{0, 5}});
   request.set_member_id("m");
@@ -218,6 +248,31 @@ TEST_F(RequestsTest, ManyOffsets_AreFetchedAPageAtATime_EachOnce) {
     EXPECT_EQ(found.size(), 3000U);
     EXPECT_EQ(pages, 2);
   }
+}
+
+// What a client takes by default is 4 MiB.
+TEST_F(RequestsTest, APageOfManyTopics_HasRoomForTheirNames) {
+  internal::v1::CoordinatorRecord record;
+  record.mutable_offsets_committed()->set_group("g");
+  for (uint64_t topic = 1; topic <= 20'000; ++topic) {
+    auto& committed = *record.mutable_offsets_committed()->add_topics();
+    committed.set_topic_id(topic);
+    committed.add_partitions(0);
+    committed.add_offsets(1);
+  }
+  ASSERT_TRUE(state_.Apply(record, {.index = LogIndex(1), .time_ms = 5}).ok());
+  v1::FetchOffsetsRequest fetch;
+  fetch.set_group("g");
+  int found = 0;
+  do {
+    v1::FetchOffsetsResponse response;
+    ASSERT_TRUE(AnswerFetch(state_, fetch, &response).ok());
+    found += response.topics_size();
+    for (auto& topic : *response.mutable_topics()) topic.set_topic(std::string(249, 't'));
+    EXPECT_LE(response.ByteSizeLong(), 2U << 20);
+    fetch.set_page_token(response.next_page_token());
+  } while (!fetch.page_token().empty());
+  EXPECT_EQ(found, 20'000);
 }
 
 TEST_F(RequestsTest, APageToken_ThatIsNone_IsRefused) {
