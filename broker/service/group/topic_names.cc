@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "broker/api/request_limits.h"
+#include "broker/controller/decide.h"
 #include "broker/coordinator/requests.h"
 
 namespace millrace::broker {
@@ -17,6 +18,13 @@ Status CheckCounts(const Topics& topics) {
   size_t partitions = 0;
   for (const auto& topic : topics) partitions += static_cast<size_t>(topic.partitions_size());
   return CheckCount(partitions, "partitions");
+}
+
+// Each partition that is refused says the name again: one of megabytes would be ten thousand times.
+Status CheckNameLength(const std::string& topic) {
+  if (topic.size() <= kTopicNameBytesMax) return {};
+  return InvalidArgument("a topic's name of " + std::to_string(topic.size()) +
+                         " bytes is longer than " + std::to_string(kTopicNameBytesMax));
 }
 
 Status ResolveTopic(const ClusterView& view, v1::TopicPartitions* topic) {
@@ -53,6 +61,7 @@ Status ResolveCommits(const ClusterView& view, v1::CommitOffsetsRequest* request
                       v1::CommitOffsetsResponse* response) {
   RETURN_IF_ERROR(CheckCounts(request->topics()));
   for (v1::TopicCommit& topic : *request->mutable_topics()) {
+    RETURN_IF_ERROR(CheckNameLength(topic.topic()));
     const Result<const TopicInfo*> info = view.FindLog(topic.topic(), TopicId(topic.topic_id()));
     if (info.ok()) topic.set_topic_id((*info)->id.value());
     auto& partitions = *topic.mutable_partitions();

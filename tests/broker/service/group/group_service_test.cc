@@ -210,6 +210,20 @@ TEST_F(GroupServiceTest, WhatCannotBeCommitted_IsNamed_AndTheRestIsTaken) {
   }
 }
 
+// A name of megabytes would be said again for each of ten thousand partitions.
+TEST_F(GroupServiceTest, ACommitForANameThatNoTopicCanHave_IsRefusedInAFewWords) {
+  v1::CommitOffsetsRequest request;
+  request.set_group("g");
+  auto& topic = *request.add_topics();
+  topic.set_topic(std::string(3'000'000, 't'));
+  for (uint32_t partition = 0; partition < 3; ++partition) {
+    topic.add_partitions()->set_partition(partition);
+  }
+  const auto refused = Call<v1::CommitOffsetsResponse>("CommitOffsets", request);
+  EXPECT_EQ(refused.status().code(), Code::kInvalidArgument);
+  EXPECT_LT(refused.status().message().size(), 200U);
+}
+
 TEST_F(GroupServiceTest, EveryGroup_IsListedOnce_OverAllShards) {
   rig_.CreateTopic("t", 1);
   std::set<std::string> groups;
