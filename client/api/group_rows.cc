@@ -53,6 +53,7 @@ std::vector<GroupOffset> RowsOf(const v1::TopicOffsets& topic,
     }
   }
   std::vector<GroupOffset> sorted;
+  sorted.reserve(rows.size());
   for (auto& [partition, row] : rows) sorted.push_back(std::move(row));
   return sorted;
 }

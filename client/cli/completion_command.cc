@@ -88,7 +88,9 @@ void AddCases(const CLI::App& app, const std::string& path, std::string* script)
     for (const std::string& name : NamesOf(*option)) {
       words.push_back(name);
       if (option->get_items_expected_max() == 0) continue;
-      AddCase(path + " " + name, ValuesOf(*option), "", script);
+      std::string option_path = path;
+      option_path.append(" ").append(name);
+      AddCase(option_path, ValuesOf(*option), "", script);
     }
   }
   AddCase(path, Joined(words), FirstArgumentOf(app), script);

@@ -107,7 +107,7 @@ int Offsets(const OffsetsOptions& options) {
 Result<uint64_t> NumberOf(const Json& row, const char* name, const NumberRange& range) {
   const auto found = row.find(name);
   if (found == row.end()) return InvalidArgument(std::string("it has no ") + name);
-  const Result<uint64_t> number = ParseNumber(found->dump(), range);
+  Result<uint64_t> number = ParseNumber(found->dump(), range);
   if (!number.ok()) return number.status().With(name);
   return number;
 }

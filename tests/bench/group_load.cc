@@ -189,11 +189,13 @@ void Print(const Options& options, double seconds, std::vector<double> waited_ms
 void Load(const Options& options) {
   std::atomic<uint64_t> next_group = 0;
   std::vector<std::unique_ptr<Connection>> connections;
+  connections.reserve(options.threads);
   for (uint32_t i = 0; i < options.threads; ++i) {
     connections.push_back(std::make_unique<Connection>(options, i, next_group));
   }
   const auto start = Clock::now();
   std::vector<std::thread> threads;
+  threads.reserve(connections.size());
   for (auto& connection : connections) {
     threads.emplace_back([&connection, start] { connection->Run(start); });
   }
