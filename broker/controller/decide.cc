@@ -83,9 +83,6 @@ Status UnknownTopic(const std::string& name) {
   return NotFound("topic \"" + name + "\" does not exist", Reason::kUnknownTopic);
 }
 
-// That which has coordinators.
-constexpr uint32_t kCoordinatorLevel = 3;
-
 Status IsInternal(const TopicInfo& topic) {
   return InvalidArgument("topic \"" + topic.name + "\" is Millrace's own and cannot be changed");
 }
@@ -208,7 +205,7 @@ internal::v1::PartitionsAdded Growth(const Image& image, const TopicInfo& topic,
 }  // namespace
 
 bool IsReservedTopicName(std::string_view name) {
-  return name == "__coordinator" || name == "__audit" || name.starts_with("__millrace");
+  return name == kCoordinatorTopic || name == "__audit" || name.starts_with("__millrace");
 }
 
 Status ValidateTopicName(std::string_view name) {

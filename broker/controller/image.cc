@@ -472,9 +472,16 @@ const BrokerInfo* Image::FindBroker(BrokerId id) const {
   return found == brokers_->end() ? nullptr : &found->second;
 }
 
+size_t Image::topic_count() const {
+  return static_cast<size_t>(std::ranges::count_if(
+      *topics_, [](const auto& topic) { return !topic.second->is_internal(); }));
+}
+
 size_t Image::partition_count() const {
   size_t count = 0;
-  for (const auto& [id, topic] : *topics_) count += topic->partitions.size();
+  for (const auto& [id, topic] : *topics_) {
+    if (!topic->is_internal()) count += topic->partitions.size();
+  }
   return count;
 }
 

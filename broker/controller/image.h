@@ -60,6 +60,8 @@ enum class TopicKind : uint8_t {
 
 // The topic of the coordinator's shards.
 inline constexpr std::string_view kCoordinatorTopic = "__coordinator";
+// The feature level that has it, and the commands of its shards.
+inline constexpr uint8_t kCoordinatorLevel = 3;
 
 struct TopicInfo {
   TopicId id;
@@ -119,11 +121,14 @@ class Image {
   // the first broker is registered (broker/controller/producer_id.h).
   uint64_t next_producer_number() const { return next_producer_number_; }
   const std::string& producer_id_key() const { return producer_id_key_; }
+  // Of topics that are not Millrace's own.
+  size_t topic_count() const;
   size_t partition_count() const;
 
   // Whether the creation of this topic was applied. A topic that was made and is not there was
   // deleted; of one that was not made an image says nothing: it may be older than the topic.
   bool HasMade(TopicId topic) const { return topic < next_topic_id_; }
+  bool IsDeleted(TopicId topic) const { return HasMade(topic) && FindTopic(topic) == nullptr; }
 
  private:
   struct Deletion {

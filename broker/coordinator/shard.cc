@@ -17,8 +17,6 @@ using internal::v1::CoordinatorState;
 
 namespace {
 
-// The feature level of a coordinator's commands.
-constexpr uint8_t kCommandLevel = 3;
 // Of one entry, but for a single request that asks for more.
 constexpr uint64_t kEntryBytesMax = uint64_t{512} << 10;
 // Of what waits for the decision before it of one key.
@@ -125,7 +123,7 @@ void CoordinatorShard::Flush() {
   if (batch_.records.records().empty()) return;
   if (!is_ready() || !raft_->tail().has_value()) return FailBatch(raft_->NotLeader());
   const Result<LogIndex> index = raft::ProposeControl(
-      *raft_, {.type = FrameType::kCoordinatorCommand, .feature_level = kCommandLevel},
+      *raft_, {.type = FrameType::kCoordinatorCommand, .feature_level = kCoordinatorLevel},
       batch_.records.SerializeAsString(), environment_.clock.WallMs());
   if (!index.ok()) return FailBatch(index.status());
   Batch proposed = std::exchange(batch_, {});

@@ -53,7 +53,7 @@ class CoordinatorShard final : public raft::StateMachine {
     // Whether no other decision of the key may be in flight, or only none that is.
     bool is_alone = true;
     uint64_t bytes = 0;  // what it holds while it waits
-    // The records, none if nothing changes, or the error. May be called once more than answered.
+    // The records, none if nothing changes, or the error.
     Decide decide;
     // The decision's error, or ok once its records are applied; UNAVAILABLE (NOT_LEADER) if
     // leadership is lost or cannot be confirmed, and the fate is then unknown; RESOURCE_EXHAUSTED

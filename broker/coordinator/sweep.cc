@@ -19,12 +19,6 @@ bool IsOld(int64_t since_ms, const SweepTime& time) {
   return time.wall_ms.has_value() && since_ms + time.retention_ms <= *time.wall_ms;
 }
 
-// A topic that was made and is not there was deleted; one that was not made may be newer than the
-// image.
-bool IsDeleted(const Image& image, TopicId topic) {
-  return image.HasMade(topic) && image.FindTopic(topic) == nullptr;
-}
-
 class Sweeper {
  public:
   Sweeper(LogIndex applied, const Image& image, const SweepTime& time)
@@ -53,7 +47,7 @@ class Sweeper {
   // Whether anything stays.
   bool LookAt(const std::string& name, const Group& group, TopicId topic,
               const TopicOffsets& offsets) {
-    const bool is_deleted = IsDeleted(*image_, topic);
+    const bool is_deleted = image_->IsDeleted(topic);
     OffsetsRemoved removed;
     for (const CommittedOffset& one : offsets.all()) {
       const bool is_old = IsOld(std::max(one.time_ms, group.changed_ms), time_);

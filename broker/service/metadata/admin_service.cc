@@ -62,7 +62,8 @@ class ChangeWait : public std::enable_shared_from_this<ChangeWait> {
       case LacksStill::kImage:
         return environment_.view.OnceImageChanged(std::move(again));
       case LacksStill::kLeaders:
-        return environment_.view.OnceLeadersChanged(std::move(again));
+        environment_.view.OnceLeadersChanged(std::move(again));
+        return;
       case LacksStill::kNothing:
         environment_.executor.Cancel(timer_);
         const std::shared_ptr<Call> call = std::exchange(call_, nullptr);
@@ -164,9 +165,8 @@ ChangeWait::Change Deletion(const ClusterView& view, const v1::DeleteTopicReques
   const TopicId id(response.topic_id());
   return {.lacks =
               [&view, id] {
-                const bool is_gone =
-                    view.image().HasMade(id) && view.image().FindTopic(id) == nullptr;
-                return is_gone ? ChangeWait::LacksStill::kNothing : ChangeWait::LacksStill::kImage;
+                return view.image().IsDeleted(id) ? ChangeWait::LacksStill::kNothing
+                                                  : ChangeWait::LacksStill::kImage;
               },
           .response = [response] { return Bytes::Own(response.SerializeAsString()); },
           .too_late = DeadlineExceeded("topic \"" + request.name() +

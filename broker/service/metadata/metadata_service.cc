@@ -79,12 +79,8 @@ void MetadataService::DescribeCluster(Call& call) const {
   response.set_cluster_name(facts_.cluster_name);
   response.set_cluster_uuid(ClusterUuidText());
   response.set_controller_id(controllers_->leader().value());
-  for (const auto& [id, topic] : view_->image().topics()) {
-    if (topic->is_internal()) continue;
-    response.set_topic_count(response.topic_count() + 1);
-    response.set_partition_count(response.partition_count() +
-                                 static_cast<uint32_t>(topic->partitions.size()));
-  }
+  response.set_topic_count(static_cast<uint32_t>(view_->image().topic_count()));
+  response.set_partition_count(static_cast<uint32_t>(view_->image().partition_count()));
   FillBrokers(&response);
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }
