@@ -28,4 +28,13 @@ std::vector<Bytes> InOrder(const google::protobuf::MessageLite& message);
 // read.
 Result<Bytes> DetachBytes(const Bytes& whole, google::protobuf::MessageLite* message);
 
+// The message with nothing of interest behind it, or why there is none.
+template <typename Message>
+Result<Message> MessageIn(const Result<Bytes>& whole) {
+  if (!whole.ok()) return whole.status();
+  Message message;
+  RETURN_IF_ERROR(DetachBytes(*whole, &message).status());
+  return message;
+}
+
 }  // namespace millrace::broker

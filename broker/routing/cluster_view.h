@@ -73,8 +73,9 @@ class ClusterView {
   // Calls it after each change of the image, not from within it, until UnwatchImage.
   uint64_t WatchImage(std::function<void()> on_change);
   void UnwatchImage(uint64_t watch) { image_watches_.erase(watch); }
-  // Calls the task once, after any change of who leads what.
-  void OnceLeadersChanged(Task task) { leaders_->OnceChanged(std::move(task)); }
+  // Calls the task once, after any change of who leads what, unless it is forgotten before.
+  uint64_t OnceLeadersChanged(Task task) { return leaders_->OnceChanged(std::move(task)); }
+  void ForgetLeadersListener(uint64_t listener) { leaders_->ForgetListener(listener); }
   // From the Node.
   void NotifyImageChanged();
 

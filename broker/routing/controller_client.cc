@@ -87,11 +87,7 @@ void ControllerClient::Ask(const ControllerMethod<Request, Reply>& method, const
                                   .principal = asker.principal,
                                   .expected_leader_epoch = epoch()},
                                  [done = std::move(done)](const Result<Bytes>& body) mutable {
-                                   if (!body.ok()) return done(body.status());
-                                   Reply reply;
-                                   const Result<Bytes> rest = DetachBytes(*body, &reply);
-                                   if (!rest.ok()) return done(rest.status());
-                                   done(std::move(reply));
+                                   done(MessageIn<Reply>(body));
                                  });
 }
 
@@ -103,10 +99,9 @@ void ControllerClient::Serve(const ControllerMethod<Request, Reply>& method) {
         if (epoch() < forwarded.expected_leader_epoch) {
           return done(environment_.view.NotLeader(kControllerGroup));
         }
-        Request request;
-        const Result<Bytes> rest = DetachBytes(forwarded.body, &request);
-        if (!rest.ok()) return done(rest.status());
-        (environment_.server.*serve)(request, forwarded.timeout,
+        const Result<Request> request = MessageIn<Request>(forwarded.body);
+        if (!request.ok()) return done(request.status());
+        (environment_.server.*serve)(*request, forwarded.timeout,
                                      [done = std::move(done)](const Result<Reply>& reply) mutable {
                                        if (!reply.ok()) return done(reply.status());
                                        done(InOrder(*reply));

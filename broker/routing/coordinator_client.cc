@@ -57,7 +57,7 @@ template <typename Request, typename Reply>
 class CoordinatorClient::Attempt
     : public std::enable_shared_from_this<CoordinatorClient::Attempt<Request, Reply>> {
  public:
-  Attempt(CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
+  Attempt(const CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
           const Asker& asker, const Request& request, CoordinatorReplied<Reply> done)
       : client_(&client),
         environment_(client.environment_),
@@ -91,13 +91,7 @@ class CoordinatorClient::Attempt
          .principal = principal_,
          .expected_leader_epoch =
              environment_.view.EpochOf(group, leader.term).value_or(LeaderEpoch())},
-        [answered](const Result<Bytes>& body) {
-          if (!body.ok()) return answered(body.status());
-          Reply reply;
-          const Result<Bytes> rest = DetachBytes(*body, &reply);
-          if (!rest.ok()) return answered(rest.status());
-          answered(std::move(reply));
-        });
+        [answered](const Result<Bytes>& body) { answered(MessageIn<Reply>(body)); });
   }
 
  private:
@@ -115,15 +109,15 @@ class CoordinatorClient::Attempt
     const auto again = [self = this->shared_from_this()] {
       if (!self->life_) return;
       self->environment_.executor.Cancel(self->timer_);
-      self->client_->Forget(self->wait_);
+      self->environment_.view.ForgetLeadersListener(self->listener_);
       self->Try();
     };
     timer_ = environment_.executor.RunAfter(std::min(left, kRetryInterval), again);
-    wait_ = client_->OnceLeadersChanged(again);
+    listener_ = environment_.view.OnceLeadersChanged(again);
   }
 
-  CoordinatorClient* client_;
-  const Environment environment_;
+  const CoordinatorClient* client_;
+  const Environment& environment_;  // the client's
   const LifeWatch life_;
   const CoordinatorMethod<Request, Reply> method_;
   const Principal principal_;
@@ -133,7 +127,7 @@ class CoordinatorClient::Attempt
   uint64_t tries_ = 0;  // that ended without an answer
   // Of the next one: whichever comes first.
   TimerId timer_;
-  uint64_t wait_ = 0;
+  uint64_t listener_ = 0;
 };
 
 CoordinatorClient::CoordinatorClient(Environment environment)
@@ -180,16 +174,6 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
   return InvalidArgument("page_token is none of these");
 }
 
-uint64_t CoordinatorClient::OnceLeadersChanged(Task task) {
-  waiting_.emplace(++waits_, std::move(task));
-  if (std::exchange(is_watching_, true)) return waits_;
-  environment_.view.OnceLeadersChanged(lifetime_.Guard([this] {
-    is_watching_ = false;
-    for (auto& [wait, again] : std::exchange(waiting_, {})) again();
-  }));
-  return waits_;
-}
-
 template <typename Request, typename Reply>
 void CoordinatorClient::Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
                             const Request& request, CoordinatorReplied<Reply> done) {
@@ -201,10 +185,9 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
   environment_.forwarder.Serve(
       method.forward,
       [this, serve = method.serve](const ForwardedRequest& forwarded, ForwardReplied done) {
-        Request request;
-        const Result<Bytes> rest = DetachBytes(forwarded.body, &request);
-        if (!rest.ok()) return done(rest.status());
-        const Result<const PartitionInfo*> shard = ShardOfRequest(request);
+        const Result<Request> request = MessageIn<Request>(forwarded.body);
+        if (!request.ok()) return done(request.status());
+        const Result<const PartitionInfo*> shard = ShardOfRequest(*request);
         if (!shard.ok()) return done(shard.status());
         const RaftGroupId group = (*shard)->group;
         const CoordinatorShard* here = environment_.find_shard(group);
@@ -215,7 +198,7 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
         if (epoch < forwarded.expected_leader_epoch) {
           return done(environment_.view.NotLeader(group));
         }
-        (environment_.server.*serve)(group, request,
+        (environment_.server.*serve)(group, *request,
                                      [done = std::move(done)](const Result<Reply>& reply) mutable {
                                        if (!reply.ok()) return done(reply.status());
                                        done(InOrder(*reply));

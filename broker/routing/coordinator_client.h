@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 
 #include "broker/api/principal.h"
 #include "broker/coordinator/coordinator_server.h"
@@ -91,16 +90,8 @@ class CoordinatorClient {
   template <typename Request>
   Result<const PartitionInfo*> ShardOfRequest(const Request& request) const;
   Result<const TopicInfo*> FindCoordinator() const;
-  // Calls the task once, after a change of who leads what, unless it is forgotten before.
-  uint64_t OnceLeadersChanged(Task task);
-  void Forget(uint64_t wait) { waiting_.erase(wait); }
 
   Environment environment_;
-  // Requests that wait for another leader. They are kept here, as the view keeps what it is given
-  // until there is one, however long their time has been up.
-  std::map<uint64_t, Task> waiting_;
-  uint64_t waits_ = 0;
-  bool is_watching_ = false;
   Lifetime lifetime_;
 };
 

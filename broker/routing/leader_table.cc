@@ -35,8 +35,7 @@ LeaderHint LeaderTable::Find(RaftGroupId group) const {
 }
 
 void LeaderTable::NotifyChanged() {
-  std::vector<Task> listeners = std::exchange(listeners_, {});
-  for (Task& listener : listeners) listener();
+  for (auto& [id, listener] : std::exchange(listeners_, {})) listener();
 }
 
 }  // namespace millrace::broker

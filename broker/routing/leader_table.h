@@ -4,8 +4,8 @@
 // Owned by the Node, on the shard's thread. Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
-#include <vector>
 
 #include "proto/base/ids.h"
 #include "raft/runtime/task.h"
@@ -30,14 +30,20 @@ class LeaderTable {
 
   LeaderHint Find(RaftGroupId group) const;
 
-  // Calls `listener` once after any change. Listeners are called in the order they were added.
-  void OnceChanged(Task listener) { listeners_.push_back(std::move(listener)); }
+  // Calls `listener` once after any change, unless it is forgotten before: there may be none for
+  // days. Listeners are called in the order they were added.
+  uint64_t OnceChanged(Task listener) {
+    listeners_.emplace(++last_listener_, std::move(listener));
+    return last_listener_;
+  }
+  void ForgetListener(uint64_t listener) { listeners_.erase(listener); }
 
  private:
   void NotifyChanged();
 
   std::map<RaftGroupId, LeaderHint> hints_;
-  std::vector<Task> listeners_;
+  std::map<uint64_t, Task> listeners_;
+  uint64_t last_listener_ = 0;
 };
 
 }  // namespace millrace::broker
