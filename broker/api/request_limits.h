@@ -18,6 +18,10 @@ namespace millrace::broker {
 // client may name them all at once.
 inline constexpr size_t kNamedPerMessageMax = 10'000;
 
+// Of what one page of an answer lists: half of the 4 MiB that a gRPC client takes, as what the
+// answer says beside it comes on top.
+inline constexpr size_t kPageBytesMax = 2 << 20;
+
 // Of the client_id in a stream's first message.
 inline constexpr size_t kClientIdBytesMax = 249;
 

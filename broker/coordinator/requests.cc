@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "broker/api/error_reply.h"
+#include "broker/api/request_limits.h"
 #include "broker/controller/decide.h"
 
 namespace millrace::broker {
@@ -18,8 +19,6 @@ using internal::v1::OffsetsCommitted;
 
 namespace {
 
-// Half of the 4 MiB that a gRPC client takes.
-constexpr size_t kPageBytesMax = 2 << 20;
 constexpr size_t kListedBytesMax = kGroupIdBytesMax + 32;
 // Metadata that is taken where the memory is full, too: what a reader writes each time has not
 // always the same length.
@@ -51,6 +50,20 @@ Status IsFull(const std::string& what) {
       what + ", and the coordinator's memory is full (--coordinator-memory-bytes-max)");
 }
 
+// Whether it can be an offset. Names are made for errors alone: there are many of these.
+Status CheckValues(const v1::TopicCommit& topic, const v1::PartitionCommit& commit) {
+  if (commit.offset() < 0) {
+    return InvalidArgument(NameOf(topic, commit.partition()) + ": offset " +
+                           std::to_string(commit.offset()) + " is negative");
+  }
+  if (commit.metadata().size() > kOffsetMetadataBytesMax) {
+    return InvalidArgument(NameOf(topic, commit.partition()) + ": metadata of " +
+                           std::to_string(commit.metadata().size()) + " bytes is longer than " +
+                           std::to_string(kOffsetMetadataBytesMax));
+  }
+  return {};
+}
+
 // The partition's row of the record that commits it.
 void AddCommit(const v1::PartitionCommit& commit, internal::v1::TopicOffsetsCommitted* out) {
   const auto place = static_cast<uint32_t>(out->partitions_size());
@@ -67,17 +80,17 @@ void AddCommit(const v1::PartitionCommit& commit, internal::v1::TopicOffsetsComm
 Status CheckTaken(const Group* group, const CoordinatorCircumstances& now,
                   const v1::TopicCommit& topic, const v1::PartitionCommit& commit) {
   const TopicId id(topic.topic_id());
-  const std::string name = NameOf(topic, commit.partition());
-  if (now.image.HasMade(id) && now.image.FindTopic(id) == nullptr) {
-    return NotFound(name + ": the topic was deleted", Reason::kTopicDeleted);
+  const auto name = [&] { return NameOf(topic, commit.partition()); };
+  if (now.image.IsDeleted(id)) {
+    return NotFound(name() + ": the topic was deleted", Reason::kTopicDeleted);
   }
-  const TopicPartition partition{.topic = id, .partition = PartitionId(commit.partition())};
   if (!now.is_memory_full) return {};
+  const TopicPartition partition{.topic = id, .partition = PartitionId(commit.partition())};
   const bool is_new = group == nullptr || group->FindOffset(partition) == nullptr;
-  if (is_new) return IsFull(name + " is new");
+  if (is_new) return IsFull(name() + " is new");
   const size_t held = group->offsets.at(id).MetadataOf(partition.partition).size();
   const bool is_longer = commit.metadata().size() > std::max(held, kMetadataBytesAlways);
-  if (is_longer) return IsFull(name + " has longer metadata than before");
+  if (is_longer) return IsFull(name() + " has longer metadata than before");
   return {};
 }
 
@@ -228,15 +241,7 @@ Status CheckCommit(const v1::CommitOffsetsRequest& request) {
   for (const v1::TopicCommit& topic : request.topics()) {
     partitions.clear();
     for (const v1::PartitionCommit& commit : topic.partitions()) {
-      const std::string name = NameOf(topic, commit.partition());
-      if (commit.offset() < 0) {
-        return InvalidArgument(name + ": offset " + std::to_string(commit.offset()) +
-                               " is negative");
-      }
-      if (commit.metadata().size() > kOffsetMetadataBytesMax) {
-        return InvalidArgument(name + ": metadata of " + std::to_string(commit.metadata().size()) +
-                               " bytes is longer than " + std::to_string(kOffsetMetadataBytesMax));
-      }
+      RETURN_IF_ERROR(CheckValues(topic, commit));
       partitions.push_back(commit.partition());
     }
     std::sort(partitions.begin(), partitions.end());

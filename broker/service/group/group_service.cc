@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "broker/api/parse_request.h"
+#include "broker/api/request_limits.h"
 #include "broker/api/unknown_fields.h"
 #include "broker/coordinator/requests.h"
 #include "broker/service/group/offsets_reset.h"
@@ -49,8 +50,6 @@ class GroupService::List : public std::enable_shared_from_this<GroupService::Lis
   }
 
  private:
-  static constexpr size_t kBytesMax = 2 << 20;
-
   void Take(const Result<v1::ListGroupsResponse>& groups) {
     if (!groups.ok()) return call_->Fail(groups.status());
     response_.mutable_groups()->MergeFrom(groups->groups());
@@ -65,7 +64,7 @@ class GroupService::List : public std::enable_shared_from_this<GroupService::Lis
     }
     const auto count = static_cast<uint32_t>(response_.groups_size());
     // A shard answers with half as many bytes at most.
-    const bool is_full = bytes_ >= kBytesMax || (count_max_ != 0 && count >= count_max_);
+    const bool is_full = bytes_ >= kPageBytesMax || (count_max_ != 0 && count >= count_max_);
     if (next.empty() || is_full) {
       response_.set_next_page_token(next);
       return call_->Reply(Bytes::Own(response_.SerializeAsString()));

@@ -11,12 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/api/request_limits.h"
 #include "broker/controller/image.h"
 
 namespace millrace::broker {
-
-// Half of the 4 MiB that a gRPC client takes: what an answer says beside its topics comes on top.
-inline constexpr size_t kPageBytesMax = 2 << 20;
 
 // All topics behind the token; Millrace's own only if asked for.
 inline std::vector<const TopicInfo*> TopicsAfter(const Image& image, std::string_view page_token,
