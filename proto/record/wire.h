@@ -9,6 +9,7 @@
 //   while (!in.AtEnd()) { if (!in.ReadTag(&tag)) return ...; }
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -74,16 +75,21 @@ class WireReader {
   // The rest of a field whose tag began with `first`, whatever its number; false if it is cut off
   // or has a wire type that nobody writes any more.
   bool SkipField(uint8_t first);
-  // A length, and that many bytes.
+  // A length, and that many bytes. False also if the length is written in more bytes than 32 bits
+  // need: libraries differ on those.
   bool ReadDelimited(std::string_view* content) {
+    const char* const begin = at_;
     uint64_t size = 0;
-    if (!ReadVarint(&size) || size > static_cast<uint64_t>(end_ - at_)) return false;
+    if (!ReadVarint(&size) || at_ - begin > kLengthBytesMax) return false;
+    if (size > static_cast<uint64_t>(end_ - at_)) return false;
     *content = {at_, static_cast<size_t>(size)};
     at_ += size;
     return true;
   }
 
  private:
+  static constexpr ptrdiff_t kLengthBytesMax = 5;
+
   bool ReadLongVarint(uint64_t* value);
 
   const char* begin_;

@@ -150,6 +150,17 @@ TEST(RecordBatch, Parse_RefusesRepeatedUnknownAndMisplacedHeaderFields) {
   EXPECT_THAT(Complaint(std::string("\x0d\0\0\0\0", 5)), HasSubstr("unknown field 1"));
 }
 
+// libprotobuf reads no length of more than five bytes, other libraries do.
+TEST(RecordBatch, Parse_RefusesLengthsThatTakeMoreBytesThanALengthNeeds) {
+  const std::string records_tag = "\x72";
+  const std::string none_in_five_bytes("\x80\x80\x80\x80\0", 5);
+  const std::string none_in_six_bytes("\x80\x80\x80\x80\x80\0", 6);
+  const std::string two = std::string("\x20\x02", 2) + records_tag;
+  EXPECT_EQ(Complaint(two + none_in_five_bytes + records_tag + none_in_five_bytes), "");
+  EXPECT_THAT(Complaint(two + none_in_five_bytes + records_tag + none_in_six_bytes),
+              HasSubstr("record 1"));
+}
+
 // What a field that comes later would say, as a varint.
 std::string Later(unsigned field) {
   return std::string(1, static_cast<char>(WireTag(field, WireType::kVarint))) + '\1';
