@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "broker/coordinator/member_requests.h"
 #include "broker/coordinator/slot.h"
 
 namespace millrace::broker {
@@ -188,6 +189,14 @@ void CoordinatorServer::DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequ
         return DecideDeleteGroup(state, asked);
       },
       std::move(done));
+}
+
+void CoordinatorServer::Member(RaftGroupId shard, const internal::v1::MemberRequest& request,
+                               CoordinatorReplied<internal::v1::MemberReply> done) {
+  const Result<CoordinatorShard*> led = FindLed(shard, request.group());
+  if (!led.ok()) return done(led.status());
+  if (Status checked = CheckMember(request); !checked.ok()) return done(std::move(checked));
+  environment_.members.Ask(shard, request, std::move(done));
 }
 
 template <typename Request, typename Reply, typename Answer>

@@ -13,6 +13,7 @@
 
 #include "broker/controller/image.h"
 #include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/member_server.h"
 #include "broker/coordinator/partition_ends.h"
 #include "broker/coordinator/requests.h"
 #include "broker/coordinator/shard.h"
@@ -33,6 +34,7 @@ class CoordinatorServer {
     const Image& image;
     const CoordinatorMemory& memory;
     PartitionEnds& ends;
+    MemberServer& members;
     // Null if this broker has no replica of it.
     std::function<CoordinatorShard*(RaftGroupId)> find_shard;
     std::function<Status(RaftGroupId)> not_leader;
@@ -60,6 +62,8 @@ class CoordinatorServer {
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
   void DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequest& request,
                    CoordinatorReplied<v1::DeleteGroupResponse> done);
+  void Member(RaftGroupId shard, const internal::v1::MemberRequest& request,
+              CoordinatorReplied<internal::v1::MemberReply> done);
 
  private:
   class Commit;

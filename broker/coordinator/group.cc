@@ -89,7 +89,7 @@ LogIndex Group::newest_index() const {
 }
 
 size_t Group::bytes() const {
-  size_t bytes = sizeof(Group) + kNodeBytes;
+  size_t bytes = sizeof(Group) + kNodeBytes + membership->bytes();
   for (const auto& [topic, committed] : offsets) {
     bytes += sizeof(TopicOffsets) + kNodeBytes + committed.bytes();
   }

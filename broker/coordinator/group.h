@@ -1,4 +1,5 @@
-// A group as a shard of the coordinator keeps it: what it is, and what it has committed.
+// A group as a shard of the coordinator keeps it: what it is, who its members are, and what it has
+// committed.
 //
 // Values; any thread.
 //
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "broker/controller/leader_epoch.h"
+#include "broker/coordinator/membership.h"
+#include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
 
 namespace millrace::broker {
@@ -66,13 +69,13 @@ struct Group {
   LogIndex changed_index;
   int64_t changed_ms = 0;
   std::map<TopicId, TopicOffsets> offsets;
+  CopyOnWrite<Membership> membership;
 
   const CommittedOffset* FindOffset(const TopicPartition& partition) const;
   size_t offset_count() const;
   // The newest entry that changed anything of it.
   LogIndex newest_index() const;
   size_t bytes() const;
-  bool operator==(const Group&) const = default;
 };
 
 }  // namespace millrace::broker

@@ -11,6 +11,7 @@
 #include "broker/api/error_reply.h"
 #include "broker/api/request_limits.h"
 #include "broker/controller/decide.h"
+#include "proto/base/mutants.h"
 
 namespace millrace::broker {
 
@@ -35,7 +36,9 @@ bool HasControlCharacter(std::string_view text) {
   return false;
 }
 
-std::string NameOf(const v1::TopicCommit& topic, uint32_t partition) {
+// Of a v1::TopicCommit or v1::TopicPartitions.
+template <typename Topic>
+std::string NameOf(const Topic& topic, uint32_t partition) {
   const std::string name = topic.topic().empty() ? "topic_id " + std::to_string(topic.topic_id())
                                                  : "topic \"" + topic.topic() + "\"";
   return "partition " + std::to_string(partition) + " of " + name;
@@ -48,6 +51,10 @@ Status UnknownGroup(const std::string& group) {
 Status IsFull(const std::string& what) {
   return ResourceExhausted(
       what + ", and the coordinator's memory is full (--coordinator-memory-bytes-max)");
+}
+
+Status HasMembers(const std::string& group) {
+  return FailedPrecondition("group \"" + group + "\" has members", Reason::kGroupNotEmpty);
 }
 
 // Whether it can be an offset. Names are made for errors alone: there are many of these.
@@ -76,16 +83,72 @@ void AddCommit(const v1::PartitionCommit& commit, internal::v1::TopicOffsetsComm
   metadata.set_metadata(commit.metadata());
 }
 
+// GROUP_NOT_EMPTY while a member has the partition.
+template <typename Topic>
+Status CheckIsNobodys(const std::string& name, const Group* group, const Topic& topic,
+                      uint32_t partition) {
+  if (group == nullptr) return {};
+  const TopicPartition place{.topic = TopicId(topic.topic_id()),
+                             .partition = PartitionId(partition)};
+  if (!Contains(group->membership->held(), place)) return {};
+  return FailedPrecondition(
+      NameOf(topic, partition) + ": a member of group \"" + name + "\" has it",
+      Reason::kGroupNotEmpty);
+}
+
+// Who commits. No member: somebody else, for a group without members.
+struct Committer {
+  const Member* member = nullptr;
+  uint32_t epoch = 0;
+};
+
+// MEMBER_UNKNOWN, MEMBER_FENCED, GROUP_NOT_EMPTY.
+Result<Committer> CommitterOf(const Group* group, const v1::CommitOffsetsRequest& request) {
+  const bool is_member = !request.member_id().empty();
+  if (!is_member) {
+    if (group != nullptr && !group->membership->empty()) return HasMembers(request.group());
+    return Committer();
+  }
+  const std::string name =
+      "member \"" + request.member_id() + "\" of group \"" + request.group() + "\"";
+  const Member* member = group == nullptr ? nullptr : group->membership->Find(request.member_id());
+  if (member == nullptr) {
+    return FailedPrecondition(name + " is not there", Reason::kMemberUnknown);
+  }
+  const auto epoch = static_cast<uint32_t>(std::max(request.member_epoch(), 0));
+  if (epoch > member->epoch) {
+    return Aborted(
+        name + " is of epoch " + std::to_string(member->epoch) + ", not " + std::to_string(epoch),
+        Reason::kMemberFenced);
+  }
+  return Committer{.member = member, .epoch = epoch};
+}
+
+// Whether the member had the partition in that epoch already, and has it or gives it up
+// (KIP-1251).
+bool MayCommit(const Committer& committer, const TopicPartition& partition) {
+  std::optional<uint32_t> since = EpochIn(committer.member->assigned, partition);
+  if (!since.has_value()) since = EpochIn(committer.member->revoking, partition);
+  if (MILLRACE_MUTANT(kCommitIgnoresAssignedEpoch)) return true;
+  return since.has_value() && *since <= committer.epoch;
+}
+
 // Not ok: the partition's offset is not taken.
-Status CheckTaken(const Group* group, const CoordinatorCircumstances& now,
-                  const v1::TopicCommit& topic, const v1::PartitionCommit& commit) {
+Status CheckTaken(const Group* group, const Committer& committer,
+                  const CoordinatorCircumstances& now, const v1::TopicCommit& topic,
+                  const v1::PartitionCommit& commit) {
   const TopicId id(topic.topic_id());
+  const TopicPartition partition{.topic = id, .partition = PartitionId(commit.partition())};
   const auto name = [&] { return NameOf(topic, commit.partition()); };
   if (now.image.IsDeleted(id)) {
     return NotFound(name() + ": the topic was deleted", Reason::kTopicDeleted);
   }
+  if (committer.member != nullptr && !MayCommit(committer, partition)) {
+    return FailedPrecondition(
+        name() + " is not the member's, or not since epoch " + std::to_string(committer.epoch),
+        Reason::kMemberStale);
+  }
   if (!now.is_memory_full) return {};
-  const TopicPartition partition{.topic = id, .partition = PartitionId(commit.partition())};
   const bool is_new = group == nullptr || group->FindOffset(partition) == nullptr;
   if (is_new) return IsFull(name() + " is new");
   const size_t held = group->offsets.at(id).MetadataOf(partition.partition).size();
@@ -96,7 +159,8 @@ Status CheckTaken(const Group* group, const CoordinatorCircumstances& now,
 
 // Calls `refuse` with each that is not taken, and why.
 template <typename Refuse>
-OffsetsCommitted CommitOf(const Group* group, const CoordinatorCircumstances& now,
+OffsetsCommitted CommitOf(const Group* group, const Committer& committer,
+                          const CoordinatorCircumstances& now,
                           const v1::CommitOffsetsRequest& request, Refuse refuse) {
   OffsetsCommitted committed;
   committed.set_group(request.group());
@@ -104,7 +168,7 @@ OffsetsCommitted CommitOf(const Group* group, const CoordinatorCircumstances& no
     auto& out = *committed.add_topics();
     out.set_topic_id(topic.topic_id());
     for (const v1::PartitionCommit& commit : topic.partitions()) {
-      Status taken = CheckTaken(group, now, topic, commit);
+      Status taken = CheckTaken(group, committer, now, topic, commit);
       if (taken.ok()) {
         AddCommit(commit, &out);
       } else {
@@ -259,14 +323,10 @@ Status CheckCommit(const v1::CommitOffsetsRequest& request) {
 CoordinatorDecision DecideCommit(const ShardState& state, const CoordinatorCircumstances& now,
                                  const v1::CommitOffsetsRequest& request,
                                  v1::CommitOffsetsResponse* response) {
-  if (!request.member_id().empty()) {
-    return FailedPrecondition(
-        "group \"" + request.group() + "\" has no member \"" + request.member_id() + "\"",
-        Reason::kMemberUnknown);
-  }
   const Group* group = state.Find(request.group());
+  ASSIGN_OR_RETURN(const Committer committer, CommitterOf(group, request));
   OffsetsCommitted committed =
-      CommitOf(group, now, request,
+      CommitOf(group, committer, now, request,
                [response](const v1::TopicCommit& topic, uint32_t partition, const Status& why) {
                  AddRefused(topic, partition, why, response);
                });
@@ -279,11 +339,16 @@ CoordinatorDecision DecideCommit(const ShardState& state, const CoordinatorCircu
 CoordinatorDecision DecideMove(const ShardState& state, const CoordinatorCircumstances& now,
                                const v1::CommitOffsetsRequest& request) {
   const Group* group = state.Find(request.group());
+  for (const v1::TopicCommit& topic : request.topics()) {
+    for (const v1::PartitionCommit& partition : topic.partitions()) {
+      RETURN_IF_ERROR(CheckIsNobodys(request.group(), group, topic, partition.partition()));
+    }
+  }
   Status refused;
-  OffsetsCommitted committed =
-      CommitOf(group, now, request, [&refused](const v1::TopicCommit&, uint32_t, Status why) {
-        if (refused.ok()) refused = std::move(why);
-      });
+  OffsetsCommitted committed = CommitOf(group, Committer(), now, request,
+                                        [&refused](const v1::TopicCommit&, uint32_t, Status why) {
+                                          if (refused.ok()) refused = std::move(why);
+                                        });
   RETURN_IF_ERROR(refused);
   CoordinatorRecords records;
   if (committed.topics().empty()) return records;
@@ -305,6 +370,15 @@ CoordinatorDecision DecideDeleteOffsets(const ShardState& state,
   for (const v1::TopicPartitions& topic : request.topics()) {
     const auto found = group->offsets.find(TopicId(topic.topic_id()));
     if (found == group->offsets.end()) continue;
+    const auto check = [&](uint32_t partition) {
+      return CheckIsNobodys(request.group(), group, topic, partition);
+    };
+    for (const uint32_t partition : topic.partitions()) RETURN_IF_ERROR(check(partition));
+    if (topic.partitions().empty()) {
+      for (const CommittedOffset& one : found->second.all()) {
+        RETURN_IF_ERROR(check(one.partition.value()));
+      }
+    }
     internal::v1::OffsetsRemoved removed;
     for (const uint32_t partition : topic.partitions()) {
       if (found->second.Find(PartitionId(partition)) != nullptr) removed.add_partitions(partition);
@@ -325,7 +399,9 @@ CoordinatorDecision DecideDeleteOffsets(const ShardState& state,
 
 CoordinatorDecision DecideDeleteGroup(const ShardState& state,
                                       const v1::DeleteGroupRequest& request) {
-  if (state.Find(request.group()) == nullptr) return UnknownGroup(request.group());
+  const Group* group = state.Find(request.group());
+  if (group == nullptr) return UnknownGroup(request.group());
+  if (!group->membership->empty()) return HasMembers(request.group());
   CoordinatorRecords records;
   records.add_records()->mutable_group_removed()->set_group(request.group());
   return records;

@@ -10,6 +10,8 @@ namespace millrace::broker {
 using internal::v1::CoordinatorState;
 using internal::v1::GroupChanged;
 using internal::v1::GroupRemoved;
+using internal::v1::MemberAssigned;
+using internal::v1::MemberChanged;
 using internal::v1::OffsetsCommitted;
 using internal::v1::OffsetsRemoved;
 using internal::v1::SavedGroup;
@@ -30,6 +32,30 @@ Status CheckKnown(internal::v1::GroupKind kind, const std::string& group) {
   return Unimplemented("group \"" + group + "\" is of kind " +
                        std::to_string(static_cast<int>(kind)) +
                        ", which this version does not know");
+}
+
+// Not ok: the group's epoch would go back.
+Status CheckEpoch(uint32_t epoch, const Group& group, const std::string& name) {
+  if (epoch >= group.epoch) return {};
+  return DoesNotFollow("epoch " + std::to_string(epoch) + " of group \"" + name + "\" after " +
+                       std::to_string(group.epoch));
+}
+
+void SetEpoch(uint32_t epoch, const ShardState::Place& place, Group* group) {
+  group->changed_index = place.index;
+  if (epoch == group->epoch) return;
+  group->epoch = epoch;
+  group->changed_ms = place.time_ms;
+}
+
+Status ApplyTo(const internal::v1::MemberRemoved& removed, uint32_t, const ShardState::Place& place,
+               Membership* membership) {
+  return membership->Apply(removed, place);
+}
+
+Status ApplyTo(const internal::v1::TargetComputed& target, uint32_t epoch,
+               const ShardState::Place& place, Membership* membership) {
+  return membership->Apply(target, epoch, place);
 }
 
 // Whether the columns are as long as each other.
@@ -101,6 +127,14 @@ Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Pl
       return ApplyGroup(record.group_changed(), place);
     case Record::kGroupRemoved:
       return ApplyGroupRemoved(record.group_removed());
+    case Record::kMemberChanged:
+      return ApplyMember(record.member_changed(), place);
+    case Record::kMemberRemoved:
+      return ApplyMembers(record.member_removed(), place);
+    case Record::kTargetComputed:
+      return ApplyMembers(record.target_computed(), place);
+    case Record::kMemberAssigned:
+      return ApplyMember(record.member_assigned(), place);
     case Record::RECORD_NOT_SET:
       break;
   }
@@ -200,16 +234,50 @@ Status ShardState::ApplyRemoved(const OffsetsRemoved& removed, const Place& plac
 Status ShardState::ApplyGroup(const GroupChanged& changed, const Place& place) {
   RETURN_IF_ERROR(CheckKnown(changed.kind(), changed.group()));
   const Group* known = Find(changed.group());
-  if (known != nullptr && changed.epoch() < known->epoch) {
-    return DoesNotFollow("epoch " + std::to_string(changed.epoch()) + " of group \"" +
-                         changed.group() + "\" after " + std::to_string(known->epoch));
-  }
-  ChangeGroup(changed.group(), place, [&](Group& group) {
-    group.epoch = changed.epoch();
-    group.changed_index = place.index;
-    group.changed_ms = place.time_ms;
-  });
+  if (known != nullptr) RETURN_IF_ERROR(CheckEpoch(changed.epoch(), *known, changed.group()));
+  ChangeGroup(changed.group(), place,
+              [&](Group& group) { SetEpoch(changed.epoch(), place, &group); });
   return {};
+}
+
+Status ShardState::ApplyMember(const MemberChanged& changed, const Place& place) {
+  if (const Group* known = Find(changed.group())) {
+    RETURN_IF_ERROR(CheckEpoch(changed.epoch(), *known, changed.group()));
+  } else {
+    // So that there is no group if it cannot have its first member.
+    RETURN_IF_ERROR(Membership().Apply(changed, place));
+  }
+  Status applied;
+  ChangeGroup(changed.group(), place, [&](Group& group) {
+    applied = group.membership.Mutable().Apply(changed, place);
+    if (applied.ok()) SetEpoch(changed.epoch(), place, &group);
+  });
+  return applied;
+}
+
+template <typename Record>
+Status ShardState::ApplyMembers(const Record& record, const Place& place) {
+  const Group* known = Find(record.group());
+  if (known == nullptr) return DoesNotFollow("members of group \"" + record.group() + "\"");
+  RETURN_IF_ERROR(CheckEpoch(record.epoch(), *known, record.group()));
+  Status applied;
+  ChangeGroup(record.group(), place, [&](Group& group) {
+    applied = ApplyTo(record, group.epoch, place, &group.membership.Mutable());
+    if (applied.ok()) SetEpoch(record.epoch(), place, &group);
+  });
+  return applied;
+}
+
+Status ShardState::ApplyMember(const MemberAssigned& assigned, const Place& place) {
+  if (Find(assigned.group()) == nullptr) {
+    return DoesNotFollow("members of group \"" + assigned.group() + "\"");
+  }
+  Status applied;
+  ChangeGroup(assigned.group(), place, [&](Group& group) {
+    applied = group.membership.Mutable().Apply(assigned, place);
+    if (applied.ok()) group.changed_index = place.index;
+  });
+  return applied;
 }
 
 Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
@@ -234,6 +302,8 @@ void ShardState::SaveTo(CoordinatorState* saved) const {
       for (const auto& [topic, offsets] : group->offsets) {
         SaveTopic(topic, offsets, out.add_topics());
       }
+      if (group->membership->is_trivial()) continue;
+      group->membership->SaveTo(out.mutable_membership());
     }
   }
 }
@@ -255,9 +325,11 @@ Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
     for (const SavedTopicOffsets& topic : one.topics()) {
       ASSIGN_OR_RETURN(offsets[TopicId(topic.topic_id())], LoadTopic(topic));
     }
+    ASSIGN_OR_RETURN(Membership membership, Membership::LoadFrom(one.membership()));
     state.ChangeGroup(one.group(), changed, [&](Group& group) {
       group.epoch = one.epoch();
       group.offsets = std::move(offsets);
+      if (one.has_membership()) group.membership.Mutable() = std::move(membership);
     });
   }
   return state;

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "broker/coordinator/group.h"
+#include "broker/coordinator/membership.h"
 #include "millrace/internal/v1/coordinator.pb.h"
 #include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
@@ -26,11 +27,7 @@ namespace millrace::broker {
 
 class ShardState {
  public:
-  // The entry that a record stands in.
-  struct Place {
-    LogIndex index;
-    int64_t time_ms = 0;
-  };
+  using Place = Membership::Place;
   using Groups = std::map<std::string, CopyOnWrite<Group>, std::less<>>;
 
   // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
@@ -68,6 +65,11 @@ class ShardState {
   Status ApplyRemoved(const internal::v1::OffsetsRemoved& removed, const Place& place);
   Status ApplyGroup(const internal::v1::GroupChanged& changed, const Place& place);
   Status ApplyGroupRemoved(const internal::v1::GroupRemoved& removed);
+  Status ApplyMember(const internal::v1::MemberChanged& changed, const Place& place);
+  Status ApplyMember(const internal::v1::MemberAssigned& assigned, const Place& place);
+  // MemberRemoved, TargetComputed.
+  template <typename Record>
+  Status ApplyMembers(const Record& record, const Place& place);
 
   std::map<uint32_t, CopyOnWrite<Groups>> slots_;  // none of them empty
   size_t group_count_ = 0;

@@ -30,7 +30,8 @@ class Sweeper {
       visited_ += offsets.all().size();
       has_any = LookAt(name, group, topic, offsets) || has_any;
     }
-    if (has_any || !IsOld(group.changed_ms, time_)) return;
+    const bool is_empty = !has_any && group.membership->empty();
+    if (!is_empty || !IsOld(group.changed_ms, time_)) return;
     // With all that was found of it.
     for (; of_group_ > 0; --of_group_) records_.mutable_records()->RemoveLast();
     auto& removed = *records_.add_records()->mutable_group_removed();
@@ -50,7 +51,8 @@ class Sweeper {
     const bool is_deleted = image_->IsDeleted(topic);
     OffsetsRemoved removed;
     for (const CommittedOffset& one : offsets.all()) {
-      const bool is_old = IsOld(std::max(one.time_ms, group.changed_ms), time_);
+      const bool is_old =
+          group.membership->empty() && IsOld(std::max(one.time_ms, group.changed_ms), time_);
       if (is_deleted || is_old) removed.add_partitions(one.partition.value());
     }
     const auto count = static_cast<size_t>(removed.partitions_size());

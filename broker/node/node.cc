@@ -94,10 +94,22 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                          done(offsets->high_watermark);
                        });
                  }}),
+      members_({.executor = environment.executor,
+                .clock = environment.clock,
+                .image = controller_.image(),
+                .memory = coordinator_memory_,
+                .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+                .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); },
+                .aside =
+                    [this](auto work, auto done) {
+                      batches_.Run<MemberServer::Target>({.kind = BatchWorker::Kind::kFetched},
+                                                         std::move(work), std::move(done));
+                    }}),
       coordinator_server_(
           {.image = controller_.image(),
            .memory = coordinator_memory_,
            .ends = ends_,
+           .members = members_,
            .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
            .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); }}),
       coordinators_({.executor = environment.executor,
@@ -163,6 +175,7 @@ void Node::Stop() {
   environment_.executor.Cancel(report_timer_);
   services_.Stop();
   controller_server_.Stop();
+  members_.Stop();
   coordinator_server_.Stop();
   coordinators_.Stop();
   forwarder_.Stop();
@@ -312,6 +325,8 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
       CheckController();
       CheckReady();
     }));
+  } else {
+    members_.OnLeadership(group, leadership);
   }
 }
 

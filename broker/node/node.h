@@ -156,6 +156,7 @@ class Node final : public raft::TransportHandler {
   ControllerClient controllers_;
   PartitionClient partition_client_;
   PartitionEnds ends_;
+  MemberServer members_;
   CoordinatorServer coordinator_server_;
   CoordinatorClient coordinators_;
   Digester digester_;

@@ -46,6 +46,7 @@ constexpr auto kDescribeGroup = Method("describe_group", &CoordinatorServer::Des
 constexpr auto kDeleteOffsets = Method("delete_offsets", &CoordinatorServer::DeleteOffsets);
 constexpr auto kDeleteGroup =
     Method("delete_group", &CoordinatorServer::DeleteGroup, Reason::kUnknownGroup);
+constexpr auto kMember = Method("member", &CoordinatorServer::Member);
 
 // The leader was lost, or is not known: another try may find one.
 bool IsPassing(const Status& status) { return status.code() == Code::kUnavailable; }
@@ -139,6 +140,7 @@ CoordinatorClient::CoordinatorClient(Environment environment)
   Serve(kDescribeGroup);
   Serve(kDeleteOffsets);
   Serve(kDeleteGroup);
+  Serve(kMember);
 }
 
 Result<const TopicInfo*> CoordinatorClient::FindCoordinator() const {
@@ -239,6 +241,13 @@ void CoordinatorClient::DeleteOffsets(const Asker& asker, const v1::DeleteOffset
 void CoordinatorClient::DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
                                     CoordinatorReplied<v1::DeleteGroupResponse> done) {
   Ask(kDeleteGroup, asker, request, std::move(done));
+}
+
+void CoordinatorClient::Member(const Asker& asker, const internal::v1::MemberRequest& request,
+                               CoordinatorReplied<internal::v1::MemberReply> done) {
+  Asker waiting = asker;
+  waiting.timeout += std::chrono::milliseconds(request.wait_ms());
+  Ask(kMember, waiting, request, std::move(done));
 }
 
 }  // namespace millrace::broker

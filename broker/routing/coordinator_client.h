@@ -18,6 +18,7 @@
 #include "broker/coordinator/shard.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/forwarder.h"
+#include "millrace/internal/v1/coordinator.pb.h"
 #include "millrace/v1/group_service.pb.h"
 #include "proto/base/ids.h"
 #include "raft/runtime/clock.h"
@@ -77,6 +78,9 @@ class CoordinatorClient {
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
   void DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
                    CoordinatorReplied<v1::DeleteGroupResponse> done);
+  // `asker.timeout` beside what the request waits for news.
+  void Member(const Asker& asker, const internal::v1::MemberRequest& request,
+              CoordinatorReplied<internal::v1::MemberReply> done);
 
  private:
   template <typename Request, typename Reply>

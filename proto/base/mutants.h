@@ -63,6 +63,11 @@ enum class Mutant {
   kCommitAnsweredTooSoon,       // a coordinator answers when it proposes
   kCheckpointAboveEnd,          // a start believes a checkpoint above the journal's end
   kCheckpointStateAhead,        // a checkpoint has a state of entries that its segment has not yet
+  kAssignBeforeRelease,         // a partition has a new owner before the old one has let go
+  kCommitIgnoresAssignedEpoch,  // a member commits for whatever it had once
+  kExpireAfterPause,            // a coordinator that was stopped takes its silence for the members'
+  kConfirmIsDelta,              // whoever does not say what it owns has let go of all
+  kTwoSessions,                 // a member's older stream counts beside its newer one
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
@@ -123,6 +128,11 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"commit_answered_too_soon", Mutant::kCommitAnsweredTooSoon},
     {"checkpoint_above_end", Mutant::kCheckpointAboveEnd},
     {"checkpoint_state_ahead", Mutant::kCheckpointStateAhead},
+    {"assign_before_release", Mutant::kAssignBeforeRelease},
+    {"commit_ignores_assigned_epoch", Mutant::kCommitIgnoresAssignedEpoch},
+    {"expire_after_pause", Mutant::kExpireAfterPause},
+    {"confirm_is_delta", Mutant::kConfirmIsDelta},
+    {"two_sessions", Mutant::kTwoSessions},
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},

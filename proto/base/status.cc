@@ -86,6 +86,12 @@ std::string_view ReasonName(Reason reason) {
       return "MEMBER_UNKNOWN";
     case Reason::kGroupNotEmpty:
       return "GROUP_NOT_EMPTY";
+    case Reason::kMemberFenced:
+      return "MEMBER_FENCED";
+    case Reason::kMemberStale:
+      return "MEMBER_STALE";
+    case Reason::kInstanceIdInUse:
+      return "INSTANCE_ID_IN_USE";
   }
   return "";
 }

@@ -68,6 +68,9 @@ enum class Reason : int {
   kUnknownGroup = 18,
   kMemberUnknown = 19,
   kGroupNotEmpty = 20,  // what is asked for takes a group, or partitions, that no member has
+  kMemberFenced = 21,   // the member was taken out, or is there in a newer stream or epoch
+  kMemberStale = 22,    // a partition is not the member's, or not since that epoch
+  kInstanceIdInUse = 23,
 };
 
 std::string_view ReasonName(Reason reason);

@@ -28,9 +28,17 @@ class CoordinatorClientTest : public testing::Test {
   CoordinatorMemory memory_{CoordinatorLimits{}};
   PartitionEnds ends_{{.applied_here = [](RaftGroupId) { return std::optional<Offset>(); },
                        .ask = [](RaftGroupId, PartitionEnds::Done) {}}};
+  MemberServer members_{{.executor = process_.executor(),
+                         .clock = process_.clock(),
+                         .image = image_,
+                         .memory = memory_,
+                         .find_shard = [](RaftGroupId) { return nullptr; },
+                         .not_leader = [](RaftGroupId) { return Unavailable("none"); },
+                         .aside = [](auto, auto) {}}};
   CoordinatorServer server_{{.image = image_,
                              .memory = memory_,
                              .ends = ends_,
+                             .members = members_,
                              .find_shard = [](RaftGroupId) { return nullptr; },
                              .not_leader = [](RaftGroupId) { return Unavailable("none"); }}};
   CoordinatorClient client_{{.executor = process_.executor(),
