@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "broker/coordinator/description.h"
 #include "broker/coordinator/member_requests.h"
 #include "broker/coordinator/slot.h"
 
@@ -230,7 +231,12 @@ void CoordinatorServer::ListGroups(RaftGroupId shard, const v1::ListGroupsReques
 void CoordinatorServer::DescribeGroup(RaftGroupId shard, const v1::DescribeGroupRequest& request,
                                       CoordinatorReplied<v1::DescribeGroupResponse> done) {
   Read<v1::DescribeGroupRequest, v1::DescribeGroupResponse>(
-      FindLed(shard, request.group()), request, AnswerDescribe, std::move(done));
+      FindLed(shard, request.group()), request,
+      [this](const ShardState& state, const v1::DescribeGroupRequest& asked,
+             v1::DescribeGroupResponse* response) {
+        return AnswerDescribe(state, environment_.image, asked, response);
+      },
+      std::move(done));
 }
 
 }  // namespace millrace::broker

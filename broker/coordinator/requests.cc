@@ -11,6 +11,7 @@
 #include "broker/api/error_reply.h"
 #include "broker/api/request_limits.h"
 #include "broker/controller/decide.h"
+#include "broker/coordinator/description.h"
 #include "proto/base/mutants.h"
 
 namespace millrace::broker {
@@ -42,10 +43,6 @@ std::string NameOf(const Topic& topic, uint32_t partition) {
   const std::string name = topic.topic().empty() ? "topic_id " + std::to_string(topic.topic_id())
                                                  : "topic \"" + topic.topic() + "\"";
   return "partition " + std::to_string(partition) + " of " + name;
-}
-
-Status UnknownGroup(const std::string& group) {
-  return NotFound("group \"" + group + "\" does not exist", Reason::kUnknownGroup);
 }
 
 Status IsFull(const std::string& what) {
@@ -265,13 +262,6 @@ Result<std::optional<TopicPartition>> ParseOffsetsToken(std::string_view token) 
       {.topic = TopicId(*topic), .partition = PartitionId(static_cast<uint32_t>(*partition))});
 }
 
-void FillListed(const std::string& name, const Group& group, v1::ListedGroup* out) {
-  out->set_group(name);
-  out->set_kind(v1::GROUP_KIND_LOG);
-  out->set_state(v1::GROUP_STATE_EMPTY);
-  out->set_offset_count(static_cast<uint32_t>(group.offset_count()));
-}
-
 }  // namespace
 
 void AddRefused(const v1::TopicCommit& topic, uint32_t partition, const Status& why,
@@ -281,6 +271,10 @@ void AddRefused(const v1::TopicCommit& topic, uint32_t partition, const Status& 
   refused.set_topic_id(topic.topic_id());
   refused.set_partition(partition);
   ToError(why, refused.mutable_error());
+}
+
+Status UnknownGroup(const std::string& group) {
+  return NotFound("group \"" + group + "\" does not exist", Reason::kUnknownGroup);
 }
 
 Status CheckId(std::string_view id, std::string_view what) {
@@ -423,16 +417,6 @@ Status AnswerFetch(const ShardState& state, const v1::FetchOffsetsRequest& reque
   }
   OffsetsPage page(group, after, response);
   for (const auto& [topic, partitions] : named) page.AddTopic(topic, partitions);
-  return {};
-}
-
-Status AnswerDescribe(const ShardState& state, const v1::DescribeGroupRequest& request,
-                      v1::DescribeGroupResponse* response) {
-  const Group* group = state.Find(request.group());
-  if (group == nullptr) return UnknownGroup(request.group());
-  FillListed(request.group(), *group, response->mutable_group());
-  response->set_epoch(group->epoch);
-  response->set_changed_ms(group->changed_ms);
   return {};
 }
 

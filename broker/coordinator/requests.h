@@ -28,6 +28,8 @@ inline constexpr size_t kOffsetMetadataBytesMax = 4096;
 // shard's log. More than gRPC's 4 MiB, as topics have got their ids, and less than brokers pass on.
 inline constexpr size_t kCommitBytesMax = size_t{9} << 19;
 
+// NOT_FOUND (UNKNOWN_GROUP).
+Status UnknownGroup(const std::string& group);
 // INVALID_ARGUMENT unless it is 1 to 249 bytes without control characters. `what`: what to call it.
 Status CheckId(std::string_view id, std::string_view what);
 
@@ -61,9 +63,6 @@ CoordinatorDecision DecideDeleteGroup(const ShardState& state,
 // INVALID_ARGUMENT for a page token that is none.
 Status AnswerFetch(const ShardState& state, const v1::FetchOffsetsRequest& request,
                    v1::FetchOffsetsResponse* response);
-// NOT_FOUND (UNKNOWN_GROUP). Fills what the state has.
-Status AnswerDescribe(const ShardState& state, const v1::DescribeGroupRequest& request,
-                      v1::DescribeGroupResponse* response);
 // Where a list of all groups goes on: behind a group, in a shard. "" before all of them.
 struct GroupsToken {
   uint32_t shard = 0;

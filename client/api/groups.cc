@@ -10,12 +10,50 @@
 namespace millrace {
 namespace {
 
+// Of a protobuf enum whose numbers are those of the library's, where 0 is what is not known.
+template <typename Kind>
+Kind KindOf(int number, Kind last) {
+  return number < 0 || number > static_cast<int>(last) ? Kind::kUnknown : static_cast<Kind>(number);
+}
+
 GroupListing Described(const v1::ListedGroup& listed) {
-  return {
-      .group = listed.group(),
-      .state = listed.state() == v1::GROUP_STATE_EMPTY ? GroupState::kEmpty : GroupState::kUnknown,
-      .member_count = listed.member_count(),
-      .offset_count = listed.offset_count()};
+  return {.group = listed.group(),
+          .state = KindOf(listed.state(), GroupState::kRebalancing),
+          .member_count = listed.member_count(),
+          .offset_count = listed.offset_count()};
+}
+
+TopicPartitions Described(const google::protobuf::RepeatedPtrField<v1::TopicPartitions>& topics) {
+  TopicPartitions partitions;
+  for (const v1::TopicPartitions& topic : topics) {
+    const std::string name =
+        topic.topic().empty() ? std::to_string(topic.topic_id()) : topic.topic();
+    partitions[name].assign(topic.partitions().begin(), topic.partitions().end());
+  }
+  return partitions;
+}
+
+GroupMember Described(const v1::DescribedMember& member) {
+  return {.id = member.member_id(),
+          .instance_id = member.instance_id(),
+          .client_id = member.client_id(),
+          .client_host = member.client_host(),
+          .state = KindOf(member.state(), MemberState::kAway),
+          .epoch = member.member_epoch(),
+          .assigned = Described(member.assigned()),
+          .revoking = Described(member.revoking()),
+          .topic_count = member.topic_count(),
+          .pattern = member.pattern(),
+          .rack = member.rack(),
+          .session_timeout = std::chrono::milliseconds(member.session_timeout_ms())};
+}
+
+GroupEvent Described(const v1::GroupEvent& event) {
+  return {.kind = KindOf(event.kind(), GroupEventKind::kTopicsChanged),
+          .epoch = event.epoch(),
+          .time_ms = event.time_ms(),
+          .member_id = event.member_id(),
+          .instance_id = event.instance_id()};
 }
 
 }  // namespace
@@ -46,11 +84,16 @@ Result<GroupDescription> Groups::DescribeGroup(const std::string& group,
                      client::DescribeGroup(runtime_->client(), request, internal::Bounded(timeout),
                                            std::move(done));
                    }));
-  return GroupDescription{.group = Described(response.group()),
-                          .epoch = response.epoch(),
-                          .changed_ms = response.changed_ms(),
-                          .coordinator_id = response.coordinator_id(),
-                          .shard = response.shard()};
+  GroupDescription description{.group = Described(response.group()),
+                               .epoch = response.epoch(),
+                               .changed_ms = response.changed_ms(),
+                               .coordinator_id = response.coordinator_id(),
+                               .shard = response.shard(),
+                               .assignor = response.assignor(),
+                               .unowned = Described(response.unowned())};
+  for (const auto& member : response.members()) description.members.push_back(Described(member));
+  for (const auto& event : response.events()) description.events.push_back(Described(event));
+  return description;
 }
 
 Result<std::vector<RefusedOffset>> Groups::CommitOffsets(const std::string& group,

@@ -7,11 +7,11 @@
 #include "client/cli/common_options.h"
 #include "client/cli/confirm.h"
 #include "client/cli/connection.h"
+#include "client/cli/group_description.h"
 #include "client/cli/group_offsets.h"
 #include "client/cli/group_reset.h"
 #include "client/cli/output.h"
 #include "client/cli/partition_list.h"
-#include "client/cli/time_spec.h"
 #include "millrace/groups.h"
 
 namespace millrace::client::cli {
@@ -25,17 +25,6 @@ struct GroupOptions {
   bool is_yes = false;
 };
 
-const char* StateName(GroupState state) {
-  return state == GroupState::kEmpty ? "empty" : "unknown";
-}
-
-Json GroupToJson(const GroupListing& group) {
-  return {{"group", group.group},
-          {"state", StateName(group.state)},
-          {"member_count", group.member_count},
-          {"offset_count", group.offset_count}};
-}
-
 void PrintGroups(const std::vector<GroupListing>& groups, const CommonOptions& common) {
   if (common.output == "name") {
     for (const GroupListing& group : groups) std::printf("%s\n", group.group.c_str());
@@ -48,7 +37,7 @@ void PrintGroups(const std::vector<GroupListing>& groups, const CommonOptions& c
   }
   Table table({"GROUP", "STATE", "MEMBERS", "OFFSETS"});
   for (const GroupListing& group : groups) {
-    table.Add({group.group, StateName(group.state), std::to_string(group.member_count),
+    table.Add({group.group, NameOf(group.state), std::to_string(group.member_count),
                std::to_string(group.offset_count)});
   }
   table.Print();
@@ -59,34 +48,6 @@ int List(const GroupOptions& options) {
     ASSIGN_OR_RETURN(const std::vector<GroupListing> groups,
                      client.groups().ListGroups(options.prefix, options.common.timeout));
     PrintGroups(groups, options.common);
-    return {};
-  });
-}
-
-void PrintGroup(const GroupDescription& group, const CommonOptions& common) {
-  if (common.is_json()) {
-    Json json = GroupToJson(group.group);
-    json["epoch"] = group.epoch;
-    json["changed_ms"] = group.changed_ms;
-    json["coordinator_id"] = group.coordinator_id;
-    json["shard"] = group.shard;
-    return PrintJson(json);
-  }
-  std::printf("group %s  %s  members %u  offsets %u\n", group.group.group.c_str(),
-              StateName(group.group.state), group.group.member_count, group.group.offset_count);
-  std::printf("epoch %u since %s\n", group.epoch, FormatTime(group.changed_ms).c_str());
-  const std::string broker = group.coordinator_id == 0
-                                 ? "no broker at the moment"
-                                 : "broker " + std::to_string(group.coordinator_id);
-  std::printf("kept by %s, which leads partition %u of __coordinator\n", broker.c_str(),
-              group.shard);
-}
-
-int Describe(const GroupOptions& options) {
-  return RunOnGroup(options.common, options.group, [&](millrace::Client& client) -> Status {
-    ASSIGN_OR_RETURN(const GroupDescription group,
-                     client.groups().DescribeGroup(options.group, options.common.timeout));
-    PrintGroup(group, options.common);
     return {};
   });
 }
@@ -131,8 +92,8 @@ CLI::App* AddAction(CLI::App* group, const char* name, const char* help,
 }  // namespace
 
 void AddGroupCommand(CLI::App& app, const std::string& bootstrap, Command* chosen) {
-  CLI::App* group =
-      app.add_subcommand("group", "What groups of readers have committed, and moving them");
+  CLI::App* group = app.add_subcommand(
+      "group", "Groups of readers: their members, what they have committed, and moving them");
   group->require_subcommand(1);
   const auto make = [&] {
     auto options = std::make_shared<GroupOptions>();
@@ -147,9 +108,7 @@ void AddGroupCommand(CLI::App& app, const std::string& bootstrap, Command* chose
       });
   AddCommonOptions(list, {"table", "json", "name"}, &list_options->common);
   Choose(list, list_options, chosen, &List);
-  auto describe_options = make();
-  Choose(AddAction(group, "describe", "Show a group, and which broker keeps it", describe_options),
-         describe_options, chosen, &Describe);
+  AddGroupDescription(group, bootstrap, chosen);
   AddGroupOffsets(group, bootstrap, chosen);
   AddGroupReset(group, bootstrap, chosen);
   auto offsets_options = make();

@@ -110,6 +110,7 @@ def examples(topic, damaged):
         "group reset": [("readers", "--topic", topic, "--to", "earliest", "--yes")],
         "group list": [()],
         "group describe": [("readers",)],
+        "group members": [("readers",)],
         "group offsets": [("readers",)],
         "group delete-offsets": [("readers", "--topic", topic)],
         "group delete": [("readers", "--yes")],

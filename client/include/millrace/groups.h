@@ -29,8 +29,57 @@ class Runtime;
 }  // namespace internal
 
 enum class GroupState : uint8_t {
+  kUnknown,      // of a later version of Millrace
+  kEmpty,        // it has no members
+  kStable,       // each member has what it is to have
+  kRebalancing,  // somebody is to give something up, or waits for it
+};
+
+// Partitions by topic's name; none: all of the topic for which there is something.
+using TopicPartitions = std::map<std::string, std::vector<uint32_t>>;
+
+enum class MemberState : uint8_t {
+  kUnknown,   // of a later version of Millrace
+  kStable,    // it has what it is to have
+  kRevoking,  // it was told to give something up
+  kWaiting,   // for what others are to give up
+  kAway,      // it left, and what it had waits for its instance_id
+};
+
+struct GroupMember {
+  std::string id = {};
+  std::string instance_id = {};  // empty: it is not static
+  std::string client_id = {};
+  std::string client_host = {};
+  MemberState state = MemberState::kUnknown;
+  int32_t epoch = 0;
+  // A topic that is not there any more has its id for a name.
+  TopicPartitions assigned = {};
+  TopicPartitions revoking = {};
+  uint32_t topic_count = 0;  // that it subscribes to by name
+  std::string pattern = {};
+  std::string rack = {};
+  std::chrono::milliseconds session_timeout{0};
+};
+
+enum class GroupEventKind : uint8_t {
   kUnknown,  // of a later version of Millrace
-  kEmpty,    // it has no members
+  kJoined,
+  kChanged,  // it subscribes to something else
+  kReplaced,
+  kLeft,
+  kSessionEnded,  // it was not heard of for its session's time
+  kRevokeEnded,   // it did not give up in time what it was to
+  kTopicsChanged,
+};
+
+// What happened to a group's members.
+struct GroupEvent {
+  GroupEventKind kind = GroupEventKind::kUnknown;
+  uint32_t epoch = 0;
+  int64_t time_ms = 0;  // since 1970 UTC
+  std::string member_id = {};
+  std::string instance_id = {};
 };
 
 struct GroupListing {
@@ -48,10 +97,13 @@ struct GroupDescription {
   // __coordinator that is.
   uint32_t coordinator_id = 0;
   uint32_t shard = 0;
+  // By which it was computed last who is to have what; empty: never.
+  std::string assignor = {};
+  std::vector<GroupMember> members = {};  // by id
+  // That members read and nobody has, until those who had them let go.
+  TopicPartitions unowned = {};
+  std::vector<GroupEvent> events = {};  // the last 64, the oldest first
 };
-
-// Partitions by topic's name; none: all of the topic for which there is something.
-using TopicPartitions = std::map<std::string, std::vector<uint32_t>>;
 
 struct OffsetCommit {
   std::string topic = {};

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "client/cli/group_description.h"
 #include "client/cli/group_offsets.h"
 #include "client/cli/group_reset.h"
 #include "client/cli/partition_list.h"
@@ -110,6 +111,56 @@ TEST(PartitionList, RefusesWhatIsNone_ByName) {
   EXPECT_THAT(refusal("there"), HasSubstr("topic there is named twice"));
   EXPECT_THAT(refusal("t\xff"), HasSubstr("UTF-8"));
   EXPECT_EQ(partitions.size(), 1u) << "what is refused is not added";
+}
+
+GroupDescription Rebalancing() {
+  GroupDescription group{.group = {.group = "billing",
+                                   .state = GroupState::kRebalancing,
+                                   .member_count = 2,
+                                   .offset_count = 3},
+                         .epoch = 7,
+                         .changed_ms = kNow,
+                         .coordinator_id = 2,
+                         .shard = 11,
+                         .assignor = "uniform"};
+  group.members = {{.id = "a",
+                    .instance_id = "one",
+                    .client_id = "app",
+                    .state = MemberState::kRevoking,
+                    .epoch = 6,
+                    .assigned = {{"flights", {0, 1, 2, 5}}, {"trains", {0}}},
+                    .revoking = {{"flights", {3}}}},
+                   {.id = "b", .state = MemberState::kWaiting, .epoch = 7}};
+  group.unowned = {{"flights", {4}}};
+  for (uint32_t epoch = 1; epoch <= 11; ++epoch) {
+    group.events.push_back({.kind = GroupEventKind::kJoined,
+                            .epoch = epoch,
+                            .time_ms = kNow,
+                            .member_id = "m" + std::to_string(epoch)});
+  }
+  group.events.push_back({.kind = GroupEventKind::kTopicsChanged, .epoch = 12, .time_ms = kNow});
+  return group;
+}
+
+TEST(GroupDescription, TellsTheState_WhatNobodyHas_AndTheLastEvents) {
+  const std::string text = GroupToText(Rebalancing());
+  EXPECT_THAT(text, HasSubstr("group billing  rebalancing  members 2  offsets 3\n"
+                              "epoch 7 since 2023-11-14T22:13:20.000Z, assigned by uniform\n"
+                              "kept by broker 2, which leads partition 11 of __coordinator\n"
+                              "nobody has flights:4\n"
+                              "  2023-11-14T22:13:20.000Z  epoch 3  m3 joined\n"));
+  EXPECT_THAT(text, HasSubstr("  epoch 12  topics changed\n"));
+  EXPECT_EQ(GroupToJson(Rebalancing())["events"].size(), 12U) << "programs get all";
+}
+
+TEST(GroupDescription, ShowsWhatEachMemberHas_AndIsToGiveUp) {
+  EXPECT_EQ(
+      MembersToText(Rebalancing()),
+      "MEMBER  INSTANCE  CLIENT  STATE     EPOCH  COUNT  PARTITIONS              GIVES UP\n"
+      "a       one       app     revoking      6      5  flights:0-2,5 trains:0  flights:3\n"
+      "b              -       -  waiting       7      0                       -          -\n");
+  EXPECT_EQ(MembersToJson(Rebalancing())["members"][0]["revoking"].dump(),
+            R"([{"topic":"flights","partitions":[3]}])");
 }
 
 TEST(ResetTarget, WithASignIsAShift_AndElseAPosition) {
