@@ -42,6 +42,8 @@ class TopicOffsets {
   const CommittedOffset* Find(PartitionId partition) const;
   // The reader's own; empty if it gave none.
   const std::string& MetadataOf(PartitionId partition) const;
+  // Makes room for so many more at once.
+  void Reserve(size_t more) { offsets_.reserve(offsets_.size() + more); }
   // In the place of what was committed for the partition.
   void Commit(const CommittedOffset& committed, std::string metadata);
   // Unless it was committed after that entry.

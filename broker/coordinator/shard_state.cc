@@ -99,6 +99,7 @@ Result<TopicOffsets> LoadTopic(const SavedTopicOffsets& saved) {
                     std::to_string(saved.topic_id()));
   }
   TopicOffsets offsets;
+  offsets.Reserve(static_cast<size_t>(count));
   CommittedOffset one;
   auto metadata = saved.metadata().begin();
   for (int i = 0; i < count; ++i) {
@@ -198,6 +199,7 @@ Status ShardState::ApplyCommitted(const OffsetsCommitted& committed, const Place
     for (const TopicOffsetsCommitted& topic : committed.topics()) {
       if (topic.partitions().empty()) continue;
       TopicOffsets& offsets = group.offsets[TopicId(topic.topic_id())];
+      if (offsets.all().empty()) offsets.Reserve(static_cast<size_t>(topic.partitions_size()));
       auto metadata = topic.metadata().begin();
       for (int i = 0; i < topic.partitions_size(); ++i) {
         const bool has_metadata =

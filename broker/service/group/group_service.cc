@@ -37,14 +37,15 @@ class GroupService::List : public std::enable_shared_from_this<GroupService::Lis
   List(const GroupService& service, std::shared_ptr<Call> call, v1::ListGroupsRequest request)
       : service_(&service),
         call_(std::move(call)),
-        asker_(service.AskerOf(*call_)),
+        deadline_(service.environment_.clock.Now() + service.AskerOf(*call_).timeout),
         request_(std::move(request)),
         count_max_(request_.page_size()) {}
 
   void AskNext() {
-    service_->environment_.coordinators.ListGroups(
-        asker_, request_,
-        [self = shared_from_this()](const Result<v1::ListGroupsResponse>& groups) {
+    const Environment& environment = service_->environment_;
+    environment.coordinators.ListGroups(
+        {.principal = call_->principal(), .timeout = TimeLeft(environment.clock, deadline_)},
+        request_, [self = shared_from_this()](const Result<v1::ListGroupsResponse>& groups) {
           self->Take(groups);
         });
   }
@@ -76,7 +77,7 @@ class GroupService::List : public std::enable_shared_from_this<GroupService::Lis
 
   const GroupService* service_;
   const std::shared_ptr<Call> call_;
-  const CoordinatorClient::Asker asker_;
+  const MonotonicTime deadline_;  // of all shards together
   v1::ListGroupsRequest request_;
   const uint32_t count_max_;  // 0: as many as fit
   v1::ListGroupsResponse response_;

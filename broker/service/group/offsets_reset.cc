@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "broker/api/error_reply.h"
+#include "broker/api/request_limits.h"
 #include "broker/coordinator/requests.h"
 #include "broker/service/group/topic_names.h"
 
@@ -42,15 +43,21 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
     }
     if (request_.to_case() == To::kOffsets) RETURN_IF_ERROR(TakeExplicit());
     RETURN_IF_ERROR(ResolveTopics(environment_.view, request_.mutable_topics()));
+    size_t count = 0;
     for (v1::TopicPartitions& topic : *request_.mutable_topics()) {
-      if (!topic.partitions().empty()) continue;
-      const TopicInfo& info = *environment_.view.image().FindTopic(TopicId(topic.topic_id()));
-      for (const PartitionInfo& partition : info.partitions) {
-        topic.add_partitions(partition.partition.value());
-      }
+      if (topic.partitions().empty()) AddAll(&topic);
+      count += static_cast<size_t>(topic.partitions_size());
     }
+    RETURN_IF_ERROR(CheckCount(count, "partitions"));
     *committed_.mutable_topics() = request_.topics();
     return {};
+  }
+
+  void AddAll(v1::TopicPartitions* topic) const {
+    const TopicInfo& info = *environment_.view.image().FindTopic(TopicId(topic->topic_id()));
+    for (const PartitionInfo& partition : info.partitions) {
+      topic->add_partitions(partition.partition.value());
+    }
   }
 
   // Each partition its own offset.
@@ -65,8 +72,7 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
       named.set_topic_id(info->id.value());
       for (const v1::PartitionCommit& commit : topic.partitions()) {
         named.add_partitions(commit.partition());
-        explicit_[{.topic = info->id, .partition = PartitionId(commit.partition())}] =
-            Offset(commit.offset());
+        explicit_[{.topic = info->id, .partition = PartitionId(commit.partition())}] = commit;
       }
       if (named.partitions().empty()) request_.mutable_topics()->RemoveLast();
     }
@@ -94,6 +100,8 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
         if (committed.has_offset()) reset.set_before(committed.offset());
       }
     }
+    const Status counted = CheckCount(static_cast<size_t>(response_.offsets_size()), "partitions");
+    if (!counted.ok()) return call_->Fail(counted);
     committed_.set_page_token(fetched->next_page_token());
     if (!committed_.page_token().empty()) return Fetch();
     AskLeaders();
@@ -153,9 +161,7 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
       case To::kOffset:
         return Exact(reset, offsets, Offset(request_.offset()));
       case To::kOffsets:
-        return Exact(reset, offsets,
-                     explicit_.at({.topic = TopicId(reset.topic_id()),
-                                   .partition = PartitionId(reset.partition())}));
+        return Exact(reset, offsets, Offset(ExplicitOf(reset).offset()));
       case To::kLatest:
       case To::TO_NOT_SET:
         break;
@@ -187,6 +193,11 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
         .AddMetadata("end_offset", end);
   }
 
+  const v1::PartitionCommit& ExplicitOf(const v1::ResetOffset& reset) const {
+    return explicit_.at(
+        {.topic = TopicId(reset.topic_id()), .partition = PartitionId(reset.partition())});
+  }
+
   static std::string NameOf(const v1::ResetOffset& reset) {
     return "partition " + std::to_string(reset.partition()) + " of topic \"" + reset.topic() + "\"";
   }
@@ -208,6 +219,7 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
         move.mutable_topics()->rbegin()->set_topic(reset.topic());
       }
       auto& commit = *move.mutable_topics()->rbegin()->add_partitions();
+      if (request_.to_case() == To::kOffsets) commit = ExplicitOf(reset);
       commit.set_partition(reset.partition());
       commit.set_offset(reset.after());
     }
@@ -225,7 +237,7 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
   v1::ResetOffsetsRequest request_;
   const MonotonicTime deadline_;
   v1::FetchOffsetsRequest committed_;
-  std::map<TopicPartition, Offset> explicit_;
+  std::map<TopicPartition, v1::PartitionCommit> explicit_;
   v1::ResetOffsetsResponse response_;
   size_t missing_ = 0;
   bool has_error_ = false;

@@ -153,7 +153,7 @@ struct GroupReset {
   // So many records on, or back if negative, from what is committed, not before the start nor past
   // the end. NOT_FOUND for a partition for which nothing is committed.
   std::optional<int64_t> shift_by = {};
-  // Each partition its own; `topics` is empty then. Epochs and metadata are not kept.
+  // Each partition its own, with its leader epoch and metadata; `topics` is empty then.
   std::vector<OffsetCommit> offsets = {};
   bool is_dry_run = false;  // nothing is changed
 };

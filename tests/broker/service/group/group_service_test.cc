@@ -308,8 +308,16 @@ TEST_F(GroupServiceTest, AReset_GoesWhereItIsSaid_AndADryRunChangesNothing) {
   topic.set_topic("t");
   topic.add_partitions()->set_partition(1);
   topic.mutable_partitions(0)->set_offset(3);
+  topic.mutable_partitions(0)->set_leader_epoch(2);
+  topic.mutable_partitions(0)->set_metadata("by hand");
   reset(request);
   EXPECT_EQ(Fetch("g"), (Offsets{{0, 0}, {1, 3}}));
+  v1::FetchOffsetsRequest fetch;
+  fetch.set_group("g");
+  const auto fetched = Call<v1::FetchOffsetsResponse>("FetchOffsets", fetch);
+  ASSERT_TRUE(fetched.ok()) << fetched.status();
+  EXPECT_EQ(fetched->topics(0).partitions(1).leader_epoch(), 2U);
+  EXPECT_EQ(fetched->topics(0).partitions(1).metadata(), "by hand");
   EXPECT_EQ(Call<v1::ResetOffsetsResponse>("ResetOffsets",
                                            [] {
                                              v1::ResetOffsetsRequest nowhere;
