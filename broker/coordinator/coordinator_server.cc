@@ -13,24 +13,24 @@ namespace millrace::broker {
 // A commit whose offsets are held against where partitions end; those past it are not decided on.
 class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
  public:
-  Commit(const v1::CommitOffsetsRequest& request,
+  Commit(Asked<v1::CommitOffsetsRequest> request,
          CoordinatorReplied<v1::CommitOffsetsResponse> done)
-      : request_(request), done_(std::move(done)) {}
+      : request_(std::move(request)), done_(std::move(done)) {}
 
   // Calls `then` once it is known of each offset.
   void CheckEnds(const Image& image, PartitionEnds& ends, Task then) {
     then_ = std::move(then);
     missing_ = 1;
-    for (int topic = 0; topic < request_.topics_size(); ++topic) {
-      const TopicInfo* info = image.FindTopic(TopicId(request_.topics(topic).topic_id()));
-      for (int place = 0; place < request_.topics(topic).partitions_size(); ++place) {
+    for (int topic = 0; topic < request_->topics_size(); ++topic) {
+      const TopicInfo* info = image.FindTopic(TopicId(request_->topics(topic).topic_id()));
+      for (int place = 0; place < request_->topics(topic).partitions_size(); ++place) {
         CheckEnd(info, ends, {topic, place});
       }
     }
     OnOne();
   }
 
-  const v1::CommitOffsetsRequest& request() const { return request_; }
+  const v1::CommitOffsetsRequest& request() const { return *request_; }
   v1::CommitOffsetsResponse* response() { return &response_; }
   void Finish(const Status& status) {
     if (!status.ok()) return done_(status);
@@ -45,7 +45,7 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   };
 
   const v1::PartitionCommit& At(const Place& at) const {
-    return request_.topics(at.topic).partitions(at.place);
+    return request_->topics(at.topic).partitions(at.place);
   }
 
   void CheckEnd(const TopicInfo* topic, PartitionEnds& ends, const Place& at) {
@@ -81,21 +81,27 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   }
 
   void Refuse(const Place& at, const Status& why) {
-    AddRefused(request_.topics(at.topic), At(at).partition(), why, &response_);
+    AddRefused(request_->topics(at.topic), At(at).partition(), why, &response_);
     refused_.insert(at);
   }
 
   void OnOne() {
     if (--missing_ > 0) return;
-    // From behind, so that what is left keeps its places.
-    for (auto at = refused_.rbegin(); at != refused_.rend(); ++at) {
-      request_.mutable_topics(at->topic)->mutable_partitions()->DeleteSubrange(at->place, 1);
-    }
-    refused_.clear();
+    if (!refused_.empty()) TakeOutRefused();
     std::exchange(then_, {})();
   }
 
-  v1::CommitOffsetsRequest request_;
+  void TakeOutRefused() {
+    auto rest = std::make_shared<v1::CommitOffsetsRequest>(*request_);
+    // From behind, so that what is left keeps its places.
+    for (auto at = refused_.rbegin(); at != refused_.rend(); ++at) {
+      rest->mutable_topics(at->topic)->mutable_partitions()->DeleteSubrange(at->place, 1);
+    }
+    refused_.clear();
+    request_ = std::move(rest);
+  }
+
+  Asked<v1::CommitOffsetsRequest> request_;
   v1::CommitOffsetsResponse response_;
   CoordinatorReplied<v1::CommitOffsetsResponse> done_;
   std::set<Place> refused_;
@@ -124,12 +130,12 @@ CoordinatorCircumstances CoordinatorServer::now() const {
   return {.image = environment_.image, .is_memory_full = environment_.memory.is_full()};
 }
 
-void CoordinatorServer::CommitOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+void CoordinatorServer::CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsetsRequest> request,
                                       CoordinatorReplied<v1::CommitOffsetsResponse> done) {
-  const Result<CoordinatorShard*> led = FindLed(shard, request.group());
+  const Result<CoordinatorShard*> led = FindLed(shard, request->group());
   if (!led.ok()) return done(led.status());
-  if (Status checked = CheckCommit(request); !checked.ok()) return done(std::move(checked));
-  auto commit = std::make_shared<Commit>(request, std::move(done));
+  if (Status checked = CheckCommit(*request); !checked.ok()) return done(std::move(checked));
+  auto commit = std::make_shared<Commit>(std::move(request), std::move(done));
   commit->CheckEnds(environment_.image, environment_.ends,
                     lifetime_.Guard([this, shard, commit] { DecideCommitted(shard, commit); }));
 }
@@ -148,17 +154,17 @@ void CoordinatorServer::DecideCommitted(RaftGroupId shard, const std::shared_ptr
 }
 
 template <typename Request, typename Reply, typename Decide>
-void CoordinatorServer::Change(RaftGroupId shard, const Request& request, Decide decide,
+void CoordinatorServer::Change(RaftGroupId shard, Asked<Request> request, Decide decide,
                                CoordinatorReplied<Reply> done) {
-  const Result<CoordinatorShard*> led = FindLed(shard, request.group());
+  const Result<CoordinatorShard*> led = FindLed(shard, request->group());
   if (!led.ok()) return done(led.status());
   auto reply = std::make_shared<Reply>();
   (*led)->Execute(
-      {.key = request.group(),
+      {.key = request->group(),
        .is_alone = true,
-       .bytes = request.ByteSizeLong(),
+       .bytes = request->ByteSizeLong(),
        .decide = [request, reply,
-                  decide](const ShardState& state) { return decide(state, request, &*reply); },
+                  decide](const ShardState& state) { return decide(state, *request, &*reply); },
        .done =
            [reply, done = std::move(done)](const Status& status) mutable {
              if (!status.ok()) return done(status);
@@ -166,9 +172,9 @@ void CoordinatorServer::Change(RaftGroupId shard, const Request& request, Decide
            }});
 }
 
-void CoordinatorServer::MoveOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+void CoordinatorServer::MoveOffsets(RaftGroupId shard, Asked<v1::CommitOffsetsRequest> request,
                                     CoordinatorReplied<v1::CommitOffsetsResponse> done) {
-  if (Status checked = CheckCommit(request); !checked.ok()) return done(std::move(checked));
+  if (Status checked = CheckCommit(*request); !checked.ok()) return done(std::move(checked));
   Change<v1::CommitOffsetsRequest, v1::CommitOffsetsResponse>(
       shard, request,
       [this](const ShardState& state, const v1::CommitOffsetsRequest& asked,
@@ -176,13 +182,13 @@ void CoordinatorServer::MoveOffsets(RaftGroupId shard, const v1::CommitOffsetsRe
       std::move(done));
 }
 
-void CoordinatorServer::DeleteOffsets(RaftGroupId shard, const v1::DeleteOffsetsRequest& request,
+void CoordinatorServer::DeleteOffsets(RaftGroupId shard, Asked<v1::DeleteOffsetsRequest> request,
                                       CoordinatorReplied<v1::DeleteOffsetsResponse> done) {
   Change<v1::DeleteOffsetsRequest, v1::DeleteOffsetsResponse>(shard, request, DecideDeleteOffsets,
                                                               std::move(done));
 }
 
-void CoordinatorServer::DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequest& request,
+void CoordinatorServer::DeleteGroup(RaftGroupId shard, Asked<v1::DeleteGroupRequest> request,
                                     CoordinatorReplied<v1::DeleteGroupResponse> done) {
   Change<v1::DeleteGroupRequest, v1::DeleteGroupResponse>(
       shard, request,
@@ -192,16 +198,16 @@ void CoordinatorServer::DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequ
       std::move(done));
 }
 
-void CoordinatorServer::Member(RaftGroupId shard, const internal::v1::MemberRequest& request,
+void CoordinatorServer::Member(RaftGroupId shard, Asked<internal::v1::MemberRequest> request,
                                CoordinatorReplied<internal::v1::MemberReply> done) {
-  const Result<CoordinatorShard*> led = FindLed(shard, request.group());
+  const Result<CoordinatorShard*> led = FindLed(shard, request->group());
   if (!led.ok()) return done(led.status());
-  if (Status checked = CheckMember(request); !checked.ok()) return done(std::move(checked));
-  environment_.members.Ask(shard, request, std::move(done));
+  if (Status checked = CheckMember(*request); !checked.ok()) return done(std::move(checked));
+  environment_.members.Ask(shard, *request, std::move(done));
 }
 
 template <typename Request, typename Reply, typename Answer>
-void CoordinatorServer::Read(const Result<CoordinatorShard*>& led, const Request& request,
+void CoordinatorServer::Read(const Result<CoordinatorShard*>& led, Asked<Request> request,
                              Answer answer, CoordinatorReplied<Reply> done) {
   if (!led.ok()) return done(led.status());
   (*led)->Confirm(lifetime_.Guard([this, shard = (*led)->group(), request, answer,
@@ -210,28 +216,28 @@ void CoordinatorServer::Read(const Result<CoordinatorShard*>& led, const Request
     const CoordinatorShard* found = environment_.find_shard(shard);
     if (found == nullptr) return done(environment_.not_leader(shard));
     Reply reply;
-    Status status = answer(found->state(), request, &reply);
+    Status status = answer(found->state(), *request, &reply);
     if (!status.ok()) return done(std::move(status));
     done(std::move(reply));
   }));
 }
 
-void CoordinatorServer::FetchOffsets(RaftGroupId shard, const v1::FetchOffsetsRequest& request,
+void CoordinatorServer::FetchOffsets(RaftGroupId shard, Asked<v1::FetchOffsetsRequest> request,
                                      CoordinatorReplied<v1::FetchOffsetsResponse> done) {
-  Read<v1::FetchOffsetsRequest, v1::FetchOffsetsResponse>(FindLed(shard, request.group()), request,
+  Read<v1::FetchOffsetsRequest, v1::FetchOffsetsResponse>(FindLed(shard, request->group()), request,
                                                           AnswerFetch, std::move(done));
 }
 
-void CoordinatorServer::ListGroups(RaftGroupId shard, const v1::ListGroupsRequest& request,
+void CoordinatorServer::ListGroups(RaftGroupId shard, Asked<v1::ListGroupsRequest> request,
                                    CoordinatorReplied<v1::ListGroupsResponse> done) {
   Read<v1::ListGroupsRequest, v1::ListGroupsResponse>(FindLed(shard), request, AnswerList,
                                                       std::move(done));
 }
 
-void CoordinatorServer::DescribeGroup(RaftGroupId shard, const v1::DescribeGroupRequest& request,
+void CoordinatorServer::DescribeGroup(RaftGroupId shard, Asked<v1::DescribeGroupRequest> request,
                                       CoordinatorReplied<v1::DescribeGroupResponse> done) {
   Read<v1::DescribeGroupRequest, v1::DescribeGroupResponse>(
-      FindLed(shard, request.group()), request,
+      FindLed(shard, request->group()), request,
       [this](const ShardState& state, const v1::DescribeGroupRequest& asked,
              v1::DescribeGroupResponse* response) {
         return AnswerDescribe(state, environment_.image, asked, response);

@@ -5,7 +5,8 @@
 // has the group of the shard as it was found by whoever asks: UNAVAILABLE (NOT_LEADER) where the
 // shard is not led here, or the image gives the group that is asked for to another one.
 //
-//   server.CommitOffsets(shard, request, [](Result<v1::CommitOffsetsResponse> response) { ... });
+//   server.CommitOffsets(shard, std::make_shared<const v1::CommitOffsetsRequest>(std::move(request)),
+//                        [](Result<v1::CommitOffsetsResponse> response) { ... });
 #pragma once
 
 #include <functional>
@@ -24,6 +25,9 @@
 
 namespace millrace::broker {
 
+// Shared by all who look at it while it is served.
+template <typename Request>
+using Asked = std::shared_ptr<const Request>;
 template <typename Reply>
 using CoordinatorReplied = MoveFunction<void(Result<Reply>)>;
 
@@ -46,23 +50,23 @@ class CoordinatorServer {
 
   void Stop() { lifetime_.End(); }
 
-  void CommitOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+  void CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsetsRequest> request,
                      CoordinatorReplied<v1::CommitOffsetsResponse> done);
   // Moves the group there, whatever it committed before.
-  void MoveOffsets(RaftGroupId shard, const v1::CommitOffsetsRequest& request,
+  void MoveOffsets(RaftGroupId shard, Asked<v1::CommitOffsetsRequest> request,
                    CoordinatorReplied<v1::CommitOffsetsResponse> done);
-  void FetchOffsets(RaftGroupId shard, const v1::FetchOffsetsRequest& request,
+  void FetchOffsets(RaftGroupId shard, Asked<v1::FetchOffsetsRequest> request,
                     CoordinatorReplied<v1::FetchOffsetsResponse> done);
   // Of this shard's groups alone.
-  void ListGroups(RaftGroupId shard, const v1::ListGroupsRequest& request,
+  void ListGroups(RaftGroupId shard, Asked<v1::ListGroupsRequest> request,
                   CoordinatorReplied<v1::ListGroupsResponse> done);
-  void DescribeGroup(RaftGroupId shard, const v1::DescribeGroupRequest& request,
+  void DescribeGroup(RaftGroupId shard, Asked<v1::DescribeGroupRequest> request,
                      CoordinatorReplied<v1::DescribeGroupResponse> done);
-  void DeleteOffsets(RaftGroupId shard, const v1::DeleteOffsetsRequest& request,
+  void DeleteOffsets(RaftGroupId shard, Asked<v1::DeleteOffsetsRequest> request,
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
-  void DeleteGroup(RaftGroupId shard, const v1::DeleteGroupRequest& request,
+  void DeleteGroup(RaftGroupId shard, Asked<v1::DeleteGroupRequest> request,
                    CoordinatorReplied<v1::DeleteGroupResponse> done);
-  void Member(RaftGroupId shard, const internal::v1::MemberRequest& request,
+  void Member(RaftGroupId shard, Asked<internal::v1::MemberRequest> request,
               CoordinatorReplied<internal::v1::MemberReply> done);
 
  private:
@@ -74,10 +78,10 @@ class CoordinatorServer {
   CoordinatorCircumstances now() const;
   void DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
   template <typename Request, typename Reply, typename Decide>
-  void Change(RaftGroupId shard, const Request& request, Decide decide,
+  void Change(RaftGroupId shard, Asked<Request> request, Decide decide,
               CoordinatorReplied<Reply> done);
   template <typename Request, typename Reply, typename Answer>
-  void Read(const Result<CoordinatorShard*>& led, const Request& request, Answer answer,
+  void Read(const Result<CoordinatorShard*>& led, Asked<Request> request, Answer answer,
             CoordinatorReplied<Reply> done);
 
   Environment environment_;

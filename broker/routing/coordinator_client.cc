@@ -15,7 +15,7 @@ namespace millrace::broker {
 template <typename Request, typename Reply>
 struct CoordinatorMethod {
   ForwardMethod forward;
-  void (CoordinatorServer::*serve)(RaftGroupId, const Request&, CoordinatorReplied<Reply>);
+  void (CoordinatorServer::*serve)(RaftGroupId, Asked<Request>, CoordinatorReplied<Reply>);
   // What a request that is asked again is refused with if an earlier try had its effect.
   Reason done_before = Reason::kNone;
 };
@@ -29,7 +29,7 @@ constexpr Duration kRetryInterval = std::chrono::milliseconds(200);
 constexpr Duration kRetryTimeMin = std::chrono::milliseconds(1);
 
 template <typename Request, typename Reply>
-using ServeFunction = void (CoordinatorServer::*)(RaftGroupId, const Request&,
+using ServeFunction = void (CoordinatorServer::*)(RaftGroupId, Asked<Request>,
                                                   CoordinatorReplied<Reply>);
 template <typename Request, typename Reply>
 constexpr CoordinatorMethod<Request, Reply> Method(std::string_view name,
@@ -59,18 +59,18 @@ class CoordinatorClient::Attempt
     : public std::enable_shared_from_this<CoordinatorClient::Attempt<Request, Reply>> {
  public:
   Attempt(const CoordinatorClient& client, const CoordinatorMethod<Request, Reply>& method,
-          const Asker& asker, const Request& request, CoordinatorReplied<Reply> done)
+          const Asker& asker, Request request, CoordinatorReplied<Reply> done)
       : client_(&client),
         environment_(client.environment_),
         life_(client.lifetime_.watch()),
         method_(method),
         principal_(asker.principal),
-        request_(request),
+        request_(std::make_shared<const Request>(std::move(request))),
         deadline_(environment_.clock.Now() + asker.timeout),
         done_(std::move(done)) {}
 
   void Try() {
-    const Result<const PartitionInfo*> shard = client_->ShardOfRequest(request_);
+    const Result<const PartitionInfo*> shard = client_->ShardOfRequest(*request_);
     if (!shard.ok()) return OnReply(shard.status());
     const RaftGroupId group = (*shard)->group;
     const auto answered = [self = this->shared_from_this()](Result<Reply> reply) {
@@ -87,7 +87,7 @@ class CoordinatorClient::Attempt
     environment_.forwarder.Forward(
         {.to = leader.leader,
          .method = method_.forward,
-         .body = InOrder(request_),
+         .body = InOrder(*request_),
          .timeout = TimeLeft(environment_.clock, deadline_),
          .principal = principal_,
          .expected_leader_epoch =
@@ -122,7 +122,7 @@ class CoordinatorClient::Attempt
   const LifeWatch life_;
   const CoordinatorMethod<Request, Reply> method_;
   const Principal principal_;
-  const Request request_;
+  const Asked<Request> request_;
   const MonotonicTime deadline_;
   CoordinatorReplied<Reply> done_;
   uint64_t tries_ = 0;  // that ended without an answer
@@ -178,8 +178,10 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
 
 template <typename Request, typename Reply>
 void CoordinatorClient::Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
-                            const Request& request, CoordinatorReplied<Reply> done) {
-  std::make_shared<Attempt<Request, Reply>>(*this, method, asker, request, std::move(done))->Try();
+                            Request request, CoordinatorReplied<Reply> done) {
+  std::make_shared<Attempt<Request, Reply>>(*this, method, asker, std::move(request),
+                                            std::move(done))
+      ->Try();
 }
 
 template <typename Request, typename Reply>
@@ -187,7 +189,7 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
   environment_.forwarder.Serve(
       method.forward,
       [this, serve = method.serve](const ForwardedRequest& forwarded, ForwardReplied done) {
-        const Result<Request> request = MessageIn<Request>(forwarded.body);
+        Result<Request> request = MessageIn<Request>(forwarded.body);
         if (!request.ok()) return done(request.status());
         const Result<const PartitionInfo*> shard = ShardOfRequest(*request);
         if (!shard.ok()) return done(shard.status());
@@ -200,7 +202,7 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
         if (epoch < forwarded.expected_leader_epoch) {
           return done(environment_.view.NotLeader(group));
         }
-        (environment_.server.*serve)(group, *request,
+        (environment_.server.*serve)(group, std::make_shared<const Request>(*std::move(request)),
                                      [done = std::move(done)](const Result<Reply>& reply) mutable {
                                        if (!reply.ok()) return done(reply.status());
                                        done(InOrder(*reply));
@@ -208,46 +210,46 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
       });
 }
 
-void CoordinatorClient::CommitOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+void CoordinatorClient::CommitOffsets(const Asker& asker, v1::CommitOffsetsRequest request,
                                       CoordinatorReplied<v1::CommitOffsetsResponse> done) {
-  Ask(kCommitOffsets, asker, request, std::move(done));
+  Ask(kCommitOffsets, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::MoveOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+void CoordinatorClient::MoveOffsets(const Asker& asker, v1::CommitOffsetsRequest request,
                                     CoordinatorReplied<v1::CommitOffsetsResponse> done) {
-  Ask(kMoveOffsets, asker, request, std::move(done));
+  Ask(kMoveOffsets, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::FetchOffsets(const Asker& asker, const v1::FetchOffsetsRequest& request,
+void CoordinatorClient::FetchOffsets(const Asker& asker, v1::FetchOffsetsRequest request,
                                      CoordinatorReplied<v1::FetchOffsetsResponse> done) {
-  Ask(kFetchOffsets, asker, request, std::move(done));
+  Ask(kFetchOffsets, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::ListGroups(const Asker& asker, const v1::ListGroupsRequest& request,
+void CoordinatorClient::ListGroups(const Asker& asker, v1::ListGroupsRequest request,
                                    CoordinatorReplied<v1::ListGroupsResponse> done) {
-  Ask(kListGroups, asker, request, std::move(done));
+  Ask(kListGroups, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::DescribeGroup(const Asker& asker, const v1::DescribeGroupRequest& request,
+void CoordinatorClient::DescribeGroup(const Asker& asker, v1::DescribeGroupRequest request,
                                       CoordinatorReplied<v1::DescribeGroupResponse> done) {
-  Ask(kDescribeGroup, asker, request, std::move(done));
+  Ask(kDescribeGroup, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::DeleteOffsets(const Asker& asker, const v1::DeleteOffsetsRequest& request,
+void CoordinatorClient::DeleteOffsets(const Asker& asker, v1::DeleteOffsetsRequest request,
                                       CoordinatorReplied<v1::DeleteOffsetsResponse> done) {
-  Ask(kDeleteOffsets, asker, request, std::move(done));
+  Ask(kDeleteOffsets, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
+void CoordinatorClient::DeleteGroup(const Asker& asker, v1::DeleteGroupRequest request,
                                     CoordinatorReplied<v1::DeleteGroupResponse> done) {
-  Ask(kDeleteGroup, asker, request, std::move(done));
+  Ask(kDeleteGroup, asker, std::move(request), std::move(done));
 }
 
-void CoordinatorClient::Member(const Asker& asker, const internal::v1::MemberRequest& request,
+void CoordinatorClient::Member(const Asker& asker, internal::v1::MemberRequest request,
                                CoordinatorReplied<internal::v1::MemberReply> done) {
   Asker waiting = asker;
   waiting.timeout += std::chrono::milliseconds(request.wait_ms());
-  Ask(kMember, waiting, request, std::move(done));
+  Ask(kMember, waiting, std::move(request), std::move(done));
 }
 
 }  // namespace millrace::broker

@@ -63,31 +63,31 @@ class CoordinatorClient {
   uint32_t shard_count() const;
 
   // Of requests, topics are named by id.
-  void CommitOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+  void CommitOffsets(const Asker& asker, v1::CommitOffsetsRequest request,
                      CoordinatorReplied<v1::CommitOffsetsResponse> done);
-  void MoveOffsets(const Asker& asker, const v1::CommitOffsetsRequest& request,
+  void MoveOffsets(const Asker& asker, v1::CommitOffsetsRequest request,
                    CoordinatorReplied<v1::CommitOffsetsResponse> done);
-  void FetchOffsets(const Asker& asker, const v1::FetchOffsetsRequest& request,
+  void FetchOffsets(const Asker& asker, v1::FetchOffsetsRequest request,
                     CoordinatorReplied<v1::FetchOffsetsResponse> done);
   // Of the shard that the page token names (broker/coordinator/requests.h).
-  void ListGroups(const Asker& asker, const v1::ListGroupsRequest& request,
+  void ListGroups(const Asker& asker, v1::ListGroupsRequest request,
                   CoordinatorReplied<v1::ListGroupsResponse> done);
-  void DescribeGroup(const Asker& asker, const v1::DescribeGroupRequest& request,
+  void DescribeGroup(const Asker& asker, v1::DescribeGroupRequest request,
                      CoordinatorReplied<v1::DescribeGroupResponse> done);
-  void DeleteOffsets(const Asker& asker, const v1::DeleteOffsetsRequest& request,
+  void DeleteOffsets(const Asker& asker, v1::DeleteOffsetsRequest request,
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
-  void DeleteGroup(const Asker& asker, const v1::DeleteGroupRequest& request,
+  void DeleteGroup(const Asker& asker, v1::DeleteGroupRequest request,
                    CoordinatorReplied<v1::DeleteGroupResponse> done);
   // `asker.timeout` beside what the request waits for news.
-  void Member(const Asker& asker, const internal::v1::MemberRequest& request,
+  void Member(const Asker& asker, internal::v1::MemberRequest request,
               CoordinatorReplied<internal::v1::MemberReply> done);
 
  private:
   template <typename Request, typename Reply>
   class Attempt;
   template <typename Request, typename Reply>
-  void Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
-           const Request& request, CoordinatorReplied<Reply> done);
+  void Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker, Request request,
+           CoordinatorReplied<Reply> done);
   template <typename Request, typename Reply>
   void Serve(const CoordinatorMethod<Request, Reply>& method);
   // The shard that the request is for.

@@ -114,7 +114,7 @@ void GroupService::CommitOffsets(const std::shared_ptr<Call>& call) {
   if (!checked.ok()) return call->Fail(checked);
   if (request->topics().empty()) return call->Reply(Bytes::Own(response.SerializeAsString()));
   environment_.coordinators.CommitOffsets(
-      AskerOf(*call), *request,
+      AskerOf(*call), *std::move(request),
       [call,
        response = std::move(response)](const Result<v1::CommitOffsetsResponse>& committed) mutable {
         if (!committed.ok()) return call->Fail(committed.status());

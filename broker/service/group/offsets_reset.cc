@@ -224,7 +224,8 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
       commit.set_offset(reset.after());
     }
     environment_.coordinators.MoveOffsets(
-        asker(), move, [self = shared_from_this()](const Result<v1::CommitOffsetsResponse>& moved) {
+        asker(), std::move(move),
+        [self = shared_from_this()](const Result<v1::CommitOffsetsResponse>& moved) {
           if (!moved.ok()) return self->call_->Fail(moved.status());
           self->Answer();
         });
