@@ -90,10 +90,9 @@ void CloseAtClient(const StatePtr& state, Duration delay, const Status& status) 
 // The client took `bytes` of what the server wrote.
 void Taken(StreamState& state, uint64_t bytes) {
   state.pending_bytes -= bytes;
-  if (state.pending_bytes < kLowBytes && std::exchange(state.was_high, false) &&
-      state.server_handler) {
-    state.server_handler->OnWritable();
-  }
+  const bool is_low = state.pending_bytes < kLowBytes && std::exchange(state.was_high, false);
+  const bool is_writable = is_low || state.pending_bytes == 0;
+  if (is_writable && state.server_handler) state.server_handler->OnWritable();
 }
 
 // As gRPC's client does: a broker that does not answer for so long is given up.
