@@ -183,13 +183,15 @@ Status DecideKnown(const MemberRequest& request, const Member& member, MemberDec
 }
 
 Status CheckIsCurrent(const MemberRequest& request, const Member& member) {
+  const std::string current = std::to_string(member.epoch);
   if (request.session() < member.info.session() && !MILLRACE_MUTANT(kTwoSessions)) {
-    return Fenced(request, "has a newer stream, session " + std::to_string(member.info.session()));
+    return Fenced(request, "has a newer stream, session " + std::to_string(member.info.session()))
+        .AddMetadata("member_epoch", current);
   }
   const auto epoch = static_cast<uint32_t>(std::max(request.member_epoch(), 0));
   if (epoch > member.epoch) {
-    return Fenced(request,
-                  "is of epoch " + std::to_string(member.epoch) + ", not " + std::to_string(epoch));
+    return Fenced(request, "is of epoch " + current + ", not " + std::to_string(epoch))
+        .AddMetadata("member_epoch", current);
   }
   return {};
 }

@@ -142,7 +142,8 @@ Status MemberServer::Hear(const MemberRequest& request, LiveMember* member) cons
   member->session = request.session();
   member->sequence = request.sequence();
   member->is_broken = request.is_broken();
-  if (!member->is_broken) member->heard = environment_.clock.Now();
+  const bool is_heard = !request.is_broken() && !request.is_silent();
+  if (is_heard) member->heard = environment_.clock.Now();
   return {};
 }
 

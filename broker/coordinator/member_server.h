@@ -1,7 +1,8 @@
 // What members of groups ask where their shard is led here, and what a leader alone knows of them:
 // who was heard of when, who waits for news, which targets are due. Nothing of it is in the log, so
 // that a new leader gives every member its full time again, and so does one that was stopped
-// itself.
+// itself. A member is heard of by what it says itself (MemberRequest.is_silent), not by requests
+// that its broker makes for news.
 //
 //   Ask:   decide (broker/coordinator/member_requests.h) -> answer, or wait for another assignment
 //   tick:  who is silent, or does not give up what it is to, is taken out

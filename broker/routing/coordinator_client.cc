@@ -179,6 +179,7 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
 template <typename Request, typename Reply>
 void CoordinatorClient::Ask(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
                             Request request, CoordinatorReplied<Reply> done) {
+  if (lifetime_.has_ended()) return;
   std::make_shared<Attempt<Request, Reply>>(*this, method, asker, std::move(request),
                                             std::move(done))
       ->Try();
