@@ -30,10 +30,12 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .batches = environment.batches,
                  .memory = environment.memory,
                  .self = facts.self}),
-      group_({.clock = environment.clock,
+      group_({.executor = environment.executor,
+              .clock = environment.clock,
               .view = environment.view,
               .coordinators = environment.coordinators,
-              .partitions = environment.partitions}) {
+              .partitions = environment.partitions,
+              .memory = environment.memory}) {
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
   replicas_.Register(&registry_);

@@ -7,6 +7,7 @@
 #include "broker/api/request_limits.h"
 #include "broker/api/unknown_fields.h"
 #include "broker/coordinator/requests.h"
+#include "broker/service/group/join_stream.h"
 #include "broker/service/group/offsets_reset.h"
 #include "broker/service/group/topic_names.h"
 #include "millrace/v1/group_service.pb.h"
@@ -97,6 +98,13 @@ void GroupService::Register(ServiceRegistry* registry) {
   add("ResetOffsets", &GroupService::ResetOffsets);
   add("DeleteOffsets", &GroupService::DeleteOffsets);
   add("DeleteGroup", &GroupService::DeleteGroup);
+  registry->AddStream("/millrace.v1.GroupService/Join", [this](std::shared_ptr<Stream> stream) {
+    return MakeJoinStream({.executor = environment_.executor,
+                           .view = environment_.view,
+                           .coordinators = environment_.coordinators,
+                           .memory = environment_.memory},
+                          std::move(stream));
+  });
 }
 
 CoordinatorClient::Asker GroupService::AskerOf(const Call& call) const {

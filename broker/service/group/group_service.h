@@ -1,4 +1,5 @@
-// millrace.v1.GroupService: groups and what they committed, by the coordinator's shards.
+// millrace.v1.GroupService: groups, their members and what they committed, by the coordinator's
+// shards.
 //
 // Owned by the Node, on the shard's thread; calls that wait end with CoordinatorClient::Stop.
 #pragma once
@@ -6,11 +7,13 @@
 #include <memory>
 
 #include "broker/api/call.h"
+#include "broker/api/client_memory.h"
 #include "broker/api/service_registry.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/coordinator_client.h"
 #include "broker/routing/partition_client.h"
 #include "raft/runtime/clock.h"
+#include "raft/runtime/executor.h"
 
 namespace millrace::broker {
 
@@ -18,10 +21,12 @@ class GroupService {
  public:
   // All outlive this.
   struct Environment {
+    Executor& executor;
     const Clock& clock;
     ClusterView& view;
     CoordinatorClient& coordinators;
     PartitionClient& partitions;
+    ClientMemory& memory;
   };
 
   explicit GroupService(const Environment& environment) : environment_(environment) {}
