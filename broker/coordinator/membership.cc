@@ -36,10 +36,23 @@ bool AreApart(const Holdings& a, const Holdings& b) {
   return Intersection(PartitionsOf(a), PartitionsOf(b)).empty();
 }
 
-Status CheckStrategy(const MemberInfo& info) {
+Status CheckInfo(const MemberInfo& info) {
+  if (info.member_id().empty()) return DataLoss("a coordinator's member has no id");
   if (info.has_native()) return {};
   return Unimplemented("member \"" + info.member_id() +
                        "\" of a group takes part in a way that this version does not know");
+}
+
+// Not ok: the member would go back, or have something since an epoch that it has not reached.
+Status CheckEpochs(const MemberAssigned& assigned, const Member& known) {
+  bool is_right = assigned.member_epoch() >= known.epoch;
+  for (const SavedHoldings* holdings : {&assigned.assigned(), &assigned.revoking()}) {
+    for (const internal::v1::HeldRuns& held : *holdings) {
+      is_right = is_right && held.assigned_epoch() <= assigned.member_epoch();
+    }
+  }
+  if (is_right) return {};
+  return DoesNotFollow("the epochs of member \"" + assigned.member_id() + "\"");
 }
 
 }  // namespace
@@ -92,7 +105,7 @@ void Membership::AddEvent(GroupEventKind kind, uint32_t epoch, const Place& plac
 
 Status Membership::Apply(const MemberChanged& changed, const Place& place) {
   const MemberInfo& info = changed.member();
-  RETURN_IF_ERROR(CheckStrategy(info));
+  RETURN_IF_ERROR(CheckInfo(info));
   const Member* known = Find(info.member_id());
   if (!changed.replaced_member_id().empty()) {
     const Member* replaced = Find(changed.replaced_member_id());
@@ -169,6 +182,7 @@ Status Membership::Apply(const MemberAssigned& assigned, const Place& place) {
   if (known == nullptr) {
     return DoesNotFollow("something for member \"" + assigned.member_id() + "\"");
   }
+  RETURN_IF_ERROR(CheckEpochs(assigned, *known));
   ASSIGN_OR_RETURN(Holdings has, LoadHoldings(assigned.assigned()));
   ASSIGN_OR_RETURN(Holdings revoking, LoadHoldings(assigned.revoking()));
   const Assignment of_others = Difference(held_, PartitionsOf(known->held()));
@@ -218,7 +232,7 @@ Result<Membership> Membership::LoadFrom(const SavedMembership& saved) {
   }
   membership.bytes_ += membership.topics_.size() * kNodeBytes;
   for (const SavedMember& one : saved.members()) {
-    RETURN_IF_ERROR(CheckStrategy(one.info()));
+    RETURN_IF_ERROR(CheckInfo(one.info()));
     Member member{
         .info = one.info(), .epoch = one.epoch(), .assigned_index = LogIndex(one.assigned_index())};
     ASSIGN_OR_RETURN(member.assigned, LoadHoldings(one.assigned()));

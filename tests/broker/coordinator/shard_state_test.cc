@@ -7,7 +7,9 @@
 
 #include <gtest/gtest.h>
 
+#include "broker/coordinator/member_requests.h"
 #include "raft/runtime/random.h"
+#include "tests/broker/coordinator/member_rig.h"
 
 namespace millrace::broker {
 namespace {
@@ -66,6 +68,14 @@ std::string Saved(const ShardState& state) {
   return saved.SerializeAsString();
 }
 
+// Of the members, as each group tells; vectors of offsets grow as they come.
+size_t HeldBytes(const ShardState& state) {
+  size_t bytes = 0;
+  ShardState::Cursor cursor;
+  while (const Group* group = state.Next(&cursor)) bytes += group->membership->bytes();
+  return bytes;
+}
+
 Result<ShardState> Reloaded(const ShardState& state) {
   CoordinatorState saved;
   state.SaveTo(&saved);
@@ -80,17 +90,76 @@ class Applied {
     const uint64_t index = ++last_;
     return state.Apply(record, {.index = LogIndex(index), .time_ms = TimeOf(index)});
   }
+  // As one entry.
+  void Apply(const std::vector<CoordinatorRecord>& records) {
+    const uint64_t index = ++last_;
+    for (const CoordinatorRecord& record : records) {
+      const Status applied =
+          state.Apply(record, {.index = LogIndex(index), .time_ms = TimeOf(index)});
+      ASSERT_TRUE(applied.ok()) << applied << " " << record.ShortDebugString();
+    }
+  }
+  uint64_t last() const { return last_; }
   static int64_t TimeOf(uint64_t index) { return static_cast<int64_t>(1000 + 3 * index); }
 
  private:
   uint64_t last_ = 0;
 };
 
+// Histories of groups: what may follow on a state, as a shard would decide it.
 class Drawn {
  public:
   explicit Drawn(uint64_t seed) : random_(seed) {}
-  CoordinatorRecord Next(uint64_t index) {
+  // All records of one entry.
+  std::vector<CoordinatorRecord> Next(const ShardState& state, uint64_t index) {
     const std::string group = "group-" + std::to_string(random_.Below(12));
+    if (random_.OneIn(2)) {
+      const CoordinatorDecision decided =
+          random_.OneIn(3) ? NextTarget(state, group) : NextOfMember(state, group);
+      if (decided.ok() && !decided->records().empty()) {
+        return {decided->records().begin(), decided->records().end()};
+      }
+    }
+    return {NextOfGroup(state, group, index)};
+  }
+
+ private:
+  CoordinatorDecision NextOfMember(const ShardState& state, const std::string& group) {
+    const Group* known = state.Find(group);
+    internal::v1::MemberRequest request;
+    request.set_group(group);
+    request.set_member_id("m" + std::to_string(random_.Below(4)));
+    request.set_session(1 + random_.Below(2));
+    request.set_member_epoch(random_.OneIn(4) ? -1 - static_cast<int32_t>(random_.Below(2)) : 0);
+    *request.mutable_info() =
+        InfoOf(request.member_id(), random_.OneIn(2) ? "i" + std::to_string(random_.Below(2)) : "",
+               "topic-" + std::to_string(random_.Below(2)));
+    const Member* member =
+        known == nullptr ? nullptr : known->membership->Find(request.member_id());
+    if (member != nullptr && request.member_epoch() == 0 && random_.OneIn(2)) {
+      // It has given up what it was to.
+      request.set_member_epoch(static_cast<int32_t>(member->epoch));
+      request.set_known_version(member->assigned_index.value());
+      request.mutable_owned();
+    }
+    return DecideMember(state, {.image = image_}, request,
+                        [](const std::string&) { return false; });
+  }
+  CoordinatorDecision NextTarget(const ShardState& state, const std::string& group) {
+    const Group* known = state.Find(group);
+    if (known == nullptr) return internal::v1::CoordinatorRecords();
+    const auto partitions = static_cast<uint32_t>(8 + random_.Below(3));
+    std::vector<std::pair<std::string, std::string>> members;
+    for (const auto& [id, member] : known->membership->members()) members.emplace_back(id, "");
+    for (uint32_t partition = 0; partition < partitions && !members.empty(); ++partition) {
+      std::string& text = members[random_.Below(members.size())].second;
+      text += (text.empty() ? "" : ",") + std::to_string(partition);
+    }
+    const auto epoch = known->epoch + static_cast<uint32_t>(random_.Below(2));
+    return DecideTarget(state, group, known->epoch, TargetOf(epoch, members, partitions));
+  }
+  CoordinatorRecord NextOfGroup(const ShardState& state, const std::string& group, uint64_t index) {
+    const Group* known = state.Find(group);
     const uint64_t topic = random_.Below(3) + 1;
     switch (random_.Below(8)) {
       case 0:
@@ -99,7 +168,7 @@ class Drawn {
       case 1:
         return GroupRemoved(group, random_.OneIn(2) ? 0 : index - 1);
       case 2:
-        return Changed(group, ++epoch_);
+        return Changed(group, known == nullptr ? 1 : known->epoch + 1);
       default:
         break;
     }
@@ -110,8 +179,6 @@ class Drawn {
     if (offsets.empty()) offsets.emplace_back(0, 1);
     return Committed(group, topic, offsets, random_.OneIn(3) ? "meta" : "");
   }
-
- private:
   std::vector<uint32_t> Partitions() {
     std::set<uint32_t> partitions;
     for (uint64_t i = random_.Below(5); i > 0; --i) {
@@ -120,42 +187,52 @@ class Drawn {
     return {partitions.begin(), partitions.end()};
   }
   Random random_;
-  uint32_t epoch_ = 0;
+  Image image_;
 };
 
+// Applies the next entry of the history; its records, as the shard applied them.
+std::vector<CoordinatorRecord> Advance(Drawn* drawn, Applied* applied) {
+  std::vector<CoordinatorRecord> records = drawn->Next(applied->state, applied->last() + 1);
+  applied->Apply(records);
+  return records;
+}
+
 TEST(ShardState, IsWhatItsRecordsSay_WhereverItWasSavedAndLoaded) {
+  std::set<int> kinds;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     Drawn drawn(seed);
     Applied whole;
-    std::vector<CoordinatorRecord> records;
-    for (uint64_t i = 1; i <= 60; ++i) {
-      records.push_back(drawn.Next(i));
-      ASSERT_TRUE(whole.Apply(records.back()).ok()) << records.back().ShortDebugString();
+    std::vector<std::vector<CoordinatorRecord>> entries;
+    for (int i = 0; i < 150; ++i) entries.push_back(Advance(&drawn, &whole));
+    for (const auto& records : entries) {
+      for (const CoordinatorRecord& record : records) kinds.insert(record.record_case());
     }
-    for (size_t cut = 0; cut <= records.size(); cut += 7) {
+    for (size_t cut = 0; cut <= entries.size(); cut += 17) {
       Applied part;
-      for (size_t i = 0; i < records.size(); ++i) {
+      for (size_t i = 0; i < entries.size(); ++i) {
         if (i == cut) {
           Result<ShardState> loaded = Reloaded(part.state);
           ASSERT_TRUE(loaded.ok()) << loaded.status();
           ASSERT_EQ(Saved(*loaded), Saved(part.state)) << "seed=" << seed << " cut=" << cut;
           part.state = *std::move(loaded);
         }
-        ASSERT_TRUE(part.Apply(records[i]).ok());
+        part.Apply(entries[i]);
       }
       ASSERT_EQ(Saved(part.state), Saved(whole.state)) << "seed=" << seed << " cut=" << cut;
       ASSERT_EQ(part.state.group_count(), whole.state.group_count());
+      ASSERT_EQ(HeldBytes(part.state), HeldBytes(whole.state)) << "seed=" << seed << " cut=" << cut;
     }
   }
+  EXPECT_EQ(kinds.size(), 8U) << "each kind of record there is";
 }
 
 TEST(ShardState, AViewOfIt_IsFrozen) {
   Drawn drawn(3);
   Applied applied;
-  for (uint64_t i = 1; i <= 100; ++i) {
+  for (int i = 1; i <= 200; ++i) {
     const ShardState view = applied.state;
     const std::string before = Saved(view);
-    ASSERT_TRUE(applied.Apply(drawn.Next(i)).ok());
+    Advance(&drawn, &applied);
     ASSERT_EQ(Saved(view), before) << i;
   }
 }
@@ -198,7 +275,7 @@ TEST(ShardState, ARemoval_LeavesWhatWasCommittedAfterItWasDecided) {
 TEST(ShardState, WhatIsGone_HoldsNoMemory) {
   Drawn drawn(9);
   Applied applied;
-  for (uint64_t i = 1; i <= 300; ++i) ASSERT_TRUE(applied.Apply(drawn.Next(i)).ok());
+  for (int i = 1; i <= 300; ++i) Advance(&drawn, &applied);
   EXPECT_GT(applied.state.bytes(), 0U);
   for (int i = 0; i < 12; ++i) {
     ASSERT_TRUE(applied.Apply(GroupRemoved("group-" + std::to_string(i), 0)).ok());
@@ -251,6 +328,36 @@ TEST(ShardState, WhatItDoesNotKnow_ChangesNothing) {
   CoordinatorRecord place = Committed("g", 5, {{0, 11}}, "m");
   place.mutable_offsets_committed()->mutable_topics(0)->mutable_metadata(0)->set_place(1);
   EXPECT_EQ(applied.Apply(place).code(), Code::kDataLoss);
+  EXPECT_EQ(Saved(applied.state), before);
+}
+
+TEST(ShardState, WhatMembersCannotHaveDone_ChangesNothing_AndMakesNoGroup) {
+  Applied applied;
+  CoordinatorRecord comes;
+  *comes.mutable_member_changed() = Comes("a", 5);
+  CoordinatorRecord stranger = comes;
+  stranger.mutable_member_changed()->mutable_member()->clear_native();
+  EXPECT_EQ(applied.Apply(stranger).code(), Code::kUnimplemented);
+  CoordinatorRecord removed;
+  *removed.mutable_member_removed() = Goes("a", 5);
+  EXPECT_EQ(applied.Apply(removed).code(), Code::kDataLoss);
+  CoordinatorRecord assigned;
+  *assigned.mutable_member_assigned() = Has("a", 5, {});
+  EXPECT_EQ(applied.Apply(assigned).code(), Code::kDataLoss);
+  CoordinatorRecord target;
+  *target.mutable_target_computed() = TargetOf(5, {});
+  EXPECT_EQ(applied.Apply(target).code(), Code::kDataLoss);
+  EXPECT_EQ(applied.state.group_count(), 0U);
+  EXPECT_EQ(applied.state.bytes(), 0U);
+  ASSERT_TRUE(applied.Apply(comes).ok());
+  EXPECT_EQ(applied.state.Find("g")->epoch, 5U);
+  const std::string before = Saved(applied.state);
+  comes.mutable_member_changed()->set_epoch(4);
+  removed.mutable_member_removed()->set_epoch(4);
+  target.mutable_target_computed()->set_epoch(4);
+  EXPECT_EQ(applied.Apply(comes).code(), Code::kDataLoss);
+  EXPECT_EQ(applied.Apply(removed).code(), Code::kDataLoss);
+  EXPECT_EQ(applied.Apply(target).code(), Code::kDataLoss);
   EXPECT_EQ(Saved(applied.state), before);
 }
 
