@@ -92,6 +92,13 @@ class MemberDecision {
     removed.set_reason(reason);
     MustApply(ahead_.Apply(removed, {}));
   }
+  // Of the group. Pre: no later record has a lower one.
+  void SetEpoch(uint32_t epoch) {
+    auto& changed = *records_.add_records()->mutable_group_changed();
+    changed.set_group(name_);
+    changed.set_kind(internal::v1::GROUP_KIND_LOG);
+    changed.set_epoch(epoch);
+  }
   void SetTarget(TargetComputed target) {
     target.set_group(name_);
     MustApply(ahead_.Apply(target, epoch(), {}));
@@ -148,8 +155,10 @@ Status DecideNew(const CoordinatorCircumstances& now, const MemberRequest& reque
                                     request.group() + "\" is in use by member \"" + replaced + "\"",
                                 Reason::kInstanceIdInUse);
     }
-    decision->Change(request.info(), !WishTheSame(before->info, request.info()),
-                     std::string(replaced));
+    // What it gets has a larger token than what the one before it may still go on with, and what
+    // the next target gives has one that is larger than that.
+    decision->Change(request.info(), /*raises_epoch=*/true, std::string(replaced));
+    decision->SetEpoch(decision->epoch() + 2);
     return {};
   }
   if (now.is_memory_full) {
@@ -165,10 +174,13 @@ Status DecideNew(const CoordinatorCircumstances& now, const MemberRequest& reque
   return {};
 }
 
+bool IsNewStream(const MemberRequest& request, const Member& member) {
+  return request.session() > member.info.session() || member.info.is_away();
+}
+
 // It says other things of itself than before, or has a newer stream.
 Status DecideKnown(const MemberRequest& request, const Member& member, MemberDecision* decision) {
-  const bool is_back = member.info.is_away();
-  const bool is_newer = request.session() > member.info.session() || is_back;
+  const bool is_newer = IsNewStream(request, member);
   if (!request.has_info()) {
     if (is_newer) return Fenced(request, "says nothing of itself in its new stream");
     return {};
@@ -197,9 +209,10 @@ Status CheckIsCurrent(const MemberRequest& request, const Member& member) {
 }
 
 // Whoever was not told of its newest assignment has not answered it. What it owns beside what it
-// was given is another's.
-Result<MemberSays> WhatIsSaid(const MemberRequest& request, const Member& member) {
-  if (request.member_epoch() == kMemberComes) return MemberSays{.owned = {}, .is_fresh = true};
+// was given is another's. `is_new`: the group did not have it, or not in this stream.
+Result<MemberSays> WhatIsSaid(const MemberRequest& request, const Member& member, bool is_new) {
+  // Of the same stream it may be late: the member may own by now what it was given since.
+  if (request.member_epoch() == kMemberComes) return MemberSays{.owned = {}, .is_fresh = is_new};
   std::optional<Assignment> owned = OwnedIn(request);
   if (!owned.has_value()) return MemberSays();
   if (!Difference(*owned, PartitionsOf(member.held())).empty()) {
@@ -292,12 +305,14 @@ CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircu
     decision.Change(std::move(info), /*raises_epoch=*/false);
     return std::move(decision).Finish();
   }
+  const bool is_new = member == nullptr || IsNewStream(request, *member);
   if (member == nullptr) {
     RETURN_IF_ERROR(DecideNew(now, request, pings, &decision));
   } else {
     RETURN_IF_ERROR(DecideKnown(request, *member, &decision));
   }
-  ASSIGN_OR_RETURN(const MemberSays says, WhatIsSaid(request, *decision.membership().Find(id)));
+  ASSIGN_OR_RETURN(const MemberSays says,
+                   WhatIsSaid(request, *decision.membership().Find(id), is_new));
   decision.Say(id, says);
   return std::move(decision).Finish();
 }
@@ -306,7 +321,11 @@ CoordinatorDecision DecideRemoval(const ShardState& state, const std::string& gr
                                   const std::string& member_id,
                                   internal::v1::GroupEventKind reason) {
   MemberDecision decision(state, group);
-  if (decision.membership().Find(member_id) == nullptr) return CoordinatorRecords();
+  const Member* member = decision.membership().Find(member_id);
+  if (member == nullptr) return CoordinatorRecords();
+  // It gave up what it was to while this waited.
+  const bool is_slow = reason == internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED;
+  if (is_slow && member->revoking.empty()) return CoordinatorRecords();
   decision.Remove(member_id, reason);
   return std::move(decision).Finish();
 }
@@ -316,7 +335,9 @@ CoordinatorDecision DecideTarget(const ShardState& state, const std::string& gro
   MemberDecision decision(state, group);
   const bool is_for_it = decision.group() != nullptr && decision.epoch() == group_epoch &&
                          !decision.membership().empty();
-  if (!is_for_it || target.epoch() == 0) return CoordinatorRecords();
+  // One of an epoch is enough: with two, a partition could change its owner and keep its token.
+  const bool is_newer = target.epoch() > decision.membership().target_epoch();
+  if (!is_for_it || !is_newer) return CoordinatorRecords();
   decision.SetTarget(target);
   return std::move(decision).Finish();
 }

@@ -118,6 +118,7 @@ Status Membership::Apply(const MemberChanged& changed, const Place& place) {
     ChangeMember(info.member_id(), [&](Member& out) {
       out = std::move(member);
       out.info = info;
+      out.epoch = changed.epoch();
       out.assigned_index = place.index;
     });
     AddEvent(internal::v1::GROUP_EVENT_KIND_REPLACED, changed.epoch(), place, &info);

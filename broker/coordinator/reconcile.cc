@@ -44,13 +44,20 @@ void Advance(const std::string& group, const Membership::Place& place, Membershi
              internal::v1::CoordinatorRecords* records) {
   std::vector<std::string> members;
   for (const auto& [id, member] : membership->members()) members.push_back(id);
-  for (const std::string& id : members) {
-    std::optional<MemberAssigned> step = NextStep(*membership, *membership->Find(id), {});
-    if (!step.has_value()) continue;
-    step->set_group(group);
-    const Status applied = membership->Apply(*step, place);
-    CHECK(applied.ok()) << applied;  // it was decided on this very state
-    *records->add_records()->mutable_member_assigned() = *std::move(step);
+  // Whoever is away lets go at once, and somebody before it in order may wait for that: until
+  // nobody moves any more.
+  for (bool has_moved = true; has_moved;) {
+    has_moved = false;
+    for (const std::string& id : members) {
+      const Member& member = *membership->Find(id);
+      std::optional<MemberAssigned> step = NextStep(*membership, member, {});
+      if (!step.has_value()) continue;
+      has_moved = has_moved || member.info.is_away();
+      step->set_group(group);
+      const Status applied = membership->Apply(*step, place);
+      CHECK(applied.ok()) << applied;  // it was decided on this very state
+      *records->add_records()->mutable_member_assigned() = *std::move(step);
+    }
   }
 }
 

@@ -98,6 +98,7 @@ TEST_F(MembershipTest, WhoTakesAnothersPlace_HasAllThatItHad) {
   EXPECT_EQ(membership_.FindInstance("one"), membership_.Find("c"));
   EXPECT_EQ(ToText(membership_.Find("c")->held()), "4-5@1 0-3@2");
   EXPECT_EQ(ToText(membership_.Find("c")->target), "0-3");
+  EXPECT_EQ(membership_.Find("c")->epoch, 3U) << "so that what it gets next has a larger token";
   EXPECT_EQ(membership_.Find("c")->assigned_index, last_) << "it was told nothing yet";
   EXPECT_EQ(ToText(membership_.held()), "0-7");
 }
