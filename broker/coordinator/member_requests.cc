@@ -4,9 +4,11 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <glog/logging.h>
 
+#include "broker/controller/decide.h"
 #include "broker/coordinator/assignor.h"
 #include "broker/coordinator/reconcile.h"
 #include "broker/coordinator/target.h"
@@ -42,6 +44,20 @@ Status CheckShort(const std::string& text, std::string_view what) {
   return text.empty() ? Status::Ok() : CheckId(text, what);
 }
 
+// Not ok: no record could say it.
+Status CheckIsKnown(const MemberRequest& request) {
+  const MemberInfo& info = request.info();
+  const std::string name = NameOf(request.group(), request.member_id());
+  if (info.member_id() != request.member_id()) {
+    return InvalidArgument("what " + name + " says of itself is of member \"" + info.member_id() +
+                           "\"");
+  }
+  if (!info.has_native()) {
+    return Unimplemented(name + " takes part in a way that this version does not know");
+  }
+  return {};
+}
+
 Status CheckInfo(const MemberInfo& info) {
   RETURN_IF_ERROR(CheckShort(info.instance_id(), "instance_id"));
   RETURN_IF_ERROR(CheckShort(info.rack(), "rack"));
@@ -53,15 +69,38 @@ Status CheckInfo(const MemberInfo& info) {
   return CheckSubscription(info.subscription());
 }
 
+Status CheckOwned(const MemberRequest& request) {
+  for (const v1::OwnedPartitions& topic : request.owned().topics()) {
+    for (const uint32_t partition : topic.partitions()) {
+      if (partition < kPartitionCountMax) continue;
+      return InvalidArgument("partition " + std::to_string(partition) +
+                             " is owned, and no topic has more than " +
+                             std::to_string(kPartitionCountMax));
+    }
+  }
+  return {};
+}
+
 std::optional<Assignment> OwnedIn(const MemberRequest& request) {
   if (!request.has_owned()) return std::nullopt;
   Assignment owned;
   for (const v1::OwnedPartitions& topic : request.owned().topics()) {
-    for (const uint32_t partition : topic.partitions()) {
+    // In order they are quickly added.
+    std::vector<uint32_t> partitions(topic.partitions().begin(), topic.partitions().end());
+    std::sort(partitions.begin(), partitions.end());
+    for (const uint32_t partition : partitions) {
       owned[TopicId(topic.topic_id())].Add(PartitionId(partition));
     }
   }
   return owned;
+}
+
+// As a record has it: it is there, in the request's stream.
+MemberInfo InfoIn(const MemberRequest& request) {
+  MemberInfo info = request.info();
+  info.set_session(request.session());
+  info.set_is_away(false);
+  return info;
 }
 
 // A decision on one group's members: its records, and the state after them.
@@ -69,11 +108,11 @@ class MemberDecision {
  public:
   MemberDecision(const ShardState& state, const std::string& name)
       : name_(name), group_(state.Find(name)) {
-    if (group_ != nullptr) ahead_ = *group_->membership;
+    if (group_ != nullptr) ahead_ = group_->membership;
   }
 
   const Group* group() const { return group_; }
-  const Membership& membership() const { return ahead_; }
+  const Membership& membership() const { return *ahead_; }
   uint32_t epoch() const { return group_ == nullptr ? 0 : group_->epoch; }
 
   void Change(MemberInfo info, bool raises_epoch, const std::string& replaced = "") {
@@ -82,7 +121,7 @@ class MemberDecision {
     changed.set_epoch(epoch() + (raises_epoch ? 1 : 0));
     *changed.mutable_member() = std::move(info);
     changed.set_replaced_member_id(replaced);
-    MustApply(ahead_.Apply(changed, {}));
+    MustApply(ahead_.Mutable().Apply(changed, {}));
   }
   void Remove(const std::string& member_id, internal::v1::GroupEventKind reason) {
     auto& removed = *records_.add_records()->mutable_member_removed();
@@ -90,7 +129,7 @@ class MemberDecision {
     removed.set_epoch(epoch() + 1);
     removed.set_member_id(member_id);
     removed.set_reason(reason);
-    MustApply(ahead_.Apply(removed, {}));
+    MustApply(ahead_.Mutable().Apply(removed, {}));
   }
   // Of the group. Pre: no later record has a lower one.
   void SetEpoch(uint32_t epoch) {
@@ -101,18 +140,18 @@ class MemberDecision {
   }
   void SetTarget(TargetComputed target) {
     target.set_group(name_);
-    MustApply(ahead_.Apply(target, epoch(), {}));
+    MustApply(ahead_.Mutable().Apply(target, epoch(), {}));
     *records_.add_records()->mutable_target_computed() = std::move(target);
   }
   void Say(const std::string& member_id, const MemberSays& says) {
-    auto step = NextStep(ahead_, *ahead_.Find(member_id), says);
+    auto step = NextStep(*ahead_, *ahead_->Find(member_id), says);
     if (!step.has_value()) return;
     step->set_group(name_);
-    MustApply(ahead_.Apply(*step, {}));
+    MustApply(ahead_.Mutable().Apply(*step, {}));
     *records_.add_records()->mutable_member_assigned() = *std::move(step);
   }
   CoordinatorRecords Finish() && {
-    if (!records_.records().empty()) Advance(name_, {}, &ahead_, &records_);
+    if (!records_.records().empty()) Advance(name_, {}, &ahead_.Mutable(), &records_);
     return std::move(records_);
   }
 
@@ -123,7 +162,7 @@ class MemberDecision {
 
   const std::string name_;
   const Group* group_;
-  Membership ahead_;
+  CopyOnWrite<Membership> ahead_;  // what nothing changes costs no copy
   CoordinatorRecords records_;
 };
 
@@ -138,6 +177,18 @@ Status CheckFits(const Membership& membership, const MemberRequest& request) {
   return {};
 }
 
+// Who has the instance_id; null if nobody has, or there is none.
+const Member* InstanceIn(const Membership& membership, const MemberRequest& request) {
+  const std::string& instance = request.info().instance_id();
+  return instance.empty() ? nullptr : membership.FindInstance(instance);
+}
+
+Status IsInUse(const MemberRequest& request, const std::string& member_id) {
+  return FailedPrecondition("instance_id \"" + request.info().instance_id() + "\" of group \"" +
+                                request.group() + "\" is in use by member \"" + member_id + "\"",
+                            Reason::kInstanceIdInUse);
+}
+
 Status DecideNew(const CoordinatorCircumstances& now, const MemberRequest& request,
                  const std::function<bool(const std::string&)>& pings, MemberDecision* decision) {
   const Membership& membership = decision->membership();
@@ -145,19 +196,13 @@ Status DecideNew(const CoordinatorCircumstances& now, const MemberRequest& reque
     return Fenced(request, "is not known: it was taken out");
   }
   RETURN_IF_ERROR(CheckFits(membership, request));
-  const Member* before = request.info().instance_id().empty()
-                             ? nullptr
-                             : membership.FindInstance(request.info().instance_id());
+  const Member* before = InstanceIn(membership, request);
   if (before != nullptr) {
     const std::string& replaced = before->info.member_id();
-    if (!before->info.is_away() && pings(replaced)) {
-      return FailedPrecondition("instance_id \"" + request.info().instance_id() + "\" of group \"" +
-                                    request.group() + "\" is in use by member \"" + replaced + "\"",
-                                Reason::kInstanceIdInUse);
-    }
+    if (!before->info.is_away() && pings(replaced)) return IsInUse(request, replaced);
     // What it gets has a larger token than what the one before it may still go on with, and what
     // the next target gives has one that is larger than that.
-    decision->Change(request.info(), /*raises_epoch=*/true, std::string(replaced));
+    decision->Change(InfoIn(request), /*raises_epoch=*/true, std::string(replaced));
     decision->SetEpoch(decision->epoch() + 2);
     return {};
   }
@@ -170,7 +215,7 @@ Status DecideNew(const CoordinatorCircumstances& now, const MemberRequest& reque
     return ResourceExhausted("group \"" + request.group() + "\" has " +
                              std::to_string(kMembersMax) + " members, and takes no more");
   }
-  decision->Change(request.info(), /*raises_epoch=*/true);
+  decision->Change(InfoIn(request), /*raises_epoch=*/true);
   return {};
 }
 
@@ -185,11 +230,13 @@ Status DecideKnown(const MemberRequest& request, const Member& member, MemberDec
     if (is_newer) return Fenced(request, "says nothing of itself in its new stream");
     return {};
   }
-  MemberInfo info = request.info();
-  info.set_session(request.session());
+  MemberInfo info = InfoIn(request);
   const bool wishes_anew = !WishTheSame(member.info, info);
   if (!is_newer && info.SerializeAsString() == member.info.SerializeAsString()) return {};
   RETURN_IF_ERROR(CheckFits(decision->membership(), request));
+  // Whoever is there takes no place but its own.
+  const Member* same = InstanceIn(decision->membership(), request);
+  if (same != nullptr && same != &member) return IsInUse(request, same->info.member_id());
   decision->Change(std::move(info), wishes_anew);
   return {};
 }
@@ -214,6 +261,7 @@ Result<MemberSays> WhatIsSaid(const MemberRequest& request, const Member& member
   // Of the same stream it may be late: the member may own by now what it was given since.
   if (request.member_epoch() == kMemberComes) return MemberSays{.owned = {}, .is_fresh = is_new};
   std::optional<Assignment> owned = OwnedIn(request);
+  if (!owned.has_value() && MILLRACE_MUTANT(kConfirmIsDelta)) owned.emplace();
   if (!owned.has_value()) return MemberSays();
   if (!Difference(*owned, PartitionsOf(member.held())).empty()) {
     return Fenced(request, "owns partitions that are not its own");
@@ -271,6 +319,10 @@ void FillAssignment(const Group& group, const Member& member, const Image& image
 
 }  // namespace
 
+uint32_t IntervalMsOf(const MemberInfo& info) {
+  return std::min(kMemberIntervalMs, info.session_timeout_ms() / 3);
+}
+
 Status CheckMember(const MemberRequest& request) {
   RETURN_IF_ERROR(CheckId(request.group(), "group"));
   RETURN_IF_ERROR(CheckId(request.member_id(), "member_id"));
@@ -278,7 +330,10 @@ Status CheckMember(const MemberRequest& request) {
   if (request.member_epoch() < kMemberGoesAway) {
     return InvalidArgument("member_epoch is " + std::to_string(request.member_epoch()));
   }
-  return request.has_info() ? CheckInfo(request.info()) : Status::Ok();
+  RETURN_IF_ERROR(CheckOwned(request));
+  if (!request.has_info()) return {};
+  RETURN_IF_ERROR(CheckIsKnown(request));
+  return CheckInfo(request.info());
 }
 
 CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircumstances& now,
@@ -338,6 +393,10 @@ CoordinatorDecision DecideTarget(const ShardState& state, const std::string& gro
   // One of an epoch is enough: with two, a partition could change its owner and keep its token.
   const bool is_newer = target.epoch() > decision.membership().target_epoch();
   if (!is_for_it || !is_newer) return CoordinatorRecords();
+  // Epochs begin anew where a group was deleted and is there again.
+  for (const internal::v1::MemberTarget& one : target.members()) {
+    if (decision.membership().Find(one.member_id()) == nullptr) return CoordinatorRecords();
+  }
   decision.SetTarget(target);
   return std::move(decision).Finish();
 }
@@ -349,6 +408,7 @@ Status AnswerMember(const ShardState& state, const Image& image, const MemberReq
   const Group* group = state.Find(request.group());
   const Member* member = group == nullptr ? nullptr : group->membership->Find(request.member_id());
   if (member == nullptr) return Fenced(request, "is not known: it was taken out");
+  reply->set_interval_ms(IntervalMsOf(member->info));
   FillAssignment(*group, *member, image, reply->mutable_assignment());
   return {};
 }

@@ -27,15 +27,17 @@ inline constexpr uint32_t kMemberTimeoutMsMin = 1'000;
 inline constexpr uint32_t kMemberTimeoutMsMax = 1'800'000;
 inline constexpr uint32_t kSessionTimeoutMsDefault = 30'000;
 inline constexpr uint32_t kRevokeTimeoutMsDefault = 60'000;
-// How often a member is to be heard.
+// How often a member is to be heard, if its session is not shorter than three times that.
 inline constexpr uint32_t kMemberIntervalMs = 3'000;
+uint32_t IntervalMsOf(const internal::v1::MemberInfo& info);
 
 // MemberRequest.member_epoch.
 inline constexpr int32_t kMemberComes = 0;
 inline constexpr int32_t kMemberGoes = -1;
 inline constexpr int32_t kMemberGoesAway = -2;
 
-// INVALID_ARGUMENT where one value of the request can be no member's.
+// INVALID_ARGUMENT where one value of the request can be no member's; UNIMPLEMENTED for a strategy
+// that this version does not know.
 Status CheckMember(const internal::v1::MemberRequest& request);
 
 // ABORTED (MEMBER_FENCED) for whom the group does not have, or has in a newer stream or epoch;
@@ -45,7 +47,7 @@ Status CheckMember(const internal::v1::MemberRequest& request);
 CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircumstances& now,
                                  const internal::v1::MemberRequest& request,
                                  const std::function<bool(const std::string& member_id)>& pings);
-// Nothing where it is not there any more.
+// Nothing where it is not there any more, or has given up what it was to.
 CoordinatorDecision DecideRemoval(const ShardState& state, const std::string& group,
                                   const std::string& member_id,
                                   internal::v1::GroupEventKind reason);
