@@ -16,15 +16,16 @@ using internal::v1::MemberRequest;
 
 namespace {
 
-// How exactly times are kept; a tick later than that was not in time itself.
+// How exactly times are kept.
 constexpr Duration kTick = std::chrono::milliseconds(250);
-constexpr Duration kTickGapMax = std::chrono::milliseconds(kMemberIntervalMs);
 // Changes of members that come together have one target.
 constexpr Duration kGather = std::chrono::milliseconds(50);
 // Somebody who was not heard of for so long may be replaced.
 constexpr Duration kPingsFor = std::chrono::milliseconds(2 * kMemberIntervalMs);
 
 Duration FromMs(uint32_t ms) { return std::chrono::milliseconds(ms); }
+
+Duration IntervalOf(const Member& member) { return FromMs(IntervalMsOf(member.info)); }
 
 }  // namespace
 
@@ -167,10 +168,11 @@ void MemberServer::OnDecided(const Where& where, const MemberRequest& request, D
   const bool has_news = reply->assignment().version() != request.known_version();
   if (has_news || request.wait_ms() == 0 || !is_newest) return done(std::move(reply));
   StopWaiting(where, &member);
-  member.waiting = {
-      .request = request,
-      .done = std::move(done),
-      .until = environment_.clock.Now() + FromMs(std::min(request.wait_ms(), kMemberIntervalMs))};
+  // No longer than until it is to be heard again.
+  member.waiting = {.request = request,
+                    .done = std::move(done),
+                    .until = environment_.clock.Now() +
+                             FromMs(std::min(request.wait_ms(), reply->interval_ms()))};
 }
 
 Result<MemberReply> MemberServer::Answer(const Where& where, const MemberRequest& request) const {
@@ -191,8 +193,9 @@ void MemberServer::Look(const Where& where) {
   const Group* group = StateOf(where);
   const auto led = led_.find(where.shard);
   if (led == led_.end() || led->second.term != where.term) return;
-  static const Membership kNobody;
-  const Membership membership = group == nullptr ? kNobody : *group->membership;
+  const CopyOnWrite<Membership> members =
+      group == nullptr ? CopyOnWrite<Membership>() : group->membership;
+  const Membership& membership = *members;
   LiveGroup& live = led->second.groups[where.group];
   const LogIndex changed = group == nullptr ? LogIndex() : group->changed_index;
   if (group == nullptr || live.seen != changed) {
@@ -216,11 +219,15 @@ void MemberServer::LookAtMembers(const Where& where, const Membership& membershi
     const auto [place, is_new] = live->members.try_emplace(id);
     LiveMember& known = place->second;
     if (is_new) known = {.heard = now, .session = member->info.session()};
-    if (member->revoking.empty()) {
-      known.revoking_since.reset();
-    } else if (!known.revoking_since.has_value()) {
-      known.revoking_since = now;
+    // What it is told to give up later has its own time.
+    Assignment revoking = PartitionsOf(member->revoking);
+    Assignment left = Intersection(revoking, known.revoking);
+    if (!left.empty()) {
+      known.revoking = std::move(left);
+      continue;
     }
+    known.revoking = std::move(revoking);
+    known.revoking_since = now;
   }
   std::vector<std::string> told;
   for (auto& [id, known] : live->members) {
@@ -286,12 +293,7 @@ void MemberServer::ScheduleTick() {
 }
 
 void MemberServer::Tick() {
-  const MonotonicTime now = environment_.clock.Now();
-  const bool was_stopped = now - last_tick_ > kTickGapMax;
-  if (was_stopped && !MILLRACE_MUTANT(kExpireAfterPause)) {
-    MILLRACE_SOMETIMES("a coordinator that was stopped gave its members their time again");
-    GiveFullTime(now);
-  }
+  const Duration since_last = environment_.clock.Now() - last_tick_;
   const LogIndex image_index = environment_.image.applied_index();
   const bool is_image_new = std::exchange(image_index_, image_index) != image_index;
   bool has_groups = false;
@@ -302,21 +304,26 @@ void MemberServer::Tick() {
       has_groups = true;
       const Where where{.shard = shard, .term = led.term, .group = std::move(name)};
       if (is_image_new) TargetIsDue(where, Duration());
-      if (LiveGroup* live = Find(where)) TickGroup(where, live);
+      if (LiveGroup* live = Find(where)) {
+        GiveTimeBack(where, since_last, live);
+        TickGroup(where, live);
+      }
     }
   }
   is_ticking_ = false;
   if (has_groups) ScheduleTick();
 }
 
-void MemberServer::GiveFullTime(MonotonicTime now) {
-  for (auto& [shard, led] : led_) {
-    for (auto& [name, group] : led.groups) {
-      for (auto& [id, member] : group.members) {
-        member.heard = now;
-        if (member.revoking_since.has_value()) member.revoking_since = now;
-      }
-    }
+void MemberServer::GiveTimeBack(const Where& where, Duration since_last, LiveGroup* live) {
+  const MonotonicTime now = environment_.clock.Now();
+  const Group* group = StateOf(where);
+  if (group == nullptr || MILLRACE_MUTANT(kExpireAfterPause)) return;
+  for (auto& [id, known] : live->members) {
+    const Member* member = group->membership->Find(id);
+    if (member == nullptr || since_last <= std::max(IntervalOf(*member), 2 * kTick)) continue;
+    MILLRACE_SOMETIMES("a coordinator that was stopped gave its members their time again");
+    known.heard = now;
+    known.revoking_since = now;
   }
 }
 
@@ -329,8 +336,8 @@ void MemberServer::TickGroup(const Where& where, LiveGroup* live) {
   for (auto& [id, known] : live->members) {
     const Member* member = group->membership->Find(id);
     if (member == nullptr || known.is_going) continue;
-    const bool is_slow = known.revoking_since.has_value() &&
-                         now - *known.revoking_since >= FromMs(member->info.revoke_timeout_ms());
+    const bool is_slow = !known.revoking.empty() &&
+                         now - known.revoking_since >= FromMs(member->info.revoke_timeout_ms());
     if (now - known.heard >= FromMs(member->info.session_timeout_ms())) {
       late.emplace_back(id, internal::v1::GROUP_EVENT_KIND_SESSION_ENDED);
     } else if (is_slow) {

@@ -76,7 +76,9 @@ class MemberServer {
     bool is_going = false;   // a decision to take it out is on its way
     uint64_t session = 0;
     uint64_t sequence = 0;
-    std::optional<MonotonicTime> revoking_since;
+    // What it is to give up first, and since when.
+    Assignment revoking;
+    MonotonicTime revoking_since{};
     std::optional<Waiting> waiting;
   };
   struct LiveGroup {
@@ -124,7 +126,9 @@ class MemberServer {
   void TickGroup(const Where& where, LiveGroup* live);
   void TakeOut(const Where& where, const std::string& member_id,
                internal::v1::GroupEventKind reason);
-  void GiveFullTime(MonotonicTime now);
+  // Whoever could not be heard in time, as this broker stood still, has its full time again.
+  // `since_last`: tick.
+  void GiveTimeBack(const Where& where, Duration since_last, LiveGroup* live);
 
   Environment environment_;
   std::map<RaftGroupId, Led> led_;
