@@ -25,6 +25,12 @@ Status CheckNames(const TopicNames& topics) {
   return {};
 }
 
+// Without the port: it says nothing of who it is.
+std::string HostOf(const Principal& principal) {
+  const std::string& address = principal.peer_address;
+  return address.substr(0, address.rfind(':'));
+}
+
 uint32_t Or(uint32_t asked, uint32_t if_none) { return asked == 0 ? if_none : asked; }
 
 internal::v1::MemberInfo InfoOf(const v1::JoinInit& init, const Principal& principal) {
@@ -38,7 +44,7 @@ internal::v1::MemberInfo InfoOf(const v1::JoinInit& init, const Principal& princ
   info.set_session_timeout_ms(Or(init.session_timeout_ms(), kSessionTimeoutMsDefault));
   info.set_revoke_timeout_ms(Or(init.revoke_timeout_ms(), kRevokeTimeoutMsDefault));
   info.set_client_id(init.client_id());
-  info.set_client_host(principal.peer_address);
+  info.set_client_host(HostOf(principal));
   info.mutable_native();
   return info;
 }

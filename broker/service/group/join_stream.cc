@@ -46,6 +46,7 @@ class JoinStream final : public StreamHandler {
   struct Asked {
     uint64_t sequence = 0;
     uint64_t wish = 0;
+    std::optional<uint64_t> answered;
     uint64_t pings = 0;
     bool is_heard = false;
     bool does_wait = false;
@@ -121,9 +122,10 @@ class JoinStream final : public StreamHandler {
   std::optional<v1::Assignment> news_;  // that the client is not told yet
   std::optional<uint64_t> seen_;        // version
   std::optional<uint64_t> told_;
-  std::optional<uint64_t> answered_;    // whose answer is in owned_
-  bool is_assignment_pending_ = false;  // the transport may not have taken it
-  uint64_t pongs_ = 0;                  // that are due
+  std::optional<uint64_t> answered_;      // whose answer is in owned_
+  std::optional<uint64_t> known_answer_;  // that the coordinator has taken
+  bool is_assignment_pending_ = false;    // the transport may not have taken it
+  uint64_t pongs_ = 0;                    // that are due
 
   MemoryHold memory_;
   std::optional<MemberCommits> commits_;
@@ -310,7 +312,8 @@ MemberRequest JoinStream::ToSay() {
   request.set_known_version(seen_.value_or(0));
   if (known_wish_ < wish_) *request.mutable_info() = info_;
   // It stands for the version that it names, and so only as long as there is no other one.
-  if (answered_.has_value() && answered_ == seen_) {
+  const bool is_known = answered_ == known_answer_;
+  if (!is_known && answered_ == seen_) {
     *request.mutable_owned()->mutable_topics() = owned_;
   }
   return request;
@@ -319,6 +322,7 @@ MemberRequest JoinStream::ToSay() {
 void JoinStream::Ask(MemberRequest request, Asked asked) {
   asked.sequence = ++sequence_;
   asked.wish = wish_;
+  asked.answered = answered_;
   asked.pings = pings_;
   asked.is_heard = std::exchange(has_spoken_, false);
   request.set_sequence(asked.sequence);
@@ -339,7 +343,10 @@ void JoinStream::OnReply(const Asked& asked, const Result<MemberReply>& reply) {
     is_over_ = true;
     return stream_->Finish(Status::Ok());
   }
-  if (is_newest) is_asking_ = is_waiting_ = false;
+  if (is_newest) {
+    is_asking_ = is_waiting_ = false;
+    known_answer_ = asked.answered;
+  }
   busy_count_ = 0;
   interval_ms_ = reply->interval_ms();
   known_wish_ = std::max(known_wish_, asked.wish);

@@ -46,8 +46,15 @@ TEST(JoinRequest, WhatAMemberSaysOfItself_IsKept_WithTheTimesThatItDoesNotName) 
   EXPECT_EQ(info.session_timeout_ms(), 30'000U);
   EXPECT_EQ(info.revoke_timeout_ms(), 60'000U);
   EXPECT_EQ(info.client_id(), "c");
-  EXPECT_EQ(info.client_host(), "10.0.0.7:1234");
+  EXPECT_EQ(info.client_host(), "10.0.0.7");
   EXPECT_TRUE(info.has_native());
+}
+
+TEST(JoinRequest, WhereAMemberIs_IsToldWithoutItsPort) {
+  for (const auto& [address, host] : std::vector<std::pair<std::string, std::string>>{
+           {"10.0.0.7:1234", "10.0.0.7"}, {"[::1]:1234", "[::1]"}, {"", ""}}) {
+    EXPECT_EQ(ToMemberRequest(Init(), {.peer_address = address})->info().client_host(), host);
+  }
 }
 
 TEST(JoinRequest, AMemberThatGoesOn_SaysWhatItOwns) {

@@ -1,5 +1,6 @@
 // Members' Join streams at any broker of a cluster, whoever leads their group's shard.
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -203,6 +204,16 @@ TEST_F(JoinStreamTest, APing_IsAnsweredOnce_AlsoOneBeforeItJoined) {
   EXPECT_TRUE(Until([&] { return member->pongs == 3; }, milliseconds(500)));
 }
 
+TEST_F(JoinStreamTest, AShortSession_IsToBeHeardThreeTimesInItsTime) {
+  v1::JoinInit init = Init("g", "a");
+  init.set_session_timeout_ms(1'500);
+  const auto member = Owner(0, init);
+  ASSERT_EQ(member->joined[0].interval_ms(), 500U);
+  member->KeepPinging(milliseconds(500));
+  rig_.world.RunFor(seconds(20));
+  EXPECT_FALSE(member->status().has_value());
+}
+
 // Rule 25: a request that waits for news keeps nobody alive.
 TEST_F(JoinStreamTest, Rule25_ASilentClient_IsTakenOutAfterItsTime_ThoughItsStreamIsOpen) {
   v1::JoinInit init = Init("g", "a");
@@ -369,6 +380,28 @@ TEST_F(JoinStreamTest, AMemberThatIsFenced_IsToldTheGroupsEpoch) {
   const Status::Metadata known{
       {"member_epoch", std::to_string(one->assignments.back().member_epoch())}};
   EXPECT_EQ(liar->status()->metadata(), known);
+}
+
+// More than may wait for the group's last change: those that are told so are asked again.
+TEST_F(JoinStreamTest, AThousandWhoComeAtOnce_AllJoin_AndNoMore) {
+  std::vector<std::unique_ptr<MemberStream>> members;
+  for (int i = 0; i < 1'010; ++i) {
+    members.push_back(Member(static_cast<size_t>(i % 3), Init("g", "m-" + std::to_string(i))));
+  }
+  const auto is_settled = [](const std::unique_ptr<MemberStream>& member) {
+    return !member->joined.empty() || member->status().has_value();
+  };
+  ASSERT_TRUE(
+      Until([&] { return std::all_of(members.begin(), members.end(), is_settled); }, seconds(20)));
+  size_t joined = 0;
+  for (const auto& member : members) {
+    joined += member->joined.size();
+    if (!member->status().has_value()) continue;
+    EXPECT_EQ(member->status()->code(), Code::kResourceExhausted) << *member->status();
+    EXPECT_EQ(member->status()->reason(), Reason::kNone) << *member->status();
+  }
+  EXPECT_EQ(joined, 1'000U);
+  EXPECT_EQ(MemberCount(), 1'000U);
 }
 
 TEST_F(JoinStreamTest, AnotherSubscription_MeansAnotherAssignment_AndAWrongOneEndsTheStream) {
