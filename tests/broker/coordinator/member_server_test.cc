@@ -219,6 +219,9 @@ TEST_F(MemberServerTest, WhoIsSilentForItsSessionsTime_IsTakenOut_AndOthersGetWh
   EXPECT_EQ(Find("b"), nullptr);
   EXPECT_EQ(HeldBy("a"), 8U);
   EXPECT_EQ(AskAndRun(PingOf("b")).status().reason(), Reason::kMemberFenced);
+  MemberRequest anew = JoinOf("b");
+  anew.set_sequence(1);
+  EXPECT_TRUE(AskAndRun(anew).status().ok()) << "nothing is known of it any more";
 }
 
 // Rule 25: "Assignments are state, not a queue": who never asks is silent.
@@ -226,9 +229,6 @@ TEST_F(MemberServerTest, Rule25_WhoNeverAsks_IsTakenOut) {
   Ask(JoinOf("a"));
   Run(31'000);
   EXPECT_EQ(Find("a"), nullptr);
-  MemberRequest anew = JoinOf("a");
-  anew.set_sequence(1);
-  EXPECT_TRUE(AskAndRun(anew).status().ok()) << "nothing is known of it any more";
 }
 
 TEST_F(MemberServerTest, AShortSession_LastsWhileItsRequestWaits) {
@@ -374,6 +374,15 @@ TEST_F(MemberServerTest, AWaitingRequest_IsAnsweredByTheNext_AtItsTime_AndAtTheE
   LoseLeadership();
   EXPECT_EQ(third.status().reason(), Reason::kNotLeader);
   EXPECT_EQ(Ask(PingOf("a")).status().reason(), Reason::kNotLeader);
+}
+
+TEST_F(MemberServerTest, WhoseNextRequestIsThere_IsAnsweredAtOnce) {
+  MakeMembers({"a"});
+  const Answer& first = Ask(PingOf("a", 3'000));
+  const Answer& second = Ask(PingOf("a"));
+  Run(50);
+  EXPECT_TRUE(first.has_come());
+  EXPECT_TRUE(second.has_come());
 }
 
 TEST_F(MemberServerTest, LeadershipLostBeforeADecision_IsToldSo_AndTheMemberMayBeThere) {
