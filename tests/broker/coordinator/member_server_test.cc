@@ -118,6 +118,14 @@ class MemberServerTest : public testing::Test {
     request.mutable_owned();
     return request;
   }
+  // ... and owns just that.
+  MemberRequest OwnsOf(const std::string& id, const Assignment& partitions) {
+    MemberRequest request = PingOf(id);
+    auto& owned = *request.mutable_owned()->add_topics();
+    owned.set_topic_id(kReadTopic.value());
+    for (const PartitionId one : partitions.at(kReadTopic)) owned.add_partitions(one.value());
+    return request;
+  }
   void MakeMembers(const std::vector<std::string>& ids) {
     for (const std::string& id : ids) {
       EXPECT_TRUE(AskAndRun(JoinOf(id)).status().ok());
@@ -297,6 +305,21 @@ TEST_F(MemberServerTest, Rule15_WhoDoesNotGiveUpInTime_IsTakenOut) {
             internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED);
 }
 
+TEST_F(MemberServerTest, WhoGivesUpAPartInTime_IsTakenOutForTheRest) {
+  MakeMembers({"a"});
+  Ask(JoinOf("b"));
+  RunWith({"a", "b"}, 30'000);
+  Assignment left = PartitionsOf(Find("a")->revoking);
+  ASSERT_GT(PartitionCountOf(left), 1U);
+  const PartitionId first = *left.at(kReadTopic).begin();
+  left = Difference(
+      left, Assignment{{kReadTopic, PartitionRuns({first, PartitionId(first.value() + 1)})}});
+  AskAndRun(OwnsOf("a", left));
+  ASSERT_EQ(PartitionsOf(Find("a")->revoking), left);
+  RunWith({"a", "b"}, 31'000);
+  EXPECT_EQ(Find("a"), nullptr);
+}
+
 TEST_F(MemberServerTest, WhatIsToBeGivenUpLater_HasItsOwnTime) {
   MakeMembers({"a"});
   Ask(JoinOf("b"));
@@ -306,12 +329,7 @@ TEST_F(MemberServerTest, WhatIsToBeGivenUpLater_HasItsOwnTime) {
   RunWith({"a", "b", "c"}, 1'000);
   const Assignment second = Difference(PartitionsOf(Find("a")->revoking), first);
   ASSERT_FALSE(second.empty());
-  MemberRequest gives = PingOf("a");
-  const Assignment left = Union(PartitionsOf(Find("a")->assigned), second);
-  auto& owned = *gives.mutable_owned()->add_topics();
-  owned.set_topic_id(kReadTopic.value());
-  for (const PartitionId one : left.at(kReadTopic)) owned.add_partitions(one.value());
-  AskAndRun(gives);
+  AskAndRun(OwnsOf("a", Union(PartitionsOf(Find("a")->assigned), second)));
   ASSERT_EQ(PartitionsOf(Find("a")->revoking), second);
   RunWith({"a", "b", "c"}, 55'000);
   EXPECT_NE(Find("a"), nullptr);
