@@ -18,6 +18,8 @@ class Identity {
  public:
   virtual ~Identity() = default;
   virtual BrokerIncarnation self() const = 0;
+  // Another one, and larger, each time the broker starts.
+  virtual BootEpoch boot_epoch() const = 0;
   virtual Bootstrap::Stage stage() const = 0;
   // Empty while fresh.
   virtual std::vector<Voter> controllers() const = 0;

@@ -28,8 +28,9 @@ constexpr size_t kLookupsRunningMax = 4;
 // Half a KiB each; a call may ask for 10,000.
 constexpr size_t kLookupsWaitingMax = 50'000;
 
-raft::HostOptions WithSelf(raft::HostOptions options, const BrokerIncarnation& self) {
-  options.self = self;
+raft::HostOptions WithSelf(raft::HostOptions options, const Identity& identity) {
+  options.self = identity.self();
+  options.boot_epoch = identity.boot_epoch();
   return options;
 }
 
@@ -41,11 +42,11 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       environment_(environment),
       client_memory_(options.client_memory_bytes_max),
       recovered_(std::move(recovered)),
-      host_(WithSelf(options.host, environment.identity.self()),
+      host_(WithSelf(options.host, environment.identity),
             {environment.executor, environment.clock, environment.transport, environment.log_store},
             random.Fork()),
       controller_(environment.clock),
-      forwarder_(environment.executor, environment.transport),
+      forwarder_(environment.executor, environment.transport, environment.identity.boot_epoch()),
       batches_(environment.executor, environment.batch_executor),
       lookups_(kLookupsRunningMax, kLookupsWaitingMax),
       producer_memory_(options.producers),

@@ -65,7 +65,7 @@ struct NodeOptions {
   CoordinatorLimits coordinator;
   // A secret drawn for the cluster, should it have none yet (broker/controller/producer_id.h).
   std::string producer_id_key;
-  // `self` is filled in from the identity.
+  // `self` and `boot_epoch` are filled in from the identity.
   raft::HostOptions host;
 };
 

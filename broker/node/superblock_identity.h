@@ -24,7 +24,7 @@ class SuperblockIdentity final : public Identity {
   ~SuperblockIdentity() override;
 
   BrokerIncarnation self() const override { return {facts_.broker, facts_.incarnation}; }
-  BootEpoch boot_epoch() const { return facts_.boot_epoch; }
+  BootEpoch boot_epoch() const override { return facts_.boot_epoch; }
   uint64_t journal_key() const { return facts_.journal_key; }
   Bootstrap::Stage stage() const override;
   std::vector<Voter> controllers() const override { return facts_.controllers; }

@@ -80,7 +80,7 @@ void Forwarder::Forward(Request request, ForwardDone done) {
   const WorkClass work_class = request.method.work_class;
   const uint64_t bytes = TotalSize(request.body);
   if (Status admitted = Admit(request, bytes); !admitted.ok()) return done(std::move(admitted));
-  const uint64_t id = next_request_id_++;
+  const uint64_t id = ids_.Next();
   ForwardRequest wire;
   wire.set_request_id(id);
   wire.set_method(std::string(request.method.name));

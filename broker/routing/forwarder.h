@@ -22,6 +22,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/ports/request_ids.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/executor.h"
 #include "raft/runtime/lifetime.h"
@@ -92,8 +93,8 @@ class Forwarder {
   static constexpr std::array<uint64_t, kWorkClassCount> kBodyBytesMax = {20 << 20, 64 << 10,
                                                                           5 << 20};
 
-  Forwarder(Executor& executor, raft::Transport& transport)
-      : executor_(&executor), transport_(&transport) {}
+  Forwarder(Executor& executor, raft::Transport& transport, BootEpoch boot_epoch)
+      : executor_(&executor), transport_(&transport), ids_(boot_epoch) {}
   Forwarder(const Forwarder&) = delete;
   Forwarder& operator=(const Forwarder&) = delete;
 
@@ -144,7 +145,7 @@ class Forwarder {
   raft::Transport* transport_;
   std::map<std::string, Served, std::less<>> handlers_;
   std::map<uint64_t, Waiting> waiting_;
-  uint64_t next_request_id_ = 1;
+  raft::RequestIds ids_;
   std::array<Inflight, kWorkClassCount> inflight_;
   Lifetime lifetime_;
 };

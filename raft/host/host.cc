@@ -24,7 +24,7 @@ Host::Host(const HostOptions& options, const HostEnvironment& environment, Rando
       turn_(environment, replicas_),
       shared_{.environment = environment, .turn = turn_, .namer = {}},
       source_(environment, replicas_),
-      puller_(environment),
+      puller_(environment, options.boot_epoch),
       restorer_(environment, puller_, replicas_, turn_,
                 [this](RecoveredReplica restored) { Rebuild(std::move(restored)); }),
       repairer_(environment, puller_, replicas_,

@@ -37,6 +37,7 @@ namespace millrace::raft {
 
 struct HostOptions {
   BrokerIncarnation self;
+  BootEpoch boot_epoch;
   Duration tick = std::chrono::milliseconds(25);
   // Elections are drawn from [1, 2) times this many ticks: 300 to 600 ms by default.
   uint32_t election_timeout_ticks = 12;

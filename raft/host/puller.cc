@@ -19,7 +19,7 @@ Puller::Question& Puller::Begin(const ReplicaId& puller, const Voter& source) {
   question.route = {.group = puller.group,
                     .source = source.number,
                     .puller = puller.number,
-                    .request_id = next_request_id_++};
+                    .request_id = ids_.Next()};
   question.timer = environment_.executor.RunAfter(
       kAnswerTime, lifetime_.Guard([this, group = puller.group] { OnNoAnswer(group); }));
   return question;
@@ -74,7 +74,8 @@ void Puller::OnRangeReply(const BrokerIncarnation& from, const Bytes& body) {
                              << " why=" << reply.status();
   const Question* question = reply.ok() ? Answered(from, reply->route) : nullptr;
   if (question == nullptr || !question->range_done) return;
-  End(reply->route.group).range_done(std::move(reply));
+  const RaftGroupId group = reply->route.group;
+  End(group).range_done(std::move(reply));
 }
 
 void Puller::OnStatePiece(const BrokerIncarnation& from, const Bytes& body) {
@@ -87,7 +88,8 @@ void Puller::OnStatePiece(const BrokerIncarnation& from, const Bytes& body) {
   question->pieces += piece->piece.view();
   if (question->pieces.size() < piece->size) return;
   piece->piece = Bytes::Own(std::move(question->pieces));
-  End(piece->route.group).state_done(std::move(piece));
+  const RaftGroupId group = piece->route.group;
+  End(group).state_done(std::move(piece));
 }
 
 void Puller::Forget(RaftGroupId group) {

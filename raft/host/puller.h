@@ -16,6 +16,7 @@
 #include "proto/base/status.h"
 #include "raft/codec/pull_messages.h"
 #include "raft/host/environment.h"
+#include "raft/ports/request_ids.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -26,7 +27,8 @@ class Puller {
   using RangeDone = MoveFunction<void(Result<RangeReply>)>;
   using StateDone = MoveFunction<void(Result<StatePiece>)>;
 
-  explicit Puller(const HostEnvironment& environment) : environment_(environment) {}
+  Puller(const HostEnvironment& environment, BootEpoch boot_epoch)
+      : environment_(environment), ids_(boot_epoch) {}
 
   // `done` is called once: with the answer, or UNAVAILABLE if none came in time; not at all if the
   // question was forgotten. `first` 0: where the log begins.
@@ -61,7 +63,7 @@ class Puller {
 
   const HostEnvironment environment_;
   std::map<RaftGroupId, Question> questions_;
-  uint64_t next_request_id_ = 1;
+  RequestIds ids_;
   Lifetime lifetime_;
 };
 

@@ -34,6 +34,7 @@ class FakeIdentity final : public Identity {
   }
 
   BrokerIncarnation self() const override { return self_; }
+  BootEpoch boot_epoch() const override { return BootEpoch(1); }
   Bootstrap::Stage stage() const override {
     if (controllers_.empty()) return Bootstrap::Stage::kFresh;
     return cluster_uuid_ == 0 ? Bootstrap::Stage::kListed : Bootstrap::Stage::kInitialized;

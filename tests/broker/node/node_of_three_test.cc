@@ -144,7 +144,7 @@ class NodeOfThreeTest : public NodeRig {
   }
 
   LeadersTransport leaders_transport_{*this};
-  Forwarder leader_{process_.executor(), leaders_transport_};
+  Forwarder leader_{process_.executor(), leaders_transport_, BootEpoch(1)};
   Image image_;
   raft::EntrySequence log_{kControllerGroup};
   size_t replicated_ = 0;

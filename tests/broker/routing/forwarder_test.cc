@@ -104,7 +104,8 @@ class ForwarderTest : public ::testing::Test {
 
   sim::SimWorld world_{1};
   KeepingTransport transport_;
-  Forwarder forwarder_{world_.AddProcess("b1").executor(), transport_};
+  sim::SimProcess& process_ = world_.AddProcess("b1");
+  Forwarder forwarder_{process_.executor(), transport_, BootEpoch(1)};
   std::optional<ForwardedRequest> served_;
 };
 
@@ -153,6 +154,23 @@ TEST_F(ForwarderTest, OfWhomNobodyHasAsked_NothingIsTold) {
   EXPECT_EQ(served_->principal.name, Principal::kAnonymous);
 }
 
+// The peer answers when it can, which may be after this broker was started again.
+TEST_F(ForwarderTest, AnAnswerToAFormerLife_IsNobodys) {
+  Forward(1);
+  ForwardReply late;
+  late.set_request_id(LastRequest().request_id());
+  Forwarder next_life(process_.executor(), transport_, BootEpoch(2));
+  std::optional<Result<Bytes>> got;
+  next_life.Forward({.to = kPeer, .method = kEcho, .body = {}, .timeout = std::chrono::seconds(1)},
+                    [&got](Result<Bytes> result) { got = std::move(result); });
+  next_life.OnReply(kPeer, Message(late, "of something else"));
+  EXPECT_FALSE(got.has_value());
+  late.set_request_id(LastRequest().request_id());
+  next_life.OnReply(kPeer, Message(late, "its own"));
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ((*got)->view(), "its own");
+}
+
 TEST_F(ForwarderTest, AMethodOrClassThatIsNotKnown_IsUnimplemented_NamingIt) {
   ForwardRequest request = Echo();
   request.set_method("juggle");
@@ -173,6 +191,7 @@ TEST_F(ForwarderTest, AMethodOrClassThatIsNotKnown_IsUnimplemented_NamingIt) {
 TEST_F(ForwarderTest, AClassThatIsFull_RefusesMore_AndHoldsBackNoOther) {
   const uint64_t body_max = Forwarder::kBodyBytesMax[0];
   const auto first = Forward(body_max);
+  const uint64_t first_id = LastRequest().request_id();
   for (uint64_t bytes = body_max; bytes + body_max <= Forwarder::kInflightBytesMax[0];) {
     EXPECT_FALSE(Forward(body_max)->has_value());
     bytes += body_max;
@@ -188,7 +207,7 @@ TEST_F(ForwarderTest, AClassThatIsFull_RefusesMore_AndHoldsBackNoOther) {
   EXPECT_EQ(transport_.sent.front().lane, raft::Lane::kBulk);
 
   ForwardReply reply;
-  reply.set_request_id(1);
+  reply.set_request_id(first_id);
   forwarder_.OnReply(kPeer, Message(reply, "done"));
   ASSERT_TRUE(first->has_value());
   EXPECT_EQ((*first)->value().view(), "done");
@@ -229,7 +248,7 @@ TEST_F(ForwarderTest, WithoutAnAnswer_ItEnds_AndALateOneIsNobodys) {
   ASSERT_TRUE(got->has_value());
   EXPECT_EQ((*got)->status().code(), Code::kDeadlineExceeded);
   ForwardReply reply;
-  reply.set_request_id(1);
+  reply.set_request_id(LastRequest().request_id());
   forwarder_.OnReply(kPeer, Message(reply, "late"));
   EXPECT_FALSE((*got)->ok());
 }
@@ -237,7 +256,7 @@ TEST_F(ForwarderTest, WithoutAnAnswer_ItEnds_AndALateOneIsNobodys) {
 TEST_F(ForwarderTest, AConnectionThatBreaks_EndsWhatWasOnIt_AndOnlyOthersAnswersAreRefused) {
   const auto got = Forward(1);
   ForwardReply reply;
-  reply.set_request_id(1);
+  reply.set_request_id(LastRequest().request_id());
   forwarder_.OnReply(BrokerId(3), Message(reply, "not mine to answer"));
   EXPECT_FALSE(got->has_value());
   forwarder_.OnPeerDisconnected(BrokerId(3));
@@ -277,7 +296,7 @@ TEST_F(ForwarderTest, AnErrorsText_IsCutAndMadeReadable) {
 TEST_F(ForwarderTest, AnAnswersStatus_ArrivesAsItWas) {
   const auto got = Forward(1);
   ForwardReply reply;
-  reply.set_request_id(1);
+  reply.set_request_id(LastRequest().request_id());
   ToForwardStatus(
       Unavailable("it moved", Reason::kNotLeader).AddMetadata("leader_id", "3").RetryAfterMs(20),
       reply.mutable_status());

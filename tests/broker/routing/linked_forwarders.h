@@ -51,7 +51,7 @@ class LinkedForwarders {
   };
   struct End final : raft::Transport {
     End(BrokerId broker, LinkedForwarders& all, Executor& executor)
-        : self(broker), link(&all), forwarder(executor, *this) {}
+        : self(broker), link(&all), forwarder(executor, *this, BootEpoch(1)) {}
     void SendRaft(const raft::RaftRoute&, raft::core::Message, bool) override {}
     void SendPeer(BrokerId to, raft::Lane, raft::PeerKind kind, std::vector<Bytes> body) override {
       std::string whole;
