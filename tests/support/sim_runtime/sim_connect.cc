@@ -83,12 +83,17 @@ void SimFabric::Accept(uint64_t connect_id, SimProcess& client, const Endpoint& 
   const Endpoint client_endpoint{client.name(), next_port_++};
   const Duration delay = DrawDelay(server, client);
   stream->ends[kClient].known_at = stream->ends[kClient].last_arrival = world_->elapsed() + delay;
+  stream->ends[kClient].is_known = false;
   streams_.emplace(id, std::move(stream));
 
   client.executor_.Plan(delay, [this, connect_id, id, endpoint] {
     if (!connects_.contains(connect_id)) return Close(id, kClient);
     FinishConnect(connect_id, std::unique_ptr<Connection>(std::make_unique<SimConnection>(
                                   *this, id, kClient, endpoint.ToString())));
+    Stream* made = Find(id);
+    if (made == nullptr) return;
+    made->ends[kClient].is_known = true;
+    ReleaseHeld(*made, kClient);
   });
   (*on_accept)(std::make_unique<SimConnection>(*this, id, kServer, client_endpoint.ToString()));
 }

@@ -204,7 +204,7 @@ void SimFabric::OnArrival(uint64_t stream_id, size_t to) {
   if (stream == nullptr) return;
   End& end = stream->ends[to];
   if (!end.is_open || end.inbound.empty()) return;
-  if (!end.is_reading || IsBlocked(*stream->ends[1 - to].process, *end.process)) {
+  if (!end.is_known || !end.is_reading || IsBlocked(*stream->ends[1 - to].process, *end.process)) {
     ++end.arrivals_held;
     return;
   }

@@ -76,7 +76,8 @@ class SimFabric {
     uint64_t inbound_bytes = 0;  // what the other end reports as pending
     uint64_t arrivals_held = 0;  // by a partition, or because the owner does not read
     Duration last_arrival{0};
-    Duration known_at{};  // when its owner gets the connection; nothing arrives before
+    Duration known_at{};   // when its owner gets the connection; nothing arrives before
+    bool is_known = true;  // it has it: a clock that drifts may have come late
   };
   struct Stream {
     uint64_t id = 0;
