@@ -112,6 +112,13 @@ Result<Committer> CommitterOf(const Group* group, const v1::CommitOffsetsRequest
   if (member == nullptr) {
     return FailedPrecondition(name + " is not there", Reason::kMemberUnknown);
   }
+  // What its older stream sent may come behind what its newer one has committed.
+  const bool is_late =
+      request.member_session() != 0 && request.member_session() < member->info.session();
+  if (is_late && !MILLRACE_MUTANT(kTwoSessions)) {
+    return Aborted(name + " has a newer stream, session " + std::to_string(member->info.session()),
+                   Reason::kMemberFenced);
+  }
   const auto epoch = static_cast<uint32_t>(std::max(request.member_epoch(), 0));
   if (epoch > member->epoch) {
     return Aborted(

@@ -188,7 +188,8 @@ Status JoinStream::OnInit(const v1::JoinInit& init) {
                                               .memory = environment_.memory.incoming},
                    MemberCommits::Member{.principal = stream_->principal(),
                                          .group = member_->group(),
-                                         .member_id = member_->member_id()},
+                                         .member_id = member_->member_id(),
+                                         .session = member_->session()},
                    MemberCommits::Listener{.answer =
                                                [this](v1::CommitResult result) {
                                                  v1::JoinResponse response;
@@ -196,7 +197,7 @@ Status JoinStream::OnInit(const v1::JoinInit& init) {
                                                  Write(response);
                                                  PostProceed();
                                                },
-                                           .fence = [this](const Status& why) { Finish(why); }});
+                                           .end = [this](const Status& why) { Finish(why); }});
   return {};
 }
 

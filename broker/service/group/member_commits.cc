@@ -45,6 +45,7 @@ Status MemberCommits::Resolve(const v1::OffsetCommit& commit, Commit* out) {
   if (environment_.memory.free() < bytes) return NoMemory();
   out->request.set_group(member_.group);
   out->request.set_member_id(member_.member_id);
+  out->request.set_member_session(member_.session);
   *out->request.mutable_topics() = commit.topics();
   v1::CommitOffsetsResponse refused;
   RETURN_IF_ERROR(ResolveCommits(environment_.view, &out->request, &refused));
@@ -76,10 +77,13 @@ void MemberCommits::OnAnswer(const Result<v1::CommitOffsetsResponse>& response) 
   const Status& status = response.status();
   const bool is_gone =
       status.reason() == Reason::kMemberUnknown || status.reason() == Reason::kMemberFenced;
+  const bool is_open =
+      status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded;
   // Nothing is asked any more: this one stays first, and is not answered.
   if (is_gone) {
-    return listener_.fence(Aborted(std::string(status.message()), Reason::kMemberFenced));
+    return listener_.end(Aborted(std::string(status.message()), Reason::kMemberFenced));
   }
+  if (is_open) return listener_.end(Unavailable(std::string(status.message())));
   is_asking_ = false;
   v1::CommitResult& result = waiting_.front().result;
   if (response.ok()) {

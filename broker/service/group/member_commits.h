@@ -1,10 +1,10 @@
 // What one member commits on its Join stream: one after the other at the coordinator, as it came,
-// so that no older offset is kept behind a newer one when one of them has to be asked again; and
-// answered in that order.
+// and answered in that order. One whose fate is not known ends the stream: it may still come, and
+// only the session of the next stream keeps it from counting behind what is committed there.
 //
 // Owned by the stream's handler, on the shard's thread. Calls back as long as it is there.
 //
-//   MemberCommits commits(environment, member, {.answer = ..., .fence = ...});
+//   MemberCommits commits(environment, member, {.answer = ..., .end = ...});
 //   commits.SetEpoch(assignment.member_epoch());       // nothing is asked before
 //   commits.Add(commit);  ...  answer(result)
 #pragma once
@@ -36,11 +36,13 @@ class MemberCommits {
     Principal principal;
     std::string group;
     std::string member_id;
+    uint64_t session = 0;
   };
   struct Listener {
     std::function<void(v1::CommitResult)> answer;
-    // ABORTED (MEMBER_FENCED): the member is none any more. Nothing is asked after it.
-    std::function<void(Status)> fence;
+    // ABORTED (MEMBER_FENCED), the member is none any more; UNAVAILABLE, what became of a commit is
+    // not known. Nothing is asked after it.
+    std::function<void(Status)> end;
   };
   // Unanswered, past which no more is to be read.
   static constexpr size_t kCountMax = 16;

@@ -400,6 +400,26 @@ TEST_F(MemberRequestsTest, Rule13_ACommitCounts_ForWhoHasThePartition_SinceAnEpo
   EXPECT_EQ(Commit("a", 2, "4"), Refused());
 }
 
+// Rule 18, of commits: one that went by an older stream may come behind those of the newer one.
+TEST_F(MemberRequestsTest, Rule18_ACommitOfAnOlderStream_IsRefused_OnceThereIsANewerOne) {
+  ASSERT_TRUE(Ask(Join("a")).ok());
+  SetTarget({{"a", "0-5"}});
+  MemberRequest back = Ping("a", 1, 2);
+  *back.mutable_info() = InfoOf("a");
+  ASSERT_TRUE(Ask(back).ok());
+  v1::CommitOffsetsRequest late = CommitOf("a", 1, "0");
+  late.set_member_session(1);
+  v1::CommitOffsetsResponse response;
+  const Status refused = DecideCommit(state_, {.image = image_}, late, &response).status();
+  EXPECT_EQ(refused.code(), Code::kAborted);
+  EXPECT_EQ(refused.reason(), Reason::kMemberFenced);
+  EXPECT_EQ(refused.message(), "member \"a\" of group \"g\" has a newer stream, session 2");
+  late.set_member_session(2);
+  EXPECT_TRUE(DecideCommit(state_, {.image = image_}, late, &response).ok());
+  late.set_member_session(0);
+  EXPECT_TRUE(DecideCommit(state_, {.image = image_}, late, &response).ok()) << "it has no stream";
+}
+
 // Rule 35: "Without a member a commit needs an empty group; a reset needs partitions that nobody
 // owns."
 TEST_F(MemberRequestsTest, Rule35_NobodyElseCommits_NorMovesNorDeletesWhatAMemberHas) {
