@@ -165,6 +165,8 @@ void History::SawContest(const std::string& what) { Report("contest: " + what); 
 
 void History::SawOffset(const std::string& what) { Report("committed offset: " + what); }
 
+void History::SawMember(const std::string& what) { Report("member of a group: " + what); }
+
 void History::SawStuck(const std::string& what) { Report("no progress: " + what); }
 
 void History::CheckComplete() {

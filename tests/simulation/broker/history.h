@@ -65,6 +65,8 @@ class History {
   void SawContest(const std::string& what);
   // Of what groups commit, likewise.
   void SawOffset(const std::string& what);
+  // Of who works on what.
+  void SawMember(const std::string& what);
   // A phase did not come to its end in time, or something failed that must not.
   void SawStuck(const std::string& what);
   // The partition's topic is deleted: what was in it need not be read.

@@ -18,6 +18,7 @@
 #include "tests/simulation/broker/keyed_load.h"
 #include "tests/simulation/broker/log_start_check.h"
 #include "tests/simulation/broker/log_start_load.h"
+#include "tests/simulation/broker/members_load.h"
 #include "tests/simulation/broker/nemesis.h"
 #include "tests/simulation/broker/offsets_load.h"
 #include "tests/simulation/broker/topic_churn.h"
@@ -68,6 +69,8 @@ class Run {
         contest_(world_, cluster_, history_, StreamOf(options.seed, "contest").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")),
         offsets_load_(world_, cluster_, history_, StreamOf(options.seed, "offsets"),
+                      [this] { return EndsEver(); }),
+        members_load_(world_, cluster_, history_, StreamOf(options.seed, "members"),
                       [this] { return EndsEver(); }) {}
   RunResult Go();
 
@@ -96,6 +99,9 @@ class Run {
   void ReadCompacted();
   std::vector<Offset> Ends(const std::string& topic) const;
   std::vector<Offset> EndsEver();
+  bool HasMembers() const {
+    return swarm_.coordinator_shards > 0 && swarm_.Has(FaultClass::kMembers);
+  }
   bool IsHealthy(size_t broker) const {
     return cluster_.is_serving(broker) && cluster_.process(broker).is_alive();
   }
@@ -120,6 +126,7 @@ class Run {
   ContestLoad contest_;
   AdminLoad admin_load_;
   OffsetsLoad offsets_load_;
+  MembersLoad members_load_;
   std::vector<Offset> ends_ever_;  // of the topic, as far as any broker told
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
@@ -265,7 +272,10 @@ void Run::StartClients() {
   if (swarm_.MayLoseRecords()) StartLogStartClients();
   if (swarm_.Has(FaultClass::kCompaction)) keyed_.Start();
   if (swarm_.Has(FaultClass::kContests)) contest_.Start();
-  if (swarm_.coordinator_shards > 0) offsets_load_.Start();
+  if (swarm_.coordinator_shards > 0) {
+    offsets_load_.Start();
+    if (HasMembers()) members_load_.Start();
+  }
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
   admin_load_.Start();
@@ -530,6 +540,9 @@ void Run::Finish() {
   offsets_load_.Stop();
   RunUntil([this] { return swarm_.coordinator_shards == 0 || offsets_load_.is_idle(); },
            kCatchUpMax, "groups were not answered after everything healed");
+  members_load_.Stop();
+  RunUntil([this] { return !HasMembers() || members_load_.IsSettled(); }, kCatchUpMax,
+           "partitions of groups were not owned after everything healed");
   RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
   ReadCompacted();

@@ -77,8 +77,16 @@ constexpr std::string_view kMustBeReached[] = {
     "a client stood still",
     "a clock jumped or drifted",
     "a commit had no answer",
+    "a coordinator began to lead a group with members",
+    "a coordinator that was stopped gave its members their time again",
     "a coordinator's request was asked again",
     "a coordinator's shard was restored from a snapshot",
+    "a member gave up a partition that it was told to",
+    "a member had two streams",
+    "a member was given a partition",
+    "a member was taken out for its silence",
+    "a member was taken out for what it did not give up",
+    "a member was told that it is none any more",
     "an offset was committed",
     "a clock was hours to days off",
     "a deletion past the end was refused",
@@ -279,7 +287,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kGapForgetsSpan, Mutant::kDeltaIgnored, Mutant::kKeysSupersededByChance,
                     Mutant::kCheckpointStateAhead, Mutant::kPulledFromMemory,
                     Mutant::kConditionBeforeSequence, Mutant::kOffsetsFromMemory,
-                    Mutant::kSnapshotDropsAGroup, Mutant::kCommitAnsweredTooSoon),
+                    Mutant::kSnapshotDropsAGroup, Mutant::kCommitAnsweredTooSoon,
+                    Mutant::kAssignBeforeRelease, Mutant::kCommitIgnoresAssignedEpoch,
+                    Mutant::kConfirmIsDelta, Mutant::kTwoSessions),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

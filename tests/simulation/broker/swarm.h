@@ -44,6 +44,7 @@ enum class FaultClass {
   kDeletions,      // its oldest records are deleted, again and again
   kCompaction,     // beside the topic there is one of keys, which is compacted
   kContests,       // beside the topic there is one that writers append to where they saw it end
+  kMembers,        // the topic is shared by groups, whose members come, go and fall silent
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -71,6 +72,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kDeletions, "deletions"},
     {FaultClass::kCompaction, "compaction"},
     {FaultClass::kContests, "contests"},
+    {FaultClass::kMembers, "members"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
