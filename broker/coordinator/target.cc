@@ -20,8 +20,6 @@ using internal::v1::TargetComputed;
 namespace {
 
 constexpr std::string_view kDefaultAssignor = "uniform";
-// Members times partitions, or names that patterns are held against.
-constexpr size_t kLongWork = 100'000;
 
 // What patterns mean, each looked up once.
 class PatternMatches {
@@ -164,14 +162,6 @@ TargetComputed ComputeTarget(uint32_t group_epoch, const Membership& membership,
     Save(assignment, changed.mutable_topics());
   }
   return target;
-}
-
-bool TakesLong(const Membership& membership, const Image& image) {
-  const bool has_pattern = std::any_of(
-      membership.members().begin(), membership.members().end(),
-      [](const auto& member) { return !member.second->info.subscription().pattern().empty(); });
-  const size_t names = has_pattern ? image.topics().size() * 100 : 0;
-  return names + membership.members().size() * image.partition_count() > kLongWork;
 }
 
 }  // namespace millrace::broker

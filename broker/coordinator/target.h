@@ -26,7 +26,4 @@ Status CheckSubscription(const v1::Subscription& subscription);
 // nothing did. Members are those for whom the target is another one.
 internal::v1::TargetComputed ComputeTarget(uint32_t group_epoch, const Membership& membership,
                                            const Image& image);
-// Whether it takes so long that nobody is to wait for it.
-bool TakesLong(const Membership& membership, const Image& image);
-
 }  // namespace millrace::broker
