@@ -107,13 +107,13 @@ MemberInfo InfoIn(const MemberRequest& request) {
 class MemberDecision {
  public:
   MemberDecision(const ShardState& state, const std::string& name)
-      : name_(name), group_(state.Find(name)) {
+      : name_(name), group_(state.Find(name)), epoch_floor_(state.epoch_floor()) {
     if (group_ != nullptr) ahead_ = group_->membership;
   }
 
   const Group* group() const { return group_; }
   const Membership& membership() const { return *ahead_; }
-  uint32_t epoch() const { return group_ == nullptr ? 0 : group_->epoch; }
+  uint32_t epoch() const { return group_ == nullptr ? epoch_floor_ : group_->epoch; }
 
   void Change(MemberInfo info, bool raises_epoch, const std::string& replaced = "") {
     auto& changed = *records_.add_records()->mutable_member_changed();
@@ -162,6 +162,7 @@ class MemberDecision {
 
   const std::string name_;
   const Group* group_;
+  const uint32_t epoch_floor_;
   CopyOnWrite<Membership> ahead_;  // what nothing changes costs no copy
   CoordinatorRecords records_;
 };

@@ -357,7 +357,7 @@ CoordinatorDecision DecideMove(const ShardState& state, const CoordinatorCircums
   auto& changed = *records.add_records()->mutable_group_changed();
   changed.set_group(request.group());
   changed.set_kind(internal::v1::GROUP_KIND_LOG);
-  changed.set_epoch(group == nullptr ? 1 : group->epoch + 1);
+  changed.set_epoch((group == nullptr ? state.epoch_floor() : group->epoch) + 1);
   return records;
 }
 

@@ -166,6 +166,7 @@ Group& ShardState::Mutable(const std::string& name, const Place& place) {
   const auto [found, is_new] = groups.try_emplace(name);
   Group& group = found->second.Mutable();
   if (!is_new) return group;
+  group.epoch = epoch_floor_;
   group.changed_index = place.index;
   group.changed_ms = place.time_ms;
   ++group_count_;
@@ -178,6 +179,7 @@ void ShardState::Erase(std::string_view name) {
   Groups& groups = slot->second.Mutable();
   const auto found = groups.find(name);
   bytes_ -= found->second->bytes() + name.size();
+  epoch_floor_ = std::max(epoch_floor_, found->second->epoch);
   --group_count_;
   groups.erase(found);
   if (groups.empty()) slots_.erase(slot);
@@ -293,6 +295,7 @@ Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
 
 void ShardState::SaveTo(CoordinatorState* saved) const {
   saved->set_version(kStateVersion);
+  saved->set_epoch_floor(epoch_floor_);
   for (const auto& [slot, groups] : slots_) {
     for (const auto& [name, group] : *groups) {
       SavedGroup& out = *saved->add_groups();
@@ -317,6 +320,7 @@ Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
                          ", and this build knows " + std::to_string(kStateVersion));
   }
   ShardState state;
+  state.epoch_floor_ = saved.epoch_floor();
   for (const SavedGroup& one : saved.groups()) {
     RETURN_IF_ERROR(CheckKnown(one.kind(), one.group()));
     if (state.Find(one.group()) != nullptr) {

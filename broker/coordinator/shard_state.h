@@ -37,6 +37,9 @@ class ShardState {
   // Null if there is none.
   const Group* Find(std::string_view group) const;
   size_t group_count() const { return group_count_; }
+  // No group that is gone had a higher epoch. One that comes begins there, so that epochs of
+  // members and tokens of partitions do not go back where a group is deleted and made anew.
+  uint32_t epoch_floor() const { return epoch_floor_; }
   // What the groups hold in memory, about.
   uint64_t bytes() const { return bytes_; }
 
@@ -73,6 +76,7 @@ class ShardState {
 
   std::map<uint32_t, CopyOnWrite<Groups>> slots_;  // none of them empty
   size_t group_count_ = 0;
+  uint32_t epoch_floor_ = 0;
   uint64_t bytes_ = 0;
 };
 

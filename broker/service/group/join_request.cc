@@ -12,6 +12,9 @@
 namespace millrace::broker {
 namespace {
 
+// Of one member, which may be the only one of its group.
+constexpr size_t kOwnedPartitionsMax = 100'000;
+
 using TopicNames = google::protobuf::RepeatedPtrField<std::string>;
 
 // Each name is kept as long as its member is there, on every replica of the shard.
@@ -100,7 +103,9 @@ Status CheckOwned(const OwnedTopics& owned) {
   for (const v1::OwnedPartitions& topic : owned) {
     partitions += static_cast<size_t>(topic.partitions_size());
   }
-  return CheckCount(partitions, "owned.partitions");
+  if (partitions <= kOwnedPartitionsMax) return {};
+  return InvalidArgument("owned: " + std::to_string(partitions) + " partitions are more than " +
+                         std::to_string(kOwnedPartitionsMax));
 }
 
 }  // namespace millrace::broker

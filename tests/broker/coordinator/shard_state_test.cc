@@ -284,6 +284,23 @@ TEST(ShardState, WhatIsGone_HoldsNoMemory) {
   EXPECT_EQ(applied.state.bytes(), 0U);
 }
 
+// Else who wrote elsewhere with a token of the group that is gone would stand before the new
+// owners.
+TEST(ShardState, TheEpochsOfAGroupThatIsMadeAnew_GoOn) {
+  Applied applied;
+  ASSERT_TRUE(applied.Apply(Changed("g", 7)).ok());
+  ASSERT_TRUE(applied.Apply(GroupRemoved("g", 0)).ok());
+  CoordinatorState saved;
+  applied.state.SaveTo(&saved);
+  const Result<ShardState> loaded = ShardState::LoadFrom(saved);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->epoch_floor(), 7U);
+  ASSERT_TRUE(applied.Apply(Committed("g", 1, {{0, 1}})).ok());
+  EXPECT_EQ(applied.state.Find("g")->epoch, 7U);
+  ASSERT_TRUE(applied.Apply(Changed("g", 8)).ok());
+  EXPECT_EQ(applied.state.epoch_floor(), 7U);
+}
+
 // What millions of committed offsets are reckoned with.
 TEST(ShardState, AnOffset_TakesLessThanFortyBytes_WhereAGroupHasAHundred) {
   Applied applied;

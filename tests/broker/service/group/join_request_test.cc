@@ -107,12 +107,12 @@ TEST(JoinRequest, WhatNoMemberCanSay_IsNamed) {
        "1001 topics"},
       {[](v1::JoinInit* init) {
          init->set_member_epoch(1);
-         for (uint32_t i = 0; i <= 10'000; ++i) {
+         for (uint32_t i = 0; i <= 100'000; ++i) {
            if (i % 5'000 == 0) init->add_owned();
            init->mutable_owned(init->owned_size() - 1)->add_partitions(i);
          }
        },
-       "10001 times"},
+       "100001 partitions"},
   };
   for (const auto& [spoil, why] : wrong) {
     v1::JoinInit init = Init();
