@@ -17,7 +17,6 @@
 namespace millrace::broker {
 
 using internal::v1::CoordinatorRecords;
-using internal::v1::MemberChanged;
 using internal::v1::MemberInfo;
 using internal::v1::MemberReply;
 using internal::v1::MemberRequest;

@@ -299,6 +299,7 @@ void MemberServer::Tick() {
   bool has_groups = false;
   for (const auto& [shard, led] : led_) {
     std::vector<std::string> names;
+    names.reserve(led.groups.size());
     for (const auto& [name, group] : led.groups) names.push_back(name);
     for (std::string& name : names) {
       has_groups = true;

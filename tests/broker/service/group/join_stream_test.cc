@@ -385,6 +385,7 @@ TEST_F(JoinStreamTest, AMemberThatIsFenced_IsToldTheGroupsEpoch) {
 // More than may wait for the group's last change: those that are told so are asked again.
 TEST_F(JoinStreamTest, AThousandWhoComeAtOnce_AllJoin_AndNoMore) {
   std::vector<std::unique_ptr<MemberStream>> members;
+  members.reserve(1'010);
   for (int i = 0; i < 1'010; ++i) {
     members.push_back(Member(static_cast<size_t>(i % 3), Init("g", "m-" + std::to_string(i))));
   }
