@@ -148,6 +148,8 @@ class Client {
   Connector& connector() { return environment_.connector; }
   Random ForkRandom() { return environment_.random.Fork(); }
   const ClientOptions& options() const { return options_; }
+  // Of the brokers that are known, and of those to begin with.
+  std::vector<std::string> Addresses() const;
 
  private:
   struct PendingCall;
@@ -169,8 +171,6 @@ class Client {
                       ResponseDone<v1::ListTopicsResponse> done);
   void Try(std::shared_ptr<PendingCall> call);
   void OnTried(std::shared_ptr<PendingCall> call, Result<Bytes> result);
-  // Brokers known, and those to begin with.
-  std::vector<std::string> Addresses() const;
   void Start(std::shared_ptr<PendingCall> call, Duration timeout);
   bool IsLastTry(PendingCall* call, const Status& error);
   void StartRefresh();
