@@ -393,10 +393,6 @@ CoordinatorDecision DecideTarget(const ShardState& state, const std::string& gro
   // One of an epoch is enough: with two, a partition could change its owner and keep its token.
   const bool is_newer = target.epoch() > decision.membership().target_epoch();
   if (!is_for_it || !is_newer) return CoordinatorRecords();
-  // Epochs begin anew where a group was deleted and is there again.
-  for (const internal::v1::MemberTarget& one : target.members()) {
-    if (decision.membership().Find(one.member_id()) == nullptr) return CoordinatorRecords();
-  }
   decision.SetTarget(target);
   return std::move(decision).Finish();
 }
