@@ -20,6 +20,10 @@ FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error")
 FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Of one of a compacted topic, likewise.
 FIELDS_OF_COMPACTION = {"pass_done", "pass_decided", "clean_to_offset", "is_under_way", "failure"}
+# Of a group's members, and of what happened to them: tests/client/cli/group_command_test.cc has some.
+FIELDS_OF_EVENTS = {"event", "time_ms", "member_id", "instance_id", "topic", "partitions"}
+FIELDS_OF_MEMBERS = {"member_id", "instance_id", "client_id", "client_host", "epoch", "assigned", "revoking", "topic", "partitions",
+                     "topic_count", "pattern", "rack", "session_timeout_ms"}
 # Their keys are the settings' names.
 FREE_FIELDS = {"settings"}
 
@@ -145,8 +149,10 @@ def test_the_page_has_every_field_of_the_json(cli, topic, damaged, routes):
     documented["topic create"] -= {"log_start_offset", "high_watermark"}  # "and with `describe`"
     for command, field in FIELDS_OF_OUTAGES:
         documented[command].remove(field)
-    assert FIELDS_OF_RESTORES | FIELDS_OF_COMPACTION <= documented["partition describe"]
-    documented["partition describe"] -= FIELDS_OF_RESTORES | FIELDS_OF_COMPACTION
+    for command, fields in (("partition describe", FIELDS_OF_RESTORES | FIELDS_OF_COMPACTION),
+                            ("group describe", FIELDS_OF_EVENTS), ("group members", FIELDS_OF_MEMBERS)):
+        assert fields <= documented[command]
+        documented[command] -= fields
     assert printed == documented
 
 

@@ -150,7 +150,12 @@ TEST(GroupDescription, TellsTheState_WhatNobodyHas_AndTheLastEvents) {
                               "nobody has flights:4\n"
                               "  2023-11-14T22:13:20.000Z  epoch 3  m3 joined\n"));
   EXPECT_THAT(text, HasSubstr("  epoch 12  topics changed\n"));
-  EXPECT_EQ(GroupToJson(Rebalancing())["events"].size(), 12U) << "programs get all";
+  const Json json = GroupToJson(Rebalancing());
+  EXPECT_EQ(json["events"].size(), 12U) << "programs get all";
+  EXPECT_EQ(json["events"][0].dump(),
+            R"({"event":"joined","epoch":1,"time_ms":1700000000000,"member_id":"m1",)"
+            R"("instance_id":""})");
+  EXPECT_EQ(json["unowned"].dump(), R"([{"topic":"flights","partitions":[4]}])");
 }
 
 TEST(GroupDescription, ShowsWhatEachMemberHas_AndIsToGiveUp) {
@@ -159,8 +164,13 @@ TEST(GroupDescription, ShowsWhatEachMemberHas_AndIsToGiveUp) {
       "MEMBER  INSTANCE  CLIENT  STATE     EPOCH  COUNT  PARTITIONS              GIVES UP\n"
       "a       one       app     revoking      6      5  flights:0-2,5 trains:0  flights:3\n"
       "b              -       -  waiting       7      0                       -          -\n");
-  EXPECT_EQ(MembersToJson(Rebalancing())["members"][0]["revoking"].dump(),
-            R"([{"topic":"flights","partitions":[3]}])");
+  EXPECT_EQ(MembersToJson(Rebalancing())["members"][0].dump(),
+            R"({"member_id":"a","instance_id":"one","client_id":"app","client_host":"",)"
+            R"("state":"revoking","epoch":6,)"
+            R"("assigned":[{"topic":"flights","partitions":[0,1,2,5]},)"
+            R"({"topic":"trains","partitions":[0]}],)"
+            R"("revoking":[{"topic":"flights","partitions":[3]}],"topic_count":0,"pattern":"",)"
+            R"("rack":"","session_timeout_ms":0})");
 }
 
 TEST(ResetTarget, WithASignIsAShift_AndElseAPosition) {
