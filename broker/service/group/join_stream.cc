@@ -331,7 +331,7 @@ void JoinStream::Ask(MemberRequest request, Asked asked) {
   is_asking_ = !asked.does_wait;
   is_waiting_ = asked.does_wait;
   environment_.coordinators.Member(
-      {.principal = stream_->principal(), .timeout = kForwardTimeout}, request,
+      {.principal = stream_->principal(), .timeout = kForwardTimeout}, std::move(request),
       lifetime_.Guard([this, asked](const Result<MemberReply>& reply) { OnReply(asked, reply); }));
 }
 
@@ -440,7 +440,7 @@ void JoinStream::TellBroken() {
   request.set_sequence(++sequence_);
   request.set_is_broken(true);
   environment_.coordinators.Member({.principal = stream_->principal(), .timeout = kForwardTimeout},
-                                   request, [](const Result<MemberReply>&) {});
+                                   std::move(request), [](const Result<MemberReply>&) {});
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ void MemberCommits::AskNext() {
     is_asking_ = true;
     next.request.set_member_epoch(epoch_);
     environment_.coordinators.CommitOffsets(
-        {.principal = member_.principal, .timeout = kForwardTimeout}, next.request,
+        {.principal = member_.principal, .timeout = kForwardTimeout}, std::move(next.request),
         lifetime_.Guard(
             [this](const Result<v1::CommitOffsetsResponse>& response) { OnAnswer(response); }));
   }
