@@ -94,15 +94,7 @@ Status AnswerDescribe(const ShardState& state, const Image& image,
     Fill(Difference(SubscribedOf(membership), membership.held()), image,
          response->mutable_unowned());
   }
-  for (const internal::v1::GroupEvent& event : membership.events()) {
-    v1::GroupEvent& out = *response->add_events();
-    // The numbers are the same.
-    out.set_kind(static_cast<v1::GroupEventKind>(event.kind()));
-    out.set_epoch(event.epoch());
-    out.set_time_ms(event.time_ms());
-    out.set_member_id(event.member_id());
-    out.set_instance_id(event.instance_id());
-  }
+  for (const v1::GroupEvent& event : membership.events()) *response->add_events() = event;
   return {};
 }
 

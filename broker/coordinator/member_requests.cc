@@ -122,7 +122,7 @@ class MemberDecision {
     changed.set_replaced_member_id(replaced);
     MustApply(ahead_.Mutable().Apply(changed, {}));
   }
-  void Remove(const std::string& member_id, internal::v1::GroupEventKind reason) {
+  void Remove(const std::string& member_id, v1::GroupEventKind reason) {
     auto& removed = *records_.add_records()->mutable_member_removed();
     removed.set_group(name_);
     removed.set_epoch(epoch() + 1);
@@ -346,7 +346,7 @@ CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircu
   if (goes && member == nullptr) return CoordinatorRecords();
   if (member != nullptr) RETURN_IF_ERROR(CheckIsCurrent(request, *member));
   if (request.member_epoch() == kMemberGoes) {
-    decision.Remove(id, internal::v1::GROUP_EVENT_KIND_LEFT);
+    decision.Remove(id, v1::GROUP_EVENT_KIND_LEFT);
     return std::move(decision).Finish();
   }
   if (request.member_epoch() == kMemberGoesAway) {
@@ -373,13 +373,12 @@ CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircu
 }
 
 CoordinatorDecision DecideRemoval(const ShardState& state, const std::string& group,
-                                  const std::string& member_id,
-                                  internal::v1::GroupEventKind reason) {
+                                  const std::string& member_id, v1::GroupEventKind reason) {
   MemberDecision decision(state, group);
   const Member* member = decision.membership().Find(member_id);
   if (member == nullptr) return CoordinatorRecords();
   // It gave up what it was to while this waited.
-  const bool is_slow = reason == internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED;
+  const bool is_slow = reason == v1::GROUP_EVENT_KIND_REVOKE_ENDED;
   if (is_slow && member->revoking.empty()) return CoordinatorRecords();
   decision.Remove(member_id, reason);
   return std::move(decision).Finish();

@@ -49,8 +49,7 @@ CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircu
                                  const std::function<bool(const std::string& member_id)>& pings);
 // Nothing where it is not there any more, or has given up what it was to.
 CoordinatorDecision DecideRemoval(const ShardState& state, const std::string& group,
-                                  const std::string& member_id,
-                                  internal::v1::GroupEventKind reason);
+                                  const std::string& member_id, v1::GroupEventKind reason);
 // Nothing where the group has changed since the target was computed.
 CoordinatorDecision DecideTarget(const ShardState& state, const std::string& group,
                                  uint32_t group_epoch, const internal::v1::TargetComputed& target);

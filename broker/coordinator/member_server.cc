@@ -332,7 +332,7 @@ void MemberServer::TickGroup(const Where& where, LiveGroup* live) {
   const MonotonicTime now = environment_.clock.Now();
   const Group* group = StateOf(where);
   if (group == nullptr) return;
-  std::vector<std::pair<std::string, internal::v1::GroupEventKind>> late;
+  std::vector<std::pair<std::string, v1::GroupEventKind>> late;
   std::vector<std::string> waited;
   for (auto& [id, known] : live->members) {
     const Member* member = group->membership->Find(id);
@@ -340,9 +340,9 @@ void MemberServer::TickGroup(const Where& where, LiveGroup* live) {
     const bool is_slow = !known.revoking.empty() &&
                          now - known.revoking_since >= FromMs(member->info.revoke_timeout_ms());
     if (now - known.heard >= FromMs(member->info.session_timeout_ms())) {
-      late.emplace_back(id, internal::v1::GROUP_EVENT_KIND_SESSION_ENDED);
+      late.emplace_back(id, v1::GROUP_EVENT_KIND_SESSION_ENDED);
     } else if (is_slow) {
-      late.emplace_back(id, internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED);
+      late.emplace_back(id, v1::GROUP_EVENT_KIND_REVOKE_ENDED);
     } else if (known.waiting.has_value() && now >= known.waiting->until) {
       waited.push_back(id);
     }
@@ -352,15 +352,15 @@ void MemberServer::TickGroup(const Where& where, LiveGroup* live) {
 }
 
 void MemberServer::TakeOut(const Where& where, const std::string& member_id,
-                           internal::v1::GroupEventKind reason) {
+                           v1::GroupEventKind reason) {
   const Result<CoordinatorShard*> shard = FindLed(where.shard);
   LiveGroup* live = Find(where);
   if (!shard.ok() || live == nullptr) return;
   live->members[member_id].is_going = true;
   MILLRACE_SOMETIMES_IF("a member was taken out for its silence",
-                        reason == internal::v1::GROUP_EVENT_KIND_SESSION_ENDED);
+                        reason == v1::GROUP_EVENT_KIND_SESSION_ENDED);
   MILLRACE_SOMETIMES_IF("a member was taken out for what it did not give up",
-                        reason == internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED);
+                        reason == v1::GROUP_EVENT_KIND_REVOKE_ENDED);
   (*shard)->Execute({.key = where.group,
                      .is_alone = true,
                      .bytes = where.group.size(),

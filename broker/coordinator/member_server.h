@@ -124,8 +124,7 @@ class MemberServer {
   void ScheduleTick();
   void Tick();
   void TickGroup(const Where& where, LiveGroup* live);
-  void TakeOut(const Where& where, const std::string& member_id,
-               internal::v1::GroupEventKind reason);
+  void TakeOut(const Where& where, const std::string& member_id, v1::GroupEventKind reason);
   // Whoever could not be heard in time, as this broker stood still, has its full time again.
   // `since_last`: tick.
   void GiveTimeBack(const Where& where, Duration since_last, LiveGroup* live);

@@ -5,8 +5,6 @@
 
 namespace millrace::broker {
 
-using internal::v1::GroupEvent;
-using internal::v1::GroupEventKind;
 using internal::v1::MemberAssigned;
 using internal::v1::MemberChanged;
 using internal::v1::MemberInfo;
@@ -14,6 +12,8 @@ using internal::v1::MemberRemoved;
 using internal::v1::SavedMember;
 using internal::v1::SavedMembership;
 using internal::v1::TargetComputed;
+using v1::GroupEvent;
+using v1::GroupEventKind;
 
 namespace {
 
@@ -121,12 +121,12 @@ Status Membership::Apply(const MemberChanged& changed, const Place& place) {
       out.epoch = changed.epoch();
       out.assigned_index = place.index;
     });
-    AddEvent(internal::v1::GROUP_EVENT_KIND_REPLACED, changed.epoch(), place, &info);
+    AddEvent(v1::GROUP_EVENT_KIND_REPLACED, changed.epoch(), place, &info);
     return {};
   }
   const bool is_event = known == nullptr || !WishTheSame(known->info, info);
-  const GroupEventKind kind = known == nullptr ? internal::v1::GROUP_EVENT_KIND_JOINED
-                                               : internal::v1::GROUP_EVENT_KIND_CHANGED;
+  const GroupEventKind kind =
+      known == nullptr ? v1::GROUP_EVENT_KIND_JOINED : v1::GROUP_EVENT_KIND_CHANGED;
   ChangeMember(info.member_id(), [&](Member& member) {
     if (known == nullptr) {
       member.epoch = changed.epoch();
@@ -173,7 +173,7 @@ Status Membership::Apply(const TargetComputed& target, uint32_t group_epoch, con
   bytes_ += (topics.size() - topics_.size()) * kNodeBytes;
   topics_ = std::move(topics);
   if (target.epoch() > group_epoch) {
-    AddEvent(internal::v1::GROUP_EVENT_KIND_TOPICS_CHANGED, target.epoch(), place, nullptr);
+    AddEvent(v1::GROUP_EVENT_KIND_TOPICS_CHANGED, target.epoch(), place, nullptr);
   }
   return {};
 }

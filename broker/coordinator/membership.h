@@ -72,7 +72,7 @@ class Membership {
   const std::string& assignor() const { return assignor_; }
   const std::map<TopicId, SubscribedTopic>& topics() const { return topics_; }
   // The newest, at most 64; the oldest first.
-  const std::deque<internal::v1::GroupEvent>& events() const { return events_; }
+  const std::deque<v1::GroupEvent>& events() const { return events_; }
   // What some member has: assigned or revoking.
   const Assignment& held() const { return held_; }
   // What it holds in memory, about.
@@ -95,14 +95,14 @@ class Membership {
   template <typename Change>
   void ChangeMember(const std::string& member_id, Change change);
   void Erase(std::string_view member_id);
-  void AddEvent(internal::v1::GroupEventKind kind, uint32_t epoch, const Place& place,
+  void AddEvent(v1::GroupEventKind kind, uint32_t epoch, const Place& place,
                 const internal::v1::MemberInfo* member);
 
   Members members_;
   uint32_t target_epoch_ = 0;
   std::string assignor_;
   std::map<TopicId, SubscribedTopic> topics_;
-  std::deque<internal::v1::GroupEvent> events_;
+  std::deque<v1::GroupEvent> events_;
   Assignment held_;
   size_t bytes_ = 0;
 };

@@ -80,8 +80,8 @@ std::string GroupLab::Run(const Command& command) {
   if (name == "leave") return Ask(command, RequestOf(id, kMemberGoes));
   if (name == "away") return Ask(command, RequestOf(id, kMemberGoesAway));
   if (name == "silent" || name == "stuck") {
-    const auto reason = name == "silent" ? internal::v1::GROUP_EVENT_KIND_SESSION_ENDED
-                                         : internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED;
+    const auto reason =
+        name == "silent" ? v1::GROUP_EVENT_KIND_SESSION_ENDED : v1::GROUP_EVENT_KIND_REVOKE_ENDED;
     return Apply(DecideRemoval(state_, "g", id, reason), "");
   }
   if (name == "target") return SetTarget(command);

@@ -86,7 +86,7 @@ inline internal::v1::MemberRemoved Goes(const std::string& id, uint32_t epoch) {
   removed.set_group("g");
   removed.set_epoch(epoch);
   removed.set_member_id(id);
-  removed.set_reason(internal::v1::GROUP_EVENT_KIND_LEFT);
+  removed.set_reason(v1::GROUP_EVENT_KIND_LEFT);
   return removed;
 }
 

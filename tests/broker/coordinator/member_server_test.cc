@@ -301,8 +301,7 @@ TEST_F(MemberServerTest, Rule15_WhoDoesNotGiveUpInTime_IsTakenOut) {
   RunWith({"a", "b"}, 2'000);
   EXPECT_EQ(Find("a"), nullptr);
   EXPECT_EQ(HeldBy("b"), 8U);
-  EXPECT_EQ(FindGroup()->membership->events().back().kind(),
-            internal::v1::GROUP_EVENT_KIND_REVOKE_ENDED);
+  EXPECT_EQ(FindGroup()->membership->events().back().kind(), v1::GROUP_EVENT_KIND_REVOKE_ENDED);
 }
 
 TEST_F(MemberServerTest, WhoGivesUpAPartInTime_IsTakenOutForTheRest) {

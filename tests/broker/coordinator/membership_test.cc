@@ -11,8 +11,8 @@
 namespace millrace::broker {
 namespace {
 
-using internal::v1::GroupEventKind;
 using internal::v1::SavedMembership;
+using v1::GroupEventKind;
 
 std::string Saved(const Membership& membership) {
   SavedMembership saved;
@@ -179,10 +179,9 @@ TEST_F(MembershipTest, WhatHappened_IsTold_TheLast64) {
   std::vector<GroupEventKind> kinds;
   for (const auto& event : membership_.events()) kinds.push_back(event.kind());
   EXPECT_EQ(kinds, (std::vector<GroupEventKind>{
-                       internal::v1::GROUP_EVENT_KIND_JOINED, internal::v1::GROUP_EVENT_KIND_JOINED,
-                       internal::v1::GROUP_EVENT_KIND_CHANGED,
-                       internal::v1::GROUP_EVENT_KIND_REPLACED, internal::v1::GROUP_EVENT_KIND_LEFT,
-                       internal::v1::GROUP_EVENT_KIND_TOPICS_CHANGED}));
+                       v1::GROUP_EVENT_KIND_JOINED, v1::GROUP_EVENT_KIND_JOINED,
+                       v1::GROUP_EVENT_KIND_CHANGED, v1::GROUP_EVENT_KIND_REPLACED,
+                       v1::GROUP_EVENT_KIND_LEFT, v1::GROUP_EVENT_KIND_TOPICS_CHANGED}));
   EXPECT_EQ(membership_.events()[4].member_id(), "b");
   EXPECT_EQ(membership_.events()[4].instance_id(), "two");
   EXPECT_EQ(membership_.events()[5].epoch(), 5U);
@@ -191,7 +190,7 @@ TEST_F(MembershipTest, WhatHappened_IsTold_TheLast64) {
     ASSERT_TRUE(Apply(Goes("d", epoch + 1)).ok());
   }
   EXPECT_EQ(membership_.events().size(), 64U);
-  EXPECT_EQ(membership_.events().back().kind(), internal::v1::GROUP_EVENT_KIND_LEFT);
+  EXPECT_EQ(membership_.events().back().kind(), v1::GROUP_EVENT_KIND_LEFT);
   SavedMembership saved;
   membership_.SaveTo(&saved);
   EXPECT_EQ(membership_.bytes(), Membership::LoadFrom(saved)->bytes())

@@ -190,9 +190,8 @@ class World {
       default: {
         if (!process->is_broken && random_.OneIn(2)) return;
         process->is_out = true;
-        Decide(
-            DecideRemoval(state_, "g", process->id, internal::v1::GROUP_EVENT_KIND_SESSION_ENDED),
-            "", "removed");
+        Decide(DecideRemoval(state_, "g", process->id, v1::GROUP_EVENT_KIND_SESSION_ENDED), "",
+               "removed");
       }
     }
   }
@@ -316,8 +315,7 @@ class World {
     }
     for (const std::string& id : lost) {
       MarkOut(id);
-      Decide(DecideRemoval(state_, "g", id, internal::v1::GROUP_EVENT_KIND_SESSION_ENDED), "",
-             "removed");
+      Decide(DecideRemoval(state_, "g", id, v1::GROUP_EVENT_KIND_SESSION_ENDED), "", "removed");
     }
   }
 
