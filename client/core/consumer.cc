@@ -12,12 +12,25 @@ namespace millrace::client {
 
 uint32_t Consumer::Assign(const TopicPartition& partition, const StartAt& start,
                           std::optional<Offset> stop_at) {
-  const auto handle = static_cast<uint32_t>(partitions_.size());
-  Partition& added = partitions_.emplace_back();
-  added.name = partition;
-  added.stop_at = stop_at;
+  auto handle = static_cast<uint32_t>(partitions_.size());
+  if (free_.empty()) {
+    partitions_.emplace_back();
+  } else {
+    handle = free_.back();
+    free_.pop_back();
+  }
+  partitions_[handle] = {.name = partition, .stop_at = stop_at};
   Seek(handle, start);
   return handle;
+}
+
+void Consumer::Unassign(uint32_t handle) {
+  Partition& partition = partitions_[handle];
+  if (partition.mode == Mode::kReading) StopReading(handle, true);
+  DropQueued(handle);
+  partition.mode = Mode::kEnded;
+  Settle(handle);
+  free_.push_back(handle);
 }
 
 void Consumer::Seek(uint32_t handle, const StartAt& start) {
@@ -190,9 +203,11 @@ void Consumer::Fail(uint32_t handle, const Status& status) {
   End(handle, {.status = status});
 }
 
-void Consumer::FailAll(const Status& status) {
+void Consumer::FailTopic(TopicId topic, const Status& status) {
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
-    if (partitions_[handle].mode != Mode::kEnded) End(handle, {.status = status});
+    const Partition& partition = partitions_[handle];
+    const bool is_read = partition.name.topic == topic && partition.mode != Mode::kEnded;
+    if (is_read) End(handle, {.status = status});
   }
 }
 

@@ -1,9 +1,9 @@
 // The consuming side of a client as a state machine without I/O: which partition is read where and
 // from which offset, how many bytes each broker may send, and what was fetched and not yet taken.
 // After a lost leader or stream it reads on from the next offset; nothing is given out twice or
-// skipped. A partition may be paused, moved, and told where to stop.
+// skipped. A partition may be paused, moved, told where to stop, and let go of.
 //
-// Driven by ConsumerDriver, which owns it: call in, then Poll, and send what comes out. On the
+// Driven by FetchDriver, which owns it: call in, then Poll, and send what comes out. On the
 // client's executor. It never touches a clock, a socket or a thread.
 //
 //   uint32_t handle = consumer.Assign({topic, partition}, StartAt::Earliest());
@@ -97,6 +97,9 @@ class Consumer {
   // Reads `partition` from `start` on, up to the offset before `stop_at`; the partition's handle.
   uint32_t Assign(const TopicPartition& partition, const StartAt& start,
                   std::optional<Offset> stop_at = {});
+  // Reads it no more; what was fetched and not taken is dropped. The handle may be another
+  // partition's afterwards.
+  void Unassign(uint32_t handle);
   // Reads it from elsewhere on, also if it had ended; what was fetched and not taken is dropped.
   void Seek(uint32_t handle, const StartAt& start);
   // Gives out nothing of it until Resume, and goes on then where it was: what was fetched and not
@@ -111,8 +114,8 @@ class Consumer {
   void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now);
   // Ends the partition with `status`: what was fetched and not taken is dropped.
   void Fail(uint32_t handle, const Status& status);
-  // Ends every partition with `status`.
-  void FailAll(const Status& status);
+  // Ends every partition of the topic with `status`, behind what was fetched.
+  void FailTopic(TopicId topic, const Status& status);
 
   // What was fetched, in order per partition.
   std::optional<FetchedChunk> Next();
@@ -175,6 +178,7 @@ class Consumer {
   const ConsumerTuning tuning_;
   Random random_;
   std::deque<Partition> partitions_;
+  std::vector<uint32_t> free_;  // handles that are nobody's
   // Partitions to be read that are not; those of them and of the others that look for a leader.
   std::set<uint32_t> idle_;
   std::set<uint32_t> troubled_;

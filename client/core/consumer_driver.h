@@ -1,5 +1,4 @@
-// Consumes partitions of one topic: the Consumer state machine with streams, timers and metadata
-// behind it.
+// Reads partitions of one topic: a FetchDriver that has found it.
 //
 // Made from a Client, which outlives it; one owner; everything on the client's executor.
 //
@@ -13,21 +12,17 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "client/core/consumer.h"
-#include "client/core/topic_driver.h"
+#include "client/core/fetch_driver.h"
 
 namespace millrace::client {
 
-class ConsumerDriver : private TopicDriver {
+class ConsumerDriver {
  public:
-  // `on_ready` is called when Next has something after it had nothing; `on_grown`, if it is not
-  // empty, with the first of those partitions that the topic has got since it was opened. That may
-  // Assign them, but not destroy this.
+  // `on_ready` and `on_grown` as the FetchDriver's.
   ConsumerDriver(Client& client, std::string topic, const ConsumerTuning& tuning,
                  std::function<void()> on_ready, std::function<void(PartitionId)> on_grown = {});
 
@@ -35,36 +30,25 @@ class ConsumerDriver : private TopicDriver {
   void Open(Duration timeout, MoveFunction<void(Status)> done);
 
   // Pre of what follows: Open succeeded.
-  using TopicDriver::partition_count;
-  using TopicDriver::topic_id;
-  // Reads the partition from `start` on, up to the offset before `stop_at`; once each. NOT_FOUND if
-  // there is no such partition.
+  TopicId topic_id() const { return topic_id_; }
+  uint32_t partition_count() const { return fetcher_.topic(topic_id_).partition_count(); }
+  // As the FetchDriver's. NOT_FOUND if there is no such partition.
   Status Assign(PartitionId partition, const StartAt& start, std::optional<Offset> stop_at = {});
-  bool IsAssigned(PartitionId partition) const { return handles_.contains(partition); }
-  // As the Consumer's. Pre: the partition is assigned.
-  void Seek(PartitionId partition, const StartAt& start);
-  void Pause(PartitionId partition);
-  void Resume(PartitionId partition);
-  void Fail(PartitionId partition, const Status& status);
-  // What came in, in order per partition. Taking it lets the broker send more.
-  std::optional<FetchedChunk> Next();
+  bool IsAssigned(PartitionId partition) const { return fetcher_.IsAssigned(At(partition)); }
+  void Seek(PartitionId partition, const StartAt& start) { fetcher_.Seek(At(partition), start); }
+  void Pause(PartitionId partition) { fetcher_.Pause(At(partition)); }
+  void Resume(PartitionId partition) { fetcher_.Resume(At(partition)); }
+  void Fail(PartitionId partition, const Status& why) { fetcher_.Fail(At(partition), why); }
+  std::optional<FetchedChunk> Next() { return fetcher_.Next(); }
 
  private:
-  Status OnMessage(BrokerId broker, const Bytes& message, MonotonicTime now) override;
-  void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
-  std::vector<BrokerId> Awaited() const override { return consumer_.Awaited(); }
-  std::optional<TopicPartition> Leaderless() const override { return consumer_.Leaderless(); }
-  void OnLeaders() override;
-  void OnGrown(PartitionId first) override;
-  void OnTopicLost(const Status& status) override;
-  void Pump(MonotonicTime now) override;
-  uint32_t HandleOf(PartitionId partition) const;
+  TopicPartition At(PartitionId partition) const {
+    return {.topic = topic_id_, .partition = partition};
+  }
 
-  const std::function<void()> on_ready_;
-  const std::function<void(PartitionId)> on_grown_;
-  Consumer consumer_;
-  std::map<PartitionId, uint32_t> handles_;
-  bool is_drained_ = true;
+  const std::string topic_;
+  TopicId topic_id_;
+  FetchDriver fetcher_;
 };
 
 }  // namespace millrace::client

@@ -16,13 +16,21 @@ constexpr Duration kEpochRetry = std::chrono::seconds(1);
 
 ProducerDriver::ProducerDriver(Client& client, std::string topic, const ProducerTuning& tuning,
                                Callbacks callbacks)
-    : TopicDriver(client, std::move(topic), tuning.unknown_topic_grace),
+    : StreamDriver(client),
       tuning_(tuning),
-      callbacks_(std::move(callbacks)) {}
+      callbacks_(std::move(callbacks)),
+      topic_(client, std::move(topic), tuning.unknown_topic_grace,
+             {.grown = [this](const TopicWatch&, PartitionId first) { OnGrown(first); },
+              .lost = [this](const TopicWatch&, const Status& why) { producer_->FailAll(why); },
+              .leaders =
+                  [this](const TopicWatch&) {
+                    OnLeaders();
+                    OnMetadata();
+                  }}) {}
 
 void ProducerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
   const MonotonicTime deadline = client().clock().Now() + timeout;
-  FindTopic(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
+  topic_.Find(timeout, [this, deadline, done = std::move(done)](Status status) mutable {
     if (status.ok()) status = CheckPartitioning();
     if (!status.ok()) return done(std::move(status));
     client().InitProducer(
@@ -36,15 +44,15 @@ void ProducerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
 }
 
 Status ProducerDriver::CheckPartitioning() {
-  const TopicDetails* details = client().metadata().FindTopic(topic());
+  const TopicDetails* details = client().metadata().FindTopic(topic_.name());
   if (details == nullptr || details->partitioning == v1::PARTITIONING_UNSPECIFIED) return {};
-  return Unimplemented("topic \"" + topic() + "\" chooses partitions in a way (" +
+  return Unimplemented("topic \"" + topic_.name() + "\" chooses partitions in a way (" +
                        std::to_string(details->partitioning) +
                        ") that this version of the library does not know");
 }
 
 void ProducerDriver::OnOpened(const v1::InitProducerResponse& response) {
-  CHECK_GT(partition_count(), 0u) << topic();
+  CHECK_GT(partition_count(), 0u) << topic_.name();
   producer_id_ = ProducerId(response.producer_id());
   producer_ = std::make_unique<Producer>(
       tuning_,
@@ -57,6 +65,7 @@ void ProducerDriver::OnOpened(const v1::InitProducerResponse& response) {
   v1::ProduceRequest first;
   first.mutable_init()->set_client_id(client().options().client_id);
   Start(kProduce, first);
+  topic_.Follow();
   OnLeaders();
   TellRecordLimit();
 }
@@ -77,7 +86,7 @@ void ProducerDriver::OnGrown(PartitionId first) {
 }
 
 void ProducerDriver::LearnLimits() {
-  const TopicDetails* details = client().metadata().FindTopic(topic());
+  const TopicDetails* details = client().metadata().FindTopic(topic_.name());
   if (details == nullptr || details->id != topic_id() || details->batch_bytes_max == 0) return;
   producer_->SetBatchLimit(details->batch_bytes_max);
 }
@@ -93,7 +102,7 @@ Result<PartitionId> ProducerDriver::Send(const NewRecord& record, MonotonicTime 
                                          std::optional<Offset> expected_end) {
   CHECK(producer_ != nullptr) << "Send before Open";
   if (!partition) partition = Pick(record.key, EncodedRecordSize(record));
-  if (partition->value() >= partition_count()) return NoSuchPartition(*partition);
+  RETURN_IF_ERROR(topic_.CheckPartition(*partition));
   RETURN_IF_ERROR(producer_->Send(partition->value(), record, now, expected_end));
   ++counts_[partition->value()].sent;
   was_full_ = was_full_ || !has_room();
@@ -140,11 +149,9 @@ void ProducerDriver::OnStreamClosed(BrokerId broker, const Status& why, Monotoni
 void ProducerDriver::OnLeaders() {
   LearnLimits();
   for (uint32_t i = 0; i < partition_count(); ++i) {
-    producer_->OnLeader(i, LeaderOf(PartitionId(i)));
+    producer_->OnLeader(i, topic_.LeaderOf(PartitionId(i)));
   }
 }
-
-void ProducerDriver::OnTopicLost(const Status& status) { producer_->FailAll(status); }
 
 void ProducerDriver::AskEpoch(uint32_t current) {
   if (std::exchange(is_asking_epoch_, true)) return;
@@ -181,7 +188,7 @@ void ProducerDriver::Pump(MonotonicTime now) {
   ProducerOutput output;
   producer_->Poll(now, &output);
   for (ProducerOutput::Message& message : output.messages) {
-    TopicDriver::Send(message.to, std::move(message.pieces));
+    StreamDriver::Send(message.to, std::move(message.pieces));
   }
   if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
   PlanNext(now, output.wants_metadata, output.wake_at);

@@ -21,11 +21,12 @@
 
 #include "client/core/partitioner.h"
 #include "client/core/producer.h"
-#include "client/core/topic_driver.h"
+#include "client/core/stream_driver.h"
+#include "client/core/topic_watch.h"
 
 namespace millrace::client {
 
-class ProducerDriver : private TopicDriver {
+class ProducerDriver : private StreamDriver {
  public:
   struct Callbacks {
     // For every batch; per partition in the order of the records that were sent.
@@ -46,8 +47,8 @@ class ProducerDriver : private TopicDriver {
   void Open(Duration timeout, MoveFunction<void(Status)> done);
 
   // Pre of what follows: Open succeeded.
-  using TopicDriver::partition_count;
-  using TopicDriver::topic_id;
+  uint32_t partition_count() const { return topic_.partition_count(); }
+  TopicId topic_id() const { return topic_.id(); }
   // Whether the next record will be taken, if it is no larger than a batch.
   bool has_room() const { return producer_->HasRoom(tuning_.batch_bytes); }
   // The partition for a record that names none: by its key, or in turn. `size` is its encoded one.
@@ -88,9 +89,9 @@ class ProducerDriver : private TopicDriver {
   void OnStreamClosed(BrokerId broker, const Status& why, MonotonicTime now) override;
   std::vector<BrokerId> Awaited() const override { return producer_->Awaited(); }
   std::optional<TopicPartition> Leaderless() const override { return producer_->Leaderless(); }
-  void OnLeaders() override;
-  void OnGrown(PartitionId first) override;
-  void OnTopicLost(const Status& status) override;
+  const std::string& NameOf(TopicId) const override { return topic_.name(); }
+  void OnLeaders();
+  void OnGrown(PartitionId first);
   void Pump(MonotonicTime now) override;
   // The topic's limits may have changed.
   void LearnLimits();
@@ -103,6 +104,7 @@ class ProducerDriver : private TopicDriver {
 
   const ProducerTuning tuning_;
   const Callbacks callbacks_;
+  TopicWatch topic_;
   ProducerId producer_id_;
   std::unique_ptr<Producer> producer_;
   std::vector<Counts> counts_;  // by partition

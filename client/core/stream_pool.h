@@ -1,7 +1,7 @@
 // One stream per broker of one method, opened when there is something to send and begun with the
 // same first message; what producer and consumer have in common.
 //
-// Owned by ProducerDriver or ConsumerDriver; on the client's executor.
+// Owned by a StreamDriver; on the client's executor.
 //
 //   StreamPool pool(connector, "/millrace.v1.ProducerService/Produce", init, on_message, on_closed);
 //   pool.Send(broker, address, std::move(pieces));

@@ -396,6 +396,55 @@ TEST_F(ConsumerTest, Seek_RevivesAPartition_ThatHasEnded) {
   EXPECT_TRUE(Polled().add(0).position().earliest());
 }
 
+TEST_F(ConsumerTest, Unassign_DropsWhatWasFetched_AndWhatComesLater) {
+  Assign(StartAt::At(Offset(0)));
+  const uint32_t id = Polled().add(0).fetch_id();
+  AnswerBatches(id, {Batch(0, 4)});
+  consumer_.Unassign(handle_);
+  EXPECT_FALSE(consumer_.Next().has_value());
+  EXPECT_EQ(consumer_.queued_bytes(), 0u);
+  const v1::FetchRequest request = Polled();
+  ASSERT_EQ(request.remove_size(), 1);
+  EXPECT_EQ(request.remove(0), id);
+  AnswerBatches(id, {Batch(4, 4)});
+  EXPECT_FALSE(consumer_.Next().has_value());
+}
+
+TEST_F(ConsumerTest, Assign_AfterUnassign_BeginsWhereItIsTold_WithNothingOfTheOneBefore) {
+  Assign(StartAt::At(Offset(0)), Offset(3));
+  const uint32_t before = Polled().add(0).fetch_id();
+  consumer_.Pause(handle_);
+  consumer_.Unassign(handle_);
+  handle_ = consumer_.Assign({TopicId(10), PartitionId(2)}, StartAt::At(Offset(7)));
+  consumer_.OnLeader(handle_, {.broker = kOne, .epoch = Term(1)});
+  const v1::FetchRequest request = Polled();
+  ASSERT_EQ(request.add_size(), 1);
+  EXPECT_EQ(request.add(0).topic_id(), 10u);
+  EXPECT_EQ(request.add(0).position().offset(), 7);
+  AnswerBatches(before, {Batch(0, 3)});
+  EXPECT_FALSE(consumer_.Next().has_value());
+  AnswerBatches(request.add(0).fetch_id(), {Batch(7, 2)});
+  EXPECT_EQ(consumer_.Next()->end_wanted, Offset(9)) << "nothing says where to stop";
+}
+
+TEST_F(ConsumerTest, TopicThatIsGone_EndsItsPartitions_AndNoOthers) {
+  Assign(StartAt::At(Offset(0)));
+  const uint32_t other = consumer_.Assign({TopicId(10), PartitionId(0)}, StartAt::Earliest());
+  consumer_.OnLeader(other, {.broker = kOne, .epoch = Term(1)});
+  const v1::FetchRequest request = Polled();
+  ASSERT_EQ(request.add_size(), 2);
+  AnswerBatches(request.add(0).fetch_id(), {Batch(0, 2)});
+  consumer_.FailTopic(kPartition.topic, NotFound("gone"));
+  EXPECT_FALSE(consumer_.Next()->batch.empty()) << "what came before it is given out";
+  const std::optional<FetchedChunk> end = consumer_.Next();
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->partition, kPartition);
+  EXPECT_EQ(end->status.code(), Code::kNotFound);
+  EXPECT_FALSE(consumer_.Next().has_value());
+  AnswerBatches(request.add(1).fetch_id(), {Batch(0, 2)});
+  EXPECT_TRUE(consumer_.Next().has_value());
+}
+
 TEST_F(ConsumerTest, Garbage_IsAnError) {
   EXPECT_FALSE(consumer_.OnMessage(kOne, Bytes::CopyOf("\x12\xff"), now_).ok());
 }

@@ -1,4 +1,4 @@
-#include "client/core/topic_driver.h"
+#include "client/core/stream_driver.h"
 
 #include <algorithm>
 #include <utility>
@@ -22,29 +22,10 @@ Status Broken(const Status& end) {
 
 }  // namespace
 
-TopicDriver::TopicDriver(Client& client, std::string topic, Duration unknown_topic_grace)
-    : client_(client), topic_(std::move(topic)), unknown_topic_grace_(unknown_topic_grace) {}
+StreamDriver::~StreamDriver() { client_.executor().Cancel(timer_); }
 
-TopicDriver::~TopicDriver() {
-  client_.executor().Cancel(timer_);
-  client_.Unwatch(watch_);
-}
-
-void TopicDriver::FindTopic(Duration timeout, MoveFunction<void(Status)> done) {
-  client_.OpenTopic(topic_, timeout,
-                    lifetime_.Guard([this, done = std::move(done)](Status status) mutable {
-                      if (!status.ok()) return done(std::move(status));
-                      const TopicDetails* found = client_.metadata().FindTopic(topic_);
-                      CHECK(found != nullptr) << topic_;
-                      topic_id_ = found->id;
-                      partition_count_ = found->partition_count;
-                      done(Status::Ok());
-                    }));
-}
-
-void TopicDriver::Start(const std::string& method,
-                        const google::protobuf::MessageLite& first_message) {
-  CHECK(topic_id_ != TopicId()) << "Start before FindTopic";
+void StreamDriver::Start(const std::string& method,
+                         const google::protobuf::MessageLite& first_message) {
   CHECK(!is_started());
   streams_ = std::make_unique<StreamPool>(
       client_.connector(), method, Bytes::Own(first_message.SerializeAsString()),
@@ -62,44 +43,29 @@ void TopicDriver::Start(const std::string& method,
         OnStreamClosed(broker, Broken(end), client_.clock().Now());
         PostPump();
       });
-  watch_ = client_.Watch(topic_, [this](const Status& status) { OnMetadata(status); });
 }
 
-// Takes over what the cache says now; `status` is that of the refresh.
-void TopicDriver::OnMetadata(const Status& status) {
-  const MonotonicTime now = client_.clock().Now();
-  const TopicDetails* found = client_.metadata().FindTopic(topic_);
-  const bool is_gone = status.code() == Code::kNotFound || found == nullptr;
-  if (!is_gone) topic_missing_since_.reset();
-  if (is_gone && !topic_missing_since_) topic_missing_since_ = now;
-  if (is_gone && now - *topic_missing_since_ >= unknown_topic_grace_) {
-    OnTopicLost(status.ok() ? NotFound("topic \"" + topic_ + "\" is gone") : status);
-  } else if (!is_gone && found->id > topic_id_) {  // a lower one: that broker lags behind
-    OnTopicLost(
-        NotFound("topic \"" + topic_ + "\" was deleted and created again", Reason::kTopicDeleted));
-  } else if (!is_gone && found->id == topic_id_ && found->partition_count > partition_count_) {
-    OnGrown(PartitionId(std::exchange(partition_count_, found->partition_count)));
-  }
-  OnLeaders();
-  TellLeaderless(now);
+void StreamDriver::OnMetadata() {
+  TellLeaderless(client_.clock().Now());
   PostPump();
 }
 
 // Nobody refuses anything while there is nobody to ask. The other failures are the machine's to
 // tell.
-void TopicDriver::TellLeaderless(MonotonicTime now) {
+void StreamDriver::TellLeaderless(MonotonicTime now) {
   const std::optional<TopicPartition> partition = Leaderless();
   if (!partition) return leaderless_since_.reset();
   if (!leaderless_since_) leaderless_since_ = now;
   const std::string number = std::to_string(partition->partition.value());
+  const std::string& topic = NameOf(partition->topic);
   client_.TellOutage(
-      {.status = Unavailable("topic \"" + topic_ + "\" partition " + number + " has no leader"),
-       .topic = topic_,
+      {.status = Unavailable("topic \"" + topic + "\" partition " + number + " has no leader"),
+       .topic = topic,
        .partition = partition->partition,
        .lasts = now - *leaderless_since_});
 }
 
-void TopicDriver::PostPump() {
+void StreamDriver::PostPump() {
   if (is_pump_posted_) return;
   is_pump_posted_ = true;
   client_.executor().Post(lifetime_.Guard([this] {
@@ -108,12 +74,12 @@ void TopicDriver::PostPump() {
   }));
 }
 
-void TopicDriver::Send(BrokerId broker, std::vector<Bytes> pieces) {
+void StreamDriver::Send(BrokerId broker, std::vector<Bytes> pieces) {
   streams_->Send(broker, client_.metadata().AddressOf(broker), std::move(pieces));
 }
 
-void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
-                           std::optional<MonotonicTime> wake_at) {
+void StreamDriver::PlanNext(MonotonicTime now, bool wants_metadata,
+                            std::optional<MonotonicTime> wake_at) {
   if (wants_metadata) client_.RefreshMetadata();
   const std::optional<MonotonicTime> listen_until = WatchSilence(now);
   if (listen_until) wake_at = std::min(*listen_until, wake_at.value_or(*listen_until));
@@ -124,20 +90,21 @@ void TopicDriver::PlanNext(MonotonicTime now, bool wants_metadata,
                                        lifetime_.Guard([this] { Pump(client_.clock().Now()); }));
 }
 
-void TopicDriver::Tell(const std::optional<Trouble>& trouble) {
+void StreamDriver::Tell(const std::optional<Trouble>& trouble) {
   if (!trouble) return;
+  const std::string& topic = NameOf(trouble->partition.topic);
   client_.TellOutage(
       {.address = client_.metadata().AddressOf(trouble->broker),
-       .status = trouble->status.With("topic \"" + topic_ + "\" partition " +
+       .status = trouble->status.With("topic \"" + topic + "\" partition " +
                                       std::to_string(trouble->partition.partition.value()) +
                                       " at broker " + std::to_string(trouble->broker.value())),
-       .topic = topic_,
+       .topic = topic,
        .partition = trouble->partition.partition,
        .lasts = trouble->lasts});
 }
 
 // When to look again, if anybody is awaited.
-std::optional<MonotonicTime> TopicDriver::WatchSilence(MonotonicTime now) {
+std::optional<MonotonicTime> StreamDriver::WatchSilence(MonotonicTime now) {
   std::map<BrokerId, Silence> awaited;
   std::optional<MonotonicTime> look_at;
   for (const BrokerId broker : Awaited()) {
@@ -155,15 +122,6 @@ std::optional<MonotonicTime> TopicDriver::WatchSilence(MonotonicTime now) {
   }
   silences_ = std::move(awaited);
   return look_at;
-}
-
-LeaderInfo TopicDriver::LeaderOf(PartitionId partition) const {
-  return client_.metadata().LeaderOf({topic_id_, partition});
-}
-
-Status TopicDriver::NoSuchPartition(PartitionId partition) const {
-  return NotFound("topic \"" + topic_ + "\" has no partition " + std::to_string(partition.value()),
-                  Reason::kUnknownPartition);
 }
 
 }  // namespace millrace::client
