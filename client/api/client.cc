@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/api/consumer_handle.h"
+#include "client/api/group_consumer_handle.h"
 #include "client/api/producer_handle.h"
 #include "client/api/runtime.h"
 #include "raft/runtime/network.h"
@@ -109,6 +110,13 @@ Result<std::unique_ptr<Consumer>> Client::OpenConsumer(const std::string& topic,
   ASSIGN_OR_RETURN(std::unique_ptr<internal::ConsumerHandle> handle,
                    internal::ConsumerHandle::Open(runtime_, topic, options));
   return std::unique_ptr<Consumer>(new Consumer(std::move(handle)));
+}
+
+Result<std::unique_ptr<GroupConsumer>> Client::OpenGroupConsumer(
+    const std::string& group, const GroupConsumerOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<internal::GroupConsumerHandle> handle,
+                   internal::GroupConsumerHandle::Open(runtime_, group, options));
+  return std::unique_ptr<GroupConsumer>(new GroupConsumer(std::move(handle)));
 }
 
 }  // namespace millrace

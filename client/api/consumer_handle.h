@@ -9,21 +9,18 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "client/api/chunk_queue.h"
+#include "client/api/chunk_records.h"
 #include "client/api/runtime.h"
 #include "client/core/consumer_driver.h"
 #include "millrace/consumer.h"
-#include "proto/record/record_batch.h"
 #include "raft/runtime/lifetime.h"
 
 namespace millrace::internal {
@@ -85,30 +82,25 @@ class ConsumerHandle {
   std::optional<client::FetchedChunk> Take(Duration timeout, bool may_be_error);
   // Adds the chunk's records, or is its error. A batch that cannot be read adds none.
   Status Read(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
-  static Status Append(const client::FetchedChunk& chunk, Records* records, size_t* opened_bytes);
-  // The chunk's partition is read no more, because of this batch of it.
-  void Fail(const client::FetchedChunk& chunk, const Status& why);
-  static std::span<const Header> AppendHeaders(const RecordView& record, Records* records);
+  // The partition is read no more; that comes through the queue, like an error that the broker
+  // tells.
+  void Fail(PartitionId partition, const Status& why);
 
   // On the client's thread.
   void OnGrown(PartitionId first);
   void Refill();
-  // Forgets a partition's chunks; with `if_batches` only if there is a batch among them. Where the
-  // first batch began.
-  std::optional<Offset> DropQueued(uint32_t partition, bool if_batches);
+  TopicPartition At(uint32_t partition) const {
+    return {.topic = consumer_->topic_id(), .partition = PartitionId(partition)};
+  }
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
-  const std::string topic_;
+  const TopicName topic_;                   // shared with the records that came of it
   const ConsumerOptions options_;
   std::atomic<uint32_t> partition_count_{0};  // written by the client's thread
   uint32_t followed_from_ = 0;      // the partitions from here on came while this was open
   std::map<uint32_t, Part> parts_;  // that are assigned; the caller's thread's
 
-  std::mutex mu_;
-  std::condition_variable ready_;
-  std::deque<client::FetchedChunk> queue_;  // guarded by mu_
-  size_t queued_bytes_ = 0;                 // guarded by mu_
-  bool is_refill_due_ = false;              // guarded by mu_: the ConsumerDriver has more
+  ChunkQueue queue_;
 
   // The client's thread's.
   std::unique_ptr<client::ConsumerDriver> consumer_;

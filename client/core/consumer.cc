@@ -69,6 +69,12 @@ void Consumer::Resume(uint32_t handle) {
   Settle(handle);
 }
 
+void Consumer::ReadOn(uint32_t handle) {
+  Partition& partition = partitions_[handle];
+  if (partition.mode == Mode::kEnded) partition.mode = Mode::kIdle;
+  Settle(handle);
+}
+
 void Consumer::OnLeader(uint32_t handle, const LeaderInfo& leader) {
   Partition& partition = partitions_[handle];
   if (leader.broker == BrokerId() || leader.epoch < partition.leader.epoch) return;
@@ -146,6 +152,7 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
   chunk->first_wanted = next;
   chunk->end_wanted = partition->stop_at ? std::min(end, *partition->stop_at) : end;
   chunk->end_offset = end;
+  chunk->leader_epoch = batch.leader_epoch;
   chunk->append_time_ms = batch.append_time_ms;
   partition->next_offset = end;
   return {};

@@ -74,6 +74,7 @@ struct FetchedChunk {
   Offset first_wanted;
   Offset end_wanted;
   Offset end_offset;  // of the batch
+  Term leader_epoch;  // of who appended it
   int64_t append_time_ms = 0;
   Offset high_watermark;
 };
@@ -106,6 +107,9 @@ class Consumer {
   // taken is dropped, and fetched again.
   void Pause(uint32_t handle);
   void Resume(uint32_t handle);
+
+  // Goes on with a partition that has ended, if its end was taken; where it ended, not behind it.
+  void ReadOn(uint32_t handle);
 
   void OnLeader(uint32_t handle, const LeaderInfo& leader);
   // A FetchResponse. One that cannot be read is an error; close the stream then.

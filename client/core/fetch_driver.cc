@@ -59,9 +59,13 @@ void FetchDriver::Follow(TopicId id, const std::string& topic) {
 }
 
 void FetchDriver::Forget(TopicId id) {
-  const auto first = handles_.lower_bound({.topic = id, .partition = PartitionId(0)});
-  CHECK(first == handles_.end() || first->first.topic != id) << "topic " << id << " is read";
+  CHECK(!IsAnyAssigned(id)) << "topic " << id << " is read";
   topics_.erase(id);
+}
+
+bool FetchDriver::IsAnyAssigned(TopicId topic) const {
+  const auto first = handles_.lower_bound({.topic = topic, .partition = PartitionId(0)});
+  return first != handles_.end() && first->first.topic == topic;
 }
 
 const TopicWatch& FetchDriver::topic(TopicId id) const {
@@ -109,6 +113,11 @@ void FetchDriver::Pause(const TopicPartition& partition) {
 
 void FetchDriver::Resume(const TopicPartition& partition) {
   consumer_.Resume(HandleOf(partition));
+  PostPump();
+}
+
+void FetchDriver::ReadOn(const TopicPartition& partition) {
+  consumer_.ReadOn(HandleOf(partition));
   PostPump();
 }
 

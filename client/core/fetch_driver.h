@@ -49,11 +49,13 @@ class FetchDriver : private StreamDriver {
   void Assign(const TopicPartition& partition, const StartAt& start,
               std::optional<Offset> stop_at = {});
   bool IsAssigned(const TopicPartition& partition) const { return handles_.contains(partition); }
+  bool IsAnyAssigned(TopicId topic) const;
   // As the Consumer's. Pre: the partition is assigned.
   void Unassign(const TopicPartition& partition);
   void Seek(const TopicPartition& partition, const StartAt& start);
   void Pause(const TopicPartition& partition);
   void Resume(const TopicPartition& partition);
+  void ReadOn(const TopicPartition& partition);
   void Fail(const TopicPartition& partition, const Status& status);
   // What came in, in order per partition. Taking it lets the broker send more.
   std::optional<FetchedChunk> Next();

@@ -74,7 +74,7 @@ void GroupSession::Post(Call call) {
 template <typename Call>
 void GroupSession::Tell(Call call) {
   Post([this, call = std::move(call)]() mutable {
-    if (!is_over_) call();
+    if (!has_left_) call();
   });
 }
 
@@ -193,6 +193,7 @@ void GroupSession::Leave(bool will_be_back, Task done) {
 
 void GroupSession::FinishLeave() {
   if (std::exchange(is_over_, true)) return;
+  has_left_ = true;
   stream_.reset();
   FailCommits(Aborted("the member has left its group", Reason::kMemberFenced));
   std::exchange(left_, {})();
@@ -343,7 +344,7 @@ void GroupSession::Fail(const Status& why) {
   if (epoch_ > 0) Lose(why);
   is_over_ = true;
   FailCommits(why);
-  Post([this, why] { listener_.failed(why); });
+  Tell([this, why] { listener_.failed(why); });
 }
 
 void GroupSession::FailCommits(const Status& why) {

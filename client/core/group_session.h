@@ -117,7 +117,7 @@ class GroupSession {
   void Owned(google::protobuf::RepeatedPtrField<v1::OwnedPartitions>* out) const;
   template <typename Call>
   void Post(Call call);
-  // Unless it is over by then.
+  // Unless it has left by then.
   template <typename Call>
   void Tell(Call call);
 
@@ -129,6 +129,7 @@ class GroupSession {
   size_t next_address_ = 0;
   RetryState retry_;
   bool is_over_ = false;
+  bool has_left_ = false;
 
   uint64_t number_ = 0;  // of the newest stream
   int32_t epoch_ = 0;    // 0: it is no member

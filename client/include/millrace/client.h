@@ -24,6 +24,7 @@
 
 #include "millrace/admin.h"
 #include "millrace/consumer.h"
+#include "millrace/group_consumer.h"
 #include "millrace/groups.h"
 #include "millrace/outage.h"
 #include "millrace/producer.h"
@@ -67,6 +68,10 @@ class Client {
                                                  const ProducerOptions& options = {});
   Result<std::unique_ptr<Consumer>> OpenConsumer(const std::string& topic,
                                                  const ConsumerOptions& options = {});
+  // A member of the group, which it may not be yet when this returns. INVALID_ARGUMENT for options
+  // out of range.
+  Result<std::unique_ptr<GroupConsumer>> OpenGroupConsumer(const std::string& group,
+                                                           const GroupConsumerOptions& options);
   Admin& admin();
   Groups& groups();
 

@@ -30,6 +30,7 @@ namespace millrace {
 namespace internal {
 class Runtime;
 class ConsumerHandle;
+class ChunkRecords;
 }  // namespace internal
 
 // Where to begin in a partition.
@@ -96,7 +97,7 @@ class Records {
   const ConsumedRecord& operator[](size_t index) const { return records_[index]; }
 
  private:
-  friend class internal::ConsumerHandle;
+  friend class internal::ChunkRecords;
   std::vector<ConsumedRecord> records_;
   std::vector<std::shared_ptr<const void>>
       owners_;  // shared with the fetched messages' other parts

@@ -44,6 +44,7 @@ struct Record {
 
 // A record that was read.
 struct ConsumedRecord {
+  std::string_view topic = {};
   uint32_t partition = 0;
   int64_t offset = 0;
   // The producer's, or the append time if it gave none. Milliseconds since 1970 UTC.

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/v1/group_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/checksum.h"
@@ -20,6 +21,14 @@ std::string Join(const std::vector<Bytes>& pieces) {
   std::string joined;
   for (const Bytes& piece : pieces) joined += piece.view();
   return joined;
+}
+
+void Fill(const Status& error, v1::Error* out) {
+  out->set_code(static_cast<int>(error.code()));
+  out->set_message(std::string(error.message()));
+  v1::ErrorInfo& info = *out->mutable_info();
+  info.set_reason(std::string(ReasonName(error.reason())));
+  for (const auto& [key, value] : error.metadata()) (*info.mutable_metadata())[key] = value;
 }
 
 }  // namespace
@@ -47,8 +56,98 @@ struct ScriptedCluster::State {
   std::vector<uint64_t> unanswered;  // batch_ids
   bool answers_at_once = false;
   std::vector<FetchStream*> readers;
+  JoinStream* member = nullptr;
+  v1::Assignment assignment;
+  v1::Error commit_error;
+  std::vector<std::string> heard;  // guarded by mu
 
   void Answer(const Status& error);
+};
+
+// Of one member of a group.
+class ScriptedCluster::JoinStream final : public client::RpcStream {
+ public:
+  JoinStream(Executor& executor, std::shared_ptr<State> state, client::RpcStreamHandler* handler)
+      : executor_(executor), state_(std::move(state)), handler_(handler) {
+    state_->member = this;
+  }
+  ~JoinStream() override {
+    if (state_->member == this) state_->member = nullptr;
+    *is_alive_ = false;
+  }
+
+  void Write(std::vector<Bytes> pieces) override {
+    v1::JoinRequest request;
+    ASSERT_TRUE(request.ParseFromString(Join(pieces)));
+    if (request.has_init()) OnInit();
+    if (request.has_commit()) OnCommit(request.commit());
+    if (request.has_done()) OnDone(request.done());
+    if (request.has_leave()) OnLeave(request.leave());
+  }
+  void Say(const v1::JoinResponse& response) {
+    executor_.Post([this, alive = is_alive_, response] {
+      if (*alive) handler_->OnMessage(Bytes::Own(response.SerializeAsString()));
+    });
+  }
+  void SayAssignment() {
+    v1::JoinResponse response;
+    *response.mutable_assignment() = state_->assignment;
+    if (response.assignment().version() > 0) Say(response);
+  }
+  void End(const Status& why) {
+    executor_.Post([this, alive = is_alive_, why] {
+      if (*alive) handler_->OnClosed(why);
+    });
+  }
+
+ private:
+  void Hear(std::string text) {
+    {
+      const std::lock_guard<std::mutex> lock(state_->mu);
+      state_->heard.push_back(std::move(text));
+    }
+    state_->has_changed.notify_all();
+  }
+  void OnInit() {
+    v1::JoinResponse response;
+    response.mutable_joined()->set_member_epoch(1);
+    response.mutable_joined()->set_interval_ms(60'000);
+    Say(response);
+    SayAssignment();
+  }
+  void OnCommit(const v1::OffsetCommit& commit) {
+    std::string text = "commit";
+    v1::JoinResponse response;
+    response.mutable_commit()->set_commit_id(commit.commit_id());
+    for (const v1::TopicCommit& topic : commit.topics()) {
+      for (const v1::PartitionCommit& one : topic.partitions()) {
+        text += " " + std::to_string(one.partition()) + "@" + std::to_string(one.offset());
+        if (one.partition() != 0 || state_->commit_error.code() == 0) continue;
+        v1::RefusedOffset& refused = *response.mutable_commit()->add_refused();
+        refused.set_topic_id(topic.topic_id());
+        refused.set_partition(one.partition());
+        *refused.mutable_error() = state_->commit_error;
+      }
+    }
+    Say(response);
+    Hear(text);
+  }
+  void OnDone(const v1::AssignmentDone& done) {
+    std::string text = "owns";
+    for (const v1::OwnedPartitions& topic : done.owned()) {
+      for (const uint32_t partition : topic.partitions()) text += " " + std::to_string(partition);
+    }
+    Hear(text);
+  }
+  void OnLeave(const v1::Leave& leave) {
+    End({});
+    Hear(leave.will_be_back() ? "leaves for a while" : "leaves");
+  }
+
+  Executor& executor_;
+  const std::shared_ptr<State> state_;  // shared with the cluster
+  client::RpcStreamHandler* const handler_;
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);  // shared with posted tasks
 };
 
 // Sends what its credit allows, a batch a message.
@@ -171,6 +270,7 @@ class ScriptedCluster::Broker final : public client::Connector {
 
   std::unique_ptr<client::RpcStream> OpenStream(const std::string&, const std::string& method,
                                                 client::RpcStreamHandler* handler) override {
+    if (method.ends_with("/Join")) return std::make_unique<JoinStream>(executor_, state_, handler);
     if (!method.ends_with("/Fetch"))
       return std::make_unique<ProduceStream>(executor_, state_, handler);
     return std::make_unique<FetchStream>(executor_, state_, handler);
@@ -267,12 +367,7 @@ void ScriptedCluster::State::Answer(const Status& error) {
   for (const uint64_t id : std::exchange(unanswered, {})) {
     v1::ProduceResult& result = *response.add_results();
     result.set_batch_id(id);
-    if (error.ok()) continue;
-    result.mutable_error()->set_code(static_cast<int>(error.code()));
-    result.mutable_error()->set_message(std::string(error.message()));
-    v1::ErrorInfo& info = *result.mutable_error()->mutable_info();
-    info.set_reason(std::string(ReasonName(error.reason())));
-    for (const auto& [key, value] : error.metadata()) (*info.mutable_metadata())[key] = value;
+    if (!error.ok()) Fill(error, result.mutable_error());
   }
   producer->OnMessage(Bytes::Own(response.SerializeAsString()));
 }
@@ -317,6 +412,59 @@ void ScriptedCluster::Grow(uint32_t partition_count) {
 void ScriptedCluster::DelayAnswers(Duration delay) {
   const std::lock_guard<std::mutex> lock(state_->mu);
   state_->delay = delay;
+}
+
+void ScriptedCluster::Assign(const std::vector<uint32_t>& partitions,
+                             const std::vector<uint32_t>& revoked, uint32_t fencing_token) {
+  runtime_->RunAndWait([&] {
+    v1::Assignment& assignment = state_->assignment;
+    assignment.set_version(assignment.version() + 1);
+    assignment.set_member_epoch(1);
+    assignment.clear_topics();
+    assignment.clear_revoked();
+    v1::AssignedTopic& topic = *assignment.add_topics();
+    topic.set_topic("t");
+    topic.set_topic_id(kTopic.value());
+    for (const uint32_t partition : partitions) {
+      v1::AssignedPartition& added = *topic.add_partitions();
+      added.set_partition(partition);
+      added.set_fencing_token(fencing_token);
+      added.set_offset(0);
+    }
+    if (!revoked.empty()) assignment.add_revoked()->set_topic_id(kTopic.value());
+    for (const uint32_t partition : revoked) {
+      assignment.mutable_revoked(0)->add_partitions(partition);
+    }
+    if (state_->member != nullptr) state_->member->SayAssignment();
+  });
+}
+
+// Each step posts the next: to the stream, to the session, to the listener.
+void ScriptedCluster::Settle() {
+  for (int i = 0; i < 5; ++i) runtime_->RunAndWait([] {});
+}
+
+void ScriptedCluster::EndMembership(const Status& why) {
+  runtime_->RunAndWait([&] {
+    state_->assignment.Clear();
+    ASSERT_NE(state_->member, nullptr);
+    state_->member->End(why);
+  });
+}
+
+void ScriptedCluster::RefuseCommits(const Status& why) {
+  runtime_->RunAndWait([&] { Fill(why, &state_->commit_error); });
+}
+
+std::vector<std::string> ScriptedCluster::Heard() const {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  return state_->heard;
+}
+
+bool ScriptedCluster::WaitUntilHeard(const std::string& text) {
+  std::unique_lock<std::mutex> lock(state_->mu);
+  return state_->has_changed.wait_for(
+      lock, kPatience, [&] { return !state_->heard.empty() && state_->heard.back() == text; });
 }
 
 Duration ScriptedCluster::TimeoutOf(const std::string& method) const {

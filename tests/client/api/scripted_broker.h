@@ -56,12 +56,28 @@ class ScriptedCluster {
   void Grow(uint32_t partition_count);
   // From now on calls are answered so late.
   void DelayAnswers(Duration delay);
+  // Waits until what was under way has happened.
+  void Settle();
+  // The member of a group that is there has these of the topic's partitions from now on, and
+  // gives those up. Each with the offset 0 committed, and with this token.
+  void Assign(const std::vector<uint32_t>& partitions, const std::vector<uint32_t>& revoked = {},
+              uint32_t fencing_token = 1);
+  // Its stream ends so.
+  void EndMembership(const Status& why);
+  // From now on commits are refused for partition 0.
+  void RefuseCommits(const Status& why);
+  // What members have said: "commit 0@7", "owns 0 1", "leaves", "leaves for a while".
+  std::vector<std::string> Heard() const;
+  // Waits until the last that was said is this; false if that takes too long.
+  bool WaitUntilHeard(const std::string& text);
+
   // The timeout that the last call of a method whose name ends so was made with.
   Duration TimeoutOf(const std::string& method) const;
 
  private:
   class Broker;
   class FetchStream;
+  class JoinStream;
   class ProduceStream;
   struct State;
 

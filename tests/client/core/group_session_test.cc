@@ -298,6 +298,15 @@ TEST_F(GroupSessionTest, WhoCanBeNoMember_IsToldWhy_AndNothingFollows) {
   EXPECT_THAT(Told(), IsEmpty());
 }
 
+TEST_F(GroupSessionTest, AMemberThatIsRefusedForGood_IsToldWhatItLoses_First) {
+  Begin();
+  Join();
+  Assign(5, {0, 1});
+  EXPECT_THAT(Told(), ElementsAre("assigned 0@10 1@11"));
+  Close(InvalidArgument("another digest"));
+  EXPECT_THAT(Told(), ElementsAre("lost 0 1", "failed INVALID_ARGUMENT: another digest"));
+}
+
 TEST_F(GroupSessionTest, WhereItsInstanceIsInUse_ItTriesAgain) {
   Begin({.group = "g", .instance_id = "one"});
   Close(FailedPrecondition("in use", Reason::kInstanceIdInUse));
