@@ -8,8 +8,10 @@
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/consume_group.h"
 #include "client/cli/number.h"
 #include "client/cli/output.h"
+#include "client/cli/record_lines.h"
 #include "client/cli/time_spec.h"
 #include "raft/runtime/real_clock.h"
 
@@ -28,8 +30,9 @@ struct ConsumeOptions {
   std::optional<uint64_t> count;
   bool until_end = false;
   std::string reset = "fail";
-  std::string key_separator = "\t";
-  std::string null_text = "\\N";
+  std::string group;
+  std::string instance_id;
+  RecordFormat format;
 
   // Whether the command ends by itself.
   bool has_end() const { return until_end || to || count; }
@@ -37,62 +40,9 @@ struct ConsumeOptions {
   int64_t first_wanted() const { return from.kind() == Position::Kind::kOffset ? from.value() : 0; }
 };
 
-// Collects lines and writes them to stdout together.
-class LineWriter {
- public:
-  explicit LineWriter(const ConsumeOptions& options) : options_(options) {}
-
-  void Write(const ConsumedRecord& record) {
-    if (options_.common.is_json()) {
-      WriteJson(record);
-    } else {
-      if (options_.common.output == "key-value") {
-        lines_ += record.key.value_or(options_.null_text);
-        lines_ += options_.key_separator;
-      }
-      lines_ += record.value.value_or(options_.null_text);
-    }
-    lines_ += '\n';
-    if (lines_.size() >= kFlushBytes) Flush();
-  }
-
-  void Flush() {
-    Status written = WriteToStdout(lines_);
-    lines_.clear();
-    if (status_.ok()) status_ = std::move(written);
-  }
-  // UNAVAILABLE once stdout took no more.
-  const Status& status() const { return status_; }
-
- private:
-  static constexpr size_t kFlushBytes = 64 << 10;
-
-  void WriteJson(const ConsumedRecord& record) {
-    Json json{{"partition", record.partition},
-              {"offset", record.offset},
-              {"timestamp_ms", record.timestamp_ms},
-              {"append_time_ms", record.append_time_ms}};
-    SetBytes(&json, "key", record.key);
-    SetBytes(&json, "value", record.value);
-    if (!record.headers.empty()) {
-      Json& headers = json["headers"] = Json::array();
-      for (const Header& header : record.headers) {
-        Json row{{"key", std::string(header.key)}};
-        SetBytes(&row, "value", header.value);
-        headers.push_back(std::move(row));
-      }
-    }
-    lines_ += json.dump();
-  }
-
-  const ConsumeOptions& options_;
-  std::string lines_;
-  Status status_;
-};
-
 // Prints records until there are as many as wanted, or the end is reached; or until someone
 // interrupts, which is an error unless it is the only end that there is.
-Status Print(const ConsumeOptions& options, Consumer& consumer, LineWriter* writer) {
+Status Print(const ConsumeOptions& options, Consumer& consumer, RecordLines* writer) {
   uint64_t printed = 0;
   while (!consumer.at_end()) {
     if (IsInterrupted()) {
@@ -199,13 +149,43 @@ OpenedConsumer Open(millrace::Client& client, const ConsumeOptions& options) {
   return client.OpenConsumer(options.topic, consumer_options);
 }
 
+// What a group has no use for.
+Status CheckGroup(const ConsumeOptions& options) {
+  if (options.group.empty()) {
+    return options.instance_id.empty() ? Status()
+                                       : InvalidArgument("--instance-id is of a --group's member");
+  }
+  if (options.from.kind() != Position::Kind::kOffset) return {};
+  return InvalidArgument("--from " + TextOf(options.from) +
+                         " with --group: an offset is of one partition, `group reset` sets it");
+}
+
+int ConsumeWithOthers(const ConsumeOptions& options, const RecordFormat& format) {
+  const GroupConsumption group{.topic = options.topic,
+                               .group = options.group,
+                               .instance_id = options.instance_id,
+                               .from = options.from,
+                               .reset = ResetOf(options.reset),
+                               .count = options.count,
+                               .timeout = options.common.timeout,
+                               .has_timeout = options.common.has_timeout};
+  return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) {
+    RecordLines lines(format);
+    return ConsumeInGroup(client, group, &lines);
+  });
+}
+
 int Consume(const ConsumeOptions& options) {
-  const Status range = CheckRange(options);
-  if (!range.ok()) return FailUsage(range);
+  for (const Status& usage : {CheckRange(options), CheckGroup(options)}) {
+    if (!usage.ok()) return FailUsage(usage);
+  }
+  RecordFormat format = options.format;
+  format.output = options.common.output;
+  if (!options.group.empty()) return ConsumeWithOthers(options, format);
   return RunOnTopic(options.common, options.topic, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(const std::unique_ptr<Consumer> consumer, Open(client, options));
     CatchSignals();
-    LineWriter writer(options);
+    RecordLines writer(format);
     const Status printed = Print(options, *consumer, &writer);
     writer.Flush();
     RETURN_IF_ERROR(printed);
@@ -226,8 +206,17 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   options->common.bootstrap = bootstrap;
   CLI::App* consume = app.add_subcommand("consume", "Print records");
   AddTopic(consume, "TOPIC", &options->topic)->required();
-  AddNumber(consume, "--partition", &options->partition, {.max = kPartitionMax},
-            "One partition; all if not given");
+  CLI::Option* partition = AddNumber(consume, "--partition", &options->partition,
+                                     {.max = kPartitionMax}, "One partition; all if not given");
+  CLI::Option* group = consume->add_option(
+      "--group", options->group,
+      "Read as a member of this group: its partitions alone, from where the group committed them "
+      "(--from where it has not), and commit what was printed, each second and at the end");
+  group->type_name("GROUP")->excludes(partition);
+  consume
+      ->add_option("--instance-id", options->instance_id,
+                   "With --group: a static member, whose partitions wait for it when it ends")
+      ->type_name("ID");
   AddParsed(
       consume, "--from",
       [from = &options->from](std::string_view text) -> Status {
@@ -241,7 +230,7 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   CLI::Option* end = AddParsed(
       consume, "--to", [to = &options->to](std::string_view text) { return SetEnd(text, to); },
       "Stop before this, one of the same, or at what was the end when the command began");
-  end->type_name("POSITION");
+  end->type_name("POSITION")->excludes(group);
   consume
       ->add_option("--auto-offset-reset", options->reset,
                    "Where to go on if records went that were to be read: fail, earliest or latest")
@@ -251,10 +240,13 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
   consume
       ->add_flag("--until-end", options->until_end,
                  "Stop at what was the end when the command began, as --to latest")
-      ->excludes(end);
-  consume->add_option("--key-separator", options->key_separator,
+      ->excludes(end)
+      ->excludes(group);
+  consume->add_option("--key-separator", options->format.key_separator,
                       "Between key and value with -o key-value; a tab if not given");
-  consume->add_option("--null", options->null_text, "What stands for a key or a value that is null")
+  consume
+      ->add_option("--null", options->format.null_text,
+                   "What stands for a key or a value that is null")
       ->type_name("TEXT")
       ->capture_default_str();
   AddCommonOptions(consume, {"value", "key-value", "json"}, &options->common);
