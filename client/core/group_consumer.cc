@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/core/error.h"
+#include "proto/base/mutants.h"
 
 namespace millrace::client {
 namespace {
@@ -171,8 +172,17 @@ void GroupConsumer::OnStarts(TopicId topic, const std::vector<PartitionId>& aske
 
 std::optional<FetchedChunk> GroupConsumer::Next() {
   while (std::optional<FetchedChunk> chunk = fetcher_.Next()) {
-    if (chunk->status.code() != Code::kNotFound) return chunk;
-    LookAgain(chunk->partition);
+    if (chunk->status.code() == Code::kNotFound) {
+      LookAgain(chunk->partition);
+      continue;
+    }
+    const auto part = parts_.find(chunk->partition);
+    if (MILLRACE_MUTANT(kCommitsWhatIsFetched) && part != parts_.end()) {
+      part->second.done = {.partition = {.partition = chunk->partition,
+                                         .fencing_token = part->second.fencing_token},
+                           .next = chunk->end_offset};
+    }
+    return chunk;
   }
   return std::nullopt;
 }

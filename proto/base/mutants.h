@@ -68,6 +68,7 @@ enum class Mutant {
   kExpireAfterPause,            // a coordinator that was stopped takes its silence for the members'
   kConfirmIsDelta,              // whoever does not say what it owns has let go of all
   kTwoSessions,                 // a member's older stream counts beside its newer one
+  kCommitsWhatIsFetched,        // a group's reader marks as done what it has only taken
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
@@ -133,6 +134,7 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"expire_after_pause", Mutant::kExpireAfterPause},
     {"confirm_is_delta", Mutant::kConfirmIsDelta},
     {"two_sessions", Mutant::kTwoSessions},
+    {"commits_what_is_fetched", Mutant::kCommitsWhatIsFetched},
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},

@@ -21,6 +21,7 @@
 #include "tests/simulation/broker/members_load.h"
 #include "tests/simulation/broker/nemesis.h"
 #include "tests/simulation/broker/offsets_load.h"
+#include "tests/simulation/broker/readers_load.h"
 #include "tests/simulation/broker/topic_churn.h"
 #include "tests/simulation/broker/walker.h"
 #include "tests/simulation/broker/workload.h"
@@ -71,7 +72,8 @@ class Run {
         offsets_load_(world_, cluster_, history_, StreamOf(options.seed, "offsets"),
                       [this] { return EndsEver(); }),
         members_load_(world_, cluster_, history_, StreamOf(options.seed, "members"),
-                      [this] { return EndsEver(); }) {}
+                      [this] { return EndsEver(); }),
+        readers_load_(world_, cluster_, history_, StreamOf(options.seed, "readers").Fork()) {}
   RunResult Go();
 
  private:
@@ -127,6 +129,7 @@ class Run {
   AdminLoad admin_load_;
   OffsetsLoad offsets_load_;
   MembersLoad members_load_;
+  ReadersLoad readers_load_;
   std::vector<Offset> ends_ever_;  // of the topic, as far as any broker told
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::unique_ptr<SimConsumer> consumer_;
@@ -275,6 +278,7 @@ void Run::StartClients() {
   if (swarm_.coordinator_shards > 0) {
     offsets_load_.Start();
     if (HasMembers()) members_load_.Start();
+    if (swarm_.Has(FaultClass::kReaders)) readers_load_.Start(swarm_.MayLoseRecords());
   }
   if (!swarm_.Has(FaultClass::kTopics)) return;
   churn_.Start();
@@ -543,6 +547,9 @@ void Run::Finish() {
   members_load_.Stop();
   RunUntil([this] { return !HasMembers() || members_load_.IsSettled(); }, kCatchUpMax,
            "partitions of groups were not owned after everything healed");
+  readers_load_.Stop();
+  RunUntil([this] { return readers_load_.HasWorkedOn(Ends("t")); }, kCatchUpMax,
+           "a group has not worked on all records after everything healed");
   RunUntil([this] { return equality_.Holds(); }, kCatchUpMax, "the replicas did not become equal");
   ReadBack();
   ReadCompacted();

@@ -45,6 +45,7 @@ enum class FaultClass {
   kCompaction,     // beside the topic there is one of keys, which is compacted
   kContests,       // beside the topic there is one that writers append to where they saw it end
   kMembers,        // the topic is shared by groups, whose members come, go and fall silent
+  kReaders,        // the topic is read by processes that share it, and come and go
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -73,6 +74,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kCompaction, "compaction"},
     {FaultClass::kContests, "contests"},
     {FaultClass::kMembers, "members"},
+    {FaultClass::kReaders, "readers"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
