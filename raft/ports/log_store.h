@@ -135,6 +135,14 @@ using EntriesDone = MoveFunction<void(Result<std::vector<core::Entry>>)>;
 using TimeDone = MoveFunction<void(Result<int64_t>)>;
 using IndexDone = MoveFunction<void(Result<LogIndex>)>;
 
+// Between which times an entry was appended, as leaders stamped it; milliseconds since 1970.
+struct AppendTime {
+  int64_t min_ms = 0;
+  int64_t max_ms = 0;
+  bool operator==(const AppendTime&) const = default;
+};
+using AppendTimeDone = MoveFunction<void(Result<AppendTime>)>;
+
 class LogStore {
  public:
   virtual ~LogStore() = default;
@@ -292,6 +300,9 @@ class LogStore {
   // between index points, not the log; but of the segment that holds `from` what follows that.
   virtual void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,
                              IndexDone done) = 0;
+  // When the entry that holds record `offset` was appended, as closely as the index points around
+  // it tell: no file is read. OUT_OF_RANGE if segments do not have it.
+  virtual void FindAppendTime(RaftGroupId group, Offset offset, AppendTimeDone done) = 0;
   // Behind which entries can be read back with Read; nullopt if nothing is known of them.
   virtual std::optional<core::LogPoint> readable_begin(RaftGroupId group) const = 0;
   // Entries up to here can be read back with Read; grows. 0 if none.

@@ -316,6 +316,15 @@ void JournalLogStore::FindNewestTime(RaftGroupId id, Offset from, raft::TimeDone
   });
 }
 
+void JournalLogStore::FindAppendTime(RaftGroupId id, Offset offset, raft::AppendTimeDone done) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  OnSegments([segments = group->segments, offset,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    read(segments->AppendTimeOf(offset));
+  });
+}
+
 LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
   auto found = groups_.find(id);
   return found == groups_.end() ? LogIndex() : found->second.readable_end;

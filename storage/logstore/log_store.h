@@ -116,6 +116,7 @@ class JournalLogStore final : public raft::LogStore {
   void FindTimestamp(RaftGroupId group, int64_t timestamp_ms, Offset from, LogIndex before,
                      raft::IndexDone done) override;
   void FindNewestTime(RaftGroupId group, Offset from, raft::TimeDone done) override;
+  void FindAppendTime(RaftGroupId group, Offset offset, raft::AppendTimeDone done) override;
   void SetLogStart(RaftGroupId group, Offset start) override;
   bool WantsEntry(RaftGroupId group) const override;
   const std::deque<raft::SealedSegment>& sealed_segments(RaftGroupId group) const override;

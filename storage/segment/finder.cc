@@ -87,6 +87,26 @@ class GroupSegments::Finder : public std::enable_shared_from_this<GroupSegments:
   LogIndex found_;
 };
 
+// Points are times of entries, which grow with the index: that of the last one at or before the
+// record is no later than its own, and that of the next one no earlier.
+Result<raft::AppendTime> GroupSegments::AppendTimeOf(Offset offset) const {
+  const auto behind =
+      std::partition_point(segments_.begin(), segments_.end(),
+                           [&](const Segment& segment) { return segment.base_offset <= offset; });
+  const bool is_held = behind != segments_.begin() && offset < EndOf(std::prev(behind));
+  if (!is_held) {
+    return OutOfRange("no segment holds offset " + std::to_string(offset.value()));
+  }
+  const Segment& segment = *std::prev(behind);
+  const auto next =
+      std::partition_point(segment.points.begin(), segment.points.end(),
+                           [&](const Point& point) { return point.base_offset <= offset; });
+  return raft::AppendTime{
+      .min_ms = next == segment.points.begin() ? segment.first_append_time_ms
+                                               : std::prev(next)->append_time_ms,
+      .max_ms = next == segment.points.end() ? segment.last_append_time_ms : next->append_time_ms};
+}
+
 // Segments know the newest time of all that they hold; of the one that `from` lies in the rest is
 // read, unless others are newer anyway.
 void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {

@@ -203,6 +203,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   // See raft::LogStore::FindTimestamp.
   void FindTimestamp(int64_t timestamp_ms, Offset from, LogIndex before, raft::IndexDone done);
   void FindNewestTime(Offset from, raft::TimeDone done);
+  // See raft::LogStore::FindAppendTime.
+  Result<raft::AppendTime> AppendTimeOf(Offset offset) const;
 
  private:
   class Recovery;

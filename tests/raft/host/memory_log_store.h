@@ -269,6 +269,16 @@ class MemoryLogStore final : public LogStore {
     }
     executor_->Post([done = std::move(done), newest_ms]() mutable { done(newest_ms); });
   }
+  // Of the entry itself, and a second around it.
+  void FindAppendTime(RaftGroupId id, Offset offset, AppendTimeDone done) override {
+    const std::vector<core::Entry> entries = EntriesFrom(id, offset);
+    Result<AppendTime> found = OutOfRange("it is not here");
+    if (!entries.empty()) {
+      const int64_t at_ms = entries.front().frame.header().append_time_ms;
+      found = AppendTime{.min_ms = at_ms - 1000, .max_ms = at_ms + 1000};
+    }
+    executor_->Post([done = std::move(done), found]() mutable { done(found); });
+  }
   void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
   const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {
     static const std::deque<SealedSegment> kNone;

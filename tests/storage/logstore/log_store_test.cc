@@ -34,6 +34,31 @@ TEST(LogStore, HandedOverEntries_BecomeReadable_AndTheListenerIsTold) {
   EXPECT_EQ(rig.Read(2, 9, 100).status().code(), Code::kOutOfRange);
 }
 
+TEST(LogStore, TellsWhenARecordWasAppended_WithoutTheDisk) {
+  LogStoreRig rig(1);
+  Fill(rig);
+  const auto& entries = rig.entries(2);
+  const auto appended_ms = [&](const auto& entry) { return entry.frame.header().append_time_ms; };
+  const auto find = [&](Offset offset) {
+    auto found = std::make_shared<std::optional<Result<raft::AppendTime>>>();
+    rig.store().FindAppendTime(RaftGroupId(2), offset, [found](Result<raft::AppendTime> time) {
+      *found = std::move(time);
+    });
+    EXPECT_FALSE(found->has_value()) << "it is told on the shard's thread, later";
+    rig.RunFor(std::chrono::milliseconds(10));
+    return found->value();
+  };
+  rig.RunFor(std::chrono::seconds(1));
+  const uint64_t operations = rig.disk().operations();
+  const Result<raft::AppendTime> time = find(Offset(0));
+  ASSERT_TRUE(time.ok()) << time.status();
+  EXPECT_LE(time->min_ms, appended_ms(entries.front()));
+  EXPECT_GE(time->max_ms, appended_ms(entries.front()));
+  EXPECT_GE(time->min_ms, appended_ms(entries.front())) << "no entry is older";
+  EXPECT_EQ(find(rig.end_offset(2)).status().code(), Code::kOutOfRange);
+  EXPECT_EQ(rig.disk().operations(), operations);
+}
+
 TEST(LogStore, IdleGroup_IsSyncedOnce_AndThenNothingTouchesTheDisk) {
   LogStoreRig rig(2);
   Fill(rig);

@@ -79,5 +79,48 @@ TEST(SegmentFinder, LooksAtOneStretchBetweenIndexPoints_NotAtTheWholeSegment) {
   EXPECT_EQ(rig.FindTimestamp(1000, LogIndex(101)).status().code(), Code::kDataLoss);
 }
 
+// Points are 64 KiB apart, which is six of these entries.
+TEST(SegmentFinder, TellsWhenARecordWasAppended_BetweenPointsAroundIt_AlsoAfterARestart) {
+  SegmentRig rig(3);
+  for (int segment = 0; segment < 3; ++segment) {
+    for (int i = 0; i < 40; ++i) {
+      rig.maker.set_append_time_ms(1000 * segment + i);
+      rig.Append(i % 7 == 0 ? rig.maker.NoOp() : rig.maker.BatchAt(0, 12'000));
+    }
+    if (segment < 2) rig.Seal("state");
+  }
+  const LogPoint end = rig.Sync();
+  for (const bool is_restarted : {false, true}) {
+    if (is_restarted) {
+      rig.Restart(true);
+      ASSERT_TRUE(rig.Recover(end).ok());
+    }
+    for (const Entry& entry : rig.entries) {
+      const FrameHeader header = ParseFrameHeader(entry.frame.view()).value();
+      if (header.offset_span == 0) continue;
+      const Offset last = header.base_offset + header.offset_span - 1;
+      for (const Offset offset : {header.base_offset, last}) {
+        const Result<raft::AppendTime> time = rig.AppendTimeOf(offset.value());
+        ASSERT_TRUE(time.ok()) << time.status();
+        EXPECT_LE(time->min_ms, header.append_time_ms) << offset;
+        EXPECT_GE(time->max_ms, header.append_time_ms) << offset;
+        EXPECT_LE(time->max_ms - time->min_ms, 8) << offset;
+      }
+    }
+    EXPECT_EQ(rig.AppendTimeOf(end.next_offset.value()).status().code(), Code::kOutOfRange);
+  }
+}
+
+// What was in its files is gone, and nobody notices.
+TEST(SegmentFinder, TheTimeOfAnAppend_IsToldWithoutTheDisk) {
+  SegmentRig rig(4);
+  rig.maker.set_append_time_ms(1000);
+  for (int i = 0; i < 10; ++i) rig.Append(rig.maker.BatchAt(0, 12'000));
+  rig.Seal("state");
+  const std::string path = SegmentPath(SegmentRig::kFolder, LogIndex(1));
+  for (uint64_t at = 0; at < 100'000; at += 100) rig.disk.FlipBit(path, at, 1);
+  EXPECT_EQ(rig.AppendTimeOf(7).value(), (raft::AppendTime{.min_ms = 1000, .max_ms = 1000}));
+}
+
 }  // namespace
 }  // namespace millrace::storage

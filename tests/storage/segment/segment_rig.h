@@ -85,6 +85,9 @@ class SegmentRig {
 
   Result<LogIndex> FindTimestamp(int64_t timestamp_ms, LogIndex before, Offset from = Offset());
   Result<int64_t> FindNewestTime(Offset from);
+  Result<raft::AppendTime> AppendTimeOf(int64_t offset) {
+    return segments_->AppendTimeOf(Offset(offset));
+  }
   Status DropTo(LogIndex begin);
   // Writes what is asked for once the drop was; ends once it is written.
   Status WriteBesideDropTo(LogIndex begin, raft::core::Entry entry);
