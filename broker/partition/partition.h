@@ -168,6 +168,10 @@ class Partition final : public raft::StateMachine {
   // The offsets at this moment, after a read barrier. RESOURCE_EXHAUSTED with RetryInfo if too many
   // ask for times.
   void Offsets(const OffsetsQuery& query, OffsetsDone done);
+  // When the entry that holds the record at `offset` was appended, between two times: the same one
+  // where it is in memory. No disk is read, and nothing confirmed. OUT_OF_RANGE if there is no such
+  // record; UNAVAILABLE if not leading.
+  void FindAppendTime(Offset offset, raft::AppendTimeDone done);
   // The log starts at `before` at least from now on; `done` with its offsets once that is committed
   // and applied. OUT_OF_RANGE past the high watermark; FAILED_PRECONDITION if the topic is
   // protected or the cluster's level too low; UNAVAILABLE if not leading.

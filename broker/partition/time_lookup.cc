@@ -1,5 +1,5 @@
 // The offset at which a time is first reached: which entry holds it, from the tail's index or the
-// segments', and which of its records.
+// segments', and which of its records; and when a record was appended.
 
 #include <optional>
 #include <utility>
@@ -81,6 +81,19 @@ void Partition::AwaitTurn(const OffsetsQuery& query, const PartitionOffsets& off
         {.timestamp_ms = *query.timestamp_ms, .from = offsets.log_start, .offsets = offsets},
         std::move(answer));
   });
+}
+
+void Partition::FindAppendTime(Offset offset, raft::AppendTimeDone done) {
+  if (!leadership_.is_ready) return done(raft_->NotLeader());
+  if (offset < log_start() || offset >= high_watermark()) {
+    return done(OutOfRange("there is no record at offset " + std::to_string(offset.value()),
+                           Reason::kOffsetOutOfRange));
+  }
+  if (!TailHolds(offset)) {
+    return environment_.store.FindAppendTime(group_, offset, std::move(done));
+  }
+  const int64_t time_ms = Tail().At(FindInTail(offset)).frame.header().append_time_ms;
+  done(raft::AppendTime{.min_ms = time_ms, .max_ms = time_ms});
 }
 
 // The newest time of all, then the first record that has it. Segments tell the one of what they

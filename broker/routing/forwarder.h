@@ -50,6 +50,8 @@ inline constexpr ForwardMethod kForwardProduce{"produce", WorkClass::kData};
 inline constexpr ForwardMethod kForwardProduceAt{"produce_at", WorkClass::kData};
 inline constexpr ForwardMethod kForwardRead{"read", WorkClass::kData};
 inline constexpr ForwardMethod kForwardOffsets{"offsets", WorkClass::kData};
+// How far readers of many partitions are behind.
+inline constexpr ForwardMethod kForwardUnread{"unread", WorkClass::kCoordination};
 inline constexpr ForwardMethod kForwardDelete{"delete_records", WorkClass::kData};
 inline constexpr ForwardMethod kForwardRegister{"register", WorkClass::kControl};
 inline constexpr ForwardMethod kForwardAllocateProducerIds{"allocate_producer_ids",

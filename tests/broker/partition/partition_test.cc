@@ -284,6 +284,33 @@ TEST_F(PartitionTest, OfNoRecords_NoneIsTheNewest) {
   EXPECT_FALSE((*found)->found.has_value());
 }
 
+TEST_F(PartitionTest, WhenARecordWasAppended_IsExactInMemory_AndAsSegmentsTellBehind) {
+  const auto find = [this](int64_t offset) {
+    std::optional<Result<raft::AppendTime>> found;
+    partition_.FindAppendTime(Offset(offset),
+                              [&found](Result<raft::AppendTime> time) { found = std::move(time); });
+    world_.RunFor(std::chrono::milliseconds(1));
+    return found;
+  };
+  Produce(3);
+  group_.CommitAll();
+  const int64_t first_ms = partition_.last_append_time_ms();
+  MoveToSegments();
+  world_.RunFor(std::chrono::seconds(5));
+  Produce(2);
+  group_.CommitAll();
+  const int64_t second_ms = partition_.last_append_time_ms();
+  ASSERT_GE(second_ms - first_ms, 5000);
+  for (const int64_t offset : {3, 4}) {
+    EXPECT_EQ(find(offset).value().value(), (raft::AppendTime{second_ms, second_ms})) << offset;
+  }
+  EXPECT_EQ(find(2).value().value(), (raft::AppendTime{first_ms - 1000, first_ms + 1000}));
+  EXPECT_EQ(find(5)->status().code(), Code::kOutOfRange);
+  EXPECT_EQ(find(-1)->status().code(), Code::kOutOfRange);
+  group_.Follow(Term(2));
+  EXPECT_EQ(find(3)->status().reason(), Reason::kNotLeader);
+}
+
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
   const auto& cut = Produce(1, {Producer(), 0});
   bool is_woken = false;
