@@ -357,6 +357,7 @@ TEST_F(JoinStreamTest, Rule18_ANewerStreamAtAnotherBroker_EndsTheOlderOne_AndGoe
   }
   const auto two = Member(1, init);
   ASSERT_TRUE(Until([&] { return one->status().has_value(); }, seconds(4)));
+  ASSERT_TRUE(Until([&] { return !two->assignments.empty(); }, seconds(4)));
   EXPECT_EQ(one->status()->reason(), Reason::kMemberFenced);
   EXPECT_EQ(two->assigned().size(), kPartitions);
   EXPECT_TRUE(two->given_up.empty());
