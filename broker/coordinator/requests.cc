@@ -233,8 +233,7 @@ class OffsetsPage {
     if (is_full_ || (after_.has_value() && place <= *after_)) return;
     if (bytes_ >= kPageBytesMax) {
       is_full_ = true;
-      response_->set_next_page_token(std::to_string(last_.topic.value()) + "/" +
-                                     std::to_string(last_.partition.value()) + "/");
+      response_->set_next_page_token(ToPageToken(last_));
       return;
     }
     const bool is_next_topic =
@@ -256,18 +255,6 @@ class OffsetsPage {
   size_t bytes_ = 0;
   bool is_full_ = false;
 };
-
-Result<std::optional<TopicPartition>> ParseOffsetsToken(std::string_view token) {
-  if (token.empty()) return std::optional<TopicPartition>();
-  const std::optional<uint64_t> topic = NumberBefore(&token, '/');
-  const std::optional<uint64_t> partition =
-      topic.has_value() ? NumberBefore(&token, '/') : std::nullopt;
-  if (!partition.has_value() || *partition > UINT32_MAX || !token.empty()) {
-    return InvalidArgument("page_token is none of these");
-  }
-  return std::optional<TopicPartition>(
-      {.topic = TopicId(*topic), .partition = PartitionId(static_cast<uint32_t>(*partition))});
-}
 
 }  // namespace
 
@@ -408,10 +395,26 @@ CoordinatorDecision DecideDeleteGroup(const ShardState& state,
   return records;
 }
 
+std::string ToPageToken(const TopicPartition& after) {
+  return std::to_string(after.topic.value()) + "/" + std::to_string(after.partition.value()) + "/";
+}
+
+Result<std::optional<TopicPartition>> ParsePartitionToken(std::string_view page_token) {
+  if (page_token.empty()) return std::optional<TopicPartition>();
+  const std::optional<uint64_t> topic = NumberBefore(&page_token, '/');
+  const std::optional<uint64_t> partition =
+      topic.has_value() ? NumberBefore(&page_token, '/') : std::nullopt;
+  if (!partition.has_value() || *partition > UINT32_MAX || !page_token.empty()) {
+    return InvalidArgument("page_token is none of these");
+  }
+  return std::optional<TopicPartition>(
+      {.topic = TopicId(*topic), .partition = PartitionId(static_cast<uint32_t>(*partition))});
+}
+
 Status AnswerFetch(const ShardState& state, const v1::FetchOffsetsRequest& request,
                    v1::FetchOffsetsResponse* response) {
   ASSIGN_OR_RETURN(const std::optional<TopicPartition> after,
-                   ParseOffsetsToken(request.page_token()));
+                   ParsePartitionToken(request.page_token()));
   const Group* group = state.Find(request.group());
   std::map<TopicId, std::vector<uint32_t>> named;
   for (const v1::TopicPartitions& topic : request.topics()) {

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -59,6 +60,10 @@ CoordinatorDecision DecideDeleteOffsets(const ShardState& state,
 CoordinatorDecision DecideDeleteGroup(const ShardState& state,
                                       const v1::DeleteGroupRequest& request);
 
+// Where a list of partitions goes on: behind one of them; none for "".
+std::string ToPageToken(const TopicPartition& after);
+// INVALID_ARGUMENT.
+Result<std::optional<TopicPartition>> ParsePartitionToken(std::string_view page_token);
 // A page of what is committed, in the request's order of topics; without topics' names.
 // INVALID_ARGUMENT for a page token that is none.
 Status AnswerFetch(const ShardState& state, const v1::FetchOffsetsRequest& request,
