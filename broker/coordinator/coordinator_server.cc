@@ -245,4 +245,15 @@ void CoordinatorServer::DescribeGroup(RaftGroupId shard, Asked<v1::DescribeGroup
       std::move(done));
 }
 
+void CoordinatorServer::DescribeLag(RaftGroupId shard, Asked<v1::DescribeLagRequest> request,
+                                    CoordinatorReplied<v1::DescribeLagResponse> done) {
+  const Result<CoordinatorShard*> led = FindLed(shard, request->group());
+  if (!led.ok()) return done(led.status());
+  (*led)->Confirm(lifetime_.Guard(
+      [this, shard, request, done = std::move(done)](const Status& confirmed) mutable {
+        if (!confirmed.ok()) return done(confirmed);
+        environment_.lags.Describe(shard, request, std::move(done));
+      }));
+}
+
 }  // namespace millrace::broker

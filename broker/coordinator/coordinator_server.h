@@ -14,6 +14,7 @@
 
 #include "broker/controller/image.h"
 #include "broker/coordinator/coordinator_memory.h"
+#include "broker/coordinator/lag_server.h"
 #include "broker/coordinator/member_server.h"
 #include "broker/coordinator/partition_ends.h"
 #include "broker/coordinator/requests.h"
@@ -39,6 +40,7 @@ class CoordinatorServer {
     const CoordinatorMemory& memory;
     PartitionEnds& ends;
     MemberServer& members;
+    LagServer& lags;
     // Null if this broker has no replica of it.
     std::function<CoordinatorShard*(RaftGroupId)> find_shard;
     std::function<Status(RaftGroupId)> not_leader;
@@ -62,6 +64,8 @@ class CoordinatorServer {
                   CoordinatorReplied<v1::ListGroupsResponse> done);
   void DescribeGroup(RaftGroupId shard, Asked<v1::DescribeGroupRequest> request,
                      CoordinatorReplied<v1::DescribeGroupResponse> done);
+  void DescribeLag(RaftGroupId shard, Asked<v1::DescribeLagRequest> request,
+                   CoordinatorReplied<v1::DescribeLagResponse> done);
   void DeleteOffsets(RaftGroupId shard, Asked<v1::DeleteOffsetsRequest> request,
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
   void DeleteGroup(RaftGroupId shard, Asked<v1::DeleteGroupRequest> request,

@@ -70,6 +70,15 @@ void MemberServer::OnLeadership(RaftGroupId shard, const raft::Leadership& leade
   if (leadership.is_ready) BeginTerm(*found, leadership.term);
 }
 
+std::vector<std::string> MemberServer::GroupsWithMembers(RaftGroupId shard) const {
+  std::vector<std::string> names;
+  const auto led = led_.find(shard);
+  if (led == led_.end()) return names;
+  names.reserve(led->second.groups.size());
+  for (const auto& [name, group] : led->second.groups) names.push_back(name);
+  return names;
+}
+
 void MemberServer::BeginTerm(const CoordinatorShard& shard, Term term) {
   Led& led = led_[shard.group()];
   led.term = term;

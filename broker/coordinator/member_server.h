@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "broker/controller/image.h"
 #include "broker/coordinator/coordinator_memory.h"
@@ -62,6 +63,8 @@ class MemberServer {
   // Pre: CheckMember; the shard has the group.
   void Ask(RaftGroupId shard, const internal::v1::MemberRequest& request, Done done);
   void OnLeadership(RaftGroupId shard, const raft::Leadership& leadership);
+  // By name; none of a shard that is not led here.
+  std::vector<std::string> GroupsWithMembers(RaftGroupId shard) const;
 
  private:
   // Waits for another assignment than it knows.

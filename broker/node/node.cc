@@ -95,6 +95,11 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                          done(offsets->high_watermark);
                        });
                  }}),
+      unread_client_({.clock = environment.clock,
+                      .view = view_,
+                      .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
+                      .forwarder = forwarder_,
+                      .self = self()}),
       members_({.executor = environment.executor,
                 .clock = environment.clock,
                 .image = controller_.image(),
@@ -106,11 +111,23 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                       batches_.Run<MemberServer::Target>({.kind = BatchWorker::Kind::kFetched},
                                                          std::move(work), std::move(done));
                     }}),
+      lags_({.executor = environment.executor,
+             .clock = environment.clock,
+             .image = controller_.image(),
+             .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+             .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); },
+             .groups_with_members =
+                 [this](RaftGroupId shard) { return members_.GroupsWithMembers(shard); },
+             .ask =
+                 [this](std::vector<UnreadQuestion> questions, UnreadDone done) {
+                   unread_client_.Ask(std::move(questions), std::move(done));
+                 }}),
       coordinator_server_(
           {.image = controller_.image(),
            .memory = coordinator_memory_,
            .ends = ends_,
            .members = members_,
+           .lags = lags_,
            .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
            .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); }}),
       coordinators_({.executor = environment.executor,
@@ -177,6 +194,7 @@ void Node::Stop() {
   services_.Stop();
   controller_server_.Stop();
   members_.Stop();
+  lags_.Stop();
   coordinator_server_.Stop();
   coordinators_.Stop();
   forwarder_.Stop();
@@ -328,6 +346,7 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
     }));
   } else {
     members_.OnLeadership(group, leadership);
+    lags_.OnLeadership(group, leadership);
   }
 }
 

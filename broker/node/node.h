@@ -32,6 +32,7 @@
 #include "broker/routing/forwarder.h"
 #include "broker/routing/leader_table.h"
 #include "broker/routing/partition_client.h"
+#include "broker/routing/unread_client.h"
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
 #include "raft/ports/transport.h"
@@ -156,7 +157,9 @@ class Node final : public raft::TransportHandler {
   ControllerClient controllers_;
   PartitionClient partition_client_;
   PartitionEnds ends_;
+  UnreadClient unread_client_;
   MemberServer members_;
+  LagServer lags_;
   CoordinatorServer coordinator_server_;
   CoordinatorClient coordinators_;
   Digester digester_;

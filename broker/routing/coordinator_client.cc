@@ -43,6 +43,7 @@ constexpr auto kMoveOffsets = Method("move_offsets", &CoordinatorServer::MoveOff
 constexpr auto kFetchOffsets = Method("fetch_offsets", &CoordinatorServer::FetchOffsets);
 constexpr auto kListGroups = Method("list_groups", &CoordinatorServer::ListGroups);
 constexpr auto kDescribeGroup = Method("describe_group", &CoordinatorServer::DescribeGroup);
+constexpr auto kDescribeLag = Method("describe_lag", &CoordinatorServer::DescribeLag);
 constexpr auto kDeleteOffsets = Method("delete_offsets", &CoordinatorServer::DeleteOffsets);
 constexpr auto kDeleteGroup =
     Method("delete_group", &CoordinatorServer::DeleteGroup, Reason::kUnknownGroup);
@@ -138,6 +139,7 @@ CoordinatorClient::CoordinatorClient(Environment environment)
   Serve(kFetchOffsets);
   Serve(kListGroups);
   Serve(kDescribeGroup);
+  Serve(kDescribeLag);
   Serve(kDeleteOffsets);
   Serve(kDeleteGroup);
   Serve(kMember);
@@ -234,6 +236,11 @@ void CoordinatorClient::ListGroups(const Asker& asker, v1::ListGroupsRequest req
 void CoordinatorClient::DescribeGroup(const Asker& asker, v1::DescribeGroupRequest request,
                                       CoordinatorReplied<v1::DescribeGroupResponse> done) {
   Ask(kDescribeGroup, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::DescribeLag(const Asker& asker, v1::DescribeLagRequest request,
+                                    CoordinatorReplied<v1::DescribeLagResponse> done) {
+  Ask(kDescribeLag, asker, std::move(request), std::move(done));
 }
 
 void CoordinatorClient::DeleteOffsets(const Asker& asker, v1::DeleteOffsetsRequest request,

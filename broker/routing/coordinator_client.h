@@ -74,6 +74,8 @@ class CoordinatorClient {
                   CoordinatorReplied<v1::ListGroupsResponse> done);
   void DescribeGroup(const Asker& asker, v1::DescribeGroupRequest request,
                      CoordinatorReplied<v1::DescribeGroupResponse> done);
+  void DescribeLag(const Asker& asker, v1::DescribeLagRequest request,
+                   CoordinatorReplied<v1::DescribeLagResponse> done);
   void DeleteOffsets(const Asker& asker, v1::DeleteOffsetsRequest request,
                      CoordinatorReplied<v1::DeleteOffsetsResponse> done);
   void DeleteGroup(const Asker& asker, v1::DeleteGroupRequest request,

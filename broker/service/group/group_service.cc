@@ -95,6 +95,7 @@ void GroupService::Register(ServiceRegistry* registry) {
   add("FetchOffsets", &GroupService::FetchOffsets);
   add("ListGroups", &GroupService::ListGroups);
   add("DescribeGroup", &GroupService::DescribeGroup);
+  add("DescribeLag", &GroupService::DescribeLag);
   add("ResetOffsets", &GroupService::ResetOffsets);
   add("DeleteOffsets", &GroupService::DeleteOffsets);
   add("DeleteGroup", &GroupService::DeleteGroup);
@@ -168,6 +169,17 @@ void GroupService::DescribeGroup(const std::shared_ptr<Call>& call) {
         }
         Answer(*call, described);
       });
+}
+
+void GroupService::DescribeLag(const std::shared_ptr<Call>& call) {
+  const auto request = ParseRequest<v1::DescribeLagRequest>(call->request());
+  if (!request.ok()) return call->Fail(request.status());
+  Status checked = CheckId(request->group(), "group");
+  if (checked.ok()) checked = ParsePartitionToken(request->page_token()).status();
+  if (!checked.ok()) return call->Fail(checked);
+  environment_.coordinators.DescribeLag(
+      AskerOf(*call), *request,
+      [call](const Result<v1::DescribeLagResponse>& described) { Answer(*call, described); });
 }
 
 void GroupService::ResetOffsets(const std::shared_ptr<Call>& call) {

@@ -40,6 +40,7 @@ class GroupService {
   void FetchOffsets(const std::shared_ptr<Call>& call);
   void ListGroups(const std::shared_ptr<Call>& call);
   void DescribeGroup(const std::shared_ptr<Call>& call);
+  void DescribeLag(const std::shared_ptr<Call>& call);
   void ResetOffsets(const std::shared_ptr<Call>& call);
   void DeleteOffsets(const std::shared_ptr<Call>& call);
   void DeleteGroup(const std::shared_ptr<Call>& call);
