@@ -58,6 +58,31 @@ std::vector<GroupOffset> RowsOf(const v1::TopicOffsets& topic,
   return sorted;
 }
 
+LagVerdict VerdictOf(v1::LagVerdict verdict) {
+  const int number = verdict;
+  const bool is_known = number > 0 && number <= static_cast<int>(LagVerdict::kDead);
+  return is_known ? static_cast<LagVerdict>(number) : LagVerdict::kUnknown;
+}
+
+PartitionLag Described(const v1::TopicLag& topic, const v1::PartitionLag& in) {
+  using std::chrono::milliseconds;
+  PartitionLag row{.topic = topic.topic(),
+                   .topic_id = topic.topic_id(),
+                   .partition = in.partition(),
+                   .verdict = VerdictOf(in.verdict()),
+                   .grounds = in.grounds(),
+                   .member_id = in.member_id(),
+                   .lost = in.lost(),
+                   .lag_time_min = milliseconds(in.lag_ms_min()),
+                   .lag_time_max = milliseconds(in.lag_ms_max()),
+                   .measured = milliseconds(in.measured_ms()),
+                   .came_in = in.came_in(),
+                   .read = in.read(),
+                   .unmoved = milliseconds(in.unmoved_ms())};
+  if (in.has_lag()) row.lag = in.lag();
+  return row;
+}
+
 template <typename Row>
 auto PlaceOf(const Row& row) {
   return std::tie(row.topic, row.partition);
@@ -109,6 +134,25 @@ std::vector<GroupOffset> OffsetRowsOf(const client::OffsetsSurvey& survey) {
   }
   Sort(&all);
   return all;
+}
+
+GroupLag LagRowsOf(const v1::DescribeLagResponse& described) {
+  const v1::GroupLag& total = described.total();
+  GroupLag lag{.verdict = VerdictOf(total.verdict()),
+               .grounds = total.grounds(),
+               .lag = total.lag(),
+               .lost = total.lost(),
+               .lag_time_min = std::chrono::milliseconds(total.lag_ms_min()),
+               .lag_time_max = std::chrono::milliseconds(total.lag_ms_max()),
+               .partition_count = total.partition_count(),
+               .unknown_count = total.unknown_count()};
+  for (const v1::TopicLag& topic : described.topics()) {
+    for (const v1::PartitionLag& row : topic.partitions()) {
+      lag.partitions.push_back(Described(topic, row));
+    }
+  }
+  Sort(&lag.partitions);
+  return lag;
 }
 
 std::vector<MovedOffset> MovedRowsOf(const v1::ResetOffsetsResponse& reset) {

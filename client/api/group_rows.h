@@ -18,6 +18,7 @@ namespace millrace::internal {
 std::vector<CommittedOffset> CommittedRowsOf(const v1::FetchOffsetsResponse& fetched);
 // The same: every partition that is committed or was told where it ends, once.
 std::vector<GroupOffset> OffsetRowsOf(const client::OffsetsSurvey& survey);
+GroupLag LagRowsOf(const v1::DescribeLagResponse& described);
 std::vector<MovedOffset> MovedRowsOf(const v1::ResetOffsetsResponse& reset);
 
 // A topic once, with all of its partitions.

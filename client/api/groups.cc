@@ -144,6 +144,19 @@ Result<std::vector<GroupOffset>> Groups::DescribeOffsets(const std::string& grou
   return internal::OffsetRowsOf(survey);
 }
 
+Result<GroupLag> Groups::DescribeLag(const std::string& group, LagRows rows,
+                                     std::chrono::milliseconds timeout) {
+  v1::DescribeLagRequest request;
+  request.set_group(group);
+  request.set_only_behind(rows == LagRows::kBehind);
+  ASSIGN_OR_RETURN(const v1::DescribeLagResponse response,
+                   runtime_->Await<v1::DescribeLagResponse>([&](auto done) {
+                     client::DescribeLag(runtime_->client(), request, internal::Bounded(timeout),
+                                         std::move(done));
+                   }));
+  return internal::LagRowsOf(response);
+}
+
 Result<std::vector<MovedOffset>> Groups::ResetOffsets(const std::string& group,
                                                       const GroupReset& reset,
                                                       std::chrono::milliseconds timeout) {

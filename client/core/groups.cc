@@ -32,6 +32,16 @@ bool MayHealSoon(const v1::Error& error) {
   return MayHeal(FromError(error), Duration(0), Duration(0));
 }
 
+template <typename Response>
+void AddPage(const Response& page, Response* all) {
+  all->MergeFrom(page);
+}
+// Each page has the total.
+void AddPage(const v1::DescribeLagResponse& page, v1::DescribeLagResponse* all) {
+  all->clear_total();
+  all->MergeFrom(page);
+}
+
 // All pages of an answer, one after the other.
 template <typename Request, typename Response>
 class Pages : public std::enable_shared_from_this<Pages<Request, Response>> {
@@ -53,7 +63,7 @@ class Pages : public std::enable_shared_from_this<Pages<Request, Response>> {
  private:
   void Take(const Result<Response>& page) {
     if (!page.ok()) return done_(page.status());
-    all_.MergeFrom(*page);
+    AddPage(*page, &all_);
     all_.clear_next_page_token();
     if (page->next_page_token().empty()) return done_(std::move(all_));
     request_.set_page_token(page->next_page_token());
@@ -296,6 +306,13 @@ void DescribeGroup(Client& client, const v1::DescribeGroupRequest& request, Dura
                    ResponseDone<v1::DescribeGroupResponse> done) {
   Invoke<v1::DescribeGroupResponse>(client, {"/millrace.v1.GroupService/DescribeGroup"}, request,
                                     timeout, std::move(done));
+}
+
+void DescribeLag(Client& client, const v1::DescribeLagRequest& request, Duration timeout,
+                 ResponseDone<v1::DescribeLagResponse> done) {
+  std::make_shared<Pages<v1::DescribeLagRequest, v1::DescribeLagResponse>>(
+      client, "/millrace.v1.GroupService/DescribeLag", request, timeout, std::move(done))
+      ->AskNext();
 }
 
 void DeleteGroup(Client& client, const v1::DeleteGroupRequest& request, Duration timeout,

@@ -23,6 +23,10 @@ void ListGroups(Client& client, const std::string& prefix, Duration timeout,
                 ResponseDone<v1::ListGroupsResponse> done);
 void DescribeGroup(Client& client, const v1::DescribeGroupRequest& request, Duration timeout,
                    ResponseDone<v1::DescribeGroupResponse> done);
+// Asks for page after page: a topic may be in the answer several times, one after the other, and
+// the total is that of the last page.
+void DescribeLag(Client& client, const v1::DescribeLagRequest& request, Duration timeout,
+                 ResponseDone<v1::DescribeLagResponse> done);
 // NOT_FOUND (UNKNOWN_GROUP), also where a try of this call deleted it whose answer was lost.
 void DeleteGroup(Client& client, const v1::DeleteGroupRequest& request, Duration timeout,
                  ResponseDone<v1::DeleteGroupResponse> done);

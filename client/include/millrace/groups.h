@@ -142,6 +142,58 @@ struct GroupOffset {
   int64_t lost = 0;
 };
 
+// What to think of a partition's reader. Behind is one whose first record that is not read is more
+// than 10 s old; millrace/v1/group_service.proto has the thresholds.
+enum class LagVerdict : uint8_t {
+  kUnknown,     // its grounds say why; or of a later version of Millrace
+  kKeepingUp,   // it is not behind
+  kCatchingUp,  // it is, and reads more than comes in
+  kSlow,        // it is, and comes no nearer
+  kHotKey,      // it is slow, and gets far more than others of its topic, which keep up
+  kStuck,       // its owner lives and commits nothing
+  kDead,        // there is something to read and nobody to read it
+};
+
+struct PartitionLag {
+  std::string topic = {};
+  uint64_t topic_id = 0;
+  uint32_t partition = 0;
+  LagVerdict verdict = LagVerdict::kUnknown;
+  std::string grounds = {};         // for people: what the verdict rests on
+  std::string member_id = {};       // who has it; empty: nobody
+  std::optional<int64_t> lag = {};  // as in GroupOffset, as is lost; nothing: not known
+  int64_t lost = 0;
+  // How long the first record that is not read lies there: between these.
+  std::chrono::milliseconds lag_time_min{0};
+  std::chrono::milliseconds lag_time_max{0};
+  // In so much time so many records came in, and by so many the committed offset moved; 0: it is
+  // not measured yet.
+  std::chrono::milliseconds measured{0};
+  int64_t came_in = 0;
+  int64_t read = 0;
+  // For so long at least the committed offset has not moved.
+  std::chrono::milliseconds unmoved{0};
+};
+
+// How far a group is behind, in all that its members read or for which it has committed something.
+struct GroupLag {
+  LagVerdict verdict = LagVerdict::kUnknown;  // that of its worst partition
+  std::string grounds = {};
+  int64_t lag = 0;  // sums of the partitions'
+  int64_t lost = 0;
+  std::chrono::milliseconds lag_time_min{0};  // the longest of the partitions'
+  std::chrono::milliseconds lag_time_max{0};
+  uint32_t partition_count = 0;
+  uint32_t unknown_count = 0;  // of which it is not known how far the group is
+  std::vector<PartitionLag> partitions = {};
+};
+
+// Which partitions a GroupLag has; its sums are of all.
+enum class LagRows : uint8_t {
+  kAll,
+  kBehind,  // those that do not keep up
+};
+
 // Where a group is to go. Exactly one of `to`, `shift_by` and `offsets`.
 struct GroupReset {
   // Which partitions; of a topic without partitions all that it has. Empty: all for which something
@@ -200,6 +252,10 @@ class Groups {
   Result<std::vector<GroupOffset>> DescribeOffsets(const std::string& group,
                                                    const std::vector<std::string>& topics = {},
                                                    std::chrono::milliseconds timeout = kTimeout);
+  // Measured anew, but for what its verdicts need of the past. Sorted by topic and partition.
+  // NOT_FOUND (UNKNOWN_GROUP); UNIMPLEMENTED by brokers of an earlier version.
+  Result<GroupLag> DescribeLag(const std::string& group, LagRows rows = LagRows::kAll,
+                               std::chrono::milliseconds timeout = kTimeout);
   // All of it or nothing: if a row has an error, nothing was changed. Sorted by topic and
   // partition; empty where nothing is committed and no topic is named. INVALID_ARGUMENT unless it
   // is said once where to; FAILED_PRECONDITION (GROUP_NOT_EMPTY) while a member owns one of the

@@ -108,5 +108,68 @@ TEST(GroupReset, ATopicsOffsets_AreOneTopicOfTheRequest) {
   EXPECT_EQ(request->offsets().topics(0).partitions(1).offset(), 7);
 }
 
+TEST(LagRows, HaveWhatWasTold_ByTopicAndPartition) {
+  v1::DescribeLagResponse told;
+  v1::GroupLag& total = *told.mutable_total();
+  total.set_verdict(v1::LAG_VERDICT_DEAD);
+  total.set_grounds("nobody reads");
+  total.set_lag(12);
+  total.set_lost(3);
+  total.set_lag_ms_min(4);
+  total.set_lag_ms_max(5);
+  total.set_partition_count(6);
+  total.set_unknown_count(1);
+  for (const char* const name : {"z", "a"}) {
+    v1::TopicLag& topic = *told.add_topics();
+    topic.set_topic(name);
+    topic.set_topic_id(7);
+    v1::PartitionLag& row = *topic.add_partitions();
+    row.set_partition(2);
+    row.set_verdict(v1::LAG_VERDICT_HOT_KEY);
+    row.set_grounds("much comes in");
+    row.set_member_id("m");
+    row.set_lost(1);
+    row.set_lag_ms_min(2);
+    row.set_lag_ms_max(3);
+    row.set_measured_ms(4);
+    row.set_came_in(5);
+    row.set_read(6);
+    row.set_unmoved_ms(7);
+  }
+  told.mutable_topics(1)->mutable_partitions(0)->set_lag(8);
+  const GroupLag lag = LagRowsOf(told);
+  EXPECT_EQ(lag.verdict, LagVerdict::kDead);
+  EXPECT_EQ(lag.grounds, "nobody reads");
+  EXPECT_EQ(lag.lag, 12);
+  EXPECT_EQ(lag.lost, 3);
+  EXPECT_EQ(lag.lag_time_min.count(), 4);
+  EXPECT_EQ(lag.lag_time_max.count(), 5);
+  EXPECT_EQ(lag.partition_count, 6U);
+  EXPECT_EQ(lag.unknown_count, 1U);
+  ASSERT_EQ(lag.partitions.size(), 2U);
+  const PartitionLag& row = lag.partitions[0];
+  EXPECT_EQ(row.topic, "a");
+  EXPECT_EQ(row.topic_id, 7U);
+  EXPECT_EQ(row.partition, 2U);
+  EXPECT_EQ(row.verdict, LagVerdict::kHotKey);
+  EXPECT_EQ(row.grounds, "much comes in");
+  EXPECT_EQ(row.member_id, "m");
+  EXPECT_EQ(row.lag, 8);
+  EXPECT_EQ(row.lost, 1);
+  EXPECT_EQ(row.lag_time_min.count(), 2);
+  EXPECT_EQ(row.lag_time_max.count(), 3);
+  EXPECT_EQ(row.measured.count(), 4);
+  EXPECT_EQ(row.came_in, 5);
+  EXPECT_EQ(row.read, 6);
+  EXPECT_EQ(row.unmoved.count(), 7);
+  EXPECT_FALSE(lag.partitions[1].lag.has_value());
+}
+
+TEST(LagRows, AVerdictOfALaterVersion_IsNotKnown) {
+  v1::DescribeLagResponse told;
+  told.mutable_total()->set_verdict(static_cast<v1::LagVerdict>(99));
+  EXPECT_EQ(LagRowsOf(told).verdict, LagVerdict::kUnknown);
+}
+
 }  // namespace
 }  // namespace millrace::internal

@@ -623,6 +623,11 @@ TEST_F(LibraryTest, AGroup_IsDescribed_Moved_AndDeleted) {
   ASSERT_EQ(listed->size(), 1u);
   EXPECT_EQ(listed->front().state, millrace::GroupState::kEmpty);
   EXPECT_EQ(groups.DescribeGroup(topic_)->group.offset_count, 1u);
+  const auto lag = groups.DescribeLag(topic_);
+  ASSERT_OK(lag.status());
+  ASSERT_EQ(lag->partitions.size(), 3u);
+  EXPECT_EQ(lag->partitions[0].topic, topic_);
+  EXPECT_EQ(groups.DescribeLag("absent").status().reason(), millrace::Reason::kUnknownGroup);
   EXPECT_EQ(groups.DeleteOffsets(topic_, {{topic_, {}}}).value(), 1u);
   ASSERT_OK(groups.DeleteGroup(topic_));
   EXPECT_EQ(groups.DescribeGroup(topic_).status().reason(), millrace::Reason::kUnknownGroup);

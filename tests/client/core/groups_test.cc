@@ -109,6 +109,35 @@ TEST_F(GroupsTest, AllPagesOfGroups_ArePutTogether) {
   EXPECT_EQ(groups->next_page_token(), "");
 }
 
+TEST_F(GroupsTest, AllPagesOfLag_ArePutTogether_WithTheLastOnesTotal) {
+  int asked = 0;
+  broker_.On<v1::DescribeLagRequest, v1::DescribeLagResponse>(
+      std::string(kService) + "DescribeLag",
+      [&](const v1::DescribeLagRequest& request) -> Result<v1::DescribeLagResponse> {
+        EXPECT_EQ(request.group(), "g");
+        EXPECT_TRUE(request.only_behind());
+        EXPECT_EQ(request.page_token(), asked == 0 ? "" : "next");
+        v1::DescribeLagResponse page;
+        page.add_topics()->set_topic_id(7);
+        if (asked++ > 0) {
+          page.mutable_total()->set_grounds("well");
+          return page;
+        }
+        page.mutable_total()->set_verdict(v1::LAG_VERDICT_DEAD);
+        page.set_next_page_token("next");
+        return page;
+      });
+  v1::DescribeLagRequest request;
+  request.set_group("g");
+  request.set_only_behind(true);
+  const auto lag = Ask<v1::DescribeLagResponse>(
+      [&](Client& client, auto done) { DescribeLag(client, request, kTimeout, std::move(done)); });
+  ASSERT_TRUE(lag.ok()) << lag.status();
+  EXPECT_EQ(lag->topics_size(), 2);
+  EXPECT_EQ(lag->total().ShortDebugString(), "grounds: \"well\"");
+  EXPECT_EQ(lag->next_page_token(), "");
+}
+
 // Of topics 1 and 2, a partition a page.
 v1::FetchOffsetsResponse PageOfOffsets(const std::string& token) {
   const int number = token.empty() ? 0 : std::stoi(token);
