@@ -8,6 +8,7 @@
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/group_lag.h"
 #include "client/cli/time_spec.h"
 
 namespace millrace::client::cli {
@@ -130,9 +131,27 @@ int Show(const DescriptionOptions& options, Text text, ToJsonFunction json) {
   });
 }
 
+// A cluster that tells nothing of lag is of an earlier version.
+Status StatusOf(const Result<GroupLag>& lag) {
+  return lag.status().code() == Code::kUnimplemented ? Status() : lag.status();
+}
+
 int Describe(const DescriptionOptions& options) {
-  return Show(options, GroupToText,
-              [](const GroupDescription& group) { return GroupToJson(group); });
+  return RunOnGroup(options.common, options.group, [&](millrace::Client& client) -> Status {
+    const bool is_json = options.common.is_json();
+    ASSIGN_OR_RETURN(const GroupDescription group,
+                     client.groups().DescribeGroup(options.group, options.common.timeout));
+    const Result<GroupLag> lag = client.groups().DescribeLag(
+        options.group, is_json ? LagRows::kAll : LagRows::kBehind, options.common.timeout);
+    if (is_json) {
+      Json json = GroupToJson(group);
+      AddLag(lag, &json);
+      PrintJson(json);
+    } else {
+      std::printf("%s%s", GroupToText(group).c_str(), LagToText(lag).c_str());
+    }
+    return StatusOf(lag).With("how far the group is behind");
+  });
 }
 
 int Members(const DescriptionOptions& options) {

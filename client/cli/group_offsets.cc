@@ -1,12 +1,14 @@
 #include "client/cli/group_offsets.h"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "client/cli/common_options.h"
 #include "client/cli/connection.h"
+#include "client/cli/group_lag.h"
 #include "client/cli/number.h"
 #include "client/cli/time_spec.h"
 
@@ -47,7 +49,21 @@ std::string Shown(const std::string& text) {
   return shown;
 }
 
-std::vector<std::string> CellsOf(const GroupOffset& row) {
+// What is known of partitions beside their offsets, by topic_id and partition.
+using LagByPlace = std::map<std::pair<uint64_t, uint32_t>, PartitionLag>;
+
+LagByPlace ByPlace(const GroupLag& lag) {
+  LagByPlace by_place;
+  for (const PartitionLag& row : lag.partitions) by_place[{row.topic_id, row.partition}] = row;
+  return by_place;
+}
+
+PartitionLag LagOf(const LagByPlace& lag, const GroupOffset& row) {
+  const auto found = lag.find({row.committed.topic_id, row.committed.partition});
+  return found == lag.end() ? PartitionLag() : found->second;
+}
+
+std::vector<std::string> CellsOf(const GroupOffset& row, const PartitionLag& lag) {
   const CommittedOffset& committed = row.committed;
   const bool is_committed = committed.offset.has_value();
   const bool ok = row.status.ok();
@@ -57,11 +73,13 @@ std::vector<std::string> CellsOf(const GroupOffset& row) {
           ok ? std::to_string(row.start) : "-",
           ok ? std::to_string(row.end) : "-",
           OrDash(row.lag),
+          lag.lag ? LagTimeToText(lag.lag_time_min, lag.lag_time_max) : "-",
+          lag.member_id.empty() ? "-" : Shown(lag.member_id),
           is_committed ? FormatTime(committed.commit_time_ms) : "-",
           Shown(committed.metadata)};
 }
 
-Json RowToJson(const GroupOffset& row) {
+Json RowToJson(const GroupOffset& row, const PartitionLag& lag) {
   const CommittedOffset& committed = row.committed;
   Json json{{kTopic, committed.topic},
             {"topic_id", committed.topic_id},
@@ -69,7 +87,10 @@ Json RowToJson(const GroupOffset& row) {
             {kOffset, committed.offset ? Json(*committed.offset) : Json()},
             {"leader_epoch", committed.leader_epoch},
             {"commit_time_ms", committed.offset ? Json(committed.commit_time_ms) : Json()},
-            {"metadata", committed.metadata}};
+            {"metadata", committed.metadata},
+            {"member_id", lag.member_id},
+            {"lag_ms_min", lag.lag ? Json(lag.lag_time_min.count()) : Json()},
+            {"lag_ms_max", lag.lag ? Json(lag.lag_time_max.count()) : Json()}};
   if (!row.status.ok()) {
     json["error"] = row.status.ToString();
     return json;
@@ -87,16 +108,30 @@ Status CheckIsThere(millrace::Client& client, const OffsetsOptions& options, con
   return client.groups().DescribeGroup(options.group, options.common.timeout).status();
 }
 
+// Where it is not told, nothing is known, and the command goes on: it shows offsets first of all.
+GroupLag DescribeLag(millrace::Client& client, const OffsetsOptions& options) {
+  Result<GroupLag> lag =
+      client.groups().DescribeLag(options.group, LagRows::kAll, options.common.timeout);
+  if (lag.ok()) return *std::move(lag);
+  const Code code = lag.status().code();
+  // Of a cluster of an earlier version, or of a group that is not there and has committed nothing.
+  if (code != Code::kUnimplemented && code != Code::kNotFound) {
+    PrintNote("how far the group is behind in time is not known: " + lag.status().ToString());
+  }
+  return {};
+}
+
 int Offsets(const OffsetsOptions& options) {
   return RunOnGroup(options.common, options.group, [&](millrace::Client& client) -> Status {
     ASSIGN_OR_RETURN(
         const Rows offsets,
         client.groups().DescribeOffsets(options.group, options.topics, options.common.timeout));
     RETURN_IF_ERROR(CheckIsThere(client, options, offsets));
+    const GroupLag lag = DescribeLag(client, options);
     if (options.common.is_json()) {
-      PrintJson(GroupOffsetsToJson(options.group, offsets));
+      PrintJson(GroupOffsetsToJson(options.group, offsets, lag));
     } else {
-      std::fputs(GroupOffsetsToText(offsets).c_str(), stdout);
+      std::fputs(GroupOffsetsToText(offsets, lag).c_str(), stdout);
     }
     for (const GroupOffset& row : offsets) RETURN_IF_ERROR(row.status.With(NameOf(row)));
     return {};
@@ -127,11 +162,13 @@ Status AddCommit(const Json& row, std::vector<OffsetCommit>* commits) {
 
 }  // namespace
 
-std::string GroupOffsetsToText(const Rows& offsets) {
-  Table table({"TOPIC", "PARTITION", "COMMITTED", "START", "END", "LAG", "AT", "METADATA"});
+std::string GroupOffsetsToText(const Rows& offsets, const GroupLag& lag) {
+  const LagByPlace by_place = ByPlace(lag);
+  Table table({"TOPIC", "PARTITION", "COMMITTED", "START", "END", "LAG", "OLDEST", "OWNER", "AT",
+               "METADATA"});
   std::string notes;
   for (const GroupOffset& row : offsets) {
-    table.Add(CellsOf(row));
+    table.Add(CellsOf(row, LagOf(by_place, row)));
     if (!row.status.ok()) {
       notes += NameOf(row) + ": " + row.status.ToString() + "\n";
     } else if (row.lost > 0) {
@@ -144,9 +181,11 @@ std::string GroupOffsetsToText(const Rows& offsets) {
   return table.ToString() + notes;
 }
 
-Json GroupOffsetsToJson(const std::string& group, const Rows& offsets) {
+Json GroupOffsetsToJson(const std::string& group, const Rows& offsets, const GroupLag& lag) {
+  const LagByPlace by_place = ByPlace(lag);
   Json json{{"group", group}, {kRows, Json::array()}};
-  for (const GroupOffset& row : offsets) json[kRows].push_back(RowToJson(row));
+  for (const GroupOffset& row : offsets)
+    json[kRows].push_back(RowToJson(row, LagOf(by_place, row)));
   return json;
 }
 

@@ -21,8 +21,10 @@ void AddGroupOffsets(CLI::App* group, const std::string& bootstrap, Command* cho
 
 // As the command prints them: a table, and a line for each partition of which records were lost to
 // the group, or of which it is not known where it ends.
-std::string GroupOffsetsToText(const std::vector<GroupOffset>& offsets);
-Json GroupOffsetsToJson(const std::string& group, const std::vector<GroupOffset>& offsets);
+// `lag`: of the same partitions how old the first record is that is not read, and who has them.
+std::string GroupOffsetsToText(const std::vector<GroupOffset>& offsets, const GroupLag& lag);
+Json GroupOffsetsToJson(const std::string& group, const std::vector<GroupOffset>& offsets,
+                        const GroupLag& lag);
 
 // The rows of that JSON which have a committed offset; no other of their fields than `topic`,
 // `partition` and `committed_offset` is looked at. INVALID_ARGUMENT saying what is wrong.

@@ -15,13 +15,13 @@ PAGE = (ROOT / "docs" / "cli.md").read_text()
 NO_FIELDS = {"null", "describe", "missing", "unknown", "__coordinator"}
 # What is told of a partition whose broker does not answer.
 FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error"), ("partition verify", "error"),
-                     ("group offsets", "error"), ("group reset", "error")}
+                     ("group describe", "error"), ("group offsets", "error"), ("group reset", "error")}
 # Of a replica that restores itself: tests/client/cli/partition_command_test.cc has one.
 FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Of one of a compacted topic, likewise.
 FIELDS_OF_COMPACTION = {"pass_done", "pass_decided", "clean_to_offset", "is_under_way", "failure"}
 # Of a group's members, and of what happened to them: tests/client/cli/group_command_test.cc has some.
-FIELDS_OF_EVENTS = {"event", "time_ms", "member_id", "instance_id", "topic", "partitions"}
+FIELDS_OF_EVENTS = {"event", "time_ms", "instance_id"}
 FIELDS_OF_MEMBERS = {"member_id", "instance_id", "client_id", "client_host", "epoch", "assigned", "revoking", "topic", "partitions",
                      "topic_count", "pattern", "rack", "session_timeout_ms"}
 # Their keys are the settings' names.

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "client/cli/group_description.h"
+#include "client/cli/group_lag.h"
 #include "client/cli/group_offsets.h"
 #include "client/cli/group_reset.h"
 #include "client/cli/partition_list.h"
@@ -35,15 +36,52 @@ std::vector<GroupOffset> Offsets() {
           {.committed = unknown, .status = Unavailable("no leader")}};
 }
 
+// Of the same partitions; of the last one it is not known.
+GroupLag Lag() {
+  using std::chrono::milliseconds;
+  const PartitionLag stuck{.topic = "flights",
+                           .topic_id = 7,
+                           .partition = 0,
+                           .verdict = LagVerdict::kStuck,
+                           .grounds = "it stands still",
+                           .member_id = "m-1",
+                           .lag = 15,
+                           .lost = 6,
+                           .lag_time_min = milliseconds(40'600),
+                           .lag_time_max = milliseconds(41'400),
+                           .measured = milliseconds(35'000),
+                           .came_in = 9,
+                           .read = 0,
+                           .unmoved = milliseconds(41'000)};
+  const PartitionLag unknown{.topic = "flights",
+                             .topic_id = 7,
+                             .partition = 1,
+                             .grounds = "nothing is committed",
+                             .member_id = "m-1"};
+  return {.verdict = LagVerdict::kStuck,
+          .grounds = "partition 0 of flights: it stands still",
+          .lag = 12'345,
+          .lost = 6,
+          .lag_time_min = milliseconds(3'000),
+          .lag_time_max = milliseconds(41'000),
+          .partition_count = 3,
+          .unknown_count = 1,
+          .partitions = {stuck, unknown}};
+}
+
 TEST(GroupOffsets, AreATable_AndALineForWhatIsLost_OrNotKnown) {
-  EXPECT_EQ(GroupOffsetsToText(Offsets()),
-            "TOPIC    PARTITION  COMMITTED  START  END  LAG  AT                        METADATA\n"
-            "flights          0          4     10   25   15  2023-11-14T22:13:20.000Z  by hand\n"
-            "flights          1          -      0    9    -                         -\n"
-            "flights          2          4      -    -    -  2023-11-14T22:13:20.000Z\n"
-            "topic flights, partition 0: 6 offsets are lost to the group: it is at 4, and the log "
-            "starts at 10\n"
-            "topic flights, partition 2: UNAVAILABLE: no leader\n");
+  EXPECT_EQ(
+      GroupOffsetsToText(Offsets(), Lag()),
+      "TOPIC    PARTITION  COMMITTED  START  END  LAG  OLDEST  OWNER  AT                       "
+      " METADATA\n"
+      "flights          0          4     10   25   15  41 s    m-1    "
+      "2023-11-14T22:13:20.000Z  by hand\n"
+      "flights          1          -      0    9    -       -  m-1                           -\n"
+      "flights          2          4      -    -    -       -      -  "
+      "2023-11-14T22:13:20.000Z\n"
+      "topic flights, partition 0: 6 offsets are lost to the group: it is at 4, and the log "
+      "starts at 10\n"
+      "topic flights, partition 2: UNAVAILABLE: no leader\n");
 }
 
 TEST(GroupOffsets, MetadataDoesNotDriveTheTerminal) {
@@ -51,16 +89,19 @@ TEST(GroupOffsets, MetadataDoesNotDriveTheTerminal) {
   offsets[0].committed.metadata =
       "a\nb\x1b[31mc\xc2\x9b"
       "d \xc3\xa9";
-  EXPECT_THAT(GroupOffsetsToText(offsets), HasSubstr("  a?b?[31mc?d \xc3\xa9\n"));
+  EXPECT_THAT(GroupOffsetsToText(offsets, {}), HasSubstr("  a?b?[31mc?d \xc3\xa9\n"));
 }
 
 TEST(GroupOffsets, AsJson_CanBeReadBack) {
-  const Json json = GroupOffsetsToJson("billing", Offsets());
+  const Json json = GroupOffsetsToJson("billing", Offsets(), Lag());
   EXPECT_EQ(json["partitions"][0].dump(),
             R"({"topic":"flights","topic_id":7,"partition":0,"committed_offset":4,)"
             R"("leader_epoch":3,"commit_time_ms":1700000000000,"metadata":"by hand",)"
+            R"("member_id":"m-1","lag_ms_min":40600,"lag_ms_max":41400,)"
             R"("log_start_offset":10,"high_watermark":25,"lag":15,"lost":6})");
   EXPECT_TRUE(json["partitions"][1]["lag"].is_null());
+  EXPECT_TRUE(json["partitions"][1]["lag_ms_max"].is_null()) << "nothing is committed";
+  EXPECT_EQ(json["partitions"][2]["member_id"], "");
   EXPECT_EQ(json["partitions"][2]["error"], "UNAVAILABLE: no leader");
   const auto read = ParseCommittedOffsets(json.dump());
   ASSERT_TRUE(read.ok()) << read.status();
@@ -156,6 +197,64 @@ TEST(GroupDescription, TellsTheState_WhatNobodyHas_AndTheLastEvents) {
             R"({"event":"joined","epoch":1,"time_ms":1700000000000,"member_id":"m1",)"
             R"("instance_id":""})");
   EXPECT_EQ(json["unowned"].dump(), R"([{"topic":"flights","partitions":[4]}])");
+}
+
+TEST(GroupLag, AsText_HasTheVerdict_AndTheWorstFirst) {
+  EXPECT_EQ(LagToText(Lag()),
+            "lag: stuck, 12,345 records, oldest <= 41 s, 6 lost\n"
+            "  partition 0 of flights: it stands still\n"
+            "  flights:0 stuck: it stands still\n"
+            "  flights:1 unknown: nothing is committed\n");
+  GroupLag one = Lag();
+  one.partitions.pop_back();
+  EXPECT_EQ(LagToText(one),
+            "lag: stuck, 12,345 records, oldest <= 41 s, 6 lost\n"
+            "  partition 0 of flights: it stands still\n")
+      << "it is not told twice";
+  EXPECT_EQ(LagToText(Unavailable("nobody leads")), "lag: not known: UNAVAILABLE: nobody leads\n");
+}
+
+TEST(GroupLag, AsText_HasTen_TheWorstOfAll) {
+  GroupLag many;
+  for (uint32_t i = 0; i < 12; ++i) {
+    many.partitions.push_back(
+        {.topic = "t", .partition = i, .verdict = LagVerdict::kSlow, .grounds = "x", .lag = i});
+  }
+  many.partitions.push_back({.topic = "t", .partition = 12, .verdict = LagVerdict::kDead});
+  many.partitions.push_back({.topic = "t", .partition = 13, .verdict = LagVerdict::kKeepingUp});
+  const std::string text = LagToText(many);
+  EXPECT_THAT(text, HasSubstr("  t:12 dead: \n  t:11 slow: x\n  t:10 slow: x\n"));
+  EXPECT_THAT(text, HasSubstr("  t:3 slow: x\n  and 3 more: -o json has all\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("t:13")));
+}
+
+TEST(GroupLag, AsJson_HasAll) {
+  Json json;
+  AddLag(Lag(), &json);
+  EXPECT_EQ(json["partitions"][0].dump(),
+            R"({"topic":"flights","topic_id":7,"partition":0,"verdict":"stuck",)"
+            R"("grounds":"it stands still","member_id":"m-1","lag":15,"lost":6,)"
+            R"("lag_ms_min":40600,"lag_ms_max":41400,"measured_ms":35000,"came_in":9,"read":0,)"
+            R"("unmoved_ms":41000})");
+  EXPECT_TRUE(json["partitions"][1]["lag"].is_null());
+  json.erase("partitions");
+  EXPECT_EQ(json.dump(),
+            R"({"verdict":"stuck","grounds":"partition 0 of flights: it stands still",)"
+            R"("lag":12345,"lost":6,"lag_ms_min":3000,"lag_ms_max":41000,"partition_count":3,)"
+            R"("unknown_count":1})");
+  Json failed;
+  AddLag(Unavailable("nobody leads"), &failed);
+  EXPECT_EQ(failed.dump(), R"({"error":"UNAVAILABLE: nobody leads"})");
+}
+
+TEST(GroupLag, ATime_IsABound_WhereItIsNotKnownCloser) {
+  using std::chrono::milliseconds;
+  EXPECT_EQ(LagTimeToText(milliseconds(0), milliseconds(0)), "0 s");
+  EXPECT_EQ(LagTimeToText(milliseconds(40'600), milliseconds(41'400)), "41 s");
+  EXPECT_EQ(LagTimeToText(milliseconds(0), milliseconds(119'000)), "<= 119 s");
+  EXPECT_EQ(LagTimeToText(milliseconds(120'000), milliseconds(120'000)), "2 min");
+  EXPECT_EQ(LagTimeToText(milliseconds(7'200'000), milliseconds(7'200'000)), "2 h");
+  EXPECT_EQ(LagTimeToText(milliseconds(0), milliseconds(172'800'000)), "<= 2 days");
 }
 
 TEST(GroupDescription, ShowsWhatEachMemberHas_AndIsToGiveUp) {
