@@ -199,3 +199,40 @@ def test_members_at_three_brokers_share_a_topic_whoever_leaves_or_dies(api, clus
     one.leave()
     assert one.ended == grpc.StatusCode.OK
     assert not owners.faults
+
+
+def test_a_group_keeps_up_then_is_stuck_then_dead(api, cluster):
+    owners = Owners()
+    addresses = [broker.client_address for broker in cluster.brokers.values()]
+    one = Member(api, owners, "one", addresses)
+    wait_shared([one], PARTITIONS)
+    rows = [{"partition": partition, "offset": 0} for partition in range(PARTITIONS)]
+    one.requests.put(api.JoinRequest(commit={"commit_id": 1, "topics": [{"topic": TOPIC, "partitions": rows}]}))
+    wait_until(lambda: one.committed, "a commit", 30)
+    assert not one.committed[0].refused and not one.committed[0].HasField("error")
+
+    def described():
+        return cluster.json("group", "describe", GROUP)
+
+    def wait_verdict(verdict, seconds):
+        wait_until(lambda: described()["verdict"] == verdict, f"{verdict}, not {described()}", seconds)
+        return described()
+    group = wait_verdict("keeping up", 30)
+    assert group["lag"] == 0 and group["partition_count"] == PARTITIONS
+    assert {row["member_id"] for row in group["partitions"]} == {"one"}
+
+    cluster.run("produce", TOPIC, "--partition", "3", input="a\nb\n", stdin=None)
+    group = wait_verdict("stuck", 90)
+    assert group["lag"] == 2 and group["lag_ms_min"] >= 30_000
+    assert group["grounds"].startswith(f"partition 3 of {TOPIC}: 2 records behind, oldest ")
+    assert "member one lives, and for " in group["grounds"]
+    assert {row["partition"]: row["verdict"] for row in group["partitions"]} == {
+        partition: "stuck" if partition == 3 else "keeping up" for partition in range(PARTITIONS)}
+    offsets = cluster.json("group", "offsets", GROUP)["partitions"]
+    assert offsets[3]["lag_ms_max"] >= 30_000 and offsets[3]["member_id"] == "one"
+    assert offsets[2]["lag_ms_max"] == 0
+
+    one.die()
+    group = wait_verdict("dead", 60)
+    assert "the group has no members" in group["grounds"]
+    assert f"partition 3 of {TOPIC}" in cluster.run("group", "describe", GROUP).stdout

@@ -8,9 +8,10 @@ SERVICE = "GroupService/"
 COMMIT = SERVICE + "CommitOffsets"
 FETCH = SERVICE + "FetchOffsets"
 LIST = SERVICE + "ListGroups"
+LAG = SERVICE + "DescribeLag"
 RESET = SERVICE + "ResetOffsets"
 DELETE = SERVICE + "DeleteOffsets"
-METHODS = (COMMIT, FETCH, SERVICE + "DescribeGroup", RESET, DELETE, SERVICE + "DeleteGroup")
+METHODS = (COMMIT, FETCH, SERVICE + "DescribeGroup", LAG, RESET, DELETE, SERVICE + "DeleteGroup")
 REFUSED = "INVALID_ARGUMENT"
 INT64_MAX = 2**63 - 1
 UINT64_MAX = 2**64 - 1
@@ -51,7 +52,7 @@ CASES = [
     *[Case(f"{method.split('/')[1]} with an unknown field", unary(method, GROUP + field(99, b"x")), "UNIMPLEMENTED")
       for method in (COMMIT, RESET, DELETE, SERVICE + "DeleteGroup")],
     *[Case(f"{method.split('/')[1]} of a group that is not there", unary(method, field(1, b"absent")), "NOT_FOUND")
-      for method in (SERVICE + "DescribeGroup", SERVICE + "DeleteGroup")],
+      for method in (SERVICE + "DescribeGroup", LAG, SERVICE + "DeleteGroup")],
     *[Case(f"{method.split('/')[1]} within a millisecond", unary(method, GROUP, timeout=0.001),
            ("DEADLINE_EXCEEDED", "OK", REFUSED, "NOT_FOUND", "UNAVAILABLE"))
       for method in METHODS],
@@ -87,6 +88,9 @@ CASES = [
     Case("fetch of 1,000,000 topics", unary(FETCH, GROUP + field(2, b"") * 1_000_000), REFUSED),
     *[Case(f"fetch with a page token of {token[:9]!r}", unary(FETCH, GROUP + field(3, token)), REFUSED)
       for token in (b"x", b"1/", b"1/x/", b"-1/0/", b"1/99999999999/", b"/" * 100_000)],
+    *[Case(f"lag with a page token of {token[:9]!r}", unary(LAG, GROUP + field(3, token)), REFUSED)
+      for token in (b"x", b"1/", b"1/x/", b"-1/0/", b"1/99999999999/", b"/" * 100_000)],
+    Case("lag behind the last partition", unary(LAG, GROUP + field(3, b"18446744073709551615/4294967295/")), ("OK", "NOT_FOUND")),
     *[Case(f"list with a page token of {token[:9]!r}", unary(LIST, field(3, token)), REFUSED)
       for token in (b"x", b"1/", b"1/x/", b"-1/0/", b"99/0/", b"0/1024/", b"/" * 100_000)],
     Case("list with a prefix of 3 MiB", unary(LIST, field(1, b"x" * (3 << 20))), "OK"),
