@@ -1,7 +1,5 @@
 // One Subscribe call: the records of some partitions of one topic, sent as the transport takes
-// them, wherever their leaders are and whoever becomes leader meanwhile.
-//
-//   each partition:  locate -> read -> deliver -> read ...      an error that passes: wait, go on
+// them (partition_reader.h). Who reads all of a topic without an end reads what it gets, too.
 //
 // On the shard's thread.
 #pragma once

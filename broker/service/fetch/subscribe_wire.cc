@@ -29,6 +29,8 @@ Result<Offset> RecordMessages::Add(const FetchedBatch& batch, Offset from, Offse
     const Offset offset = batch.header.base_offset + record.place;
     if (offset < from || offset >= to) continue;
     if (!AddRecord(offset, batch.header.append_time_ms, record.bytes)) return offset;
+    last_ = offset;
+    term_ = batch.header.term;
   }
   if (!records.status().ok()) return unreadable(records.status());
   return batch.header.base_offset + batch.header.offset_span;
@@ -50,7 +52,7 @@ bool RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::strin
   prefix.Varint(before.size() + record.size());
   const size_t size =
       static_cast<size_t>(prefix.position() - outer.data()) + before.size() + record.size();
-  if (!message_.empty() && message_.size() + size > kMessageBytes) Flush();
+  if (!message_.empty() && message_.size() + size > message_bytes_) Flush();
   if (!has_room_) return false;
   message_.append(outer.data(), static_cast<size_t>(prefix.position() - outer.data()));
   message_.append(before);
@@ -60,7 +62,8 @@ bool RecordMessages::AddRecord(Offset offset, int64_t append_time_ms, std::strin
 
 void RecordMessages::Flush() {
   if (message_.empty()) return;
-  has_room_ = send_(Bytes::Own(std::exchange(message_, {})));
+  has_room_ =
+      send_({.bytes = Bytes::Own(std::exchange(message_, {})), .end = last_ + 1, .term = term_});
 }
 
 }  // namespace millrace::broker

@@ -3,8 +3,8 @@
 //
 // Pure; any thread.
 //
-//   RecordMessages messages(partition, [&stream](Bytes message) {
-//     stream.Write({message});
+//   RecordMessages messages(partition, [&stream](RecordMessage message) {
+//     stream.Write({message.bytes});
 //     return stream.pending_bytes() < kEnough;
 //   });
 //   ASSIGN_OR_RETURN(Offset next, messages.Add(batch, from, to));
@@ -23,14 +23,21 @@
 
 namespace millrace::broker {
 
+struct RecordMessage {
+  Bytes bytes;  // a SubscribeResponse
+  Offset end;   // one past its last record
+  Term term;    // of the last record
+};
+
 class RecordMessages {
  public:
   // A message is sent once it is as large as this; a larger one has a single record.
   static constexpr size_t kMessageBytes = size_t{256} << 10;
 
   // `send` says whether there is room for another message.
-  RecordMessages(PartitionId partition, MoveFunction<bool(Bytes)> send)
-      : partition_(partition), send_(std::move(send)) {}
+  RecordMessages(PartitionId partition, MoveFunction<bool(RecordMessage)> send,
+                 size_t message_bytes = kMessageBytes)
+      : partition_(partition), message_bytes_(message_bytes), send_(std::move(send)) {}
 
   // Adds the batch's records in [from, to) as long as there is room: the offset of the first that
   // is not added, or the batch's end. DATA_LOSS if they cannot be read.
@@ -44,9 +51,13 @@ class RecordMessages {
   bool AddRecord(Offset offset, int64_t append_time_ms, std::string_view record);
 
   const PartitionId partition_;
-  MoveFunction<bool(Bytes)> send_;
+  const size_t message_bytes_;
+  MoveFunction<bool(RecordMessage)> send_;
   bool has_room_ = true;
   std::string message_;  // a SubscribeResponse
+  // Of the last record in it.
+  Offset last_;
+  Term term_;
 };
 
 }  // namespace millrace::broker

@@ -63,9 +63,11 @@ TEST(SubscribeWire, EachRecord_ComesWithItsPlaceAndTime) {
     batches.push_back(BatchAt(10 + 2 * i, batch));
   }
   v1::SubscribeResponse sent;
-  RecordMessages messages(PartitionId(5), [&sent](const Bytes& message) {
+  RecordMessages messages(PartitionId(5), [&sent](const RecordMessage& message) {
     v1::SubscribeResponse one;
-    EXPECT_TRUE(one.ParseFromArray(message.data(), static_cast<int>(message.size())));
+    const std::string_view bytes = message.bytes.view();
+    EXPECT_TRUE(one.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+    EXPECT_EQ(message.end.value(), one.records().rbegin()->offset() + 1);
     sent.MergeFrom(one);
     return true;
   });
@@ -95,8 +97,10 @@ TEST(SubscribeWire, OfACompactedBatch_RecordsComeWithTheOffsetsThatTheyHad) {
   FetchedBatch compacted = BatchAt(10, batch);
   compacted.header.offset_span = 8;
   v1::SubscribeResponse sent;
-  RecordMessages messages(PartitionId(5), [&sent](const Bytes& message) {
-    return sent.ParseFromArray(message.data(), static_cast<int>(message.size()));
+  RecordMessages messages(PartitionId(5), [&sent](const RecordMessage& message) {
+    const std::string_view bytes = message.bytes.view();
+    EXPECT_EQ(message.end, Offset(16)) << "one past its last record";
+    return sent.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
   });
   const Result<Offset> added = messages.Add(compacted, Offset(11), Offset(100));
   ASSERT_TRUE(added.ok()) << added.status();
@@ -116,7 +120,7 @@ TEST(SubscribeWire, WithoutRoom_TheRestOfABatchIsLeft_AndTakenUpWhereItStopped) 
   Offset next(11);
   std::vector<int64_t> ends;
   while (next < Offset(20)) {
-    RecordMessages messages(PartitionId(5), [](const Bytes&) { return false; });
+    RecordMessages messages(PartitionId(5), [](const RecordMessage&) { return false; });
     const Result<Offset> added = messages.Add(batch, next, Offset(100));
     ASSERT_TRUE(added.ok()) << added.status();
     next = *added;
@@ -128,7 +132,7 @@ TEST(SubscribeWire, WithoutRoom_TheRestOfABatchIsLeft_AndTakenUpWhereItStopped) 
 TEST(SubscribeWire, ABatchThatCannotBeRead_IsDataLoss_NamingItsOffset) {
   FetchedBatch batch = BatchAt(7, v1::RecordBatch());
   batch.payload = Bytes::CopyOf("\xff\xff\xff");
-  RecordMessages messages(PartitionId(5), [](const Bytes&) { return true; });
+  RecordMessages messages(PartitionId(5), [](const RecordMessage&) { return true; });
   const Status status = messages.Add(batch, Offset(0), Offset(100)).status();
   EXPECT_EQ(status.code(), Code::kDataLoss);
   EXPECT_NE(status.message().find("offset 7"), std::string::npos) << status;
