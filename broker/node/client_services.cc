@@ -2,7 +2,8 @@
 
 namespace millrace::broker {
 
-ClientServices::ClientServices(const Environment& environment, const MetadataService::Facts& facts)
+ClientServices::ClientServices(const Environment& environment, const MetadataService::Facts& facts,
+                               Random random)
     : metadata_(environment.view, environment.controllers, environment.transport, facts),
       admin_({.executor = environment.executor,
               .clock = environment.clock,
@@ -35,7 +36,16 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
               .view = environment.view,
               .coordinators = environment.coordinators,
               .partitions = environment.partitions,
-              .memory = environment.memory}) {
+              .memory = environment.memory}),
+      consume_({.fetch = {.executor = environment.executor,
+                          .clock = environment.clock,
+                          .view = environment.view,
+                          .partitions = environment.partitions,
+                          .batches = environment.batches,
+                          .memory = environment.memory,
+                          .self = facts.self},
+                .coordinators = environment.coordinators},
+               random) {
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
   replicas_.Register(&registry_);
@@ -43,6 +53,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
   producer_.Register(&registry_);
   consumer_.Register(&registry_);
   group_.Register(&registry_);
+  consume_.Register(&registry_);
 }
 
 void ClientServices::Stop() {

@@ -14,6 +14,7 @@
 #include "broker/routing/controller_client.h"
 #include "broker/routing/coordinator_client.h"
 #include "broker/routing/partition_client.h"
+#include "broker/service/consume/consume_service.h"
 #include "broker/service/fetch/consumer_service.h"
 #include "broker/service/group/group_service.h"
 #include "broker/service/metadata/admin_service.h"
@@ -25,6 +26,7 @@
 #include "raft/ports/transport.h"
 #include "raft/runtime/clock.h"
 #include "raft/runtime/executor.h"
+#include "raft/runtime/random.h"
 
 namespace millrace::broker {
 
@@ -46,7 +48,8 @@ class ClientServices {
     Digester& digester;
   };
 
-  ClientServices(const Environment& environment, const MetadataService::Facts& facts);
+  ClientServices(const Environment& environment, const MetadataService::Facts& facts,
+                 Random random);
   ClientServices(const ClientServices&) = delete;
   ClientServices& operator=(const ClientServices&) = delete;
 
@@ -62,6 +65,7 @@ class ClientServices {
   ProducerService producer_;
   ConsumerService consumer_;
   GroupService group_;
+  ConsumeService consume_;
   ServiceRegistry registry_;
 };
 

@@ -160,7 +160,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                  .cluster_uuid = [this] { return environment_.identity.cluster_uuid(); },
                  .message_bytes_max = options.message_bytes_max,
                  .segment_bytes = options.segment_bytes,
-                 .streams_per_connection_max = options.streams_per_connection_max}) {
+                 .streams_per_connection_max = options.streams_per_connection_max},
+                random.Fork()) {
   host_.SetReplicaNamer([this](const raft::ReplicaRecord& record) { return NameOf(record); });
   controller_.SetListener([this](const ImageChange& change) { OnImageChanged(change); });
   controller_.SetLeadershipListener(

@@ -43,9 +43,11 @@ LAYERS = {
     "broker/service/produce": _SERVICE,
     "broker/service/fetch": _SERVICE,
     "broker/service/group": _SERVICE | {"broker/coordinator"},
+    # A member of a group and its reader in one stream: what both do is done there.
+    "broker/service/consume": _SERVICE | {"broker/service/fetch", "broker/service/group"},
     "broker/service/metadata": _SERVICE,
     "broker/node": _SERVICE | {"broker/coordinator", "broker/replicas", "broker/service/produce", "broker/service/fetch",
-                               "broker/service/group", "broker/service/metadata",
+                               "broker/service/group", "broker/service/consume", "broker/service/metadata",
                                "raft/host", "raft/net", "storage/file", "storage/logstore", "storage/superblock"},
     "broker/inspect": _CONTROLLER | {"broker/controller", "client/cli", "raft/codec", "storage/file", "storage/journal",
                                      "storage/segment", "storage/superblock"},

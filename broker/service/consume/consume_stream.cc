@@ -1,0 +1,480 @@
+#include "broker/service/consume/consume_stream.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <glog/logging.h>
+
+#include "broker/service/consume/consume_request.h"
+#include "broker/service/consume/held_partitions.h"
+#include "broker/service/consume/sent_messages.h"
+#include "broker/service/fetch/partition_reader.h"
+#include "broker/service/fetch/stream_memory.h"
+#include "broker/service/group/member_session.h"
+#include "millrace/v1/group_service.pb.h"
+#include "raft/runtime/lifetime.h"
+
+namespace millrace::broker {
+namespace {
+
+// What is read for a Consume stream is passed on as it was made for a Subscribe call.
+static_assert(int{v1::ConsumeResponse::kRecordsFieldNumber} ==
+              int{v1::SubscribeResponse::kRecordsFieldNumber});
+
+// Of which one message tells.
+constexpr size_t kToldPartitionsMax = 1'000;
+// Between two looks for a partition that this broker does not know yet, or for memory to read it.
+constexpr Duration kReadAgainDelay = std::chrono::milliseconds(200);
+// Memory for what was sent is counted in steps of so many entries.
+constexpr size_t kEntriesStep = 256;
+
+using ToldPartitions = google::protobuf::RepeatedPtrField<v1::ConsumedPartition>;
+// The field of a message that tells of partitions.
+using ToldField = ToldPartitions* (v1::ConsumeResponse::*)();
+constexpr ToldField kAssigned = &v1::ConsumeResponse::mutable_assigned;
+constexpr ToldField kRevoked = &v1::ConsumeResponse::mutable_revoked;
+constexpr ToldField kLost = &v1::ConsumeResponse::mutable_lost;
+
+class ConsumeStream final : public StreamHandler {
+ public:
+  ConsumeStream(const ConsumeEnvironment& environment, std::shared_ptr<Stream> stream,
+                std::string drawn_member_id);
+
+  void OnMessage(Bytes message) override;
+  void OnHalfClose() override;
+  void OnWritable() override;
+  void OnClosed() override;
+
+ private:
+  Status Take(const v1::ConsumeRequest& said);
+  Status Begin(const v1::ConsumeInit& init);
+  Status OnCommit(const v1::ConsumeCommit& commit);
+  Status OnDone(uint64_t up_to);
+  Status OnLeave(const v1::Leave& leave);
+  void HearIfItReads(const v1::ConsumeRequest& said);
+
+  // What the session has to tell.
+  void Tell();
+  void TellJoined();
+  void TakeAssignment(const v1::Assignment& assignment);
+  void TakeResult(v1::CommitResult result);
+  // A Proceed of the session follows.
+  void AnswerIfGivenUp();
+  void GiveUp(uint64_t up_to);
+
+  // What is held and not read.
+  void BeginReading();
+  void BeginReadingLater();
+  bool Read(HeldPartition* held);
+  void OnLocated(uint64_t reading, Offset start);
+  void TellLocated();
+  void OnRecords(PartitionReader::Sent sent);
+  void OnReadFailed(uint64_t reading, const Status& why);
+
+  // As messages that are to be acknowledged.
+  void TellOf(ToldField field, const std::vector<HeldPartition>& partitions);
+  void TellNothing();
+  void ScheduleTellNothing();
+  void WriteNumbered(v1::ConsumeResponse response, const std::vector<SentMessages::ReadTo>& read,
+                     Bytes records = {});
+  void Write(std::vector<Bytes> pieces);
+  // How many of the bytes that were written the transport took.
+  uint64_t taken() const { return written_ - std::min(written_, stream_->pending_bytes()); }
+  void UpdateReading();
+  void CountMemory();
+  void Stop() {
+    is_over_ = true;
+    reader_.Stop();
+  }
+  void Finish(const Status& status);
+
+  const ConsumeEnvironment environment_;
+  const std::shared_ptr<Stream> stream_;
+  const std::string drawn_member_id_;
+  v1::ConsumeInit init_;  // without its subscription
+  std::string member_id_;
+  bool is_over_ = false;
+  bool is_joined_told_ = false;
+  bool is_reading_ = true;
+  bool is_reading_later_ = false;
+  bool is_telling_ = false;
+  uint64_t written_ = 0;
+  uint64_t taken_when_heard_ = 0;
+  uint64_t change_end_ = 0;        // so many were written when it was told of the last assignment
+  std::vector<uint64_t> located_;  // readings whose start is to be told
+  std::optional<v1::AssignmentDone> answer_;  // for when all is given up that was to be
+  std::optional<SentMessages> sent_;
+  std::optional<HeldPartitions> held_;
+  MemoryHold memory_;
+  PartitionReader reader_;
+  MemberSession session_;
+  Lifetime lifetime_;
+};
+
+ConsumeStream::ConsumeStream(const ConsumeEnvironment& environment, std::shared_ptr<Stream> stream,
+                             std::string drawn_member_id)
+    : environment_(environment),
+      stream_(std::move(stream)),
+      drawn_member_id_(std::move(drawn_member_id)),
+      reader_(
+          environment.fetch, stream_,
+          {.located = [this](uint64_t reading, Offset start) { OnLocated(reading, start); },
+           .send = [this](PartitionReader::Sent sent) { OnRecords(std::move(sent)); },
+           .done = [](uint64_t) {},
+           .failed = [this](uint64_t reading, const Status& why) { OnReadFailed(reading, why); }}),
+      session_({.executor = environment.fetch.executor,
+                .view = environment.fetch.view,
+                .coordinators = environment.coordinators,
+                .memory = environment.fetch.memory},
+               stream_->principal(),
+               {.tell = [this] { Tell(); },
+                .commit = [this](v1::CommitResult result) { TakeResult(std::move(result)); },
+                .end =
+                    [this](const Status& why) {
+                      Stop();
+                      stream_->Finish(why);
+                    }}) {}
+
+void ConsumeStream::OnMessage(Bytes message) {
+  if (is_over_ || session_.is_leaving()) return;
+  const Result<v1::ConsumeRequest> said = ParseConsumeRequest(message);
+  const Status taken = said.ok() ? Take(*said) : said.status();
+  if (!taken.ok()) return Finish(taken);
+  Tell();
+  session_.Proceed();
+}
+
+Status ConsumeStream::Take(const v1::ConsumeRequest& said) {
+  if (said.has_init() != !session_.has_begun()) {
+    return InvalidArgument(said.has_init()
+                               ? "`init` may only be a Consume stream's first message"
+                               : "the first message of a Consume stream must be `init`");
+  }
+  HearIfItReads(said);
+  switch (said.message_case()) {
+    case v1::ConsumeRequest::kInit:
+      return Begin(said.init());
+    case v1::ConsumeRequest::kCommit:
+      return OnCommit(said.commit());
+    case v1::ConsumeRequest::kDone:
+      return OnDone(said.done().up_to());
+    case v1::ConsumeRequest::kPing:
+      return {};
+    case v1::ConsumeRequest::kLeave:
+      return OnLeave(said.leave());
+    case v1::ConsumeRequest::MESSAGE_NOT_SET:
+      break;
+  }
+  LOG(FATAL) << "ParseConsumeRequest took a message that says nothing";
+}
+
+Status ConsumeStream::Begin(const v1::ConsumeInit& init) {
+  RETURN_IF_ERROR(CheckConsumeInit(init));
+  const v1::JoinInit join = ToJoinInit(init, drawn_member_id_);
+  RETURN_IF_ERROR(session_.Begin(join));
+  init_ = init;
+  init_.clear_subscription();
+  member_id_ = join.member_id();
+  const uint32_t window_bytes = WindowBytesOf(init);
+  sent_.emplace(window_bytes);
+  held_.emplace(init.start());
+  reader_.SetMessageBytes(std::min<size_t>(window_bytes, RecordMessages::kMessageBytes));
+  return {};
+}
+
+// Who is done with more has read it. Whatever else it says may come from a part of it that works
+// while the other one hangs.
+void ConsumeStream::HearIfItReads(const v1::ConsumeRequest& said) {
+  const uint64_t up_to = std::max(said.commit().up_to(), said.done().up_to());
+  const bool is_done_with_more = sent_.has_value() && up_to > sent_->done();
+  const bool does_take = stream_->pending_bytes() == 0 || taken() > taken_when_heard_;
+  if (!is_done_with_more && !does_take) return;
+  taken_when_heard_ = taken();
+  session_.Hear();
+  session_.HearSoon();
+}
+
+Status ConsumeStream::OnCommit(const v1::ConsumeCommit& commit) {
+  if (commit.has_offsets()) {
+    v1::OffsetCommit offsets;
+    offsets.set_commit_id(commit.commit_id());
+    *offsets.mutable_topics() = commit.offsets().topics();
+    sent_->SkipCommit();
+    session_.Commit(offsets);
+    return {};
+  }
+  RETURN_IF_ERROR(sent_->Done(commit.up_to()));
+  session_.Commit(sent_->TakeCommit(commit.commit_id()));
+  GiveUp(commit.up_to());
+  return {};
+}
+
+Status ConsumeStream::OnDone(uint64_t up_to) {
+  RETURN_IF_ERROR(sent_->Done(up_to));
+  GiveUp(up_to);
+  return {};
+}
+
+Status ConsumeStream::OnLeave(const v1::Leave& leave) {
+  RETURN_IF_ERROR(session_.Leave(leave));
+  reader_.Stop();
+  return {};
+}
+
+// Pre: what is to be committed before was asked to be.
+void ConsumeStream::GiveUp(uint64_t up_to) {
+  for (const uint64_t reading : held_->GiveUp(up_to)) sent_->End(reading);
+  AnswerIfGivenUp();
+  CountMemory();
+  reader_.SetHoldsBack(!sent_->has_room());
+}
+
+void ConsumeStream::OnHalfClose() {
+  if (is_over_) return;
+  if (!session_.has_begun()) return Finish(InvalidArgument("a Consume stream without `init`"));
+  // Nothing more can be acknowledged.
+  reader_.Stop();
+  session_.HalfClose();
+  session_.Proceed();
+}
+
+void ConsumeStream::OnWritable() {
+  if (is_over_) return;
+  reader_.OnWritable();
+  Tell();
+  session_.Proceed();
+}
+
+void ConsumeStream::OnClosed() {
+  Stop();
+  session_.Break();
+}
+
+void ConsumeStream::Tell() {
+  if (is_over_) return;
+  if (session_.interval_ms().has_value() && !std::exchange(is_joined_told_, true)) TellJoined();
+  // One that the client did not take yet is not followed by another one.
+  const bool may_tell = is_joined_told_ && !session_.is_leaving() && taken() >= change_end_;
+  if (may_tell && session_.has_news()) TakeAssignment(session_.TakeNews());
+  UpdateReading();
+}
+
+void ConsumeStream::TellJoined() {
+  v1::ConsumeResponse response;
+  response.mutable_joined()->set_member_id(member_id_);
+  response.mutable_joined()->set_interval_ms(*session_.interval_ms());
+  Write({Bytes::Own(response.SerializeAsString())});
+  ScheduleTellNothing();
+}
+
+void ConsumeStream::TakeAssignment(const v1::Assignment& assignment) {
+  answer_.emplace();
+  answer_->set_version(assignment.version());
+  for (const v1::AssignedTopic& topic : assignment.topics()) {
+    v1::OwnedPartitions& owned = *answer_->add_owned();
+    owned.set_topic_id(topic.topic_id());
+    for (const auto& partition : topic.partitions()) owned.add_partitions(partition.partition());
+  }
+  const HeldPartitions::Change change = held_->Take(assignment);
+  std::vector<HeldPartition> lost;
+  for (const HeldPartition& held : change.lost) {
+    reader_.Remove(held.reading);
+    sent_->End(held.reading);
+    if (held.is_told) lost.push_back(held);
+  }
+  for (const HeldPartition& held : change.revoked) reader_.Remove(held.reading);
+  TellOf(kLost, lost);
+  TellOf(kRevoked, change.revoked);
+  if (!change.revoked.empty()) held_->SetRevokedBy(sent_->next_number() - 1, change.revoked);
+  change_end_ = written_;
+  AnswerIfGivenUp();
+  if (!is_over_) BeginReading();
+}
+
+void ConsumeStream::AnswerIfGivenUp() {
+  if (!answer_.has_value() || held_->is_revoking()) return;
+  const Status answered = session_.Answer(*std::exchange(answer_, std::nullopt));
+  if (!answered.ok()) Finish(answered);
+}
+
+void ConsumeStream::TakeResult(v1::CommitResult result) {
+  if (is_over_) return;
+  sent_->OnResult(/*is_taken=*/!result.has_error());
+  v1::ConsumeResponse response;
+  *response.mutable_commit() = std::move(result);
+  Write({Bytes::Own(response.SerializeAsString())});
+}
+
+void ConsumeStream::BeginReading() {
+  bool is_all_read = true;
+  for (auto& [partition, held] : held_->all()) {
+    if (!held.is_read && !held.revoked_by.has_value()) is_all_read &= Read(&held);
+  }
+  reader_.Pump();
+  if (!is_all_read) BeginReadingLater();
+}
+
+// What this broker was told of by the coordinator it may learn of later from the controller.
+bool ConsumeStream::Read(HeldPartition* held) {
+  const auto found = environment_.fetch.view.FindPartition(
+      {.topic = "", .topic_id = held->partition.topic, .partition = held->partition.partition});
+  if (!found.ok()) return false;
+  const Status added = reader_.Add({{.id = held->reading,
+                                     .topic = held->partition.topic,
+                                     .partition = held->partition.partition,
+                                     .group = (*found)->group,
+                                     .position = held->position}});
+  if (!added.ok()) return false;
+  sent_->Begin(held->reading, held->partition);
+  held->is_read = true;
+  return true;
+}
+
+void ConsumeStream::BeginReadingLater() {
+  if (std::exchange(is_reading_later_, true)) return;
+  environment_.fetch.executor.RunAfter(kReadAgainDelay, lifetime_.Guard([this] {
+    is_reading_later_ = false;
+    if (!is_over_ && !session_.is_leaving()) BeginReading();
+  }));
+}
+
+void ConsumeStream::OnLocated(uint64_t reading, Offset start) {
+  HeldPartition* held = held_->Find(reading);
+  CHECK(held != nullptr) << "reading " << reading << " is of nothing that is held";
+  held->start = start;
+  located_.push_back(reading);
+  if (std::exchange(is_telling_, true)) return;
+  environment_.fetch.executor.Post(lifetime_.Guard([this] {
+    is_telling_ = false;
+    if (!is_over_) TellLocated();
+  }));
+}
+
+void ConsumeStream::TellLocated() {
+  std::vector<HeldPartition> assigned;
+  for (const uint64_t reading : std::exchange(located_, {})) {
+    HeldPartition* held = held_->Find(reading);
+    if (held == nullptr || held->revoked_by.has_value()) continue;
+    held->is_told = true;
+    assigned.push_back(*held);
+  }
+  TellOf(kAssigned, assigned);
+}
+
+void ConsumeStream::OnRecords(PartitionReader::Sent sent) {
+  // They are told where it begins first.
+  if (!located_.empty()) TellLocated();
+  const HeldPartition* held = held_->Find(sent.id);
+  CHECK(held != nullptr) << "reading " << sent.id << " is of nothing that is held";
+  v1::ConsumeResponse response;
+  response.set_topic(held->topic);
+  response.set_topic_id(held->partition.topic.value());
+  response.set_fencing_token(held->fencing_token);
+  WriteNumbered(std::move(response),
+                {{.reading = sent.id, .end = sent.end, .leader_epoch = sent.leader_epoch}},
+                std::move(sent.message));
+  reader_.SetHoldsBack(!sent_->has_room());
+}
+
+void ConsumeStream::OnReadFailed(uint64_t reading, const Status& why) {
+  HeldPartition* held = held_->Find(reading);
+  CHECK(held != nullptr) << "reading " << reading << " is of nothing that is held";
+  // The coordinator says so, too, and then it is lost.
+  if (why.code() == Code::kNotFound) return;
+  const bool is_gone = why.reason() == Reason::kOffsetOutOfRange;
+  if (!is_gone || init_.when_gone() == v1::CONSUME_START_UNSPECIFIED) {
+    return Finish(Status(why)
+                      .AddMetadata("topic", held->topic)
+                      .AddMetadata("partition", std::to_string(held->partition.partition.value())));
+  }
+  sent_->End(reading);
+  held_->MoveTo(held, PositionOf(init_.when_gone()));
+  BeginReading();
+}
+
+void ConsumeStream::TellOf(ToldField field, const std::vector<HeldPartition>& partitions) {
+  for (size_t first = 0; first < partitions.size(); first += kToldPartitionsMax) {
+    v1::ConsumeResponse response;
+    std::vector<SentMessages::ReadTo> read;
+    const size_t end = std::min(partitions.size(), first + kToldPartitionsMax);
+    for (size_t i = first; i < end; ++i) {
+      const HeldPartition& held = partitions[i];
+      v1::ConsumedPartition& told = *(response.*field)()->Add();
+      told.set_topic(held.topic);
+      told.set_topic_id(held.partition.topic.value());
+      told.set_partition(held.partition.partition.value());
+      told.set_fencing_token(held.fencing_token);
+      if (field != kAssigned) continue;
+      told.set_offset(held.start->value());
+      // Or the next owner would begin elsewhere, where nothing is read meanwhile.
+      if (held.committed != held.start->value()) {
+        read.push_back({.reading = held.reading, .end = *held.start, .leader_epoch = {}});
+      }
+    }
+    WriteNumbered(std::move(response), read);
+  }
+}
+
+// So that the client has something to be done with.
+void ConsumeStream::TellNothing() {
+  if (is_over_ || session_.is_leaving()) return;
+  if (sent_->is_all_done()) WriteNumbered({}, {});
+  ScheduleTellNothing();
+}
+
+void ConsumeStream::ScheduleTellNothing() {
+  environment_.fetch.executor.RunAfter(std::chrono::milliseconds(*session_.interval_ms()),
+                                       lifetime_.Guard([this] { TellNothing(); }));
+}
+
+void ConsumeStream::WriteNumbered(v1::ConsumeResponse response,
+                                  const std::vector<SentMessages::ReadTo>& read, Bytes records) {
+  response.set_number(sent_->next_number());
+  Bytes head = Bytes::Own(response.SerializeAsString());
+  sent_->Add(head.size() + records.size(), read);
+  CountMemory();
+  std::vector<Bytes> pieces{std::move(head)};
+  if (records.size() > 0) pieces.push_back(std::move(records));
+  Write(std::move(pieces));
+}
+
+void ConsumeStream::Write(std::vector<Bytes> pieces) {
+  for (const Bytes& piece : pieces) written_ += piece.size();
+  stream_->Write(std::move(pieces));
+}
+
+void ConsumeStream::UpdateReading() {
+  if (is_over_) return;
+  const bool should_read =
+      session_.has_room() && stream_->pending_bytes() < StreamMemory::kBytesMax;
+  if (should_read == is_reading_) return;
+  is_reading_ = should_read;
+  stream_->SetReading(should_read);
+}
+
+void ConsumeStream::CountMemory() {
+  const size_t steps = (sent_->entry_count() + kEntriesStep - 1) / kEntriesStep;
+  const uint64_t bytes = steps * kEntriesStep * SentMessages::kEntryBytes;
+  if (bytes == memory_.bytes()) return;
+  memory_ = MemoryHold(environment_.fetch.memory.sessions, bytes);
+}
+
+void ConsumeStream::Finish(const Status& status) {
+  if (is_over_) return;
+  Stop();
+  session_.Break();
+  stream_->Finish(status);
+}
+
+}  // namespace
+
+std::unique_ptr<StreamHandler> MakeConsumeStream(const ConsumeEnvironment& environment,
+                                                 std::shared_ptr<Stream> stream,
+                                                 std::string drawn_member_id) {
+  return std::make_unique<ConsumeStream>(environment, std::move(stream),
+                                         std::move(drawn_member_id));
+}
+
+}  // namespace millrace::broker
