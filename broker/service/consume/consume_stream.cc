@@ -255,7 +255,7 @@ void ConsumeStream::OnClosed() {
 void ConsumeStream::Tell() {
   if (is_over_) return;
   if (session_.interval_ms().has_value() && !std::exchange(is_joined_told_, true)) TellJoined();
-  // One that the client did not take yet is not followed by another one.
+  // A change that the client did not take yet is not followed by another one.
   const bool may_tell = is_joined_told_ && !session_.is_leaving() && taken() >= change_end_;
   if (may_tell && session_.has_news()) TakeAssignment(session_.TakeNews());
   UpdateReading();
@@ -288,7 +288,6 @@ void ConsumeStream::TakeAssignment(const v1::Assignment& assignment) {
   TellOf(kLost, lost);
   TellOf(kRevoked, change.revoked);
   if (!change.revoked.empty()) held_->SetRevokedBy(sent_->next_number() - 1, change.revoked);
-  change_end_ = written_;
   AnswerIfGivenUp();
   if (!is_over_) BeginReading();
 }
@@ -414,6 +413,7 @@ void ConsumeStream::TellOf(ToldField field, const std::vector<HeldPartition>& pa
       }
     }
     WriteNumbered(std::move(response), read);
+    change_end_ = written_;
   }
 }
 

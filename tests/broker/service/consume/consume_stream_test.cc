@@ -97,6 +97,14 @@ class ConsumeStreamTest : public testing::Test {
     ASSERT_TRUE(Until([&] { return consumer->status().has_value(); }));
     EXPECT_TRUE(consumer->status()->ok()) << *consumer->status();
   }
+  void Grow(uint32_t partitions) {
+    v1::AlterTopicRequest request;
+    request.set_name("t");
+    request.set_partition_count(partitions);
+    const auto grown =
+        rig_.Call<v1::AlterTopicResponse>(0, "/millrace.v1.AdminService/AlterTopic", request);
+    ASSERT_TRUE(grown.ok()) << grown.status();
+  }
   void DeleteRecords(uint32_t partition, int64_t before) {
     v1::DeleteRecordsRequest request;
     request.set_topic("t");
@@ -266,6 +274,41 @@ TEST_F(ConsumeStreamTest, Rule25_AClientThatTakesNothing_IsTakenOutAfterItsTime_
   EXPECT_EQ(one->status()->reason(), Reason::kMemberFenced) << *one->status();
 }
 
+TEST_F(ConsumeStreamTest, Rule25_AClientThatDoesNotRead_IsToldOneChange_AndThenTheNewest) {
+  const auto one = Owner(0);
+  ASSERT_TRUE(Until([&] { return one->results.size() == one->last_number; }));
+  one->commits = false;
+  one->stream().is_stuck = true;
+  for (uint32_t i = 1; i <= 4; ++i) {
+    Grow(kPartitions + i);
+    rig_.world.RunFor(seconds(2));
+  }
+  EXPECT_EQ(one->owned.size(), kPartitions + 1) << "one is on its way, and no more";
+  one->stream().is_stuck = false;
+  one->Take();
+  ASSERT_TRUE(Until([&] { return one->owned.size() == kPartitions + 4; }));
+  EXPECT_FALSE(one->status().has_value());
+}
+
+TEST_F(ConsumeStreamTest, Rule25_AClientThatTakesNoResults_IsNotHeard_UntilItsTimeIsOver) {
+  v1::ConsumeInit init = ConsumerInit("a");
+  init.set_session_timeout_ms(6'000);
+  const auto one = Owner(0, init);
+  one->commits = false;
+  one->stream().is_stuck = true;
+  v1::ConsumeRequest commit;
+  auto& topic = *commit.mutable_commit()->mutable_offsets()->add_topics();
+  topic.set_topic("a-topic-that-is-not-there-" + std::string(200, 'x'));
+  for (int i = 0; i < 100; ++i) topic.add_partitions();
+  for (size_t i = 0; one->stream().is_reading; ++i) {
+    ASSERT_LT(i, 10'000U);
+    one->Say(commit);
+  }
+  EXPECT_LT(one->stream().pending_bytes(), uint64_t{3} << 20);
+  ASSERT_TRUE(Until([&] { return one->status().has_value(); }, seconds(9)));
+  EXPECT_EQ(one->status()->reason(), Reason::kMemberFenced) << *one->status();
+}
+
 TEST_F(ConsumeStreamTest, Rule25_ASilentClient_IsTakenOut_AndOneThatIsDoneWithNothing_Stays) {
   v1::ConsumeInit init = ConsumerInit("a");
   init.set_session_timeout_ms(6'000);
@@ -303,11 +346,7 @@ TEST_F(ConsumeStreamTest, Rule24_APartitionThatComesLater_IsReadFromItsStart_Whe
   v1::ConsumeInit init = ConsumerInit("a");
   init.set_start(v1::CONSUME_START_LATEST);
   const auto one = Owner(0, init);
-  v1::AlterTopicRequest grow;
-  grow.set_name("t");
-  grow.set_partition_count(kPartitions + 1);
-  ASSERT_TRUE(
-      rig_.Call<v1::AlterTopicResponse>(0, "/millrace.v1.AdminService/AlterTopic", grow).ok());
+  Grow(kPartitions + 1);
   Publish(kPartitions, 0, 4);
   Publish(0, 3, 1);
   ASSERT_TRUE(Until([&] { return one->records.size() == 5; }));
@@ -420,6 +459,43 @@ TEST_F(ConsumeStreamTest, ALeave_FreesWhatItHad_AfterTheCommitsBeforeIt) {
   EXPECT_EQ(one->results.back().commit_id(), 5U);
   EXPECT_EQ(MemberCount(), 0U);
   EXPECT_EQ(Committed(0), 10);
+}
+
+TEST_F(ConsumeStreamTest, BehindALeave_NothingIsSent_HoweverLongItTakes) {
+  const size_t coordinator = CoordinatorOf(rig_, "g");
+  const auto one = Owner(Other(coordinator));
+  ASSERT_TRUE(Until([&] { return one->results.size() == one->last_number; }));
+  rig_.cluster.Kill(coordinator, /*power_loss=*/true);
+  one->Leave();
+  for (uint32_t partition = 0; partition < kPartitions; ++partition) {
+    Publish(partition, 0, 1, Other(coordinator));
+  }
+  ASSERT_TRUE(Until([&] { return one->status().has_value(); }));
+  EXPECT_TRUE(one->status()->ok()) << *one->status();
+  EXPECT_TRUE(one->records.empty());
+}
+
+TEST_F(ConsumeStreamTest, WithoutMemoryToRead_ItIsReadLater) {
+  const auto one = Owner(0);
+  const auto two = Start(1, ConsumerInit("b"));
+  ASSERT_TRUE(Until([&] { return ShareAll({one.get(), two.get()}); }));
+  PublishToAll(0, 3);
+  ASSERT_TRUE(Until([&] { return one->records.size() + two->records.size() == 12; }));
+  MemoryBudget& sessions = rig_.cluster.node(0).client_memory().sessions;
+  MemoryHold all(sessions, sessions.free());
+  EndWell(two.get());
+  rig_.world.RunFor(seconds(2));
+  EXPECT_EQ(one->owned.size(), 2U);
+  all.Release();
+  ASSERT_TRUE(Until([&] { return one->owned.size() == kPartitions; }, seconds(1)));
+  PublishToAll(3, 1);
+  for (uint32_t partition = 0; partition < kPartitions; ++partition) {
+    const auto has_last = [&, partition] {
+      const auto values = one->ValuesOf(partition);
+      return !values.empty() && values.back() == Values(partition, 3, 4)[0];
+    };
+    EXPECT_TRUE(Until(has_last, seconds(2)));
+  }
 }
 
 TEST_F(ConsumeStreamTest, HalfClosed_OrCut_TheMemberHasItsSessionsTime) {
