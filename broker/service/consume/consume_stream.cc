@@ -300,7 +300,7 @@ void ConsumeStream::AnswerIfGivenUp() {
 
 void ConsumeStream::TakeResult(v1::CommitResult result) {
   if (is_over_) return;
-  sent_->OnResult(/*is_taken=*/!result.has_error());
+  sent_->OnResult(result);
   v1::ConsumeResponse response;
   *response.mutable_commit() = std::move(result);
   Write({Bytes::Own(response.SerializeAsString())});

@@ -6,6 +6,25 @@
 #include <glog/logging.h>
 
 namespace millrace::broker {
+namespace {
+
+bool Passes(const v1::Error& error) {
+  const auto code = static_cast<Code>(error.code());
+  return code == Code::kUnavailable || code == Code::kDeadlineExceeded ||
+         code == Code::kResourceExhausted;
+}
+
+std::set<TopicPartition> ToTryAgain(const v1::CommitResult& result) {
+  std::set<TopicPartition> partitions;
+  for (const v1::RefusedOffset& refused : result.refused()) {
+    if (!Passes(refused.error())) continue;
+    partitions.insert(
+        {.topic = TopicId(refused.topic_id()), .partition = PartitionId(refused.partition())});
+  }
+  return partitions;
+}
+
+}  // namespace
 
 void SentMessages::Begin(uint64_t reading, const TopicPartition& partition) {
   const bool is_new = readings_.emplace(reading, Reading{.partition = partition}).second;
@@ -73,15 +92,17 @@ v1::OffsetCommit SentMessages::TakeCommit(uint64_t commit_id) {
   return commit;
 }
 
-void SentMessages::OnResult(bool is_taken) {
+void SentMessages::OnResult(const v1::CommitResult& result) {
   CHECK(!taken_.empty());
   const std::vector<ReadTo> taken = std::move(taken_.front());
   taken_.pop_front();
-  if (is_taken) return;
+  const std::set<TopicPartition> not_taken = ToTryAgain(result);
   for (const ReadTo& read : taken) {
     const auto found = readings_.find(read.reading);
+    if (found == readings_.end()) continue;
+    const bool is_tried_again = result.has_error() || not_taken.contains(found->second.partition);
     // What the client is done with since goes further.
-    if (found != readings_.end() && !found->second.done.has_value()) SetDone(read);
+    if (is_tried_again && !found->second.done.has_value()) SetDone(read);
   }
 }
 

@@ -65,8 +65,8 @@ class SentMessages {
   v1::OffsetCommit TakeCommit(uint64_t commit_id);
   // A commit by offsets of the client's own: it has an answer, too.
   void SkipCommit() { taken_.emplace_back(); }
-  // The oldest commit was answered. If none of it was taken, it is part of the next one.
-  void OnResult(bool is_taken);
+  // The oldest commit was answered. What was not taken and may be later is part of the next one.
+  void OnResult(const v1::CommitResult& result);
 
  private:
   struct Entry {

@@ -73,17 +73,22 @@ class Consumer {
     handler_->OnClosed();
     handler_.reset();
   }
+  // Its broker dies, and tells nobody.
+  void Vanish() { handler_.reset(); }
+  bool is_connected() const { return handler_ != nullptr && !status().has_value(); }
   void HalfClose() { handler_->OnHalfClose(); }
   void Say(const v1::ConsumeRequest& request) { SayBytes(request.SerializeAsString()); }
   void SayBytes(std::string bytes) {
     if (handler_ && !status().has_value()) handler_->OnMessage(Bytes::Own(std::move(bytes)));
   }
   void CommitUpTo(uint64_t number, uint64_t commit_id = 0) {
+    if (on_commit) on_commit(number);
     v1::ConsumeRequest request;
     request.mutable_commit()->set_up_to(number);
     request.mutable_commit()->set_commit_id(commit_id);
     Say(request);
   }
+  void CommitAll() { CommitUpTo(last_number, last_number); }
   void CommitOffset(uint32_t partition, int64_t offset, uint64_t commit_id) {
     v1::ConsumeRequest request;
     request.mutable_commit()->set_commit_id(commit_id);
@@ -142,8 +147,13 @@ class Consumer {
     return start;
   }
 
-  // Commits what it is told, up to its number.
+  // Commits what it is told, up to its number, which is the commit's, too.
   bool commits = true;
+  // Called before a commit is said, after a result came, and after it was told where something
+  // begins.
+  std::function<void(uint64_t number)> on_commit;
+  std::function<void(const v1::CommitResult&)> on_result;
+  std::function<void(const v1::ConsumedPartition&)> on_assigned;
   std::vector<v1::ConsumeJoined> joined;
   std::vector<Record> records;
   std::vector<v1::ConsumedPartition> assigned;
@@ -164,7 +174,10 @@ class Consumer {
     CHECK(response.ParseFromString(message));
     if (response.has_joined()) joined.push_back(response.joined());
     EXPECT_EQ(joined.size(), 1U) << "it is told first that it joined";
-    if (response.has_commit()) results.push_back(response.commit());
+    if (response.has_commit()) {
+      results.push_back(response.commit());
+      if (on_result) on_result(response.commit());
+    }
     for (const v1::SubscribedRecord& record : response.records()) {
       EXPECT_TRUE(owned.contains(record.partition())) << "it has none of " << record.partition();
       EXPECT_GT(record.append_time_ms(), 0);
@@ -194,6 +207,7 @@ class Consumer {
   void TakeChange(const v1::ConsumeResponse& response) {
     for (const v1::ConsumedPartition& told : response.assigned()) {
       assigned.push_back(told);
+      if (on_assigned) on_assigned(told);
       if (told.topic() == "t") owned.insert(told.partition());
     }
     for (const v1::ConsumedPartition& told : response.revoked()) {

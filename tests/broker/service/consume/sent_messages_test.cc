@@ -66,7 +66,7 @@ TEST_F(SentMessagesTest, WhatIsTheMembersNoMore_IsNotCommitted) {
   EXPECT_EQ(Offsets(sent_.TakeCommit(0)), "1/20=6 2/30=8 ");
 }
 
-TEST_F(SentMessagesTest, ACommitOfWhichNothingWasTaken_IsPartOfTheNext_UnlessMoreIsDone) {
+TEST_F(SentMessagesTest, WhatWasNotTaken_IsPartOfTheNextCommit_UnlessMoreIsDone) {
   sent_.Add(100, {To(1, 5), To(2, 6), To(3, 7)});
   ASSERT_TRUE(sent_.Done(1).ok());
   sent_.TakeCommit(0);
@@ -74,11 +74,30 @@ TEST_F(SentMessagesTest, ACommitOfWhichNothingWasTaken_IsPartOfTheNext_UnlessMor
   sent_.Add(100, {To(1, 9)});
   ASSERT_TRUE(sent_.Done(2).ok());
   sent_.End(3);
-  sent_.OnResult(/*is_taken=*/false);
-  sent_.OnResult(/*is_taken=*/false);  // the client's own
+  v1::CommitResult result;
+  result.mutable_error()->set_code(static_cast<int>(Code::kResourceExhausted));
+  sent_.OnResult(result);
+  sent_.OnResult(result);  // the client's own
   EXPECT_EQ(Offsets(sent_.TakeCommit(0)), "1/10=9 1/20=6 ");
-  sent_.OnResult(/*is_taken=*/true);
+  sent_.OnResult({});
   EXPECT_EQ(Offsets(sent_.TakeCommit(0)), "");
+}
+
+TEST_F(SentMessagesTest, APartitionThatWasRefusedForNow_IsPartOfTheNextCommit_AndForGoodIsNot) {
+  sent_.Add(100, {To(1, 5), To(2, 6), To(3, 7)});
+  ASSERT_TRUE(sent_.Done(1).ok());
+  sent_.TakeCommit(0);
+  v1::CommitResult result;
+  const auto refuse = [&result](uint64_t topic, uint32_t partition, Code code) {
+    v1::RefusedOffset& refused = *result.add_refused();
+    refused.set_topic_id(topic);
+    refused.set_partition(partition);
+    refused.mutable_error()->set_code(static_cast<int>(code));
+  };
+  refuse(1, 10, Code::kUnavailable);
+  refuse(1, 20, Code::kOutOfRange);
+  sent_.OnResult(result);
+  EXPECT_EQ(Offsets(sent_.TakeCommit(0)), "1/10=5 ");
 }
 
 TEST_F(SentMessagesTest, TheWindow_IsFilledByBytes_AndByMessages_AndEmptiedInOrder) {
