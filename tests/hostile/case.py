@@ -108,6 +108,20 @@ def subscribe(*makes):
     return attack
 
 
+def stream(method, *makes):
+    """A stream of `Service/Method`: all messages, half-close, until it ends."""
+    def attack(target):
+        with target.channel() as channel:
+            answers = channel.stream_stream(f"/millrace.v1.{method}")(iter(_messages(target, makes)), timeout=SECONDS_MAX)
+            try:
+                for _ in answers:
+                    pass
+            except grpc.RpcError:
+                pass
+            return answers.code().name
+    return attack
+
+
 def told(code, codes):
     """The stream's status and the different codes within, e.g. `OK [NOT_FOUND]`."""
     return f"{code} [{', '.join(dict.fromkeys(codes))}]" if codes else code
