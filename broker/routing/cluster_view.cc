@@ -13,6 +13,15 @@ Status ClusterView::CheckKnowsTopics() const {
                      Reason::kNotInitialized);
 }
 
+Result<const TopicInfo*> ClusterView::FindCoordinator() const {
+  if (const TopicInfo* topic = image_->FindTopic(kCoordinatorTopic)) return topic;
+  RETURN_IF_ERROR(CheckKnowsTopics());
+  return Unavailable(
+      "the coordinator of groups is made once enough brokers have joined the cluster, all of a "
+      "version that knows it",
+      Reason::kNotInitialized);
+}
+
 Result<const TopicInfo*> ClusterView::FindTopic(std::string_view name, TopicId id) const {
   const TopicInfo* topic = name.empty() ? image_->FindTopic(id) : image_->FindTopic(name);
   if (topic != nullptr) return topic;

@@ -55,6 +55,9 @@ class ClusterView {
   Status CheckKnowsTopics() const;
   // NOT_FOUND (UNKNOWN_TOPIC or UNKNOWN_PARTITION) naming it; UNAVAILABLE while this broker starts.
   Result<const TopicInfo*> FindTopic(std::string_view name, TopicId id) const;
+  // The topic that the coordinator's shards are partitions of: UNAVAILABLE (NOT_INITIALIZED) until
+  // the controller has made it.
+  Result<const TopicInfo*> FindCoordinator() const;
   // A topic that clients have records in: INVALID_ARGUMENT for one of Millrace's own, too.
   Result<const TopicInfo*> FindLog(std::string_view name, TopicId id) const;
   Result<const PartitionInfo*> FindPartition(const PartitionName& name) const;

@@ -145,22 +145,13 @@ CoordinatorClient::CoordinatorClient(Environment environment)
   Serve(kMember);
 }
 
-Result<const TopicInfo*> CoordinatorClient::FindCoordinator() const {
-  if (const TopicInfo* topic = environment_.view.image().FindTopic(kCoordinatorTopic)) return topic;
-  RETURN_IF_ERROR(environment_.view.CheckKnowsTopics());
-  return Unavailable(
-      "the coordinator of groups is made once enough brokers have joined the cluster, all of a "
-      "version that knows it",
-      Reason::kNotInitialized);
-}
-
 uint32_t CoordinatorClient::shard_count() const {
-  const Result<const TopicInfo*> topic = FindCoordinator();
+  const Result<const TopicInfo*> topic = environment_.view.FindCoordinator();
   return topic.ok() ? static_cast<uint32_t>((*topic)->partitions.size()) : 0;
 }
 
 Result<const PartitionInfo*> CoordinatorClient::ShardOfGroup(std::string_view group) const {
-  ASSIGN_OR_RETURN(const TopicInfo* topic, FindCoordinator());
+  ASSIGN_OR_RETURN(const TopicInfo* topic, environment_.view.FindCoordinator());
   return &ShardOf(*topic, SlotOf(group));
 }
 
@@ -172,7 +163,7 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(const Request& re
 template <>
 Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
     const v1::ListGroupsRequest& request) const {
-  ASSIGN_OR_RETURN(const TopicInfo* topic, FindCoordinator());
+  ASSIGN_OR_RETURN(const TopicInfo* topic, environment_.view.FindCoordinator());
   ASSIGN_OR_RETURN(const GroupsToken token, ParseGroupsToken(request.page_token()));
   if (token.shard < topic->partitions.size()) return &topic->partitions[token.shard];
   return InvalidArgument("page_token is none of these");

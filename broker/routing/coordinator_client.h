@@ -95,7 +95,6 @@ class CoordinatorClient {
   // The shard that the request is for.
   template <typename Request>
   Result<const PartitionInfo*> ShardOfRequest(const Request& request) const;
-  Result<const TopicInfo*> FindCoordinator() const;
 
   Environment environment_;
   Lifetime lifetime_;

@@ -7,6 +7,9 @@
 #include "broker/api/parse_request.h"
 #include "broker/api/request_limits.h"
 #include "broker/config/topic_settings.h"
+#include "broker/controller/leader_epoch.h"
+#include "broker/coordinator/requests.h"
+#include "broker/coordinator/slot.h"
 #include "broker/partition/partition.h"
 #include "broker/service/metadata/describe_topic.h"
 #include "broker/service/metadata/topic_page.h"
@@ -24,6 +27,8 @@ void MetadataService::Register(ServiceRegistry* registry) {
                     [this](const std::shared_ptr<Call>& call) { ListTopics(*call); });
   registry->AddCall("/millrace.v1.MetadataService/ListTopicSettings",
                     [this](const std::shared_ptr<Call>& call) { ListTopicSettings(*call); });
+  registry->AddCall("/millrace.v1.MetadataService/FindCoordinators",
+                    [this](const std::shared_ptr<Call>& call) { FindCoordinators(*call); });
 }
 
 std::string MetadataService::ClusterUuidText() const {
@@ -118,6 +123,32 @@ void MetadataService::DescribeTopics(Call& call) const {
       *topics, request->page_size(),
       [this](const TopicInfo& topic, v1::Topic* out) { DescribeTopic(*view_, topic, out); },
       &response);
+  FillBrokers(&response);
+  call.Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void MetadataService::FindCoordinators(Call& call) const {
+  const Status count = CheckCount(
+      call.request(), {.number = v1::FindCoordinatorsRequest::kIdsFieldNumber, .name = "ids"});
+  if (!count.ok()) return call.Fail(count);
+  const auto request = ParseRequest<v1::FindCoordinatorsRequest>(call.request());
+  if (!request.ok()) return call.Fail(request.status());
+  const Result<const TopicInfo*> coordinator = view_->FindCoordinator();
+  if (!coordinator.ok()) return call.Fail(coordinator.status());
+  v1::FindCoordinatorsResponse response;
+  for (const std::string& id : request->ids()) {
+    const Status checked = CheckId(id, "id");
+    if (!checked.ok()) return call.Fail(checked);
+    const uint32_t slot = SlotOf(id);
+    const PartitionInfo& shard = ShardOf(**coordinator, slot);
+    const LeaderHint hint = view_->LeaderOf(shard.group);
+    v1::Coordinator& out = *response.add_coordinators();
+    out.set_id(id);
+    out.set_slot(slot);
+    out.set_shard(shard.partition.value());
+    out.set_leader_id(hint.leader.value());
+    out.set_leader_epoch(LeaderEpochOf((*coordinator)->leader_epoch_base, hint.term).value());
+  }
   FillBrokers(&response);
   call.Reply(Bytes::Own(response.SerializeAsString()));
 }

@@ -48,6 +48,7 @@ class MetadataService {
   void DescribeTopics(Call& call) const;
   void ListTopics(Call& call) const;
   void ListTopicSettings(Call& call) const;
+  void FindCoordinators(Call& call) const;
   // The topics of these names, or all where there are none, behind the token, sorted by name.
   Result<std::vector<const TopicInfo*>> FindTopics(const std::string& page_token,
                                                    bool include_internal,

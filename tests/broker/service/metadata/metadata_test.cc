@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "broker/coordinator/slot.h"
 #include "tests/broker/service/service_rig.h"
 
 namespace millrace::broker {
@@ -55,6 +56,39 @@ TEST(Metadata, DescriptionsOfNamedTopicsHavePages_TooAndNameWhatIsMissing) {
   request.add_names("absent");
   EXPECT_THAT(rig.Call<v1::DescribeTopicsResponse>(0, kDescribe, request).status().message(),
               HasSubstr("absent"));
+}
+
+constexpr char kFindCoordinators[] = "/millrace.v1.MetadataService/FindCoordinators";
+
+TEST(Metadata, WhoKeepsAGroup_IsToldByEveryBroker_WithTheShardsLeader) {
+  ServiceRig rig(5);
+  v1::DescribeTopicsRequest describe;
+  describe.add_names("__coordinator");
+  v1::FindCoordinatorsRequest request;
+  for (const char* id : {"billing", "shipping", "billing"}) request.add_ids(id);
+  for (size_t broker = 0; broker < 3; ++broker) {
+    const auto found =
+        rig.Call<v1::FindCoordinatorsResponse>(broker, kFindCoordinators, request).value();
+    ASSERT_EQ(found.coordinators_size(), 3);
+    EXPECT_EQ(found.brokers_size(), 3);
+    const auto topic = rig.Call<v1::DescribeTopicsResponse>(broker, kDescribe, describe).value();
+    for (const v1::Coordinator& one : found.coordinators()) {
+      EXPECT_EQ(one.slot(), SlotOf(one.id()));
+      const v1::Partition& shard = topic.topics(0).partitions(static_cast<int>(one.shard()));
+      EXPECT_EQ(one.leader_id(), shard.leader_id());
+      EXPECT_EQ(one.leader_epoch(), shard.leader_epoch());
+    }
+    EXPECT_EQ(found.coordinators(1).id(), "shipping");
+    EXPECT_EQ(found.coordinators(2).shard(), found.coordinators(0).shard());
+  }
+}
+
+TEST(Metadata, AnIdThatNoGroupCanHave_IsRefused) {
+  ServiceRig rig(5);
+  v1::FindCoordinatorsRequest request;
+  request.add_ids("a\nb");
+  EXPECT_EQ(rig.Call<v1::FindCoordinatorsResponse>(0, kFindCoordinators, request).status().code(),
+            Code::kInvalidArgument);
 }
 
 TEST(Metadata, ACreationThatRunsOutOfTime_SaysWhatItWaitedFor) {
