@@ -59,8 +59,8 @@ class ConsumeStreamTest : public testing::Test {
     }
     return values;
   }
-  // What the group has committed for a partition; -1: nothing.
-  int64_t Committed(uint32_t partition, size_t broker = 0) {
+  // What the group has committed for a partition; of offset -1: nothing.
+  v1::GroupOffset CommittedAs(uint32_t partition, size_t broker = 0) {
     v1::FetchOffsetsRequest request;
     request.set_group("g");
     const auto fetched = rig_.Call<v1::FetchOffsetsResponse>(
@@ -68,10 +68,24 @@ class ConsumeStreamTest : public testing::Test {
     CHECK(fetched.ok()) << fetched.status();
     for (const v1::TopicOffsets& topic : fetched->topics()) {
       for (const v1::GroupOffset& offset : topic.partitions()) {
-        if (offset.partition() == partition) return offset.offset();
+        if (offset.partition() == partition) return offset;
       }
     }
-    return -1;
+    v1::GroupOffset none;
+    none.set_offset(-1);
+    return none;
+  }
+  int64_t Committed(uint32_t partition, size_t broker = 0) {
+    return CommittedAs(partition, broker).offset();
+  }
+  uint64_t LeaderEpochOf(uint32_t partition) {
+    v1::ListOffsetsRequest request;
+    request.set_topic("t");
+    request.add_partitions(partition);
+    const auto listed =
+        rig_.Call<v1::ListOffsetsResponse>(0, "/millrace.v1.ConsumerService/ListOffsets", request);
+    CHECK(listed.ok()) << listed.status();
+    return listed->partitions(0).leader_epoch();
   }
   size_t MemberCount() { return broker::MemberCount(rig_, "g"); }
   std::unique_ptr<Consumer> Start(size_t broker, const v1::ConsumeInit& init) {
@@ -180,6 +194,8 @@ TEST_F(ConsumeStreamTest, Rule36_ACommit_CoversWhatTheClientIsDoneWith_AndNothin
   ASSERT_TRUE(Until([&] { return one->results.back().commit_id() == 78; }));
   EXPECT_EQ(Committed(2), 7);
   EXPECT_EQ(Committed(1), 1);
+  EXPECT_GT(LeaderEpochOf(1), 0U);
+  EXPECT_EQ(CommittedAs(1).leader_epoch(), LeaderEpochOf(1)) << "of its last record";
 }
 
 TEST_F(ConsumeStreamTest, OffsetsOfTheClientsOwn_AreCommittedAsTheyAre_AndAnsweredInOrder) {
@@ -371,6 +387,53 @@ TEST_F(ConsumeStreamTest, Rule31_ALatestStart_IsCommittedOnceTheClientIsDone_SoT
   const auto two = Owner(1, init);
   ASSERT_TRUE(Until([&] { return two->records.size() == 2 * kPartitions; }));
   EXPECT_EQ(two->ValuesOf(1), Values(1, 3, 5));
+}
+
+// Rule 31: "an error leaves the reader where it is".
+TEST_F(ConsumeStreamTest, Rule31_WithoutACoordinator_NothingIsRead_AndThenWhatIsNotCommitted) {
+  PublishToAll(0, 3);
+  const auto one = Owner(0);
+  ASSERT_TRUE(Until([&] { return one->records.size() == 3 * kPartitions; }));
+  ASSERT_TRUE(Until([&] { return one->results.size() == one->last_number; }));
+  EndWell(one.get());
+  PublishToAll(3, 2);
+  rig_.cluster.Kill(1, /*power_loss=*/false);
+  rig_.cluster.Kill(2, /*power_loss=*/false);
+  v1::ConsumeInit init = ConsumerInit("a");
+  init.set_session(2);
+  init.set_start(v1::CONSUME_START_LATEST);
+  const auto none = Start(0, init);
+  ASSERT_TRUE(Until([&] { return none->status().has_value(); }));
+  EXPECT_EQ(none->status()->code(), Code::kUnavailable) << *none->status();
+  EXPECT_TRUE(none->joined.empty() && none->assigned.empty());
+  rig_.cluster.Start(1);
+  ASSERT_TRUE(Until([&] { return rig_.cluster.is_serving(1); }));
+  init.set_session(3);
+  const auto two = Owner(1, init);
+  ASSERT_TRUE(Until([&] { return two->records.size() == 2 * kPartitions; }));
+  EXPECT_EQ(two->ValuesOf(1), Values(1, 3, 5));
+}
+
+// Rule 17: "it takes the place, epoch and partitions of one ... that said it would be back".
+TEST_F(ConsumeStreamTest, Rule17_AStaticMemberThatWillBeBack_FindsWhatItHad) {
+  v1::ConsumeInit init = ConsumerInit("a");
+  init.set_instance_id("i");
+  const auto one = Owner(0, init);
+  const auto two = Start(1, ConsumerInit("b"));
+  ASSERT_TRUE(Until([&] { return ShareAll({one.get(), two.get()}); }));
+  const Consumer::Partitions had = one->owned;
+  one->Leave(/*will_be_back=*/true);
+  ASSERT_TRUE(Until([&] { return one->status().has_value(); }));
+  EXPECT_TRUE(one->status()->ok()) << *one->status();
+  rig_.world.RunFor(seconds(10));
+  init.set_member_id("a-2");
+  const auto back = Start(2, init);
+  ASSERT_TRUE(Until([&] { return back->owned == had; }));
+  EXPECT_TRUE(two->revoked.empty());
+  init.set_member_id("a-3");
+  const auto refused = Start(1, init);
+  ASSERT_TRUE(Until([&] { return refused->status().has_value(); }));
+  EXPECT_EQ(refused->status()->reason(), Reason::kInstanceIdInUse) << *refused->status();
 }
 
 // Rule 34: "OUT_OF_RANGE with the log start; ... reset policy, never silent."
