@@ -53,6 +53,8 @@ class ConsumeStream final : public StreamHandler {
   Status OnCommit(const v1::ConsumeCommit& commit);
   Status OnDone(uint64_t up_to);
   Status OnLeave(const v1::Leave& leave);
+  // All that the client wants to be committed by now, as one.
+  void AskCommit();
   void HearIfItReads(const v1::ConsumeRequest& said);
 
   // What the session has to tell.
@@ -104,6 +106,9 @@ class ConsumeStream final : public StreamHandler {
   uint64_t taken_when_heard_ = 0;
   uint64_t change_end_ = 0;        // so many were written when it was told of the last assignment
   std::vector<uint64_t> located_;  // readings whose start is to be told
+  // The last of those that wait for the ones before to be answered.
+  std::optional<uint64_t> commit_id_;
+  size_t asked_commits_ = 0;                  // not answered yet
   std::optional<v1::AssignmentDone> answer_;  // for when all is given up that was to be
   std::optional<SentMessages> sent_;
   std::optional<HeldPartitions> held_;
@@ -198,33 +203,46 @@ void ConsumeStream::HearIfItReads(const v1::ConsumeRequest& said) {
 
 Status ConsumeStream::OnCommit(const v1::ConsumeCommit& commit) {
   if (commit.has_offsets()) {
+    AskCommit();
     v1::OffsetCommit offsets;
     offsets.set_commit_id(commit.commit_id());
     *offsets.mutable_topics() = commit.offsets().topics();
     sent_->SkipCommit();
+    ++asked_commits_;
     session_.Commit(offsets);
     return {};
   }
   RETURN_IF_ERROR(sent_->Done(commit.up_to()));
-  session_.Commit(sent_->TakeCommit(commit.commit_id()));
+  commit_id_ = commit.commit_id();
   GiveUp(commit.up_to());
   return {};
 }
 
 Status ConsumeStream::OnDone(uint64_t up_to) {
+  // What was to be committed before is no more than it was.
+  AskCommit();
   RETURN_IF_ERROR(sent_->Done(up_to));
   GiveUp(up_to);
   return {};
 }
 
+void ConsumeStream::AskCommit() {
+  if (!commit_id_.has_value()) return;
+  const uint64_t id = *std::exchange(commit_id_, std::nullopt);
+  ++asked_commits_;
+  session_.Commit(sent_->TakeCommit(id));
+}
+
 Status ConsumeStream::OnLeave(const v1::Leave& leave) {
+  AskCommit();
   RETURN_IF_ERROR(session_.Leave(leave));
   reader_.Stop();
   return {};
 }
 
-// Pre: what is to be committed before was asked to be.
 void ConsumeStream::GiveUp(uint64_t up_to) {
+  // A partition is given up behind its last commit.
+  if (held_->is_revoking()) AskCommit();
   for (const uint64_t reading : held_->GiveUp(up_to)) sent_->End(reading);
   AnswerIfGivenUp();
   CountMemory();
@@ -236,6 +254,7 @@ void ConsumeStream::OnHalfClose() {
   if (!session_.has_begun()) return Finish(InvalidArgument("a Consume stream without `init`"));
   // Nothing more can be acknowledged.
   reader_.Stop();
+  AskCommit();
   session_.HalfClose();
   session_.Proceed();
 }
@@ -258,6 +277,7 @@ void ConsumeStream::Tell() {
   // A change that the client did not take yet is not followed by another one.
   const bool may_tell = is_joined_told_ && !session_.is_leaving() && taken() >= change_end_;
   if (may_tell && session_.has_news()) TakeAssignment(session_.TakeNews());
+  if (asked_commits_ == 0) AskCommit();
   UpdateReading();
 }
 
@@ -300,6 +320,8 @@ void ConsumeStream::AnswerIfGivenUp() {
 
 void ConsumeStream::TakeResult(v1::CommitResult result) {
   if (is_over_) return;
+  CHECK_GT(asked_commits_, 0U);
+  --asked_commits_;
   sent_->OnResult(result);
   v1::ConsumeResponse response;
   *response.mutable_commit() = std::move(result);

@@ -130,6 +130,8 @@ class Consumer {
   bool Await(const std::function<bool()>& condition, Duration limit = kRigTimeMax) {
     return rig_->world.RunUntil(condition, limit);
   }
+  // Whether all that it was told is committed, and it knows. Pre: each commit has its number.
+  bool is_settled() const { return !results.empty() && results.back().commit_id() == last_number; }
   // Of one partition, as they came.
   std::vector<std::string> ValuesOf(uint32_t partition) const {
     std::vector<std::string> values;
