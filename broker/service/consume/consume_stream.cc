@@ -7,9 +7,9 @@
 
 #include <glog/logging.h>
 
+#include "broker/service/consume/consume_messages.h"
 #include "broker/service/consume/consume_request.h"
 #include "broker/service/consume/held_partitions.h"
-#include "broker/service/consume/sent_messages.h"
 #include "broker/service/fetch/partition_reader.h"
 #include "broker/service/fetch/stream_memory.h"
 #include "broker/service/group/member_session.h"
@@ -19,23 +19,8 @@
 namespace millrace::broker {
 namespace {
 
-// What is read for a Consume stream is passed on as it was made for a Subscribe call.
-static_assert(int{v1::ConsumeResponse::kRecordsFieldNumber} ==
-              int{v1::SubscribeResponse::kRecordsFieldNumber});
-
-// Of which one message tells.
-constexpr size_t kToldPartitionsMax = 1'000;
 // Between two looks for a partition that this broker does not know yet, or for memory to read it.
 constexpr Duration kReadAgainDelay = std::chrono::milliseconds(200);
-// Memory for what was sent is counted in steps of so many entries.
-constexpr size_t kEntriesStep = 256;
-
-using ToldPartitions = google::protobuf::RepeatedPtrField<v1::ConsumedPartition>;
-// The field of a message that tells of partitions.
-using ToldField = ToldPartitions* (v1::ConsumeResponse::*)();
-constexpr ToldField kAssigned = &v1::ConsumeResponse::mutable_assigned;
-constexpr ToldField kRevoked = &v1::ConsumeResponse::mutable_revoked;
-constexpr ToldField kLost = &v1::ConsumeResponse::mutable_lost;
 
 class ConsumeStream final : public StreamHandler {
  public:
@@ -56,10 +41,10 @@ class ConsumeStream final : public StreamHandler {
   // All that the client wants to be committed by now, as one.
   void AskCommit();
   void HearIfItReads(const v1::ConsumeRequest& said);
+  SentMessages& sent() { return messages_->sent(); }
 
   // What the session has to tell.
   void Tell();
-  void TellJoined();
   void TakeAssignment(const v1::Assignment& assignment);
   void TakeResult(v1::CommitResult result);
   // A Proceed of the session follows.
@@ -72,20 +57,11 @@ class ConsumeStream final : public StreamHandler {
   bool Read(HeldPartition* held);
   void OnLocated(uint64_t reading, Offset start);
   void TellLocated();
-  void OnRecords(PartitionReader::Sent sent);
+  void OnRecords(PartitionReader::Sent records);
   void OnReadFailed(uint64_t reading, const Status& why);
 
-  // As messages that are to be acknowledged.
-  void TellOf(ToldField field, const std::vector<HeldPartition>& partitions);
-  void TellNothing();
   void ScheduleTellNothing();
-  void WriteNumbered(v1::ConsumeResponse response, const std::vector<SentMessages::ReadTo>& read,
-                     Bytes records = {});
-  void Write(std::vector<Bytes> pieces);
-  // How many of the bytes that were written the transport took.
-  uint64_t taken() const { return written_ - std::min(written_, stream_->pending_bytes()); }
   void UpdateReading();
-  void CountMemory();
   void Stop() {
     is_over_ = true;
     reader_.Stop();
@@ -102,17 +78,14 @@ class ConsumeStream final : public StreamHandler {
   bool is_reading_ = true;
   bool is_reading_later_ = false;
   bool is_telling_ = false;
-  uint64_t written_ = 0;
   uint64_t taken_when_heard_ = 0;
-  uint64_t change_end_ = 0;        // so many were written when it was told of the last assignment
   std::vector<uint64_t> located_;  // readings whose start is to be told
   // The last of those that wait for the ones before to be answered.
   std::optional<uint64_t> commit_id_;
   size_t asked_commits_ = 0;                  // not answered yet
   std::optional<v1::AssignmentDone> answer_;  // for when all is given up that was to be
-  std::optional<SentMessages> sent_;
+  std::optional<ConsumeMessages> messages_;
   std::optional<HeldPartitions> held_;
-  MemoryHold memory_;
   PartitionReader reader_;
   MemberSession session_;
   Lifetime lifetime_;
@@ -183,7 +156,7 @@ Status ConsumeStream::Begin(const v1::ConsumeInit& init) {
   init_.clear_subscription();
   member_id_ = join.member_id();
   const uint32_t window_bytes = WindowBytesOf(init);
-  sent_.emplace(window_bytes);
+  messages_.emplace(stream_, environment_.fetch.memory.sessions, window_bytes);
   held_.emplace(init.start());
   reader_.SetMessageBytes(std::min<size_t>(window_bytes, RecordMessages::kMessageBytes));
   return {};
@@ -193,10 +166,11 @@ Status ConsumeStream::Begin(const v1::ConsumeInit& init) {
 // while the other one hangs.
 void ConsumeStream::HearIfItReads(const v1::ConsumeRequest& said) {
   const uint64_t up_to = std::max(said.commit().up_to(), said.done().up_to());
-  const bool is_done_with_more = sent_.has_value() && up_to > sent_->done();
-  const bool does_take = stream_->pending_bytes() == 0 || taken() > taken_when_heard_;
+  const bool is_done_with_more = messages_.has_value() && up_to > sent().done();
+  const uint64_t taken = messages_.has_value() ? messages_->taken() : 0;
+  const bool does_take = stream_->pending_bytes() == 0 || taken > taken_when_heard_;
   if (!is_done_with_more && !does_take) return;
-  taken_when_heard_ = taken();
+  taken_when_heard_ = taken;
   session_.Hear();
   session_.HearSoon();
 }
@@ -207,12 +181,12 @@ Status ConsumeStream::OnCommit(const v1::ConsumeCommit& commit) {
     v1::OffsetCommit offsets;
     offsets.set_commit_id(commit.commit_id());
     *offsets.mutable_topics() = commit.offsets().topics();
-    sent_->SkipCommit();
+    sent().SkipCommit();
     ++asked_commits_;
     session_.Commit(offsets);
     return {};
   }
-  RETURN_IF_ERROR(sent_->Done(commit.up_to()));
+  RETURN_IF_ERROR(sent().Done(commit.up_to()));
   commit_id_ = commit.commit_id();
   GiveUp(commit.up_to());
   return {};
@@ -221,7 +195,7 @@ Status ConsumeStream::OnCommit(const v1::ConsumeCommit& commit) {
 Status ConsumeStream::OnDone(uint64_t up_to) {
   // What was to be committed before is no more than it was.
   AskCommit();
-  RETURN_IF_ERROR(sent_->Done(up_to));
+  RETURN_IF_ERROR(sent().Done(up_to));
   GiveUp(up_to);
   return {};
 }
@@ -230,7 +204,7 @@ void ConsumeStream::AskCommit() {
   if (!commit_id_.has_value()) return;
   const uint64_t id = *std::exchange(commit_id_, std::nullopt);
   ++asked_commits_;
-  session_.Commit(sent_->TakeCommit(id));
+  session_.Commit(sent().TakeCommit(id));
 }
 
 Status ConsumeStream::OnLeave(const v1::Leave& leave) {
@@ -243,10 +217,10 @@ Status ConsumeStream::OnLeave(const v1::Leave& leave) {
 void ConsumeStream::GiveUp(uint64_t up_to) {
   // A partition is given up behind its last commit.
   if (held_->is_revoking()) AskCommit();
-  for (const uint64_t reading : held_->GiveUp(up_to)) sent_->End(reading);
+  for (const uint64_t reading : held_->GiveUp(up_to)) sent().End(reading);
   AnswerIfGivenUp();
-  CountMemory();
-  reader_.SetHoldsBack(!sent_->has_room());
+  messages_->CountMemory();
+  reader_.SetHoldsBack(!sent().has_room());
 }
 
 void ConsumeStream::OnHalfClose() {
@@ -273,20 +247,15 @@ void ConsumeStream::OnClosed() {
 
 void ConsumeStream::Tell() {
   if (is_over_) return;
-  if (session_.interval_ms().has_value() && !std::exchange(is_joined_told_, true)) TellJoined();
+  if (session_.interval_ms().has_value() && !std::exchange(is_joined_told_, true)) {
+    messages_->TellJoined(member_id_, *session_.interval_ms());
+    ScheduleTellNothing();
+  }
   // A change that the client did not take yet is not followed by another one.
-  const bool may_tell = is_joined_told_ && !session_.is_leaving() && taken() >= change_end_;
+  const bool may_tell = is_joined_told_ && !session_.is_leaving() && messages_->is_change_taken();
   if (may_tell && session_.has_news()) TakeAssignment(session_.TakeNews());
   if (asked_commits_ == 0) AskCommit();
   UpdateReading();
-}
-
-void ConsumeStream::TellJoined() {
-  v1::ConsumeResponse response;
-  response.mutable_joined()->set_member_id(member_id_);
-  response.mutable_joined()->set_interval_ms(*session_.interval_ms());
-  Write({Bytes::Own(response.SerializeAsString())});
-  ScheduleTellNothing();
 }
 
 void ConsumeStream::TakeAssignment(const v1::Assignment& assignment) {
@@ -301,13 +270,13 @@ void ConsumeStream::TakeAssignment(const v1::Assignment& assignment) {
   std::vector<HeldPartition> lost;
   for (const HeldPartition& held : change.lost) {
     reader_.Remove(held.reading);
-    sent_->End(held.reading);
+    sent().End(held.reading);
     if (held.is_told) lost.push_back(held);
   }
   for (const HeldPartition& held : change.revoked) reader_.Remove(held.reading);
-  TellOf(kLost, lost);
-  TellOf(kRevoked, change.revoked);
-  if (!change.revoked.empty()) held_->SetRevokedBy(sent_->next_number() - 1, change.revoked);
+  messages_->TellLost(lost);
+  messages_->TellRevoked(change.revoked);
+  if (!change.revoked.empty()) held_->SetRevokedBy(sent().next_number() - 1, change.revoked);
   AnswerIfGivenUp();
   if (!is_over_) BeginReading();
 }
@@ -322,10 +291,8 @@ void ConsumeStream::TakeResult(v1::CommitResult result) {
   if (is_over_) return;
   CHECK_GT(asked_commits_, 0U);
   --asked_commits_;
-  sent_->OnResult(result);
-  v1::ConsumeResponse response;
-  *response.mutable_commit() = std::move(result);
-  Write({Bytes::Own(response.SerializeAsString())});
+  sent().OnResult(result);
+  messages_->TellResult(std::move(result));
 }
 
 void ConsumeStream::BeginReading() {
@@ -348,7 +315,7 @@ bool ConsumeStream::Read(HeldPartition* held) {
                                      .group = (*found)->group,
                                      .position = held->position}});
   if (!added.ok()) return false;
-  sent_->Begin(held->reading, held->partition);
+  sent().Begin(held->reading, held->partition);
   held->is_read = true;
   return true;
 }
@@ -381,22 +348,16 @@ void ConsumeStream::TellLocated() {
     held->is_told = true;
     assigned.push_back(*held);
   }
-  TellOf(kAssigned, assigned);
+  messages_->TellAssigned(assigned);
 }
 
-void ConsumeStream::OnRecords(PartitionReader::Sent sent) {
+void ConsumeStream::OnRecords(PartitionReader::Sent records) {
   // They are told where it begins first.
   if (!located_.empty()) TellLocated();
-  const HeldPartition* held = held_->Find(sent.id);
-  CHECK(held != nullptr) << "reading " << sent.id << " is of nothing that is held";
-  v1::ConsumeResponse response;
-  response.set_topic(held->topic);
-  response.set_topic_id(held->partition.topic.value());
-  response.set_fencing_token(held->fencing_token);
-  WriteNumbered(std::move(response),
-                {{.reading = sent.id, .end = sent.end, .leader_epoch = sent.leader_epoch}},
-                std::move(sent.message));
-  reader_.SetHoldsBack(!sent_->has_room());
+  const HeldPartition* held = held_->Find(records.id);
+  CHECK(held != nullptr) << "reading " << records.id << " is of nothing that is held";
+  messages_->TellRecords(*held, std::move(records));
+  reader_.SetHoldsBack(!sent().has_room());
 }
 
 void ConsumeStream::OnReadFailed(uint64_t reading, const Status& why) {
@@ -410,61 +371,19 @@ void ConsumeStream::OnReadFailed(uint64_t reading, const Status& why) {
                       .AddMetadata("topic", held->topic)
                       .AddMetadata("partition", std::to_string(held->partition.partition.value())));
   }
-  sent_->End(reading);
+  sent().End(reading);
   held_->MoveTo(held, PositionOf(init_.when_gone()));
   BeginReading();
 }
 
-void ConsumeStream::TellOf(ToldField field, const std::vector<HeldPartition>& partitions) {
-  for (size_t first = 0; first < partitions.size(); first += kToldPartitionsMax) {
-    v1::ConsumeResponse response;
-    std::vector<SentMessages::ReadTo> read;
-    const size_t end = std::min(partitions.size(), first + kToldPartitionsMax);
-    for (size_t i = first; i < end; ++i) {
-      const HeldPartition& held = partitions[i];
-      v1::ConsumedPartition& told = *(response.*field)()->Add();
-      told.set_topic(held.topic);
-      told.set_topic_id(held.partition.topic.value());
-      told.set_partition(held.partition.partition.value());
-      told.set_fencing_token(held.fencing_token);
-      if (field != kAssigned) continue;
-      told.set_offset(held.start->value());
-      // Or the next owner would begin elsewhere, where nothing is read meanwhile.
-      if (held.committed != held.start->value()) {
-        read.push_back({.reading = held.reading, .end = *held.start, .leader_epoch = {}});
-      }
-    }
-    WriteNumbered(std::move(response), read);
-    change_end_ = written_;
-  }
-}
-
-// So that the client has something to be done with.
-void ConsumeStream::TellNothing() {
-  if (is_over_ || session_.is_leaving()) return;
-  if (sent_->is_all_done()) WriteNumbered({}, {});
-  ScheduleTellNothing();
-}
-
+// Where nothing is to be acknowledged an empty message is.
 void ConsumeStream::ScheduleTellNothing() {
   environment_.fetch.executor.RunAfter(std::chrono::milliseconds(*session_.interval_ms()),
-                                       lifetime_.Guard([this] { TellNothing(); }));
-}
-
-void ConsumeStream::WriteNumbered(v1::ConsumeResponse response,
-                                  const std::vector<SentMessages::ReadTo>& read, Bytes records) {
-  response.set_number(sent_->next_number());
-  Bytes head = Bytes::Own(response.SerializeAsString());
-  sent_->Add(head.size() + records.size(), read);
-  CountMemory();
-  std::vector<Bytes> pieces{std::move(head)};
-  if (records.size() > 0) pieces.push_back(std::move(records));
-  Write(std::move(pieces));
-}
-
-void ConsumeStream::Write(std::vector<Bytes> pieces) {
-  for (const Bytes& piece : pieces) written_ += piece.size();
-  stream_->Write(std::move(pieces));
+                                       lifetime_.Guard([this] {
+                                         if (is_over_ || session_.is_leaving()) return;
+                                         if (sent().is_all_done()) messages_->TellNothing();
+                                         ScheduleTellNothing();
+                                       }));
 }
 
 void ConsumeStream::UpdateReading() {
@@ -474,13 +393,6 @@ void ConsumeStream::UpdateReading() {
   if (should_read == is_reading_) return;
   is_reading_ = should_read;
   stream_->SetReading(should_read);
-}
-
-void ConsumeStream::CountMemory() {
-  const size_t steps = (sent_->entry_count() + kEntriesStep - 1) / kEntriesStep;
-  const uint64_t bytes = steps * kEntriesStep * SentMessages::kEntryBytes;
-  if (bytes == memory_.bytes()) return;
-  memory_ = MemoryHold(environment_.fetch.memory.sessions, bytes);
 }
 
 void ConsumeStream::Finish(const Status& status) {
