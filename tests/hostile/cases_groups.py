@@ -42,11 +42,13 @@ def named(method, topic=b"events", partitions=b"", more=b"", group=GROUP):
     return unary(method, group + field(2, field(1, topic) + partitions) + more)
 
 
-# A ConsumeRequest with its init, and what may follow.
+# A group of their own: some leave members in it.
+CONSUMERS = field(1, b"consumers")
 SUBSCRIPTION = field(5, field(1, b"events"))
 
 
-def consume(*requests, init=GROUP + SUBSCRIPTION):
+def consume(*requests, init=CONSUMERS + SUBSCRIPTION):
+    """A stream that begins with `init`, and the ConsumeRequests behind it."""
     return stream(SERVICE + "Consume", field(1, init), *requests)
 
 
@@ -57,18 +59,18 @@ CONSUME_CASES = [
     Case("consume with a message that says nothing", stream(SERVICE + "Consume", b""), REFUSED),
     Case("consume of random bytes", stream(SERVICE + "Consume", os.urandom(1000)), (REFUSED, "UNIMPLEMENTED")),
     Case("consume before init", stream(SERVICE + "Consume", LEAVE), REFUSED),
-    Case("consume init twice", consume(field(1, GROUP + SUBSCRIPTION)), REFUSED),
-    Case("consume with an unknown field", consume(init=GROUP + SUBSCRIPTION + field(99, b"x")), "UNIMPLEMENTED"),
+    Case("consume init twice", consume(field(1, CONSUMERS + SUBSCRIPTION)), REFUSED),
+    Case("consume with an unknown field", consume(init=CONSUMERS + SUBSCRIPTION + field(99, b"x")), "UNIMPLEMENTED"),
     *[Case(f"consume by a group of {name}", consume(LEAVE, init=field(1, value) + SUBSCRIPTION), REFUSED)
       for name, value in IDS.items()],
-    *[Case(f"consume by a member of {name}", consume(LEAVE, init=GROUP + field(2, value) + SUBSCRIPTION), REFUSED)
+    *[Case(f"consume by a member of {name}", consume(LEAVE, init=CONSUMERS + field(2, value) + SUBSCRIPTION), REFUSED)
       for name, value in IDS.items() if value],
-    Case("consume of no topic", consume(init=GROUP), REFUSED),
-    Case("consume of 1,001 topics", consume(init=GROUP + field(5, field(1, b"t") * 1001)), REFUSED),
-    Case("consume with a window past its limit", consume(init=GROUP + SUBSCRIPTION + b"\x68" + varint(2**32 - 1)), REFUSED),
-    Case("consume with a window of one byte", consume(LEAVE, init=GROUP + SUBSCRIPTION + b"\x68\x01"), "OK"),
-    Case("consume with a session of no time", consume(init=GROUP + SUBSCRIPTION + b"\x40\x01"), REFUSED),
-    Case("consume from nowhere known", consume(init=GROUP + SUBSCRIPTION + b"\x58\x09"), "UNIMPLEMENTED"),
+    Case("consume of no topic", consume(init=CONSUMERS), REFUSED),
+    Case("consume of 1,001 topics", consume(init=CONSUMERS + field(5, field(1, b"t") * 1001)), REFUSED),
+    Case("consume with a window past its limit", consume(init=CONSUMERS + SUBSCRIPTION + b"\x68" + varint(2**32 - 1)), REFUSED),
+    Case("consume with a window of one byte", consume(LEAVE, init=CONSUMERS + SUBSCRIPTION + b"\x68\x01"), "OK"),
+    Case("consume with a session of no time", consume(init=CONSUMERS + SUBSCRIPTION + b"\x40\x01"), REFUSED),
+    Case("consume from nowhere known", consume(init=CONSUMERS + SUBSCRIPTION + b"\x58\x09"), "UNIMPLEMENTED"),
     Case("consume and a commit of nothing", consume(field(2, b"")), REFUSED),
     Case("consume and a commit of what was not sent", consume(field(2, b"\x10" + varint(UINT64_MAX))), REFUSED),
     Case("consume and done with what was not sent", consume(field(3, b"\x08" + varint(UINT64_MAX))), REFUSED),
