@@ -178,9 +178,9 @@ std::optional<FetchedChunk> GroupConsumer::Next() {
     }
     const auto part = parts_.find(chunk->partition);
     if (MILLRACE_MUTANT(kCommitsWhatIsFetched) && part != parts_.end()) {
-      part->second.done = {.partition = {.partition = chunk->partition,
-                                         .fencing_token = part->second.fencing_token},
-                           .next = chunk->end_offset};
+      part->second.done = {
+          .partition = {.partition = chunk->partition, .fencing_token = part->second.fencing_token},
+          .next = chunk->end_offset};
     }
     return chunk;
   }

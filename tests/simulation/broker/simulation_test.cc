@@ -289,8 +289,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kConditionBeforeSequence, Mutant::kOffsetsFromMemory,
                     Mutant::kSnapshotDropsAGroup, Mutant::kCommitAnsweredTooSoon,
                     Mutant::kAssignBeforeRelease, Mutant::kCommitIgnoresAssignedEpoch,
-                    Mutant::kConfirmIsDelta, Mutant::kTwoSessions,
-                    Mutant::kCommitsWhatIsFetched),
+                    Mutant::kConfirmIsDelta, Mutant::kTwoSessions, Mutant::kCommitsWhatIsFetched),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace
