@@ -54,6 +54,8 @@ std::optional<std::string> NearestName(std::string_view word,
 
 std::string DidYouMean(std::string_view word, const std::vector<std::string>& names) {
   const std::optional<std::string> nearest = NearestName(word, names);
+  // One that was not there a moment ago.
+  if (nearest == word) return "";
   return nearest ? "; did you mean " + *nearest + "?" : "";
 }
 

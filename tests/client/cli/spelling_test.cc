@@ -52,6 +52,7 @@ TEST(NearestName, IsAbsent_WhereMuchWouldHaveToChange) {
 TEST(DidYouMean, IsTheEndOfAMessage) {
   EXPECT_EQ(DidYouMean("topc", {"topic"}), "; did you mean topic?");
   EXPECT_EQ(DidYouMean("x", {"topic"}), "");
+  EXPECT_EQ(DidYouMean("topic", {"topics", "topic"}), "") << "it came to be meanwhile";
 }
 
 }  // namespace
