@@ -65,20 +65,31 @@ def made_readers(cluster, folder):
             reader.kill()
 
 
+def members_of(cluster):
+    """None while nobody has joined."""
+    told = cluster.run("group", "members", GROUP, "-o", "json", check=False)
+    return json.loads(told.stdout)["members"] if told.returncode == 0 else []
+
+
 def owners(cluster):
-    members = cluster.json("group", "members", GROUP)["members"]
-    return [sum(len(topic["partitions"]) for topic in member["assigned"]) for member in members if not member["revoking"]]
+    """How many partitions each has; none while they change hands."""
+    members = members_of(cluster)
+    if any(member["state"] != "stable" for member in members):
+        return []
+    return [sum(len(topic["partitions"]) for topic in member["assigned"]) for member in members]
 
 
-def wait_shared(cluster, count):
-    wait_until(lambda: sum(owners(cluster)) == PARTITIONS and len(owners(cluster)) == count,
-               f"{count} readers that have all partitions")
+def wait_shared(cluster, count, **options):
+    def is_shared():
+        parts = owners(cluster)
+        return len(parts) == count and sum(parts) == PARTITIONS
+    wait_until(is_shared, f"{count} readers that have all partitions", **options)
 
 
 def wait_all_read(cluster):
     def is_read():
         rows = cluster.json("group", "offsets", GROUP)["partitions"]
-        return len(rows) == PARTITIONS and all(row["lag"] == 0 for row in rows)
+        return len(rows) == PARTITIONS and all((row["committed_offset"] or 0) == row.get("high_watermark") for row in rows)
     wait_until(is_read, "all records to be committed", seconds_max=60)
 
 
@@ -92,7 +103,7 @@ def printed_by_all(readers):
 
 def stored(cluster):
     return {(row["partition"], offset) for row in cluster.json("topic", "offsets", "events")["partitions"]
-            for offset in range(row["end_offset"])}
+            for offset in range(row["high_watermark"])}
 
 
 def test_whoever_comes_and_goes_in_order_nothing_is_printed_twice(cluster, readers):
@@ -126,8 +137,7 @@ def test_killed_and_stopped_readers_and_brokers_cost_no_record(cluster, readers)
     five[1].kill()
     cluster.kill(1)
     # The group goes on without the two, whose partitions are others'.
-    wait_until(lambda: len(owners(cluster)) == 3 and sum(owners(cluster)) == PARTITIONS,
-               "three readers that have all partitions", seconds_max=SESSION_SECONDS * 5)
+    wait_shared(cluster, 3, seconds_max=SESSION_SECONDS * 5)
     cluster.start(1)
     cluster.wait_alive(cluster.brokers)
     cluster.kill(2)
@@ -169,18 +179,18 @@ def test_a_static_reader_has_its_partitions_again(cluster, readers):
     wait_shared(cluster, 2)
 
     def of(instance):
-        [member] = [m for m in cluster.json("group", "members", GROUP)["members"] if m["instance_id"] == instance]
+        [member] = [m for m in members_of(cluster) if m["instance_id"] == instance]
         return member
 
     had = of("one")["assigned"]
-    epoch = cluster.json("group", "describe", GROUP)["members"]
+    epoch = cluster.json("group", "describe", GROUP)["epoch"]
     one.end()
     assert of("one")["state"] == "away"
     readers("--instance-id", "one")
     wait_until(lambda: of("one")["state"] == "stable", "the static reader to be back")
     assert of("one")["assigned"] == had
-    assert {m["instance_id"] for m in epoch} == {"one", "two"}
     assert of("two")["state"] == "stable"
+    assert cluster.json("group", "describe", GROUP)["epoch"] > epoch
 
 
 @pytest.mark.parametrize("flags, says", [
@@ -200,5 +210,5 @@ def test_a_topic_that_is_not_there_is_said(cluster, readers):
     del readers
     done = cluster.run("consume", "event", "--group", GROUP, check=False)
     assert done.returncode == 1
-    assert 'did you mean "events"' in done.stderr.lower(), done.stderr
+    assert "did you mean events" in done.stderr, done.stderr
     assert not cluster.json("group", "list")["groups"]

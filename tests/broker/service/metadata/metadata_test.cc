@@ -1,5 +1,6 @@
 // What MetadataService and AdminService tell clients, asked of a simulated cluster.
 
+#include <algorithm>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -60,6 +61,22 @@ TEST(Metadata, DescriptionsOfNamedTopicsHavePages_TooAndNameWhatIsMissing) {
 
 constexpr char kFindCoordinators[] = "/millrace.v1.MetadataService/FindCoordinators";
 
+// Once each has a leader.
+v1::FindCoordinatorsResponse FindCoordinators(ServiceRig* rig, size_t broker,
+                                              const v1::FindCoordinatorsRequest& request) {
+  for (int i = 0; i < 100; ++i) {
+    const auto found = rig->Call<v1::FindCoordinatorsResponse>(broker, kFindCoordinators, request);
+    const bool is_led =
+        found.ok() && std::ranges::all_of(found->coordinators(), [](const v1::Coordinator& one) {
+          return one.leader_id() != 0;
+        });
+    if (is_led) return *found;
+    rig->world.RunFor(std::chrono::milliseconds(100));
+  }
+  ADD_FAILURE() << "broker " << broker << " does not know who keeps groups";
+  return {};
+}
+
 TEST(Metadata, WhoKeepsAGroup_IsToldByEveryBroker_WithTheShardsLeader) {
   ServiceRig rig(5);
   v1::DescribeTopicsRequest describe;
@@ -67,8 +84,7 @@ TEST(Metadata, WhoKeepsAGroup_IsToldByEveryBroker_WithTheShardsLeader) {
   v1::FindCoordinatorsRequest request;
   for (const char* id : {"billing", "shipping", "billing"}) request.add_ids(id);
   for (size_t broker = 0; broker < 3; ++broker) {
-    const auto found =
-        rig.Call<v1::FindCoordinatorsResponse>(broker, kFindCoordinators, request).value();
+    const v1::FindCoordinatorsResponse found = FindCoordinators(&rig, broker, request);
     ASSERT_EQ(found.coordinators_size(), 3);
     EXPECT_EQ(found.brokers_size(), 3);
     const auto topic = rig.Call<v1::DescribeTopicsResponse>(broker, kDescribe, describe).value();
@@ -86,6 +102,8 @@ TEST(Metadata, WhoKeepsAGroup_IsToldByEveryBroker_WithTheShardsLeader) {
 TEST(Metadata, AnIdThatNoGroupCanHave_IsRefused) {
   ServiceRig rig(5);
   v1::FindCoordinatorsRequest request;
+  request.add_ids("a");
+  FindCoordinators(&rig, 0, request);
   request.add_ids("a\nb");
   EXPECT_EQ(rig.Call<v1::FindCoordinatorsResponse>(0, kFindCoordinators, request).status().code(),
             Code::kInvalidArgument);
