@@ -4,6 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "broker/coordinator/requests.h"
+#include "broker/coordinator/slot.h"
+
 namespace millrace::broker {
 
 Status ClusterView::CheckKnowsTopics() const {
@@ -20,6 +23,15 @@ Result<const TopicInfo*> ClusterView::FindCoordinator() const {
       "the coordinator of groups is made once enough brokers have joined the cluster, all of a "
       "version that knows it",
       Reason::kNotInitialized);
+}
+
+Result<ClusterView::GroupPlace> ClusterView::FindGroup(std::string_view id) const {
+  RETURN_IF_ERROR(CheckId(id, "group"));
+  ASSIGN_OR_RETURN(const TopicInfo* coordinator, FindCoordinator());
+  const uint32_t slot = SlotOf(id);
+  return GroupPlace{.slot = slot,
+                    .shard = &ShardOf(*coordinator, slot),
+                    .leader_epoch_base = coordinator->leader_epoch_base};
 }
 
 Result<const TopicInfo*> ClusterView::FindTopic(std::string_view name, TopicId id) const {

@@ -58,6 +58,14 @@ class ClusterView {
   // The topic that the coordinator's shards are partitions of: UNAVAILABLE (NOT_INITIALIZED) until
   // the controller has made it.
   Result<const TopicInfo*> FindCoordinator() const;
+  // Which of its partitions keeps the group of this id, there or not. INVALID_ARGUMENT for an id
+  // that no group can have; else as above.
+  struct GroupPlace {
+    uint32_t slot = 0;
+    const PartitionInfo* shard = nullptr;
+    uint32_t leader_epoch_base = 0;
+  };
+  Result<GroupPlace> FindGroup(std::string_view id) const;
   // A topic that clients have records in: INVALID_ARGUMENT for one of Millrace's own, too.
   Result<const TopicInfo*> FindLog(std::string_view name, TopicId id) const;
   Result<const PartitionInfo*> FindPartition(const PartitionName& name) const;

@@ -58,7 +58,7 @@ template <typename T>
 client::ResponseDone<T> Within(client::Client& client, std::chrono::milliseconds timeout,
                                client::ResponseDone<T> done) {
   auto pending = std::make_shared<client::ResponseDone<T>>(std::move(done));
-  const auto tell = [pending](Result<T> value) {
+  auto tell = [pending](Result<T> value) {
     if (*pending) std::exchange(*pending, {})(std::move(value));
   };
   client.RunAfter(Bounded(timeout),

@@ -67,7 +67,7 @@ class GroupPrinter {
   Status Close() {
     if (is_written_) Commit(options_.timeout);
     is_written_ = false;  // on_revoked has nothing to add
-    const Status left = reader_->Close(options_.timeout);
+    Status left = reader_->Close(options_.timeout);
     RETURN_IF_ERROR(commit_.With("what was printed last is read again: it was not committed"));
     return left;
   }
@@ -114,7 +114,7 @@ Status ConsumeInGroup(millrace::Client& client, const GroupConsumption& options,
   RETURN_IF_ERROR(printer.Open(client));
   CatchSignals();
   const Status printed = printer.Print();
-  const Status closed = printer.Close();
+  Status closed = printer.Close();
   RETURN_IF_ERROR(printed);
   return closed;
 }

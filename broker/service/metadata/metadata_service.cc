@@ -8,8 +8,6 @@
 #include "broker/api/request_limits.h"
 #include "broker/config/topic_settings.h"
 #include "broker/controller/leader_epoch.h"
-#include "broker/coordinator/requests.h"
-#include "broker/coordinator/slot.h"
 #include "broker/partition/partition.h"
 #include "broker/service/metadata/describe_topic.h"
 #include "broker/service/metadata/topic_page.h"
@@ -133,21 +131,17 @@ void MetadataService::FindCoordinators(Call& call) const {
   if (!count.ok()) return call.Fail(count);
   const auto request = ParseRequest<v1::FindCoordinatorsRequest>(call.request());
   if (!request.ok()) return call.Fail(request.status());
-  const Result<const TopicInfo*> coordinator = view_->FindCoordinator();
-  if (!coordinator.ok()) return call.Fail(coordinator.status());
   v1::FindCoordinatorsResponse response;
   for (const std::string& id : request->ids()) {
-    const Status checked = CheckId(id, "id");
-    if (!checked.ok()) return call.Fail(checked);
-    const uint32_t slot = SlotOf(id);
-    const PartitionInfo& shard = ShardOf(**coordinator, slot);
-    const LeaderHint hint = view_->LeaderOf(shard.group);
+    const Result<ClusterView::GroupPlace> place = view_->FindGroup(id);
+    if (!place.ok()) return call.Fail(place.status());
+    const LeaderHint hint = view_->LeaderOf(place->shard->group);
     v1::Coordinator& out = *response.add_coordinators();
     out.set_id(id);
-    out.set_slot(slot);
-    out.set_shard(shard.partition.value());
+    out.set_slot(place->slot);
+    out.set_shard(place->shard->partition.value());
     out.set_leader_id(hint.leader.value());
-    out.set_leader_epoch(LeaderEpochOf((*coordinator)->leader_epoch_base, hint.term).value());
+    out.set_leader_epoch(LeaderEpochOf(place->leader_epoch_base, hint.term).value());
   }
   FillBrokers(&response);
   call.Reply(Bytes::Own(response.SerializeAsString()));
