@@ -62,9 +62,14 @@ class ConsumeStream final : public StreamHandler {
 
   void ScheduleTellNothing();
   void UpdateReading();
+  // Nothing more is told but results.
+  void StopReading() {
+    is_ending_ = true;
+    reader_.Stop();
+  }
   void Stop() {
     is_over_ = true;
-    reader_.Stop();
+    StopReading();
   }
   void Finish(const Status& status);
 
@@ -74,6 +79,7 @@ class ConsumeStream final : public StreamHandler {
   v1::ConsumeInit init_;  // without its subscription
   std::string member_id_;
   bool is_over_ = false;
+  bool is_ending_ = false;  // it has left, or is half-closed
   bool is_joined_told_ = false;
   bool is_reading_ = true;
   bool is_reading_later_ = false;
@@ -210,7 +216,7 @@ void ConsumeStream::AskCommit() {
 Status ConsumeStream::OnLeave(const v1::Leave& leave) {
   AskCommit();
   RETURN_IF_ERROR(session_.Leave(leave));
-  reader_.Stop();
+  StopReading();
   return {};
 }
 
@@ -227,7 +233,7 @@ void ConsumeStream::OnHalfClose() {
   if (is_over_) return;
   if (!session_.has_begun()) return Finish(InvalidArgument("a Consume stream without `init`"));
   // Nothing more can be acknowledged.
-  reader_.Stop();
+  StopReading();
   AskCommit();
   session_.HalfClose();
   session_.Proceed();
@@ -252,7 +258,7 @@ void ConsumeStream::Tell() {
     ScheduleTellNothing();
   }
   // A change that the client did not take yet is not followed by another one.
-  const bool may_tell = is_joined_told_ && !session_.is_leaving() && messages_->is_change_taken();
+  const bool may_tell = is_joined_told_ && !is_ending_ && messages_->is_change_taken();
   if (may_tell && session_.has_news()) TakeAssignment(session_.TakeNews());
   if (asked_commits_ == 0) AskCommit();
   UpdateReading();
@@ -278,7 +284,7 @@ void ConsumeStream::TakeAssignment(const v1::Assignment& assignment) {
   messages_->TellRevoked(change.revoked);
   if (!change.revoked.empty()) held_->SetRevokedBy(sent().next_number() - 1, change.revoked);
   AnswerIfGivenUp();
-  if (!is_over_) BeginReading();
+  if (!is_ending_) BeginReading();
 }
 
 void ConsumeStream::AnswerIfGivenUp() {
@@ -324,7 +330,7 @@ void ConsumeStream::BeginReadingLater() {
   if (std::exchange(is_reading_later_, true)) return;
   environment_.fetch.executor.RunAfter(kReadAgainDelay, lifetime_.Guard([this] {
     is_reading_later_ = false;
-    if (!is_over_ && !session_.is_leaving()) BeginReading();
+    if (!is_ending_) BeginReading();
   }));
 }
 
@@ -336,7 +342,7 @@ void ConsumeStream::OnLocated(uint64_t reading, Offset start) {
   if (std::exchange(is_telling_, true)) return;
   environment_.fetch.executor.Post(lifetime_.Guard([this] {
     is_telling_ = false;
-    if (!is_over_) TellLocated();
+    if (!is_ending_) TellLocated();
   }));
 }
 
@@ -380,7 +386,7 @@ void ConsumeStream::OnReadFailed(uint64_t reading, const Status& why) {
 void ConsumeStream::ScheduleTellNothing() {
   environment_.fetch.executor.RunAfter(std::chrono::milliseconds(*session_.interval_ms()),
                                        lifetime_.Guard([this] {
-                                         if (is_over_ || session_.is_leaving()) return;
+                                         if (is_ending_) return;
                                          if (sent().is_all_done()) messages_->TellNothing();
                                          ScheduleTellNothing();
                                        }));

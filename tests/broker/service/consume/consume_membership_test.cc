@@ -218,18 +218,27 @@ TEST_F(ConsumeMembershipTest, ALeave_OrAHalfClose_ComesAfterTheCommitsBeforeIt) 
   }
 }
 
-TEST_F(ConsumeMembershipTest, BehindALeave_NothingIsSent_HoweverLongItTakes) {
-  const size_t coordinator = CoordinatorOf(rig_, "g");
-  const auto one = Owner(Other(coordinator));
-  ASSERT_TRUE(Until([&] { return one->is_settled(); }));
-  rig_.cluster.Kill(coordinator, /*power_loss=*/true);
-  one->Leave();
-  for (uint32_t partition = 0; partition < kPartitions; ++partition) {
-    Publish(partition, 0, 1, Other(coordinator));
+TEST_F(ConsumeMembershipTest, BehindALeave_OrAHalfClose_NothingIsSentButResults) {
+  for (const bool leaves : {false, true}) {
+    const size_t coordinator = CoordinatorOf(rig_, "g");
+    const auto one = Owner(Other(coordinator), ConsumerInit(leaves ? "b" : "a"));
+    ASSERT_TRUE(Until([&] { return one->is_settled(); }));
+    one->commits = false;
+    rig_.cluster.Kill(coordinator, /*power_loss=*/true);
+    const uint64_t number = one->last_number;
+    one->CommitOffset(0, 0, 99);  // its answer takes a while
+    leaves ? one->Leave() : one->HalfClose();
+    for (uint32_t partition = 0; partition < kPartitions; ++partition) {
+      Publish(partition, leaves ? 1 : 0, 1, Other(coordinator));
+    }
+    ASSERT_TRUE(Until([&] { return one->status().has_value(); }));
+    EXPECT_TRUE(one->status()->ok()) << *one->status();
+    EXPECT_EQ(one->last_number, number);
+    EXPECT_EQ(one->results.back().commit_id(), 99U);
+    rig_.cluster.Start(coordinator);
+    ASSERT_TRUE(Until([&] { return rig_.cluster.is_serving(coordinator); }));
+    ASSERT_TRUE(Until([&] { return MemberCount() == 0; }));
   }
-  ASSERT_TRUE(Until([&] { return one->status().has_value(); }));
-  EXPECT_TRUE(one->status()->ok()) << *one->status();
-  EXPECT_TRUE(one->records.empty());
 }
 
 TEST_F(ConsumeMembershipTest, WithoutMemoryToRead_ItIsReadLater) {
