@@ -314,15 +314,25 @@ Status GroupConsumerHandle::CommitAll(const std::vector<client::ReadUpTo>& read,
   return why.With(NameOf(topic, partition.partition.value()));
 }
 
-// Of two topics of that name the later one: the other is gone.
+// Topics are few. Of two of that name the later one: the other is gone.
+GroupConsumerHandle::Parts::const_iterator GroupConsumerHandle::Look(const std::string& topic,
+                                                                     uint32_t partition) const {
+  auto found = parts_.end();
+  for (auto part = parts_.begin(); part != parts_.end();) {
+    const TopicId id = part->first.topic;
+    if (*part->second.topic == topic) {
+      const auto it = parts_.find({.topic = id, .partition = PartitionId(partition)});
+      if (it != parts_.end()) found = it;
+    }
+    part = parts_.upper_bound({.topic = id, .partition = PartitionId(UINT32_MAX)});
+  }
+  return found;
+}
+
 Result<GroupConsumerHandle::Parts::iterator> GroupConsumerHandle::Find(const std::string& topic,
                                                                        uint32_t partition) {
-  auto found = parts_.end();
-  for (auto part = parts_.begin(); part != parts_.end(); ++part) {
-    const bool is_it = part->first.partition.value() == partition && *part->second.topic == topic;
-    if (is_it) found = part;
-  }
-  if (found != parts_.end()) return found;
+  const auto found = Look(topic, partition);
+  if (found != parts_.end()) return parts_.find(found->first);
   return NotFound(NameOf(topic, partition) + " is not the member's", Reason::kUnknownPartition);
 }
 
@@ -336,11 +346,9 @@ std::vector<AssignedPartition> GroupConsumerHandle::assignment() const {
 
 std::optional<int64_t> GroupConsumerHandle::position(const std::string& topic,
                                                      uint32_t partition) const {
-  for (const auto& [place, part] : parts_) {
-    const bool is_it = place.partition.value() == partition && *part.topic == topic;
-    if (is_it && part.position) return part.position->value();
-  }
-  return std::nullopt;
+  const auto found = Look(topic, partition);
+  if (found == parts_.end() || !found->second.position) return std::nullopt;
+  return found->second.position->value();
 }
 
 Status GroupConsumerHandle::Seek(const std::string& topic, uint32_t partition,

@@ -71,6 +71,7 @@ class GroupConsumerHandle {
   // What Poll had given before is done.
   void MarkGiven();
   Status CommitAll(const std::vector<client::ReadUpTo>& read, std::chrono::milliseconds timeout);
+  Parts::const_iterator Look(const std::string& topic, uint32_t partition) const;
   // NOT_FOUND.
   Result<Parts::iterator> Find(const std::string& topic, uint32_t partition);
   static client::OwnedPartition Owned(const Parts::value_type& part);
