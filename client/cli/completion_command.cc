@@ -37,6 +37,7 @@ std::string ValuesOf(const CLI::Option& option) {
     return option.get_type_name() == "TARGET" ? "earliest latest" : "latest";
   }
   if (option.check_lname("topic")) return kTopics;
+  if (option.check_lname("group")) return kGroups;
   const std::string type = option.get_type_name();
   const size_t begin = type.find('{');
   const size_t end = type.rfind('}');

@@ -112,6 +112,7 @@ def test_bash_offers_groups_where_one_is_wanted(binary, server, topics, action):
     subprocess.run([binary, "group", "reset", group, "--topic", min(names), "--to", "latest", "--yes", "--bootstrap",
                     server.address], capture_output=True, timeout=60, check=True)
     assert offered(binary, "millrace", "group", action, group[:-1], address=server.address) == {group}
+    assert offered(binary, "millrace", "consume", min(names), "--group", group[:-1], address=server.address) == {group}
     if action in ("offsets", "reset", "delete-offsets"):
         assert offered(binary, "millrace", "group", action, group, "--topic", stem, address=server.address) == names
 
