@@ -12,6 +12,8 @@ GROUP = "billing"
 PARTITIONS = 6
 RECORDS = 60_000
 RATE = 4_000
+# How much more of both with --long.
+LONG_TIMES = 5
 # A reader's session is 6 s: what it had is printed by others by then.
 SESSION_SECONDS = 6
 
@@ -127,9 +129,10 @@ def test_whoever_comes_and_goes_in_order_nothing_is_printed_twice(cluster, reade
     assert set(times.values()) == {1}
 
 
-def test_killed_and_stopped_readers_and_brokers_cost_no_record(cluster, readers):
-    load = subprocess.Popen(cluster.command("bench", "produce", "--topic", "events", "--records", RECORDS, "--rate", RATE,
-                                            "--record-size", 50), stdout=subprocess.DEVNULL)
+def test_killed_and_stopped_readers_and_brokers_cost_no_record(cluster, readers, is_long):
+    times = LONG_TIMES if is_long else 1
+    load = subprocess.Popen(cluster.command("bench", "produce", "--topic", "events", "--records", RECORDS * times,
+                                            "--rate", RATE * times, "--record-size", 50), stdout=subprocess.DEVNULL)
     five = [readers() for _ in range(5)]
     wait_shared(cluster, 5)
     stopped = five[0]
