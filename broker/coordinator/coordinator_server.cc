@@ -17,8 +17,10 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
          CoordinatorReplied<v1::CommitOffsetsResponse> done)
       : request_(std::move(request)), done_(std::move(done)) {}
 
-  // Calls `then` once it is known of each offset.
-  void CheckEnds(const Image& image, PartitionEnds& ends, Task then) {
+  using Checked = MoveFunction<void(const std::shared_ptr<Commit>& self)>;
+
+  // Calls `then` once it is known of each offset. Pre: `then` does not hold this.
+  void CheckEnds(const Image& image, PartitionEnds& ends, Checked then) {
     then_ = std::move(then);
     missing_ = 1;
     for (int topic = 0; topic < request_->topics_size(); ++topic) {
@@ -88,7 +90,7 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   void OnOne() {
     if (--missing_ > 0) return;
     if (!refused_.empty()) TakeOutRefused();
-    std::exchange(then_, {})();
+    std::exchange(then_, {})(shared_from_this());
   }
 
   void TakeOutRefused() {
@@ -106,7 +108,7 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   CoordinatorReplied<v1::CommitOffsetsResponse> done_;
   std::set<Place> refused_;
   size_t missing_ = 0;
-  Task then_;
+  Checked then_;
 };
 
 Result<CoordinatorShard*> CoordinatorServer::FindLed(RaftGroupId shard) const {
@@ -137,7 +139,9 @@ void CoordinatorServer::CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsets
   if (Status checked = CheckCommit(*request); !checked.ok()) return done(std::move(checked));
   auto commit = std::make_shared<Commit>(std::move(request), std::move(done));
   commit->CheckEnds(environment_.image, environment_.ends,
-                    lifetime_.Guard([this, shard, commit] { DecideCommitted(shard, commit); }));
+                    lifetime_.Guard([this, shard](const std::shared_ptr<Commit>& checked) {
+                      DecideCommitted(shard, checked);
+                    }));
 }
 
 void CoordinatorServer::DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {

@@ -118,10 +118,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
              .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); },
              .groups_with_members =
                  [this](RaftGroupId shard) { return members_.GroupsWithMembers(shard); },
-             .ask =
-                 [this](std::vector<UnreadQuestion> questions, UnreadDone done) {
-                   unread_client_.Ask(std::move(questions), std::move(done));
-                 }}),
+             .ask = [this](const std::vector<UnreadQuestion>& questions,
+                           UnreadDone done) { unread_client_.Ask(questions, std::move(done)); }}),
       coordinator_server_(
           {.image = controller_.image(),
            .memory = coordinator_memory_,
