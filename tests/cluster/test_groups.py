@@ -84,7 +84,7 @@ def test_every_target_is_where_it_says_and_a_file_leads_back(events, folder):
     reset(events, "--from-file", kept)
     assert offsets(events) == {("events", 0): 0, ("events", 1): 3}
     text = events.run("group", "offsets", GROUP, "--topic", "events").stdout.splitlines()
-    assert text[0].split() == ["TOPIC", "PARTITION", "COMMITTED", "START", "END", "LAG", "AT", "METADATA"]
+    assert text[0].split() == ["TOPIC", "PARTITION", "COMMITTED", "START", "END", "LAG", "OLDEST", "OWNER", "AT", "METADATA"]
     assert text[2].split()[:6] == ["events", "1", "3", "0", "20", "17"]
 
 

@@ -78,7 +78,8 @@ def is_whole(broker):
         group = line.partition("group=")[2].partition(" ")[0]
         if "to be written again" in line:
             stalled.add(group)
-        elif "were written again" in line:
+        # By itself, or with what another broker sent, where it had fallen too far behind.
+        elif "were written again" in line or "restored a replica" in line:
             stalled.discard(group)
     return not stalled
 

@@ -74,9 +74,9 @@ void CheckPublishRequest(const std::string& bytes) {
 void CheckSubscribed(const std::string& bytes) {
   const broker::FetchedBatch batch{.header = {.offset_span = 10}, .payload = Bytes::CopyOf(bytes)};
   uint64_t sent = 0;
-  broker::RecordMessages messages(PartitionId(1), [&sent](const Bytes& message) {
+  broker::RecordMessages messages(PartitionId(1), [&sent](const broker::RecordMessage& message) {
     v1::SubscribeResponse response;
-    if (response.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+    if (response.ParseFromArray(message.bytes.data(), static_cast<int>(message.bytes.size()))) {
       sent += static_cast<uint64_t>(response.records_size());
     }
     return true;
