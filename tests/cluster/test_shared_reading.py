@@ -88,7 +88,8 @@ def owners(cluster):
 def wait_shared(cluster, count, **options):
     def is_shared():
         parts = owners(cluster)
-        return len(parts) == count and sum(parts) == PARTITIONS
+        # Who has just come has nothing, and is stable, until it is computed who is to have what.
+        return len(parts) == count and sum(parts) == PARTITIONS and min(parts) > 0
     wait_until(is_shared, f"{count} readers that have all partitions", **options)
 
 
