@@ -168,10 +168,9 @@ Status GroupConsumerHandle::Read(const client::FetchedChunk& chunk, Records* rec
   }
   const Status read = ChunkRecords::Append(chunk, part.topic, records, opened_bytes);
   if (!read.ok()) {
-    runtime_->RunAndWait([&] {
+    ChangeReading(*found, [&] {
       queue_.Drop(chunk.partition, false);
       reader_->Fail(Owned(*found), read);
-      Refill();  // as in Drop
     });
     return {};
   }
@@ -183,6 +182,21 @@ Status GroupConsumerHandle::Read(const client::FetchedChunk& chunk, Records* rec
 
 client::OwnedPartition GroupConsumerHandle::Owned(const Parts::value_type& part) {
   return {.partition = part.first, .fencing_token = part.second.fencing_token};
+}
+
+std::optional<client::ReadUpTo> GroupConsumerHandle::GivenOf(const Parts::value_type& part) {
+  if (!part.second.position) return std::nullopt;
+  return client::ReadUpTo{.partition = Owned(part),
+                          .next = *part.second.position,
+                          .leader_epoch = part.second.leader_epoch};
+}
+
+void GroupConsumerHandle::ChangeReading(const Parts::value_type& part, Task change) {
+  runtime_->RunAndWait([&] {
+    if (!reader_->Has(Owned(part))) return;
+    change();
+    Refill();  // as in Drop
+  });
 }
 
 AssignedPartition GroupConsumerHandle::RowOf(const Parts::value_type& part) {
@@ -197,10 +211,7 @@ void GroupConsumerHandle::MarkGiven() {
   for (const TopicPartition& partition : std::exchange(given_, {})) {
     const auto part = parts_.find(partition);
     if (!options_.auto_commit_interval || part == parts_.end()) continue;
-    if (!part->second.position) continue;
-    read.push_back({.partition = Owned(*part),
-                    .next = *part->second.position,
-                    .leader_epoch = part->second.leader_epoch});
+    if (const auto given = GivenOf(*part)) read.push_back(*given);
   }
   if (read.empty()) return;
   runtime_->Post(lifetime_.Guard([this, read = std::move(read)] {
@@ -266,10 +277,8 @@ void GroupConsumerHandle::OnLost(const std::vector<TopicPartition>& partitions, 
 Status GroupConsumerHandle::Commit(std::chrono::milliseconds timeout) {
   std::vector<client::ReadUpTo> read;
   for (const auto& part : parts_) {
-    if (!part.second.position || part.second.position == part.second.committed) continue;
-    read.push_back({.partition = Owned(part),
-                    .next = *part.second.position,
-                    .leader_epoch = part.second.leader_epoch});
+    const std::optional<client::ReadUpTo> given = GivenOf(part);
+    if (given && given->next != part.second.committed) read.push_back(*given);
   }
   return CommitAll(read, timeout);
 }
@@ -355,10 +364,9 @@ Status GroupConsumerHandle::Seek(const std::string& topic, uint32_t partition,
                                  const Position& position) {
   RETURN_IF_ERROR(CheckPosition(position));
   ASSIGN_OR_RETURN(const Parts::iterator part, Find(topic, partition));
-  runtime_->RunAndWait([&] {
+  ChangeReading(*part, [&] {
     queue_.Drop(part->first, false);
     reader_->Seek(Owned(*part), ToStart(position));
-    Refill();  // as in Drop
   });
   part->second.position.reset();
   part->second.leader_epoch = Term();
@@ -372,11 +380,10 @@ Status GroupConsumerHandle::Seek(const std::string& topic, uint32_t partition,
 // As ConsumerHandle::Pause.
 Status GroupConsumerHandle::Pause(const std::string& topic, uint32_t partition) {
   ASSIGN_OR_RETURN(const Parts::iterator part, Find(topic, partition));
-  runtime_->RunAndWait([&] {
+  ChangeReading(*part, [&] {
     reader_->Pause(Owned(*part));
     const std::optional<Offset> first = queue_.Drop(part->first, true);
     if (first) reader_->Seek(Owned(*part), client::StartAt::At(*first));
-    Refill();  // as in Drop
   });
   return {};
 }

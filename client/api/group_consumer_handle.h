@@ -75,6 +75,12 @@ class GroupConsumerHandle {
   // NOT_FOUND.
   Result<Parts::iterator> Find(const std::string& topic, uint32_t partition);
   static client::OwnedPartition Owned(const Parts::value_type& part);
+  // How far Poll has given it; nothing while that is not known.
+  static std::optional<client::ReadUpTo> GivenOf(const Parts::value_type& part);
+  // Makes a change on the client's thread that may drop what is queued, and waits for it. Nothing
+  // if the partition was lost since the program was told last: what is queued may be of another
+  // assignment of it, which is read from elsewhere.
+  void ChangeReading(const Parts::value_type& part, Task change);
   static AssignedPartition RowOf(const Parts::value_type& part);
   template <typename Callback, typename... Args>
   void CallBack(const Callback& callback, const Args&... args);

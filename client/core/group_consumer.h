@@ -96,6 +96,8 @@ class GroupConsumer {
   // Reads nothing more, commits what is marked, and goes; `done` as GroupSession::Leave.
   void Leave(bool will_be_back, Task done);
 
+  // Whether it is its own, and was not assigned with another token since.
+  bool Has(const OwnedPartition& partition) { return Find(partition) != nullptr; }
   // As the FetchDriver's; they do nothing to a partition that is not its own, is to be given up, or
   // was assigned with another token since.
   void Seek(const OwnedPartition& partition, const StartAt& start);

@@ -224,6 +224,24 @@ TEST_F(GroupConsumerHandleTest, Seek_ReadsFromThere_AndWhatItLeavesOutIsDone) {
   EXPECT_THAT(cluster_.Heard(), ElementsAre("commit 0@2"));
 }
 
+// The program does not know yet that the partition was lost, and is its own again.
+TEST_F(GroupConsumerHandleTest, SeekAndPause_OfAnAssignmentThatIsOver_TakeNothingFromTheNext) {
+  cluster_.Assign({0});
+  Open();
+  PollUntilTold("assigned 0");
+  cluster_.EndMembership(Aborted("fenced", Reason::kMemberFenced));
+  cluster_.Assign({0}, {}, 2);
+  ASSERT_TRUE(cluster_.WaitUntilJoined(2));
+  cluster_.Settle();
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  ASSERT_TRUE(cluster_.WaitUntilSent(1));
+  ASSERT_TRUE(reader_->Seek("t", 0, Position::At(1)).ok());
+  ASSERT_TRUE(reader_->Pause("t", 0).ok());
+  cluster_.Store(0, BatchOf({"b"}), 1);
+  while (told_.size() < 5) PollSome();
+  EXPECT_THAT(told_, ElementsAre("assigned 0", "lost 0", "assigned 0", "a", "b"));
+}
+
 TEST_F(GroupConsumerHandleTest, Pause_GivesNothingOut_UntilResume) {
   cluster_.Assign({0, 1});
   Open();

@@ -60,6 +60,7 @@ struct ScriptedCluster::State {
   v1::Assignment assignment;
   v1::Error commit_error;
   std::vector<std::string> heard;  // guarded by mu
+  uint64_t joined = 0;             // streams; guarded by mu
 
   void Answer(const Status& error);
 };
@@ -109,6 +110,11 @@ class ScriptedCluster::JoinStream final : public client::RpcStream {
     state_->has_changed.notify_all();
   }
   void OnInit() {
+    {
+      const std::lock_guard<std::mutex> lock(state_->mu);
+      ++state_->joined;
+    }
+    state_->has_changed.notify_all();
     v1::JoinResponse response;
     response.mutable_joined()->set_member_epoch(1);
     response.mutable_joined()->set_interval_ms(60'000);
@@ -442,6 +448,11 @@ void ScriptedCluster::Assign(const std::vector<uint32_t>& partitions,
 // Each step posts the next: to the stream, to the session, to the listener.
 void ScriptedCluster::Settle() {
   for (int i = 0; i < 5; ++i) runtime_->RunAndWait([] {});
+}
+
+bool ScriptedCluster::WaitUntilJoined(uint64_t streams) {
+  std::unique_lock<std::mutex> lock(state_->mu);
+  return state_->has_changed.wait_for(lock, kPatience, [&] { return state_->joined >= streams; });
 }
 
 void ScriptedCluster::EndMembership(const Status& why) {

@@ -62,6 +62,8 @@ class ScriptedCluster {
   // gives those up. Each with the offset 0 committed, and with this token.
   void Assign(const std::vector<uint32_t>& partitions, const std::vector<uint32_t>& revoked = {},
               uint32_t fencing_token = 1);
+  // Waits until so many of its streams have begun; false if that takes too long.
+  bool WaitUntilJoined(uint64_t streams);
   // Its stream ends so.
   void EndMembership(const Status& why);
   // From now on commits are refused for partition 0.
