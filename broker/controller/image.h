@@ -62,6 +62,8 @@ enum class TopicKind : uint8_t {
 inline constexpr std::string_view kCoordinatorTopic = "__coordinator";
 // The feature level that has it, and the commands of its shards.
 inline constexpr uint8_t kCoordinatorLevel = 3;
+// The feature level that has transactions, in partitions and in shards.
+inline constexpr uint8_t kTransactionLevel = 4;
 
 struct TopicInfo {
   TopicId id;

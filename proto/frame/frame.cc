@@ -39,13 +39,15 @@ FrameLayout Encode(const FrameHeader& header) {
   layout.stored_crc = header.stored_crc;
   layout.chain = header.chain;
   layout.flags = header.flags;
-  std::copy(header.more_identity.begin(), header.more_identity.end(), layout.more_identity);
+  layout.transaction_number = header.transaction_number;
+  layout.reach = header.reach;
   layout.header_crc = HeaderCrc(layout);
   return layout;
 }
 
 // What entries may say.
-constexpr uint16_t kKnownFlags = kFrameControl | kFrameCompacted | kFramePacked | kFrameCompressed;
+constexpr uint16_t kKnownFlags =
+    kFrameControl | kFrameTransactional | kFrameCompacted | kFramePacked | kFrameCompressed;
 // That of compaction.
 constexpr uint8_t kGapLevel = 2;
 // No rewrite of an entry changes these, so that the chain covers them.
@@ -59,6 +61,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kControllerCommand:
     case FrameType::kPartitionCommand:
     case FrameType::kCoordinatorCommand:
+    case FrameType::kTransactionMarker:
       return true;
     case FrameType::kGap:
     case FrameType::kFill:
@@ -72,7 +75,14 @@ Status CheckPayloadOf(const FrameHeader& header, std::string_view frame) {
   return DataLoss("frame payload checksum mismatch");
 }
 
-bool IsZero(const std::array<uint64_t, 2>& numbers) { return numbers[0] == 0 && numbers[1] == 0; }
+// Whether the numbers of a log entry's identity are such as this build knows in it.
+bool IsIdentityKnown(const FrameHeader& header) {
+  const bool is_marker = header.type == FrameType::kTransactionMarker;
+  const bool is_transactional = (header.flags & kFrameTransactional) != 0;
+  if (is_transactional != (header.transaction_number != 0)) return false;
+  if (is_marker) return is_transactional;
+  return header.reach == 0 && (!is_transactional || header.type == FrameType::kRecordBatch);
+}
 
 }  // namespace
 
@@ -83,7 +93,7 @@ uint8_t KnownFeatureLevel() {
 
 bool IsUnderstood(const FrameHeader& header) {
   return header.feature_level <= KnownFeatureLevel() && IsKnown(header.type) &&
-         (header.flags & ~kKnownFlags) == 0 && IsZero(header.more_identity) &&
+         (header.flags & ~kKnownFlags) == 0 && IsIdentityKnown(header) &&
          !header.has_reserved_bytes;
 }
 
@@ -97,7 +107,7 @@ Status NotUnderstood(const FrameHeader& header) {
 }
 
 LogIndex LastIndexOf(const FrameHeader& header) {
-  return header.type == FrameType::kGap ? LogIndex(header.more_identity[1]) : header.index;
+  return header.type == FrameType::kGap ? LogIndex(header.reach) : header.index;
 }
 
 Frame MakeGap(const GapEnds& ends) {
@@ -114,13 +124,13 @@ Frame MakeGap(const GapEnds& ends) {
                     .payload_crc = crc,
                     .stored_crc = crc,
                     .chain = ends.chain,
-                    .more_identity = {0, ends.last.value()}},
+                    .reach = ends.last.value()},
                    AllocateFrame(0));
 }
 
 Status CheckGap(const FrameHeader& header) {
   const bool is_known = header.feature_level <= KnownFeatureLevel() && header.flags == 0 &&
-                        header.more_identity[0] == 0 && !header.has_reserved_bytes;
+                        header.transaction_number == 0 && !header.has_reserved_bytes;
   if (!is_known) return NotUnderstood(header);
   const bool is_whole =
       header.payload_size == 0 && header.record_count == 0 && LastIndexOf(header) >= header.index;
@@ -142,7 +152,8 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
     uint32_t payload_crc;
     uint32_t previous_chain;
     uint32_t type;
-    std::array<uint64_t, 2> more;
+    uint64_t transaction_number;
+    uint64_t reach;
   };
   static_assert(sizeof(Identity) == 88);
   const uint32_t type =
@@ -159,8 +170,10 @@ uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header) {
                           header.payload_crc,
                           previous_chain,
                           type,
-                          header.more_identity};
-  const size_t size = IsZero(header.more_identity) ? offsetof(Identity, more) : sizeof(identity);
+                          header.transaction_number,
+                          header.reach};
+  const bool is_short = header.transaction_number == 0 && header.reach == 0;
+  const size_t size = is_short ? offsetof(Identity, transaction_number) : sizeof(identity);
   return Crc32c({reinterpret_cast<const char*>(&identity), size});
 }
 

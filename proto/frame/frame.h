@@ -15,7 +15,6 @@
 //   ASSIGN_OR_RETURN(FrameHeader header, ParseFrameHeader(bytes));
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -32,7 +31,7 @@ inline constexpr uint32_t kFrameMagic = 0x46524C4D;  // "MLRF" in the order of t
 inline constexpr uint8_t kFrameVersion = 1;
 // The newest feature level that this build knows; each change of what entries may say takes the
 // next.
-inline constexpr uint8_t kFeatureLevel = 3;
+inline constexpr uint8_t kFeatureLevel = 4;
 // The level of what every build may write in every cluster, no-ops and configurations among it.
 // What is newer is written at the cluster's level, once all brokers know it.
 inline constexpr uint8_t kFirstFeatureLevel = 1;
@@ -43,8 +42,7 @@ inline constexpr size_t kFrameAlignment = 8;
 // Header and payload together.
 inline constexpr size_t kFrameSizeMax = size_t{16} << 20;
 
-// Numbers that this level does not know, taken already: 9 transaction marker, 10 queue command. 5
-// is retired.
+// A number that this level does not know, taken already: 10 queue command. 5 is retired.
 enum class FrameType : uint8_t {
   kNoOp = 1,
   kConfiguration = 2,
@@ -53,12 +51,13 @@ enum class FrameType : uint8_t {
   kPartitionCommand = 6,   // of level 2; payload: millrace.internal.v1.PartitionCommand
   kGap = 7,  // in segments and ranges alone: stands for entries of one term that hold nothing
   kCoordinatorCommand = 8,  // of level 3; payload: millrace.internal.v1.CoordinatorRecords
+  kTransactionMarker = 9,   // of level 4; payload: millrace.internal.v1.TransactionMarker
   kFill = 11,               // in segments alone: no entry, but space up to an alignment
 };
 
 enum FrameFlags : uint16_t {
   kFrameControl = 1,            // consumes no offsets
-  kFrameTransactional = 2,      // reserved
+  kFrameTransactional = 2,      // of a transaction: iff transaction_number is not 0
   kFrameCompacted = 4,          // compaction rewrote the payload: in segments and ranges alone
   kFramePacked = 8,             // the batch's `packed` encoding rather than typed `records`
   kFrameCompressed = 16,        // and that is compressed
@@ -91,9 +90,12 @@ struct FrameHeader {
   uint32_t payload_crc = 0;  // of the payload as produced
   uint32_t stored_crc = 0;   // of the payload as stored: the same unless compaction rewrote it
   uint32_t chain = 0;        // over the chain before, this header's identity fields and payload_crc
-  // Bytes 104 to 119, which belong to the entry's identity: its transaction's number, and room for
-  // one number more. This level writes zeros; but in a gap the second is its last entry's index.
-  std::array<uint64_t, 2> more_identity{};
+  // These two belong to the entry's identity. The producer's transaction of which a record batch
+  // is a part, or which a marker ends; 0: none.
+  uint64_t transaction_number = 0;
+  // Of a gap: its last entry's index. Of a transaction marker: how many offsets below base_offset
+  // the transaction reaches back, if what the producer wrote there is void; 0: nothing is.
+  uint64_t reach = 0;
   // A byte that this level knows nothing of is not zero. Parsed, never written.
   bool has_reserved_bytes = false;
 };
@@ -118,7 +120,8 @@ inline FrameHeader DecodeFrameHeader(const FrameLayout& layout) {
           .payload_crc = layout.payload_crc,
           .stored_crc = layout.stored_crc,
           .chain = layout.chain,
-          .more_identity = {layout.more_identity[0], layout.more_identity[1]},
+          .transaction_number = layout.transaction_number,
+          .reach = layout.reach,
           .has_reserved_bytes =
               layout.reserved0 != 0 || layout.reserved1 != 0 || layout.of_holder != 0};
 }
@@ -159,8 +162,9 @@ struct GapEnds {
 
 // What the chain of an entry is, after `previous_chain`: CRC32C over the previous chain, group,
 // term, index, base_offset, offset_span, producer id, epoch, first_sequence, append time,
-// payload_crc, type, the flags that no rewrite changes, and more_identity unless it is zero. The
-// same at every feature level, so that a build checks the chain of what it does not understand.
+// payload_crc, type, the flags that no rewrite changes, and, unless both are zero,
+// transaction_number and reach. The same at every feature level, so that a build checks the chain
+// of what it does not understand.
 uint32_t FrameChain(uint32_t previous_chain, const FrameHeader& header);
 
 // Whether a record of the entry is not older than `timestamp_ms`. A gap has none, whatever its

@@ -37,13 +37,14 @@ struct FrameLayout {
   uint32_t chain;
   uint16_t flags;
   uint16_t reserved1;
-  uint64_t more_identity[2];
+  uint64_t transaction_number;
+  uint64_t reach;
   uint64_t of_holder;  // not the entry's: whoever stores the frame may use it
 };
 static_assert(sizeof(FrameLayout) == kFrameHeaderSize);
 static_assert(offsetof(FrameLayout, group) == 16);
 static_assert(offsetof(FrameLayout, append_time_ms) == 56);
 static_assert(offsetof(FrameLayout, payload_crc) == 88);
-static_assert(offsetof(FrameLayout, more_identity) == 104);
+static_assert(offsetof(FrameLayout, transaction_number) == 104);
 
 }  // namespace millrace

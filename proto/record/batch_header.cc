@@ -14,7 +14,7 @@ size_t BatchHeaderSize(const RecordBatchView& batch) {
                 NumberSize(batch.first_sequence) + NumberSize(batch.record_count) +
                 NumberSize(static_cast<uint64_t>(batch.max_timestamp_ms)) +
                 NumberSize(static_cast<uint32_t>(batch.compression)) +
-                NumberSize(batch.uncompressed_size);
+                NumberSize(batch.uncompressed_size) + NumberSize(batch.transaction_number);
   if (batch.is_packed) size += kChecksumSize + 1 + VarintSize(batch.records.size());
   return size;
 }
@@ -31,6 +31,7 @@ void WriteBatchHeader(const RecordBatchView& batch, WireWriter* out) {
     out->Fixed32(batch.checksum);
   }
   out->Number(8, batch.uncompressed_size);
+  out->Number(9, batch.transaction_number);
   if (batch.is_packed) {
     out->Byte(WireTag(15, WireType::kLengthDelimited));
     out->Varint(batch.records.size());

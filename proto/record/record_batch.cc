@@ -28,6 +28,7 @@ enum BatchField : unsigned {
   kCompression = 6,
   kChecksum = 7,
   kUncompressedSize = 8,
+  kTransactionNumber = 9,
   kRecords = 14,
   kPacked = 15,
 };
@@ -147,7 +148,7 @@ Status RefuseHeaderField(uint8_t tag) {
   const unsigned field = tag >> 3;
   const std::string name =
       "unknown field " + std::to_string(field) + " (wire type " + std::to_string(tag & 7) + ")";
-  if (field > kUncompressedSize && field < kRecords) return Unimplemented("record batch: " + name);
+  if (field > kTransactionNumber && field < kRecords) return Unimplemented("record batch: " + name);
   return Corrupt(name);
 }
 
@@ -191,6 +192,11 @@ Status ReadHeaderField(WireReader* in, uint8_t tag, UnknownFields unknown, Recor
     case Varint(kUncompressedSize):
       if (!in->ReadVarint32(&batch->uncompressed_size)) {
         return Corrupt("uncompressed_size is no uint32");
+      }
+      return {};
+    case Varint(kTransactionNumber):
+      if (!in->ReadVarint(&batch->transaction_number)) {
+        return Corrupt("transaction_number is cut off");
       }
       return {};
     default:

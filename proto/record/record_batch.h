@@ -41,8 +41,9 @@ struct RecordBatchView {
   uint32_t record_count = 0;
   int64_t max_timestamp_ms = 0;
   BatchCompression compression = BatchCompression::kUnspecified;
-  uint32_t checksum = 0;           // of a packed batch
-  uint32_t uncompressed_size = 0;  // of a compressed batch
+  uint32_t checksum = 0;            // of a packed batch
+  uint32_t uncompressed_size = 0;   // of a compressed batch
+  uint64_t transaction_number = 0;  // of its producer's transaction; 0: it is of none
   bool is_packed = false;
   // Known once all records are checked:
   bool has_untimed_records = false;           // whose timestamp_ms is 0

@@ -46,7 +46,8 @@ constexpr Field kFrameFields[] = {
     {"chain", 4, Kind::kHex},
     {"flags", 2},
     {"reserved", 2, Kind::kReserved},
-    {"more identity", 16, Kind::kReserved},
+    {"transaction", 8, Kind::kReserved},
+    {"reach", 8, Kind::kReserved},
     {"holder's", 8, Kind::kReserved},
 };
 

@@ -85,8 +85,8 @@ TEST(FrameChain, CoversWhatNoRewriteChanges_AndNothingElse) {
                               kFramePayloadElsewhere, kFrameTimed}) {
     EXPECT_EQ(chain_with([&](FrameHeader& changed) { changed.flags = flag; }), chain) << flag;
   }
-  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.more_identity[0] = 1; }), chain);
-  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.more_identity[1] = 1; }), chain);
+  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.transaction_number = 1; }), chain);
+  EXPECT_NE(chain_with([](FrameHeader& changed) { changed.reach = 1; }), chain);
   EXPECT_EQ(chain_with([](FrameHeader& changed) { changed.stored_crc = 9; }), chain);
   EXPECT_EQ(chain_with([](FrameHeader& changed) { changed.has_reserved_bytes = true; }), chain);
 }
@@ -111,7 +111,7 @@ TEST(Gap, SaysWhereItEnds) {
   EXPECT_EQ(header->chain, 77U);
   EXPECT_FALSE(HasRecordSince(*header, 0)) << "it has no record, of no time";
   FrameHeader other = *header;
-  other.more_identity[1] = 8;
+  other.reach = 8;
   EXPECT_EQ(CheckGap(other).code(), Code::kDataLoss) << "it ends before it begins";
   other = *header;
   other.feature_level = kFeatureLevel + 1;
@@ -137,7 +137,7 @@ TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
     char value;
   };
   for (const Case& unknown :
-       {Case{"type", 5, 9}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
+       {Case{"type", 5, 10}, Case{"type", 5, 99}, Case{"feature level", 6, kFeatureLevel + 1},
         Case{"reserved", 7, 1}, Case{"flag", 100, kFrameTransactional}, Case{"flag", 101, 1},
         Case{"reserved", 102, 1}, Case{"transaction", 104, 1}, Case{"identity", 112, 1},
         Case{"holder", 120, 1}}) {
@@ -148,6 +148,34 @@ TEST(Frame, OfANewerBuild_IsParsed_ButNotUnderstood) {
   for (const char flag : {kFrameControl, kFrameCompacted, kFramePacked, kFrameCompressed}) {
     EXPECT_TRUE(IsUnderstood(*ParsedWithByte(100, flag))) << int{flag};
   }
+}
+
+TEST(Frame, OfATransaction_SaysWhichInFlagAndNumber) {
+  FrameHeader batch{.type = FrameType::kRecordBatch};
+  batch.flags = kFrameTransactional;
+  EXPECT_FALSE(IsUnderstood(batch)) << "a flag without a number";
+  batch.transaction_number = 3;
+  EXPECT_TRUE(IsUnderstood(batch));
+  batch.flags = 0;
+  EXPECT_FALSE(IsUnderstood(batch)) << "a number without the flag";
+  batch.flags = kFrameTransactional;
+  batch.reach = 1;
+  EXPECT_FALSE(IsUnderstood(batch)) << "no batch makes anything void";
+
+  FrameHeader marker{.type = FrameType::kTransactionMarker,
+                     .flags = kFrameControl | kFrameTransactional,
+                     .transaction_number = 3};
+  EXPECT_TRUE(IsUnderstood(marker));
+  marker.reach = 7;
+  EXPECT_TRUE(IsUnderstood(marker));
+  marker.transaction_number = 0;
+  marker.flags = kFrameControl;
+  EXPECT_FALSE(IsUnderstood(marker)) << "it ends nothing";
+
+  FrameHeader other{.type = FrameType::kNoOp,
+                    .flags = kFrameTransactional,
+                    .transaction_number = 3};
+  EXPECT_FALSE(IsUnderstood(other));
 }
 
 TEST(Checksum, Combines_WithoutReadingAgain) {

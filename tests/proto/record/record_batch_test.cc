@@ -167,9 +167,9 @@ std::string Later(unsigned field) {
 }
 
 TEST(RecordBatch, Parse_RefusesToStore_WhatALaterVersionWouldSay) {
-  const Result<RecordBatchView> batch = ParseRecordBatch(Later(9), kHome);
+  const Result<RecordBatchView> batch = ParseRecordBatch(Later(10), kHome);
   EXPECT_EQ(batch.status().code(), Code::kUnimplemented) << batch.status();
-  EXPECT_THAT(std::string(batch.status().message()), HasSubstr("unknown field 9"));
+  EXPECT_THAT(std::string(batch.status().message()), HasSubstr("unknown field 10"));
   const Result<RecordView> record = ParseProducedRecord(Later(6), 3);
   EXPECT_EQ(record.status().code(), Code::kUnimplemented) << record.status();
   EXPECT_THAT(std::string(record.status().message()), HasSubstr("record 3"));

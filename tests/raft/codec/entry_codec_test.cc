@@ -80,7 +80,7 @@ TEST(EntryCodec, ConfigurationWithoutVoters_OrOutOfOrder_IsRefused) {
 TEST(EntryCodec, EntryOfANewerBuild_IsStored_AndNeverApplied) {
   for (const auto& [type, level] : {std::pair{FrameType::kRecordBatch, kFeatureLevel + 1},
                                     {FrameType::kNoOp, kFeatureLevel + 1},
-                                    {static_cast<FrameType>(9), int{kFeatureLevel}}}) {
+                                    {static_cast<FrameType>(10), int{kFeatureLevel}}}) {
     const Result<core::Entry> entry =
         DecodeEntry(FrameOf(type, "new", static_cast<uint8_t>(level)));
     ASSERT_TRUE(entry.ok()) << entry.status();
