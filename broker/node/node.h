@@ -149,6 +149,7 @@ class Node final : public raft::TransportHandler {
   BatchWorker batches_;
   Turns lookups_;
   ProducerMemory producer_memory_;
+  NoTransactions registrar_;
   CoordinatorMemory coordinator_memory_;
   ReplicaSet replicas_;
   Bootstrap bootstrap_;

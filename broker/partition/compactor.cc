@@ -31,7 +31,8 @@ bool Compactor::IsSealed(const Job& job) const {
   const RaftGroupId group = job.replica.group;
   for (const raft::SealedSegment& segment : environment_.store.sealed_segments(group)) {
     if (segment.end.next_offset < job.state.clean_to) continue;
-    return segment.end.index <= environment_.store.rewritable_end(group);
+    return segment.end.index <= environment_.store.rewritable_end(group) &&
+           job.decided_by <= environment_.store.readable_end(group);
   }
   return false;
 }
@@ -90,20 +91,40 @@ void Compactor::ReadKeys(const PassPtr& pass) {
   environment_.store.ReadFromOffset(
       group, pass->known_to, kPieceBytes,
       pass->errand.While([this, pass](Result<std::vector<Entry>> entries) {
-        if (!entries.ok()) return Fail(pass, entries.status());
-        TakeKeys(pass, *std::move(entries));
+        OnRead(pass, std::move(entries), &Compactor::TakeKeys);
       }));
 }
 
-void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
-  pass->piece_bytes = raft::core::TotalBytes(entries);
+// What transactions left void is found, where there are any.
+void Compactor::OnRead(const PassPtr& pass, Result<std::vector<Entry>> entries, PieceStep step) {
+  if (!entries.ok()) return Fail(pass, entries.status());
+  const auto is_transactional = [](const Entry& entry) {
+    return entry.frame.header().transaction_number != 0;
+  };
+  if (std::none_of(entries->begin(), entries->end(), is_transactional)) {
+    return (this->*step)(pass, {.entries = *std::move(entries), .filter = VoidFilter({})});
+  }
+  const Offset first = entries->front().frame.header().base_offset;
+  const FrameHeader last = entries->back().frame.header();
+  environment_.store.FindVoidRanges(
+      pass->job.replica.group, first, last.base_offset + last.offset_span,
+      pass->errand.While([this, pass, step, entries = *std::move(entries)](
+                             Result<std::vector<VoidRange>> ranges) mutable {
+        if (!ranges.ok()) return Fail(pass, ranges.status());
+        (this->*step)(pass,
+                      {.entries = std::move(entries), .filter = VoidFilter(*std::move(ranges))});
+      }));
+}
+
+void Compactor::TakeKeys(const PassPtr& pass, Piece piece) {
+  pass->piece_bytes = raft::core::TotalBytes(piece.entries);
   pass->bytes_read += pass->piece_bytes;
   environment_.batches.Run<KeysRead>(
       {.kind = BatchWorker::Kind::kFetched},
-      [entries = std::move(entries), keys = pass->keys, from = pass->known_to,
+      [piece = std::move(piece), keys = pass->keys, from = pass->known_to,
        clean_to = pass->job.state.clean_to]() -> KeysRead {
         KeysRead read{.status = {}, .known_to = from};
-        for (const Entry& entry : entries) {
+        for (const Entry& entry : piece.entries) {
           const FrameHeader header = entry.frame.header();
           const auto note = [&](const KeyedRecord& record) {
             if (record.offset < from) return true;
@@ -112,7 +133,8 @@ void Compactor::TakeKeys(const PassPtr& pass, std::vector<Entry> entries) {
             if (read.is_full) read.known_to = record.offset;
             return !read.is_full;
           };
-          if (HasKeys(entry)) read.status = VisitKeys(entry.frame, note).status();
+          const bool counts = HasKeys(entry) && !piece.filter.IsVoid(header);
+          if (counts) read.status = VisitKeys(entry.frame, note).status();
           if (read.is_full || !read.status.ok()) break;
           read.known_to = std::min(clean_to, header.base_offset + header.offset_span);
         }
@@ -172,12 +194,12 @@ void Compactor::ReadSegment(const PassPtr& pass) {
   pass->piece_began = environment_.clock.Now();
   environment_.store.Read(pass->job.replica.group, pass->reached + 1, kPieceBytes,
                           pass->errand.While([this, pass](Result<std::vector<Entry>> entries) {
-                            if (!entries.ok()) return Fail(pass, entries.status());
-                            TakePiece(pass, *std::move(entries));
+                            OnRead(pass, std::move(entries), &Compactor::TakePiece);
                           }));
 }
 
-void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
+void Compactor::TakePiece(const PassPtr& pass, Piece piece) {
+  const std::vector<Entry>& entries = piece.entries;
   // Gaps that a repair put there begin elsewhere.
   if (entries.front().index != pass->reached + 1) {
     return Fail(pass, Aborted("the segment was repaired meanwhile"));
@@ -187,8 +209,8 @@ void Compactor::TakePiece(const PassPtr& pass, std::vector<Entry> entries) {
   pass->reached = LastIndexOf(entries.back().frame.header());
   environment_.batches.Run<Compacted>(
       {.kind = BatchWorker::Kind::kFetched},
-      [entries = std::move(entries), left = pass->left]() mutable -> Compacted {
-        Result<std::vector<Entry>> taken = left->Take(std::move(entries));
+      [piece = std::move(piece), left = pass->left]() mutable -> Compacted {
+        Result<std::vector<Entry>> taken = left->Take(std::move(piece.entries), piece.filter);
         if (!taken.ok()) return {.status = taken.status(), .entries = {}};
         return {.status = {}, .entries = *std::move(taken)};
       },

@@ -24,6 +24,7 @@
 #include "broker/partition/compaction/key_map.h"
 #include "broker/partition/compaction/schedule.h"
 #include "broker/partition/compaction/segment_compaction.h"
+#include "broker/partition/compaction/void_filter.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/ports/log_store.h"
@@ -65,6 +66,9 @@ class Compactor {
     raft::ReplicaId replica;
     TopicPartition name;
     CompactionState state;
+    // The entry that decided it, or a later one: the markers of all transactions that the pass
+    // meets lie before it.
+    LogIndex decided_by;
   };
   // Called with a replica that has done a pass, durably.
   using Done = MoveFunction<void(const raft::ReplicaId&)>;
@@ -129,17 +133,24 @@ class Compactor {
     Status status;
     std::vector<raft::core::Entry> entries;
   };
+  // Entries that were read, and which of them are void.
+  struct Piece {
+    std::vector<raft::core::Entry> entries;
+    VoidFilter filter;
+  };
   using Step = void (Compactor::*)(const PassPtr&);
+  using PieceStep = void (Compactor::*)(const PassPtr&, Piece);
 
   // Whether all that the pass is about lies in segments that may be rewritten.
   bool IsSealed(const Job& job) const;
   void BeginMap(const PassPtr& pass);
   void ReadKeys(const PassPtr& pass);
-  void TakeKeys(const PassPtr& pass, std::vector<raft::core::Entry> entries);
+  void TakeKeys(const PassPtr& pass, Piece piece);
+  void OnRead(const PassPtr& pass, Result<std::vector<raft::core::Entry>> entries, PieceStep step);
   void NextSegment(const PassPtr& pass);
   void BeginRewrite(const PassPtr& pass);
   void ReadSegment(const PassPtr& pass);
-  void TakePiece(const PassPtr& pass, std::vector<raft::core::Entry> entries);
+  void TakePiece(const PassPtr& pass, Piece piece);
   void OnPiece(const PassPtr& pass, Compacted compacted);
   void EndSegment(const PassPtr& pass);
   void FinishSegment(const PassPtr& pass);

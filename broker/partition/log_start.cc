@@ -74,6 +74,7 @@ Result<LogIndex> Partition::ProposeCommand(const PartitionCommand& command) {
 }
 
 void Partition::Tend(std::optional<int64_t> wall_ms) {
+  RefuseExpired();
   const bool may_propose = leadership_.is_ready && environment_.image.level() >= kCommandLevel;
   if (!may_propose) return;
   if (!start_in_flight_.has_value()) TendStart(wall_ms);
@@ -105,7 +106,7 @@ void Partition::TendCompaction(std::optional<int64_t> wall_ms) {
   if (!is_wanted) return;
   const std::optional<CompactionState> due =
       DuePass(environment_.store.sealed_segments(group_), compaction_, settings_.compaction,
-              raft_->settled_pass(), wall_ms);
+              {.settled = raft_->settled_pass(), .wall_ms = wall_ms, .last_stable = last_stable()});
   if (!due.has_value()) return;
   PartitionCommand command;
   internal::v1::Compact& compact = *command.mutable_compact();
@@ -159,6 +160,7 @@ Status Partition::ApplyCompact(const FrameHeader& header, const internal::v1::Co
   MILLRACE_SOMETIMES_IF("a pass of compaction was decided too late", !is_next);
   if (!is_next) return {};
   compaction_ = NextPass(compaction_, clean_to, compact.settled_pass(), compact.older_than_ms());
+  compaction_decided_by_ = header.index;
   return {};
 }
 

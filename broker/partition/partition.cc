@@ -18,23 +18,33 @@ namespace {
 
 using raft::core::Entry;
 
-// The versions of PartitionState: before feature level 2, with a log start, and compacted.
+// The versions of PartitionState: before feature level 2, with a log start, compacted, and with
+// transactions.
 constexpr uint32_t kFirstStateVersion = 1;
 constexpr uint32_t kStateVersionWithStart = 2;
-constexpr uint32_t kStateVersion = 3;
+constexpr uint32_t kStateVersionCompacted = 3;
+constexpr uint32_t kStateVersion = 4;
 
 uint16_t FlagsOf(const RecordBatchView& batch) {
-  if (!batch.is_packed) return 0;
-  return IsCompressed(batch.compression) ? kFramePacked | kFrameCompressed : kFramePacked;
+  uint16_t flags = batch.transaction_number == 0 ? 0 : kFrameTransactional;
+  if (batch.is_packed) flags |= kFramePacked;
+  if (batch.is_packed && IsCompressed(batch.compression)) flags |= kFrameCompressed;
+  return flags;
 }
 
-// Keeps `entry` if it is a record batch, within the request's bytes. What else takes offsets, as
-// what compaction left nothing of, is passed over.
+// Keeps `entry` if it is a record batch, within the request's bytes and the reader's end. What else
+// takes offsets, as what compaction left nothing of, is passed over.
 void Collect(const Entry& entry, const ReadRequest& request, uint64_t* bytes, bool* is_full,
              ReadOutcome* outcome) {
   const FrameHeader header = entry.frame.header();
+  const Offset reader_end = outcome->offsets.end_of(request.isolation);
+  if (header.base_offset >= reader_end) {
+    *is_full = true;
+    return;
+  }
   if (header.type != FrameType::kRecordBatch) {
-    outcome->next_offset = std::max(outcome->next_offset, header.base_offset + header.offset_span);
+    const Offset end = std::min(header.base_offset + header.offset_span, reader_end);
+    outcome->next_offset = std::max(outcome->next_offset, end);
     return;
   }
   if (!outcome->entries.empty() && *bytes + entry.size_bytes() > request.bytes_max) {
@@ -57,7 +67,7 @@ CompactionState CompactionOf(const internal::v1::PartitionState& saved) {
 }
 
 void SetCompaction(const CompactionState& state, internal::v1::PartitionState* saved) {
-  saved->set_version(kStateVersion);
+  saved->set_version(kStateVersionCompacted);
   internal::v1::SavedCompaction& out = *saved->mutable_compaction();
   out.set_pass(state.pass);
   out.set_clean_to(state.clean_to.value());
@@ -100,7 +110,8 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
                     .producer_epoch = view.producer_epoch,
                     .first_sequence = view.first_sequence,
                     .payload_crc = crc,
-                    .stored_crc = crc};
+                    .stored_crc = crc,
+                    .transaction_number = view.transaction_number};
   if (view.has_untimed_records) {
     draft.max_timestamp_ms = std::max(draft.max_timestamp_ms, draft.append_time_ms);
   }
@@ -113,7 +124,7 @@ void Partition::Append(const RecordBatchView& view, const Bytes& batch, int64_t 
     return;
   }
   if (view.producer_id != ProducerId()) {
-    producers_.AddInFlight(view.producer_id, view.producer_epoch,
+    producers_.AddInFlight({view.producer_id, view.producer_epoch, view.transaction_number},
                            {.first_sequence = draft.first_sequence,
                             .record_count = draft.record_count,
                             .base_offset = draft.base_offset,
@@ -173,6 +184,7 @@ void Partition::RefuseOnceConfirmed(const Status& error, ProduceDone done) {
 PartitionOffsets Partition::offsets_now() const {
   return {.log_start = log_start(),
           .high_watermark = high_watermark(),
+          .last_stable = last_stable(),
           .leader_epoch = known_leader_epoch()};
 }
 
@@ -211,10 +223,10 @@ void Partition::Read(const ReadRequest& request, ReadDone done) {
     done(std::move(knows));
   } else if (is_gone || request.offset > high_watermark()) {
     RefuseOutOfRange(request.offset, std::move(done));
-  } else if (request.offset == high_watermark()) {
+  } else if (request.offset >= end_of(request.isolation)) {
     done(EmptyOutcome(request));
   } else if (TailHolds(request.offset)) {
-    done(TailOutcome(request));
+    LeaveOutVoid(request, TailOutcome(request), std::move(done));
   } else {
     ReadSegments(request, std::move(done));
   }
@@ -227,12 +239,12 @@ void Partition::ReadHere(const ReadRequest& request, ReadDone done) {
     done(std::move(knows));
   } else if (request.offset < log_start() || request.offset > high_watermark()) {
     done(OffsetOutOfRange(request.offset, offsets_now()));
-  } else if (request.offset == high_watermark()) {
+  } else if (request.offset >= end_of(request.isolation)) {
     done(EmptyOutcome(request));
   } else if (SegmentsHold(request.offset)) {
     ReadSegments(request, std::move(done));
   } else {
-    done(TailOutcome(request));
+    LeaveOutVoid(request, TailOutcome(request), std::move(done));
   }
 }
 
@@ -329,20 +341,21 @@ void Partition::ReadSegments(const ReadRequest& request, ReadDone done) {
         for (const Entry& entry : *entries) {
           if (!is_full) Collect(entry, request, &bytes, &is_full, &outcome);
         }
-        done(std::move(outcome));
+        LeaveOutVoid(request, std::move(outcome), std::move(done));
       });
 }
 
-uint64_t Partition::Wait(Offset offset, Task wake) {
-  CHECK_GE(offset, high_watermark());
-  waiters_.emplace(next_waiter_, Waiter{.offset = offset, .wake = std::move(wake)});
+uint64_t Partition::Wait(const WaitPlace& place, Task wake) {
+  CHECK_GE(place.offset, end_of(place.isolation));
+  waiters_.emplace(next_waiter_, Waiter{.place = place, .wake = std::move(wake)});
   return next_waiter_++;
 }
 
 void Partition::WakeWaiters(bool all) {
   std::vector<Task> woken;
   for (auto at = waiters_.begin(); at != waiters_.end();) {
-    if (all || at->second.offset < high_watermark()) {
+    const WaitPlace& place = at->second.place;
+    if (all || place.offset < end_of(place.isolation)) {
       woken.push_back(std::move(at->second.wake));
       at = waiters_.erase(at);
     } else {
@@ -365,6 +378,7 @@ Status Partition::Restore(Bytes state) {
   times_ = TimeIndex();
   next_offset_ = Offset(saved.next_offset());
   log_start_ = Offset(saved.log_start_offset());
+  void_ranges_.Clear(next_offset_);
   last_append_time_ms_ = saved.last_append_time_ms();
   compaction_ = CompactionOf(saved);
   MILLRACE_SOMETIMES("a partition was restored from a segment's footer");
@@ -383,6 +397,7 @@ raft::StateEncoder Partition::TakeSnapshot() const {
     saved.set_log_start_offset(log_start.value());
     saved.set_last_append_time_ms(last_append_time_ms);
     producers.SaveTo(&saved);
+    if (saved.producers().transactions_size() > 0) saved.set_version(kStateVersion);
     return Bytes::Own(saved.SerializeAsString());
   };
 }
@@ -393,12 +408,13 @@ Status Partition::Apply(const Entry& entry) {
   CHECK_EQ(header.base_offset, next_offset_) << "group=" << group_ << " index=" << entry.index;
   CHECK_GE(header.append_time_ms, last_append_time_ms_) << "group=" << group_;
   if (header.type == FrameType::kPartitionCommand) RETURN_IF_ERROR(ApplyCommand(entry));
+  if (header.type == FrameType::kTransactionMarker) ApplyMarker(header);
   last_append_time_ms_ = header.append_time_ms;
   if (header.type == FrameType::kRecordBatch) {
     next_offset_ += header.offset_span;
     NoteTime(entry.index, header);
     if (header.producer_id != ProducerId()) {
-      producers_.Apply(header.producer_id, header.producer_epoch,
+      producers_.Apply({header.producer_id, header.producer_epoch, header.transaction_number},
                        {.first_sequence = header.first_sequence,
                         .record_count = header.record_count,
                         .base_offset = header.base_offset,
@@ -417,6 +433,7 @@ Status Partition::Apply(const Entry& entry) {
     }
   }
   if (header.type == FrameType::kPartitionCommand) OnCommandApplied(entry.index);
+  if (header.type == FrameType::kTransactionMarker) OnMarkerApplied(header);
   if (header.offset_span > 0 && !waiters_.empty()) WakeWaiters(/*all=*/false);
   return {};
 }
@@ -437,6 +454,8 @@ void Partition::OnLeadership(const raft::Leadership& leadership) {
   }
   pass_in_flight_.reset();
   FailDeletions(why);
+  FailEndings(why);
+  FailHeld(held_.TakeAll(), why);
   WakeWaiters(/*all=*/true);
 }
 

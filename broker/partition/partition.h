@@ -19,14 +19,20 @@
 
 #include "broker/controller/image.h"
 #include "broker/controller/leader_epoch.h"
+#include "broker/controller/transaction_name.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/compaction/compaction_settings.h"
 #include "broker/partition/compaction/schedule.h"
+#include "broker/partition/held_batches.h"
 #include "broker/partition/producer_memory.h"
 #include "broker/partition/producer_table.h"
 #include "broker/partition/retention.h"
+#include "broker/partition/sent_batch.h"
 #include "broker/partition/time_index.h"
+#include "broker/partition/transaction_registrar.h"
 #include "broker/partition/turns.h"
+#include "broker/partition/void_ranges.h"
+#include "millrace/internal/v1/transaction_marker.pb.h"
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
@@ -46,28 +52,12 @@ class PartitionCommand;
 
 namespace millrace::broker {
 
-// A serialized RecordBatch as it came.
-struct SentBatch {
-  Bytes bytes;
-  // An earlier attempt had no answer: it may be stored.
-  bool is_repeated = false;
-  // Where the log must end for it to be appended, what is in flight included; none: anywhere.
-  std::optional<Offset> expected_end = {};
-};
-
 // What a batch is refused with whose record at `place` has no key, in a topic that is compacted;
 // and the metadata that has the place.
 inline constexpr char kRecordWithoutKey[] = "record_without_key";
 Status RecordWithoutKey(uint32_t place);
 // What is refused that is to be stored at an offset below 0.
 Status NegativeExpectedEnd();
-
-struct ProduceOutcome {
-  Offset base_offset;  // -1 for a duplicate too old to know
-  int64_t append_time_ms = 0;
-  bool is_duplicate = false;
-  LeaderEpoch leader_epoch;
-};
 
 // The first record that is not older than a time.
 struct FoundTime {
@@ -76,23 +66,44 @@ struct FoundTime {
   LeaderEpoch leader_epoch;  // of the leader that appended it
 };
 
+// What a reader sees of transactions.
+enum class Isolation : uint8_t {
+  // What is committed: nothing void, and nothing from the last stable offset on.
+  kCommitted,
+  kUncommitted,  // all up to the high watermark
+};
+
+// How a transaction ended, as its shard decided.
+struct TransactionEnd {
+  TransactionName name;
+  bool is_committed = false;
+  internal::v1::TransactionEndReason reason = {};
+};
+
 struct PartitionOffsets {
   Offset log_start;
   Offset high_watermark;
+  // The first record whose transaction is open, else the high watermark.
+  Offset last_stable;
   LeaderEpoch leader_epoch;
   // Where a reader of the time that was asked for begins; the high watermark if no record is as
   // new.
   std::optional<Offset> timestamp_offset;
   // The record there, if there is one.
   std::optional<FoundTime> found;
+
+  // What a reader reads up to.
+  Offset end_of(Isolation isolation) const {
+    return isolation == Isolation::kCommitted ? last_stable : high_watermark;
+  }
 };
 
 // Committed batches in order; each entry's frame holds one (proto/frame).
 struct ReadOutcome {
   PartitionOffsets offsets;
   std::vector<raft::core::Entry> entries;
-  // Past the last record read and what holds none there: also where there are no entries it may be
-  // past the offset asked for. That itself at the high watermark alone.
+  // Past the last record read and what holds none there, or none for this reader: also where there
+  // are no entries it may be past the offset asked for. That itself at the end alone.
   Offset next_offset;
   uint32_t leader_epoch_base = 0;  // of the entries' terms
 };
@@ -111,9 +122,9 @@ struct ReadRequest {
   Offset offset;
   // Bytes of frames; the first batch always passes.
   uint64_t bytes_max = 0;
+  Isolation isolation = Isolation::kUncommitted;
 };
 
-using ProduceDone = MoveFunction<void(Result<ProduceOutcome>)>;
 using ReadDone = MoveFunction<void(Result<ReadOutcome>)>;
 using OffsetsDone = MoveFunction<void(Result<PartitionOffsets>)>;
 
@@ -127,6 +138,7 @@ class Partition final : public raft::StateMachine {
     Turns& lookups;
     const Image& image;
     ProducerMemory& producers;
+    TransactionRegistrar& registrar;
   };
   // Bytes of one batch, as it is sent, unless the topic says otherwise.
   static constexpr uint32_t kBatchBytesMaxDefault = 1'048'588;
@@ -154,12 +166,16 @@ class Partition final : public raft::StateMachine {
   // Appends the batch. `done` once it is committed and applied, or with the error:
   // INVALID_ARGUMENT naming the field or the record, UNAVAILABLE (NOT_LEADER: the batch's fate may
   // be unknown; NOT_INITIALIZED: nothing is stored), RESOURCE_EXHAUSTED, OUT_OF_RANGE (sequence
-  // gap), ABORTED (fenced), FAILED_PRECONDITION (OFFSET_MOVED with end_offset: the log does not end
-  // where it was to, and what it ends with is committed).
+  // gap), ABORTED (fenced, or its transaction has ended), FAILED_PRECONDITION (OFFSET_MOVED with
+  // end_offset: the log does not end where it was to, and what it ends with is committed).
   void Produce(SentBatch batch, ProduceDone done);
+  // Writes the transaction's marker, whether it has batches here or not, unless it has ended.
+  // `done` with ok once an entry that ended it is applied; UNAVAILABLE if leadership is lost.
+  void EndTransaction(const TransactionEnd& end, raft::StatusDone done);
 
-  // Batches from the one that holds `offset` on; none if it is the high watermark. OUT_OF_RANGE
-  // with log_start_offset and end_offset, after a read barrier; UNAVAILABLE if not leading.
+  // Batches from the one that holds `offset` on; none from the end on that the isolation has.
+  // OUT_OF_RANGE with log_start_offset and end_offset before the log's start and above the high
+  // watermark, after a read barrier; UNAVAILABLE if not leading.
   void Read(const ReadRequest& request, ReadDone done);
   // The same of what this replica has applied, whether it leads or not, from its segments where
   // these have it: for whoever compares replicas, as it may be behind. OUT_OF_RANGE as above,
@@ -179,16 +195,23 @@ class Partition final : public raft::StateMachine {
   // Lets go what the topic's retention does not keep, and what is superseded where it is compacted.
   // To be called each second; `wall_ms`: none while this broker's wall clock is in doubt.
   void Tend(std::optional<int64_t> wall_ms);
-  // What was decided of compaction, as far as it is applied.
+  // What was decided of compaction, as far as it is applied; and by which entry, or 0 if that lies
+  // before the state that this replica began with.
   const CompactionState& compaction() const { return compaction_; }
+  LogIndex compaction_decided_by() const { return compaction_decided_by_; }
   // The newest pass that this replica has done.
   uint32_t passes_done() const { return environment_.store.compacted(group_).pass; }
   // This replica has done a pass.
   void OnPassDone() { raft_->TellPass(); }
 
-  // Calls `wake` once, when the next commit makes a record at `offset` readable, or leadership is
-  // lost. Pre: offset >= high_watermark(). The waiter's id, never 0.
-  uint64_t Wait(Offset offset, Task wake);
+  // Where a reader waits.
+  struct WaitPlace {
+    Offset offset;
+    Isolation isolation = Isolation::kUncommitted;
+  };
+  // Calls `wake` once, when the end of that isolation passes the offset, or leadership is lost.
+  // Pre: place.offset >= end_of(place.isolation). The waiter's id, never 0.
+  uint64_t Wait(const WaitPlace& place, Task wake);
   void CancelWait(uint64_t waiter) { waiters_.erase(waiter); }
 
   // Told of every change, after the partition itself.
@@ -202,6 +225,11 @@ class Partition final : public raft::StateMachine {
     return known_leader_epoch();
   }
   Offset high_watermark() const { return next_offset_; }
+  // The first offset of the oldest transaction that is open, else the high watermark.
+  Offset last_stable() const;
+  Offset end_of(Isolation isolation) const {
+    return isolation == Isolation::kCommitted ? last_stable() : high_watermark();
+  }
 
   void Attach(raft::Group& group) override { raft_ = &group; }
   Status Restore(Bytes state) override;
@@ -219,8 +247,12 @@ class Partition final : public raft::StateMachine {
     std::vector<ProduceDone> waiting;
   };
   struct Waiter {
-    Offset offset;
+    WaitPlace place;
     Task wake;
+  };
+  struct Ending {
+    LogIndex index;
+    raft::StatusDone done;
   };
   struct Deletion {
     Offset before;
@@ -254,6 +286,23 @@ class Partition final : public raft::StateMachine {
   void ReadSegments(const ReadRequest& request, ReadDone done);
   PartitionOffsets offsets_now() const;
   static Status OffsetOutOfRange(Offset offset, const PartitionOffsets& offsets);
+
+  // transactions.cc
+  // Whether this cluster has transactions, if it is a number of one.
+  Status CheckMayBegin(uint64_t number, ProducerId producer) const;
+  // Whether a batch of this transaction may be appended now; if not, it was answered, or is held.
+  bool AdmitTransaction(const RecordBatchView& view, const SentBatch& batch, ProduceDone* done);
+  void Hold(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
+  void Register(const TransactionName& name);
+  void OnRegistered(const HeldBatches::Registration& asked, const Status& registered);
+  void ReleaseHeld(ProducerId producer);
+  void RefuseExpired();
+  static void FailHeld(std::vector<HeldBatch> held, const Status& why);
+  Result<LogIndex> ProposeMarker(const TransactionEnd& end);
+  void ApplyMarker(const FrameHeader& header);
+  void OnMarkerApplied(const FrameHeader& header);
+  void FailEndings(const Status& why);
+  void LeaveOutVoid(const ReadRequest& request, ReadOutcome outcome, ReadDone done);
 
   // log_start.cc
   void ProposeDeletions();
@@ -298,8 +347,14 @@ class Partition final : public raft::StateMachine {
   Offset led_from_;  // where this broker's latest time as leader began
   MoveFunction<void(const raft::Leadership&)> listener_;
   std::deque<Pending> pending_;
+  std::deque<Ending> endings_;  // markers in flight, by index
+  HeldBatches held_;
+  // What the batches that are released just now have registered.
+  std::optional<TransactionName> granted_;
+  VoidRanges void_ranges_;
   std::vector<Deletion> deletions_;
   CompactionState compaction_;
+  LogIndex compaction_decided_by_;
   std::optional<LogIndex> pass_in_flight_;   // likewise
   std::optional<LogIndex> start_in_flight_;  // of the command that is proposed and not applied
   // When the start is told once more if all records are gone by then; none: not at all.

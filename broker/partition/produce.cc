@@ -97,9 +97,13 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
     return RefuseMoved(*batch.expected_end, std::move(done));
   }
   const ProducerId producer = view.producer_id;
+  if (const Status allowed = CheckMayBegin(view.transaction_number, producer); !allowed.ok()) {
+    return done(allowed);
+  }
   if (producer != ProducerId()) {
     const Status given = CheckGiven(producer, view.producer_epoch);
     if (!given.ok()) return done(given);
+    if (held_.Holds(producer)) return Hold(view, batch, std::move(done));
     const SequenceCheck check = producers_.Check({.producer = producer,
                                                   .epoch = view.producer_epoch,
                                                   .first_sequence = view.first_sequence,
@@ -110,6 +114,7 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
   if (const Status keyed = CheckKeys(view); !keyed.ok()) return done(keyed);
   // Last: what is a duplicate has itself moved the end that it names.
   if (HasMoved(batch)) return RefuseMoved(*batch.expected_end, std::move(done));
+  if (!AdmitTransaction(view, batch, &done)) return;
   Append(view, batch.bytes, now_ms, std::move(done));
 }
 

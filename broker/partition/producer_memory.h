@@ -1,6 +1,7 @@
-// How many producers this broker's partitions remember: each at most so many, and all together at
-// most so many. A table that is full forgets its own oldest; a broker that is full forgets the
-// oldest of all its partitions, by last append, an eighth at a time, so that the search is rare.
+// How many producers this broker's partitions remember, beside those with an open transaction: each
+// at most so many, and all together at most so many. A table that is full forgets its own oldest; a
+// broker that is full forgets the oldest of all its partitions, by last append, an eighth at a
+// time, so that the search is rare.
 //
 // What a table forgets for its own sake follows from the log alone and is the same on every
 // replica; what is forgotten for the broker's sake is not, and need not be: what a replica

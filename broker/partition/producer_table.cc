@@ -4,6 +4,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include <glog/logging.h>
@@ -26,6 +27,23 @@ bool IsBefore(uint32_t sequence, uint32_t next) {
 
 Offset LastOffset(const RememberedProducer& producer) {
   return producer.batches.back().base_offset;
+}
+
+bool HasOpen(const RememberedProducer& producer) {
+  return producer.transaction != nullptr && producer.transaction->is_open;
+}
+
+// The place of the entry that last was the producer's, a batch or a marker, among those of others.
+// At one offset there may be markers, and then a batch.
+using LastHeard = std::pair<Offset, LogIndex>;
+LastHeard LastHeardOf(const RememberedProducer& producer) {
+  const LastHeard batch{LastOffset(producer), LogIndex(UINT64_MAX)};
+  if (producer.transaction == nullptr || producer.transaction->is_open) return batch;
+  return std::max(batch, {producer.transaction->end_offset, producer.transaction->end_index});
+}
+
+TransactionName NameOf(ProducerId producer, const ProducerTransaction& transaction) {
+  return {.producer = producer, .epoch = transaction.epoch, .number = transaction.number};
 }
 
 std::string NameOf(ProducerId producer) { return "producer " + std::to_string(producer.value()); }
@@ -61,6 +79,43 @@ std::optional<RememberedProducer> Load(const internal::v1::ProducersSnapshot& sa
   }
   if (producer.batches.empty()) return std::nullopt;
   return producer;
+}
+
+void Save(const ProducerTransaction& transaction, uint32_t place,
+          internal::v1::ProducersSnapshot* saved) {
+  internal::v1::ProducerTransactionSnapshot& out = *saved->add_transactions();
+  out.set_place(place);
+  out.set_epoch(transaction.epoch);
+  out.set_number(transaction.number);
+  out.set_first_offset(transaction.first_offset.value());
+  out.set_since_ms(transaction.since_ms);
+  if (transaction.is_open) return;
+  out.set_end_index(transaction.end_index.value());
+  out.set_end_offset(transaction.end_offset.value());
+}
+
+ProducerTransaction Load(const internal::v1::ProducerTransactionSnapshot& saved) {
+  return {.epoch = saved.epoch(),
+          .number = saved.number(),
+          .is_open = saved.end_index() == 0,
+          .first_offset = Offset(saved.first_offset()),
+          .since_ms = saved.since_ms(),
+          .end_index = LogIndex(saved.end_index()),
+          .end_offset = Offset(saved.end_offset())};
+}
+
+bool CanBeOf(const ProducerTransaction& transaction, const RememberedProducer& producer) {
+  const bool has_name = transaction.number > 0 && transaction.epoch <= producer.epoch;
+  const bool is_in_order = transaction.is_open || transaction.first_offset < transaction.end_offset;
+  return has_name && is_in_order && transaction.first_offset >= Offset(0) &&
+         transaction.first_offset <= LastOffset(producer);
+}
+
+TransactionCheck Ended(const TransactionName& name) {
+  TransactionCheck check;
+  check.verdict = TransactionCheck::kRefused;
+  check.error = TransactionHasEnded(name);
+  return check;
 }
 
 SequenceCheck Refused(Status error) {
@@ -143,22 +198,129 @@ SequenceCheck ProducerTable::CheckUnknown(const Sequence& sequence) const {
       Reason::kUnknownProducer));
 }
 
-void ProducerTable::AddInFlight(ProducerId producer, uint32_t epoch, const ProducedBatch& batch,
-                                LogIndex index) {
-  InFlight& known = in_flight_[producer];
-  if (epoch > known.epoch) known.batches.clear();
-  known.epoch = epoch;
-  known.batches.push_back({.index = index, .batch = batch});
+const ProducerTransaction* ProducerTable::NewestTransaction(ProducerId producer) const {
+  const auto appended = appended_.find(producer);
+  if (appended != appended_.end()) return &appended->second.transaction;
+  const RememberedProducer* applied = Find(producer);
+  return applied == nullptr ? nullptr : applied->transaction.get();
 }
 
-void ProducerTable::Apply(ProducerId producer, uint32_t epoch, const ProducedBatch& batch,
-                          LogIndex index) {
+TransactionCheck ProducerTable::CheckTransaction(const TransactionName& name) const {
+  TransactionCheck check;
+  const ProducerTransaction* newest = NewestTransaction(name.producer);
+  const bool is_one_open = newest != nullptr && newest->is_open;
+  if (name.number == 0) {
+    if (!is_one_open) return check;
+    check.verdict = TransactionCheck::kRefused;
+    check.error = InvalidArgument(
+        NameOf(name.producer) + " has transaction " + std::to_string(newest->number) +
+        " open: until it has ended each batch says that it is part of it");
+    return check;
+  }
+  if (newest != nullptr && NameOf(name.producer, *newest) == name) {
+    return newest->is_open ? check : Ended(name);
+  }
+  if (newest != nullptr && name < NameOf(name.producer, *newest)) return Ended(name);
+  check.verdict = is_one_open ? TransactionCheck::kAwaitMarker : TransactionCheck::kRegister;
+  return check;
+}
+
+void ProducerTable::AddInFlight(const TransactionName& sent, const ProducedBatch& batch,
+                                LogIndex index) {
+  InFlight& known = in_flight_[sent.producer];
+  if (sent.epoch > known.epoch) known.batches.clear();
+  known.epoch = sent.epoch;
+  known.batches.push_back({.index = index, .batch = batch});
+  if (sent.number == 0 || OpenSince(sent).has_value()) return;
+  appended_[sent.producer] = {.index = index,
+                              .transaction = {.epoch = sent.epoch,
+                                              .number = sent.number,
+                                              .first_offset = batch.base_offset,
+                                              .since_ms = batch.append_time_ms}};
+}
+
+std::optional<Offset> ProducerTable::OpenSince(const TransactionName& name) const {
+  const ProducerTransaction* newest = NewestTransaction(name.producer);
+  if (newest == nullptr || !newest->is_open) return std::nullopt;
+  if (NameOf(name.producer, *newest) != name) return std::nullopt;
+  return newest->first_offset;
+}
+
+bool ProducerTable::HasEnded(const TransactionName& name) const {
+  const RememberedProducer* applied = Find(name.producer);
+  if (applied == nullptr || applied->transaction == nullptr) return false;
+  const ProducerTransaction& newest = *applied->transaction;
+  const TransactionName newest_name = NameOf(name.producer, newest);
+  return name < newest_name || (name == newest_name && !newest.is_open);
+}
+
+void ProducerTable::AddEndInFlight(const End& end) {
+  if (!OpenSince(end.name).has_value()) return;
+  ProducerTransaction ended = *NewestTransaction(end.name.producer);
+  ended.is_open = false;
+  ended.end_index = end.index;
+  ended.end_offset = end.offset;
+  appended_[end.name.producer] = {.index = end.index, .transaction = ended};
+}
+
+std::optional<Offset> ProducerTable::ApplyEnd(const End& end) {
+  Land(end.name.producer, end.index);
+  const auto found = by_id_.find(end.name.producer);
+  if (found == by_id_.end()) return std::nullopt;
+  const RememberedProducer& known = producers_[*found->second];
+  if (!HasOpen(known) || NameOf(known.id, *known.transaction) != end.name) return std::nullopt;
+  auto ended = std::make_shared<ProducerTransaction>(*known.transaction);
+  ended->is_open = false;
+  ended->end_index = end.index;
+  ended->end_offset = end.offset;
+  const Offset first_offset = ended->first_offset;
+  producers_.Change(*found->second).transaction = std::move(ended);
+  MakeRoom();
+  by_append_.splice(by_append_.end(), open_, found->second);
+  memory_->Grew(1);  // last, for it may forget any
+  return first_offset;
+}
+
+void ProducerTable::Open(Order::iterator at, ProducerTransaction transaction) {
+  RememberedProducer& producer = producers_.Change(*at);
+  CHECK(!HasOpen(producer)) << NameOf(producer.id, *producer.transaction) << " is open, and "
+                            << NameOf(producer.id, transaction) << " begins";
+  producer.transaction = std::make_shared<const ProducerTransaction>(transaction);
+  open_.splice(open_.end(), by_append_, at);
+  memory_->Shrank(1);
+}
+
+std::optional<Offset> ProducerTable::oldest_open() const {
+  if (open_.empty()) return std::nullopt;
+  return producers_[open_.front()].transaction->first_offset;
+}
+
+void ProducerTable::Apply(const TransactionName& sent, const ProducedBatch& batch, LogIndex index) {
+  const auto [producer, epoch, number] = sent;
   Land(producer, index);
   Expire(batch.append_time_ms);
+  const ProducerTransaction opened{.epoch = epoch,
+                                   .number = number,
+                                   .first_offset = batch.base_offset,
+                                   .since_ms = batch.append_time_ms};
   const auto found = by_id_.find(producer);
-  if (found == by_id_.end()) return Add({.id = producer, .epoch = epoch, .batches = {batch}});
-  by_append_.splice(by_append_.end(), by_append_, found->second);
-  RememberedProducer& known = producers_.Change(*found->second);
+  if (found == by_id_.end()) {
+    return Add({.id = producer,
+                .epoch = epoch,
+                .batches = {batch},
+                .transaction =
+                    number == 0 ? nullptr : std::make_shared<const ProducerTransaction>(opened)});
+  }
+  Note(found->second, epoch, batch);
+  const ProducerTransaction* newest = producers_[*found->second].transaction.get();
+  const bool is_known = newest != nullptr && NameOf(producer, *newest) == sent;
+  if (number > 0 && !is_known) Open(found->second, opened);
+}
+
+// The batch is the producer's newest.
+void ProducerTable::Note(Order::iterator at, uint32_t epoch, const ProducedBatch& batch) {
+  if (!HasOpen(producers_[*at])) by_append_.splice(by_append_.end(), by_append_, at);
+  RememberedProducer& known = producers_.Change(*at);
   const bool follows_on =
       epoch == known.epoch && batch.first_sequence == NextSequence(known.batches.back());
   if (!follows_on) known.batches.clear();
@@ -168,15 +330,24 @@ void ProducerTable::Apply(ProducerId producer, uint32_t epoch, const ProducedBat
 }
 
 void ProducerTable::Add(RememberedProducer producer) {
-  if (by_id_.size() >= memory_->limits().per_partition) ForgetFront();
-  by_append_.push_back(producers_.size());
-  by_id_.emplace(producer.id, std::prev(by_append_.end()));
+  const bool is_open = HasOpen(producer);
+  if (!is_open) MakeRoom();
+  Order& order = is_open ? open_ : by_append_;
+  order.push_back(producers_.size());
+  by_id_.emplace(producer.id, std::prev(order.end()));
   producers_.PushBack(std::move(producer));
-  memory_->Grew(1);  // last, for it may forget any
+  if (!is_open) memory_->Grew(1);  // last, for it may forget any
+}
+
+// For one more.
+void ProducerTable::MakeRoom() {
+  if (by_append_.size() >= memory_->limits().per_partition) ForgetFront();
 }
 
 // What is applied up to `index` is not in flight any more.
 void ProducerTable::Land(ProducerId producer, LogIndex index) {
+  const auto appended = appended_.find(producer);
+  if (appended != appended_.end() && appended->second.index <= index) appended_.erase(appended);
   const auto flying = in_flight_.find(producer);
   if (flying == in_flight_.end()) return;
   std::vector<Flying>& batches = flying->second.batches;
@@ -225,12 +396,13 @@ void ProducerTable::AddAppendTimes(std::vector<int64_t>* times) const {
 }
 
 void ProducerTable::Clear() {
-  memory_->Shrank(by_id_.size());
+  memory_->Shrank(by_append_.size());
   by_append_.clear();
+  open_.clear();
   by_id_.clear();
   producers_.Clear();
   forgotten_number_ = 0;
-  in_flight_.clear();
+  DropInFlight();
 }
 
 FrozenProducers ProducerTable::Freeze() const {
@@ -242,12 +414,11 @@ FrozenProducers ProducerTable::Freeze() const {
 
 void FrozenProducers::SaveTo(internal::v1::PartitionState* state) const {
   state->set_forgotten_producer_number(forgotten_number_);
-  // Offsets rise from append to append.
-  std::vector<std::pair<Offset, const RememberedProducer*>> producers;
+  std::vector<std::pair<LastHeard, const RememberedProducer*>> producers;
   size_t batch_count = 0;
   producers.reserve(producers_.size());
   producers_.ForEach([&](const RememberedProducer& producer) {
-    producers.emplace_back(LastOffset(producer), &producer);
+    producers.emplace_back(LastHeardOf(producer), &producer);
     batch_count += producer.batches.size();
   });
   std::sort(producers.begin(), producers.end());
@@ -255,7 +426,10 @@ void FrozenProducers::SaveTo(internal::v1::PartitionState* state) const {
   saved.mutable_record_counts()->Reserve(static_cast<int>(batch_count));
   saved.mutable_base_offset_steps()->Reserve(static_cast<int>(batch_count));
   saved.mutable_append_time_steps_ms()->Reserve(static_cast<int>(batch_count));
-  for (const auto& [last_offset, producer] : producers) {
+  for (const auto& [last_heard, producer] : producers) {
+    if (producer->transaction != nullptr) {
+      Save(*producer->transaction, static_cast<uint32_t>(saved.producer_ids_size()), &saved);
+    }
     saved.add_producer_ids(producer->id.value());
     saved.add_epochs(producer->epoch);
     saved.add_batch_counts(static_cast<uint32_t>(producer->batches.size()));
@@ -278,19 +452,32 @@ Status ProducerTable::LoadFrom(const internal::v1::PartitionState& state) {
   if (!AreColumnsWhole(saved)) {
     return DataLoss("the partition's state in its segment is not whole about producers");
   }
-  Offset last_offset{-1};
-  int first = 0;  // row of the producer's batches
+  LastHeard last_heard{Offset(-1), LogIndex()};
+  int first = 0;        // row of the producer's batches
+  int transaction = 0;  // of those saved, the next one
   for (int i = 0; i < saved.producer_ids_size(); ++i) {
     std::optional<RememberedProducer> producer = Load(saved, i, first);
-    if (!producer.has_value() || LastOffset(*producer) <= last_offset ||
-        by_id_.contains(producer->id)) {
+    bool is_whole = producer.has_value();
+    if (is_whole && transaction < saved.transactions_size() &&
+        saved.transactions(transaction).place() == static_cast<uint32_t>(i)) {
+      producer->transaction =
+          std::make_shared<const ProducerTransaction>(Load(saved.transactions(transaction++)));
+      is_whole = CanBeOf(*producer->transaction, *producer);
+    }
+    if (!is_whole || LastHeardOf(*producer) <= last_heard || by_id_.contains(producer->id)) {
       return DataLoss("the partition's state in its segment is wrong about " +
                       NameOf(ProducerId(saved.producer_ids(i))));
     }
     first += static_cast<int>(producer->batches.size());
-    last_offset = LastOffset(*producer);
+    last_heard = LastHeardOf(*producer);
     Add(*std::move(producer));
   }
+  if (transaction < saved.transactions_size()) {
+    return DataLoss("the partition's state in its segment has transactions of nobody");
+  }
+  open_.sort([this](size_t a, size_t b) {
+    return producers_[a].transaction->first_offset < producers_[b].transaction->first_offset;
+  });
   return {};
 }
 

@@ -176,7 +176,8 @@ void ReplicaSet::OfferPasses() {
     if (partition->compaction().pass == 0) continue;
     compactor_.Offer({.replica = host_->Find(group)->id(),
                       .name = partition->name(),
-                      .state = partition->compaction()});
+                      .state = partition->compaction(),
+                      .decided_by = partition->compaction_decided_by()});
     last_offered_ = group;
   }
 }

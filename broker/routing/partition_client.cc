@@ -45,7 +45,8 @@ class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> 
     }
     Partition* partition = client_->LedHere(group_);
     const bool must_wait = outcome->entries.empty() && wait_ > Duration::zero() &&
-                           partition != nullptr && request_.offset >= partition->high_watermark();
+                           partition != nullptr &&
+                           request_.offset >= partition->end_of(request_.isolation);
     if (must_wait) return WaitAtEnd(*partition);
     done_(std::move(outcome));
   }
@@ -53,16 +54,17 @@ class PartitionClient::LongPoll : public std::enable_shared_from_this<LongPoll> 
   // A stretch that holds nothing for readers is no answer while more lies behind it.
   bool MustReadOn(const ReadOutcome& outcome) const {
     const bool has_moved = outcome.next_offset > request_.offset;
-    const bool is_at_end = outcome.next_offset >= outcome.offsets.high_watermark;
+    const bool is_at_end = outcome.next_offset >= outcome.offsets.end_of(request_.isolation);
     return outcome.entries.empty() && has_moved && !is_at_end && reads_in_vain_ < kReadsInVainMax;
   }
 
   void WaitAtEnd(Partition& partition) {
     const uint64_t waiter =
-        partition.Wait(request_.offset, client_->lifetime_.Guard([self = shared_from_this()] {
-          self->client_->environment_.executor.Cancel(self->timer_);
-          self->TryForTheLastTime();
-        }));
+        partition.Wait({.offset = request_.offset, .isolation = request_.isolation},
+                       client_->lifetime_.Guard([self = shared_from_this()] {
+                         self->client_->environment_.executor.Cancel(self->timer_);
+                         self->TryForTheLastTime();
+                       }));
     timer_ = client_->environment_.executor.RunAfter(
         wait_, client_->lifetime_.Guard([self = shared_from_this(), waiter] {
           Partition* waited = self->client_->environment_.find_replica(self->group_);

@@ -35,6 +35,17 @@ Result<std::vector<raft::core::Entry>> DecodeEntries(const Bytes& frames) {
   return entries;
 }
 
+uint64_t UnstableOffsets(const PartitionOffsets& offsets) {
+  return static_cast<uint64_t>(offsets.high_watermark - offsets.last_stable);
+}
+
+// Of a reply that says no more of them than there are offsets.
+template <typename Reply>
+Offset LastStable(const Reply& reply) {
+  const auto end = static_cast<uint64_t>(std::max<int64_t>(reply.high_watermark(), 0));
+  return Offset(static_cast<int64_t>(end - std::min(end, reply.unstable_offsets())));
+}
+
 }  // namespace
 
 std::vector<Bytes> EncodeProduce(RaftGroupId group, SentBatch batch) {
@@ -81,6 +92,7 @@ std::vector<Bytes> EncodeRead(RaftGroupId group, const ReadRequest& request, Dur
   read.set_group_id(group.value());
   read.set_offset(request.offset.value());
   read.set_bytes_max(static_cast<uint32_t>(std::min<uint64_t>(request.bytes_max, UINT32_MAX)));
+  read.set_is_committed(request.isolation == Isolation::kCommitted);
   read.set_wait_ms(
       static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
   return AttachBytes(read);
@@ -90,7 +102,10 @@ Result<ForwardedRead> DecodeRead(const Bytes& body) {
   wire::PartitionReadRequest read;
   RETURN_IF_ERROR(DetachBytes(body, &read).status());
   return ForwardedRead{.group = RaftGroupId(read.group_id()),
-                       .request = {.offset = Offset(read.offset()), .bytes_max = read.bytes_max()},
+                       .request = {.offset = Offset(read.offset()),
+                                   .bytes_max = read.bytes_max(),
+                                   .isolation = read.is_committed() ? Isolation::kCommitted
+                                                                    : Isolation::kUncommitted},
                        .wait = std::chrono::milliseconds(read.wait_ms())};
 }
 
@@ -101,6 +116,7 @@ std::vector<Bytes> EncodeReadReply(const ReadOutcome& outcome) {
   reply.set_leader_epoch(outcome.offsets.leader_epoch.value());
   reply.set_next_offset(outcome.next_offset.value());
   reply.set_leader_epoch_base(outcome.leader_epoch_base);
+  reply.set_unstable_offsets(UnstableOffsets(outcome.offsets));
   std::vector<Bytes> frames;
   frames.reserve(outcome.entries.size());
   for (const raft::core::Entry& entry : outcome.entries) frames.push_back(entry.frame.bytes());
@@ -113,6 +129,7 @@ Result<ReadOutcome> DecodeReadReply(const Bytes& body) {
   ASSIGN_OR_RETURN(std::vector<raft::core::Entry> entries, DecodeEntries(frames));
   return ReadOutcome{.offsets = {.log_start = Offset(reply.log_start_offset()),
                                  .high_watermark = Offset(reply.high_watermark()),
+                                 .last_stable = LastStable(reply),
                                  .leader_epoch = LeaderEpochFrom(reply.leader_epoch()),
                                  .timestamp_offset = std::nullopt,
                                  .found = std::nullopt},
@@ -157,6 +174,7 @@ std::vector<Bytes> EncodeOffsetsReply(const PartitionOffsets& offsets) {
   reply.set_high_watermark(offsets.high_watermark.value());
   reply.set_log_start_offset(offsets.log_start.value());
   reply.set_leader_epoch(offsets.leader_epoch.value());
+  reply.set_unstable_offsets(UnstableOffsets(offsets));
   if (offsets.timestamp_offset.has_value()) {
     reply.set_timestamp_offset(offsets.timestamp_offset->value());
   }
@@ -176,6 +194,7 @@ Result<PartitionOffsets> DecodeOffsetsReply(const Bytes& body, bool has_timestam
   }
   PartitionOffsets offsets{.log_start = Offset(reply.log_start_offset()),
                            .high_watermark = Offset(reply.high_watermark()),
+                           .last_stable = LastStable(reply),
                            .leader_epoch = LeaderEpochFrom(reply.leader_epoch()),
                            .timestamp_offset = std::nullopt,
                            .found = std::nullopt};

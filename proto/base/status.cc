@@ -92,6 +92,12 @@ std::string_view ReasonName(Reason reason) {
       return "MEMBER_STALE";
     case Reason::kInstanceIdInUse:
       return "INSTANCE_ID_IN_USE";
+    case Reason::kTransactionEnded:
+      return "TRANSACTION_ENDED";
+    case Reason::kTransactionFenced:
+      return "TRANSACTION_FENCED";
+    case Reason::kUnknownTransactionalId:
+      return "UNKNOWN_TRANSACTIONAL_ID";
   }
   return "";
 }

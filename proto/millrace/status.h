@@ -71,6 +71,9 @@ enum class Reason : int {
   kMemberFenced = 21,   // the member was taken out, or is there in a newer stream or epoch
   kMemberStale = 22,    // a partition is not the member's, or not since that epoch
   kInstanceIdInUse = 23,
+  kTransactionEnded = 24,   // it ended; metadata outcome and why, where they are known
+  kTransactionFenced = 25,  // its transactional id was initialized anew
+  kUnknownTransactionalId = 26,
 };
 
 std::string_view ReasonName(Reason reason);

@@ -94,6 +94,7 @@ Bytes RecordBatchBuilder::Finish(const Header& header) && {
                         .first_sequence = header.first_sequence,
                         .record_count = record_count_,
                         .max_timestamp_ms = max_timestamp_ms_,
+                        .transaction_number = header.transaction_number,
                         .is_packed = options_.encoding == BatchEncoding::kPacked,
                         .records = {buffer_.data() + kHeaderBytesMax, records_bytes()}};
   const Bytes compressed = batch.is_packed ? CompressRecords(header, batch.records) : Bytes();

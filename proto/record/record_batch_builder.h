@@ -47,12 +47,14 @@ class RecordBatchBuilder {
     ProducerId producer_id;
     uint32_t producer_epoch = 0;
     uint32_t first_sequence = 0;
+    uint64_t transaction_number = 0;  // 0: of none
     TopicPartition destination;
     // How packed records are compressed. Where that would not make them smaller they are left as
     // they are.
     BatchCompression compression = BatchCompression::kUnspecified;
   };
-  // What stands before the records at most: every header field at its longest.
+  // What stands before the records at most: every header field at its longest, of epochs as they are
+  // given out.
   static constexpr size_t kHeaderBytesMax = 64;
 
   explicit RecordBatchBuilder(const Options& options);

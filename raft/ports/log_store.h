@@ -19,6 +19,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "proto/frame/void_range.h"
 #include "raft/core/raft.h"
 #include "raft/ports/snapshot.h"
 #include "raft/runtime/clock.h"
@@ -142,6 +143,8 @@ struct AppendTime {
   bool operator==(const AppendTime&) const = default;
 };
 using AppendTimeDone = MoveFunction<void(Result<AppendTime>)>;
+
+using VoidRangesDone = MoveFunction<void(Result<std::vector<VoidRange>>)>;
 
 class LogStore {
  public:
@@ -303,6 +306,8 @@ class LogStore {
   // When the entry that holds record `offset` was appended, as closely as the index points around
   // it tell: no file is read. OUT_OF_RANGE if segments do not have it.
   virtual void FindAppendTime(RaftGroupId group, Offset offset, AppendTimeDone done) = 0;
+  // What is void of [first, end), as markers say that can be read from segments; no disk is read.
+  virtual void FindVoidRanges(RaftGroupId group, Offset first, Offset end, VoidRangesDone done) = 0;
   // Behind which entries can be read back with Read; nullopt if nothing is known of them.
   virtual std::optional<core::LogPoint> readable_begin(RaftGroupId group) const = 0;
   // Entries up to here can be read back with Read; grows. 0 if none.

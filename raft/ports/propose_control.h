@@ -20,14 +20,14 @@
 
 namespace millrace::raft {
 
-// Proposes `payload` under `draft`, of which the type, the feature level and the base offset are
-// the caller's. It is taken where there is no room for records, as a command may make some. As
-// Group::Propose. Pre: the group has a tail().
+// Proposes `payload` under `draft`, of which the type, the feature level, the base offset and what
+// a marker says of its transaction are the caller's. It is taken where there is no room for
+// records, as a command may make some. As Group::Propose. Pre: the group has a tail().
 inline Result<LogIndex> ProposeControl(Group& group, FrameHeader draft, std::string_view payload,
                                        int64_t wall_ms) {
   Buffer frame = AllocateFrame(payload.size());
   std::memcpy(FramePayload(frame), payload.data(), payload.size());
-  draft.flags = kFrameControl;
+  draft.flags |= kFrameControl;
   draft.payload_size = static_cast<uint32_t>(payload.size());
   // Clocks jump, and leaders differ in theirs.
   draft.append_time_ms = std::max(wall_ms, group.last_append_time_ms());

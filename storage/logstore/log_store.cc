@@ -325,6 +325,16 @@ void JournalLogStore::FindAppendTime(RaftGroupId id, Offset offset, raft::Append
   });
 }
 
+void JournalLogStore::FindVoidRanges(RaftGroupId id, Offset first, Offset end,
+                                     raft::VoidRangesDone done) {
+  Group* group = Find(id);
+  CHECK(group != nullptr) << id;
+  OnSegments([segments = group->segments, first, end,
+              read = WhenRead(id, group->segments, std::move(done))]() mutable {
+    read(segments->VoidRangesOf(first, end));
+  });
+}
+
 LogIndex JournalLogStore::readable_end(RaftGroupId id) const {
   auto found = groups_.find(id);
   return found == groups_.end() ? LogIndex() : found->second.readable_end;

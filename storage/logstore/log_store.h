@@ -117,6 +117,8 @@ class JournalLogStore final : public raft::LogStore {
                      raft::IndexDone done) override;
   void FindNewestTime(RaftGroupId group, Offset from, raft::TimeDone done) override;
   void FindAppendTime(RaftGroupId group, Offset offset, raft::AppendTimeDone done) override;
+  void FindVoidRanges(RaftGroupId group, Offset first, Offset end,
+                      raft::VoidRangesDone done) override;
   void SetLogStart(RaftGroupId group, Offset start) override;
   bool WantsEntry(RaftGroupId group) const override;
   const std::deque<raft::SealedSegment>& sealed_segments(RaftGroupId group) const override;

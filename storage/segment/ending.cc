@@ -19,7 +19,11 @@ void ReadFooter(const std::shared_ptr<File>& file, uint64_t size, const SegmentF
                Result<internal::v1::SegmentFooter> footer =
                    ParseSegmentFooter(bytes->view(), trailer, footer_at, folder, first_index);
                if (!footer.ok()) return done(footer.status());
-               done(SegmentEnding{.footer = std::move(*footer), .frames_end = trailer.frames_end});
+               Result<VoidIndex> void_index = VoidIndex::LoadFrom(*footer);
+               if (!void_index.ok()) return done(void_index.status());
+               done(SegmentEnding{.footer = std::move(*footer),
+                                  .void_index = std::move(*void_index),
+                                  .frames_end = trailer.frames_end});
              });
 }
 

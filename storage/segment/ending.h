@@ -15,11 +15,13 @@
 #include "raft/runtime/task.h"
 #include "storage/file/file_system.h"
 #include "storage/segment/format.h"
+#include "storage/segment/void_index.h"
 
 namespace millrace::storage {
 
 struct SegmentEnding {
   internal::v1::SegmentFooter footer;
+  VoidIndex void_index;     // the footer's
   uint64_t frames_end = 0;  // where the state begins, if there is one, or the footer
 };
 

@@ -107,6 +107,18 @@ Result<raft::AppendTime> GroupSegments::AppendTimeOf(Offset offset) const {
       .max_ms = next == segment.points.end() ? segment.last_append_time_ms : next->append_time_ms};
 }
 
+Result<std::vector<VoidRange>> GroupSegments::VoidRangesOf(Offset first, Offset end) const {
+  std::vector<VoidRange> ranges;
+  for (auto segment = segments_.begin(); segment != segments_.end(); ++segment) {
+    if (EndOf(segment) <= first) continue;
+    if (!segment->knows_void) {
+      return DataLoss("what " + Name(*segment) + " says of transactions is damaged");
+    }
+    segment->void_index.AddOverlapping(first, end, &ranges);
+  }
+  return ranges;
+}
+
 // Segments know the newest time of all that they hold; of the one that `from` lies in the rest is
 // read, unless others are newer anyway.
 void GroupSegments::FindNewestTime(Offset from, raft::TimeDone done) {

@@ -156,6 +156,7 @@ void GroupSegments::Note() {
   if (configuration != nullptr) {
     in_force_ = {.index = header.index, .configuration = *configuration};
   }
+  if (const auto range = VoidRangeOf(header)) segment.void_index.Add(*range);
   segment.last_index = LastIndexOf(header);
   segment.is_rewritten = segment.is_rewritten || IsRewritten(header);
   segment.frames_end = position + FrameSize(header.payload_size);
@@ -294,6 +295,7 @@ internal::v1::SegmentFooter GroupSegments::MakeFooter(const Segment& segment) co
   footer.set_number(folder_.number.value());
   footer.set_is_rewritten(segment.is_rewritten);
   footer.set_settled_pass(segment.settled_pass);
+  segment.void_index.SaveTo(&footer);
   return footer;
 }
 

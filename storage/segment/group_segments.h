@@ -38,6 +38,7 @@
 #include "storage/file/file_system.h"
 #include "storage/journal/records.h"
 #include "storage/segment/format.h"
+#include "storage/segment/void_index.h"
 
 namespace millrace::storage {
 
@@ -205,6 +206,9 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
   void FindNewestTime(Offset from, raft::TimeDone done);
   // See raft::LogStore::FindAppendTime.
   Result<raft::AppendTime> AppendTimeOf(Offset offset) const;
+  // See raft::LogStore::FindVoidRanges. DATA_LOSS where a segment is damaged whose markers may say
+  // something of it.
+  Result<std::vector<VoidRange>> VoidRangesOf(Offset first, Offset end) const;
 
  private:
   class Recovery;
@@ -237,6 +241,8 @@ class GroupSegments : public std::enable_shared_from_this<GroupSegments> {
     int64_t first_append_time_ms = 0;
     int64_t last_append_time_ms = 0;
     std::vector<TermBegin> terms;
+    VoidIndex void_index;
+    bool knows_void = true;  // false: what its markers say is not known, as it is damaged
     bool is_sealed = false;
     bool is_rewritten = false;  // compaction left something else than was appended
     uint32_t settled_pass = 0;  // as in CompactionPoint

@@ -131,6 +131,7 @@ void GroupSegments::Recovery::CloseHole(const LogPoint& end) {
   damaged.base_offset = segments_->end_.next_offset;
   damaged.frames_end = std::max<uint64_t>(std::exchange(hole_bytes_, 0), sizeof(SegmentHeader));
   damaged.is_sealed = true;
+  damaged.knows_void = false;
   segments_->end_ = end;
   recovered_.sealed.push_back(segments_->Told(damaged, /*has_state=*/false));
   recovered_.damaged.push_back(*std::exchange(hole_, std::nullopt));
@@ -244,6 +245,7 @@ void GroupSegments::Recovery::TakeFooter(const SegmentEnding& ending) {
         {.start = {.term = Term(term.term()), .first_index = LogIndex(term.first_index())},
          .base_offset = Offset(term.base_offset())});
   }
+  sealed.void_index = ending.void_index;
   segments_->end_ = EndOf(footer);
   segments_->in_force_.index = LogIndex(footer.configuration_index());
 }

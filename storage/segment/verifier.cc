@@ -144,6 +144,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
       Blame(file_->size(), ending.status());
     }
     const bool is_sealed = ending_.has_value() && !IsLast();
+    void_index_ = VoidIndex();
     frames_end_ = is_sealed ? ending_->frames_end : file_->size();
     ends_with_entry_ = !is_sealed;
     Walk(sizeof(SegmentHeader));
@@ -170,6 +171,8 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
     if (const Status status = raft::DecodeStored(frame).status(); !status.ok()) {
       Blame(position_, status.With("entry " + std::to_string(header.index.value())));
     }
+    const auto void_range = VoidRangeOf(header);
+    if (void_range.has_value() && faults_of_file_ == 0) void_index_.Add(*void_range);
     reached_ = EndAfter(header);
     is_known_ = true;
     CheckNamed();
@@ -227,6 +230,9 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
                           .next_offset = Offset(footer.next_offset())};
     if (reached_ != stated) {
       Blame(ending_->frames_end, DataLoss("the frames do not end as the footer says"));
+    } else if (faults_of_file_ == 0 && void_index_ != ending_->void_index) {
+      Blame(ending_->frames_end,
+            DataLoss("the footer does not say what the markers among the frames make void"));
     }
   }
 
@@ -261,6 +267,7 @@ class Verifier : public std::enable_shared_from_this<Verifier> {
   uint64_t frames_end_ = 0;
   bool ends_with_entry_ = false;  // the frames end with an entry that is known, not at a position
   size_t faults_of_file_ = 0;
+  VoidIndex void_index_;  // of the frames of the file, as long as it has no fault
   uint64_t position_ = 0;
   LogPoint reached_;
   bool is_known_ = true;  // all of reached_, not its index alone

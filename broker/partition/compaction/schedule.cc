@@ -53,8 +53,9 @@ CompactionState NextPass(const CompactionState& state, Offset clean_to, uint32_t
 
 std::optional<CompactionState> DuePass(const std::deque<raft::SealedSegment>& sealed,
                                        const CompactionState& state,
-                                       const CompactionSettings& settings, uint32_t settled,
-                                       std::optional<int64_t> wall_ms) {
+                                       const CompactionSettings& settings,
+                                       const PassCircumstances& now) {
+  const auto& [settled, wall_ms, last_stable] = now;
   uint64_t bytes = 0;
   uint64_t dirty_bytes = 0;
   Offset clean_to = state.clean_to;
@@ -62,7 +63,8 @@ std::optional<CompactionState> DuePass(const std::deque<raft::SealedSegment>& se
     const bool is_dirty = segment.end.next_offset > state.clean_to;
     const bool is_too_young = settings.compaction_lag_min_ms > 0 &&
                               !IsOlder(segment, settings.compaction_lag_min_ms, wall_ms);
-    if (is_dirty && is_too_young) break;
+    const bool is_open = segment.end.next_offset > last_stable;
+    if (is_dirty && (is_too_young || is_open)) break;
     bytes += segment.bytes;
     if (is_dirty) dirty_bytes += segment.bytes;
     clean_to = std::max(clean_to, segment.end.next_offset);

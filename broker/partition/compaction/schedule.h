@@ -34,12 +34,19 @@ struct CompactionState {
 CompactionState NextPass(const CompactionState& state, Offset clean_to, uint32_t settled,
                          int64_t older_than_ms);
 
-// Nullopt: none is due. `settled`: the newest pass that all members have done. `wall_ms`:
-// milliseconds since 1970; none while the clock is in doubt: then nothing goes, or stays, by age.
-// Pre: the leader itself has done the newest pass.
+// What the next pass depends on beside the log.
+struct PassCircumstances {
+  uint32_t settled = 0;  // the newest pass that all members have done
+  // Milliseconds since 1970; none while the clock is in doubt: then nothing goes, or stays, by age.
+  std::optional<int64_t> wall_ms;
+  // What became of transactions is known of records below it: no pass goes further.
+  Offset last_stable = Offset(INT64_MAX);
+};
+
+// Nullopt: none is due. Pre: the leader itself has done the newest pass.
 std::optional<CompactionState> DuePass(const std::deque<raft::SealedSegment>& sealed,
                                        const CompactionState& state,
-                                       const CompactionSettings& settings, uint32_t settled,
-                                       std::optional<int64_t> wall_ms);
+                                       const CompactionSettings& settings,
+                                       const PassCircumstances& now);
 
 }  // namespace millrace::broker

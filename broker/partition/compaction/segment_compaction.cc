@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/partition/compaction/batch_compaction.h"
+#include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "raft/core/gap_entry.h"
 
@@ -23,11 +24,16 @@ bool IsSpent(const Entry& entry) {
 
 }  // namespace
 
-Result<std::vector<Entry>> SegmentCompaction::Take(std::vector<Entry> entries) {
+Result<std::vector<Entry>> SegmentCompaction::Take(std::vector<Entry> entries,
+                                                   const VoidFilter& filter) {
   std::vector<Entry> left;
   for (Entry& entry : entries) {
     const FrameHeader header = entry.frame.header();
     if (IsSpent(entry)) {
+      LeaveNothing(header, &left);
+    } else if (filter.IsVoid(header)) {
+      MILLRACE_SOMETIMES("compaction let go what an aborted transaction had written");
+      has_changed_ = true;
       LeaveNothing(header, &left);
     } else if (entry.type == EntryType::kCommand && header.type == FrameType::kRecordBatch) {
       RETURN_IF_ERROR(TakeBatch(std::move(entry), &left));

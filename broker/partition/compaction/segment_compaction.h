@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "broker/partition/compaction/key_map.h"
+#include "broker/partition/compaction/void_filter.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "proto/frame/frame.h"
@@ -35,8 +36,9 @@ class SegmentCompaction {
       : keys_(std::move(keys)), bounds_(bounds) {}
 
   // What is left of these, which follow on those before; but for a gap that may go on behind them.
-  // DATA_LOSS if one cannot be read.
-  Result<std::vector<raft::core::Entry>> Take(std::vector<raft::core::Entry> entries);
+  // Nothing is of what is void. DATA_LOSS if one cannot be read.
+  Result<std::vector<raft::core::Entry>> Take(std::vector<raft::core::Entry> entries,
+                                              const VoidFilter& filter = VoidFilter({}));
   std::optional<raft::core::Entry> TakeGap();
   // Whether any record went of what was taken.
   bool has_changed() const { return has_changed_; }

@@ -11,6 +11,7 @@
 #include "broker/service/consume/consume_request.h"
 #include "broker/service/consume/held_partitions.h"
 #include "broker/service/fetch/partition_reader.h"
+#include "broker/service/fetch/position.h"
 #include "broker/service/fetch/stream_memory.h"
 #include "broker/service/group/member_session.h"
 #include "millrace/v1/group_service.pb.h"
@@ -319,7 +320,8 @@ bool ConsumeStream::Read(HeldPartition* held) {
                                      .topic = held->partition.topic,
                                      .partition = held->partition.partition,
                                      .group = (*found)->group,
-                                     .position = held->position}});
+                                     .position = held->position,
+                                     .isolation = IsolationOf(init_.isolation())}});
   if (!added.ok()) return false;
   sent().Begin(held->reading, held->partition);
   held->is_read = true;

@@ -6,15 +6,16 @@
 #include "broker/api/parse_request.h"
 #include "broker/api/request_limits.h"
 #include "broker/service/fetch/fetch_stream.h"
+#include "broker/service/fetch/position.h"
 #include "broker/service/fetch/subscribe_stream.h"
 
 namespace millrace::broker {
 namespace {
 
-void Fill(const PartitionOffsets& offsets, v1::PartitionOffsets* out) {
+void Fill(const PartitionOffsets& offsets, Isolation isolation, v1::PartitionOffsets* out) {
   out->set_log_start_offset(offsets.log_start.value());
   out->set_high_watermark(offsets.high_watermark.value());
-  out->set_end_offset(offsets.high_watermark.value());
+  out->set_end_offset(offsets.end_of(isolation).value());
   out->set_leader_epoch(offsets.leader_epoch.value());
   if (!offsets.timestamp_offset.has_value()) return;
   out->set_timestamp_offset(offsets.timestamp_offset->value());
@@ -28,8 +29,9 @@ void Fill(const PartitionOffsets& offsets, v1::PartitionOffsets* out) {
 // Gathers what each partition answers, and replies once.
 class ConsumerService::OffsetsAnswer {
  public:
-  OffsetsAnswer(const ClusterView& view, std::shared_ptr<Call> call, size_t partitions)
-      : view_(&view), call_(std::move(call)), missing_(partitions) {
+  OffsetsAnswer(const ClusterView& view, std::shared_ptr<Call> call, size_t partitions,
+                Isolation isolation)
+      : view_(&view), call_(std::move(call)), missing_(partitions), isolation_(isolation) {
     for (size_t i = 0; i < partitions; ++i) response_.add_partitions();
   }
 
@@ -37,7 +39,7 @@ class ConsumerService::OffsetsAnswer {
     v1::PartitionOffsets* out = response_.mutable_partitions(static_cast<int>(place));
     out->set_partition(asked.partition.value());
     if (offsets.ok()) {
-      Fill(*offsets, out);
+      Fill(*offsets, isolation_, out);
     } else {
       ToError(view_->WithLeader(offsets.status(), asked.group), out->mutable_error());
     }
@@ -48,6 +50,7 @@ class ConsumerService::OffsetsAnswer {
   const ClusterView* view_;
   std::shared_ptr<Call> call_;
   size_t missing_;
+  const Isolation isolation_;
   v1::ListOffsetsResponse response_;
 };
 
@@ -96,8 +99,8 @@ void ConsumerService::ListOffsets(std::shared_ptr<Call> call) {
   if (request->has_timestamp_ms()) query.timestamp_ms = request->timestamp_ms();
   const Duration time_max = TimeFor(environment_.clock, *call, kForwardTimeout);
   const Principal principal = call->principal();
-  auto answer =
-      std::make_shared<OffsetsAnswer>(environment_.view, std::move(call), partitions->size());
+  auto answer = std::make_shared<OffsetsAnswer>(
+      environment_.view, std::move(call), partitions->size(), IsolationOf(request->isolation()));
   for (size_t i = 0; i < partitions->size(); ++i) {
     const Asked& asked = (*partitions)[i];
     environment_.partitions.Offsets(principal, asked.group, query, time_max,

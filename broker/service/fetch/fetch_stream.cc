@@ -56,7 +56,7 @@ class FetchStream final : public StreamHandler {
     // Added at earliest, and nothing was sent yet: where that is may move before the first read.
     bool is_at_earliest = false;
     // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
-    Offset high_watermark;
+    Offset reader_end;
     // Tells an answer to this session from one to an earlier session of the same fetch_id.
     uint64_t generation = 0;
     MemoryHold memory;
@@ -85,6 +85,7 @@ class FetchStream final : public StreamHandler {
   const FetchEnvironment environment_;
   std::shared_ptr<Stream> stream_;
   AcceptedForms accepted_ = AcceptedForms::TypedOnly();
+  Isolation isolation_ = Isolation::kCommitted;
   bool is_initialized_ = false;
   bool is_closed_ = false;
   int64_t credit_bytes_ = 0;
@@ -129,6 +130,7 @@ bool FetchStream::Initialize(const v1::FetchRequest& request) {
     return false;
   }
   is_initialized_ = true;
+  isolation_ = IsolationOf(request.init().isolation());
   for (const int number : request.init().accepted_compressions()) {
     if (v1::Compression_IsValid(number)) accepted_.Add(static_cast<BatchCompression>(number));
   }
@@ -192,9 +194,9 @@ void FetchStream::OnOffsets(uint32_t fetch_id, const v1::Position& position,
                             const Result<PartitionOffsets>& offsets) {
   if (!offsets.ok()) return Fail(fetch_id, offsets.status());
   Session& session = sessions_[fetch_id];
-  session.next_offset = StartOf(position, *offsets);
+  session.next_offset = StartOf(position, *offsets, isolation_);
   session.is_at_earliest = position.earliest();
-  session.high_watermark = offsets->high_watermark;
+  session.reader_end = offsets->end_of(isolation_);
   ready_.insert(fetch_id);
   Send(fetch_id, *offsets, session.next_offset);
 }
@@ -226,8 +228,9 @@ void FetchStream::StartRead(uint32_t fetch_id, Session& session) {
   const ReadRequest request{
       .offset = session.next_offset,
       .bytes_max = std::min({static_cast<uint64_t>(credit_bytes_), kReadBytesMax,
-                             std::max(memory.Allowance(), kReadBytesMin)})};
-  MemoryHold reserved = memory_.BeginRead(session.next_offset < session.high_watermark);
+                             std::max(memory.Allowance(), kReadBytesMin)}),
+      .isolation = isolation_};
+  MemoryHold reserved = memory_.BeginRead(session.next_offset < session.reader_end);
   ReadAccepted(
       environment_, stream_->principal(),
       {.group = session.group, .request = request, .accepted = accepted_, .wait = kReadWait},
@@ -251,7 +254,7 @@ void FetchStream::OnRead(uint32_t fetch_id, bool is_reserved, Result<FetchedBatc
     return FindPosition(fetch_id, position);
   }
   if (!read.ok()) return Fail(fetch_id, read.status());
-  session.high_watermark = read->offsets.high_watermark;
+  session.reader_end = read->offsets.end_of(isolation_);
   ready_.insert(fetch_id);
   // Others, who waited for records at the same time, were first, in this stream or in others: this
   // is read again when its turn comes.
@@ -274,7 +277,7 @@ void FetchStream::Send(uint32_t fetch_id, const PartitionOffsets& offsets, Offse
   head.set_log_start_offset(offsets.log_start.value());
   head.set_leader_epoch(offsets.leader_epoch.value());
   head.set_next_offset(next.value());
-  head.set_end_offset(offsets.high_watermark.value());
+  head.set_end_offset(offsets.end_of(isolation_).value());
   credit_bytes_ -= static_cast<int64_t>(TotalSize(batches));
   if (!batches.empty()) memory_.OnSent();
   stream_->Write(EncodeFetchResponse(head, std::move(batches)));

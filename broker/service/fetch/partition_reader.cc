@@ -109,11 +109,11 @@ void PartitionReader::OnLocated(Session& session, const Result<PartitionOffsets>
   if (!offsets.ok()) return OnError(session, offsets.status());
   const v1::Position& position = session.reading.position;
   session.is_located = true;
-  session.next = StartOf(position, *offsets);
-  session.high_watermark = offsets->high_watermark;
+  session.next = StartOf(position, *offsets, session.reading.isolation);
+  session.reader_end = offsets->end_of(session.reading.isolation);
   // Located again, it ends where it was to end.
   const bool is_again = std::exchange(session.is_at_earliest, position.earliest());
-  if (!is_again) session.end = offsets->high_watermark;
+  if (!is_again) session.end = offsets->end_of(session.reading.isolation);
   const Id id = session.reading.id;
   listener_.located(id, session.next);
   const Session* still = Find(id);
@@ -133,10 +133,12 @@ void PartitionReader::LocateAgain(Session& session) {
 }
 
 void PartitionReader::Read(const Session& session) {
-  MemoryHold reserved = memory_.BeginRead(session.next < session.high_watermark);
+  MemoryHold reserved = memory_.BeginRead(session.next < session.reader_end);
   ReadAccepted(environment_, stream_->principal(),
                {.group = session.reading.group,
-                .request = {.offset = session.next, .bytes_max = kReadBytesMax},
+                .request = {.offset = session.next,
+                            .bytes_max = kReadBytesMax,
+                            .isolation = session.reading.isolation},
                 .accepted = AcceptedForms::Uncompressed(),
                 .wait = kReadWait},
                lifetime_.Guard([this, id = session.reading.id, reserved = std::move(reserved)](
@@ -152,7 +154,7 @@ void PartitionReader::OnRead(Session& session, bool is_reserved,
   if (is_gone && session.is_at_earliest) return LocateAgain(session);
   if (!read.ok()) return OnError(session, read.status());
   const Offset from = session.next;
-  session.high_watermark = read->offsets.high_watermark;
+  session.reader_end = read->offsets.end_of(session.reading.isolation);
   const bool may_send = !holds_back_ && (is_reserved || memory_.MayHoldMore());
   // What others were faster to take memory for is read again.
   if (!read->batches.empty() && may_send) {

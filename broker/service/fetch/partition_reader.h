@@ -44,6 +44,7 @@ class PartitionReader {
     v1::Position position;
     // It is done after the records that were committed when it was located.
     bool stops_at_end = false;
+    Isolation isolation = Isolation::kCommitted;
   };
   struct Sent {
     Id id = 0;
@@ -93,7 +94,7 @@ class PartitionReader {
     Offset next;
     Offset end;  // stops_at_end: where it is done
     // As of the last answer: what lies below is read from disk or from a leader, and takes memory.
-    Offset high_watermark;
+    Offset reader_end;
     MemoryHold memory;
   };
 

@@ -9,12 +9,16 @@ std::optional<int64_t> TimestampOf(const v1::Position& position) {
   return position.timestamp_ms();
 }
 
-Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets) {
+Isolation IsolationOf(v1::Isolation isolation) {
+  return isolation == v1::ISOLATION_UNCOMMITTED ? Isolation::kUncommitted : Isolation::kCommitted;
+}
+
+Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets, Isolation isolation) {
   switch (position.at_case()) {
     case v1::Position::kOffset:
       return Offset(position.offset());
     case v1::Position::kLatest:
-      return offsets.high_watermark;
+      return offsets.end_of(isolation);
     case v1::Position::kTimestampMs:
       CHECK(offsets.timestamp_offset.has_value());
       return *offsets.timestamp_offset;

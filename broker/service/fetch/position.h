@@ -18,6 +18,8 @@ namespace millrace::broker {
 // The time that `position` asks for, if it does.
 std::optional<int64_t> TimestampOf(const v1::Position& position);
 // Where a reader of `position` begins, given what a partition told of TimestampOf(position).
-Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets);
+Offset StartOf(const v1::Position& position, const PartitionOffsets& offsets, Isolation isolation);
+// A value that is not known means committed.
+Isolation IsolationOf(v1::Isolation isolation);
 
 }  // namespace millrace::broker

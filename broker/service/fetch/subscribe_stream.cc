@@ -7,6 +7,7 @@
 #include "broker/api/parse_request.h"
 #include "broker/api/request_limits.h"
 #include "broker/service/fetch/partition_reader.h"
+#include "broker/service/fetch/position.h"
 #include "millrace/v1/consumer_service.pb.h"
 #include "raft/runtime/lifetime.h"
 
@@ -111,7 +112,8 @@ Status SubscribeStream::AddPartitions(const v1::SubscribeRequest& request, const
                         .partition = info.partition,
                         .group = info.group,
                         .position = position,
-                        .stops_at_end = request.stop_at_end()});
+                        .stops_at_end = request.stop_at_end(),
+                        .isolation = IsolationOf(request.isolation())});
   }
   if (position.has_offset() && readings.size() != 1) {
     return InvalidArgument("position.offset needs exactly one partition");

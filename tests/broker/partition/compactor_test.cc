@@ -21,27 +21,44 @@ constexpr RaftGroupId kGroup{9};
 constexpr raft::ReplicaId kReplica{kGroup, ReplicaNumber(1)};
 constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
 constexpr int kSegments = 8;
+constexpr ProducerId kProducer{5};
 
 // A log of sealed segments, of one batch each.
 class SealedLog {
  public:
-  // Two records, of this key and of one that no other has.
-  void Append(const std::string& key) {
+  // Two records, of this key and of one that no other has. `number`: of a producer's transaction.
+  void Append(const std::string& key, uint64_t number = 0) {
     RecordBatchBuilder builder({});
     for (const std::string& each : {key, "only in " + std::to_string(sealed_.size())}) {
       CHECK(builder.TryAppend({.key = each, .value = std::string(1000, 'v')}));
     }
     const Bytes batch = std::move(builder).Finish({.destination = kHome});
     const Offset base_offset(2 * static_cast<int64_t>(sealed_.size()));
+    const uint16_t flag = number == 0 ? 0 : kFrameTransactional;
     entries_.Add({.type = FrameType::kRecordBatch,
-                  .flags = kFramePacked,
+                  .feature_level = kFeatureLevel,
+                  .flags = static_cast<uint16_t>(kFramePacked | flag),
                   .base_offset = base_offset,
                   .offset_span = 2,
-                  .record_count = 2},
+                  .record_count = 2,
+                  .producer_id = kProducer,
+                  .transaction_number = number},
                  batch.view());
     sealed_.push_back({.end = raft::EndAfter(entries_.entries().back().frame.header()),
                        .base_offset = base_offset,
                        .has_state = true});
+  }
+  // The marker of that transaction, which the last batch is all of, in the segment that is written.
+  LogIndex Abort(uint64_t number) {
+    entries_.Add({.type = FrameType::kTransactionMarker,
+                  .feature_level = kFeatureLevel,
+                  .flags = kFrameControl | kFrameTransactional,
+                  .base_offset = sealed_.back().end.next_offset,
+                  .producer_id = kProducer,
+                  .transaction_number = number,
+                  .reach = 2},
+                 "");
+    return entries_.entries().back().index;
   }
   void Fill(raft::MemoryLogStore* store) const {
     auto& group = store->groups[kGroup];
@@ -67,10 +84,11 @@ class CompactorTest : public testing::Test {
     log_.Fill(&store_);
   }
   // The one that takes all of the key but the newest.
-  void Offer() {
+  void Offer(LogIndex decided_by = LogIndex()) {
     compactor_.Offer({.replica = kReplica,
                       .name = kHome,
-                      .state = {.pass = 1, .clean_to = Offset(2 * kSegments)}});
+                      .state = {.pass = 1, .clean_to = Offset(2 * kSegments)},
+                      .decided_by = decided_by});
   }
   // How long it took until nothing is under way.
   Duration Run() {
@@ -125,6 +143,27 @@ TEST_F(CompactorTest, APass_ReadsAsFastAsItMay_HoweverSmallFilesAre) {
   const uint64_t due_ms = read * 1000 / options_.bytes_per_second;
   EXPECT_GE(took_ms, due_ms);
   EXPECT_LE(took_ms, due_ms + 1000);
+}
+
+TEST_F(CompactorTest, WhatIsVoid_SupersedesNothing_AndGoes) {
+  SealedLog log;
+  for (int i = 0; i < kSegments - 1; ++i) log.Append("everywhere");
+  log.Append("everywhere", 1);
+  const LogIndex marker = log.Abort(1);
+  log.Fill(&store_);
+  Offer(marker);
+  EXPECT_FALSE(compactor_.is_busy()) << "the marker cannot be read yet";
+  store_.groups[kGroup].committed = marker;
+  Offer(marker);
+  Run();
+  EXPECT_EQ(done_, 1);
+  // The segment before the last one has the newest of the key, and stays as it is.
+  EXPECT_EQ(store_.rewrites, size_t{kSegments - 1});
+  for (const raft::core::Entry& entry : store_.rewritten) {
+    const FrameHeader header = entry.frame.header();
+    EXPECT_NE(header.base_offset, Offset(2 * (kSegments - 2)));
+    EXPECT_EQ(header.transaction_number, 0U);
+  }
 }
 
 TEST_F(CompactorTest, AnAttemptThatAnErrorEnds_IsToldOf_AndBeginsAgainTenSecondsLater) {

@@ -162,7 +162,7 @@ TEST_F(LogStartTest, AProtectedTopic_AndAClusterOfAnOlderLevel_RefuseIt) {
   partition_.set_settings({});
   Image old;
   Partition before(kGroup, {TopicId(1), PartitionId(0)},
-                   {store_, process_.clock(), batches_, lookups_, old, producers_});
+                   {store_, process_.clock(), batches_, lookups_, old, producers_, registrar_});
   before.set_leader_epoch_base(100);
   std::optional<Status> answer;
   before.DeleteRecords(Offset(0),
@@ -198,8 +198,9 @@ TEST_F(LogStartTest, TheStart_IsInTheState_WhichAnOldBuildReadsWhereThereIsNone)
   Delete(3);
   group_.CommitAll();
   EXPECT_EQ(version(), 2u);
-  Partition restored(kGroup, {TopicId(1), PartitionId(0)},
-                     {store_, process_.clock(), batches_, lookups_, image_, producers_});
+  Partition restored(
+      kGroup, {TopicId(1), PartitionId(0)},
+      {store_, process_.clock(), batches_, lookups_, image_, producers_, registrar_});
   ASSERT_TRUE(restored.Restore(partition_.TakeSnapshot()()).ok());
   EXPECT_EQ(restored.log_start(), Offset(3));
 }

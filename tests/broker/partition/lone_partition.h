@@ -8,10 +8,14 @@
 //   partition_.Produce(...);
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "broker/controller/image.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/partition.h"
 #include "broker/partition/producer_memory.h"
+#include "broker/partition/transaction_registrar.h"
 #include "broker/partition/turns.h"
 #include "tests/raft/host/fake_group.h"
 #include "tests/raft/host/memory_log_store.h"
@@ -19,11 +23,33 @@
 
 namespace millrace::broker {
 
+// Registers when the test says so.
+class HandRegistrar final : public TransactionRegistrar {
+ public:
+  struct Asked {
+    RaftGroupId participant;
+    TransactionName name;
+    raft::StatusDone done;
+  };
+  std::vector<Asked> asked;
+
+  void Register(RaftGroupId participant, const TransactionName& name,
+                raft::StatusDone done) override {
+    asked.push_back({participant, name, std::move(done)});
+  }
+  // The oldest that was asked.
+  void Answer(Status status) {
+    Asked oldest = std::move(asked.front());
+    asked.erase(asked.begin());
+    oldest.done(std::move(status));
+  }
+};
+
 class LonePartition {
  protected:
   explicit LonePartition(RaftGroupId group)
       : partition_(group, {TopicId(1), PartitionId(0)},
-                   {store_, process_.clock(), batches_, lookups_, image_, producers_}),
+                   {store_, process_.clock(), batches_, lookups_, image_, producers_, registrar_}),
         group_(group, partition_) {}
 
   sim::SimWorld world_{1};
@@ -33,6 +59,7 @@ class LonePartition {
   Turns lookups_{1, 1};
   Image image_;
   ProducerMemory producers_{{}};
+  HandRegistrar registrar_;
   Partition partition_;
   raft::FakeGroup group_;
 };

@@ -314,7 +314,7 @@ TEST_F(PartitionTest, WhenARecordWasAppended_IsExactInMemory_AndAsSegmentsTellBe
 TEST_F(PartitionTest, LostLeadership_AnswersAllThatWaits_AndForgetsWhatWasInFlight) {
   const auto& cut = Produce(1, {Producer(), 0});
   bool is_woken = false;
-  partition_.Wait(Offset(0), [&is_woken] { is_woken = true; });
+  partition_.Wait({.offset = Offset(0)}, [&is_woken] { is_woken = true; });
   group_.Follow(Term(2));
   ASSERT_TRUE(cut.has_value());
   EXPECT_EQ(cut->status().reason(), Reason::kNotLeader);

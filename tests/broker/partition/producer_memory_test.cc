@@ -25,10 +25,10 @@ TEST(ProducerMemory, ForgetsTheOldestOfAllPartitions_WhenTheBrokerIsFull) {
   ProducerTable quiet(memory);
   ProducerTable busy(memory);
   for (uint64_t id = 1; id <= 40; ++id) {
-    quiet.Apply(ProducerId(id), 0, BatchAt(1000 + static_cast<int64_t>(id)), LogIndex(id));
+    quiet.Apply({ProducerId(id), 0}, BatchAt(1000 + static_cast<int64_t>(id)), LogIndex(id));
   }
   for (uint64_t id = 101; id <= 141; ++id) {
-    busy.Apply(ProducerId(id), 0, BatchAt(2000), LogIndex(id));
+    busy.Apply({ProducerId(id), 0}, BatchAt(2000), LogIndex(id));
   }
   EXPECT_EQ(memory.count(), 70u) << "an eighth at a time";
   EXPECT_EQ(busy.size(), 41u);
@@ -41,7 +41,7 @@ TEST(ProducerMemory, IsBounded_AlsoWhereAllTimesAreEqual) {
   std::vector<std::unique_ptr<ProducerTable>> tables;
   for (int i = 0; i < 3; ++i) tables.push_back(std::make_unique<ProducerTable>(memory));
   for (uint64_t id = 1; id <= 10'000; ++id) {
-    tables[id % 3]->Apply(ProducerId(id), 0, BatchAt(1), LogIndex(id));
+    tables[id % 3]->Apply({ProducerId(id), 0}, BatchAt(1), LogIndex(id));
     ASSERT_LE(memory.count(), 80u);
   }
 }
@@ -49,7 +49,7 @@ TEST(ProducerMemory, IsBounded_AlsoWhereAllTimesAreEqual) {
 TEST(ProducerMemory, CountsNothing_OfATableThatIsGone) {
   ProducerMemory memory({.per_partition = 1000, .per_broker = 80});
   auto table = std::make_unique<ProducerTable>(memory);
-  table->Apply(ProducerId(1), 0, BatchAt(1), LogIndex(1));
+  table->Apply({ProducerId(1), 0}, BatchAt(1), LogIndex(1));
   EXPECT_EQ(memory.count(), 1u);
   table.reset();
   EXPECT_EQ(memory.count(), 0u);
@@ -60,7 +60,7 @@ TEST(ProducerMemory, OfAProducerThatSentOneBatch_IsUnder200Bytes) {
   ProducerTable table(memory);
   const size_t before = mallinfo2().uordblks;
   for (uint64_t id = 1; id <= 10'000; ++id) {
-    table.Apply(ProducerId(id), 0, BatchAt(1), LogIndex(id));
+    table.Apply({ProducerId(id), 0}, BatchAt(1), LogIndex(id));
   }
   const size_t each = (mallinfo2().uordblks - before) / 10'000;
   RecordProperty("bytes_each", static_cast<int>(each));

@@ -38,11 +38,11 @@ Sequence Repeated(Sequence sequence) {
 class ProducerTableTest : public ::testing::Test {
  protected:
   void AddInFlight(uint32_t epoch, const ProducedBatch& batch) {
-    table.AddInFlight(kProducer, epoch, batch, LogIndex(++last_appended));
+    table.AddInFlight({kProducer, epoch}, batch, LogIndex(++last_appended));
   }
   // Applies a batch of a producer that sends nothing but this, or goes on.
   void Apply(ProducerId producer, uint32_t epoch, const ProducedBatch& batch) {
-    table.Apply(producer, epoch, batch, LogIndex(++last_applied));
+    table.Apply({producer, epoch}, batch, LogIndex(++last_applied));
   }
   SequenceCheck Check(uint32_t epoch, uint32_t sequence) {
     return table.Check(Numbered(kProducer, epoch, sequence));
@@ -350,13 +350,13 @@ TEST(ProducerTableProperty, SaysWhatANaiveModelSays) {
       const std::optional<uint32_t> next = NextOf(*table, id, epoch);
       if (!next.has_value()) continue;
       const ProducedBatch batch = Batch(*next, 1, static_cast<int64_t>(index), time);
-      table->AddInFlight(id, epoch, batch, LogIndex(index));
+      table->AddInFlight({id, epoch}, batch, LogIndex(index));
       ASSERT_EQ(table->Check(Numbered(id, epoch, *next)).verdict, SequenceCheck::kInFlight);
       if (random.OneIn(5)) {
         table->DropInFlight();
         if (random.OneIn(2)) continue;  // it was not committed
       }
-      table->Apply(id, epoch, batch, LogIndex(index));
+      table->Apply({id, epoch}, batch, LogIndex(index));
       model.Apply(id, epoch, batch);
       if (random.OneIn(20)) views.Add(table->Freeze());
       if (random.OneIn(60)) views.CheckAndDrop();

@@ -60,7 +60,7 @@ class ReplicaSetTest : public testing::Test {
     Settle();
   }
   Partition::Environment environment() {
-    return {store_, process_.clock(), batches_, lookups_, image_, producers_};
+    return {store_, process_.clock(), batches_, lookups_, image_, producers_, registrar_};
   }
   void Settle() { world_.RunFor(std::chrono::milliseconds(100)); }
 
@@ -116,6 +116,7 @@ class ReplicaSetTest : public testing::Test {
   BatchWorker batches_{process_.executor(), process_.executor()};
   Turns lookups_{1, 1};
   ProducerMemory producers_{ProducerLimits()};
+  NoTransactions registrar_;
   CoordinatorMemory coordinator_memory_{CoordinatorLimits()};
   std::unique_ptr<ReplicaSet> replicas_;
   std::unique_ptr<raft::Host> host_;

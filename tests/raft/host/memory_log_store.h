@@ -215,7 +215,10 @@ class MemoryLogStore final : public LogStore {
   void BeginRewrite(const ReplicaId&, LogIndex, StatusDone done) override {
     Answer(rewrite_error, std::move(done));
   }
-  void AppendRewritten(const ReplicaId&, std::vector<core::Entry>, StatusDone done) override {
+  std::vector<core::Entry> rewritten;  // by all of them
+  void AppendRewritten(const ReplicaId&, std::vector<core::Entry> entries,
+                       StatusDone done) override {
+    rewritten.insert(rewritten.end(), entries.begin(), entries.end());
     Answer(Status::Ok(), std::move(done));
   }
   void FinishRewrite(const ReplicaId&, uint32_t, StatusDone done) override {
@@ -278,6 +281,20 @@ class MemoryLogStore final : public LogStore {
       found = AppendTime{.min_ms = at_ms - 1000, .max_ms = at_ms + 1000};
     }
     executor_->Post([done = std::move(done), found]() mutable { done(found); });
+  }
+  size_t void_ranges_asked = 0;
+  void FindVoidRanges(RaftGroupId id, Offset first, Offset end, VoidRangesDone done) override {
+    ++void_ranges_asked;
+    const Group& group = groups.at(id);
+    std::vector<VoidRange> ranges;
+    for (const core::Entry& entry : group.entries) {
+      const auto range = VoidRangeOf(entry.frame.header());
+      const bool is_meant = range.has_value() && range->Overlaps(first, end);
+      if (is_meant && entry.index <= group.committed) ranges.push_back(*range);
+    }
+    executor_->Post([done = std::move(done), ranges = std::move(ranges)]() mutable {
+      done(std::move(ranges));
+    });
   }
   void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
   const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {

@@ -61,6 +61,16 @@ Entry EntryMaker::NoOp() {
   return Make({.type = FrameType::kNoOp, .flags = kFrameControl}, AllocateFrame(0));
 }
 
+Entry EntryMaker::Marker(ProducerId producer, uint64_t reach) {
+  return Make({.type = FrameType::kTransactionMarker,
+               .feature_level = kFeatureLevel,
+               .flags = kFrameControl | kFrameTransactional,
+               .producer_id = producer,
+               .transaction_number = 1,
+               .reach = reach},
+              AllocateFrame(0));
+}
+
 Entry EntryMaker::Configure(const raft::core::Configuration& configuration) {
   const std::string payload = raft::EncodeConfiguration(configuration);
   Buffer buffer = AllocateFrame(payload.size());

@@ -35,6 +35,9 @@ class EntryMaker {
   // One record of that time.
   raft::core::Entry BatchAt(int64_t timestamp_ms, uint32_t payload_bytes);
   raft::core::Entry NoOp();
+  // The marker of a producer's transaction that was aborted, and had begun so many offsets before;
+  // 0: of one that was committed.
+  raft::core::Entry Marker(ProducerId producer, uint64_t reach);
   raft::core::Entry Configure(const raft::core::Configuration& configuration);
   void set_term(Term term) { term_ = term; }
   // Of what is made from now on.
@@ -87,6 +90,9 @@ class SegmentRig {
   Result<int64_t> FindNewestTime(Offset from);
   Result<raft::AppendTime> AppendTimeOf(int64_t offset) {
     return segments_->AppendTimeOf(Offset(offset));
+  }
+  Result<std::vector<VoidRange>> VoidRangesOf(int64_t first, int64_t end) {
+    return segments_->VoidRangesOf(Offset(first), Offset(end));
   }
   Status DropTo(LogIndex begin);
   // Writes what is asked for once the drop was; ends once it is written.

@@ -40,7 +40,13 @@ class KeyedLog {
   };
   using Records = std::map<Offset, Record>;
 
-  void AddBatch(const std::vector<Record>& records, int64_t append_time_ms = 1000) {
+  struct Transaction {
+    ProducerId producer;
+    uint64_t number = 0;
+  };
+
+  void AddBatch(const std::vector<Record>& records, int64_t append_time_ms = 1000,
+                const Transaction& transaction = {}) {
     RecordBatchBuilder builder({.records_bytes_max = SIZE_MAX});
     for (const Record& record : records) {
       CHECK(builder.TryAppend({.key = record.key, .value = record.value, .timestamp_ms = 5}));
@@ -48,13 +54,26 @@ class KeyedLog {
     }
     const Bytes batch = std::move(builder).Finish({.destination = kHome});
     const auto count = static_cast<uint32_t>(records.size());
+    const uint16_t flag = transaction.number == 0 ? 0 : kFrameTransactional;
     Add({.type = FrameType::kRecordBatch,
-         .flags = kFramePacked,
+         .feature_level = kFeatureLevel,
+         .flags = static_cast<uint16_t>(kFramePacked | flag),
          .offset_span = count,
          .record_count = count,
          .append_time_ms = append_time_ms,
-         .max_timestamp_ms = 5},
+         .max_timestamp_ms = 5,
+         .producer_id = transaction.producer,
+         .transaction_number = transaction.number},
         batch.view());
+  }
+  void AddMarker(const Transaction& transaction, uint64_t reach) {
+    Add({.type = FrameType::kTransactionMarker,
+         .feature_level = kFeatureLevel,
+         .flags = kFrameControl | kFrameTransactional,
+         .producer_id = transaction.producer,
+         .transaction_number = transaction.number,
+         .reach = reach},
+        "");
   }
   void AddOther(FrameType type, std::string_view payload = "") {
     Add({.type = type, .flags = kFrameControl}, payload);
@@ -161,6 +180,28 @@ TEST(SegmentCompaction, WhatIsSuperseded_Goes_AndNothingElse) {
   EXPECT_EQ(left[0].type, EntryType::kGap);
   EXPECT_EQ(LastIndexOf(left[2].frame.header()), LogIndex(4));
   EXPECT_EQ(left[4].term, Term(2));
+}
+
+// Whatever their keys: readers of what is committed never see them.
+TEST(SegmentCompaction, WhatAnAbortedTransactionWrote_Goes_AndItsMarkerStays) {
+  KeyedLog log;
+  log.AddBatch({{"a", "1"}});
+  log.AddBatch({{"b", "1"}}, 1000, {.producer = ProducerId(1), .number = 1});
+  log.AddBatch({{"c", "1"}}, 1000, {.producer = ProducerId(2), .number = 1});
+  log.AddMarker({.producer = ProducerId(1), .number = 1}, 2);
+  SegmentCompaction compaction(
+      std::make_shared<KeyMap>(KeyMap::Options{.bytes_max = 1 << 20}, Random(1)), {.home = kHome});
+  const VoidFilter filter({{.producer = ProducerId(1), .first = Offset(1), .end = Offset(3)}});
+  const auto left = compaction.Take(log.entries(), filter);
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_TRUE(compaction.has_changed());
+  const KeyedLog::Records expected{{Offset(0), {"a", "1"}}, {Offset(2), {"c", "1"}}};
+  EXPECT_EQ(RecordsOf(*left), expected);
+  ASSERT_EQ(left->size(), 4U);
+  EXPECT_EQ((*left)[1].type, EntryType::kGap);
+  const FrameHeader marker = left->back().frame.header();
+  EXPECT_EQ(marker.type, FrameType::kTransactionMarker);
+  EXPECT_EQ(marker.reach, 2U);
 }
 
 TEST(SegmentCompaction, WhereNoRecordGoes_NothingHasChanged) {

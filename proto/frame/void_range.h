@@ -1,0 +1,32 @@
+// What a transaction that was aborted leaves in a log: batches of its producer that count for
+// nothing. The marker that ended it says where (docs/adr/0018-transactions.md).
+//
+// Values; pure.
+#pragma once
+
+#include <optional>
+
+#include "proto/base/ids.h"
+#include "proto/frame/frame.h"
+
+namespace millrace {
+
+// The producer's transactional batches from `first` on, before `end`.
+struct VoidRange {
+  ProducerId producer;
+  Offset first;
+  Offset end;
+
+  bool Overlaps(Offset from, Offset to) const { return first < to && from < end; }
+  bool operator==(const VoidRange&) const = default;
+};
+
+// What the entry makes void; none unless it is the marker of an aborted transaction.
+inline std::optional<VoidRange> VoidRangeOf(const FrameHeader& header) {
+  if (header.type != FrameType::kTransactionMarker || header.reach == 0) return std::nullopt;
+  return VoidRange{.producer = header.producer_id,
+                   .first = header.base_offset - static_cast<int64_t>(header.reach),
+                   .end = header.base_offset};
+}
+
+}  // namespace millrace
