@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "broker/coordinator/slot.h"
-
 namespace millrace::broker {
 
 using internal::v1::CoordinatorState;
@@ -143,46 +141,31 @@ Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Pl
 }
 
 const Group* ShardState::Find(std::string_view group) const {
-  const auto slot = slots_.find(SlotOf(group));
-  if (slot == slots_.end()) return nullptr;
-  const auto found = slot->second->find(group);
-  return found == slot->second->end() ? nullptr : &*found->second;
+  const CopyOnWrite<Group>* found = groups_.Find(group);
+  return found == nullptr ? nullptr : &**found;
 }
 
 const Group* ShardState::Next(Cursor* cursor) const {
-  for (auto slot = slots_.lower_bound(cursor->slot); slot != slots_.end(); ++slot) {
-    const Groups& groups = *slot->second;
-    const auto next =
-        slot->first == cursor->slot ? groups.upper_bound(cursor->name) : groups.begin();
-    if (next == groups.end()) continue;
-    *cursor = {.slot = slot->first, .name = next->first};
-    return &*next->second;
-  }
-  return nullptr;
+  const CopyOnWrite<Group>* next = groups_.Next(cursor);
+  return next == nullptr ? nullptr : &**next;
 }
 
 Group& ShardState::Mutable(const std::string& name, const Place& place) {
-  Groups& groups = slots_[SlotOf(name)].Mutable();
-  const auto [found, is_new] = groups.try_emplace(name);
-  Group& group = found->second.Mutable();
+  const auto [found, is_new] = groups_.Make(name);
+  Group& group = found.Mutable();
   if (!is_new) return group;
   group.epoch = epoch_floor_;
   group.changed_index = place.index;
   group.changed_ms = place.time_ms;
-  ++group_count_;
   bytes_ += group.bytes() + name.size();
   return group;
 }
 
-void ShardState::Erase(std::string_view name) {
-  const auto slot = slots_.find(SlotOf(name));
-  Groups& groups = slot->second.Mutable();
-  const auto found = groups.find(name);
-  bytes_ -= found->second->bytes() + name.size();
-  epoch_floor_ = std::max(epoch_floor_, found->second->epoch);
-  --group_count_;
-  groups.erase(found);
-  if (groups.empty()) slots_.erase(slot);
+void ShardState::Erase(const std::string& name) {
+  const Group& group = *Find(name);
+  bytes_ -= group.bytes() + name.size();
+  epoch_floor_ = std::max(epoch_floor_, group.epoch);
+  groups_.Erase(name);
 }
 
 template <typename Change>
@@ -296,21 +279,17 @@ Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
 void ShardState::SaveTo(CoordinatorState* saved) const {
   saved->set_version(kStateVersion);
   saved->set_epoch_floor(epoch_floor_);
-  for (const auto& [slot, groups] : slots_) {
-    for (const auto& [name, group] : *groups) {
-      SavedGroup& out = *saved->add_groups();
-      out.set_group(name);
-      out.set_kind(internal::v1::GROUP_KIND_LOG);
-      out.set_epoch(group->epoch);
-      out.set_changed_index(group->changed_index.value());
-      out.set_changed_ms(group->changed_ms);
-      for (const auto& [topic, offsets] : group->offsets) {
-        SaveTopic(topic, offsets, out.add_topics());
-      }
-      if (group->membership->is_trivial()) continue;
-      group->membership->SaveTo(out.mutable_membership());
-    }
-  }
+  groups_.ForEach([saved](const std::string& name, const CopyOnWrite<Group>& group) {
+    SavedGroup& out = *saved->add_groups();
+    out.set_group(name);
+    out.set_kind(internal::v1::GROUP_KIND_LOG);
+    out.set_epoch(group->epoch);
+    out.set_changed_index(group->changed_index.value());
+    out.set_changed_ms(group->changed_ms);
+    for (const auto& [topic, offsets] : group->offsets) SaveTopic(topic, offsets, out.add_topics());
+    if (group->membership->is_trivial()) return;
+    group->membership->SaveTo(out.mutable_membership());
+  });
 }
 
 Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {

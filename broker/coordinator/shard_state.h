@@ -11,13 +11,14 @@
 //   view.SaveTo(&message);               // on any thread
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/membership.h"
+#include "broker/coordinator/slot_map.h"
 #include "millrace/internal/v1/coordinator.pb.h"
 #include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
@@ -28,7 +29,8 @@ namespace millrace::broker {
 class ShardState {
  public:
   using Place = Membership::Place;
-  using Groups = std::map<std::string, CopyOnWrite<Group>, std::less<>>;
+  using Groups = SlotMap<CopyOnWrite<Group>>;
+  using Cursor = Groups::Cursor;
 
   // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
   // DATA_LOSS if it cannot have been decided.
@@ -36,20 +38,14 @@ class ShardState {
 
   // Null if there is none.
   const Group* Find(std::string_view group) const;
-  size_t group_count() const { return group_count_; }
+  size_t group_count() const { return groups_.size(); }
   // No group that is gone had a higher epoch. One that comes begins there, so that epochs of
   // members and tokens of partitions do not go back where a group is deleted and made anew.
   uint32_t epoch_floor() const { return epoch_floor_; }
   // What the groups hold in memory, about.
   uint64_t bytes() const { return bytes_; }
 
-  // The group behind the one of that name in its slot, or the first of the next slot that has any:
-  // nullptr at the end. Before all: slot 0 and an empty name.
-  struct Cursor {
-    uint32_t slot = 0;
-    std::string name;
-    bool operator==(const Cursor&) const = default;
-  };
+  // The group behind the cursor, which moves to it; null at the end.
   const Group* Next(Cursor* cursor) const;
 
   // Everything that Apply rests on.
@@ -60,7 +56,7 @@ class ShardState {
  private:
   // Made where there is none.
   Group& Mutable(const std::string& name, const Place& place);
-  void Erase(std::string_view name);
+  void Erase(const std::string& name);
   // Calls `change` with the group, and keeps the sum of bytes.
   template <typename Change>
   void ChangeGroup(const std::string& name, const Place& place, Change change);
@@ -74,8 +70,7 @@ class ShardState {
   template <typename Record>
   Status ApplyMembers(const Record& record, const Place& place);
 
-  std::map<uint32_t, CopyOnWrite<Groups>> slots_;  // none of them empty
-  size_t group_count_ = 0;
+  Groups groups_;
   uint32_t epoch_floor_ = 0;
   uint64_t bytes_ = 0;
 };
