@@ -18,8 +18,9 @@ using internal::v1::TopicOffsetsCommitted;
 
 namespace {
 
-// The newest version of CoordinatorState.
-constexpr uint32_t kStateVersion = 1;
+// The versions of CoordinatorState: with groups alone, and with transactional ids.
+constexpr uint32_t kFirstStateVersion = 1;
+constexpr uint32_t kStateVersion = 2;
 
 Status DoesNotFollow(const std::string& what) {
   return DataLoss("a coordinator's record does not follow from those before it: " + what);
@@ -134,6 +135,14 @@ Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Pl
       return ApplyMembers(record.target_computed(), place);
     case Record::kMemberAssigned:
       return ApplyMember(record.member_assigned(), place);
+    case Record::kTransactionalIdChanged:
+      return transactions_.Apply(record.transactional_id_changed(), place);
+    case Record::kTransactionalIdRemoved:
+      return transactions_.Apply(record.transactional_id_removed());
+    case Record::kTransactionChanged:
+      return transactions_.Apply(record.transaction_changed(), place);
+    case Record::kParticipantsEnded:
+      return transactions_.Apply(record.participants_ended(), place);
     case Record::RECORD_NOT_SET:
       break;
   }
@@ -277,7 +286,7 @@ Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
 }
 
 void ShardState::SaveTo(CoordinatorState* saved) const {
-  saved->set_version(kStateVersion);
+  saved->set_version(transactions_.size() == 0 ? kFirstStateVersion : kStateVersion);
   saved->set_epoch_floor(epoch_floor_);
   groups_.ForEach([saved](const std::string& name, const CopyOnWrite<Group>& group) {
     SavedGroup& out = *saved->add_groups();
@@ -290,6 +299,7 @@ void ShardState::SaveTo(CoordinatorState* saved) const {
     if (group->membership->is_trivial()) return;
     group->membership->SaveTo(out.mutable_membership());
   });
+  transactions_.SaveTo(saved);
 }
 
 Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
@@ -300,6 +310,7 @@ Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
   }
   ShardState state;
   state.epoch_floor_ = saved.epoch_floor();
+  ASSIGN_OR_RETURN(state.transactions_, TransactionTable::LoadFrom(saved));
   for (const SavedGroup& one : saved.groups()) {
     RETURN_IF_ERROR(CheckKnown(one.kind(), one.group()));
     if (state.Find(one.group()) != nullptr) {

@@ -1,6 +1,6 @@
-// What a shard of the coordinator has applied: its groups, by slot and name. Changed by Apply
-// alone, so that every replica that applied the same records has the same state; saved and loaded
-// whole, it goes on as if nothing had happened.
+// What a shard of the coordinator has applied: its groups and transactional ids, by slot and name.
+// Changed by Apply alone, so that every replica that applied the same records has the same state;
+// saved and loaded whole, it goes on as if nothing had happened.
 //
 // A value whose copies share what neither changes, down to the single group: a copy of a state of
 // millions of offsets takes microseconds, and may be read on another thread. Otherwise on the
@@ -19,6 +19,7 @@
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/membership.h"
 #include "broker/coordinator/slot_map.h"
+#include "broker/coordinator/transaction_table.h"
 #include "millrace/internal/v1/coordinator.pb.h"
 #include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
@@ -42,8 +43,9 @@ class ShardState {
   // No group that is gone had a higher epoch. One that comes begins there, so that epochs of
   // members and tokens of partitions do not go back where a group is deleted and made anew.
   uint32_t epoch_floor() const { return epoch_floor_; }
-  // What the groups hold in memory, about.
-  uint64_t bytes() const { return bytes_; }
+  const TransactionTable& transactions() const { return transactions_; }
+  // What it holds in memory, about.
+  uint64_t bytes() const { return bytes_ + transactions_.bytes(); }
 
   // The group behind the cursor, which moves to it; null at the end.
   const Group* Next(Cursor* cursor) const;
@@ -72,7 +74,8 @@ class ShardState {
 
   Groups groups_;
   uint32_t epoch_floor_ = 0;
-  uint64_t bytes_ = 0;
+  uint64_t bytes_ = 0;  // of the groups
+  TransactionTable transactions_;
 };
 
 }  // namespace millrace::broker

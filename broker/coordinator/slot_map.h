@@ -19,16 +19,19 @@
 
 namespace millrace::broker {
 
+// Behind the one of that name in its slot. Before all: slot 0 and an empty name.
+template <typename Name = std::string>
+struct SlotCursor {
+  uint32_t slot = 0;
+  Name name{};
+  bool operator==(const SlotCursor&) const = default;
+};
+
 // `Name` is what SlotOf takes.
 template <typename Value, typename Name = std::string>
 class SlotMap {
  public:
-  // Behind the one of that name in its slot. Before all: slot 0 and an empty name.
-  struct Cursor {
-    uint32_t slot = 0;
-    Name name{};
-    bool operator==(const Cursor&) const = default;
-  };
+  using Cursor = SlotCursor<Name>;
 
   size_t size() const { return size_; }
   // Null if there is none.

@@ -70,6 +70,8 @@ enum class Mutant {
   kTwoSessions,                 // a member's older stream counts beside its newer one
   kCommitsWhatIsFetched,        // a group's reader marks as done what it has only taken
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
+  kEndWithoutNumber,            // an End ends whatever its producer has open
+  kPrepareNotDurable,           // an End is answered before its outcome is durable
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -136,6 +138,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"two_sessions", Mutant::kTwoSessions},
     {"commits_what_is_fetched", Mutant::kCommitsWhatIsFetched},
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},
+    {"end_without_number", Mutant::kEndWithoutNumber},
+    {"prepare_not_durable", Mutant::kPrepareNotDurable},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

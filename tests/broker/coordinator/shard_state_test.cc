@@ -8,8 +8,10 @@
 #include <gtest/gtest.h>
 
 #include "broker/coordinator/member_requests.h"
+#include "broker/coordinator/transaction_requests.h"
 #include "raft/runtime/random.h"
 #include "tests/broker/coordinator/member_rig.h"
+#include "tests/broker/coordinator/transaction_rig.h"
 
 namespace millrace::broker {
 namespace {
@@ -76,6 +78,23 @@ size_t HeldBytes(const ShardState& state) {
   return bytes;
 }
 
+// What is found of transactional ids by other ways than their names.
+std::string IndexedIn(const ShardState& state) {
+  std::string found;
+  const TransactionTable& table = state.transactions();
+  table.deadlines().ForEach([&](const std::string& id, int64_t deadline_ms) {
+    found += id + " until " + std::to_string(deadline_ms) + "\n";
+  });
+  table.completing().ForEach([&](const std::string& id, uint64_t number) {
+    found += id + " completes " + std::to_string(number) + "\n";
+  });
+  TransactionTable::Cursor cursor;
+  while (const TransactionalId* id = table.Next(&cursor)) {
+    EXPECT_EQ(*table.FindByProducer(id->producer), cursor.name);
+  }
+  return found;
+}
+
 Result<ShardState> Reloaded(const ShardState& state) {
   CoordinatorState saved;
   state.SaveTo(&saved);
@@ -106,12 +125,17 @@ class Applied {
   uint64_t last_ = 0;
 };
 
-// Histories of groups: what may follow on a state, as a shard would decide it.
+// Histories of groups and transactional ids: what may follow on a state, as a shard would decide
+// it.
 class Drawn {
  public:
   explicit Drawn(uint64_t seed) : random_(seed) {}
   // All records of one entry.
   std::vector<CoordinatorRecord> Next(const ShardState& state, uint64_t index) {
+    if (random_.OneIn(3)) {
+      const internal::v1::CoordinatorRecords decided = NextOfTransaction(state);
+      if (!decided.records().empty()) return {decided.records().begin(), decided.records().end()};
+    }
     const std::string group = "group-" + std::to_string(random_.Below(12));
     if (random_.OneIn(2)) {
       const CoordinatorDecision decided =
@@ -158,6 +182,36 @@ class Drawn {
     const auto epoch = known->epoch + static_cast<uint32_t>(random_.Below(2));
     return DecideTarget(state, group, known->epoch, TargetOf(epoch, members, partitions));
   }
+  internal::v1::CoordinatorRecords NextOfTransaction(const ShardState& state) {
+    const std::string id = "id-" + std::to_string(random_.Below(5));
+    const TransactionalId* known = state.transactions().Find(id);
+    if (known == nullptr || random_.OneIn(8)) {
+      return DecideInit(state, {.image = image_}, InitOf(id, ++requests_),
+                        {.offered = ProducerOf(id, ++blocks_)})
+          .records;
+    }
+    const TransactionName name{.producer = known->producer,
+                               .epoch = known->epoch,
+                               .number = known->last.number + 1 + random_.Below(2)};
+    switch (random_.Below(6)) {
+      case 0:
+        return DecideEnd(state, EndOf(id, name, random_.OneIn(2) ? kCommit : kAbort)).records;
+      case 1:
+        return *DecideTimeLimit(state, id, INT64_MAX);
+      case 2:
+        return *DecideForget(state, id, INT64_MAX);
+      case 3:
+        if (!known->completing.has_value()) break;
+        return *DecideEnded(
+            state, ToldOf(id, known->completing->name,
+                          {known->completing->participants.front().value(), random_.Below(20)}));
+      default:
+        break;
+    }
+    return DecideRegister(state, {.image = image_},
+                          RegisterOf(name, {random_.Below(20), random_.Below(20)}))
+        .records;
+  }
   CoordinatorRecord NextOfGroup(const ShardState& state, const std::string& group, uint64_t index) {
     const Group* known = state.Find(group);
     const uint64_t topic = random_.Below(3) + 1;
@@ -188,6 +242,8 @@ class Drawn {
   }
   Random random_;
   Image image_;
+  uint64_t requests_ = 0;
+  uint64_t blocks_ = 0;
 };
 
 // Applies the next entry of the history; its records, as the shard applied them.
@@ -220,10 +276,12 @@ TEST(ShardState, IsWhatItsRecordsSay_WhereverItWasSavedAndLoaded) {
       }
       ASSERT_EQ(Saved(part.state), Saved(whole.state)) << "seed=" << seed << " cut=" << cut;
       ASSERT_EQ(part.state.group_count(), whole.state.group_count());
+      ASSERT_EQ(part.state.transactions().bytes(), whole.state.transactions().bytes());
+      ASSERT_EQ(IndexedIn(part.state), IndexedIn(whole.state));
       ASSERT_EQ(HeldBytes(part.state), HeldBytes(whole.state)) << "seed=" << seed << " cut=" << cut;
     }
   }
-  EXPECT_EQ(kinds.size(), 8U) << "each kind of record there is";
+  EXPECT_EQ(kinds.size(), 12U) << "each kind of record there is";
 }
 
 TEST(ShardState, AViewOfIt_IsFrozen) {
@@ -281,7 +339,7 @@ TEST(ShardState, WhatIsGone_HoldsNoMemory) {
     ASSERT_TRUE(applied.Apply(GroupRemoved("group-" + std::to_string(i), 0)).ok());
   }
   EXPECT_EQ(applied.state.group_count(), 0U);
-  EXPECT_EQ(applied.state.bytes(), 0U);
+  EXPECT_EQ(applied.state.bytes(), applied.state.transactions().bytes());
 }
 
 // Else who wrote elsewhere with a token of the group that is gone would stand before the new
@@ -386,7 +444,7 @@ TEST(ShardState, AStateThatIsNone_OrALaterVersions_IsNotLoaded) {
   ASSERT_TRUE(ShardState::LoadFrom(saved).ok());
   EXPECT_EQ(ShardState::LoadFrom(CoordinatorState()).status().code(), Code::kDataLoss);
   CoordinatorState later = saved;
-  later.set_version(2);
+  later.set_version(3);
   EXPECT_EQ(ShardState::LoadFrom(later).status().code(), Code::kUnimplemented);
   CoordinatorState twice = saved;
   *twice.add_groups() = saved.groups(0);
@@ -394,6 +452,22 @@ TEST(ShardState, AStateThatIsNone_OrALaterVersions_IsNotLoaded) {
   CoordinatorState columns = saved;
   columns.mutable_groups(0)->mutable_topics(0)->mutable_index_steps()->RemoveLast();
   EXPECT_EQ(ShardState::LoadFrom(columns).status().code(), Code::kDataLoss);
+}
+
+// A build that does not know of transactional ids stands still there rather than forget them.
+TEST(ShardState, OneWithTransactionalIds_IsOfVersionTwo) {
+  Applied applied;
+  ASSERT_TRUE(applied.Apply(Committed("g", 5, {{0, 10}})).ok());
+  CoordinatorState saved;
+  applied.state.SaveTo(&saved);
+  EXPECT_EQ(saved.version(), 1U);
+  const Image image;
+  const auto decided =
+      DecideInit(applied.state, {.image = image}, InitOf("a", 1), {.offered = ProducerOf("a")});
+  ASSERT_TRUE(applied.Apply(decided.records.records(0)).ok());
+  saved.Clear();
+  applied.state.SaveTo(&saved);
+  EXPECT_EQ(saved.version(), 2U);
 }
 
 }  // namespace
