@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "broker/controller/image.h"
+#include "broker/coordinator/asked.h"
 #include "broker/coordinator/coordinator_memory.h"
 #include "broker/coordinator/lag_server.h"
 #include "broker/coordinator/member_server.h"
@@ -25,12 +26,6 @@
 #include "raft/runtime/task.h"
 
 namespace millrace::broker {
-
-// Shared by all who look at it while it is served.
-template <typename Request>
-using Asked = std::shared_ptr<const Request>;
-template <typename Reply>
-using CoordinatorReplied = MoveFunction<void(Result<Reply>)>;
 
 class CoordinatorServer {
  public:

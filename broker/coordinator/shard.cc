@@ -6,6 +6,8 @@
 #include <glog/logging.h>
 
 #include "broker/coordinator/sweep.h"
+#include "broker/coordinator/transaction_requests.h"
+#include "broker/coordinator/transaction_sweep.h"
 #include "proto/base/coverage.h"
 #include "proto/base/mutants.h"
 #include "proto/frame/frame.h"
@@ -25,6 +27,15 @@ constexpr uint64_t kWaitingBytesMax = uint64_t{1} << 20;
 constexpr int64_t kThrottledRetryMs = 50;
 constexpr uint64_t kSegmentBytesMin = uint64_t{8} << 20;
 
+Status TooManyWait(CoordinatorShard::KeyKind kind, const std::string& name) {
+  const std::string what =
+      kind == CoordinatorShard::KeyKind::kGroup ? "group \"" : "transactional id \"";
+  return ResourceExhausted(
+             "too many requests wait for " + what + name + "\", whose last change is on its way",
+             Reason::kThrottled)
+      .RetryAfterMs(kThrottledRetryMs);
+}
+
 }  // namespace
 
 CoordinatorShard::CoordinatorShard(RaftGroupId group, const Environment& environment)
@@ -36,7 +47,7 @@ CoordinatorShard::~CoordinatorShard() { environment_.memory.Changed(state_.bytes
 
 void CoordinatorShard::Execute(Request request) {
   if (!is_ready()) return request.done(raft_->NotLeader());
-  const auto found = keys_.find(request.key);
+  const auto found = keys_.find({request.kind, request.key});
   if (found != keys_.end() && found->second.is_deciding) {
     return Wait(&found->second, std::move(request));
   }
@@ -48,18 +59,13 @@ void CoordinatorShard::Execute(Request request) {
 void CoordinatorShard::Wait(Key* key, Request request) {
   const bool is_full = key->waiting.size() >= kWaitingMax ||
                        (key->bytes + request.bytes > kWaitingBytesMax && !key->waiting.empty());
-  if (is_full) {
-    return request.done(ResourceExhausted("too many requests wait for group \"" + request.key +
-                                              "\", whose last change is on its way",
-                                          Reason::kThrottled)
-                            .RetryAfterMs(kThrottledRetryMs));
-  }
+  if (is_full) return request.done(TooManyWait(request.kind, request.key));
   key->bytes += request.bytes;
   key->waiting.push_back(std::move(request));
 }
 
 void CoordinatorShard::DecideTogether(std::deque<Request> requests) {
-  const std::string key = requests.front().key;
+  const KeyName key{requests.front().kind, requests.front().key};
   const ShardState::Place next{.index = applied_ + 1, .time_ms = last_append_time_ms_};
   ShardState ahead;  // what those behind the first are decided on
   Records records;
@@ -96,9 +102,9 @@ void CoordinatorShard::DecideTogether(std::deque<Request> requests) {
   Propose(std::move(records), std::move(answers));
 }
 
-void CoordinatorShard::Release(const std::string& key) {
+void CoordinatorShard::Release(const KeyName& key) {
   auto released = keys_.extract(key);
-  CHECK(!released.empty()) << key;
+  CHECK(!released.empty()) << key.second;
   std::deque<Request>& waiting = released.mapped().waiting;
   if (waiting.empty()) return;
   if (is_ready()) return DecideTogether(std::move(waiting));
@@ -108,6 +114,7 @@ void CoordinatorShard::Release(const std::string& key) {
 void CoordinatorShard::Propose(Records records, std::vector<Answer> answers) {
   batch_.bytes += records.ByteSizeLong();
   for (auto& record : *records.mutable_records()) {
+    batch_.level = std::max(batch_.level, LevelOf(record));
     *batch_.records.add_records() = std::move(record);
   }
   std::move(answers.begin(), answers.end(), std::back_inserter(batch_.answers));
@@ -123,7 +130,7 @@ void CoordinatorShard::Flush() {
   if (batch_.records.records().empty()) return;
   if (!is_ready() || !raft_->tail().has_value()) return FailBatch(raft_->NotLeader());
   const Result<LogIndex> index = raft::ProposeControl(
-      *raft_, {.type = FrameType::kCoordinatorCommand, .feature_level = kCoordinatorLevel},
+      *raft_, {.type = FrameType::kCoordinatorCommand, .feature_level = batch_.level},
       batch_.records.SerializeAsString(), environment_.clock.WallMs());
   if (!index.ok()) return FailBatch(index.status());
   Batch proposed = std::exchange(batch_, {});
@@ -155,7 +162,9 @@ void CoordinatorShard::Confirm(Done done) {
 }
 
 void CoordinatorShard::Tend(std::optional<int64_t> wall_ms) {
-  if (!is_ready() || is_sweeping_) return;
+  if (!is_ready()) return;
+  if (wall_ms.has_value()) TendTransactions(*wall_ms);
+  if (is_sweeping_) return;
   Records records =
       Sweep(state_, applied_, environment_.image,
             {.wall_ms = wall_ms, .retention_ms = environment_.memory.limits().offsets_retention_ms},
@@ -166,6 +175,27 @@ void CoordinatorShard::Tend(std::optional<int64_t> wall_ms) {
   std::vector<Answer> answers;
   answers.push_back({.status = {}, .done = [this](const Status&) { is_sweeping_ = false; }});
   Propose(std::move(records), std::move(answers));
+}
+
+void CoordinatorShard::TendTransactions(int64_t wall_ms) {
+  for (const std::string& id : PastTimeLimit(state_.transactions(), wall_ms, &looked_at_open_)) {
+    Look(id,
+         [id, wall_ms](const ShardState& state) { return DecideTimeLimit(state, id, wall_ms); });
+  }
+  for (const std::string& id : Unused(state_.transactions(), wall_ms, &looked_at_unused_)) {
+    Look(id, [id, wall_ms](const ShardState& state) {
+      return DecideForget(state, id, wall_ms - kTransactionalIdKeptMs);
+    });
+  }
+}
+
+void CoordinatorShard::Look(const std::string& id, Decide decide) {
+  Execute({.kind = KeyKind::kTransactionalId,
+           .key = id,
+           .is_alone = true,
+           .bytes = id.size(),
+           .decide = std::move(decide),
+           .done = [](const Status&) {}});
 }
 
 uint64_t CoordinatorShard::segment_bytes() const {
@@ -201,20 +231,23 @@ raft::StateEncoder CoordinatorShard::TakeSnapshot() const {
 
 Status CoordinatorShard::Apply(const raft::core::Entry& entry) {
   const FrameHeader header = entry.frame.header();
+  std::set<std::string> changed;
   if (entry.type == raft::core::EntryType::kCommand) {
     if (header.type != FrameType::kCoordinatorCommand) {
       return DataLoss("it is no command of a coordinator");
     }
-    RETURN_IF_ERROR(ApplyRecords(entry.frame.payload(),
-                                 {.index = entry.index, .time_ms = header.append_time_ms}));
+    RETURN_IF_ERROR(ApplyRecords(
+        entry.frame.payload(), {.index = entry.index, .time_ms = header.append_time_ms}, &changed));
   }
   applied_ = entry.index;
   last_append_time_ms_ = std::max(last_append_time_ms_, header.append_time_ms);
   answers_.OnApplied(entry.index, entry.term);
+  if (!changed.empty() && transaction_listener_) transaction_listener_(changed);
   return {};
 }
 
-Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Place& place) {
+Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Place& place,
+                                      std::set<std::string>* changed) {
   Records records;
   if (!records.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
     return DataLoss("its records cannot be read");
@@ -224,6 +257,7 @@ Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Pl
   for (const auto& record : records.records()) {
     applied = state_.Apply(record, place);
     if (!applied.ok()) break;
+    if (const std::string* id = TransactionalIdIn(record)) changed->insert(*id);
   }
   environment_.memory.Changed(before, state_.bytes());
   return applied;

@@ -19,6 +19,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,8 +49,11 @@ class CoordinatorShard final : public raft::StateMachine {
     const Image& image;
     CoordinatorMemory& memory;
   };
+  // What decisions are about. Two kinds may have one name.
+  enum class KeyKind : uint8_t { kGroup, kTransactionalId };
   struct Request {
-    std::string key;  // the group
+    KeyKind kind = KeyKind::kGroup;
+    std::string key;  // its name
     // Whether no other decision of the key may be in flight, or only none that is.
     bool is_alone = true;
     uint64_t bytes = 0;  // what it holds while it waits
@@ -74,8 +78,9 @@ class CoordinatorShard final : public raft::StateMachine {
   // `done` with ok once state() is as new as anything that was answered before this call, by
   // whichever leader. One barrier serves all that come in a turn.
   void Confirm(Done done);
-  // As leader: forgets what nobody needs any more, a part at a time. To be called each second;
-  // `wall_ms`: none while this broker's wall clock is in doubt.
+  // As leader: forgets what nobody needs any more, and aborts transactions that are open for too
+  // long, a part at a time. To be called each second; `wall_ms`: none while this broker's wall
+  // clock is in doubt.
   void Tend(std::optional<int64_t> wall_ms);
   // After which a segment is ended: a state is not written more often than as much is logged.
   uint64_t segment_bytes() const;
@@ -83,6 +88,11 @@ class CoordinatorShard final : public raft::StateMachine {
   // Told of every change, after the shard itself.
   void SetLeadershipListener(MoveFunction<void(const raft::Leadership&)> listener) {
     listener_ = std::move(listener);
+  }
+
+  // Told of transactional ids that an entry changed, after all who asked for it are answered.
+  void SetTransactionListener(MoveFunction<void(const std::set<std::string>&)> listener) {
+    transaction_listener_ = std::move(listener);
   }
 
   void Attach(raft::Group& group) override { raft_ = &group; }
@@ -95,6 +105,7 @@ class CoordinatorShard final : public raft::StateMachine {
   void OnLeadership(const raft::Leadership& leadership) override;
 
  private:
+  using KeyName = std::pair<KeyKind, std::string>;
   struct Key {
     bool is_deciding = false;  // a decision that is taken alone is in flight
     std::deque<Request> waiting;
@@ -109,16 +120,22 @@ class CoordinatorShard final : public raft::StateMachine {
     Records records;
     uint64_t bytes = 0;
     std::vector<Answer> answers;
+    uint8_t level = kCoordinatorLevel;  // that has all of them
   };
 
   void Wait(Key* key, Request request);
   // All of one key, of which no decision that is taken alone is in flight.
   void DecideTogether(std::deque<Request> requests);
-  void Release(const std::string& key);
+  void Release(const KeyName& key);
   void Propose(Records records, std::vector<Answer> answers);
   void Flush();
   void FailBatch(const Status& why);
-  Status ApplyRecords(const Bytes& payload, const ShardState::Place& place);
+  // Adds to `changed` the transactional ids that are.
+  Status ApplyRecords(const Bytes& payload, const ShardState::Place& place,
+                      std::set<std::string>* changed);
+  void TendTransactions(int64_t wall_ms);
+  // What the leader decides by itself about a transactional id.
+  void Look(const std::string& id, Decide decide);
 
   const RaftGroupId group_;
   Environment environment_;
@@ -128,12 +145,15 @@ class CoordinatorShard final : public raft::StateMachine {
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;
   MoveFunction<void(const raft::Leadership&)> listener_;
-  std::map<std::string, Key, std::less<>> keys_;  // that have a decision in flight
+  MoveFunction<void(const std::set<std::string>&)> transaction_listener_;
+  std::map<KeyName, Key> keys_;  // that have a decision in flight
   Batch batch_;
   bool is_flush_posted_ = false;
   std::vector<Done> unconfirmed_;  // wait for this turn's barrier
   ShardState::Cursor swept_;
   bool is_sweeping_ = false;
+  TransactionTable::Deadlines::Cursor looked_at_open_;
+  TransactionTable::Cursor looked_at_unused_;
   PendingAnswers answers_;
   Lifetime lifetime_;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/controller/image.h"
+
 namespace millrace::broker {
 
 using internal::v1::CoordinatorState;
@@ -115,6 +117,22 @@ Result<TopicOffsets> LoadTopic(const SavedTopicOffsets& saved) {
 }
 
 }  // namespace
+
+uint8_t LevelOf(const internal::v1::CoordinatorRecord& record) {
+  return TransactionalIdIn(record) == nullptr ? kCoordinatorLevel : kTransactionLevel;
+}
+
+const std::string* TransactionalIdIn(const internal::v1::CoordinatorRecord& record) {
+  if (record.has_transactional_id_changed()) {
+    return &record.transactional_id_changed().transactional_id();
+  }
+  if (record.has_transactional_id_removed()) {
+    return &record.transactional_id_removed().transactional_id();
+  }
+  if (record.has_transaction_changed()) return &record.transaction_changed().transactional_id();
+  if (record.has_participants_ended()) return &record.participants_ended().transactional_id();
+  return nullptr;
+}
 
 Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Place& place) {
   using Record = internal::v1::CoordinatorRecord;

@@ -27,6 +27,11 @@
 
 namespace millrace::broker {
 
+// The first feature level of a cluster that has the record.
+uint8_t LevelOf(const internal::v1::CoordinatorRecord& record);
+// The transactional id that it changes; null if none.
+const std::string* TransactionalIdIn(const internal::v1::CoordinatorRecord& record);
+
 class ShardState {
  public:
   using Place = Membership::Place;

@@ -50,18 +50,21 @@ struct TransactionalId {
     uint64_t number = 0;  // 0: none of the epoch
     TransactionOutcome outcome{};
     TransactionEndReason reason{};
+    bool operator==(const Decided&) const = default;
   };
   struct Ongoing {
     uint64_t number = 0;
     int64_t since_ms = 0;
     Participants participants;
     bool is_abort_only = false;
+    bool operator==(const Ongoing&) const = default;
   };
   struct Completing {
     TransactionName name;  // of an older epoch, or producer id, if it was fenced
     TransactionOutcome outcome{};
     TransactionEndReason reason{};
     Participants participants;  // that are still to be told; never empty
+    bool operator==(const Completing&) const = default;
   };
 
   ProducerId producer;
@@ -80,6 +83,7 @@ struct TransactionalId {
   int64_t deadline_ms() const { return ongoing->since_ms + time_limit_ms; }
   // What it holds in memory, about.
   size_t bytes() const;
+  bool operator==(const TransactionalId&) const = default;
 };
 
 void Save(const std::string& name, const TransactionalId& id,

@@ -95,6 +95,16 @@ std::string IndexedIn(const ShardState& state) {
   return found;
 }
 
+// Whether the transactional ids are the same, whatever of them is saved.
+bool HaveTheSameIds(const ShardState& one, const ShardState& other) {
+  TransactionTable::Cursor cursor;
+  while (const TransactionalId* id = one.transactions().Next(&cursor)) {
+    const TransactionalId* same = other.transactions().Find(cursor.name);
+    if (same == nullptr || *same != *id) return false;
+  }
+  return one.transactions().size() == other.transactions().size();
+}
+
 Result<ShardState> Reloaded(const ShardState& state) {
   CoordinatorState saved;
   state.SaveTo(&saved);
@@ -208,9 +218,11 @@ class Drawn {
       default:
         break;
     }
-    return DecideRegister(state, {.image = image_},
-                          RegisterOf(name, {random_.Below(20), random_.Below(20)}))
-        .records;
+    auto request = RegisterOf(name, {random_.Below(20), random_.Below(20)});
+    if (random_.OneIn(9)) {
+      for (uint64_t i = 0; i <= kParticipantsMax; ++i) request.add_participants(100 + i);
+    }
+    return DecideRegister(state, {.image = image_}, request).records;
   }
   CoordinatorRecord NextOfGroup(const ShardState& state, const std::string& group, uint64_t index) {
     const Group* known = state.Find(group);
@@ -278,6 +290,7 @@ TEST(ShardState, IsWhatItsRecordsSay_WhereverItWasSavedAndLoaded) {
       ASSERT_EQ(part.state.group_count(), whole.state.group_count());
       ASSERT_EQ(part.state.transactions().bytes(), whole.state.transactions().bytes());
       ASSERT_EQ(IndexedIn(part.state), IndexedIn(whole.state));
+      ASSERT_TRUE(HaveTheSameIds(part.state, whole.state)) << "seed=" << seed << " cut=" << cut;
       ASSERT_EQ(HeldBytes(part.state), HeldBytes(whole.state)) << "seed=" << seed << " cut=" << cut;
     }
   }

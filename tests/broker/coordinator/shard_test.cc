@@ -171,6 +171,20 @@ TEST_F(CoordinatorShardTest, WhatIsNotTakenAlone_WaitsForADecision_AndIsDecidedO
   EXPECT_EQ(seen, 1U);
 }
 
+// A group and a transactional id may have one name.
+TEST_F(CoordinatorShardTest, KeysOfTwoKinds_AreTwo) {
+  Ask("g", Raise("g"));
+  std::optional<uint32_t> seen;
+  shard_->Execute({.kind = CoordinatorShard::KeyKind::kTransactionalId,
+                   .key = "g",
+                   .decide = [&seen](const ShardState& state) -> Result<CoordinatorRecords> {
+                     seen = EpochOf(state, "g");
+                     return CoordinatorRecords();
+                   },
+                   .done = [](const Status&) {}});
+  EXPECT_EQ(seen, 0U) << "it does not wait for the group";
+}
+
 TEST_F(CoordinatorShardTest, AnErrorBehindADecision_IsAnsweredAfterIt) {
   std::optional<Status>& first = Ask("g", Raise("g"));
   std::optional<Status>& second =
