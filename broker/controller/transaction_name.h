@@ -16,7 +16,7 @@ namespace millrace::broker {
 struct TransactionName {
   ProducerId producer;
   uint32_t epoch = 0;
-  uint64_t number = 0;  // 0: none
+  uint64_t number = 0;  // the producer's, rising from 1 in each epoch; 0: none
   auto operator<=>(const TransactionName&) const = default;
 };
 

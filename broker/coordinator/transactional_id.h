@@ -10,13 +10,13 @@
 //   if (id.ongoing.has_value() && id.ongoing->number == name.number) ...
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "broker/controller/transaction_name.h"
 #include "millrace/internal/v1/coordinator.pb.h"
 #include "millrace/internal/v1/transaction_marker.pb.h"
 #include "proto/base/ids.h"
@@ -25,13 +25,6 @@ namespace millrace::broker {
 
 using internal::v1::TransactionEndReason;
 using internal::v1::TransactionOutcome;
-
-struct TransactionName {
-  ProducerId producer;
-  uint32_t epoch = 0;
-  uint64_t number = 0;  // the producer's, rising from 1 in each epoch
-  auto operator<=>(const TransactionName&) const = default;
-};
 
 TransactionName NameFrom(const internal::v1::TransactionName& name);
 void Fill(const TransactionName& name, internal::v1::TransactionName* out);

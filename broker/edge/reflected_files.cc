@@ -11,6 +11,7 @@
 #include "millrace/v1/group_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "millrace/v1/transaction_service.pb.h"
 
 namespace millrace::broker::edge {
 namespace {
@@ -201,7 +202,7 @@ ReflectedFiles::ReflectedFiles(bool has_reflection) {
   for (const auto* message :
        {v1::GetServerInfoRequest::descriptor(), v1::InitProducerRequest::descriptor(),
         v1::FetchRequest::descriptor(), v1::CreateTopicRequest::descriptor(),
-        v1::CommitOffsetsRequest::descriptor()}) {
+        v1::CommitOffsetsRequest::descriptor(), v1::EndTransactionRequest::descriptor()}) {
     CHECK_EQ(message->file()->service_count(), 1) << message->file()->name();
     own_services_.push_back(message->file()->service(0));
     Publish(*message->file());

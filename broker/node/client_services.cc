@@ -22,6 +22,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                  .view = environment.view,
                  .partitions = environment.partitions,
                  .controllers = environment.controllers,
+                 .coordinators = environment.coordinators,
                  .memory = environment.memory.incoming,
                  .self = facts.self}),
       consumer_({.executor = environment.executor,
@@ -45,7 +46,10 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
                           .memory = environment.memory,
                           .self = facts.self},
                 .coordinators = environment.coordinators},
-               random) {
+               random),
+      transactions_({.clock = environment.clock,
+                     .view = environment.view,
+                     .coordinators = environment.coordinators}) {
   metadata_.Register(&registry_);
   admin_.Register(&registry_);
   replicas_.Register(&registry_);
@@ -54,6 +58,7 @@ ClientServices::ClientServices(const Environment& environment, const MetadataSer
   consumer_.Register(&registry_);
   group_.Register(&registry_);
   consume_.Register(&registry_);
+  transactions_.Register(&registry_);
 }
 
 void ClientServices::Stop() {

@@ -22,6 +22,7 @@
 #include "broker/service/metadata/metadata_service.h"
 #include "broker/service/metadata/replica_digests.h"
 #include "broker/service/produce/producer_service.h"
+#include "broker/service/transaction/transaction_service.h"
 #include "raft/host/host.h"
 #include "raft/ports/transport.h"
 #include "raft/runtime/clock.h"
@@ -66,6 +67,7 @@ class ClientServices {
   ConsumerService consumer_;
   GroupService group_;
   ConsumeService consume_;
+  TransactionService transactions_;
   ServiceRegistry registry_;
 };
 

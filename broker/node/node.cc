@@ -51,6 +51,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       lookups_(kLookupsRunningMax, kLookupsWaitingMax),
       producer_memory_(options.producers),
       coordinator_memory_(options.coordinator),
+      registrar_(environment.executor, coordinators_),
       replicas_(host_,
                 {environment.log_store, environment.clock, batches_, lookups_, controller_.image(),
                  producer_memory_, registrar_},
@@ -100,6 +101,39 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                       .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
                       .forwarder = forwarder_,
                       .self = self()}),
+      markers_(
+          {.executor = environment.executor,
+           .view = view_,
+           .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
+           .forwarder = forwarder_,
+           .self = self(),
+           .markers =
+               [this](RaftGroupId shard, size_t max, MarkerClient::Cursor* cursor) {
+                 return transactions_.Markers(shard, max, cursor);
+               },
+           .ended =
+               [this](RaftGroupId shard, internal::v1::ParticipantsEndedRequest request,
+                      auto done) {
+                 transactions_.Ended(
+                     shard,
+                     std::make_shared<const internal::v1::ParticipantsEndedRequest>(
+                         std::move(request)),
+                     [done = std::move(done)](const auto& reply) mutable { done(reply.status()); });
+               }}),
+      slot_producers_({.image = controller_.image(),
+                       .allocate =
+                           [this](auto done) {
+                             controllers_.AllocateProducerIds(
+                                 {.principal = {}, .timeout = kForwardTimeout}, std::move(done));
+                           }}),
+      transactions_({.executor = environment.executor,
+                     .clock = environment.clock,
+                     .image = controller_.image(),
+                     .memory = coordinator_memory_,
+                     .producers = slot_producers_,
+                     .markers = markers_,
+                     .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+                     .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); }}),
       members_({.executor = environment.executor,
                 .clock = environment.clock,
                 .image = controller_.image(),
@@ -132,6 +166,7 @@ Node::Node(const NodeOptions& options, const Environment& environment,
                      .clock = environment.clock,
                      .view = view_,
                      .server = coordinator_server_,
+                     .transactions = transactions_,
                      .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
                      .forwarder = forwarder_,
                      .self = self()}),
@@ -167,6 +202,9 @@ Node::Node(const NodeOptions& options, const Environment& environment,
   replicas_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
     OnLeadership(group, leadership);
   });
+  replicas_.SetTransactionListener([this](RaftGroupId shard, const std::set<std::string>& ids) {
+    transactions_.OnChanged(shard, ids);
+  });
 }
 
 Node::~Node() { Stop(); }
@@ -194,6 +232,8 @@ void Node::Stop() {
   controller_server_.Stop();
   members_.Stop();
   lags_.Stop();
+  transactions_.Stop();
+  markers_.Stop();
   coordinator_server_.Stop();
   coordinators_.Stop();
   forwarder_.Stop();
@@ -345,6 +385,7 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
     }));
   } else {
     members_.OnLeadership(group, leadership);
+    transactions_.OnLeadership(group, leadership);
     lags_.OnLeadership(group, leadership);
   }
 }

@@ -22,6 +22,8 @@
 #include "broker/coordinator/coordinator_memory.h"
 #include "broker/coordinator/coordinator_server.h"
 #include "broker/coordinator/partition_ends.h"
+#include "broker/coordinator/slot_producer_ids.h"
+#include "broker/coordinator/transaction_server.h"
 #include "broker/node/client_services.h"
 #include "broker/node/identity.h"
 #include "broker/partition/batch_worker.h"
@@ -31,7 +33,9 @@
 #include "broker/routing/coordinator_client.h"
 #include "broker/routing/forwarder.h"
 #include "broker/routing/leader_table.h"
+#include "broker/routing/marker_client.h"
 #include "broker/routing/partition_client.h"
+#include "broker/routing/transaction_registry.h"
 #include "broker/routing/unread_client.h"
 #include "raft/host/host.h"
 #include "raft/ports/log_store.h"
@@ -149,8 +153,8 @@ class Node final : public raft::TransportHandler {
   BatchWorker batches_;
   Turns lookups_;
   ProducerMemory producer_memory_;
-  NoTransactions registrar_;
   CoordinatorMemory coordinator_memory_;
+  TransactionRegistry registrar_;
   ReplicaSet replicas_;
   Bootstrap bootstrap_;
   ClusterView view_;
@@ -159,6 +163,9 @@ class Node final : public raft::TransportHandler {
   PartitionClient partition_client_;
   PartitionEnds ends_;
   UnreadClient unread_client_;
+  MarkerClient markers_;
+  SlotProducerIds slot_producers_;
+  TransactionServer transactions_;
   MemberServer members_;
   LagServer lags_;
   CoordinatorServer coordinator_server_;

@@ -18,12 +18,4 @@ class TransactionRegistrar {
                         raft::StatusDone done) = 0;
 };
 
-// Where no shard has transactional ids: whoever sends a batch of a transaction is refused.
-class NoTransactions final : public TransactionRegistrar {
- public:
-  void Register(RaftGroupId, const TransactionName&, raft::StatusDone done) override {
-    done(Unimplemented("this version does not serve transactions"));
-  }
-};
-
 }  // namespace millrace::broker

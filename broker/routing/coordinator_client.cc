@@ -15,7 +15,9 @@ namespace millrace::broker {
 template <typename Request, typename Reply>
 struct CoordinatorMethod {
   ForwardMethod forward;
-  void (CoordinatorServer::*serve)(RaftGroupId, Asked<Request>, CoordinatorReplied<Reply>);
+  // At whoever leads the shard.
+  void (*serve)(const CoordinatorClient::Environment&, RaftGroupId, Asked<Request>,
+                CoordinatorReplied<Reply>);
   // What a request that is asked again is refused with if an earlier try had its effect.
   Reason done_before = Reason::kNone;
 };
@@ -28,26 +30,55 @@ constexpr Duration kRetryInterval = std::chrono::milliseconds(200);
 // and again, where clocks differ.
 constexpr Duration kRetryTimeMin = std::chrono::milliseconds(1);
 
-template <typename Request, typename Reply>
-using ServeFunction = void (CoordinatorServer::*)(RaftGroupId, Asked<Request>,
-                                                  CoordinatorReplied<Reply>);
-template <typename Request, typename Reply>
-constexpr CoordinatorMethod<Request, Reply> Method(std::string_view name,
-                                                   ServeFunction<Request, Reply> serve,
-                                                   Reason done_before = Reason::kNone) {
-  return {.forward = {name, WorkClass::kCoordination}, .serve = serve, .done_before = done_before};
+template <typename Server, typename Request, typename Reply>
+using ServeFunction = void (Server::*)(RaftGroupId, Asked<Request>, CoordinatorReplied<Reply>);
+
+template <auto serve, typename Request, typename Reply>
+constexpr CoordinatorMethod<Request, Reply> MethodOf(
+    std::string_view name, Reason done_before,
+    ServeFunction<CoordinatorServer, Request, Reply> /*serve*/) {
+  return {.forward = {name, WorkClass::kCoordination},
+          .serve =
+              [](const CoordinatorClient::Environment& environment, RaftGroupId shard,
+                 Asked<Request> request, CoordinatorReplied<Reply> done) {
+                (environment.server.*serve)(shard, std::move(request), std::move(done));
+              },
+          .done_before = done_before};
+}
+template <auto serve, typename Request, typename Reply>
+constexpr CoordinatorMethod<Request, Reply> MethodOf(
+    std::string_view name, Reason done_before,
+    ServeFunction<TransactionServer, Request, Reply> /*serve*/) {
+  return {.forward = {name, WorkClass::kCoordination},
+          .serve =
+              [](const CoordinatorClient::Environment& environment, RaftGroupId shard,
+                 Asked<Request> request, CoordinatorReplied<Reply> done) {
+                (environment.transactions.*serve)(shard, std::move(request), std::move(done));
+              },
+          .done_before = done_before};
+}
+// What `serve`, of one of the two servers, is called between brokers.
+template <auto serve>
+constexpr auto Method(std::string_view name, Reason done_before = Reason::kNone) {
+  return MethodOf<serve>(name, done_before, serve);
 }
 
-constexpr auto kCommitOffsets = Method("commit_offsets", &CoordinatorServer::CommitOffsets);
-constexpr auto kMoveOffsets = Method("move_offsets", &CoordinatorServer::MoveOffsets);
-constexpr auto kFetchOffsets = Method("fetch_offsets", &CoordinatorServer::FetchOffsets);
-constexpr auto kListGroups = Method("list_groups", &CoordinatorServer::ListGroups);
-constexpr auto kDescribeGroup = Method("describe_group", &CoordinatorServer::DescribeGroup);
-constexpr auto kDescribeLag = Method("describe_lag", &CoordinatorServer::DescribeLag);
-constexpr auto kDeleteOffsets = Method("delete_offsets", &CoordinatorServer::DeleteOffsets);
+constexpr auto kCommitOffsets = Method<&CoordinatorServer::CommitOffsets>("commit_offsets");
+constexpr auto kMoveOffsets = Method<&CoordinatorServer::MoveOffsets>("move_offsets");
+constexpr auto kFetchOffsets = Method<&CoordinatorServer::FetchOffsets>("fetch_offsets");
+constexpr auto kListGroups = Method<&CoordinatorServer::ListGroups>("list_groups");
+constexpr auto kDescribeGroup = Method<&CoordinatorServer::DescribeGroup>("describe_group");
+constexpr auto kDescribeLag = Method<&CoordinatorServer::DescribeLag>("describe_lag");
+constexpr auto kDeleteOffsets = Method<&CoordinatorServer::DeleteOffsets>("delete_offsets");
 constexpr auto kDeleteGroup =
-    Method("delete_group", &CoordinatorServer::DeleteGroup, Reason::kUnknownGroup);
-constexpr auto kMember = Method("member", &CoordinatorServer::Member);
+    Method<&CoordinatorServer::DeleteGroup>("delete_group", Reason::kUnknownGroup);
+constexpr auto kMember = Method<&CoordinatorServer::Member>("member");
+constexpr auto kInitTransactions = Method<&TransactionServer::Init>("init_transactions");
+constexpr auto kRegisterTransaction = Method<&TransactionServer::Register>("register_transaction");
+constexpr auto kEndTransaction = Method<&TransactionServer::End>("end_transaction");
+constexpr auto kAbortTransaction = Method<&TransactionServer::Abort>("abort_transaction");
+constexpr auto kListTransactions = Method<&TransactionServer::List>("list_transactions");
+constexpr auto kDescribeTransaction = Method<&TransactionServer::Describe>("describe_transaction");
 
 // The leader was lost, or is not known: another try may find one.
 bool IsPassing(const Status& status) { return status.code() == Code::kUnavailable; }
@@ -79,7 +110,7 @@ class CoordinatorClient::Attempt
     };
     const CoordinatorShard* here = environment_.find_shard(group);
     if (here != nullptr && here->is_ready()) {
-      return (environment_.server.*method_.serve)(group, request_, answered);
+      return method_.serve(environment_, group, request_, answered);
     }
     const LeaderHint leader = environment_.view.LeaderOf(group);
     if (leader.leader == BrokerId() || leader.leader == environment_.self) {
@@ -143,6 +174,12 @@ CoordinatorClient::CoordinatorClient(Environment environment)
   Serve(kDeleteOffsets);
   Serve(kDeleteGroup);
   Serve(kMember);
+  Serve(kInitTransactions);
+  Serve(kRegisterTransaction);
+  Serve(kEndTransaction);
+  Serve(kAbortTransaction);
+  Serve(kListTransactions);
+  Serve(kDescribeTransaction);
 }
 
 uint32_t CoordinatorClient::shard_count() const {
@@ -150,23 +187,33 @@ uint32_t CoordinatorClient::shard_count() const {
   return topic.ok() ? static_cast<uint32_t>((*topic)->partitions.size()) : 0;
 }
 
-Result<const PartitionInfo*> CoordinatorClient::ShardOfGroup(std::string_view group) const {
+Result<const PartitionInfo*> CoordinatorClient::ShardOfSlot(uint32_t slot) const {
   ASSIGN_OR_RETURN(const TopicInfo* topic, environment_.view.FindCoordinator());
-  return &ShardOf(*topic, SlotOf(group));
+  return &ShardOf(*topic, slot);
+}
+
+Result<const PartitionInfo*> CoordinatorClient::ShardOfGroup(std::string_view group) const {
+  return ShardOfSlot(SlotOf(group));
+}
+
+Result<const PartitionInfo*> CoordinatorClient::ShardOfPage(std::string_view page_token) const {
+  ASSIGN_OR_RETURN(const TopicInfo* topic, environment_.view.FindCoordinator());
+  ASSIGN_OR_RETURN(const GroupsToken token, ParseGroupsToken(page_token));
+  if (token.shard < topic->partitions.size()) return &topic->partitions[token.shard];
+  return InvalidArgument("page_token is none of these");
 }
 
 template <typename Request>
 Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(const Request& request) const {
-  return ShardOfGroup(request.group());
-}
-
-template <>
-Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(
-    const v1::ListGroupsRequest& request) const {
-  ASSIGN_OR_RETURN(const TopicInfo* topic, environment_.view.FindCoordinator());
-  ASSIGN_OR_RETURN(const GroupsToken token, ParseGroupsToken(request.page_token()));
-  if (token.shard < topic->partitions.size()) return &topic->partitions[token.shard];
-  return InvalidArgument("page_token is none of these");
+  if constexpr (requires { request.page_token(); } && !requires { request.group(); }) {
+    return ShardOfPage(request.page_token());
+  } else if constexpr (requires { request.transactional_id(); }) {
+    return ShardOfSlot(SlotOf(request.transactional_id()));
+  } else if constexpr (requires { request.transaction(); }) {
+    return ShardOfSlot(SlotOf(ProducerId(request.transaction().producer_id())));
+  } else {
+    return ShardOfGroup(request.group());
+  }
 }
 
 template <typename Request, typename Reply>
@@ -196,11 +243,11 @@ void CoordinatorClient::Serve(const CoordinatorMethod<Request, Reply>& method) {
         if (epoch < forwarded.expected_leader_epoch) {
           return done(environment_.view.NotLeader(group));
         }
-        (environment_.server.*serve)(group, std::make_shared<const Request>(*std::move(request)),
-                                     [done = std::move(done)](const Result<Reply>& reply) mutable {
-                                       if (!reply.ok()) return done(reply.status());
-                                       done(InOrder(*reply));
-                                     });
+        serve(environment_, group, std::make_shared<const Request>(*std::move(request)),
+              [done = std::move(done)](const Result<Reply>& reply) mutable {
+                if (!reply.ok()) return done(reply.status());
+                done(InOrder(*reply));
+              });
       });
 }
 
@@ -246,9 +293,52 @@ void CoordinatorClient::DeleteGroup(const Asker& asker, v1::DeleteGroupRequest r
 
 void CoordinatorClient::Member(const Asker& asker, internal::v1::MemberRequest request,
                                CoordinatorReplied<internal::v1::MemberReply> done) {
+  AskWaiting(kMember, asker, std::move(request), std::move(done));
+}
+
+template <typename Request, typename Reply>
+void CoordinatorClient::AskWaiting(const CoordinatorMethod<Request, Reply>& method,
+                                   const Asker& asker, Request request,
+                                   CoordinatorReplied<Reply> done) {
   Asker waiting = asker;
   waiting.timeout += std::chrono::milliseconds(request.wait_ms());
-  Ask(kMember, waiting, std::move(request), std::move(done));
+  Ask(method, waiting, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::InitTransactions(
+    const Asker& asker, internal::v1::InitTransactionsRequest request,
+    CoordinatorReplied<internal::v1::InitTransactionsReply> done) {
+  AskWaiting(kInitTransactions, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::RegisterTransaction(
+    const Asker& asker, internal::v1::RegisterTransactionRequest request,
+    CoordinatorReplied<internal::v1::RegisterTransactionReply> done) {
+  AskWaiting(kRegisterTransaction, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::EndTransaction(const Asker& asker,
+                                       internal::v1::EndTransactionRequest request,
+                                       CoordinatorReplied<internal::v1::EndTransactionReply> done) {
+  AskWaiting(kEndTransaction, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::AbortTransaction(
+    const Asker& asker, internal::v1::AbortTransactionRequest request,
+    CoordinatorReplied<internal::v1::AbortTransactionReply> done) {
+  AskWaiting(kAbortTransaction, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::ListTransactions(
+    const Asker& asker, internal::v1::ListTransactionsRequest request,
+    CoordinatorReplied<internal::v1::ListTransactionsReply> done) {
+  Ask(kListTransactions, asker, std::move(request), std::move(done));
+}
+
+void CoordinatorClient::DescribeTransaction(
+    const Asker& asker, internal::v1::DescribeTransactionRequest request,
+    CoordinatorReplied<internal::v1::DescribeTransactionReply> done) {
+  Ask(kDescribeTransaction, asker, std::move(request), std::move(done));
 }
 
 }  // namespace millrace::broker

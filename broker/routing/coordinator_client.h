@@ -16,9 +16,11 @@
 #include "broker/api/principal.h"
 #include "broker/coordinator/coordinator_server.h"
 #include "broker/coordinator/shard.h"
+#include "broker/coordinator/transaction_server.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/forwarder.h"
 #include "millrace/internal/v1/coordinator.pb.h"
+#include "millrace/internal/v1/transaction.pb.h"
 #include "millrace/v1/group_service.pb.h"
 #include "proto/base/ids.h"
 #include "raft/runtime/clock.h"
@@ -44,6 +46,7 @@ class CoordinatorClient {
     const Clock& clock;
     ClusterView& view;
     CoordinatorServer& server;
+    TransactionServer& transactions;
     // The replica of the shard that is here; null if there is none.
     std::function<CoordinatorShard*(RaftGroupId)> find_shard;
     Forwarder& forwarder;
@@ -83,6 +86,20 @@ class CoordinatorClient {
   // `asker.timeout` beside what the request waits for news.
   void Member(const Asker& asker, internal::v1::MemberRequest request,
               CoordinatorReplied<internal::v1::MemberReply> done);
+  // Of these, `asker.timeout` beside what the request waits.
+  void InitTransactions(const Asker& asker, internal::v1::InitTransactionsRequest request,
+                        CoordinatorReplied<internal::v1::InitTransactionsReply> done);
+  void RegisterTransaction(const Asker& asker, internal::v1::RegisterTransactionRequest request,
+                           CoordinatorReplied<internal::v1::RegisterTransactionReply> done);
+  void EndTransaction(const Asker& asker, internal::v1::EndTransactionRequest request,
+                      CoordinatorReplied<internal::v1::EndTransactionReply> done);
+  void AbortTransaction(const Asker& asker, internal::v1::AbortTransactionRequest request,
+                        CoordinatorReplied<internal::v1::AbortTransactionReply> done);
+  // Of the shard that the page token names.
+  void ListTransactions(const Asker& asker, internal::v1::ListTransactionsRequest request,
+                        CoordinatorReplied<internal::v1::ListTransactionsReply> done);
+  void DescribeTransaction(const Asker& asker, internal::v1::DescribeTransactionRequest request,
+                           CoordinatorReplied<internal::v1::DescribeTransactionReply> done);
 
  private:
   template <typename Request, typename Reply>
@@ -92,6 +109,12 @@ class CoordinatorClient {
            CoordinatorReplied<Reply> done);
   template <typename Request, typename Reply>
   void Serve(const CoordinatorMethod<Request, Reply>& method);
+  // The same, with the time that the request itself says it may wait.
+  template <typename Request, typename Reply>
+  void AskWaiting(const CoordinatorMethod<Request, Reply>& method, const Asker& asker,
+                  Request request, CoordinatorReplied<Reply> done);
+  Result<const PartitionInfo*> ShardOfSlot(uint32_t slot) const;
+  Result<const PartitionInfo*> ShardOfPage(std::string_view page_token) const;
   // The shard that the request is for.
   template <typename Request>
   Result<const PartitionInfo*> ShardOfRequest(const Request& request) const;

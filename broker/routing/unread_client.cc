@@ -8,6 +8,7 @@
 #include <glog/logging.h>
 
 #include "broker/routing/attached_bytes.h"
+#include "broker/routing/gathering.h"
 #include "millrace/internal/v1/forward.pb.h"
 
 namespace millrace::broker {
@@ -53,44 +54,24 @@ Result<Unread> Decode(const wire::UnreadAnswer& answer) {
                 .waited_ms_max = answer.waited_ms_max()};
 }
 
-}  // namespace
+using Answers = Gathering<Result<Unread>>;
 
-// The answers as they come.
-class UnreadClient::Gathering : public std::enable_shared_from_this<UnreadClient::Gathering> {
- public:
-  // `count` answers, and Release.
-  Gathering(size_t count, UnreadDone done)
-      : answers_(count, Unavailable("nobody answered")),
-        missing_(count + 1),
-        done_(std::move(done)) {}
-
-  void Take(size_t place, Result<Unread> answer) {
-    answers_[place] = std::move(answer);
-    Release();
-  }
-  // Of the questions at these places.
-  void TakeReply(const std::vector<size_t>& places, const Result<Bytes>& body) {
-    const Result<wire::UnreadReply> reply = MessageIn<wire::UnreadReply>(body);
-    const bool is_whole =
-        reply.ok() && static_cast<size_t>(reply->partitions_size()) == places.size();
-    for (size_t i = 0; i < places.size(); ++i) {
-      if (is_whole) {
-        Take(places[i], Decode(reply->partitions(static_cast<int>(i))));
-      } else {
-        Take(places[i], reply.ok() ? Internal("a partition's leader answered something else")
-                                   : reply.status());
-      }
+// Of the questions at these places.
+void TakeReply(const std::vector<size_t>& places, const Result<Bytes>& body, Answers* answers) {
+  const Result<wire::UnreadReply> reply = MessageIn<wire::UnreadReply>(body);
+  const bool is_whole =
+      reply.ok() && static_cast<size_t>(reply->partitions_size()) == places.size();
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (is_whole) {
+      answers->Take(places[i], Decode(reply->partitions(static_cast<int>(i))));
+    } else {
+      answers->Take(places[i], reply.ok() ? Internal("a partition's leader answered something else")
+                                          : reply.status());
     }
   }
-  void Release() {
-    if (--missing_ == 0) done_(std::move(answers_));
-  }
+}
 
- private:
-  UnreadAnswers answers_;
-  size_t missing_;
-  UnreadDone done_;
-};
+}  // namespace
 
 UnreadClient::UnreadClient(Environment environment) : environment_(std::move(environment)) {
   environment_.forwarder.Serve(kForwardUnread,
@@ -129,7 +110,8 @@ void UnreadClient::Ask(const std::vector<UnreadQuestion>& questions, UnreadDone 
     std::vector<UnreadQuestion> questions;
     std::vector<size_t> places;
   };
-  auto gathering = std::make_shared<Gathering>(questions.size(), std::move(done));
+  auto gathering = std::make_shared<Answers>(
+      UnreadAnswers(questions.size(), Unavailable("nobody answered")), std::move(done));
   std::map<BrokerId, std::vector<Batch>> others;
   for (size_t place = 0; place < questions.size(); ++place) {
     const UnreadQuestion& question = questions[place];
@@ -154,7 +136,7 @@ void UnreadClient::Ask(const std::vector<UnreadQuestion>& questions, UnreadDone 
            .body = Encode(batch.questions),
            .timeout = kTimeout},
           [gathering, places = std::move(batch.places)](const Result<Bytes>& body) {
-            gathering->TakeReply(places, body);
+            TakeReply(places, body, gathering.get());
           });
     }
   }
@@ -166,8 +148,8 @@ void UnreadClient::Serve(const ForwardedRequest& forwarded, ForwardReplied done)
   if (!request.ok()) return done(request.status());
   const auto count = static_cast<size_t>(request->partitions_size());
   if (count > kQuestionsMax) return done(InvalidArgument("too many partitions are asked for"));
-  auto gathering = std::make_shared<Gathering>(
-      count,
+  auto gathering = std::make_shared<Answers>(
+      UnreadAnswers(count, Unavailable("nobody answered")),
       [done = std::move(done)](const UnreadAnswers& answers) mutable { done(Encode(answers)); });
   for (size_t place = 0; place < count; ++place) {
     const wire::UnreadQuestion& one = request->partitions(static_cast<int>(place));

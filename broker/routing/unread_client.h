@@ -44,8 +44,6 @@ class UnreadClient {
   void Ask(const std::vector<UnreadQuestion>& questions, UnreadDone done);
 
  private:
-  class Gathering;
-
   // Of a partition that this broker leads, or should.
   void AnswerHere(const UnreadQuestion& question, MoveFunction<void(Result<Unread>)> done) const;
   Result<Partition*> FindLed(RaftGroupId group) const;

@@ -7,7 +7,7 @@ import grpc
 def load_api():
     """Messages and stubs of every public .proto file, under one name."""
     names = {}
-    for service in ("admin", "metadata", "producer", "consumer", "group"):
+    for service in ("admin", "metadata", "producer", "consumer", "group", "transaction"):
         messages, stubs = grpc.protos_and_services(f"millrace/v1/{service}_service.proto")
         names.update(vars(messages))
         names.update(vars(stubs))

@@ -173,7 +173,7 @@ def test_grpcurl_lists_and_describes_the_services(grpcurl, server):
     assert services.stdout.split() == [
         "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
         "millrace.v1.AdminService", "millrace.v1.ConsumerService", "millrace.v1.GroupService",
-        "millrace.v1.MetadataService", "millrace.v1.ProducerService"]
+        "millrace.v1.MetadataService", "millrace.v1.ProducerService", "millrace.v1.TransactionService"]
     for service in services.stdout.split():
         described = grpcurl(server.address, "describe", service)
         assert f"{service} is a service" in described.stdout, described.stderr

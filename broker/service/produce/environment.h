@@ -4,6 +4,7 @@
 #include "broker/api/client_memory.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/controller_client.h"
+#include "broker/routing/coordinator_client.h"
 #include "broker/routing/partition_client.h"
 #include "proto/base/ids.h"
 #include "raft/runtime/clock.h"
@@ -17,6 +18,7 @@ struct ProduceEnvironment {
   const ClusterView& view;
   PartitionClient& partitions;
   ControllerClient& controllers;
+  CoordinatorClient& coordinators;
   MemoryBudget& memory;  // of what comes in
   BrokerId self;
 };

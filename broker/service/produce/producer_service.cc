@@ -26,6 +26,11 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   const auto request = ParseRequest<v1::InitProducerRequest>(call->request());
   if (!request.ok()) return call->Fail(request.status());
   if (Status status = CheckUnderstood(*request); !status.ok()) return call->Fail(status);
+  if (!request->transactional_id().empty()) return InitTransactions(std::move(call), *request);
+  if (request->request_id() != 0 || request->transaction_timeout_ms() != 0) {
+    return call->Fail(InvalidArgument(
+        "request_id and transaction_timeout_ms are of a transactional_id, and there is none"));
+  }
   if (request->producer_id() == 0) return GiveProducerId(std::move(call));
   const std::string& key = environment_.view.image().producer_id_key();
   const Status given = CheckProducerId(key, ProducerId(request->producer_id()));
@@ -42,6 +47,30 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
   response.set_producer_epoch(request->producer_epoch() + 1);
   response.set_inflight_batches_max(kProducerBatchesKept);
   call->Reply(Bytes::Own(response.SerializeAsString()));
+}
+
+void ProducerService::InitTransactions(std::shared_ptr<Call> call,
+                                       const v1::InitProducerRequest& request) {
+  if (request.producer_id() != 0 || request.producer_epoch() != 0) {
+    return call->Fail(InvalidArgument(
+        "producer_id and producer_epoch of a transactional_id are the coordinator's to say"));
+  }
+  internal::v1::InitTransactionsRequest asked;
+  asked.set_transactional_id(request.transactional_id());
+  asked.set_request_id(request.request_id());
+  asked.set_time_limit_ms(request.transaction_timeout_ms());
+  const CoordinatorClient::Asker asker{
+      .principal = call->principal(),
+      .timeout = TimeFor(environment_.clock, *call, kForwardTimeout)};
+  environment_.coordinators.InitTransactions(
+      asker, asked, [call = std::move(call)](const auto& granted) {
+        if (!granted.ok()) return call->Fail(granted.status());
+        v1::InitProducerResponse response;
+        response.set_producer_id(granted->producer_id());
+        response.set_producer_epoch(granted->epoch());
+        response.set_inflight_batches_max(kProducerBatchesKept);
+        call->Reply(Bytes::Own(response.SerializeAsString()));
+      });
 }
 
 void ProducerService::GiveProducerId(std::shared_ptr<Call> call) {

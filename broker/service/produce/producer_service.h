@@ -11,6 +11,7 @@
 #include "broker/service/produce/environment.h"
 #include "broker/service/produce/producer_ids.h"
 #include "broker/service/produce/publisher.h"
+#include "millrace/v1/producer_service.pb.h"
 
 namespace millrace::broker {
 
@@ -27,6 +28,7 @@ class ProducerService {
  private:
   void InitProducer(std::shared_ptr<Call> call);
   void GiveProducerId(std::shared_ptr<Call> call);
+  void InitTransactions(std::shared_ptr<Call> call, const v1::InitProducerRequest& request);
 
   const ProduceEnvironment environment_;
   Publisher publisher_;

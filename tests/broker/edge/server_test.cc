@@ -177,7 +177,8 @@ TEST_F(ServerTest, Health_FollowsSetServing_ForTheServerAndEachService) {
                                           "millrace.v1.ProducerService",
                                           "millrace.v1.ConsumerService",
                                           "millrace.v1.AdminService",
-                                          "millrace.v1.GroupService"};
+                                          "millrace.v1.GroupService",
+                                          "millrace.v1.TransactionService"};
   for (const auto& service : services) {
     EXPECT_EQ(harness_.CallUnary(kHealthMethod, HealthRequest(service)).body, kIsNotServing);
   }
@@ -224,8 +225,8 @@ TEST_F(ServerReflectionTest, BothVersions_ListAllThatIsServed) {
     for (const char* service :
          {"millrace.v1.MetadataService", "millrace.v1.ProducerService",
           "millrace.v1.ConsumerService", "millrace.v1.AdminService", "millrace.v1.GroupService",
-          "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
-          "grpc.reflection.v1alpha.ServerReflection"}) {
+          "millrace.v1.TransactionService", "grpc.health.v1.Health",
+          "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
       EXPECT_THAT(*answer, HasSubstr(service));
     }
   }

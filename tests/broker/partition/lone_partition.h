@@ -8,42 +8,17 @@
 //   partition_.Produce(...);
 #pragma once
 
-#include <utility>
-#include <vector>
-
 #include "broker/controller/image.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/partition.h"
 #include "broker/partition/producer_memory.h"
-#include "broker/partition/transaction_registrar.h"
 #include "broker/partition/turns.h"
+#include "tests/broker/partition/hand_registrar.h"
 #include "tests/raft/host/fake_group.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/support/sim_runtime/sim_world.h"
 
 namespace millrace::broker {
-
-// Registers when the test says so.
-class HandRegistrar final : public TransactionRegistrar {
- public:
-  struct Asked {
-    RaftGroupId participant;
-    TransactionName name;
-    raft::StatusDone done;
-  };
-  std::vector<Asked> asked;
-
-  void Register(RaftGroupId participant, const TransactionName& name,
-                raft::StatusDone done) override {
-    asked.push_back({participant, name, std::move(done)});
-  }
-  // The oldest that was asked.
-  void Answer(Status status) {
-    Asked oldest = std::move(asked.front());
-    asked.erase(asked.begin());
-    oldest.done(std::move(status));
-  }
-};
 
 class LonePartition {
  protected:

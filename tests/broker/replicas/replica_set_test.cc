@@ -13,6 +13,7 @@
 #include "millrace/internal/v1/partition_command.pb.h"
 #include "millrace/v1/record.pb.h"
 #include "proto/base/mutants.h"
+#include "tests/broker/partition/hand_registrar.h"
 #include "tests/broker/partition/sealed_segments.h"
 #include "tests/raft/host/memory_log_store.h"
 #include "tests/raft/host/state_machine_property.h"
@@ -116,7 +117,7 @@ class ReplicaSetTest : public testing::Test {
   BatchWorker batches_{process_.executor(), process_.executor()};
   Turns lookups_{1, 1};
   ProducerMemory producers_{ProducerLimits()};
-  NoTransactions registrar_;
+  HandRegistrar registrar_;
   CoordinatorMemory coordinator_memory_{CoordinatorLimits()};
   std::unique_ptr<ReplicaSet> replicas_;
   std::unique_ptr<raft::Host> host_;

@@ -49,10 +49,27 @@ class CoordinatorClientTest : public testing::Test {
                              .lags = lags_,
                              .find_shard = [](RaftGroupId) { return nullptr; },
                              .not_leader = [](RaftGroupId) { return Unavailable("none"); }}};
+  struct NoProducers final : SlotProducers {
+    void Take(uint32_t, Done) override {}
+  };
+  struct NoMarkers final : MarkerSender {
+    void Wake(RaftGroupId) override {}
+  };
+  NoProducers producers_;
+  NoMarkers markers_;
+  TransactionServer transactions_{{.executor = process_.executor(),
+                                   .clock = process_.clock(),
+                                   .image = image_,
+                                   .memory = memory_,
+                                   .producers = producers_,
+                                   .markers = markers_,
+                                   .find_shard = [](RaftGroupId) { return nullptr; },
+                                   .not_leader = [](RaftGroupId) { return Unavailable("none"); }}};
   CoordinatorClient client_{{.executor = process_.executor(),
                              .clock = process_.clock(),
                              .view = view_,
                              .server = server_,
+                             .transactions = transactions_,
                              .find_shard = [](RaftGroupId) { return nullptr; },
                              .forwarder = link_.Of(BrokerId(1)),
                              .self = BrokerId(1)}};
