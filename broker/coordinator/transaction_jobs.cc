@@ -39,6 +39,15 @@ struct TransactionJobs::Job {
   }
 };
 
+// What came of a decision. Its records are in the log.
+struct TransactionJobs::Outcome {
+  Next next{};
+  Status status;
+  TransactionName granted;
+  bool has_changed = false;  // something
+  LogIndex seen;             // when the id had changed last, as it was decided
+};
+
 void TransactionJobs::Stop() {
   lifetime_.End();
   led_.clear();
@@ -96,10 +105,6 @@ void TransactionJobs::Run(const JobPtr& job) {
   const RaftGroupId shard = job->question.shard;
   const Result<CoordinatorShard*> led = FindLed(shard);
   if (!led.ok() || Find(*job) == nullptr) return job->Answer(environment_.not_leader(shard));
-  struct Outcome {
-    TransactionDecision decided;
-    LogIndex seen;
-  };
   const auto outcome = std::make_shared<Outcome>();
   (*led)->Execute({.kind = CoordinatorShard::KeyKind::kTransactionalId,
                    .key = job->id(),
@@ -110,44 +115,46 @@ void TransactionJobs::Run(const JobPtr& job) {
                      const bool is_done = decided.next == Next::kAnswer && decided.status.ok();
                      if (is_done && MILLRACE_MUTANT(kPrepareNotDurable))
                        job->Answer(decided.granted);
-                     CoordinatorRecords records = decided.records;
-                     *outcome = {.decided = std::move(decided),
+                     *outcome = {.next = decided.next,
+                                 .status = std::move(decided.status),
+                                 .granted = decided.granted,
+                                 .has_changed = !decided.records.records().empty(),
                                  .seen = ChangedIndex(state, job->id())};
-                     return records;
+                     return std::move(decided.records);
                    },
                    .done = lifetime_.Guard([this, job, outcome](Status applied) {
                      if (!applied.ok()) return job->Answer(std::move(applied));
-                     OnDecided(job, outcome->decided, outcome->seen);
+                     OnDecided(job, *outcome);
                    })});
 }
 
-void TransactionJobs::OnDecided(const JobPtr& job, const TransactionDecision& decided,
-                                LogIndex seen) {
-  if (!decided.records.records().empty()) job->asked.was_granted = true;
-  switch (decided.next) {
+void TransactionJobs::OnDecided(const JobPtr& job, const Outcome& outcome) {
+  job->asked.was_granted = job->asked.was_granted || outcome.has_changed;
+  switch (outcome.next) {
     case Next::kAnswer:
-      if (!decided.status.ok()) return job->Answer(decided.status);
-      return job->Answer(decided.granted);
+      if (!outcome.status.ok()) return job->Answer(outcome.status);
+      return job->Answer(outcome.granted);
     case Next::kWait:
-      return Wait(job, decided.status, seen);
+      return Wait(job, outcome);
     case Next::kNeedProducer:
       return TakeProducer(job);
   }
 }
 
-void TransactionJobs::Wait(const JobPtr& job, const Status& why, LogIndex seen) {
+void TransactionJobs::Wait(const JobPtr& job, const Outcome& outcome) {
   const RaftGroupId shard = job->question.shard;
   const Result<CoordinatorShard*> found = FindLed(shard);
   Led* led = Find(*job);
   if (!found.ok() || led == nullptr) return job->Answer(environment_.not_leader(shard));
   // What it waits for may have come since it was decided.
-  if (ChangedIndex((*found)->state(), job->id()) != seen) return Run(job);
+  if (ChangedIndex((*found)->state(), job->id()) != outcome.seen) return Run(job);
   MILLRACE_SOMETIMES("a request waited for a transaction before its own");
   const Duration left = job->until - environment_.clock.Now();
-  job->timer =
-      environment_.executor.RunAfter(std::max(left, Duration()), lifetime_.Guard([this, job, why] {
-        if (Led* known = Find(*job)) known->waits.TimeOut(job->id(), job->place, why);
-      }));
+  job->timer = environment_.executor.RunAfter(std::max(left, Duration()),
+                                              lifetime_.Guard([this, job, why = outcome.status] {
+                                                if (Led* known = Find(*job))
+                                                  known->waits.TimeOut(job->id(), job->place, why);
+                                              }));
   led->waits.Add(job->id(), {.place = job->place,
                              .again =
                                  [this, job] {

@@ -70,6 +70,7 @@ class TransactionJobs {
  private:
   struct Job;
   using JobPtr = std::shared_ptr<Job>;
+  struct Outcome;
   // Of one term.
   struct Led {
     Term term;
@@ -79,9 +80,8 @@ class TransactionJobs {
   // Null once the job's term is over.
   Led* Find(const Job& job);
   void Run(const JobPtr& job);
-  void OnDecided(const JobPtr& job, const TransactionDecision& decided, LogIndex seen);
-  // `seen`: how new what it was decided on was.
-  void Wait(const JobPtr& job, const Status& why, LogIndex seen);
+  void OnDecided(const JobPtr& job, const Outcome& outcome);
+  void Wait(const JobPtr& job, const Outcome& outcome);
   void TakeProducer(const JobPtr& job);
 
   Environment environment_;
