@@ -8,11 +8,12 @@ import cases_groups
 import cases_peer
 import cases_produce
 import cases_small
+import cases_transactions
 import cases_transport
 from conftest import MIB
 
 CASES = [*cases_transport.CASES, *cases_calls.CASES, *cases_produce.CASES, *cases_fetch.CASES, *cases_small.CASES,
-         *cases_groups.CASES, *cases_peer.CASES]
+         *cases_groups.CASES, *cases_transactions.CASES, *cases_peer.CASES]
 # Over the memory before the first case: journal and tail buffers, and what malloc keeps.
 GROWTH_BYTES_MAX = 80 * MIB
 
