@@ -14,6 +14,7 @@
 #include "broker/partition/partition.h"
 #include "millrace/internal/v1/transaction_marker.pb.h"
 #include "proto/base/coverage.h"
+#include "proto/base/mutants.h"
 #include "raft/ports/propose_control.h"
 
 namespace millrace::broker {
@@ -39,6 +40,7 @@ TransactionName NameOf(const FrameHeader& header) {
 }  // namespace
 
 Offset Partition::last_stable() const {
+  if (MILLRACE_MUTANT(kLsoFromHighWatermark)) return next_offset_;
   const std::optional<Offset> open = producers_.oldest_open();
   return open.has_value() ? std::max(*open, log_start_) : next_offset_;
 }
@@ -73,6 +75,10 @@ bool Partition::AdmitTransaction(const RecordBatchView& view, const SentBatch& b
       return false;
     case TransactionCheck::kRegister:
       if (granted_ == name) return true;
+      if (MILLRACE_MUTANT(kAppendBeforeRegister)) {
+        environment_.registrar.Register(group_, name, [](const Status&) {});
+        return true;
+      }
       Hold(view, batch, std::move(*done));
       Register(name);
       return false;
@@ -134,7 +140,9 @@ void Partition::RefuseExpired() {
 
 void Partition::EndTransaction(const TransactionEnd& end, raft::StatusDone done) {
   if (!leadership_.is_ready) return done(raft_->NotLeader());
-  if (producers_.HasEnded(end.name)) return done({});
+  const bool has_ended =
+      producers_.HasEnded(end.name) && !MILLRACE_MUTANT(kMarkerEndsWhateverIsOpen);
+  if (has_ended) return done({});
   const Result<LogIndex> index = ProposeMarker(end);
   if (!index.ok()) return done(index.status());
   endings_.push_back({.index = *index, .done = std::move(done)});

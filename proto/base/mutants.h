@@ -72,6 +72,10 @@ enum class Mutant {
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
   kEndWithoutNumber,            // an End ends whatever its producer has open
   kPrepareNotDurable,           // an End is answered before its outcome is durable
+  kAppendBeforeRegister,        // a transaction's first batch does not wait for its registration
+  kMarkerEndsWhateverIsOpen,    // a marker ends the producer's transaction, whatever its number
+  kLsoFromHighWatermark,        // readers of what is committed read up to the high watermark
+  kVoidRangeLostAtRoll,         // a sealed segment does not say what its markers make void
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -140,6 +144,10 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},
     {"end_without_number", Mutant::kEndWithoutNumber},
     {"prepare_not_durable", Mutant::kPrepareNotDurable},
+    {"append_before_register", Mutant::kAppendBeforeRegister},
+    {"marker_ends_whatever_is_open", Mutant::kMarkerEndsWhateverIsOpen},
+    {"lso_from_high_watermark", Mutant::kLsoFromHighWatermark},
+    {"void_range_lost_at_roll", Mutant::kVoidRangeLostAtRoll},
     {"next_feature_level", Mutant::kNextFeatureLevel},
     {"next_level_too_soon", Mutant::kNextLevelTooSoon},
 };

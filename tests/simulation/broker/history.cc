@@ -163,6 +163,8 @@ void History::SawKeyed(const std::string& what) { Report("compacted topic: " + w
 
 void History::SawContest(const std::string& what) { Report("contest: " + what); }
 
+void History::SawTransaction(const std::string& what) { Report("transactions: " + what); }
+
 void History::SawOffset(const std::string& what) { Report("committed offset: " + what); }
 
 void History::SawMember(const std::string& what) { Report("member of a group: " + what); }

@@ -63,6 +63,8 @@ class History {
   void SawKeyed(const std::string& what);
   // Of records that are to be at one offset or nowhere.
   void SawContest(const std::string& what);
+  // Of transactions, likewise.
+  void SawTransaction(const std::string& what);
   // Of what groups commit, likewise.
   void SawOffset(const std::string& what);
   // Of who works on what.

@@ -23,6 +23,7 @@
 #include "tests/simulation/broker/offsets_load.h"
 #include "tests/simulation/broker/readers_load.h"
 #include "tests/simulation/broker/topic_churn.h"
+#include "tests/simulation/broker/transactions_load.h"
 #include "tests/simulation/broker/walker.h"
 #include "tests/simulation/broker/workload.h"
 
@@ -68,6 +69,7 @@ class Run {
         churn_(world_, cluster_, history_, StreamOf(options.seed, "topics").Fork()),
         keyed_(world_, cluster_, history_, StreamOf(options.seed, "compaction").Fork()),
         contest_(world_, cluster_, history_, StreamOf(options.seed, "contest").Fork()),
+        transactions_(world_, cluster_, history_, StreamOf(options.seed, "ledger").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")),
         offsets_load_(world_, cluster_, history_, StreamOf(options.seed, "offsets"),
                       [this] { return EndsEver(); }),
@@ -98,6 +100,7 @@ class Run {
   void StopLogStartClients();
   void ReadBack();
   void ReadContest();
+  void ReadTransactions();
   void ReadCompacted();
   std::vector<Offset> Ends(const std::string& topic) const;
   std::vector<Offset> EndsEver();
@@ -126,6 +129,7 @@ class Run {
   TopicChurn churn_;
   KeyedLoad keyed_;
   ContestLoad contest_;
+  TransactionsLoad transactions_;
   AdminLoad admin_load_;
   OffsetsLoad offsets_load_;
   MembersLoad members_load_;
@@ -278,6 +282,7 @@ void Run::StartClients() {
   if (swarm_.coordinator_shards > 0) {
     offsets_load_.Start();
     if (HasMembers()) members_load_.Start();
+    if (swarm_.Has(FaultClass::kTransactions)) transactions_.Start();
     if (swarm_.Has(FaultClass::kReaders)) readers_load_.Start(swarm_.MayLoseRecords());
   }
   if (!swarm_.Has(FaultClass::kTopics)) return;
@@ -500,6 +505,7 @@ void Run::ReadBack() {
   }
   if (!last.error().ok()) history_.SawStuck("a reader failed: " + last.error().ToString());
   ReadContest();
+  ReadTransactions();
   if (!churn_.is_there()) return;
   const std::vector<Offset> churned = Ends(TopicChurn::topic());
   churn_.ReadBack();
@@ -513,6 +519,15 @@ void Run::ReadContest() {
   contest_.ReadBack();
   RunUntil([&] { return contest_.HasRead(ends); }, kCatchUpMax,
            "the records of the contest were not read back");
+}
+
+// Up to the last record: no transaction is open any more.
+void Run::ReadTransactions() {
+  if (!transactions_.is_there()) return;
+  transactions_.ReadBack(Ends(TransactionsLoad::topic()));
+  const bool has_read = RunUntil([this] { return transactions_.HasRead(); }, kCatchUpMax,
+                                 "the records of transactions were not read back");
+  if (has_read) transactions_.Check();
 }
 
 void Run::ReadCompacted() {
@@ -535,8 +550,9 @@ void Run::Finish() {
   churn_.Stop([&flushed] { ++flushed; });
   keyed_.Stop([&flushed] { ++flushed; });
   contest_.Stop([&flushed] { ++flushed; });
+  transactions_.Stop([&flushed] { ++flushed; });
   if (walker_) walker_->Stop();
-  RunUntil([&] { return flushed == producers_.size() + 3; }, kCatchUpMax,
+  RunUntil([&] { return flushed == producers_.size() + 4; }, kCatchUpMax,
            "producers were not answered after everything healed");
   durability_.Check();
   RestartSilent();

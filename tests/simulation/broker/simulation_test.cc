@@ -81,6 +81,13 @@ constexpr std::string_view kMustBeReached[] = {
     "a coordinator that was stopped gave its members their time again",
     "a coordinator's request was asked again",
     "a coordinator's shard was restored from a snapshot",
+    "a coordinator began to lead a transaction that was decided",
+    "a marker was sent again",
+    "a producer that was fenced tried to commit",
+    "a transaction that was to be committed was aborted",
+    "a transaction waited for the one before it to end",
+    "a transaction was committed",
+    "a transaction was read whole",
     "a member gave up a partition that it was told to",
     "a member had two streams",
     "a member was given a partition",
@@ -289,7 +296,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kConditionBeforeSequence, Mutant::kOffsetsFromMemory,
                     Mutant::kSnapshotDropsAGroup, Mutant::kCommitAnsweredTooSoon,
                     Mutant::kAssignBeforeRelease, Mutant::kCommitIgnoresAssignedEpoch,
-                    Mutant::kConfirmIsDelta, Mutant::kTwoSessions, Mutant::kCommitsWhatIsFetched),
+                    Mutant::kConfirmIsDelta, Mutant::kTwoSessions, Mutant::kCommitsWhatIsFetched,
+                    Mutant::kEndWithoutNumber, Mutant::kPrepareNotDurable,
+                    Mutant::kAppendBeforeRegister, Mutant::kMarkerEndsWhateverIsOpen,
+                    Mutant::kLsoFromHighWatermark, Mutant::kVoidRangeLostAtRoll),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

@@ -46,6 +46,7 @@ enum class FaultClass {
   kContests,       // beside the topic there is one that writers append to where they saw it end
   kMembers,        // the topic is shared by groups, whose members come, go and fall silent
   kReaders,        // the topic is read by processes that share it, and come and go
+  kTransactions,   // beside the topic there is one that producers of transactions write to
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -75,6 +76,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kContests, "contests"},
     {FaultClass::kMembers, "members"},
     {FaultClass::kReaders, "readers"},
+    {FaultClass::kTransactions, "transactions"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);
