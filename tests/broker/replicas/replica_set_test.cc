@@ -420,7 +420,7 @@ TEST_F(ReplicaSetTest, WhereAPassIsDone_TheNextReplicasBegins) {
 TEST_F(ReplicaSetTest, APartitionsStateThatIsNotWhole_IsNotRestored) {
   Partition partition(kGroup, {TopicId(1), PartitionId(0)}, environment());
   internal::v1::PartitionState later;
-  later.set_version(4);
+  later.set_version(5);
   EXPECT_EQ(partition.Restore(Bytes::Own(later.SerializeAsString())).code(), Code::kUnimplemented);
   EXPECT_EQ(partition.Restore(Bytes::Own("")).code(), Code::kDataLoss);
   EXPECT_EQ(partition.Restore(Bytes::Own("\xFF\xFF")).code(), Code::kDataLoss);
