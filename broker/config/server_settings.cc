@@ -236,8 +236,10 @@ std::vector<ServerSetting> ClientRows() {
        "while live records are written."},
       {"coordinator_memory_bytes_max", Kind::kBytes, "SIZE", "1GiB", Between(kMiB, 64 * kGiB),
        ReadNumber<&ServerConfig::coordinator_memory_bytes_max>,
-       "Memory for the groups that this broker has a replica of, with what they committed: some 35 "
-       "bytes a partition. Past it no new group is taken, and no new partition in commits."},
+       "Memory for the groups and transactional ids that this broker has a replica of: some 35 "
+       "bytes "
+       "a partition that a group committed, 400 a transactional id. Past it no new group or "
+       "transactional id is taken, and no new partition in commits and transactions."},
       {"offsets_retention", Kind::kMilliseconds, "TIME", "7d", Between(1000, 3650ULL * 86'400'000),
        ReadDuration<&ServerConfig::offsets_retention>,
        "How long what a group committed is kept once it has no members and commits no more."},

@@ -1,5 +1,6 @@
 // What the shards of the coordinator here, leaders' and followers', may hold in memory together.
-// Past it their leaders take no new groups, and no new partitions in commits.
+// Past it their leaders take no new groups and transactional ids, and no new partitions in commits
+// and transactions.
 //
 // Owned by the Node, on the shard's thread; outlives the shards, which tell it of themselves.
 #pragma once

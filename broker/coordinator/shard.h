@@ -1,5 +1,6 @@
 // A shard of the coordinator: the state machine of one partition of `__coordinator`. Decides, as
-// leader, what its groups are asked for, and answers once that is applied (docs/adr/0017).
+// leader, what its groups and transactional ids are asked for, and answers once that is applied
+// (docs/adr/0017).
 //
 //   Execute -> decide on what is applied -> records of a turn in one entry ... Apply -> answer
 //
