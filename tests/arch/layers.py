@@ -46,8 +46,10 @@ LAYERS = {
     # A member of a group and its reader in one stream: what both do is done there.
     "broker/service/consume": _SERVICE | {"broker/service/fetch", "broker/service/group"},
     "broker/service/metadata": _SERVICE,
+    "broker/service/transaction": _SERVICE | {"broker/coordinator"},
     "broker/node": _SERVICE | {"broker/coordinator", "broker/replicas", "broker/service/produce", "broker/service/fetch",
                                "broker/service/group", "broker/service/consume", "broker/service/metadata",
+                               "broker/service/transaction",
                                "raft/host", "raft/net", "storage/file", "storage/logstore", "storage/superblock"},
     "broker/inspect": _CONTROLLER | {"broker/controller", "client/cli", "raft/codec", "storage/file", "storage/journal",
                                      "storage/segment", "storage/superblock"},
