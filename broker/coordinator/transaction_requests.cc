@@ -69,7 +69,7 @@ TransactionName OngoingOf(const TransactionalId& known) {
   return {.producer = known.producer, .epoch = known.epoch, .number = known.ongoing->number};
 }
 
-// The next one of the epoch that may begin, or end without having begun.
+// Whether it cannot begin any more: it is decided, or was passed over.
 bool IsPast(const TransactionalId& known, uint64_t number) {
   return number <= known.last.number ||
          (known.ongoing.has_value() && number < known.ongoing->number);
@@ -107,7 +107,7 @@ Status CheckName(const internal::v1::TransactionName& name) {
   return {};
 }
 
-// The epoch that comes next, and whether it takes a producer id that is offered.
+// Whether the epoch that comes next is another producer id's.
 bool NeedsProducer(const TransactionalId* known) {
   return known == nullptr || known->epoch >= kProducerEpochMax;
 }
