@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "broker/coordinator/transactional_id.h"
 #include "proto/base/ids.h"
@@ -39,7 +40,10 @@ struct Marker {
 class MarkerSender {
  public:
   virtual ~MarkerSender() = default;
-  // The shard, which is led here, has some that it had not before. It is not to call back from it.
+  // These of the shard, which is led here, are decided, or fewer have not been told: not all that
+  // there are, which may be many. It is not to call back from it.
+  virtual void Send(RaftGroupId shard, std::vector<Marker> markers) = 0;
+  // All that the shard has. Neither from this.
   virtual void Wake(RaftGroupId shard) = 0;
 };
 

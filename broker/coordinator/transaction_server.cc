@@ -1,6 +1,5 @@
 #include "broker/coordinator/transaction_server.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -31,6 +30,15 @@ TransactionJobs::Granted WithoutWords(CoordinatorReplied<Reply> done) {
     if (!granted.ok()) return done(granted.status());
     done(Reply());
   };
+}
+
+// Pre: one of its transactions is completing.
+Marker MarkerOf(const std::string& id, const TransactionalId& known) {
+  return {.transactional_id = id,
+          .name = known.completing->name,
+          .outcome = known.completing->outcome,
+          .reason = known.completing->reason,
+          .participants = known.completing->participants};
 }
 
 }  // namespace
@@ -80,10 +88,13 @@ void TransactionServer::OnLeadership(RaftGroupId shard, const raft::Leadership& 
 void TransactionServer::OnChanged(RaftGroupId shard, const std::set<std::string>& ids) {
   const Result<CoordinatorShard*> led = jobs_.FindLed(shard);
   if (!led.ok()) return;
-  const TransactionTable::Completing& completing = (*led)->state().transactions().completing();
-  const bool has_markers = std::ranges::any_of(
-      ids, [&](const std::string& id) { return completing.Find(id) != nullptr; });
-  if (has_markers) environment_.markers.Wake(shard);
+  std::vector<Marker> markers;
+  for (const std::string& id : ids) {
+    const TransactionalId* known = (*led)->state().transactions().Find(id);
+    const bool is_completing = known != nullptr && known->completing.has_value();
+    if (is_completing) markers.push_back(MarkerOf(id, *known));
+  }
+  if (!markers.empty()) environment_.markers.Send(shard, std::move(markers));
   jobs_.OnChanged(shard, ids);
 }
 
@@ -94,12 +105,7 @@ std::vector<Marker> TransactionServer::Markers(RaftGroupId shard, size_t max,
   if (!led.ok()) return markers;
   const TransactionTable& table = (*led)->state().transactions();
   while (markers.size() < max && table.completing().Next(cursor) != nullptr) {
-    const TransactionalId::Completing& completing = *table.Find(cursor->name)->completing;
-    markers.push_back({.transactional_id = cursor->name,
-                       .name = completing.name,
-                       .outcome = completing.outcome,
-                       .reason = completing.reason,
-                       .participants = completing.participants});
+    markers.push_back(MarkerOf(cursor->name, *table.Find(cursor->name)));
   }
   return markers;
 }

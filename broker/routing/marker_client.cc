@@ -1,6 +1,7 @@
 #include "broker/routing/marker_client.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -24,8 +25,18 @@ MarkerClient::MarkerClient(Environment environment) : environment_(std::move(env
                                });
 }
 
+void MarkerClient::Send(RaftGroupId shard, std::vector<Marker> markers) {
+  std::vector<Marker>& given = given_[shard];
+  std::move(markers.begin(), markers.end(), std::back_inserter(given));
+  PostTelling();
+}
+
 void MarkerClient::Wake(RaftGroupId shard) {
   woken_.insert(shard);
+  PostTelling();
+}
+
+void MarkerClient::PostTelling() {
   if (std::exchange(is_posted_, true)) return;
   environment_.executor.Post(lifetime_.Guard([this] {
     is_posted_ = false;
@@ -34,31 +45,42 @@ void MarkerClient::Wake(RaftGroupId shard) {
 }
 
 void MarkerClient::TellAll() {
-  for (const RaftGroupId shard : std::exchange(woken_, {})) Tell(shard);
+  for (const auto& [shard, markers] : std::exchange(given_, {})) {
+    ByLeader endings;
+    Add(markers, &endings);
+    Tell(shard, std::move(endings));
+  }
+  for (const RaftGroupId shard : std::exchange(woken_, {})) {
+    ByLeader endings;
+    Cursor cursor{};
+    while (true) {
+      const std::vector<Marker> markers = environment_.markers(shard, kEndingsMax, &cursor);
+      if (markers.empty()) break;
+      Add(markers, &endings);
+    }
+    Tell(shard, std::move(endings));
+  }
 }
 
-void MarkerClient::Tell(RaftGroupId shard) {
-  std::map<BrokerId, Endings> by_leader;
-  Cursor cursor{};
-  while (true) {
-    const std::vector<Marker> markers = environment_.markers(shard, kEndingsMax, &cursor);
-    if (markers.empty()) break;
-    for (const Marker& marker : markers) {
-      const bool is_committed = marker.outcome == wire::TRANSACTION_OUTCOME_COMMITTED;
-      for (const RaftGroupId participant : marker.participants) {
-        if (!telling_.insert({participant, marker.name}).second) continue;
-        by_leader[environment_.view.LeaderOf(participant).leader].push_back(
-            {.participant = participant,
-             .end = {.name = marker.name, .is_committed = is_committed, .reason = marker.reason},
-             .transactional_id = marker.transactional_id});
-      }
+void MarkerClient::Add(const std::vector<Marker>& markers, ByLeader* out) {
+  for (const Marker& marker : markers) {
+    const bool is_committed = marker.outcome == wire::TRANSACTION_OUTCOME_COMMITTED;
+    for (const RaftGroupId participant : marker.participants) {
+      if (!telling_.insert({participant, marker.name}).second) continue;
+      (*out)[environment_.view.LeaderOf(participant).leader].push_back(
+          {.participant = participant,
+           .end = {.name = marker.name, .is_committed = is_committed, .reason = marker.reason},
+           .transactional_id = marker.transactional_id});
     }
   }
-  for (auto& [leader, endings] : by_leader) Send(shard, leader, std::move(endings));
+}
+
+void MarkerClient::Tell(RaftGroupId shard, ByLeader endings) {
+  for (auto& [leader, its] : endings) Tell(shard, leader, std::move(its));
 }
 
 // A thousand at a time, side by side.
-void MarkerClient::Send(RaftGroupId shard, BrokerId leader, Endings endings) {
+void MarkerClient::Tell(RaftGroupId shard, BrokerId leader, Endings endings) {
   for (size_t begin = 0; begin < endings.size(); begin += kEndingsMax) {
     const size_t end = std::min(begin + kEndingsMax, endings.size());
     auto part = std::make_shared<const Endings>(

@@ -4,7 +4,8 @@
 //
 // Owned by the Node, on the shard's thread; no gRPC.
 //
-//   markers.Wake(shard);   // there are some that were not there before
+//   markers.Send(shard, {marker});
+//   markers.Wake(shard);   // all that it has
 #pragma once
 
 #include <compare>
@@ -58,6 +59,7 @@ class MarkerClient final : public MarkerSender {
   MarkerClient& operator=(const MarkerClient&) = delete;
 
   void Stop() { lifetime_.End(); }
+  void Send(RaftGroupId shard, std::vector<Marker> markers) override;
   void Wake(RaftGroupId shard) override;
 
  private:
@@ -73,11 +75,15 @@ class MarkerClient final : public MarkerSender {
     auto operator<=>(const Key&) const = default;
   };
   using Endings = std::vector<Ending>;
+  using ByLeader = std::map<BrokerId, Endings>;
 
+  void PostTelling();
+  // At the end of a turn.
   void TellAll();
-  // Of a shard: what nobody is being told just now.
-  void Tell(RaftGroupId shard);
-  void Send(RaftGroupId shard, BrokerId leader, Endings endings);
+  // What nobody is being told just now.
+  void Add(const std::vector<Marker>& markers, ByLeader* out);
+  void Tell(RaftGroupId shard, ByLeader endings);
+  void Tell(RaftGroupId shard, BrokerId leader, Endings endings);
   void TellHere(RaftGroupId shard, Endings endings);
   bool IsGone(RaftGroupId participant) const;
   void OnTold(RaftGroupId shard, const Endings& endings, const std::vector<Status>& answers);
@@ -87,6 +93,7 @@ class MarkerClient final : public MarkerSender {
 
   Environment environment_;
   std::set<RaftGroupId> woken_;
+  std::map<RaftGroupId, std::vector<Marker>> given_;  // in this turn
   std::set<Key> telling_;
   bool is_posted_ = false;
   std::set<RaftGroupId> again_;  // after a while, or once a leader changed

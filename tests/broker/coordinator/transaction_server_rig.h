@@ -59,7 +59,11 @@ class FakeProducers final : public SlotProducers {
 class FakeMarkerSender final : public MarkerSender {
  public:
   void Wake(RaftGroupId) override { ++woken; }
+  void Send(RaftGroupId, std::vector<Marker> markers) override {
+    for (Marker& marker : markers) sent.push_back(std::move(marker));
+  }
   int woken = 0;
+  std::vector<Marker> sent;
 };
 
 class TransactionServerTest : public testing::Test {

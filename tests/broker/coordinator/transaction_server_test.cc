@@ -267,15 +267,19 @@ TEST_F(TransactionServerTest, Rule80_AnEndThatIsAnsweredBeforeItIsDurable_IsForg
 
 TEST_F(TransactionServerTest, AnEnd_IsAnsweredWhenItIsStored_AndMarkersAreOfWhatIsApplied) {
   Open("a", {5});
-  sender_.woken = 0;
+  Open("b", {5});
+  Ask(EndOf("b", Name("b", 1), kCommit));
+  Run(20);
+  sender_.sent.clear();
   const Answer& end = Ask(EndOf("a", Name("a", 1), kCommit));
   EXPECT_FALSE(end.has_come());
-  EXPECT_TRUE(Markers().empty());
-  EXPECT_EQ(sender_.woken, 0);
+  EXPECT_EQ(Markers().size(), 1U);
+  EXPECT_TRUE(sender_.sent.empty());
   Run(20);
   EXPECT_TRUE(end.is_ok());
-  EXPECT_EQ(Markers().size(), 1U);
-  EXPECT_EQ(sender_.woken, 1);
+  EXPECT_EQ(Markers().size(), 2U);
+  ASSERT_EQ(sender_.sent.size(), 1U) << "not those of before";
+  EXPECT_EQ(sender_.sent[0].name, Name("a", 1));
 }
 
 // Rule 67: "The first entry wins; End is answered with the outcome."
@@ -297,7 +301,6 @@ TEST_F(TransactionServerTest, Rule67_OfATimeLimitAndAnEnd_TheFirstOneCounts) {
 // Rule 68: "A time limit ends the number, not the producer: it is told, and begins the next."
 TEST_F(TransactionServerTest, Rule68_WhoTookTooLong_IsAborted_AndBeginsTheNext) {
   Open("a", {5});
-  sender_.woken = 0;
   const int64_t began = Id("a").ongoing->since_ms;
   shard_->Tend(std::nullopt);
   shard_->Tend(began + kTransactionTimeMsDefault - 1);
@@ -306,7 +309,7 @@ TEST_F(TransactionServerTest, Rule68_WhoTookTooLong_IsAborted_AndBeginsTheNext) 
   shard_->Tend(began + kTransactionTimeMsDefault);
   Run(20);
   ASSERT_FALSE(Id("a").ongoing.has_value());
-  EXPECT_EQ(sender_.woken, 1) << "who takes part is told";
+  EXPECT_EQ(sender_.sent.size(), 1U) << "who takes part is told";
   const Answer& late = Ask(RegisterOf(Name("a", 1), {6}));
   const Answer& next = Ask(RegisterOf(Name("a", 2), {6}));
   Run(20);

@@ -54,6 +54,7 @@ class CoordinatorClientTest : public testing::Test {
   };
   struct NoMarkers final : MarkerSender {
     void Wake(RaftGroupId) override {}
+    void Send(RaftGroupId, std::vector<Marker>) override {}
   };
   NoProducers producers_;
   NoMarkers markers_;

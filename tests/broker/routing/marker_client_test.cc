@@ -30,8 +30,10 @@ struct Shard {
   std::map<std::string, Marker> markers;
   std::vector<internal::v1::ParticipantsEndedRequest> ended;
   Status ended_status;
+  int looks = 0;
 
-  std::vector<Marker> Behind(size_t max, MarkerClient::Cursor* cursor) const {
+  std::vector<Marker> Behind(size_t max, MarkerClient::Cursor* cursor) {
+    ++looks;
     std::vector<Marker> found;
     for (auto at = markers.upper_bound(cursor->name); at != markers.end(); ++at) {
       if (found.size() == max) break;
@@ -134,6 +136,25 @@ TEST_F(MarkerClientTest, AParticipant_IsTold_HereAndAtAnotherBroker_AndTheShardO
     EXPECT_THAT(ended.participants(), ElementsAre(kGroup.value()));
     EXPECT_TRUE(side->shard.markers.empty());
   }
+}
+
+// A partition without a leader may hold thousands of them up: what is decided meanwhile costs no
+// look at those.
+TEST_F(MarkerClientTest, WhatIsGiven_IsTold_WithoutALookAtAllThatTheShardHas) {
+  Tell(here_, {kGone});
+  const int looks = here_.shard.looks;
+  Marker given = MarkerFor({kGroup});
+  given.transactional_id = "orders";
+  here_.shard.markers["orders"] = given;
+  here_.client.Send(kShard, {given});
+  here_.client.Send(kShard, {given});
+  Run(1);
+  EXPECT_EQ(markers_written(), 1U);
+  EXPECT_EQ(here_.shard.looks, looks);
+  group_.CommitAll();
+  Run(1);
+  EXPECT_FALSE(here_.shard.markers.contains("orders"));
+  EXPECT_TRUE(here_.shard.markers.contains("payments"));
 }
 
 TEST_F(MarkerClientTest, Rule65_WhereTheLeaderChanged_TheNextOneIsTold) {
