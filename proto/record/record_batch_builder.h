@@ -53,8 +53,8 @@ class RecordBatchBuilder {
     // they are.
     BatchCompression compression = BatchCompression::kUnspecified;
   };
-  // What stands before the records at most: every header field at its longest, of epochs as they are
-  // given out.
+  // What stands before the records at most: every header field at its longest, of epochs as they
+  // are given out.
   static constexpr size_t kHeaderBytesMax = 64;
 
   explicit RecordBatchBuilder(const Options& options);

@@ -172,9 +172,8 @@ TEST(Frame, OfATransaction_SaysWhichInFlagAndNumber) {
   marker.flags = kFrameControl;
   EXPECT_FALSE(IsUnderstood(marker)) << "it ends nothing";
 
-  FrameHeader other{.type = FrameType::kNoOp,
-                    .flags = kFrameTransactional,
-                    .transaction_number = 3};
+  FrameHeader other{
+      .type = FrameType::kNoOp, .flags = kFrameTransactional, .transaction_number = 3};
   EXPECT_FALSE(IsUnderstood(other));
 }
 
