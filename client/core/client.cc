@@ -299,6 +299,12 @@ void Client::InitProducer(const v1::InitProducerRequest& request, Duration timeo
                                    std::move(done));
 }
 
+void Client::EndTransaction(const v1::EndTransactionRequest& request, Duration timeout,
+                            ResponseDone<v1::EndTransactionResponse> done) {
+  Invoke<v1::EndTransactionResponse>({"/millrace.v1.TransactionService/EndTransaction"}, request,
+                                     timeout, std::move(done));
+}
+
 void Client::OpenTopic(const std::string& topic, Duration timeout,
                        MoveFunction<void(Status)> done) {
   v1::DescribeTopicsRequest request;

@@ -24,6 +24,7 @@
 #include "millrace/v1/consumer_service.pb.h"
 #include "millrace/v1/metadata_service.pb.h"
 #include "millrace/v1/producer_service.pb.h"
+#include "millrace/v1/transaction_service.pb.h"
 #include "proto/base/ids.h"
 #include "proto/base/status.h"
 #include "raft/runtime/clock.h"
@@ -128,6 +129,8 @@ class Client {
                         ResponseDone<v1::DeleteRecordsResponse> done);
   void InitProducer(const v1::InitProducerRequest& request, Duration timeout,
                     ResponseDone<v1::InitProducerResponse> done);
+  void EndTransaction(const v1::EndTransactionRequest& request, Duration timeout,
+                      ResponseDone<v1::EndTransactionResponse> done);
 
   // A topic's metadata, fetched now: NOT_FOUND if it does not exist.
   void OpenTopic(const std::string& topic, Duration timeout, MoveFunction<void(Status)> done);

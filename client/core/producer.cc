@@ -21,15 +21,6 @@ namespace {
 // predecessor.
 constexpr uint32_t kSequenceGapFailuresMax = 5;
 
-// Whether the attempt that a broker answered with `error` certainly stored nothing: these are said
-// before anything is appended.
-bool IsRefusal(const Status& error) {
-  return error.code() == Code::kResourceExhausted || error.code() == Code::kInvalidArgument ||
-         error.code() == Code::kFailedPrecondition || error.code() == Code::kOutOfRange ||
-         error.code() == Code::kPermissionDenied || error.code() == Code::kUnauthenticated ||
-         error.reason() == Reason::kProducerFenced || error.reason() == Reason::kUnknownProducer;
-}
-
 // Whether no new epoch would help the partition.
 bool IsFinal(const Status& error) {
   return error.code() == Code::kNotFound || error.code() == Code::kPermissionDenied ||
@@ -48,6 +39,17 @@ Bytes WithHeader(const RecordBatchView& view) {
 
 }  // namespace
 
+// Whether the attempt that a broker answered with `error` certainly stored nothing: these are said
+// before anything is appended.
+bool Producer::IsRefusal(const Status& error) {
+  return error.code() == Code::kResourceExhausted || error.code() == Code::kInvalidArgument ||
+         error.code() == Code::kFailedPrecondition || error.code() == Code::kOutOfRange ||
+         error.code() == Code::kPermissionDenied || error.code() == Code::kUnauthenticated ||
+         error.reason() == Reason::kProducerFenced || error.reason() == Reason::kUnknownProducer ||
+         error.reason() == Reason::kTransactionFenced ||
+         error.reason() == Reason::kTransactionEnded;
+}
+
 Producer::Producer(const ProducerTuning& tuning, const ProducerIdentity& identity, Random random)
     : tuning_(tuning),
       random_(random),
@@ -57,6 +59,7 @@ Producer::Producer(const ProducerTuning& tuning, const ProducerIdentity& identit
     inflight_batches_max_ = std::min(inflight_batches_max_, identity.inflight_batches_max);
   }
   CHECK_GT(inflight_batches_max_, 0u);
+  if (!tuning.transactional_id.empty()) transactions_.emplace();
 }
 
 uint32_t Producer::AddPartition(const TopicPartition& partition) {
@@ -72,6 +75,7 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   CHECK_LT(handle, partitions_.size());
   Partition& partition = partitions_[handle];
   if (!partition.error.ok()) return partition.error;
+  if (has_transactions()) RETURN_IF_ERROR(transactions_->CheckSend());
   const size_t size = EncodedRecordSize(record);
   if (size > record_bytes_max()) {
     return InvalidArgument("the record takes " + std::to_string(size) +
@@ -82,6 +86,8 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   if (!HasRoom(size) && unanswered_records_ > 0) {
     return ResourceExhausted("the producer's memory is full of unanswered records");
   }
+  const uint64_t transaction = has_transactions() ? transactions_->open() : 0;
+  if (partition.open && partition.open_transaction != transaction) Seal(&partition);
   const bool is_alone = expected_end.has_value();
   if (partition.open && (is_alone || !partition.open->TryAppend(record))) {
     Seal(&partition);
@@ -92,6 +98,7 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
         .initial_bytes = partition.bytes_hint,
         .encoding = tuning_.encoding});
     partition.opened_at = now;
+    partition.open_transaction = transaction;
     CHECK(partition.open->TryAppend(record));
   }
   if (is_alone) {
@@ -100,6 +107,7 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   }
   unanswered_bytes_ += size;
   ++unanswered_records_;
+  if (has_transactions()) transactions_->Sent();
   MarkReady(handle);
   return {};
 }
@@ -110,10 +118,12 @@ void Producer::Seal(Partition* partition) {
   batch.record_count = open.record_count();
   batch.records_bytes = open.records_bytes();
   batch.created_at = partition->opened_at;
+  batch.transaction = partition->open_transaction;
   partition->bytes_hint = batch.records_bytes + RecordBatchBuilder::kHeaderBytesMax;
   batch.bytes = std::move(open).Finish({.producer_id = partition->producer_id,
                                         .producer_epoch = partition->epoch,
                                         .first_sequence = partition->next_sequence,
+                                        .transaction_number = NumberOf(batch.transaction),
                                         .destination = partition->name,
                                         .compression = tuning_.compression});
   partition->open.reset();
@@ -167,6 +177,7 @@ void Producer::TakeNewEpoch(Partition* partition) {
 }
 
 void Producer::WaitForEpoch(Partition* partition) {
+  CHECK(!has_transactions()) << "those have new epochs of their own";
   if (!std::exchange(partition->needs_epoch, true)) ++epoch_waiters_;
 }
 
@@ -181,6 +192,7 @@ void Producer::Renumber(Partition* partition, uint32_t first_sequence) {
     view->producer_id = partition->producer_id;
     view->producer_epoch = partition->epoch;
     view->first_sequence = partition->next_sequence;
+    view->transaction_number = NumberOf(batch.transaction);
     batch.bytes = WithHeader(*view);
     partition->next_sequence =
         (partition->next_sequence + batch.record_count) % kRecordSequenceModulus;
@@ -220,7 +232,8 @@ bool Producer::SplitOldest(Partition* partition, const Status& error) {
                                    .records_bytes = part->records_bytes,
                                    .created_at = whole.created_at,
                                    .is_in_doubt = whole.is_in_doubt,
-                                   .was_sent = true});
+                                   .was_sent = true,
+                                   .transaction = whole.transaction});
   }
   CHECK_EQ(records_bytes, whole.records_bytes);
   return true;
@@ -235,6 +248,7 @@ bool Producer::SplitOldest(Partition* partition, const Status& error) {
 bool Producer::RefuseMoved(Partition* partition, const Status& error) {
   const Batch& oldest = partition->batches.front();
   const std::optional<Offset> end = MovedEndOf(error);
+  if (has_transactions()) return false;
   if (!oldest.expected_end.has_value() || !end.has_value()) return false;
   if (oldest.is_in_doubt && *end <= *oldest.expected_end) return false;
   const Result<RecordBatchView> view = ParseRecordBatchHeader(oldest.bytes.view());
@@ -273,14 +287,19 @@ void Producer::OnStreamInit(BrokerId broker, uint64_t inflight_bytes_max) {
 // Nothing of the partition is on its way any more; with `is_in_doubt`, without anyone knowing what
 // became of it.
 void Producer::Rewind(Partition* partition, bool is_in_doubt) {
-  for (size_t i = 0; i < partition->in_flight; ++i) {
+  TakeBack(partition, 0, is_in_doubt);
+}
+
+// The same, from the `first` batch on.
+void Producer::TakeBack(Partition* partition, size_t first, bool is_in_doubt) {
+  for (size_t i = first; i < partition->in_flight; ++i) {
     Batch& batch = partition->batches[i];
     auto attempt = attempts_.find(batch.attempt);
     if (attempt != attempts_.end()) attempt->second.partition.reset();
     batch.attempt = 0;
     batch.is_in_doubt |= is_in_doubt;
   }
-  partition->in_flight = 0;
+  partition->in_flight = std::min(partition->in_flight, first);
 }
 
 void Producer::OnResult(BrokerId broker, const v1::ProduceResult& result, MonotonicTime now) {
@@ -316,6 +335,7 @@ bool Producer::MayRetry(const Partition& partition, const Status& error, Monoton
     return partition.retry.failures() <= kSequenceGapFailuresMax;
   }
   if (error.reason() == Reason::kUnknownProducer) {
+    if (has_transactions()) return false;
     // The brokers have forgotten the producer. What may be stored can't be sent under a new epoch:
     // it would be stored twice.
     return std::none_of(partition.batches.begin(), partition.batches.end(),
@@ -325,6 +345,7 @@ bool Producer::MayRetry(const Partition& partition, const Status& error, Monoton
 }
 
 void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now) {
+  if (has_transactions() && IsFencing(error)) return FailAll(error);
   Partition& partition = partitions_[handle];
   MarkReady(handle);
   partition.retry.Fail(error, now, tuning_.backoff, random_);
@@ -373,11 +394,16 @@ void Producer::FailAll(const Status& status) {
   for (uint32_t handle = 0; handle < partitions_.size(); ++handle) {
     if (partitions_[handle].error.ok()) End(handle, status, Cause::kOther);
   }
+  if (has_transactions()) transactions_->EndAll(status);
 }
 
 // Reports every record that is unanswered. What comes later must not be mistaken for it.
 void Producer::Fail(Partition* partition, const Status& error, Cause cause) {
   CHECK(!error.ok());
+  if (has_transactions()) {
+    FailOldest(partition, error, cause);
+    return AnswerFailed(partition);
+  }
   // What follows a refused batch is refused too, for the gap that it leaves; unless an earlier
   // attempt left none.
   const bool leaves_gap = cause == Cause::kAnswer && IsRefusal(error) &&
@@ -395,7 +421,11 @@ void Producer::Fail(Partition* partition, const Status& error, Cause cause) {
 
 void Producer::End(uint32_t handle, const Status& error, Cause cause) {
   Partition& partition = partitions_[handle];
-  Fail(&partition, error, cause);
+  if (has_transactions()) {
+    while (!partition.batches.empty() || partition.open) FailOldest(&partition, error, cause);
+  } else {
+    Fail(&partition, error, cause);
+  }
   partition.error = error;
   if (std::exchange(partition.needs_epoch, false)) --epoch_waiters_;
   MarkReady(handle);
@@ -415,6 +445,11 @@ void Producer::Answer(Partition* partition, Status status, Offset base_offset,
                       .may_be_stored = may_be_stored});
   unanswered_records_ -= batch.record_count;
   unanswered_bytes_ -= batch.records_bytes;
+  const bool is_stored = reports_.back().status.ok();
+  if (has_transactions() &&
+      transactions_->Answered(batch.transaction, batch.record_count, is_stored)) {
+    MarkAllReady();
+  }
   partition->batches.pop_front();
 }
 

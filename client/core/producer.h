@@ -23,6 +23,10 @@
 // since the limit was lowered, was not stored: it is split and sent again, its records under the
 // sequences that they have. Only a record that is too large by itself fails.
 //
+// With a transactional id every record is of a transaction, which Transactions keeps. Then nothing
+// fails alone: what fails takes its transaction with it, and what is behind that waits for a new
+// epoch, which all partitions take at once.
+//
 // Work is kept in lists of what is ready, so that a call costs as much as what it does, not as much
 // as there are partitions.
 //
@@ -38,11 +42,13 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "client/core/metadata.h"
 #include "client/core/retry.h"
+#include "client/core/transactions.h"
 #include "millrace/v1/producer_service.pb.h"
 #include "proto/base/bytes.h"
 #include "proto/base/ids.h"
@@ -74,6 +80,10 @@ struct ProducerTuning {
   BatchEncoding encoding = BatchEncoding::kPacked;
   // How each batch is compressed when it is sealed.
   BatchCompression compression = BatchCompression::kNone;
+  // Empty: no transactions.
+  std::string transactional_id = {};
+  // How long one may be open.
+  Duration transaction_timeout = std::chrono::seconds(60);
 };
 
 // From InitProducer.
@@ -109,6 +119,10 @@ struct ProducerOutput {
   bool wants_metadata = false;
   // A partition waits for an epoch above this one: OnEpoch.
   std::optional<uint32_t> wants_epoch_after;
+  // What is to be asked for transactions; the same until it was answered.
+  std::optional<TransactionAsk> wants_of_transactions;
+  // How transactions ended, in their order; after the reports of their records.
+  std::vector<Status> outcomes;
   // The trouble that lasts longest, of all since the last Poll.
   std::optional<Trouble> trouble;
   // When to call Poll again if nothing else happens.
@@ -154,7 +168,17 @@ class Producer {
   // A partition that has something to send and nowhere to send it, if there is one.
   std::optional<TopicPartition> Leaderless() const;
 
-  // Everything that is due. Appends to `output`, and sets all of it but messages and reports.
+  // Errors as Transactions'; FAILED_PRECONDITION without a transactional id.
+  Status BeginTransaction();
+  // Ok: its outcome follows in ProducerOutput. An abort waits for no answers.
+  Status EndTransaction(bool is_commit, MonotonicTime now);
+  // What ProducerOutput wanted of transactions has this answer: of kEnd, and of kInitialize.
+  void OnTransactionEnded(const TransactionAsk& ask, const Status& status);
+  void OnTransactionsInitialized(ProducerId id, uint32_t epoch);
+  const ProducerIdentity& identity() const { return identity_; }
+
+  // Everything that is due. Appends to `output`, and sets all of it but messages, reports and
+  // outcomes.
   void Poll(MonotonicTime now, ProducerOutput* output);
 
   void CheckInvariants() const;
@@ -176,13 +200,15 @@ class Producer {
     // It was on its way once under its sequence.
     bool was_sent = false;
     std::optional<Offset> expected_end = {};
+    uint64_t transaction = 0;
   };
   struct Partition {
     TopicPartition name;
     LeaderInfo leader;
     std::optional<RecordBatchBuilder> open;
     MonotonicTime opened_at{};
-    std::deque<Batch> batches;  // oldest first; the first `in_flight` of them are on their way
+    uint64_t open_transaction = 0;  // what `open` is of
+    std::deque<Batch> batches;      // oldest first; the first `in_flight` of them are on their way
     size_t in_flight = 0;
     size_t bytes_hint = 1024;  // what the last batch took
     ProducerId producer_id;    // and its epoch, under which the sequences count
@@ -213,6 +239,7 @@ class Producer {
   };
 
   // producer.cc
+  static bool IsRefusal(const Status& error);
   void Seal(Partition* partition);
   void Rewind(Partition* partition, bool is_in_doubt);
   void OnFailure(uint32_t handle, const Status& error, MonotonicTime now);
@@ -230,6 +257,20 @@ class Producer {
   void Fail(Partition* partition, const Status& error, Cause cause);
   void End(uint32_t handle, const Status& error, Cause cause);
   void Answer(Partition* partition, Status status, Offset base_offset, int64_t append_time_ms);
+  void TakeBack(Partition* partition, size_t first, bool is_in_doubt);
+
+  // producer_transactions.cc
+  bool has_transactions() const { return transactions_.has_value(); }
+  static uint64_t OldestTransaction(const Partition& partition);
+  // On the wire.
+  uint64_t NumberOf(uint64_t transaction) const {
+    return has_transactions() ? transactions_->NumberOf(transaction) : 0;
+  }
+  static uint64_t NextTransaction(const Partition& partition);
+  void FailTransaction(uint64_t transaction, const Status& why);
+  void FailOldest(Partition* partition, const Status& error, Cause cause);
+  void AnswerFailed(Partition* partition);
+  void MarkAllReady();
 
   // producer_transmit.cc
   Broker& BrokerOf(BrokerId id);
@@ -247,6 +288,7 @@ class Producer {
   void Settle(uint32_t handle, MonotonicTime now);
 
   const ProducerTuning tuning_;
+  std::optional<Transactions> transactions_;
   Random random_;
   ProducerIdentity identity_;
   uint32_t inflight_batches_max_;

@@ -34,7 +34,7 @@ void ProducerDriver::Open(Duration timeout, MoveFunction<void(Status)> done) {
     if (status.ok()) status = CheckPartitioning();
     if (!status.ok()) return done(std::move(status));
     client().InitProducer(
-        {}, TimeLeft(client().clock(), deadline),
+        InitRequest(), TimeLeft(client().clock(), deadline),
         lifetime().Guard([this, done = std::move(done)](
                              const Result<v1::InitProducerResponse>& response) mutable {
           if (response.ok()) OnOpened(*response);
@@ -53,6 +53,7 @@ Status ProducerDriver::CheckPartitioning() {
 
 void ProducerDriver::OnOpened(const v1::InitProducerResponse& response) {
   CHECK_GT(partition_count(), 0u) << topic_.name();
+  init_request_id_ = 0;
   producer_id_ = ProducerId(response.producer_id());
   producer_ = std::make_unique<Producer>(
       tuning_,
@@ -184,6 +185,72 @@ void ProducerDriver::OnEpochAsked() {
   PostPump();
 }
 
+void ProducerDriver::EndTransaction(bool is_commit, MoveFunction<void(const Status&)> done) {
+  Status refusal = producer_->EndTransaction(is_commit, client().clock().Now());
+  ends_.push_back({.refusal = std::move(refusal), .done = std::move(done)});
+  PostPump();
+}
+
+// Of a new producer id, or of the transactional id's next epoch.
+v1::InitProducerRequest ProducerDriver::InitRequest() {
+  v1::InitProducerRequest request;
+  if (tuning_.transactional_id.empty()) return request;
+  while (init_request_id_ == 0) init_request_id_ = client().ForkRandom().Next();
+  request.set_transactional_id(tuning_.transactional_id);
+  request.set_request_id(init_request_id_);
+  request.set_transaction_timeout_ms(static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(tuning_.transaction_timeout).count()));
+  return request;
+}
+
+void ProducerDriver::Ask(const TransactionAsk& ask) {
+  if (std::exchange(is_asking_of_transactions_, true)) return;
+  ask.kind == TransactionAsk::Kind::kEnd ? AskEnd(ask) : AskInitialize();
+}
+
+void ProducerDriver::AskEnd(const TransactionAsk& ask) {
+  v1::EndTransactionRequest request;
+  request.set_transactional_id(tuning_.transactional_id);
+  request.set_producer_id(producer_->identity().id.value());
+  request.set_producer_epoch(producer_->identity().epoch);
+  request.set_transaction_number(ask.number);
+  request.set_result(ask.is_commit ? v1::TRANSACTION_RESULT_COMMIT : v1::TRANSACTION_RESULT_ABORT);
+  client().EndTransaction(
+      request, tuning_.delivery_timeout,
+      lifetime().Guard([this, ask](const Result<v1::EndTransactionResponse>& response) {
+        producer_->OnTransactionEnded(ask, response.status());
+        OnTransactionAsked(response.status());
+      }));
+}
+
+void ProducerDriver::AskInitialize() {
+  client().InitProducer(InitRequest(), kEpochTimeout,
+                        lifetime().Guard([this](const Result<v1::InitProducerResponse>& response) {
+                          if (response.ok()) {
+                            init_request_id_ = 0;
+                            producer_id_ = ProducerId(response->producer_id());
+                            producer_->OnTransactionsInitialized(producer_id_,
+                                                                 response->producer_epoch());
+                          } else if (!MayHeal(response.status(), Duration(0), Duration(0))) {
+                            producer_->FailAll(response.status());
+                          }
+                          OnTransactionAsked(response.status());
+                        }));
+}
+
+// What was in vain is asked again, but not at once.
+void ProducerDriver::OnTransactionAsked(const Status& status) {
+  if (!status.ok() && MayHeal(status, Duration(0), Duration(0))) {
+    client().executor().RunAfter(kEpochRetry, lifetime().Guard([this] {
+      is_asking_of_transactions_ = false;
+      PostPump();
+    }));
+  } else {
+    is_asking_of_transactions_ = false;
+  }
+  PostPump();
+}
+
 void ProducerDriver::Pump(MonotonicTime now) {
   ProducerOutput output;
   producer_->Poll(now, &output);
@@ -191,14 +258,16 @@ void ProducerDriver::Pump(MonotonicTime now) {
     StreamDriver::Send(message.to, std::move(message.pieces));
   }
   if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
+  if (output.wants_of_transactions) Ask(*output.wants_of_transactions);
   PlanNext(now, output.wants_metadata, output.wake_at);
   Tell(output.trouble);
   TellRecordLimit();
-  Deliver(output.reports);
+  Deliver(output.reports, std::move(output.outcomes));
 }
 
 // Last in Pump, for the callbacks may destroy this.
-void ProducerDriver::Deliver(const std::vector<DeliveryReport>& reports) {
+void ProducerDriver::Deliver(const std::vector<DeliveryReport>& reports,
+                             std::vector<Status> outcomes) {
   const LifeWatch life = lifetime().watch();
   for (const DeliveryReport& report : reports) {
     Counts& counts = counts_[report.partition.partition.value()];
@@ -207,12 +276,26 @@ void ProducerDriver::Deliver(const std::vector<DeliveryReport>& reports) {
     if (callbacks_.on_report) callbacks_.on_report(report);
     if (!life) return;
   }
+  TellOutcomes(std::move(outcomes));
+  if (!life) return;
   if (was_full_ && has_room()) {
     was_full_ = false;
     if (callbacks_.on_room) callbacks_.on_room();
     if (!life) return;
   }
   EndFlushes();
+}
+
+void ProducerDriver::TellOutcomes(std::vector<Status> outcomes) {
+  const LifeWatch life = lifetime().watch();
+  auto outcome = outcomes.begin();
+  while (life && !ends_.empty()) {
+    const bool is_refused = !ends_.front().refusal.ok();
+    if (!is_refused && outcome == outcomes.end()) return;
+    PendingEnd end = std::move(ends_.front());
+    ends_.pop_front();
+    end.done(is_refused ? end.refusal : *outcome++);
+  }
 }
 
 bool ProducerDriver::HasAnswered(const std::vector<uint64_t>& sent) const {

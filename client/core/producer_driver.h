@@ -64,6 +64,11 @@ class ProducerDriver : private StreamDriver {
                            std::optional<Offset> expected_end = {});
   // Sends what is collected; `done` once everything that was sent before is answered.
   void Flush(MoveFunction<void()> done);
+  // Errors as Producer's. What ended is told by `done`, in its order and after the reports of its
+  // records; by then it is ABORTED, if it could not be committed, or of another error, if nobody
+  // knows.
+  Status BeginTransaction() { return producer_->BeginTransaction(); }
+  void EndTransaction(bool is_commit, MoveFunction<void(const Status&)> done);
   // Reports what is decided and not reported yet, now. So that a record that Send has just refused
   // is not told of before those that were sent earlier: an end of its partition may wait for that.
   void Report();
@@ -80,6 +85,10 @@ class ProducerDriver : private StreamDriver {
   struct PendingFlush {
     std::vector<uint64_t> sent;  // by partition that there was: what is to be answered
     MoveFunction<void()> done;
+  };
+  struct PendingEnd {
+    Status refusal;  // ok: there will be an outcome
+    MoveFunction<void(const Status&)> done;
   };
 
   Status CheckPartitioning();
@@ -98,7 +107,13 @@ class ProducerDriver : private StreamDriver {
   void TellRecordLimit();
   void AskEpoch(uint32_t current);
   void OnEpochAsked();
-  void Deliver(const std::vector<DeliveryReport>& reports);
+  v1::InitProducerRequest InitRequest();
+  void Ask(const TransactionAsk& ask);
+  void AskEnd(const TransactionAsk& ask);
+  void AskInitialize();
+  void OnTransactionAsked(const Status& status);
+  void TellOutcomes(std::vector<Status> outcomes);
+  void Deliver(const std::vector<DeliveryReport>& reports, std::vector<Status> outcomes);
   bool HasAnswered(const std::vector<uint64_t>& sent) const;
   void EndFlushes();
 
@@ -113,6 +128,10 @@ class ProducerDriver : private StreamDriver {
   bool was_full_ = false;
   bool is_asking_epoch_ = false;
   std::deque<PendingFlush> flushes_;
+  // Of the InitProducer of a transactional id, until it is answered: what is repeated is the same.
+  uint64_t init_request_id_ = 0;
+  bool is_asking_of_transactions_ = false;
+  std::deque<PendingEnd> ends_;
 };
 
 }  // namespace millrace::client

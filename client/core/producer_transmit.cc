@@ -96,6 +96,7 @@ bool Producer::TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* o
   Partition& partition = partitions_[handle];
   const bool is_sealed = partition.in_flight < partition.batches.size();
   if (!is_sealed && (!partition.open || !IsDue(partition, now))) return false;
+  if (has_transactions() && !transactions_->MaySend(NextTransaction(partition))) return false;
   if (!CanTransmit(handle, now)) return false;
   if (!is_sealed) Seal(&partition);
   Transmit(handle, &partition.batches[partition.in_flight], output);
@@ -176,6 +177,7 @@ void Producer::Settle(uint32_t handle, MonotonicTime now) {
 void Producer::Serve(uint32_t handle, MonotonicTime now, ProducerOutput* output) {
   Partition& partition = partitions_[handle];
   partition.is_ready = false;
+  if (has_transactions()) AnswerFailed(&partition);
   Expire(&partition, now);
   // Another partition's failure may have brought the epoch that this one waits for.
   if (partition.needs_epoch && !HasNewestEpoch(partition)) TakeNewEpoch(&partition);
@@ -215,6 +217,12 @@ void Producer::Poll(MonotonicTime now, ProducerOutput* output) {
   output->wants_metadata = troubled_count_ > 0;
   output->wants_epoch_after.reset();
   if (epoch_waiters_ > 0) output->wants_epoch_after = identity_.epoch;
+  if (has_transactions()) {
+    output->wants_of_transactions = transactions_->Wanted();
+    for (Status& outcome : transactions_->TakeOutcomes()) {
+      output->outcomes.push_back(std::move(outcome));
+    }
+  }
   output->trouble = std::exchange(trouble_, std::nullopt);
   output->wake_at.reset();
   if (!timers_.empty()) output->wake_at = timers_.begin()->first;
@@ -244,6 +252,7 @@ void Producer::CheckInvariants() const {
     CHECK(!has_work || partition.is_ready || partition.timer) << partition.name.partition;
   }
   CHECK_EQ(records, unanswered_records_);
+  if (has_transactions()) CHECK_EQ(records, transactions_->unanswered_records());
   CHECK_EQ(bytes, unanswered_bytes_);
   CHECK_EQ(epoch_waiters, epoch_waiters_);
   std::map<BrokerId, uint64_t> inflight;

@@ -38,6 +38,7 @@ std::vector<BatchPart> SplitBatch(const Bytes& batch, const SplitOptions& option
     part.bytes = std::move(*builder).Finish({.producer_id = whole.producer_id,
                                              .producer_epoch = whole.producer_epoch,
                                              .first_sequence = sequence,
+                                             .transaction_number = whole.transaction_number,
                                              .destination = options.destination,
                                              .compression = options.compression});
     sequence = (sequence + part.record_count) % kRecordSequenceModulus;

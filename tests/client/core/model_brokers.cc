@@ -79,6 +79,11 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
     return result;
   }
   Sequences producer = partition.producer;
+  const Status of_transaction = CheckTransaction(*view);
+  if (!of_transaction.ok()) {
+    SetError(of_transaction, &result);
+    return result;
+  }
   Status refused = CheckSequence(*view, batch.is_repeated(), &producer, &result);
   if (refused.ok() && !result.is_duplicate()) refused = CheckEnd(batch, partition);
   if (!refused.ok()) SetError(refused, &result);
@@ -89,12 +94,15 @@ v1::ProduceResult ModelBrokers::Append(BrokerId broker, const v1::ProduceBatch& 
   if (producer.batches.size() > kBatchesKept) producer.batches.pop_front();
   producer.next_sequence = (producer.next_sequence + view->record_count) % kRecordSequenceModulus;
   partition.producer = std::move(producer);
+  if (view->transaction_number != 0) open_transaction_ = view->transaction_number;
   compressed_seen_ += IsCompressed(view->compression) ? 1 : 0;
   const Result<OpenedBatch> opened = OpenRecordBatch(*view);
   CHECK(opened.ok()) << opened.status();
   RecordIterator records(opened->view);
   RecordView record;
   while (records.Next(&record)) partition.log.emplace_back(record.value.value());
+  partition.transactions.resize(partition.log.size(),
+                                {view->producer_epoch, view->transaction_number});
   return result;
 }
 
@@ -103,6 +111,57 @@ Status ModelBrokers::CheckEnd(const v1::ProduceBatch& batch, const Partition& pa
   if (!batch.has_expected_end_offset() || batch.expected_end_offset() == end) return {};
   return FailedPrecondition("it moved", Reason::kOffsetMoved)
       .AddMetadata("end_offset", std::to_string(end));
+}
+
+Status ModelBrokers::TransactionEnded(const TransactionName& name) const {
+  const auto outcome = outcomes_.find(name);
+  const bool is_committed = outcome != outcomes_.end() && outcome->second;
+  return Aborted("it has ended", Reason::kTransactionEnded)
+      .AddMetadata("outcome", is_committed ? "committed" : "aborted");
+}
+
+Status ModelBrokers::CheckTransaction(const RecordBatchView& batch) const {
+  const uint64_t number = batch.transaction_number;
+  if (transactions_epoch_ == 0 && number == 0) return {};
+  CHECK_GT(number, 0u) << "a batch of a transactional id's producer is of a transaction";
+  if (batch.producer_epoch < transactions_epoch_) {
+    return Aborted("an older epoch", Reason::kTransactionFenced);
+  }
+  if (number <= last_ended_) return TransactionEnded({batch.producer_epoch, number});
+  if (open_transaction_ != 0 && number > open_transaction_) {
+    return Unavailable("another transaction is open");
+  }
+  CHECK(open_transaction_ == 0 || number == open_transaction_)
+      << "records of " << number << " came after those of " << open_transaction_;
+  return {};
+}
+
+uint32_t ModelBrokers::InitTransactions() {
+  if (open_transaction_ != 0) outcomes_[{transactions_epoch_, open_transaction_}] = false;
+  open_transaction_ = 0;
+  last_ended_ = 0;
+  return ++transactions_epoch_;
+}
+
+Status ModelBrokers::EndTransaction(uint32_t epoch, uint64_t number, bool is_commit) {
+  if (epoch < transactions_epoch_) return Aborted("an older epoch", Reason::kTransactionFenced);
+  const auto [outcome, is_new] = outcomes_.try_emplace({epoch, number}, is_commit);
+  if (!is_new) return outcome->second == is_commit ? Status() : TransactionEnded({epoch, number});
+  if (number < last_ended_) return {};  // it had no records, and a later one has ended
+  CHECK(open_transaction_ == 0 || open_transaction_ >= number);
+  last_ended_ = number;
+  if (open_transaction_ == number) open_transaction_ = 0;
+  return {};
+}
+
+std::vector<std::string> ModelBrokers::Committed(uint32_t partition) const {
+  const Partition& found = partitions_[partition];
+  std::vector<std::string> values;
+  for (size_t i = 0; i < found.log.size(); ++i) {
+    const auto outcome = outcomes_.find(found.transactions[i]);
+    if (outcome != outcomes_.end() && outcome->second) values.push_back(found.log[i]);
+  }
+  return values;
 }
 
 Status ModelBrokers::CheckSequence(const RecordBatchView& batch, bool is_repeated,

@@ -2,6 +2,10 @@
 // checked as the protocol says, messages and answers that are delivered one by one or lost with
 // their stream.
 //
+// They have one coordinator of transactions, for one transactional id. A batch of the one after
+// that which is open is refused as passing, where a broker would hold it for a while before it does
+// so.
+//
 // One thread; everything from the caller's hands.
 //
 //   ModelBrokers brokers(3, 2);
@@ -15,6 +19,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/core/producer.h"
@@ -45,6 +50,15 @@ class ModelBrokers {
   void AppendForeign(uint32_t partition) { partitions_[partition].log.emplace_back(kForeign); }
   static constexpr char kForeign[] = "foreign";
 
+  // Grants the transactional id anew: its epoch. What is open is aborted.
+  uint32_t InitTransactions();
+  // Ends a transaction of that epoch.
+  Status EndTransaction(uint32_t epoch, uint64_t number, bool is_commit);
+  // The values that the partition holds of transactions that were committed, by offset.
+  std::vector<std::string> Committed(uint32_t partition) const;
+  // The one that has records and did not end; 0: none.
+  uint64_t open_transaction() const { return open_transaction_; }
+
   // What a batch may take from now on, serialized and before compression.
   void SetBatchLimit(size_t bytes) { batch_limit_ = bytes; }
 
@@ -69,15 +83,21 @@ class ModelBrokers {
     uint32_t next_sequence = 0;
     std::deque<Stored> batches;
   };
+  // By epoch and number.
+  using TransactionName = std::pair<uint32_t, uint64_t>;
   struct Partition {
     LeaderInfo leader;
     Sequences producer;
     std::vector<std::string> log;
+    std::vector<TransactionName> transactions;  // as `log`
   };
 
   // Ok if the log ends where the batch is to be stored, or it does not say.
   static Status CheckEnd(const v1::ProduceBatch& batch, const Partition& partition);
   v1::ProduceResult Append(BrokerId broker, const v1::ProduceBatch& batch);
+  // Ok if the batch is of no transaction, or of one that is open, or is now.
+  Status CheckTransaction(const RecordBatchView& batch) const;
+  Status TransactionEnded(const TransactionName& name) const;
   // Ok if the batch is next, or if it is stored already; then the result says so.
   Status CheckSequence(const RecordBatchView& batch, bool is_repeated, Sequences* producer,
                        v1::ProduceResult* result);
@@ -85,6 +105,10 @@ class ModelBrokers {
   std::vector<Partition> partitions_;
   std::map<BrokerId, std::deque<v1::ProduceBatch>> inbox_;
   std::map<BrokerId, std::deque<v1::ProduceResult>> answers_;
+  uint32_t transactions_epoch_ = 0;
+  uint64_t open_transaction_ = 0;
+  uint64_t last_ended_ = 0;
+  std::map<TransactionName, bool> outcomes_;  // whether it is committed
   size_t batch_limit_ = SIZE_MAX;
   uint64_t duplicates_seen_ = 0;
   uint64_t too_large_seen_ = 0;

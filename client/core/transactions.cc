@@ -1,0 +1,180 @@
+#include "client/core/transactions.h"
+
+#include <string>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "client/core/retry.h"
+
+namespace millrace::client {
+namespace {
+
+// Whether nobody answered, so that it may have been done or not.
+bool IsUnknown(const Status& error) {
+  return error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded ||
+         error.code() == Code::kCancelled;
+}
+
+}  // namespace
+
+bool IsFencing(const Status& error) {
+  return error.reason() == Reason::kTransactionFenced || error.reason() == Reason::kProducerFenced;
+}
+
+Status AbortedBecause(const Status& cause) {
+  if (cause.reason() == Reason::kTransactionEnded) return cause;
+  return Aborted("the transaction is aborted: " + cause.ToString(), Reason::kTransactionEnded)
+      .AddMetadata("outcome", "aborted");
+}
+
+size_t Transactions::PlaceOf(uint64_t transaction) const {
+  CHECK_GE(transaction, first_);
+  CHECK_LT(transaction - first_, transactions_.size());
+  return transaction - first_;
+}
+
+Status Transactions::Begin() {
+  RETURN_IF_ERROR(end_of_all_);
+  if (open() != 0) return FailedPrecondition("a transaction is open; end it first");
+  if (transactions_.size() >= kTransactionsMax) {
+    return ResourceExhausted(std::to_string(kTransactionsMax) + " transactions have not ended yet");
+  }
+  transactions_.emplace_back();
+  return {};
+}
+
+Status Transactions::CheckSend() const {
+  RETURN_IF_ERROR(end_of_all_);
+  const uint64_t transaction = open();
+  if (transaction == 0) {
+    return FailedPrecondition("no transaction is open, and the producer has a transactional id");
+  }
+  if (!failure(transaction).ok()) return AbortedBecause(failure(transaction));
+  return {};
+}
+
+Status Transactions::End(bool is_commit) {
+  RETURN_IF_ERROR(end_of_all_);
+  if (open() == 0) return FailedPrecondition("no transaction is open");
+  transactions_.back().ending = is_commit ? Ending::kCommit : Ending::kAbort;
+  return {};
+}
+
+uint64_t Transactions::open() const {
+  const bool is_open = !transactions_.empty() && transactions_.back().ending == Ending::kNone;
+  return is_open ? last() : 0;
+}
+
+void Transactions::Sent() { ++Find(open()).unanswered; }
+
+bool Transactions::Answered(uint64_t transaction, uint32_t records, bool is_stored) {
+  Transaction& found = Find(transaction);
+  CHECK_GE(found.unanswered, records);
+  found.unanswered -= records;
+  found.has_stored |= is_stored;
+  return found.unanswered == 0 && transaction != last();
+}
+
+bool Transactions::Fail(uint64_t transaction, const Status& why) {
+  CHECK(!why.ok());
+  Transaction& failed = Find(transaction);
+  if (!failed.failure.ok()) return false;
+  failed.failure = why;
+  const Status behind = why.With("the transaction before it failed");
+  for (uint64_t later = transaction + 1; later <= last(); ++later) {
+    if (Find(later).has_stored && Find(later).failure.ok()) Find(later).failure = behind;
+  }
+  return true;
+}
+
+void Transactions::EndAll(const Status& why) {
+  CHECK(!why.ok());
+  CHECK_EQ(unanswered_records(), 0u);
+  if (end_of_all_.ok()) end_of_all_ = why;
+  for (Transaction& transaction : transactions_) {
+    if (transaction.ending != Ending::kNone) Tell(&transaction, end_of_all_);
+  }
+  first_ += transactions_.size();
+  transactions_.clear();
+}
+
+bool Transactions::MaySend(uint64_t transaction) const {
+  for (uint64_t before = first_; before < transaction; ++before) {
+    const Transaction& earlier = Find(before);
+    if (!earlier.failure.ok() || earlier.unanswered > 0) return false;
+  }
+  return Find(transaction).failure.ok();
+}
+
+uint64_t Transactions::NumberOf(uint64_t transaction) const {
+  CHECK_GT(transaction, before_epoch_);
+  return transaction - before_epoch_;
+}
+
+std::optional<TransactionAsk> Transactions::Wanted() const {
+  if (transactions_.empty()) return std::nullopt;
+  const Transaction& first = transactions_.front();
+  if (first.ending == Ending::kNone || first.unanswered > 0) return std::nullopt;
+  using Kind = TransactionAsk::Kind;
+  return TransactionAsk{.kind = first.is_aborted ? Kind::kInitialize : Kind::kEnd,
+                        .transaction = first_,
+                        .number = NumberOf(first_),
+                        .is_commit = first.failure.ok() && first.ending == Ending::kCommit};
+}
+
+bool Transactions::OnEnded(uint64_t transaction, const Status& status) {
+  if (transactions_.empty() || transaction != first_) return true;  // all has ended meanwhile
+  Transaction& first = transactions_.front();
+  const bool is_decided = status.ok() || status.reason() == Reason::kTransactionEnded;
+  if (first.failure.ok() && is_decided) {
+    Tell(&first, status);
+    RemoveFirst();
+    return true;
+  }
+  if (first.failure.ok()) {
+    if (IsUnknown(status)) {
+      Tell(&first, status.With("it is not known how the transaction ended"));
+    }
+    return false;
+  }
+  if (!is_decided && !IsUnknown(status) && MayHeal(status, {}, {})) return true;
+  TellFailed(&first, is_decided ? Status() : status);
+  // Not if it may be open yet: another producer may have the id, which only an answer tells.
+  first.is_aborted = is_decided || !IsUnknown(status);
+  return true;
+}
+
+void Transactions::TellFailed(Transaction* transaction, const Status& answer) {
+  const bool is_commit = transaction->ending == Ending::kCommit;
+  Tell(transaction, is_commit ? AbortedBecause(transaction->failure) : answer);
+}
+
+void Transactions::OnInitialized() {
+  if (transactions_.empty()) return;
+  CHECK(transactions_.front().is_aborted);
+  before_epoch_ = first_;
+  RemoveFirst();
+}
+
+void Transactions::Tell(Transaction* transaction, const Status& outcome) {
+  if (std::exchange(transaction->is_told, true)) return;
+  outcomes_.push_back(outcome);
+}
+
+void Transactions::RemoveFirst() {
+  CHECK(transactions_.front().is_told);
+  CHECK_EQ(transactions_.front().unanswered, 0u);
+  transactions_.pop_front();
+  ++first_;
+}
+
+std::vector<Status> Transactions::TakeOutcomes() { return std::exchange(outcomes_, {}); }
+
+uint64_t Transactions::unanswered_records() const {
+  uint64_t records = 0;
+  for (const Transaction& transaction : transactions_) records += transaction.unanswered;
+  return records;
+}
+
+}  // namespace millrace::client
