@@ -19,6 +19,24 @@ Status Producer::TrySend(const Record& record, DeliveryCallback on_delivery) {
 
 Status Producer::Flush(std::chrono::milliseconds timeout) { return handle_->Flush(timeout); }
 
+Status Producer::BeginTransaction() { return handle_->BeginTransaction(); }
+
+Status Producer::CommitTransaction(TransactionCallback on_ended) {
+  return handle_->EndTransaction(true, std::move(on_ended));
+}
+
+Status Producer::AbortTransaction(TransactionCallback on_ended) {
+  return handle_->EndTransaction(false, std::move(on_ended));
+}
+
+Status Producer::CommitTransaction(std::chrono::milliseconds timeout) {
+  return handle_->EndTransaction(true, timeout);
+}
+
+Status Producer::AbortTransaction(std::chrono::milliseconds timeout) {
+  return handle_->EndTransaction(false, timeout);
+}
+
 uint32_t Producer::partition_count() const { return handle_->partition_count(); }
 
 uint64_t Producer::unanswered_records() const { return handle_->unanswered_records(); }

@@ -1,5 +1,6 @@
 #include "client/api/producer_handle.h"
 
+#include <deque>
 #include <future>
 #include <utility>
 #include <vector>
@@ -13,6 +14,8 @@ namespace {
 
 constexpr size_t kBatchBytesMin = size_t{1} << 10;
 constexpr size_t kBatchBytesMax = size_t{4} << 20;
+constexpr std::chrono::milliseconds kTransactionTimeoutMin = std::chrono::seconds(1);
+constexpr std::chrono::milliseconds kTransactionTimeoutMax = std::chrono::minutes(15);
 
 Status Validate(const ProducerOptions& options) {
   if (options.batch_bytes < kBatchBytesMin || options.batch_bytes > kBatchBytesMax) {
@@ -26,6 +29,9 @@ Status Validate(const ProducerOptions& options) {
   if (options.delivery_timeout.count() < 1 || options.open_timeout.count() < 1) {
     return InvalidArgument("a timeout is less than a millisecond");
   }
+  const bool is_in_bounds = options.transaction_timeout >= kTransactionTimeoutMin &&
+                            options.transaction_timeout <= kTransactionTimeoutMax;
+  if (!is_in_bounds) return InvalidArgument("transaction_timeout is not between 1 s and 15 min");
   return {};
 }
 
@@ -37,6 +43,8 @@ client::ProducerTuning TuningOf(const ProducerOptions& options) {
   tuning.memory_bytes_max = options.memory_bytes_max + options.batch_bytes;
   tuning.delivery_timeout = Bounded(options.delivery_timeout);
   tuning.compression = ToBatchCompression(options.compression);
+  tuning.transactional_id = options.transactional_id;
+  tuning.transaction_timeout = options.transaction_timeout;
   return tuning;
 }
 
@@ -79,13 +87,17 @@ Result<std::unique_ptr<ProducerHandle>> ProducerHandle::Open(std::shared_ptr<Run
 
 ProducerHandle::ProducerHandle(std::shared_ptr<Runtime> runtime, const std::string& topic,
                                const ProducerOptions& options)
-    : runtime_(std::move(runtime)), topic_(topic), options_(options) {
+    : runtime_(std::move(runtime)),
+      topic_(topic),
+      options_(options),
+      transaction_(!options.transactional_id.empty()) {
   runtime_->RunAndWait([this] {
     producer_ = std::make_unique<client::ProducerDriver>(
         runtime_->client(), topic_, TuningOf(options_),
         client::ProducerDriver::Callbacks{
             .on_report =
                 [this](const client::DeliveryReport& report) {
+                  LearnFencing(report.status);
                   tracker_->Answer(report);
                   Release(report.record_count, report.bytes);
                 },
@@ -150,7 +162,10 @@ Status ProducerHandle::Send(const Record& record, bool may_wait, DeliveryCallbac
   RETURN_IF_ERROR(Check(record, size));
   {
     std::unique_lock<std::mutex> lock(mu_);
+    RETURN_IF_ERROR(transaction_.CheckSend());
     RETURN_IF_ERROR(WaitForRoom(size, may_wait, &lock));
+    RETURN_IF_ERROR(transaction_.CheckSend());  // another thread may have ended it meanwhile
+    transaction_.Sent();
     waiting_.Push(view, PlaceOf(record), size, std::move(on_delivery));
     ++unanswered_records_;
     unanswered_bytes_ += MemoryOf(1, size);
@@ -185,20 +200,25 @@ void ProducerHandle::Release(uint64_t records, size_t bytes) {
 }
 
 void ProducerHandle::Drain() {
+  std::deque<OpenTransaction::Turn> turns;
   {
     const std::lock_guard<std::mutex> lock(mu_);
     is_drain_posted_ = false;
     std::swap(waiting_, draining_);
+    turns = transaction_.TakeTurns();
   }
-  struct Refused {
-    Delivery delivery;
-    DeliveryCallback on_delivery;
-    size_t size = 0;
-  };
   std::vector<Refused> refused;
+  const auto take_turns = [&] {
+    while (!turns.empty() && turns.front().records_before <= drained_records_) {
+      Turn(std::move(turns.front()), &refused);
+      turns.pop_front();
+    }
+  };
   const MonotonicTime now = runtime_->clock().Now();
   draining_.TakeAll([&](const NewRecord& record, const RecordQueue::Place& place, size_t size,
                         DeliveryCallback on_delivery) {
+    take_turns();
+    ++drained_records_;
     const PartitionId to = place.partition ? *place.partition : producer_->Pick(record.key, size);
     const Result<PartitionId> sent = producer_->Send(record, now, to, place.expected_end);
     if (sent.ok()) return tracker_->Sent(to, std::move(on_delivery));
@@ -206,12 +226,68 @@ void ProducerHandle::Drain() {
                        .on_delivery = std::move(on_delivery),
                        .size = size});
   });
-  if (refused.empty()) return;
+  take_turns();
+  CHECK(turns.empty());
+  Tell(&refused);
+}
+
+void ProducerHandle::Tell(std::vector<Refused>* refused) {
+  if (refused->empty()) return;
   producer_->Report();  // earlier records of the same partitions
-  for (const Refused& record : refused) {
+  for (const Refused& record : std::exchange(*refused, {})) {
     if (record.on_delivery) record.on_delivery(record.delivery);
     Release(1, record.size);
   }
+}
+
+// What refuses to begin refuses all that follows, and tells it.
+void ProducerHandle::Turn(OpenTransaction::Turn turn, std::vector<Refused>* refused) {
+  if (turn.is_begin) return static_cast<void>(producer_->BeginTransaction());
+  Tell(refused);  // its records before its end
+  producer_->EndTransaction(turn.is_commit,
+                            [this, on_ended = std::move(turn.on_ended)](const Status& outcome) {
+                              OnEnded(outcome, on_ended);
+                            });
+}
+
+void ProducerHandle::OnEnded(const Status& outcome, const TransactionCallback& on_ended) {
+  LearnFencing(outcome);
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    transaction_.Ended();
+  }
+  if (on_ended) on_ended(outcome);
+}
+
+void ProducerHandle::LearnFencing(const Status& status) {
+  if (options_.transactional_id.empty() || !client::IsFencing(status)) return;
+  const std::lock_guard<std::mutex> lock(mu_);
+  transaction_.EndAll(status);
+}
+
+Status ProducerHandle::BeginTransaction() {
+  const std::lock_guard<std::mutex> lock(mu_);
+  return transaction_.Begin();
+}
+
+Status ProducerHandle::EndTransaction(bool is_commit, TransactionCallback on_ended) {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    RETURN_IF_ERROR(transaction_.End(is_commit, std::move(on_ended)));
+    if (std::exchange(is_drain_posted_, true)) return {};
+  }
+  runtime_->Post(lifetime_.Guard([this] { Drain(); }));
+  return {};
+}
+
+Status ProducerHandle::EndTransaction(bool is_commit, std::chrono::milliseconds timeout) {
+  if (runtime_->IsLoopThread()) return Runtime::WouldBlock();
+  const auto ended = std::make_shared<std::promise<Status>>();  // shared with the end's callback
+  std::future<Status> result = ended->get_future();
+  RETURN_IF_ERROR(
+      EndTransaction(is_commit, [ended](const Status& outcome) { ended->set_value(outcome); }));
+  if (result.wait_for(Bounded(timeout)) == std::future_status::ready) return result.get();
+  return DeadlineExceeded("the transaction has not ended yet");
 }
 
 Status ProducerHandle::Flush(std::chrono::milliseconds timeout) {

@@ -15,8 +15,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/api/delivery_tracker.h"
+#include "client/api/open_transaction.h"
 #include "client/api/record_queue.h"
 #include "client/api/runtime.h"
 #include "client/core/producer_driver.h"
@@ -42,6 +44,9 @@ class ProducerHandle {
 
   Status Send(const Record& record, bool may_wait, DeliveryCallback on_delivery);
   Status Flush(std::chrono::milliseconds timeout);
+  Status BeginTransaction();
+  Status EndTransaction(bool is_commit, TransactionCallback on_ended);
+  Status EndTransaction(bool is_commit, std::chrono::milliseconds timeout);
   uint32_t partition_count() const { return partition_count_; }
   uint64_t unanswered_records() const;
 
@@ -61,6 +66,16 @@ class ProducerHandle {
   void OnOpened();
   void OnGrown();
   void Drain();
+  // Tells of records that were not taken.
+  struct Refused {
+    Delivery delivery;
+    DeliveryCallback on_delivery;
+    size_t size = 0;
+  };
+  void Tell(std::vector<Refused>* refused);
+  void Turn(OpenTransaction::Turn turn, std::vector<Refused>* refused);
+  void OnEnded(const Status& outcome, const TransactionCallback& on_ended);
+  void LearnFencing(const Status& status);
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
   const std::string topic_;
@@ -72,6 +87,7 @@ class ProducerHandle {
   mutable std::mutex mu_;
   std::condition_variable room_;
   RecordQueue waiting_;              // guarded by mu_
+  OpenTransaction transaction_;      // guarded by mu_
   bool is_drain_posted_ = false;     // guarded by mu_
   uint64_t unanswered_records_ = 0;  // guarded by mu_
   size_t unanswered_bytes_ = 0;      // guarded by mu_
@@ -80,6 +96,7 @@ class ProducerHandle {
   std::unique_ptr<client::ProducerDriver> producer_;
   std::optional<DeliveryTracker> tracker_;  // once it is open
   RecordQueue draining_;
+  uint64_t drained_records_ = 0;
   Lifetime lifetime_;  // ends there; any thread posts what it guards
 };
 

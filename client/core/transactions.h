@@ -47,7 +47,7 @@ Status AbortedBecause(const Status& cause);
 class Transactions {
  public:
   // Transactions that have not ended, the open one included.
-  static constexpr size_t kTransactionsMax = 1000;
+  static constexpr size_t kTransactionsMax = 1024;
 
   // FAILED_PRECONDITION if one is open; RESOURCE_EXHAUSTED; the error that ended everything.
   Status Begin();

@@ -9,11 +9,19 @@
 //         if (!delivery.status.ok()) std::cerr << delivery.status << "\n";
 //       });
 //   millrace::Status done = (*producer)->Flush(std::chrono::seconds(10));
+//
+// With a transactional_id its records are of transactions, each of which counts for readers as a
+// whole or not at all, in all partitions of the topic:
+//
+//   millrace::Status begun = (*producer)->BeginTransaction();
+//   millrace::Status taken = (*producer)->Send({.key = "AA", .value = row});
+//   millrace::Status committed = (*producer)->CommitTransaction(std::chrono::seconds(60));
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -46,7 +54,17 @@ struct ProducerOptions {
   std::chrono::milliseconds delivery_timeout{120'000};
   // How long OpenProducer tries. 1 ms and up.
   std::chrono::milliseconds open_timeout{30'000};
+  // Whose transactions the producer's are: 1 to 249 bytes of UTF-8 without control characters; at
+  // most one producer has it at a time. OpenProducer takes it from the one before, aborts what that
+  // had open, and waits until partitions know. Empty: no transactions.
+  std::string transactional_id = {};
+  // How long a transaction may be open, from its first record on, before it is aborted; 1 s to 15
+  // minutes.
+  std::chrono::milliseconds transaction_timeout{60'000};
 };
+
+// How a transaction ended; what errors there are stands at CommitTransaction.
+using TransactionCallback = std::function<void(const Status&)>;
 
 class Producer {
  public:
@@ -69,6 +87,30 @@ class Producer {
   // DEADLINE_EXCEEDED if that takes longer; the records stay on their way. It tells nothing of
   // their fate: the reports do.
   Status Flush(std::chrono::milliseconds timeout);
+
+  // Transactions, for a producer with a transactional_id; FAILED_PRECONDITION without. What is sent
+  // from BeginTransaction on, by whatever thread, is of the transaction, until it is ended; outside
+  // of one nothing is taken (FAILED_PRECONDITION). The next one may begin at once, before the one
+  // before it is known to have ended: they end in their order. FAILED_PRECONDITION if one is open;
+  // ABORTED (TRANSACTION_FENCED) from when it is known that another producer has the id: then
+  // everything fails so, for good. RESOURCE_EXHAUSTED if 1,000 have not ended.
+  Status BeginTransaction();
+  // Calls `on_ended` exactly once, on the client's thread and after the deliveries of all its
+  // records. Ok: decided durably; readers see all of it or nothing a little later.
+  // ABORTED (TRANSACTION_ENDED, metadata `outcome` = "aborted"), of a commit: nothing of it counts.
+  // A record of it failed, or had no answer within delivery_timeout, or it was open for too long,
+  // or an administrator aborted it; the message says what. The next one goes on.
+  // UNAVAILABLE, DEADLINE_EXCEEDED: no answer within another delivery_timeout, and nobody knows how
+  // it ends; that is settled before anything of the next one is sent. CANCELLED: the producer was
+  // destroyed before the answer, which leaves the same doubt.
+  // An abort gives up what is not answered: those deliveries are ABORTED. FAILED_PRECONDITION if
+  // none is open; with an error that is returned nothing is called.
+  Status CommitTransaction(TransactionCallback on_ended);
+  Status AbortTransaction(TransactionCallback on_ended);
+  // The same, and waits for it: the outcome. DEADLINE_EXCEEDED if that takes longer than `timeout`;
+  // it goes on then, and Flush does not wait for it. Not in a callback.
+  Status CommitTransaction(std::chrono::milliseconds timeout);
+  Status AbortTransaction(std::chrono::milliseconds timeout);
 
   // Of the topic; it may grow, and keys go to other partitions then.
   uint32_t partition_count() const;

@@ -1,5 +1,6 @@
 #include "client/api/producer_handle.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
 
 std::unique_ptr<ProducerHandle> Open(const ScriptedCluster& cluster,
                                      const ProducerOptions& options = {}) {
@@ -143,6 +145,143 @@ TEST(ProducerHandle, Open_IsRefused_WhereKeysChoosePartitionsInAWayThatIsNotKnow
   const Status status = ProducerHandle::Open(cluster.runtime(), "t", {}).status();
   EXPECT_EQ(status.code(), Code::kUnimplemented) << status;
   EXPECT_NE(status.message().find("\"t\""), std::string_view::npos) << status;
+}
+
+ProducerOptions Transactional() {
+  ProducerOptions options;
+  options.transactional_id = "orders";
+  return options;
+}
+
+TEST(ProducerHandle, Transactions_HaveTheRecordsThatWereSentBetweenTheirBeginningAndEnd) {
+  ScriptedCluster cluster(2);
+  const auto producer = Open(cluster, Transactional());
+  std::vector<std::string> told;
+  const auto send = [&](const std::string& value) {
+    ASSERT_TRUE(producer
+                    ->Send({.value = value}, false,
+                           [&told, value](const Delivery& delivery) {
+                             told.push_back(value + (delivery.status.ok() ? "" : ": failed"));
+                           })
+                    .ok());
+  };
+  const auto tell = [&](const std::string& what) {
+    return [&told, what](const Status& outcome) {
+      told.push_back(what + (outcome.ok() ? "" : ": failed"));
+    };
+  };
+  cluster.AnswerAllFromNowOn();
+  // All of it at once: the client's thread sees one queue of records.
+  cluster.runtime()->RunAndWait([&] {
+    ASSERT_TRUE(producer->BeginTransaction().ok());
+    send("a");
+    ASSERT_TRUE(producer->EndTransaction(true, tell("first")).ok());
+    ASSERT_TRUE(producer->BeginTransaction().ok());
+    ASSERT_TRUE(producer->EndTransaction(true, tell("second")).ok());
+    ASSERT_TRUE(producer->BeginTransaction().ok());
+    send("b");
+    send("c");
+  });
+  EXPECT_TRUE(producer->EndTransaction(true, 10s).ok());
+  EXPECT_THAT(told, UnorderedElementsAre("a", "first", "second", "b", "c"));
+  EXPECT_LT(std::find(told.begin(), told.end(), "a"), std::find(told.begin(), told.end(), "first"));
+  EXPECT_THAT(cluster.RecordsOfTransactions(), ElementsAre(std::pair(1, 1), std::pair(3, 2)));
+  EXPECT_THAT(cluster.Ends(), ElementsAre("commit 1", "commit 2", "commit 3"));
+}
+
+TEST(ProducerHandle, Transactions_ThatAreMisused_AreRefusedAtOnce) {
+  ScriptedCluster cluster(1);
+  const auto plain = Open(cluster);
+  EXPECT_EQ(plain->BeginTransaction().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(plain->EndTransaction(true, 1s).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(plain->EndTransaction(false, TransactionCallback()).code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(plain->Send({.value = "x"}, false, {}).ok());
+
+  const auto producer = Open(cluster, Transactional());
+  EXPECT_EQ(producer->Send({.value = "x"}, false, {}).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(producer->EndTransaction(true, 1s).code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  EXPECT_EQ(producer->BeginTransaction().code(), Code::kFailedPrecondition);
+  cluster.runtime()->RunAndWait([&] {
+    EXPECT_EQ(producer->EndTransaction(true, 1s).code(), Code::kFailedPrecondition)
+        << "it would wait for itself";
+  });
+  EXPECT_TRUE(producer->EndTransaction(false, 10s).ok());
+  for (const auto limit : {999ms, 900'001ms}) {
+    ProducerOptions options = Transactional();
+    options.transaction_timeout = limit;
+    EXPECT_EQ(ProducerHandle::Open(cluster.runtime(), "t", options).status().code(),
+              Code::kInvalidArgument);
+  }
+}
+
+TEST(ProducerHandle, Transactions_OfWhichARecordFails_CannotBeCommitted) {
+  ScriptedCluster cluster(1);
+  const auto producer = Open(cluster, Transactional());
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  ASSERT_TRUE(producer->Send({.value = "a"}, false, {}).ok());
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.runtime()->RunAndWait([&] { cluster.AnswerProduced(InvalidArgument("bad record")); });
+  bool is_told = false;
+  ASSERT_TRUE(producer
+                  ->Send({.value = "b"}, false,
+                         [&](const Delivery& delivery) {
+                           is_told = delivery.status.code() == Code::kAborted;
+                         })
+                  .ok());
+  const Status outcome = producer->EndTransaction(true, 10s);
+  EXPECT_EQ(outcome.code(), Code::kAborted);
+  EXPECT_NE(outcome.message().find("bad record"), std::string_view::npos) << outcome;
+  EXPECT_TRUE(is_told) << "deliveries come before the outcome";
+  cluster.AnswerAllFromNowOn();
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  ASSERT_TRUE(producer->Send({.value = "c"}, false, {}).ok());
+  EXPECT_TRUE(producer->EndTransaction(true, 10s).ok());
+  EXPECT_THAT(cluster.Ends(), ElementsAre("abort 1", "commit 1"));
+}
+
+TEST(ProducerHandle, Transactions_OfWhoIsFenced_FailForGood) {
+  ScriptedCluster cluster(1);
+  const auto producer = Open(cluster, Transactional());
+  cluster.AnswerEnds(Aborted("another has it", Reason::kTransactionFenced));
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  EXPECT_EQ(producer->EndTransaction(true, 10s).reason(), Reason::kTransactionFenced);
+  EXPECT_EQ(producer->BeginTransaction().reason(), Reason::kTransactionFenced);
+  EXPECT_EQ(producer->Send({.value = "a"}, false, {}).reason(), Reason::kTransactionFenced);
+}
+
+TEST(ProducerHandle, Transactions_ThatHaveNotEnded_AreToldSo_WhenTheProducerIsDestroyed) {
+  ScriptedCluster cluster(1);
+  auto producer = Open(cluster, Transactional());
+  Status told;
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  ASSERT_TRUE(producer->Send({.value = "a"}, false, {}).ok());
+  ASSERT_TRUE(producer->EndTransaction(true, [&](const Status& outcome) { told = outcome; }).ok());
+  producer.reset();
+  EXPECT_EQ(told.code(), Code::kCancelled) << told;
+}
+
+TEST(ProducerHandle, Transactions_ThatHaveNotEnded_AreBounded_UntilTheyHave) {
+  ScriptedCluster cluster(1);
+  const auto producer = Open(cluster, Transactional());
+  ASSERT_TRUE(producer->BeginTransaction().ok());
+  ASSERT_TRUE(producer->Send({.value = "a"}, false, {}).ok());
+  size_t begun = 0;
+  do {
+    ++begun;
+    ASSERT_TRUE(producer->EndTransaction(true, TransactionCallback()).ok());
+  } while (producer->BeginTransaction().ok());
+  EXPECT_EQ(begun, OpenTransaction::kUnendedMax);
+  EXPECT_EQ(producer->BeginTransaction().code(), Code::kResourceExhausted);
+  ASSERT_TRUE(cluster.WaitUntilProduced(1));
+  cluster.AnswerAllFromNowOn();
+  cluster.runtime()->RunAndWait([&] { cluster.AnswerProduced({}); });
+  Status last;
+  do {
+    cluster.Settle();
+    last = producer->BeginTransaction();
+  } while (last.code() == Code::kResourceExhausted);
+  EXPECT_TRUE(last.ok()) << last;
 }
 
 TEST(ProducerHandle, Open_TakesItsTimeoutOnce) {

@@ -59,8 +59,11 @@ struct ScriptedCluster::State {
   JoinStream* member = nullptr;
   v1::Assignment assignment;
   v1::Error commit_error;
-  std::vector<std::string> heard;  // guarded by mu
-  uint64_t joined = 0;             // streams; guarded by mu
+  std::vector<std::string> heard;           // guarded by mu
+  std::vector<std::string> ends;            // guarded by mu
+  std::map<uint64_t, uint32_t> records_of;  // guarded by mu
+  Status end_error;                         // guarded by mu
+  uint64_t joined = 0;                      // streams; guarded by mu
 
   void Answer(const Status& error);
 };
@@ -241,6 +244,9 @@ class ScriptedCluster::ProduceStream final : public client::RpcStream {
     {
       const std::lock_guard<std::mutex> lock(state_->mu);
       state_->produced += static_cast<uint64_t>(request.batches_size());
+      for (const v1::ProduceBatch& batch : request.batches()) {
+        state_->records_of[batch.batch().transaction_number()] += batch.batch().record_count();
+      }
     }
     for (const v1::ProduceBatch& batch : request.batches()) {
       state_->unanswered.push_back(batch.batch_id());
@@ -262,15 +268,16 @@ class ScriptedCluster::Broker final : public client::Connector {
 
   void Call(client::RpcRequest request, client::RpcDone done) override {
     Duration delay{};
-    std::string answer;
+    Result<Bytes> answer = Bytes();
     {
       const std::lock_guard<std::mutex> lock(state_->mu);
       state_->timeouts[request.method] = request.timeout;
       delay = state_->delay;
-      answer = Answer(request.method);
+      const bool is_end = request.method.ends_with("/EndTransaction");
+      answer = is_end ? End(request.body) : Bytes::Own(Answer(request.method));
     }
     executor_.RunAfter(delay, [done = std::move(done), answer = std::move(answer)]() mutable {
-      done(Bytes::Own(std::move(answer)));
+      done(std::move(answer));
     });
   }
 
@@ -284,6 +291,15 @@ class ScriptedCluster::Broker final : public client::Connector {
 
  private:
   // With the state's mu held.
+  Result<Bytes> End(const Bytes& body) {
+    v1::EndTransactionRequest request;
+    EXPECT_TRUE(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
+    const bool is_commit = request.result() == v1::TRANSACTION_RESULT_COMMIT;
+    state_->ends.push_back((is_commit ? "commit " : "abort ") +
+                           std::to_string(request.transaction_number()));
+    RETURN_IF_ERROR(state_->end_error);
+    return Bytes::Own(v1::EndTransactionResponse().SerializeAsString());
+  }
   std::string Answer(const std::string& method) const {
     if (method.ends_with("/InitProducer")) {
       v1::InitProducerResponse response;
@@ -465,6 +481,21 @@ void ScriptedCluster::EndMembership(const Status& why) {
 
 void ScriptedCluster::RefuseCommits(const Status& why) {
   runtime_->RunAndWait([&] { Fill(why, &state_->commit_error); });
+}
+
+void ScriptedCluster::AnswerEnds(const Status& error) {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  state_->end_error = error;
+}
+
+std::map<uint64_t, uint32_t> ScriptedCluster::RecordsOfTransactions() const {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  return state_->records_of;
+}
+
+std::vector<std::string> ScriptedCluster::Ends() const {
+  const std::lock_guard<std::mutex> lock(state_->mu);
+  return state_->ends;
 }
 
 std::vector<std::string> ScriptedCluster::Heard() const {

@@ -21,6 +21,7 @@
 #include "client/api/runtime.h"
 #include "client/core/connector.h"
 #include "millrace/v1/consumer_service.pb.h"
+#include "millrace/v1/transaction_service.pb.h"
 #include "proto/base/bytes.h"
 #include "proto/record/compression.h"
 
@@ -72,6 +73,12 @@ class ScriptedCluster {
   std::vector<std::string> Heard() const;
   // Waits until the last that was said is this; false if that takes too long.
   bool WaitUntilHeard(const std::string& text);
+
+  // From now on transactions end with this; the ends that were asked: "commit 1", "abort 2".
+  void AnswerEnds(const Status& error);
+  std::vector<std::string> Ends() const;
+  // Records that were produced, by the number of their transaction.
+  std::map<uint64_t, uint32_t> RecordsOfTransactions() const;
 
   // The timeout that the last call of a method whose name ends so was made with.
   Duration TimeoutOf(const std::string& method) const;

@@ -408,6 +408,22 @@ TEST_F(TransactionsTest, AnEndWithoutAnAnswer_IsToldAsUnknown_AndDecidedBeforeTh
   EXPECT_THAT(brokers_.Committed(0), ElementsAre("a", "b"));
 }
 
+TEST_F(TransactionsTest, AnAbortWithoutAnAnswer_IsToldAndAskedAgain_BeforeTheIdIsInitialized) {
+  Begin();
+  SendOk(0, "a");
+  Poll();
+  End(false);
+  Poll();
+  producer_.OnTransactionEnded(*wanted_, Unavailable("no answer"));
+  Poll();
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].code(), Code::kUnavailable);
+  EXPECT_TRUE(Wants(kEnd));
+  Coordinate();
+  EXPECT_TRUE(Wants(kInitialize));
+  EXPECT_EQ(outcomes_.size(), 1u);
+}
+
 TEST_F(TransactionsTest, AnEndThatIsRefused_IsAskedAsAnAbort) {
   Begin();
   SendOk(0, "a");

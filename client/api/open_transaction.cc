@@ -1,0 +1,47 @@
+#include "client/api/open_transaction.h"
+
+#include <string>
+
+#include <glog/logging.h>
+
+namespace millrace::internal {
+
+Status OpenTransaction::Check() const {
+  if (has_transactions_) return end_of_all_;
+  return FailedPrecondition("the producer has no transactional_id");
+}
+
+Status OpenTransaction::Begin() {
+  RETURN_IF_ERROR(Check());
+  if (is_open_) return FailedPrecondition("a transaction is open; end it first");
+  if (unended_ >= kUnendedMax) {
+    return ResourceExhausted(std::to_string(unended_) + " transactions have not ended yet");
+  }
+  ++unended_;
+  is_open_ = true;
+  turns_.push_back({.records_before = records_, .is_begin = true});
+  return {};
+}
+
+Status OpenTransaction::End(bool is_commit, TransactionCallback on_ended) {
+  RETURN_IF_ERROR(Check());
+  if (!is_open_) return FailedPrecondition("no transaction is open");
+  is_open_ = false;
+  turns_.push_back(
+      {.records_before = records_, .is_commit = is_commit, .on_ended = std::move(on_ended)});
+  return {};
+}
+
+void OpenTransaction::Ended() {
+  CHECK_GT(unended_, 0u);
+  --unended_;
+}
+
+Status OpenTransaction::CheckSend() const {
+  if (!has_transactions_) return {};
+  RETURN_IF_ERROR(end_of_all_);
+  if (is_open_) return {};
+  return FailedPrecondition("no transaction is open, and the producer has a transactional_id");
+}
+
+}  // namespace millrace::internal
