@@ -86,7 +86,7 @@ Status Producer::Send(uint32_t handle, const NewRecord& record, MonotonicTime no
   if (!HasRoom(size) && unanswered_records_ > 0) {
     return ResourceExhausted("the producer's memory is full of unanswered records");
   }
-  const uint64_t transaction = has_transactions() ? transactions_->open() : 0;
+  const uint64_t transaction = has_transactions() ? transactions_->current() : 0;
   if (partition.open && partition.open_transaction != transaction) Seal(&partition);
   const bool is_alone = expected_end.has_value();
   if (partition.open && (is_alone || !partition.open->TryAppend(record))) {

@@ -28,7 +28,7 @@ Status Producer::BeginTransaction() {
 
 Status Producer::EndTransaction(bool is_commit, MonotonicTime now) {
   if (!has_transactions()) return FailedPrecondition("the producer has no transactional id");
-  const uint64_t ended = transactions_->open();
+  const uint64_t ended = transactions_->current();
   RETURN_IF_ERROR(transactions_->End(is_commit));
   if (!is_commit && transactions_->unanswered(ended) > 0) {
     FailTransaction(

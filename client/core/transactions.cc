@@ -36,7 +36,7 @@ size_t Transactions::PlaceOf(uint64_t transaction) const {
 
 Status Transactions::Begin() {
   RETURN_IF_ERROR(end_of_all_);
-  if (open() != 0) return FailedPrecondition("a transaction is open; end it first");
+  if (current() != 0) return FailedPrecondition("a transaction is open; end it first");
   if (transactions_.size() >= kTransactionsMax) {
     return ResourceExhausted(std::to_string(kTransactionsMax) + " transactions have not ended yet");
   }
@@ -46,7 +46,7 @@ Status Transactions::Begin() {
 
 Status Transactions::CheckSend() const {
   RETURN_IF_ERROR(end_of_all_);
-  const uint64_t transaction = open();
+  const uint64_t transaction = current();
   if (transaction == 0) {
     return FailedPrecondition("no transaction is open, and the producer has a transactional id");
   }
@@ -56,17 +56,17 @@ Status Transactions::CheckSend() const {
 
 Status Transactions::End(bool is_commit) {
   RETURN_IF_ERROR(end_of_all_);
-  if (open() == 0) return FailedPrecondition("no transaction is open");
+  if (current() == 0) return FailedPrecondition("no transaction is open");
   transactions_.back().ending = is_commit ? Ending::kCommit : Ending::kAbort;
   return {};
 }
 
-uint64_t Transactions::open() const {
+uint64_t Transactions::current() const {
   const bool is_open = !transactions_.empty() && transactions_.back().ending == Ending::kNone;
   return is_open ? last() : 0;
 }
 
-void Transactions::Sent() { ++Find(open()).unanswered; }
+void Transactions::Sent() { ++Find(current()).unanswered; }
 
 bool Transactions::Answered(uint64_t transaction, uint32_t records, bool is_stored) {
   Transaction& found = Find(transaction);

@@ -15,7 +15,7 @@
 //
 //   RETURN_IF_ERROR(transactions.Begin());
 //   transactions.Sent();                                // a record
-//   transactions.Answered(transactions.open(), 1, true);
+//   transactions.Answered(transactions.current(), 1, true);
 //   RETURN_IF_ERROR(transactions.End(true));
 //   transactions.Wanted();                              // End(1, commit)
 //   transactions.OnEnded(1, Status::Ok());              // TakeOutcomes() has an ok one
@@ -56,7 +56,7 @@ class Transactions {
   // Ends the open one; its outcome follows. FAILED_PRECONDITION if there is none.
   Status End(bool is_commit);
   // The open one. They are counted from 1 on, over all epochs; 0: none.
-  uint64_t open() const;
+  uint64_t current() const;
 
   // A record of the open one is on its way.
   void Sent();
