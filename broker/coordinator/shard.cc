@@ -163,7 +163,7 @@ void CoordinatorShard::Confirm(Done done) {
 
 void CoordinatorShard::Tend(std::optional<int64_t> wall_ms) {
   if (!is_ready()) return;
-  if (wall_ms.has_value()) TendTransactions(*wall_ms);
+  TendTransactions(wall_ms);
   if (is_sweeping_) return;
   Records records =
       Sweep(state_, applied_, environment_.image,
@@ -177,14 +177,17 @@ void CoordinatorShard::Tend(std::optional<int64_t> wall_ms) {
   Propose(std::move(records), std::move(answers));
 }
 
-void CoordinatorShard::TendTransactions(int64_t wall_ms) {
-  for (const std::string& id : PastTimeLimit(state_.transactions(), wall_ms, &looked_at_open_)) {
-    Look(id,
-         [id, wall_ms](const ShardState& state) { return DecideTimeLimit(state, id, wall_ms); });
+void CoordinatorShard::TendTransactions(std::optional<int64_t> wall_ms) {
+  const TransactionTable& table = state_.transactions();
+  for (const OverdueTransaction& one : times_.Look(table, environment_.clock.Now())) {
+    Look(one.id,
+         [one](const ShardState& state) { return DecideTimeLimit(state, one.id, one.name); });
   }
-  for (const std::string& id : Unused(state_.transactions(), wall_ms, &looked_at_unused_)) {
-    Look(id, [id, wall_ms](const ShardState& state) {
-      return DecideForget(state, id, wall_ms - kTransactionalIdKeptMs);
+  if (!wall_ms.has_value()) return;
+  const int64_t unused_since_ms = *wall_ms - kTransactionalIdKeptMs;
+  for (const std::string& id : Unused(table, *wall_ms, &looked_at_unused_)) {
+    Look(id, [id, unused_since_ms](const ShardState& state) {
+      return DecideForget(state, id, unused_since_ms);
     });
   }
 }
@@ -265,6 +268,7 @@ Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Pl
 
 void CoordinatorShard::OnLeadership(const raft::Leadership& leadership) {
   leadership_ = leadership;
+  if (!leadership.is_ready) times_.Clear();
   if (!answers_.OnLeadership(leadership)) FailBatch(raft_->NotLeader());
   if (listener_) listener_(leadership);
 }

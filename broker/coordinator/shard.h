@@ -10,7 +10,7 @@
 // other.
 //
 // A StateMachine of its Raft group; owned by ReplicaSet, on the shard's thread. No gRPC, no log
-// lines; the clock only stamps append times.
+// lines; the clock stamps append times, and says how long transactions are open.
 //
 //   shard.Execute({.key = group, .decide = [&](const ShardState& state) { ... }, .done = ...});
 //   shard.Confirm([&](Status confirmed) { ... shard.state() ... });
@@ -29,6 +29,7 @@
 #include "broker/controller/pending_answers.h"
 #include "broker/coordinator/coordinator_memory.h"
 #include "broker/coordinator/shard_state.h"
+#include "broker/coordinator/transaction_times.h"
 #include "raft/ports/group.h"
 #include "raft/ports/state_machine.h"
 #include "raft/runtime/clock.h"
@@ -134,7 +135,7 @@ class CoordinatorShard final : public raft::StateMachine {
   // Adds to `changed` the transactional ids that are.
   Status ApplyRecords(const Bytes& payload, const ShardState::Place& place,
                       std::set<std::string>* changed);
-  void TendTransactions(int64_t wall_ms);
+  void TendTransactions(std::optional<int64_t> wall_ms);
   // What the leader decides by itself about a transactional id.
   void Look(const std::string& id, Decide decide);
 
@@ -153,7 +154,7 @@ class CoordinatorShard final : public raft::StateMachine {
   std::vector<Done> unconfirmed_;  // wait for this turn's barrier
   ShardState::Cursor swept_;
   bool is_sweeping_ = false;
-  TransactionTable::Deadlines::Cursor looked_at_open_;
+  TransactionTimes times_;
   TransactionTable::Cursor looked_at_unused_;
   PendingAnswers answers_;
   Lifetime lifetime_;

@@ -268,13 +268,12 @@ TransactionDecision DecideAbort(const ShardState& state,
 }
 
 CoordinatorDecision DecideTimeLimit(const ShardState& state, const std::string& id,
-                                    int64_t wall_ms) {
+                                    const TransactionName& name) {
   const TransactionalId* known = state.transactions().Find(id);
-  const bool is_late =
-      known != nullptr && known->ongoing.has_value() && known->deadline_ms() <= wall_ms;
-  if (!is_late) return CoordinatorRecords();
+  const bool is_open = known != nullptr && known->ongoing.has_value() && OngoingOf(*known) == name;
+  if (!is_open) return CoordinatorRecords();
   return DecideOutcome(
-             id, *known, OngoingOf(*known),
+             id, *known, name,
              {.outcome = kAborted, .reason = internal::v1::TRANSACTION_END_REASON_TIME_LIMIT})
       .records;
 }

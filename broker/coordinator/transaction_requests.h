@@ -71,9 +71,9 @@ TransactionDecision DecideEnd(const ShardState& state,
 // not there.
 TransactionDecision DecideAbort(const ShardState& state,
                                 const internal::v1::AbortTransactionRequest& request);
-// Aborts what the transactional id has ongoing, if it has taken too long by now.
+// Aborts that transaction, if it is ongoing still: it has taken too long.
 CoordinatorDecision DecideTimeLimit(const ShardState& state, const std::string& id,
-                                    int64_t wall_ms);
+                                    const TransactionName& name);
 // Removes the transactional id, if nothing of it has changed after then.
 CoordinatorDecision DecideForget(const ShardState& state, const std::string& id, int64_t since_ms);
 // Nothing where they have ended already.

@@ -12,20 +12,6 @@ constexpr size_t kFoundMax = 1'000;
 
 }  // namespace
 
-std::vector<std::string> PastTimeLimit(const TransactionTable& table, int64_t wall_ms,
-                                       TransactionTable::Deadlines::Cursor* cursor) {
-  std::vector<std::string> found;
-  for (size_t i = 0; i < kLookedAtMax && found.size() < kFoundMax; ++i) {
-    const int64_t* deadline_ms = table.deadlines().Next(cursor);
-    if (deadline_ms == nullptr) {
-      *cursor = {};
-      break;
-    }
-    if (*deadline_ms <= wall_ms) found.push_back(cursor->name);
-  }
-  return found;
-}
-
 std::vector<std::string> Unused(const TransactionTable& table, int64_t wall_ms,
                                 TransactionTable::Cursor* cursor) {
   std::vector<std::string> found;

@@ -1,9 +1,8 @@
-// Which transactional ids a shard's leader has to look at by itself: those whose transaction has
-// been open for too long, and those that nobody has used for long.
+// Which transactional ids nobody has used for long.
 //
 // Pure. What it finds is decided on its own, as what anybody asks is.
 //
-//   for (const std::string& id : PastTimeLimit(table, *wall_ms, &cursor)) ...
+//   for (const std::string& id : Unused(table, *wall_ms, &cursor)) ...
 #pragma once
 
 #include <cstdint>
@@ -17,9 +16,7 @@ namespace millrace::broker {
 // How long a transactional id without an open transaction is kept.
 inline constexpr int64_t kTransactionalIdKeptMs = int64_t{7} * 24 * 60 * 60 * 1000;
 
-// Both look at some of them behind the cursor, which begins anew at the end.
-std::vector<std::string> PastTimeLimit(const TransactionTable& table, int64_t wall_ms,
-                                       TransactionTable::Deadlines::Cursor* cursor);
+// Looks at some of them behind the cursor, which begins anew at the end.
 std::vector<std::string> Unused(const TransactionTable& table, int64_t wall_ms,
                                 TransactionTable::Cursor* cursor);
 

@@ -49,7 +49,7 @@ void TransactionTable::ChangeId(const std::string& name, Change change) {
 
 void TransactionTable::Index(const std::string& name, const TransactionalId& id) {
   producers_.Make(id.producer).first = name;
-  if (id.ongoing.has_value()) deadlines_.Make(name).first = id.deadline_ms();
+  if (id.ongoing.has_value()) ongoing_.Make(name).first = id.ongoing->number;
   if (id.completing.has_value()) {
     producers_.Make(id.completing->name.producer).first = name;
     completing_.Make(name).first = id.completing->name.number;
@@ -60,7 +60,7 @@ void TransactionTable::Index(const std::string& name, const TransactionalId& id)
 void TransactionTable::Unindex(const std::string& name, const TransactionalId& id) {
   producers_.Erase(id.producer);
   if (id.completing.has_value()) producers_.Erase(id.completing->name.producer);
-  deadlines_.Erase(name);
+  ongoing_.Erase(name);
   completing_.Erase(name);
   bytes_ -= BytesOf(name, id);
 }

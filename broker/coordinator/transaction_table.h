@@ -28,8 +28,8 @@ class TransactionTable {
   using Place = Membership::Place;
   using Ids = SlotMap<CopyOnWrite<TransactionalId>>;
   using Cursor = Ids::Cursor;
-  // By transactional id: when the ongoing transaction has taken too long.
-  using Deadlines = SlotMap<int64_t>;
+  // By transactional id: the number of the ongoing one.
+  using Ongoing = SlotMap<uint64_t>;
   // The number of the completing one.
   using Completing = SlotMap<uint64_t>;
 
@@ -47,7 +47,7 @@ class TransactionTable {
   // none.
   const std::string* FindByProducer(ProducerId producer) const { return producers_.Find(producer); }
   const TransactionalId* Next(Cursor* cursor) const;
-  const Deadlines& deadlines() const { return deadlines_; }
+  const Ongoing& ongoing() const { return ongoing_; }
   const Completing& completing() const { return completing_; }
   size_t size() const { return ids_.size(); }
   // What they hold in memory, about.
@@ -68,7 +68,7 @@ class TransactionTable {
 
   Ids ids_;
   SlotMap<std::string, ProducerId> producers_;
-  Deadlines deadlines_;
+  Ongoing ongoing_;
   Completing completing_;
   uint64_t bytes_ = 0;
 };

@@ -72,8 +72,6 @@ struct TransactionalId {
   std::optional<Completing> completing;
 
   bool is_idle() const { return !ongoing.has_value() && !completing.has_value(); }
-  // When the ongoing one has taken too long. Pre: there is one.
-  int64_t deadline_ms() const { return ongoing->since_ms + time_limit_ms; }
   // What it holds in memory, about.
   size_t bytes() const;
   bool operator==(const TransactionalId&) const = default;

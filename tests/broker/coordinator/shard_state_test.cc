@@ -82,8 +82,8 @@ size_t HeldBytes(const ShardState& state) {
 std::string IndexedIn(const ShardState& state) {
   std::string found;
   const TransactionTable& table = state.transactions();
-  table.deadlines().ForEach([&](const std::string& id, int64_t deadline_ms) {
-    found += id + " until " + std::to_string(deadline_ms) + "\n";
+  table.ongoing().ForEach([&](const std::string& id, uint64_t number) {
+    found += id + " goes on with " + std::to_string(number) + "\n";
   });
   table.completing().ForEach([&](const std::string& id, uint64_t number) {
     found += id + " completes " + std::to_string(number) + "\n";
@@ -207,7 +207,8 @@ class Drawn {
       case 0:
         return DecideEnd(state, EndOf(id, name, random_.OneIn(2) ? kCommit : kAbort)).records;
       case 1:
-        return *DecideTimeLimit(state, id, INT64_MAX);
+        if (!known->ongoing.has_value()) break;
+        return *DecideTimeLimit(state, id, {known->producer, known->epoch, known->ongoing->number});
       case 2:
         return *DecideForget(state, id, INT64_MAX);
       case 3:

@@ -61,6 +61,7 @@ std::string TransactionLab::Run(const Command& command) {
     return out;
   }
   if (name == "time") {
+    times_.Look(state_.transactions(), now());
     now_ms_ += static_cast<int64_t>(command.Number("ms"));
     return Look();
   }
@@ -116,9 +117,8 @@ std::string TransactionLab::Decide(Waiting asked) {
 
 std::string TransactionLab::Look() {
   std::string out;
-  TransactionTable::Deadlines::Cursor open;
-  for (const std::string& id : PastTimeLimit(state_.transactions(), now_ms_, &open)) {
-    const CoordinatorDecision decided = DecideTimeLimit(state_, id, now_ms_);
+  for (const OverdueTransaction& one : times_.Look(state_.transactions(), now())) {
+    const CoordinatorDecision decided = DecideTimeLimit(state_, one.id, one.name);
     Apply(*decided);
     if (!decided->records().empty()) out += "took too long\n";
   }

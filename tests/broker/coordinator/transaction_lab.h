@@ -14,6 +14,7 @@
 // block: 1, 2 and so on.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "broker/controller/image.h"
 #include "broker/coordinator/shard_state.h"
 #include "broker/coordinator/transaction_requests.h"
+#include "broker/coordinator/transaction_times.h"
 #include "proto/base/ids.h"
 #include "tests/raft/core/script.h"
 
@@ -49,6 +51,9 @@ class TransactionLab {
   Image image_;
   ShardState state_;
   LogIndex last_;
+  MonotonicTime now() const { return MonotonicTime(std::chrono::milliseconds(now_ms_)); }
+
+  TransactionTimes times_;
   int64_t now_ms_ = 0;
   uint64_t blocks_ = 0;
   std::vector<Waiting> waiting_;

@@ -137,7 +137,7 @@ TEST_F(TransactionRequestsTest, Rule58_AnEndThatNamesNoNumber_EndsWhatIsOpen) {
 TEST_F(TransactionRequestsTest, ItIsToldWhy_AsFarAsItIsKnown) {
   Begin("a");
   ASSERT_TRUE(Register(TransactionOf("a", 1, 1), {5}).ok());
-  Apply(*DecideTimeLimit(state_, "a", 100 + kTransactionTimeMsDefault));
+  Apply(*DecideTimeLimit(state_, "a", TransactionOf("a", 1, 1)));
   const Status late = DecideEnd(state_, EndOf("a", TransactionOf("a", 1, 1), kCommit)).status;
   EXPECT_EQ(late.reason(), Reason::kTransactionEnded);
   EXPECT_EQ(late.metadata(), (Status::Metadata{{"outcome", "aborted"}, {"why", "time_limit"}}));
@@ -148,13 +148,14 @@ TEST_F(TransactionRequestsTest, ItIsToldWhy_AsFarAsItIsKnown) {
   EXPECT_TRUE(older.metadata().empty());
 }
 
-TEST_F(TransactionRequestsTest, ATimeLimitThatIsNotOver_OrAnIdThatWasUsed_ChangesNothing) {
+TEST_F(TransactionRequestsTest, ATimeLimitOfAnother_OrAnIdThatWasUsed_ChangesNothing) {
   Begin("a");
-  EXPECT_TRUE(DecideTimeLimit(state_, "a", INT64_MAX)->records().empty());
+  const TransactionName first = TransactionOf("a", 1, 1);
+  EXPECT_TRUE(DecideTimeLimit(state_, "a", first)->records().empty());
   EXPECT_TRUE(DecideForget(state_, "a", 99)->records().empty());
   ASSERT_TRUE(Register(TransactionOf("a", 1, 1), {5}).ok());
-  EXPECT_TRUE(DecideTimeLimit(state_, "a", 99 + kTransactionTimeMsDefault)->records().empty());
-  EXPECT_FALSE(DecideTimeLimit(state_, "a", 100 + kTransactionTimeMsDefault)->records().empty());
+  EXPECT_TRUE(DecideTimeLimit(state_, "a", TransactionOf("a", 1, 2))->records().empty());
+  EXPECT_FALSE(DecideTimeLimit(state_, "a", first)->records().empty());
   EXPECT_TRUE(DecideForget(state_, "a", 100)->records().empty());
 }
 
@@ -230,7 +231,7 @@ TEST_F(TransactionRequestsTest, ADescription_SaysWhatIsOpenAndWhoTakesPart) {
   Apply(*DecideEnded(state_, ToldOf("a", TransactionOf("a", 1, 1), {5, 6})));
   EXPECT_EQ(state(), internal::v1::TRANSACTION_STATE_IDLE);
   ASSERT_TRUE(Register(TransactionOf("a", 1, 2), {5}).ok());
-  Apply(*DecideTimeLimit(state_, "a", INT64_MAX));
+  Apply(*DecideTimeLimit(state_, "a", TransactionOf("a", 1, 2)));
   EXPECT_EQ(state(), internal::v1::TRANSACTION_STATE_ABORTING);
   request.set_transactional_id("nobody");
   EXPECT_EQ(AnswerDescribeTransaction(state_, request, &reply).reason(),

@@ -84,14 +84,14 @@ TEST_F(TransactionTableTest, AnId_IsFoundByItsProducerId_AndByTheOneOfWhatIsComp
 
 TEST_F(TransactionTableTest, WhatIsOpenOrCompleting_IsFoundWithoutLookingAtAll) {
   ASSERT_TRUE(Apply(Has("a", ProducerOf("a"), 1)).ok());
-  EXPECT_EQ(table_.deadlines().size() + table_.completing().size(), 0U);
+  EXPECT_EQ(table_.ongoing().size() + table_.completing().size(), 0U);
   ASSERT_TRUE(Apply(Begins("a", TransactionOf("a", 1, 1), 5)).ok());
-  ASSERT_NE(table_.deadlines().Find(std::string("a")), nullptr);
-  EXPECT_EQ(*table_.deadlines().Find(std::string("a")), 20 + 1'000);
+  ASSERT_NE(table_.ongoing().Find(std::string("a")), nullptr);
+  EXPECT_EQ(*table_.ongoing().Find(std::string("a")), 1U);
   ASSERT_TRUE(Apply(Begins("a", TransactionOf("a", 1, 1), 6)).ok());
-  EXPECT_EQ(*table_.deadlines().Find(std::string("a")), 20 + 1'000);
+  EXPECT_EQ(*table_.ongoing().Find(std::string("a")), 1U);
   ASSERT_TRUE(Apply(Ends("a", TransactionOf("a", 1, 1))).ok());
-  EXPECT_EQ(table_.deadlines().size(), 0U);
+  EXPECT_EQ(table_.ongoing().size(), 0U);
   EXPECT_EQ(*table_.completing().Find(std::string("a")), 1U);
   ASSERT_TRUE(Apply(ToldOf("a", TransactionOf("a", 1, 1), {5, 6})).ok());
   EXPECT_EQ(table_.completing().size(), 0U);

@@ -210,8 +210,11 @@ class World {
   }
   void LookAtTime() {
     for (int i = 0; i < 2; ++i) {
+      const std::string id = "id-" + std::to_string(i);
+      const TransactionalId* known = state_.transactions().Find(id);
+      if (known == nullptr || !known->ongoing.has_value()) continue;
       const CoordinatorDecision decided =
-          DecideTimeLimit(state_, "id-" + std::to_string(i), INT64_MAX);
+          DecideTimeLimit(state_, id, {known->producer, known->epoch, known->ongoing->number});
       if (!decided->records().empty()) ++counts_["late"];
       Apply(*decided);
     }

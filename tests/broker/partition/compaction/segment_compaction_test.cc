@@ -30,6 +30,11 @@ using raft::core::LogPoint;
 constexpr RaftGroupId kGroup{9};
 constexpr TopicPartition kHome{TopicId(7), PartitionId(3)};
 
+struct Transaction {
+  ProducerId producer;
+  uint64_t number = 0;
+};
+
 // A log of batches and of what else stands between them, and what it says to a reader.
 class KeyedLog {
  public:
@@ -39,11 +44,6 @@ class KeyedLog {
     bool operator==(const Record&) const = default;
   };
   using Records = std::map<Offset, Record>;
-
-  struct Transaction {
-    ProducerId producer;
-    uint64_t number = 0;
-  };
 
   void AddBatch(const std::vector<Record>& records, int64_t append_time_ms = 1000,
                 const Transaction& transaction = {}) {
