@@ -1,5 +1,6 @@
 #include "client/core/transactions.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,20 @@ bool IsUnknown(const Status& error) {
   return error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded ||
          error.code() == Code::kCancelled;
 }
+
+// Whether the transaction has ended, one way or the other.
+bool IsDecided(const Status& answer) {
+  return answer.ok() || answer.reason() == Reason::kTransactionEnded;
+}
+
+// An answer to an abort.
+bool WasCommitted(const Status& answer) {
+  return std::any_of(answer.metadata().begin(), answer.metadata().end(), [](const auto& entry) {
+    return entry.first == "outcome" && entry.second == "committed";
+  });
+}
+
+constexpr char kUnknownOutcome[] = "it is not known how the transaction ended";
 
 }  // namespace
 
@@ -126,28 +141,30 @@ std::optional<TransactionAsk> Transactions::Wanted() const {
 bool Transactions::OnEnded(uint64_t transaction, const Status& status) {
   if (transactions_.empty() || transaction != first_) return true;  // all has ended meanwhile
   Transaction& first = transactions_.front();
-  const bool is_decided = status.ok() || status.reason() == Reason::kTransactionEnded;
+  const bool is_decided = IsDecided(status);
   if (first.failure.ok() && is_decided) {
     Tell(&first, status);
     RemoveFirst();
     return true;
   }
   if (first.failure.ok()) {
-    if (IsUnknown(status)) {
-      Tell(&first, status.With("it is not known how the transaction ended"));
-    }
+    if (IsUnknown(status)) Tell(&first, status.With(kUnknownOutcome));
+    first.is_in_doubt = true;
     return false;
   }
   if (!is_decided && !IsUnknown(status) && MayHeal(status, {}, {})) return true;
-  TellFailed(&first, is_decided ? Status() : status);
+  Tell(&first, OutcomeOfFailed(first, status));
   // Not if it may be open yet: another producer may have the id, which only an answer tells.
   first.is_aborted = is_decided || !IsUnknown(status);
   return true;
 }
 
-void Transactions::TellFailed(Transaction* transaction, const Status& answer) {
-  const bool is_commit = transaction->ending == Ending::kCommit;
-  Tell(transaction, is_commit ? AbortedBecause(transaction->failure) : answer);
+Status Transactions::OutcomeOfFailed(const Transaction& transaction, const Status& answer) {
+  const bool is_decided = IsDecided(answer);
+  if (transaction.ending == Ending::kAbort) return is_decided ? Status() : answer;
+  if (transaction.is_in_doubt && WasCommitted(answer)) return {};
+  if (transaction.is_in_doubt && !is_decided) return answer.With(kUnknownOutcome);
+  return AbortedBecause(transaction.failure);
 }
 
 void Transactions::OnInitialized() {

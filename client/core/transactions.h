@@ -93,7 +93,9 @@ class Transactions {
     uint64_t unanswered = 0;
     bool has_stored = false;  // a record
     Status failure;
-    bool is_told = false;     // the program
+    bool is_in_doubt =
+        false;             // its commit was asked for, and refused: an earlier try may have done it
+    bool is_told = false;  // the program
     bool is_aborted = false;  // brokers know that; what is left is to initialize the id
   };
 
@@ -104,7 +106,8 @@ class Transactions {
   Transaction& Find(uint64_t transaction) { return transactions_[PlaceOf(transaction)]; }
   uint64_t last() const { return first_ + transactions_.size() - 1; }
   void Tell(Transaction* transaction, const Status& outcome);
-  void TellFailed(Transaction* transaction, const Status& answer);
+  // How one ended that has failed, as brokers have answered to its abort.
+  static Status OutcomeOfFailed(const Transaction& transaction, const Status& answer);
   void RemoveFirst();
 
   std::deque<Transaction> transactions_;

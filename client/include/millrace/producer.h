@@ -102,7 +102,7 @@ class Producer {
   // or an administrator aborted it; the message says what. The next one goes on.
   // UNAVAILABLE, DEADLINE_EXCEEDED: no answer within another delivery_timeout, and nobody knows how
   // it ends; that is settled before anything of the next one is sent. CANCELLED: the producer was
-  // destroyed before the answer, which leaves the same doubt.
+  // destroyed before the answer; it and TRANSACTION_FENCED leave the same doubt.
   // An abort gives up what is not answered: those deliveries are ABORTED. FAILED_PRECONDITION if
   // none is open; with an error that is returned nothing is called.
   Status CommitTransaction(TransactionCallback on_ended);

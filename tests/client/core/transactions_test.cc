@@ -440,6 +440,34 @@ TEST_F(TransactionsTest, AnEndThatIsRefused_IsAskedAsAnAbort) {
   EXPECT_THAT(outcomes_[0].message(), HasSubstr("too many partitions"));
 }
 
+TEST_F(TransactionsTest, AnEndThatIsRefused_AfterATryThatDidIt_IsToldAsItIs) {
+  Begin();
+  SendOk(0, "a");
+  End(true);
+  AnswerAll();
+  ASSERT_TRUE(EndAtCoordinator(*wanted_).ok());
+  producer_.OnTransactionEnded(*wanted_, ResourceExhausted("no room"));
+  Poll();
+  CoordinateAll();
+  EXPECT_THAT(outcomes_, ElementsAre(Status::Ok()));
+  EXPECT_THAT(brokers_.Committed(0), ElementsAre("a"));
+}
+
+TEST_F(TransactionsTest, AnEndThatIsRefused_AndItsAbortToo_IsToldAsUnknown) {
+  Begin();
+  SendOk(0, "a");
+  End(true);
+  AnswerAll();
+  for (int i = 0; i < 2; ++i) {
+    producer_.OnTransactionEnded(*wanted_, NotFound("no such id", Reason::kUnknownProducer));
+    Poll();
+  }
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].reason(), Reason::kUnknownProducer);
+  EXPECT_THAT(outcomes_[0].message(), HasSubstr("not known"));
+  EXPECT_TRUE(Wants(kInitialize));
+}
+
 TEST_F(TransactionsTest, Rule70_AProducerWhoseIdAnotherHas_EndsWithAll_WhereARecordTells) {
   Begin();
   SendOk(0, "a");
