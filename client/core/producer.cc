@@ -350,8 +350,10 @@ void Producer::OnFailure(uint32_t handle, const Status& error, MonotonicTime now
   MarkReady(handle);
   partition.retry.Fail(error, now, tuning_.backoff, random_);
   if (!MayRetry(partition, error, now)) {
-    return IsFinal(error) ? End(handle, error, Cause::kAnswer)
-                          : Fail(&partition, error, Cause::kAnswer);
+    // A transactional id that was forgotten is initialized again.
+    const bool is_forgotten = has_transactions() && error.reason() == Reason::kUnknownProducer;
+    return IsFinal(error) && !is_forgotten ? End(handle, error, Cause::kAnswer)
+                                           : Fail(&partition, error, Cause::kAnswer);
   }
   KeepLonger(&trouble_, {.partition = partition.name,
                          .broker = partition.leader.broker,

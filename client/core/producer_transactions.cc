@@ -52,8 +52,9 @@ void Producer::FailTransaction(uint64_t transaction, const Status& why) {
   MarkAllReady();
 }
 
-// Reports the oldest batch with `error`, and fails its transaction.
+// Reports the oldest batch with `error`, and fails its transaction. Pre: there are records.
 void Producer::FailOldest(Partition* partition, const Status& error, Cause cause) {
+  CHECK(!partition->batches.empty() || partition->open);
   if (partition->batches.empty()) Seal(partition);
   Rewind(partition, /*is_in_doubt=*/cause == Cause::kOther || !IsRefusal(error));
   FailTransaction(OldestTransaction(*partition), error);

@@ -317,6 +317,33 @@ TEST_F(TransactionsTest, ARecordOfUnknownFate_AbortsItsTransaction) {
   EXPECT_EQ(producer_.identity().epoch, 2u);
 }
 
+// As after a week without a transaction.
+TEST_F(TransactionsTest, AnIdThatWasForgotten_IsInitializedAgain_AndNoPartitionIsLost) {
+  Begin();
+  SendOk(0, "a");
+  Poll();
+  const Status forgotten = NotFound("no such producer", Reason::kUnknownProducer);
+  Answer(1, forgotten);
+  ASSERT_EQ(reports_.size(), 1u);
+  EXPECT_EQ(reports_[0].status.reason(), Reason::kUnknownProducer);
+  End(true);
+  Poll();
+  ASSERT_TRUE(Wants(kEnd));
+  producer_.OnTransactionEnded(*wanted_, forgotten);
+  Poll();
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].code(), Code::kAborted);
+  ASSERT_TRUE(Wants(kInitialize));
+  Coordinate();
+  Begin();
+  SendOk(0, "b");
+  End(true);
+  AnswerAll();
+  CoordinateAll();
+  EXPECT_TRUE(outcomes_[1].ok()) << outcomes_[1];
+  EXPECT_THAT(brokers_.Committed(0), ElementsAre("b"));
+}
+
 TEST_F(TransactionsTest, WhatIsBehindOneThatFailed_IsSentAgainInTheNewEpoch_OnceEach) {
   Begin();
   SendOk(0, "a");
