@@ -85,7 +85,7 @@ TEST_F(ReflectionTest, EveryListedService_HasADescriptor_WithAllThatItImports) {
       ++count;
     }
   }
-  EXPECT_EQ(count, 8u);
+  EXPECT_EQ(count, 9u);
 }
 
 TEST_F(ReflectionTest, ErrorDetails_CanBeShown) {
@@ -141,7 +141,7 @@ TEST_F(ReflectionTest, WhatIsNoRequest_IsRefused) {
 
 TEST_F(ReflectionTest, WithoutReflection_ItsServicesAreNotListed) {
   const ReflectedFiles files(false);
-  EXPECT_EQ(files.own_services().size(), 5u);
+  EXPECT_EQ(files.own_services().size(), 6u);
   for (const std::string& name : files.service_names()) {
     EXPECT_EQ(name.find("reflection"), std::string::npos) << name;
   }
