@@ -227,7 +227,7 @@ void Partition::LeaveOutVoid(const ReadRequest& request, ReadOutcome outcome, Re
        outcome = std::move(outcome),
        done = std::move(done)](Result<std::vector<VoidRange>> stored) mutable {
         if (!life) return done(NotFound("the partition was deleted", Reason::kTopicDeleted));
-        if (!stored.ok()) return done(stored.status());
+        if (!stored.ok()) return done(raft_->ReportUnreadable(stored.status()));
         ranges.insert(ranges.end(), stored->begin(), stored->end());
         leave_out(std::move(ranges), &outcome);
         done(std::move(outcome));

@@ -166,7 +166,8 @@ class OffsetsReset : public std::enable_shared_from_this<OffsetsReset> {
       case To::TO_NOT_SET:
         break;
     }
-    return offsets.high_watermark;
+    // Behind it there may be records that readers of what is committed have not seen.
+    return offsets.last_stable;
   }
 
   Result<Offset> Shifted(const v1::ResetOffset& reset, const PartitionOffsets& offsets) const {

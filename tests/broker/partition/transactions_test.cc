@@ -400,31 +400,51 @@ TEST_F(TransactionsTest, Rule77_AnOpenOne_OutlivesItsRecordsAndItsProducersTime)
   EXPECT_EQ(partition_.last_stable(), Offset(3));
 }
 
-// What a marker voids lies in segments where this replica did not apply it.
-TEST_F(TransactionsTest, Rule76_WhatIsNotInMemory_IsAskedOfTheSegments) {
-  Write(Name(1, 1));
-  WritePlain();
-  Abort(Name(1, 1));
-  Partition restarted(
-      kGroup, partition_.name(),
-      {store_, process_.clock(), batches_, lookups_, image_, producers_, registrar_});
-  raft::FakeGroup group(kGroup, restarted);
-  ASSERT_TRUE(restarted.Restore(partition_.TakeSnapshot()()).ok());
-  restarted.set_leader_epoch_base(100);
-  group.Lead(Term(2));
-  auto& stored = store_.groups[kGroup];
-  for (LogIndex at(1); at <= last_index(); ++at) stored.entries.push_back(group_.log().At(at));
-  store_.from_offset = {stored.entries[0], stored.entries[1]};
-  stored.committed = last_index();
-  std::optional<Result<ReadOutcome>> read;
-  restarted.Read({.offset = Offset(0), .bytes_max = 1'000'000, .isolation = Isolation::kCommitted},
-                 [&read](Result<ReadOutcome> outcome) { read = std::move(outcome); });
-  world_.RunFor(std::chrono::milliseconds(1));
-  ASSERT_TRUE(read.has_value() && read->ok());
-  ASSERT_EQ((*read)->entries.size(), 1U);
-  EXPECT_EQ((*read)->entries[0].frame.header().base_offset, Offset(1));
-  EXPECT_EQ((*read)->next_offset, Offset(2));
+// A replica that began with the state behind all that was written, and has it in segments.
+class TransactionsInSegmentsTest : public TransactionsTest {
+ protected:
+  void SetUp() override {
+    TransactionsTest::SetUp();
+    Write(Name(1, 1));
+    WritePlain();
+    Abort(Name(1, 1));
+    ASSERT_TRUE(restarted_.Restore(partition_.TakeSnapshot()()).ok());
+    restarted_.set_leader_epoch_base(100);
+    others_.Lead(Term(2));
+    auto& stored = store_.groups[kGroup];
+    for (LogIndex at(1); at <= last_index(); ++at) stored.entries.push_back(group_.log().At(at));
+    store_.from_offset = {stored.entries[0], stored.entries[1]};
+    stored.committed = last_index();
+  }
+  Result<ReadOutcome> Read() {
+    std::optional<Result<ReadOutcome>> read;
+    restarted_.Read(
+        {.offset = Offset(0), .bytes_max = 1'000'000, .isolation = Isolation::kCommitted},
+        [&read](Result<ReadOutcome> outcome) { read = std::move(outcome); });
+    world_.RunFor(std::chrono::milliseconds(1));
+    return read.value_or(Internal("no answer"));
+  }
+
+  Partition restarted_{
+      kGroup,
+      partition_.name(),
+      {store_, process_.clock(), batches_, lookups_, image_, producers_, registrar_}};
+  raft::FakeGroup others_{kGroup, restarted_};
+};
+
+TEST_F(TransactionsInSegmentsTest, Rule76_WhatIsNotInMemory_IsAskedOfTheSegments) {
+  const Result<ReadOutcome> read = Read();
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->entries.size(), 1U);
+  EXPECT_EQ(read->entries[0].frame.header().base_offset, Offset(1));
+  EXPECT_EQ(read->next_offset, Offset(2));
   EXPECT_EQ(store_.void_ranges_asked, 1U);
+}
+
+TEST_F(TransactionsInSegmentsTest, WhereThatIsDamaged_TheReaderIsTold_AndTheHost) {
+  store_.void_ranges_error = DataLoss("a footer is damaged");
+  EXPECT_EQ(Read().status(), store_.void_ranges_error);
+  EXPECT_THAT(others_.unreadable, ElementsAre(store_.void_ranges_error));
 }
 
 // State -----------------------------------------------------------------------------------------

@@ -283,6 +283,7 @@ class MemoryLogStore final : public LogStore {
     executor_->Post([done = std::move(done), found]() mutable { done(found); });
   }
   size_t void_ranges_asked = 0;
+  Status void_ranges_error;  // the test's
   void FindVoidRanges(RaftGroupId id, Offset first, Offset end, VoidRangesDone done) override {
     ++void_ranges_asked;
     const Group& group = groups.at(id);
@@ -292,9 +293,11 @@ class MemoryLogStore final : public LogStore {
       const bool is_meant = range.has_value() && range->Overlaps(first, end);
       if (is_meant && entry.index <= group.committed) ranges.push_back(*range);
     }
-    executor_->Post([done = std::move(done), ranges = std::move(ranges)]() mutable {
-      done(std::move(ranges));
-    });
+    executor_->Post(
+        [done = std::move(done), ranges = std::move(ranges), error = void_ranges_error]() mutable {
+          if (!error.ok()) return done(error);
+          done(std::move(ranges));
+        });
   }
   void SetLogStart(RaftGroupId id, Offset start) override { groups.at(id).log_start = start; }
   const std::deque<SealedSegment>& sealed_segments(RaftGroupId id) const override {
