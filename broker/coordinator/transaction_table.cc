@@ -135,7 +135,7 @@ Status TransactionTable::Apply(const TransactionChanged& changed, const Place& p
     id.changed_ms = place.time_ms;
     if (changed.outcome() == internal::v1::TRANSACTION_OUTCOME_UNSPECIFIED) {
       if (!id.ongoing.has_value()) {
-        id.ongoing.emplace();
+        id.ongoing = TransactionalId::Ongoing();
         id.ongoing->number = name.number;
         id.ongoing->since_ms = place.time_ms;
       }

@@ -231,7 +231,7 @@ broker::Image LargeImage() {
 struct Producers {
   explicit Producers(uint64_t count) {
     for (uint64_t i = 0; i < count * broker::kProducerBatchesKept; ++i) {
-      table.Apply(ProducerId(i % count + 1), 0,
+      table.Apply({ProducerId(i % count + 1)},
                   {.first_sequence = static_cast<uint32_t>(i / count),
                    .record_count = 1,
                    .base_offset = Offset(static_cast<int64_t>(i)),
@@ -336,12 +336,14 @@ HOT_PATH(hot_sequence_check, 200, "batch checked and applied in the producer tab
     const uint32_t sequence = i / 8 * 10;
     CHECK_EQ(table.Check({.producer = producer, .first_sequence = sequence}).verdict,
              broker::SequenceCheck::kNew);
+    const broker::TransactionName sent{.producer = producer};
+    CHECK_EQ(table.CheckTransaction(sent).verdict, broker::TransactionCheck::kTake);
     const broker::ProducedBatch batch{.first_sequence = sequence,
                                       .record_count = 10,
                                       .base_offset = Offset(static_cast<int64_t>(i)),
                                       .append_time_ms = 1};
-    table.AddInFlight(producer, 0, batch, LogIndex(i + 1));
-    table.Apply(producer, 0, batch, LogIndex(i + 1));
+    table.AddInFlight(sent, batch, LogIndex(i + 1));
+    table.Apply(sent, batch, LogIndex(i + 1));
   }
 }
 
