@@ -112,6 +112,15 @@ bool CanBeOf(const ProducerTransaction& transaction, const RememberedProducer& p
          transaction.first_offset <= LastOffset(producer);
 }
 
+std::shared_ptr<const ProducerTransaction> OpenedBy(const TransactionName& sent,
+                                                    const ProducedBatch& batch) {
+  return std::make_shared<const ProducerTransaction>(
+      ProducerTransaction{.epoch = sent.epoch,
+                          .number = sent.number,
+                          .first_offset = batch.base_offset,
+                          .since_ms = batch.append_time_ms});
+}
+
 TransactionCheck Ended(const TransactionName& name) {
   TransactionCheck check;
   check.verdict = TransactionCheck::kRefused;
@@ -208,6 +217,8 @@ const ProducerTransaction* ProducerTable::NewestTransaction(ProducerId producer)
 
 TransactionCheck ProducerTable::CheckTransaction(const TransactionName& name) const {
   TransactionCheck check;
+  // Where nobody has transactions nobody pays for them.
+  if (name.number == 0 && open_.empty() && appended_.empty()) return check;
   const ProducerTransaction* newest = NewestTransaction(name.producer);
   const bool is_one_open = newest != nullptr && newest->is_open;
   if (name.number == 0) {
@@ -287,11 +298,12 @@ std::optional<Offset> ProducerTable::ApplyEnd(const End& end) {
   return first_offset;
 }
 
-void ProducerTable::Open(Order::iterator at, ProducerTransaction transaction) {
+void ProducerTable::Open(Order::iterator at,
+                         std::shared_ptr<const ProducerTransaction> transaction) {
   RememberedProducer& producer = producers_.Change(*at);
   CHECK(!HasOpen(producer)) << NameOf(producer.id, *producer.transaction) << " is open, and "
-                            << NameOf(producer.id, transaction) << " begins";
-  producer.transaction = std::make_shared<const ProducerTransaction>(transaction);
+                            << NameOf(producer.id, *transaction) << " begins";
+  producer.transaction = std::move(transaction);
   open_.splice(open_.end(), by_append_, at);
   memory_->Shrank(1);
 }
@@ -302,31 +314,27 @@ std::optional<Offset> ProducerTable::oldest_open() const {
 }
 
 void ProducerTable::Apply(const TransactionName& sent, const ProducedBatch& batch, LogIndex index) {
-  const auto [producer, epoch, number] = sent;
-  Land(producer, index);
+  Land(sent.producer, index);
   Expire(batch.append_time_ms);
-  const ProducerTransaction opened{.epoch = epoch,
-                                   .number = number,
-                                   .first_offset = batch.base_offset,
-                                   .since_ms = batch.append_time_ms};
-  const auto found = by_id_.find(producer);
+  const auto found = by_id_.find(sent.producer);
   if (found == by_id_.end()) {
-    return Add({.id = producer,
-                .epoch = epoch,
+    return Add({.id = sent.producer,
+                .epoch = sent.epoch,
                 .batches = {batch},
-                .transaction =
-                    number == 0 ? nullptr : std::make_shared<const ProducerTransaction>(opened)});
+                .transaction = sent.number == 0 ? nullptr : OpenedBy(sent, batch)});
   }
-  Note(found->second, epoch, batch);
-  const ProducerTransaction* newest = producers_[*found->second].transaction.get();
-  const bool is_known = newest != nullptr && NameOf(producer, *newest) == sent;
-  if (number > 0 && !is_known) Open(found->second, opened);
+  RememberedProducer& known = producers_.Change(*found->second);
+  Note(&known, sent.epoch, batch);
+  if (!HasOpen(known)) by_append_.splice(by_append_.end(), by_append_, found->second);
+  if (sent.number == 0) return;
+  const ProducerTransaction* newest = known.transaction.get();
+  const bool is_new = newest == nullptr || NameOf(known.id, *newest) != sent;
+  if (is_new) Open(found->second, OpenedBy(sent, batch));
 }
 
 // The batch is the producer's newest.
-void ProducerTable::Note(Order::iterator at, uint32_t epoch, const ProducedBatch& batch) {
-  if (!HasOpen(producers_[*at])) by_append_.splice(by_append_.end(), by_append_, at);
-  RememberedProducer& known = producers_.Change(*at);
+void ProducerTable::Note(RememberedProducer* producer, uint32_t epoch, const ProducedBatch& batch) {
+  RememberedProducer& known = *producer;
   const bool follows_on =
       epoch == known.epoch && batch.first_sequence == NextSequence(known.batches.back());
   if (!follows_on) known.batches.clear();
@@ -352,8 +360,10 @@ void ProducerTable::MakeRoom() {
 
 // What is applied up to `index` is not in flight any more.
 void ProducerTable::Land(ProducerId producer, LogIndex index) {
-  const auto appended = appended_.find(producer);
-  if (appended != appended_.end() && appended->second.index <= index) appended_.erase(appended);
+  if (!appended_.empty()) {
+    const auto appended = appended_.find(producer);
+    if (appended != appended_.end() && appended->second.index <= index) appended_.erase(appended);
+  }
   const auto flying = in_flight_.find(producer);
   if (flying == in_flight_.end()) return;
   std::vector<Flying>& batches = flying->second.batches;

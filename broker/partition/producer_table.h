@@ -209,9 +209,9 @@ class ProducerTable {
   void DropFront();
   SequenceCheck CheckUnknown(const Sequence& sequence) const;
   void Land(ProducerId producer, LogIndex index);
-  void Note(Order::iterator at, uint32_t epoch, const ProducedBatch& batch);
+  static void Note(RememberedProducer* producer, uint32_t epoch, const ProducedBatch& batch);
   // Pre: it has none open.
-  void Open(Order::iterator at, ProducerTransaction transaction);
+  void Open(Order::iterator at, std::shared_ptr<const ProducerTransaction> transaction);
   void MakeRoom();
   void ForgetFront();
 
