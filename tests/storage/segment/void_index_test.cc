@@ -73,6 +73,19 @@ TEST(VoidIndex, AFooterThatContradictsItself_IsDataLoss) {
   expect_refused([](auto* ranges) { ranges->set_end_steps(0, uint64_t{1} << 63); });
 }
 
+TEST(VoidRange, ThatWouldBeginBeforeTheLog_IsNone) {
+  FrameHeader marker{.type = FrameType::kTransactionMarker,
+                     .base_offset = Offset(5),
+                     .producer_id = ProducerId(1),
+                     .transaction_number = 1,
+                     .reach = 5};
+  EXPECT_EQ(VoidRangeOf(marker), Range(1, 0, 5));
+  for (const uint64_t reach : {uint64_t{0}, uint64_t{6}, UINT64_MAX}) {
+    marker.reach = reach;
+    EXPECT_EQ(VoidRangeOf(marker), std::nullopt) << reach;
+  }
+}
+
 // A transaction that is aborted three segments later: rule 76.
 TEST(SegmentVoidRanges, Rule76_AreToldBySegmentsOfTheirMarkers_WhereverTheyBegan) {
   SegmentRig rig(1);
