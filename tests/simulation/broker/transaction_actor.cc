@@ -273,7 +273,10 @@ void TransactionActor::ComeLate(const Begun& begun) {
   After(150, [this, begun, commits, request] {
     Call("TransactionService/EndTransaction", request,
          [this, begun, commits](const Result<Bytes>& answer) {
-           if (!answer.ok() || load_.Of(begun.name).is_committed == commits) return;
+           // One without records, which was passed over, may end in any way.
+           const SeenTransaction& seen = load_.Of(begun.name);
+           const bool is_so = seen.stored.empty() || seen.is_committed == commits;
+           if (!answer.ok() || is_so) return;
            load_.Saw("transaction " + TextOf(begun.name) + " ended once more, in another way");
          });
   });
