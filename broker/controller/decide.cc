@@ -323,12 +323,7 @@ Result<TopicChange> ChangeOf(const Image& image, const v1::AlterTopicRequest& re
 
 Decision DecideAlterTopic(const Image& image, const v1::AlterTopicRequest& request,
                           const TopicChange& change) {
-  if (image.level() < kAlterLevel) {
-    return FailedPrecondition(
-        "topics can be altered once every broker of the cluster is of a version that knows of it: "
-        "the cluster is of feature level " +
-        std::to_string(image.level()) + ", and it takes " + std::to_string(kAlterLevel));
-  }
+  RETURN_IF_ERROR(CheckLevel(image, kAlterLevel, "topics can be altered"));
   ControllerRecords records;
   if (request.is_dry_run()) return records;
   if (!change.added.partitions().empty()) {

@@ -499,4 +499,13 @@ raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partit
   return record;
 }
 
+Status CheckLevel(const Image& image, uint8_t level, std::string_view what) {
+  if (image.level() >= level) return {};
+  return FailedPrecondition(std::string(what) +
+                            " once every broker of the cluster is of a version that knows of it: "
+                            "the cluster is of feature level " +
+                            std::to_string(image.level()) + ", and it takes " +
+                            std::to_string(level));
+}
+
 }  // namespace millrace::broker

@@ -179,4 +179,11 @@ Status CheckUnderstood(const internal::v1::BrokerRegistered& registered);
 raft::ReplicaRecord RecordOf(const TopicInfo& topic, const PartitionInfo& partition,
                              const Voter& self);
 
+// FAILED_PRECONDITION below the feature level. `what`: that there is from it on, "topics can be
+// altered".
+Status CheckLevel(const Image& image, uint8_t level, std::string_view what);
+inline Status CheckHasTransactions(const Image& image) {
+  return CheckLevel(image, kTransactionLevel, "there are transactions");
+}
+
 }  // namespace millrace::broker

@@ -4,11 +4,16 @@
 #include <string>
 #include <utility>
 
+#include <glog/logging.h>
+
 #include "broker/coordinator/description.h"
 #include "broker/coordinator/member_requests.h"
 #include "broker/coordinator/slot.h"
+#include "proto/base/coverage.h"
 
 namespace millrace::broker {
+
+using internal::v1::CoordinatorRecords;
 
 // A commit whose offsets are held against where partitions end; those past it are not decided on.
 class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
@@ -33,6 +38,15 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   }
 
   const v1::CommitOffsetsRequest& request() const { return *request_; }
+  bool is_staged() const { return request_->has_transaction(); }
+  TransactionName transaction() const { return NameFrom(request_->transaction()); }
+  // In which the shard was registered: what a later leader was told of how the transaction ended,
+  // this one was not.
+  void BeginIn(Term term) { term_ = term; }
+  Term term() const { return term_; }
+  // That is known by now.
+  void SetEnded() { has_ended_ = true; }
+  bool has_ended() const { return has_ended_; }
   v1::CommitOffsetsResponse* response() { return &response_; }
   void Finish(const Status& status) {
     if (!status.ok()) return done_(status);
@@ -107,6 +121,8 @@ class CoordinatorServer::Commit : public std::enable_shared_from_this<Commit> {
   v1::CommitOffsetsResponse response_;
   CoordinatorReplied<v1::CommitOffsetsResponse> done_;
   std::set<Place> refused_;
+  Term term_;
+  bool has_ended_ = false;
   size_t missing_ = 0;
   Checked then_;
 };
@@ -140,6 +156,7 @@ void CoordinatorServer::CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsets
   auto commit = std::make_shared<Commit>(std::move(request), std::move(done));
   commit->CheckEnds(environment_.image, environment_.ends,
                     lifetime_.Guard([this, shard](const std::shared_ptr<Commit>& checked) {
+                      if (checked->is_staged()) return Stage(shard, checked);
                       DecideCommitted(shard, checked);
                     }));
 }
@@ -155,6 +172,81 @@ void CoordinatorServer::DecideCommitted(RaftGroupId shard, const std::shared_ptr
                          return DecideCommit(state, now(), commit->request(), commit->response());
                        },
                    .done = [commit](const Status& status) { commit->Finish(status); }});
+}
+
+void CoordinatorServer::Stage(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
+  const Result<CoordinatorShard*> led = FindLed(shard);
+  if (!led.ok()) return commit->Finish(led.status());
+  if (Status level = CheckHasTransactions(environment_.image); !level.ok()) {
+    return commit->Finish(level);
+  }
+  commit->BeginIn((*led)->leadership().term);
+  staging_[{shard, commit->transaction().producer}].insert(commit);
+  environment_.registrar.Register(
+      shard, commit->transaction(),
+      lifetime_.Guard([this, shard, commit](const Status& registered) {
+        if (!registered.ok()) return FinishStaging(shard, commit, registered);
+        const Result<CoordinatorShard*> still = FindLed(shard);
+        if (!still.ok()) return FinishStaging(shard, commit, still.status());
+        // Alone, so that nobody gets the partitions by a decision that does not know of it.
+        (*still)->Execute({.key = commit->request().group(),
+                           .is_alone = true,
+                           .bytes = commit->request().ByteSizeLong(),
+                           .decide = [this, shard, commit](
+                                         const ShardState& state) -> Result<CoordinatorRecords> {
+                             // The answer to the registration may be older than how the transaction
+                             // ended.
+                             if (commit->has_ended())
+                               return TransactionHasEnded(commit->transaction());
+                             const Result<CoordinatorShard*> deciding = FindLed(shard);
+                             if (!deciding.ok()) return deciding.status();
+                             if ((*deciding)->leadership().term != commit->term()) {
+                               return Unavailable("the coordinator led by another broker meanwhile",
+                                                  Reason::kNotLeader);
+                             }
+                             return DecideCommit(state, now(), commit->request(),
+                                                 commit->response());
+                           },
+                           .done = lifetime_.Guard([this, shard, commit](const Status& status) {
+                             FinishStaging(shard, commit, status);
+                           })});
+      }));
+}
+
+void CoordinatorServer::FinishStaging(RaftGroupId shard, const std::shared_ptr<Commit>& commit,
+                                      const Status& status) {
+  const auto of_producer = staging_.find({shard, commit->transaction().producer});
+  CHECK(of_producer != staging_.end()) << commit->transaction();
+  of_producer->second.erase(commit);
+  if (of_producer->second.empty()) staging_.erase(of_producer);
+  commit->Finish(status);
+}
+
+void CoordinatorServer::EndTransaction(RaftGroupId shard, const TransactionEnd& end,
+                                       raft::StatusDone done) {
+  const Result<CoordinatorShard*> led = FindLed(shard);
+  if (!led.ok()) return done(led.status());
+  if (const auto found = staging_.find({shard, end.name.producer}); found != staging_.end()) {
+    for (const std::shared_ptr<Commit>& commit : found->second) {
+      if (commit->transaction() > end.name) continue;
+      MILLRACE_SOMETIMES("a transaction ended while its offsets were on their way");
+      commit->SetEnded();
+    }
+  }
+  // Also where nothing is staged: it may be on its way, in an entry before this one.
+  (*led)->Execute({.kind = CoordinatorShard::KeyKind::kProducer,
+                   .key = std::to_string(end.name.producer.value()),
+                   .is_alone = false,
+                   .decide = [end](const ShardState&) -> Result<CoordinatorRecords> {
+                     CoordinatorRecords records;
+                     auto& ended = *records.add_records()->mutable_staged_offsets_ended();
+                     Fill(end.name, ended.mutable_transaction());
+                     ended.set_outcome(end.is_committed
+                                           ? internal::v1::TRANSACTION_OUTCOME_COMMITTED
+                                           : internal::v1::TRANSACTION_OUTCOME_ABORTED);
+                     return records;
+                   },
+                   .done = std::move(done)});
 }
 
 template <typename Request, typename Reply, typename Decide>

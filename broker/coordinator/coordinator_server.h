@@ -10,9 +10,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
+#include <utility>
 
 #include "broker/controller/image.h"
+#include "broker/controller/transaction_end.h"
+#include "broker/controller/transaction_registrar.h"
 #include "broker/coordinator/asked.h"
 #include "broker/coordinator/coordinator_memory.h"
 #include "broker/coordinator/lag_server.h"
@@ -21,7 +26,9 @@
 #include "broker/coordinator/requests.h"
 #include "broker/coordinator/shard.h"
 #include "millrace/v1/group_service.pb.h"
+#include "proto/base/ids.h"
 #include "proto/base/status.h"
+#include "raft/ports/log_store.h"
 #include "raft/runtime/lifetime.h"
 #include "raft/runtime/task.h"
 
@@ -36,6 +43,7 @@ class CoordinatorServer {
     PartitionEnds& ends;
     MemberServer& members;
     LagServer& lags;
+    TransactionRegistrar& registrar;
     // Null if this broker has no replica of it.
     std::function<CoordinatorShard*(RaftGroupId)> find_shard;
     std::function<Status(RaftGroupId)> not_leader;
@@ -45,7 +53,10 @@ class CoordinatorServer {
   CoordinatorServer(const CoordinatorServer&) = delete;
   CoordinatorServer& operator=(const CoordinatorServer&) = delete;
 
-  void Stop() { lifetime_.End(); }
+  void Stop() {
+    lifetime_.End();
+    staging_.clear();
+  }
 
   void CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsetsRequest> request,
                      CoordinatorReplied<v1::CommitOffsetsResponse> done);
@@ -67,14 +78,24 @@ class CoordinatorServer {
                    CoordinatorReplied<v1::DeleteGroupResponse> done);
   void Member(RaftGroupId shard, Asked<internal::v1::MemberRequest> request,
               CoordinatorReplied<internal::v1::MemberReply> done);
+  // What the transaction staged in groups of the shard counts now, or never. Ok once that is
+  // applied, and also where it staged nothing: then it never will.
+  void EndTransaction(RaftGroupId shard, const TransactionEnd& end, raft::StatusDone done);
 
  private:
   class Commit;
+  // Of commits in transactions, from when the shard is registered as one that takes part: by
+  // producer.
+  using Staging = std::map<std::pair<RaftGroupId, ProducerId>, std::set<std::shared_ptr<Commit>>>;
 
   // The shard, if it is led here and has the group of that name.
   Result<CoordinatorShard*> FindLed(RaftGroupId shard) const;
   Result<CoordinatorShard*> FindLed(RaftGroupId shard, const std::string& group) const;
   CoordinatorCircumstances now() const;
+  // Registers the shard as one that takes part, and decides then.
+  void Stage(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
+  void FinishStaging(RaftGroupId shard, const std::shared_ptr<Commit>& commit,
+                     const Status& status);
   void DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
   template <typename Request, typename Reply, typename Decide>
   void Change(RaftGroupId shard, Asked<Request> request, Decide decide,
@@ -84,6 +105,7 @@ class CoordinatorServer {
             CoordinatorReplied<Reply> done);
 
   Environment environment_;
+  Staging staging_;
   Lifetime lifetime_;
 };
 

@@ -9,6 +9,22 @@ namespace {
 // What a node of a map costs beside what it holds.
 constexpr size_t kNodeBytes = 64;
 
+LogIndex NewestIndex(const OffsetsByTopic& offsets) {
+  LogIndex newest;
+  for (const auto& [topic, committed] : offsets) {
+    for (const CommittedOffset& one : committed.all()) newest = std::max(newest, one.index);
+  }
+  return newest;
+}
+
+size_t BytesOf(const OffsetsByTopic& offsets) {
+  size_t bytes = 0;
+  for (const auto& [topic, committed] : offsets) {
+    bytes += sizeof(TopicOffsets) + kNodeBytes + committed.bytes();
+  }
+  return bytes;
+}
+
 auto PlaceOf(auto& offsets, PartitionId partition) {
   return std::ranges::lower_bound(offsets, partition, {}, &CommittedOffset::partition);
 }
@@ -40,6 +56,14 @@ void TopicOffsets::Commit(const CommittedOffset& committed, std::string metadata
   SetMetadata(committed.partition, std::move(metadata));
 }
 
+void TopicOffsets::Merge(const TopicOffsets& later) {
+  for (const CommittedOffset& one : later.all()) {
+    const CommittedOffset* known = Find(one.partition);
+    if (known != nullptr && known->index >= one.index) continue;
+    Commit(one, later.MetadataOf(one.partition));
+  }
+}
+
 void TopicOffsets::SetMetadata(PartitionId partition, std::string metadata) {
   if (const auto old = metadata_.find(partition); old != metadata_.end()) {
     metadata_bytes_ -= old->second.size() + kNodeBytes;
@@ -69,6 +93,18 @@ size_t TopicOffsets::bytes() const {
   return offsets_.capacity() * sizeof(CommittedOffset) + metadata_bytes_;
 }
 
+ToBeFenced FencedFrom(const v1::MemberProducer& producer) {
+  return {.transactional_id = producer.transactional_id(),
+          .producer = ProducerId(producer.producer_id()),
+          .epoch = producer.producer_epoch()};
+}
+
+void Fill(const ToBeFenced& fenced, v1::MemberProducer* out) {
+  out->set_transactional_id(fenced.transactional_id);
+  out->set_producer_id(fenced.producer.value());
+  out->set_producer_epoch(fenced.epoch);
+}
+
 const CommittedOffset* Group::FindOffset(const TopicPartition& partition) const {
   const auto topic = offsets.find(partition.topic);
   return topic == offsets.end() ? nullptr : topic->second.Find(partition.partition);
@@ -80,18 +116,36 @@ size_t Group::offset_count() const {
   return count;
 }
 
-LogIndex Group::newest_index() const {
-  LogIndex newest = changed_index;
-  for (const auto& [topic, committed] : offsets) {
-    for (const CommittedOffset& one : committed.all()) newest = std::max(newest, one.index);
+bool Group::IsStaged(const TopicPartition& partition) const {
+  return std::ranges::any_of(staged, [&partition](const auto& of_one) {
+    const auto topic = of_one.second.find(partition.topic);
+    return topic != of_one.second.end() && topic->second.Find(partition.partition) != nullptr;
+  });
+}
+
+Assignment Group::StagedPartitions() const {
+  Assignment partitions;
+  for (const auto& [name, of_one] : staged) {
+    for (const auto& [topic, its] : of_one) {
+      for (const CommittedOffset& one : its.all()) partitions[topic].Add(one.partition);
+    }
   }
+  return partitions;
+}
+
+LogIndex Group::newest_index() const {
+  LogIndex newest = std::max(changed_index, NewestIndex(offsets));
+  for (const auto& [name, of_one] : staged) newest = std::max(newest, NewestIndex(of_one));
   return newest;
 }
 
 size_t Group::bytes() const {
-  size_t bytes = sizeof(Group) + kNodeBytes + membership->bytes();
-  for (const auto& [topic, committed] : offsets) {
-    bytes += sizeof(TopicOffsets) + kNodeBytes + committed.bytes();
+  size_t bytes = sizeof(Group) + kNodeBytes + membership->bytes() + BytesOf(offsets);
+  for (const auto& [name, of_one] : staged) {
+    bytes += sizeof(TransactionName) + kNodeBytes + BytesOf(of_one);
+  }
+  for (const ToBeFenced& one : to_be_fenced) {
+    bytes += sizeof(ToBeFenced) + kNodeBytes + one.transactional_id.size();
   }
   return bytes;
 }

@@ -7,14 +7,19 @@
 //   if (const CommittedOffset* committed = group.FindOffset({topic, p})) ...
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "broker/controller/leader_epoch.h"
+#include "broker/controller/transaction_name.h"
 #include "broker/coordinator/membership.h"
+#include "broker/coordinator/partition_runs.h"
+#include "millrace/v1/group_member.pb.h"
 #include "proto/base/copy_on_write.h"
 #include "proto/base/ids.h"
 
@@ -46,6 +51,8 @@ class TopicOffsets {
   void Reserve(size_t more) { offsets_.reserve(offsets_.size() + more); }
   // In the place of what was committed for the partition.
   void Commit(const CommittedOffset& committed, std::string metadata);
+  // Those of `later` that were committed by a later entry than what there is.
+  void Merge(const TopicOffsets& later);
   // Unless it was committed after that entry.
   void Remove(PartitionId partition, LogIndex up_to);
   void RemoveAll(LogIndex up_to);
@@ -63,6 +70,18 @@ class TopicOffsets {
   size_t metadata_bytes_ = 0;
 };
 
+using OffsetsByTopic = std::map<TopicId, TopicOffsets>;
+
+// A producer of a member that was taken out: nobody may write with it any more.
+struct ToBeFenced {
+  std::string transactional_id;
+  ProducerId producer;
+  uint32_t epoch = 0;
+  auto operator<=>(const ToBeFenced&) const = default;
+};
+ToBeFenced FencedFrom(const v1::MemberProducer& producer);
+void Fill(const ToBeFenced& fenced, v1::MemberProducer* out);
+
 struct Group {
   GroupKind kind = GroupKind::kLog;
   // Raised by what changes it other than what is committed.
@@ -70,11 +89,19 @@ struct Group {
   // The entry that did so last, or made it, and its time.
   LogIndex changed_index;
   int64_t changed_ms = 0;
-  std::map<TopicId, TopicOffsets> offsets;
+  OffsetsByTopic offsets;
+  // What counts once its transaction is committed: of a partition, what was committed by the later
+  // entry then counts, be it this or not.
+  std::map<TransactionName, OffsetsByTopic> staged;
   CopyOnWrite<Membership> membership;
+  // Whom their transactional ids have not been told of yet.
+  std::set<ToBeFenced> to_be_fenced;
 
   const CommittedOffset* FindOffset(const TopicPartition& partition) const;
   size_t offset_count() const;
+  // Whether a transaction that is open, or not known to have ended, has an offset of the partition.
+  bool IsStaged(const TopicPartition& partition) const;
+  Assignment StagedPartitions() const;
   // The newest entry that changed anything of it.
   LogIndex newest_index() const;
   size_t bytes() const;

@@ -57,10 +57,20 @@ Status CheckIsKnown(const MemberRequest& request) {
   return {};
 }
 
+Status CheckProducer(const v1::MemberProducer& producer) {
+  RETURN_IF_ERROR(CheckId(producer.transactional_id(), "producer: transactional_id"));
+  if (producer.producer_id() == 0) return InvalidArgument("producer: producer_id is 0");
+  if (producer.producer_epoch() == 0) {
+    return InvalidArgument("producer: producer_epoch is 0; the first one is 1");
+  }
+  return {};
+}
+
 Status CheckInfo(const MemberInfo& info) {
   RETURN_IF_ERROR(CheckShort(info.instance_id(), "instance_id"));
   RETURN_IF_ERROR(CheckShort(info.rack(), "rack"));
   RETURN_IF_ERROR(CheckShort(info.client_id(), "client_id"));
+  if (info.has_producer()) RETURN_IF_ERROR(CheckProducer(info.producer()));
   RETURN_IF_ERROR(CheckShort(info.subscription().digest(), "digest"));
   RETURN_IF_ERROR(CheckTimeout(info.session_timeout_ms(), "session_timeout_ms"));
   RETURN_IF_ERROR(CheckTimeout(info.revoke_timeout_ms(), "revoke_timeout_ms"));
@@ -107,7 +117,9 @@ class MemberDecision {
  public:
   MemberDecision(const ShardState& state, const std::string& name)
       : name_(name), group_(state.Find(name)), epoch_floor_(state.epoch_floor()) {
-    if (group_ != nullptr) ahead_ = group_->membership;
+    if (group_ == nullptr) return;
+    ahead_ = group_->membership;
+    staged_ = group_->StagedPartitions();
   }
 
   const Group* group() const { return group_; }
@@ -143,14 +155,19 @@ class MemberDecision {
     *records_.add_records()->mutable_target_computed() = std::move(target);
   }
   void Say(const std::string& member_id, const MemberSays& says) {
-    auto step = NextStep(*ahead_, *ahead_->Find(member_id), says);
+    auto step = NextStep(*ahead_, staged_, *ahead_->Find(member_id), says);
     if (!step.has_value()) return;
     step->set_group(name_);
     MustApply(ahead_.Mutable().Apply(*step, {}));
     *records_.add_records()->mutable_member_assigned() = *std::move(step);
   }
   CoordinatorRecords Finish() && {
-    if (!records_.records().empty()) Advance(name_, {}, &ahead_.Mutable(), &records_);
+    if (records_.records().empty()) return {};
+    return std::move(*this).FinishAnyway();
+  }
+  // Where something else than what was decided lets members go on.
+  CoordinatorRecords FinishAnyway() && {
+    Advance(name_, {}, staged_, &ahead_.Mutable(), &records_);
     return std::move(records_);
   }
 
@@ -163,6 +180,7 @@ class MemberDecision {
   const Group* group_;
   const uint32_t epoch_floor_;
   CopyOnWrite<Membership> ahead_;  // what nothing changes costs no copy
+  Staged staged_;
   CoordinatorRecords records_;
 };
 
@@ -360,6 +378,7 @@ CoordinatorDecision DecideMember(const ShardState& state, const CoordinatorCircu
     decision.Change(std::move(info), /*raises_epoch=*/false);
     return std::move(decision).Finish();
   }
+  if (request.info().has_producer()) RETURN_IF_ERROR(CheckHasTransactions(now.image));
   const bool is_new = member == nullptr || IsNewStream(request, *member);
   if (member == nullptr) {
     RETURN_IF_ERROR(DecideNew(now, request, pings, &decision));
@@ -394,6 +413,12 @@ CoordinatorDecision DecideTarget(const ShardState& state, const std::string& gro
   if (!is_for_it || !is_newer) return CoordinatorRecords();
   decision.SetTarget(target);
   return std::move(decision).Finish();
+}
+
+CoordinatorDecision DecideAdvance(const ShardState& state, const std::string& group) {
+  MemberDecision decision(state, group);
+  if (decision.group() == nullptr || decision.membership().empty()) return CoordinatorRecords();
+  return std::move(decision).FinishAnyway();
 }
 
 Status AnswerMember(const ShardState& state, const Image& image, const MemberRequest& request,

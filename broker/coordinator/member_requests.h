@@ -54,6 +54,9 @@ CoordinatorDecision DecideRemoval(const ShardState& state, const std::string& gr
 CoordinatorDecision DecideTarget(const ShardState& state, const std::string& group,
                                  uint32_t group_epoch, const internal::v1::TargetComputed& target);
 
+// Gives members what nothing holds up any more.
+CoordinatorDecision DecideAdvance(const ShardState& state, const std::string& group);
+
 // ABORTED (MEMBER_FENCED).
 Status AnswerMember(const ShardState& state, const Image& image,
                     const internal::v1::MemberRequest& request, internal::v1::MemberReply* reply);

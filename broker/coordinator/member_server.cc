@@ -91,10 +91,32 @@ void MemberServer::BeginTerm(const CoordinatorShard& shard, Term term) {
     for (const auto& [id, member] : group->membership->members()) {
       live.members[id] = {.heard = now, .session = member->info.session()};
     }
-    Look({.shard = shard.group(), .term = term, .group = at.name});
-    TargetIsDue({.shard = shard.group(), .term = term, .group = at.name}, kGather);
+    const Where where{.shard = shard.group(), .term = term, .group = at.name};
+    Look(where);
+    AdvanceMembers(where);
+    TargetIsDue(where, kGather);
   }
   if (!led.groups.empty()) ScheduleTick();
+}
+
+void MemberServer::OnReleased(RaftGroupId shard, const std::set<std::string>& groups) {
+  const auto led = led_.find(shard);
+  if (led == led_.end()) return;
+  for (const std::string& group : groups) {
+    if (!led->second.groups.contains(group)) continue;
+    AdvanceMembers({.shard = shard, .term = led->second.term, .group = group});
+  }
+}
+
+void MemberServer::AdvanceMembers(const Where& where) {
+  const Result<CoordinatorShard*> shard = FindLed(where.shard);
+  if (!shard.ok()) return;
+  (*shard)->Execute(
+      {.key = where.group,
+       .is_alone = true,
+       .bytes = where.group.size(),
+       .decide = [where](const ShardState& state) { return DecideAdvance(state, where.group); },
+       .done = lifetime_.Guard([this, where](const Status&) { Look(where); })});
 }
 
 void MemberServer::EndTerm(RaftGroupId shard) {

@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,8 @@ class MemberServer {
   // Pre: CheckMember; the shard has the group.
   void Ask(RaftGroupId shard, const internal::v1::MemberRequest& request, Done done);
   void OnLeadership(RaftGroupId shard, const raft::Leadership& leadership);
+  // What nobody was given because of a transaction may be given now.
+  void OnReleased(RaftGroupId shard, const std::set<std::string>& groups);
   // By name; none of a shard that is not led here.
   std::vector<std::string> GroupsWithMembers(RaftGroupId shard) const;
 
@@ -119,6 +122,8 @@ class MemberServer {
   void StopWaiting(const Where& where, LiveMember* member);
   // What there is to do after its members changed.
   void Look(const Where& where);
+  // Gives what may be given by now.
+  void AdvanceMembers(const Where& where);
   void LookAtMembers(const Where& where, const Membership& membership, LiveGroup* live);
   void TargetIsDue(const Where& where, Duration delay);
   void ComputeTarget(const Where& where);

@@ -12,8 +12,8 @@ namespace millrace::broker {
 
 using internal::v1::MemberAssigned;
 
-std::optional<MemberAssigned> NextStep(const Membership& membership, const Member& member,
-                                       const MemberSays& says) {
+std::optional<MemberAssigned> NextStep(const Membership& membership, const Staged& staged,
+                                       const Member& member, const MemberSays& says) {
   const Holdings had = says.is_fresh ? Holdings() : member.assigned;
   Holdings revoking = says.is_fresh ? Holdings() : member.revoking;
   // Whoever is away has stopped.
@@ -27,6 +27,7 @@ std::optional<MemberAssigned> NextStep(const Membership& membership, const Membe
     epoch = std::max(epoch, membership.target_epoch());
     const Assignment of_others = Difference(membership.held(), PartitionsOf(member.held()));
     Assignment free = Difference(Difference(member.target, PartitionsOf(assigned)), of_others);
+    if (!MILLRACE_MUTANT(kStagedVisibleEarly)) free = Difference(free, staged);
     if (!free.empty()) assigned = Union(assigned, Holdings{{epoch, std::move(free)}});
   }
   const bool is_same =
@@ -40,8 +41,8 @@ std::optional<MemberAssigned> NextStep(const Membership& membership, const Membe
   return step;
 }
 
-void Advance(const std::string& group, const Membership::Place& place, Membership* membership,
-             internal::v1::CoordinatorRecords* records) {
+void Advance(const std::string& group, const Membership::Place& place, const Staged& staged,
+             Membership* membership, internal::v1::CoordinatorRecords* records) {
   std::vector<std::string> members;
   for (const auto& [id, member] : membership->members()) members.push_back(id);
   // Whoever is away lets go at once, and somebody before it in order may wait for that: until
@@ -50,7 +51,7 @@ void Advance(const std::string& group, const Membership::Place& place, Membershi
     has_moved = false;
     for (const std::string& id : members) {
       const Member& member = *membership->Find(id);
-      std::optional<MemberAssigned> step = NextStep(*membership, member, {});
+      std::optional<MemberAssigned> step = NextStep(*membership, staged, member, {});
       if (!step.has_value()) continue;
       has_moved = has_moved || member.info.is_away();
       step->set_group(group);

@@ -10,8 +10,8 @@
 //
 // Pure.
 //
-//   if (auto step = NextStep(membership, member, {.owned = owned})) { ... Apply(*step) ... }
-//   Advance("g", place, &membership, &records);
+//   if (auto step = NextStep(membership, staged, member, {.owned = owned})) { ... Apply(*step) ... }
+//   Advance("g", place, staged, &membership, &records);
 #pragma once
 
 #include <optional>
@@ -23,6 +23,10 @@
 
 namespace millrace::broker {
 
+// Partitions of which a transaction that is open has staged offsets: nobody gets them before it is
+// known what counts.
+using Staged = Assignment;
+
 // What a member says of what it owns.
 struct MemberSays {
   // It has let go of all else that it was told to give up. None: it says nothing.
@@ -33,10 +37,11 @@ struct MemberSays {
 
 // None if the member is as far as it can be.
 std::optional<internal::v1::MemberAssigned> NextStep(const Membership& membership,
-                                                     const Member& member, const MemberSays& says);
+                                                     const Staged& staged, const Member& member,
+                                                     const MemberSays& says);
 
 // Adds to `records` the next step of each member, and applies them.
-void Advance(const std::string& group, const Membership::Place& place, Membership* membership,
-             internal::v1::CoordinatorRecords* records);
+void Advance(const std::string& group, const Membership::Place& place, const Staged& staged,
+             Membership* membership, internal::v1::CoordinatorRecords* records);
 
 }  // namespace millrace::broker

@@ -12,6 +12,7 @@
 #include "broker/api/request_limits.h"
 #include "broker/controller/decide.h"
 #include "broker/coordinator/description.h"
+#include "broker/coordinator/transaction_errors.h"
 #include "proto/base/mutants.h"
 
 namespace millrace::broker {
@@ -93,6 +94,14 @@ Status CheckIsNobodys(const std::string& name, const Group* group, const Topic& 
       Reason::kGroupNotEmpty);
 }
 
+// Not ok: what is forgotten now could come back by a transaction that is open.
+Status CheckIsNotStaged(const std::string& what, bool is_staged) {
+  if (!is_staged) return {};
+  return FailedPrecondition(what +
+                            ": a transaction that is open has staged an offset; end it or abort it "
+                            "first");
+}
+
 // Who commits. No member: somebody else, for a group without members.
 struct Committer {
   const Member* member = nullptr;
@@ -168,6 +177,9 @@ OffsetsCommitted CommitOf(const Group* group, const Committer& committer,
                           const v1::CommitOffsetsRequest& request, Refuse refuse) {
   OffsetsCommitted committed;
   committed.set_group(request.group());
+  if (request.has_transaction()) {
+    Fill(NameFrom(request.transaction()), committed.mutable_transaction());
+  }
   for (const v1::TopicCommit& topic : request.topics()) {
     auto& out = *committed.add_topics();
     out.set_topic_id(topic.topic_id());
@@ -184,8 +196,10 @@ OffsetsCommitted CommitOf(const Group* group, const Committer& committer,
   return committed;
 }
 
-void FillOffset(const TopicOffsets* offsets, PartitionId partition, v1::GroupOffset* out) {
+void FillOffset(const TopicOffsets* offsets, PartitionId partition, bool is_staged,
+                v1::GroupOffset* out) {
   out->set_partition(partition.value());
+  out->set_is_in_transaction(is_staged);
   const CommittedOffset* committed = offsets == nullptr ? nullptr : offsets->Find(partition);
   if (committed == nullptr) return;
   out->set_offset(committed->offset.value());
@@ -243,7 +257,7 @@ class OffsetsPage {
       bytes_ += kTopicBytesMax;
     }
     auto& row = *response_->mutable_topics()->rbegin()->add_partitions();
-    FillOffset(offsets, partition, &row);
+    FillOffset(offsets, partition, group_ != nullptr && group_->IsStaged(place), &row);
     bytes_ += row.ByteSizeLong() + kRowBytes;
     last_ = place;
   }
@@ -284,6 +298,8 @@ Status CheckId(std::string_view id, std::string_view what) {
 
 Status CheckCommit(const v1::CommitOffsetsRequest& request) {
   RETURN_IF_ERROR(CheckId(request.group(), "group"));
+  if (request.has_transaction())
+    RETURN_IF_ERROR(CheckTransactionName(NameFrom(request.transaction())));
   if (const size_t bytes = request.ByteSizeLong(); bytes > kCommitBytesMax) {
     return InvalidArgument("a commit of " + std::to_string(bytes) + " bytes is larger than " +
                            std::to_string(kCommitBytesMax));
@@ -312,7 +328,10 @@ CoordinatorDecision DecideCommit(const ShardState& state, const CoordinatorCircu
                                  const v1::CommitOffsetsRequest& request,
                                  v1::CommitOffsetsResponse* response) {
   const Group* group = state.Find(request.group());
-  ASSIGN_OR_RETURN(const Committer committer, CommitterOf(group, request));
+  const auto found = CommitterOf(group, request);
+  const bool is_ignored = request.has_transaction() && MILLRACE_MUTANT(kStageIgnoresMemberEpoch);
+  if (!found.ok() && !is_ignored) return found.status();
+  const Committer committer = found.ok() && !is_ignored ? *found : Committer();
   OffsetsCommitted committed =
       CommitOf(group, committer, now, request,
                [response](const v1::TopicCommit& topic, uint32_t partition, const Status& why) {
@@ -358,8 +377,11 @@ CoordinatorDecision DecideDeleteOffsets(const ShardState& state,
   for (const v1::TopicPartitions& topic : request.topics()) {
     const auto found = group->offsets.find(TopicId(topic.topic_id()));
     if (found == group->offsets.end()) continue;
-    const auto check = [&](uint32_t partition) {
-      return CheckIsNobodys(request.group(), group, topic, partition);
+    const auto check = [&](uint32_t partition) -> Status {
+      RETURN_IF_ERROR(CheckIsNobodys(request.group(), group, topic, partition));
+      return CheckIsNotStaged(NameOf(topic, partition),
+                              group->IsStaged({.topic = TopicId(topic.topic_id()),
+                                               .partition = PartitionId(partition)}));
     };
     for (const uint32_t partition : topic.partitions()) RETURN_IF_ERROR(check(partition));
     if (topic.partitions().empty()) {
@@ -390,6 +412,7 @@ CoordinatorDecision DecideDeleteGroup(const ShardState& state,
   const Group* group = state.Find(request.group());
   if (group == nullptr) return UnknownGroup(request.group());
   if (!group->membership->empty()) return HasMembers(request.group());
+  RETURN_IF_ERROR(CheckIsNotStaged("group \"" + request.group() + "\"", !group->staged.empty()));
   CoordinatorRecords records;
   records.add_records()->mutable_group_removed()->set_group(request.group());
   return records;

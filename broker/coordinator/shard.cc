@@ -234,23 +234,23 @@ raft::StateEncoder CoordinatorShard::TakeSnapshot() const {
 
 Status CoordinatorShard::Apply(const raft::core::Entry& entry) {
   const FrameHeader header = entry.frame.header();
-  std::set<std::string> changed;
+  Changes changes;
   if (entry.type == raft::core::EntryType::kCommand) {
     if (header.type != FrameType::kCoordinatorCommand) {
       return DataLoss("it is no command of a coordinator");
     }
     RETURN_IF_ERROR(ApplyRecords(
-        entry.frame.payload(), {.index = entry.index, .time_ms = header.append_time_ms}, &changed));
+        entry.frame.payload(), {.index = entry.index, .time_ms = header.append_time_ms}, &changes));
   }
   applied_ = entry.index;
   last_append_time_ms_ = std::max(last_append_time_ms_, header.append_time_ms);
   answers_.OnApplied(entry.index, entry.term);
-  if (!changed.empty() && transaction_listener_) transaction_listener_(changed);
+  if (!changes.empty() && change_listener_) change_listener_(changes);
   return {};
 }
 
 Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Place& place,
-                                      std::set<std::string>* changed) {
+                                      Changes* changes) {
   Records records;
   if (!records.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
     return DataLoss("its records cannot be read");
@@ -258,12 +258,27 @@ Status CoordinatorShard::ApplyRecords(const Bytes& payload, const ShardState::Pl
   const uint64_t before = state_.bytes();
   Status applied;
   for (const auto& record : records.records()) {
-    applied = state_.Apply(record, place);
+    applied = ApplyRecord(record, place, changes);
     if (!applied.ok()) break;
-    if (const std::string* id = TransactionalIdIn(record)) changed->insert(*id);
   }
   environment_.memory.Changed(before, state_.bytes());
   return applied;
+}
+
+Status CoordinatorShard::ApplyRecord(const internal::v1::CoordinatorRecord& record,
+                                     const ShardState::Place& place, Changes* changes) {
+  if (record.has_staged_offsets_ended()) {
+    for (std::string& group :
+         state_.GroupsStagedBy(NameFrom(record.staged_offsets_ended().transaction()))) {
+      changes->released.insert(std::move(group));
+    }
+  }
+  RETURN_IF_ERROR(state_.Apply(record, place));
+  if (const std::string* id = TransactionalIdIn(record)) changes->transactional_ids.insert(*id);
+  if (const std::string* group = MemberOutOf(record)) {
+    if (state_.fencing().Find(*group) != nullptr) changes->fencing.insert(*group);
+  }
+  return {};
 }
 
 void CoordinatorShard::OnLeadership(const raft::Leadership& leadership) {

@@ -51,8 +51,18 @@ class CoordinatorShard final : public raft::StateMachine {
     const Image& image;
     CoordinatorMemory& memory;
   };
-  // What decisions are about. Two kinds may have one name.
-  enum class KeyKind : uint8_t { kGroup, kTransactionalId };
+  // What decisions are about. Two kinds may have one name. What a producer staged is decided by
+  // none that is taken alone.
+  enum class KeyKind : uint8_t { kGroup, kTransactionalId, kProducer };
+  // What an entry has changed that somebody beside those who asked for it acts on, by name.
+  struct Changes {
+    std::set<std::string> transactional_ids;
+    // Groups in which it is known now what counts of what was staged.
+    std::set<std::string> released;
+    // Groups in which a producer is to be fenced.
+    std::set<std::string> fencing;
+    bool empty() const { return transactional_ids.empty() && released.empty() && fencing.empty(); }
+  };
   struct Request {
     KeyKind kind = KeyKind::kGroup;
     std::string key;  // its name
@@ -92,9 +102,9 @@ class CoordinatorShard final : public raft::StateMachine {
     listener_ = std::move(listener);
   }
 
-  // Told of transactional ids that an entry changed, after all who asked for it are answered.
-  void SetTransactionListener(MoveFunction<void(const std::set<std::string>&)> listener) {
-    transaction_listener_ = std::move(listener);
+  // Told of what an entry changed, after all who asked for it are answered.
+  void SetChangeListener(MoveFunction<void(const Changes&)> listener) {
+    change_listener_ = std::move(listener);
   }
 
   void Attach(raft::Group& group) override { raft_ = &group; }
@@ -132,9 +142,9 @@ class CoordinatorShard final : public raft::StateMachine {
   void Propose(Records records, std::vector<Answer> answers);
   void Flush();
   void FailBatch(const Status& why);
-  // Adds to `changed` the transactional ids that are.
-  Status ApplyRecords(const Bytes& payload, const ShardState::Place& place,
-                      std::set<std::string>* changed);
+  Status ApplyRecords(const Bytes& payload, const ShardState::Place& place, Changes* changes);
+  Status ApplyRecord(const internal::v1::CoordinatorRecord& record, const ShardState::Place& place,
+                     Changes* changes);
   void TendTransactions(std::optional<int64_t> wall_ms);
   // What the leader decides by itself about a transactional id.
   void Look(const std::string& id, Decide decide);
@@ -147,7 +157,7 @@ class CoordinatorShard final : public raft::StateMachine {
   int64_t last_append_time_ms_ = 0;
   raft::Leadership leadership_;
   MoveFunction<void(const raft::Leadership&)> listener_;
-  MoveFunction<void(const std::set<std::string>&)> transaction_listener_;
+  MoveFunction<void(const Changes&)> change_listener_;
   std::map<KeyName, Key> keys_;  // that have a decision in flight
   Batch batch_;
   bool is_flush_posted_ = false;

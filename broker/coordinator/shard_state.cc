@@ -1,6 +1,7 @@
 #include "broker/coordinator/shard_state.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "broker/controller/image.h"
@@ -20,7 +21,7 @@ using internal::v1::TopicOffsetsCommitted;
 
 namespace {
 
-// The versions of CoordinatorState: with groups alone, and with transactional ids.
+// The versions of CoordinatorState: with groups alone, and with anything of transactions.
 constexpr uint32_t kFirstStateVersion = 1;
 constexpr uint32_t kStateVersion = 2;
 
@@ -72,6 +73,56 @@ Status CheckColumns(const TopicOffsetsCommitted& topic, const std::string& group
                        std::to_string(topic.topic_id()));
 }
 
+using PlacedMetadata = google::protobuf::RepeatedPtrField<internal::v1::PlacedMetadata>;
+// Of the row at the place: rows are asked for in order.
+std::string TakeMetadata(int place, const PlacedMetadata& all,
+                         PlacedMetadata::const_iterator* next) {
+  const bool is_its = *next != all.end() && (*next)->place() == static_cast<uint32_t>(place);
+  return is_its ? ((*next)++)->metadata() : "";
+}
+
+void CommitTo(const OffsetsCommitted& committed, const ShardState::Place& place,
+              OffsetsByTopic* out) {
+  for (const TopicOffsetsCommitted& topic : committed.topics()) {
+    if (topic.partitions().empty()) continue;
+    TopicOffsets& offsets = (*out)[TopicId(topic.topic_id())];
+    if (offsets.all().empty()) offsets.Reserve(static_cast<size_t>(topic.partitions_size()));
+    auto metadata = topic.metadata().begin();
+    for (int i = 0; i < topic.partitions_size(); ++i) {
+      offsets.Commit(
+          {.offset = Offset(topic.offsets(i)),
+           .index = place.index,
+           .time_ms = place.time_ms,
+           .partition = PartitionId(topic.partitions(i)),
+           .leader_epoch = LeaderEpoch(topic.leader_epochs().empty() ? 0 : topic.leader_epochs(i))},
+          TakeMetadata(i, topic.metadata(), &metadata));
+    }
+  }
+}
+
+// The member's producer: it may not write any more.
+std::optional<ToBeFenced> FencedWith(const Group* group, const std::string& member_id) {
+  const Member* member = group == nullptr ? nullptr : group->membership->Find(member_id);
+  if (member == nullptr || !member->info.has_producer()) return std::nullopt;
+  return FencedFrom(member->info.producer());
+}
+
+// Whoever goes by itself ends what it began.
+std::optional<ToBeFenced> FencedBy(const Group* group, const internal::v1::MemberRemoved& removed) {
+  if (removed.reason() == v1::GROUP_EVENT_KIND_LEFT) return std::nullopt;
+  return FencedWith(group, removed.member_id());
+}
+
+std::optional<ToBeFenced> FencedBy(const Group*, const internal::v1::TargetComputed&) {
+  return std::nullopt;
+}
+
+bool HasAnyOfTransactions(const Group& group) {
+  const auto has_producer = [](const auto& member) { return member.second->info.has_producer(); };
+  return !group.staged.empty() || !group.to_be_fenced.empty() ||
+         std::ranges::any_of(group.membership->members(), has_producer);
+}
+
 void SaveTopic(TopicId topic, const TopicOffsets& offsets, SavedTopicOffsets* saved) {
   saved->set_topic_id(topic.value());
   CommittedOffset before;
@@ -109,17 +160,33 @@ Result<TopicOffsets> LoadTopic(const SavedTopicOffsets& saved) {
     one.leader_epoch = LeaderEpoch(saved.leader_epochs(i));
     one.index = LogIndex(one.index.value() + static_cast<uint64_t>(saved.index_steps(i)));
     one.time_ms += saved.time_steps_ms(i);
-    const bool has_metadata =
-        metadata != saved.metadata().end() && metadata->place() == static_cast<uint32_t>(i);
-    offsets.Commit(one, has_metadata ? (metadata++)->metadata() : "");
+    offsets.Commit(one, TakeMetadata(i, saved.metadata(), &metadata));
   }
   return offsets;
+}
+
+Result<OffsetsByTopic> LoadTopics(
+    const google::protobuf::RepeatedPtrField<SavedTopicOffsets>& saved) {
+  OffsetsByTopic offsets;
+  for (const SavedTopicOffsets& topic : saved) {
+    ASSIGN_OR_RETURN(offsets[TopicId(topic.topic_id())], LoadTopic(topic));
+  }
+  return offsets;
+}
+
+void SaveTopics(const OffsetsByTopic& offsets,
+                google::protobuf::RepeatedPtrField<SavedTopicOffsets>* saved) {
+  for (const auto& [topic, its] : offsets) SaveTopic(topic, its, saved->Add());
 }
 
 }  // namespace
 
 uint8_t LevelOf(const internal::v1::CoordinatorRecord& record) {
-  return TransactionalIdIn(record) == nullptr ? kCoordinatorLevel : kTransactionLevel;
+  const bool is_of_transactions =
+      TransactionalIdIn(record) != nullptr || record.has_staged_offsets_ended() ||
+      record.has_producer_fenced() || record.offsets_committed().has_transaction() ||
+      record.member_changed().member().has_producer();
+  return is_of_transactions ? kTransactionLevel : kCoordinatorLevel;
 }
 
 const std::string* TransactionalIdIn(const internal::v1::CoordinatorRecord& record) {
@@ -132,6 +199,12 @@ const std::string* TransactionalIdIn(const internal::v1::CoordinatorRecord& reco
   if (record.has_transaction_changed()) return &record.transaction_changed().transactional_id();
   if (record.has_participants_ended()) return &record.participants_ended().transactional_id();
   return nullptr;
+}
+
+const std::string* MemberOutOf(const internal::v1::CoordinatorRecord& record) {
+  if (record.has_member_removed()) return &record.member_removed().group();
+  const bool is_replaced = !record.member_changed().replaced_member_id().empty();
+  return is_replaced ? &record.member_changed().group() : nullptr;
 }
 
 Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Place& place) {
@@ -161,6 +234,10 @@ Status ShardState::Apply(const internal::v1::CoordinatorRecord& record, const Pl
       return transactions_.Apply(record.transaction_changed(), place);
     case Record::kParticipantsEnded:
       return transactions_.Apply(record.participants_ended(), place);
+    case Record::kStagedOffsetsEnded:
+      return ApplyEnded(record.staged_offsets_ended(), place);
+    case Record::kProducerFenced:
+      return ApplyFenced(record.producer_fenced(), place);
     case Record::RECORD_NOT_SET:
       break;
   }
@@ -188,8 +265,36 @@ Group& ShardState::Mutable(const std::string& name, const Place& place) {
   return group;
 }
 
+std::vector<std::string> ShardState::GroupsStagedBy(const TransactionName& name) const {
+  std::vector<std::string> groups;
+  const auto* of_producer = staged_.Find(name.producer);
+  if (of_producer == nullptr) return groups;
+  for (auto at = of_producer->lower_bound({name, ""});
+       at != of_producer->end() && at->first == name; ++at) {
+    groups.push_back(at->second);
+  }
+  return groups;
+}
+
+void ShardState::Index(const std::string& name, const Group& group) {
+  for (const auto& [transaction, offsets] : group.staged) {
+    staged_.Make(transaction.producer).first.emplace(transaction, name);
+  }
+  if (!group.to_be_fenced.empty()) fencing_.Make(name).first = group.to_be_fenced.size();
+}
+
+void ShardState::Unindex(const std::string& name, const Group& group) {
+  for (const auto& [transaction, offsets] : group.staged) {
+    auto& of_producer = staged_.Make(transaction.producer).first;
+    of_producer.erase({transaction, name});
+    if (of_producer.empty()) staged_.Erase(transaction.producer);
+  }
+  fencing_.Erase(name);
+}
+
 void ShardState::Erase(const std::string& name) {
   const Group& group = *Find(name);
+  Unindex(name, group);
   bytes_ -= group.bytes() + name.size();
   epoch_floor_ = std::max(epoch_floor_, group.epoch);
   groups_.Erase(name);
@@ -203,29 +308,52 @@ void ShardState::ChangeGroup(const std::string& name, const Place& place, Change
   bytes_ += group.bytes();
 }
 
+template <typename Change>
+void ShardState::ChangeIndexed(const std::string& name, const Place& place, Change change) {
+  ChangeGroup(name, place, [&](Group& group) {
+    Unindex(name, group);
+    change(group);
+    Index(name, group);
+  });
+}
+
 Status ShardState::ApplyCommitted(const OffsetsCommitted& committed, const Place& place) {
   for (const TopicOffsetsCommitted& topic : committed.topics()) {
     RETURN_IF_ERROR(CheckColumns(topic, committed.group()));
   }
-  ChangeGroup(committed.group(), place, [&](Group& group) {
-    for (const TopicOffsetsCommitted& topic : committed.topics()) {
-      if (topic.partitions().empty()) continue;
-      TopicOffsets& offsets = group.offsets[TopicId(topic.topic_id())];
-      if (offsets.all().empty()) offsets.Reserve(static_cast<size_t>(topic.partitions_size()));
-      auto metadata = topic.metadata().begin();
-      for (int i = 0; i < topic.partitions_size(); ++i) {
-        const bool has_metadata =
-            metadata != topic.metadata().end() && metadata->place() == static_cast<uint32_t>(i);
-        offsets.Commit({.offset = Offset(topic.offsets(i)),
-                        .index = place.index,
-                        .time_ms = place.time_ms,
-                        .partition = PartitionId(topic.partitions(i)),
-                        .leader_epoch = LeaderEpoch(
-                            topic.leader_epochs().empty() ? 0 : topic.leader_epochs(i))},
-                       has_metadata ? (metadata++)->metadata() : "");
-      }
-    }
-  });
+  if (committed.has_transaction()) {
+    const TransactionName name = NameFrom(committed.transaction());
+    if (name.number == 0) return DoesNotFollow("offsets that no transaction stages");
+    ChangeIndexed(committed.group(), place,
+                  [&](Group& group) { CommitTo(committed, place, &group.staged[name]); });
+    return {};
+  }
+  ChangeGroup(committed.group(), place,
+              [&](Group& group) { CommitTo(committed, place, &group.offsets); });
+  return {};
+}
+
+Status ShardState::ApplyEnded(const internal::v1::StagedOffsetsEnded& ended, const Place& place) {
+  if (!internal::v1::TransactionOutcome_IsValid(ended.outcome())) {
+    return Unimplemented("staged offsets have an outcome that this version does not know");
+  }
+  const TransactionName name = NameFrom(ended.transaction());
+  const bool is_committed = ended.outcome() == internal::v1::TRANSACTION_OUTCOME_COMMITTED;
+  for (const std::string& group_name : GroupsStagedBy(name)) {
+    ChangeIndexed(group_name, place, [&](Group& group) {
+      const auto staged = group.staged.extract(name);
+      if (!is_committed) return;
+      for (const auto& [topic, offsets] : staged.mapped()) group.offsets[topic].Merge(offsets);
+    });
+  }
+  return {};
+}
+
+Status ShardState::ApplyFenced(const internal::v1::ProducerFenced& fenced, const Place& place) {
+  // It may have gone meanwhile.
+  if (Find(fenced.group()) == nullptr) return {};
+  ChangeIndexed(fenced.group(), place,
+                [&](Group& group) { group.to_be_fenced.erase(FencedFrom(fenced.producer())); });
   return {};
 }
 
@@ -262,9 +390,12 @@ Status ShardState::ApplyMember(const MemberChanged& changed, const Place& place)
     RETURN_IF_ERROR(Membership().Apply(changed, place));
   }
   Status applied;
-  ChangeGroup(changed.group(), place, [&](Group& group) {
+  const auto fenced = FencedWith(Find(changed.group()), changed.replaced_member_id());
+  ChangeIndexed(changed.group(), place, [&](Group& group) {
     applied = group.membership.Mutable().Apply(changed, place);
-    if (applied.ok()) SetEpoch(changed.epoch(), place, &group);
+    if (!applied.ok()) return;
+    SetEpoch(changed.epoch(), place, &group);
+    if (fenced.has_value()) group.to_be_fenced.insert(*fenced);
   });
   return applied;
 }
@@ -275,9 +406,12 @@ Status ShardState::ApplyMembers(const Record& record, const Place& place) {
   if (known == nullptr) return DoesNotFollow("members of group \"" + record.group() + "\"");
   RETURN_IF_ERROR(CheckEpoch(record.epoch(), *known, record.group()));
   Status applied;
-  ChangeGroup(record.group(), place, [&](Group& group) {
+  const auto fenced = FencedBy(known, record);
+  ChangeIndexed(record.group(), place, [&](Group& group) {
     applied = ApplyTo(record, group.epoch, place, &group.membership.Mutable());
-    if (applied.ok()) SetEpoch(record.epoch(), place, &group);
+    if (!applied.ok()) return;
+    SetEpoch(record.epoch(), place, &group);
+    if (fenced.has_value()) group.to_be_fenced.insert(*fenced);
   });
   return applied;
 }
@@ -304,20 +438,27 @@ Status ShardState::ApplyGroupRemoved(const GroupRemoved& removed) {
 }
 
 void ShardState::SaveTo(CoordinatorState* saved) const {
-  saved->set_version(transactions_.size() == 0 ? kFirstStateVersion : kStateVersion);
+  bool has_transactions = transactions_.size() != 0;
   saved->set_epoch_floor(epoch_floor_);
-  groups_.ForEach([saved](const std::string& name, const CopyOnWrite<Group>& group) {
+  groups_.ForEach([&](const std::string& name, const CopyOnWrite<Group>& group) {
     SavedGroup& out = *saved->add_groups();
     out.set_group(name);
     out.set_kind(internal::v1::GROUP_KIND_LOG);
     out.set_epoch(group->epoch);
     out.set_changed_index(group->changed_index.value());
     out.set_changed_ms(group->changed_ms);
-    for (const auto& [topic, offsets] : group->offsets) SaveTopic(topic, offsets, out.add_topics());
-    if (group->membership->is_trivial()) return;
-    group->membership->SaveTo(out.mutable_membership());
+    SaveTopics(group->offsets, out.mutable_topics());
+    for (const auto& [transaction, offsets] : group->staged) {
+      auto& staged = *out.add_staged();
+      Fill(transaction, staged.mutable_transaction());
+      SaveTopics(offsets, staged.mutable_topics());
+    }
+    for (const ToBeFenced& one : group->to_be_fenced) Fill(one, out.add_to_be_fenced());
+    if (!group->membership->is_trivial()) group->membership->SaveTo(out.mutable_membership());
+    has_transactions = has_transactions || HasAnyOfTransactions(*group);
   });
   transactions_.SaveTo(saved);
+  saved->set_version(has_transactions ? kStateVersion : kFirstStateVersion);
 }
 
 Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
@@ -335,14 +476,19 @@ Result<ShardState> ShardState::LoadFrom(const CoordinatorState& saved) {
       return DataLoss("a coordinator's state has group \"" + one.group() + "\" twice");
     }
     const Place changed{.index = LogIndex(one.changed_index()), .time_ms = one.changed_ms()};
-    std::map<TopicId, TopicOffsets> offsets;
-    for (const SavedTopicOffsets& topic : one.topics()) {
-      ASSIGN_OR_RETURN(offsets[TopicId(topic.topic_id())], LoadTopic(topic));
+    ASSIGN_OR_RETURN(OffsetsByTopic offsets, LoadTopics(one.topics()));
+    std::map<TransactionName, OffsetsByTopic> staged;
+    for (const internal::v1::SavedStagedOffsets& of_one : one.staged()) {
+      ASSIGN_OR_RETURN(staged[NameFrom(of_one.transaction())], LoadTopics(of_one.topics()));
     }
     ASSIGN_OR_RETURN(Membership membership, Membership::LoadFrom(one.membership()));
-    state.ChangeGroup(one.group(), changed, [&](Group& group) {
+    state.ChangeIndexed(one.group(), changed, [&](Group& group) {
       group.epoch = one.epoch();
       group.offsets = std::move(offsets);
+      group.staged = std::move(staged);
+      for (const auto& producer : one.to_be_fenced()) {
+        group.to_be_fenced.insert(FencedFrom(producer));
+      }
       if (one.has_membership()) group.membership.Mutable() = std::move(membership);
     });
   }

@@ -13,9 +13,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "broker/controller/transaction_name.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/membership.h"
 #include "broker/coordinator/slot_map.h"
@@ -31,12 +35,16 @@ namespace millrace::broker {
 uint8_t LevelOf(const internal::v1::CoordinatorRecord& record);
 // The transactional id that it changes; null if none.
 const std::string* TransactionalIdIn(const internal::v1::CoordinatorRecord& record);
+// The group that a member is gone from, or has another in its place; null if none is.
+const std::string* MemberOutOf(const internal::v1::CoordinatorRecord& record);
 
 class ShardState {
  public:
   using Place = Membership::Place;
   using Groups = SlotMap<CopyOnWrite<Group>>;
   using Cursor = Groups::Cursor;
+  // By name, how many producers.
+  using FencingGroups = SlotMap<size_t>;
 
   // Not ok, and nothing is changed: UNIMPLEMENTED if this version does not know the record,
   // DATA_LOSS if it cannot have been decided.
@@ -49,6 +57,10 @@ class ShardState {
   // members and tokens of partitions do not go back where a group is deleted and made anew.
   uint32_t epoch_floor() const { return epoch_floor_; }
   const TransactionTable& transactions() const { return transactions_; }
+  // Groups in which the transaction has staged offsets.
+  std::vector<std::string> GroupsStagedBy(const TransactionName& name) const;
+  // Groups in which a producer is to be fenced.
+  const FencingGroups& fencing() const { return fencing_; }
   // What it holds in memory, about.
   uint64_t bytes() const { return bytes_ + transactions_.bytes(); }
 
@@ -67,8 +79,15 @@ class ShardState {
   // Calls `change` with the group, and keeps the sum of bytes.
   template <typename Change>
   void ChangeGroup(const std::string& name, const Place& place, Change change);
+  // The same, where what is found by other ways than the name may change.
+  template <typename Change>
+  void ChangeIndexed(const std::string& name, const Place& place, Change change);
+  void Index(const std::string& name, const Group& group);
+  void Unindex(const std::string& name, const Group& group);
   Status ApplyCommitted(const internal::v1::OffsetsCommitted& committed, const Place& place);
   Status ApplyRemoved(const internal::v1::OffsetsRemoved& removed, const Place& place);
+  Status ApplyEnded(const internal::v1::StagedOffsetsEnded& ended, const Place& place);
+  Status ApplyFenced(const internal::v1::ProducerFenced& fenced, const Place& place);
   Status ApplyGroup(const internal::v1::GroupChanged& changed, const Place& place);
   Status ApplyGroupRemoved(const internal::v1::GroupRemoved& removed);
   Status ApplyMember(const internal::v1::MemberChanged& changed, const Place& place);
@@ -77,7 +96,12 @@ class ShardState {
   template <typename Record>
   Status ApplyMembers(const Record& record, const Place& place);
 
+  // Who has staged something, by producer.
+  using Staged = SlotMap<std::set<std::pair<TransactionName, std::string>>, ProducerId>;
+
   Groups groups_;
+  Staged staged_;
+  FencingGroups fencing_;
   uint32_t epoch_floor_ = 0;
   uint64_t bytes_ = 0;  // of the groups
   TransactionTable transactions_;

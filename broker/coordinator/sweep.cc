@@ -19,6 +19,9 @@ bool IsOld(int64_t since_ms, const SweepTime& time) {
   return time.wall_ms.has_value() && since_ms + time.retention_ms <= *time.wall_ms;
 }
 
+// Nobody is there who reads, or whose transaction is still to say how far it has read.
+bool IsUnused(const Group& group) { return group.membership->empty() && group.staged.empty(); }
+
 class Sweeper {
  public:
   Sweeper(LogIndex applied, const Image& image, const SweepTime& time)
@@ -30,7 +33,7 @@ class Sweeper {
       visited_ += offsets.all().size();
       has_any = LookAt(name, group, topic, offsets) || has_any;
     }
-    const bool is_empty = !has_any && group.membership->empty();
+    const bool is_empty = !has_any && IsUnused(group) && group.to_be_fenced.empty();
     if (!is_empty || !IsOld(group.changed_ms, time_)) return;
     // With all that was found of it.
     for (; of_group_ > 0; --of_group_) records_.mutable_records()->RemoveLast();
@@ -51,8 +54,7 @@ class Sweeper {
     const bool is_deleted = image_->IsDeleted(topic);
     OffsetsRemoved removed;
     for (const CommittedOffset& one : offsets.all()) {
-      const bool is_old =
-          group.membership->empty() && IsOld(std::max(one.time_ms, group.changed_ms), time_);
+      const bool is_old = IsUnused(group) && IsOld(std::max(one.time_ms, group.changed_ms), time_);
       if (is_deleted || is_old) removed.add_partitions(one.partition.value());
     }
     const auto count = static_cast<size_t>(removed.partitions_size());

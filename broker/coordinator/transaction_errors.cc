@@ -19,6 +19,13 @@ std::string TextOf(TransactionEndReason reason) {
   return "asked";
 }
 
+Status CheckTransactionName(const TransactionName& name) {
+  if (name.producer == ProducerId()) return InvalidArgument("producer_id is 0");
+  if (name.epoch == 0) return InvalidArgument("epoch is 0; the first one is 1");
+  if (name.number == 0) return InvalidArgument("number is 0; the first one is 1");
+  return {};
+}
+
 Status UnknownTransactionalId(const std::string& id) {
   return NotFound("transactional id \"" + id + "\" does not exist",
                   Reason::kUnknownTransactionalId);

@@ -20,6 +20,8 @@ std::string TextOf(TransactionOutcome outcome);
 // "asked", "time_limit", "fenced", "administrator".
 std::string TextOf(TransactionEndReason reason);
 
+// INVALID_ARGUMENT where it can be no transaction's.
+Status CheckTransactionName(const TransactionName& name);
 // NOT_FOUND (UNKNOWN_TRANSACTIONAL_ID).
 Status UnknownTransactionalId(const std::string& id);
 // NOT_FOUND (UNKNOWN_PRODUCER).

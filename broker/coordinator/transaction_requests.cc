@@ -100,11 +100,8 @@ TransactionDecision DecideOutcome(const std::string& id, const TransactionalId& 
   return decision;
 }
 
-Status CheckName(const internal::v1::TransactionName& name) {
-  if (name.producer_id() == 0) return InvalidArgument("producer_id is 0");
-  if (name.epoch() == 0) return InvalidArgument("epoch is 0; the first one is 1");
-  if (name.number() == 0) return InvalidArgument("number is 0; the first one is 1");
-  return {};
+bool IsOf(const TransactionalId& known, const TransactionName& name) {
+  return known.producer == name.producer && known.epoch == name.epoch;
 }
 
 // Whether the epoch that comes next is another producer id's.
@@ -133,14 +130,14 @@ Status CheckInit(const InitTransactionsRequest& request) {
 }
 
 Status CheckRegister(const RegisterTransactionRequest& request) {
-  RETURN_IF_ERROR(CheckName(request.transaction()));
+  RETURN_IF_ERROR(CheckTransactionName(NameFrom(request.transaction())));
   if (request.participants().empty()) return InvalidArgument("participants: none");
   return {};
 }
 
 Status CheckEnd(const EndTransactionRequest& request) {
   RETURN_IF_ERROR(CheckId(request.transactional_id(), "transactional_id"));
-  RETURN_IF_ERROR(CheckName(request.transaction()));
+  RETURN_IF_ERROR(CheckTransactionName(NameFrom(request.transaction())));
   const bool is_known = request.outcome() == kCommitted || request.outcome() == kAborted;
   if (!is_known) return InvalidArgument("outcome is none of those there are");
   return {};
@@ -148,7 +145,7 @@ Status CheckEnd(const EndTransactionRequest& request) {
 
 Status CheckAbort(const internal::v1::AbortTransactionRequest& request) {
   RETURN_IF_ERROR(CheckId(request.transactional_id(), "transactional_id"));
-  return CheckName(request.transaction());
+  return CheckTransactionName(NameFrom(request.transaction()));
 }
 
 TransactionDecision DecideInit(const ShardState& state, const CoordinatorCircumstances& now,
@@ -158,6 +155,10 @@ TransactionDecision DecideInit(const ShardState& state, const CoordinatorCircums
   if (known != nullptr && known->request_id == request.request_id()) return Granted(*known, id);
   if (asked.was_granted) {
     return Answered(known == nullptr ? UnknownTransactionalId(id) : Fenced(id, *known));
+  }
+  if (request.has_expected() && known == nullptr) return Answered(UnknownTransactionalId(id));
+  if (request.has_expected() && !IsOf(*known, NameFrom(request.expected()))) {
+    return Answered(Fenced(id, *known));
   }
   if (known == nullptr && now.is_memory_full) {
     return Answered(ResourceExhausted(

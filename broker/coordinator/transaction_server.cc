@@ -56,17 +56,8 @@ void TransactionServer::Stop() {
   jobs_.Stop();
 }
 
-Status TransactionServer::CheckLevel() const {
-  if (environment_.image.level() >= kTransactionLevel) return {};
-  return FailedPrecondition(
-      "there are transactions once every broker of the cluster is of a version that knows of them: "
-      "the cluster is of feature level " +
-      std::to_string(environment_.image.level()) + ", and it takes " +
-      std::to_string(kTransactionLevel));
-}
-
 Status TransactionServer::CheckServes(RaftGroupId shard, uint32_t slot) const {
-  RETURN_IF_ERROR(CheckLevel());
+  RETURN_IF_ERROR(CheckHasTransactions(environment_.image));
   const TopicInfo* coordinator = environment_.image.FindTopic(kCoordinatorTopic);
   if (coordinator != nullptr && ShardOf(*coordinator, slot).group == shard) return {};
   return Unavailable("slot " + std::to_string(slot) + " is of another shard of the coordinator",
@@ -237,7 +228,9 @@ void TransactionServer::Read(RaftGroupId shard, Asked<Request> request, Answer a
 void TransactionServer::List(RaftGroupId shard,
                              Asked<internal::v1::ListTransactionsRequest> request,
                              CoordinatorReplied<internal::v1::ListTransactionsReply> done) {
-  if (Status level = CheckLevel(); !level.ok()) return done(std::move(level));
+  if (Status level = CheckHasTransactions(environment_.image); !level.ok()) {
+    return done(std::move(level));
+  }
   Read<internal::v1::ListTransactionsRequest, internal::v1::ListTransactionsReply>(
       shard, request, AnswerListTransactions, std::move(done));
 }

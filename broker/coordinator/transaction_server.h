@@ -81,8 +81,6 @@ class TransactionServer {
   void OnChanged(RaftGroupId shard, const std::set<std::string>& ids);
 
  private:
-  // Not ok: the cluster has no transactions yet.
-  Status CheckLevel() const;
   // Not ok: the slot is not the shard's, either.
   Status CheckServes(RaftGroupId shard, uint32_t slot) const;
   CoordinatorCircumstances now() const;

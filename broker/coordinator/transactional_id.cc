@@ -10,6 +10,12 @@ TransactionName NameFrom(const internal::v1::TransactionName& name) {
       .producer = ProducerId(name.producer_id()), .epoch = name.epoch(), .number = name.number()};
 }
 
+TransactionName NameFrom(const v1::TransactionName& name) {
+  return {.producer = ProducerId(name.producer_id()),
+          .epoch = name.producer_epoch(),
+          .number = name.number()};
+}
+
 void Fill(const TransactionName& name, internal::v1::TransactionName* out) {
   out->set_producer_id(name.producer.value());
   out->set_epoch(name.epoch);

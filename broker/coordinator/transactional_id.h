@@ -19,6 +19,7 @@
 #include "broker/controller/transaction_name.h"
 #include "millrace/internal/v1/coordinator.pb.h"
 #include "millrace/internal/v1/transaction_marker.pb.h"
+#include "millrace/v1/transaction.pb.h"
 #include "proto/base/ids.h"
 
 namespace millrace::broker {
@@ -27,6 +28,7 @@ using internal::v1::TransactionEndReason;
 using internal::v1::TransactionOutcome;
 
 TransactionName NameFrom(const internal::v1::TransactionName& name);
+TransactionName NameFrom(const v1::TransactionName& name);
 void Fill(const TransactionName& name, internal::v1::TransactionName* out);
 
 // Raft groups that take part: ascending, none twice.

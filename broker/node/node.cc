@@ -104,7 +104,8 @@ Node::Node(const NodeOptions& options, const Environment& environment,
       markers_(
           {.executor = environment.executor,
            .view = view_,
-           .find_replica = [this](RaftGroupId group) { return replicas_.Find(group); },
+           .end = [this](RaftGroupId group, const TransactionEnd& end,
+                         auto done) { EndTransaction(group, end, std::move(done)); },
            .forwarder = forwarder_,
            .self = self(),
            .markers =
@@ -160,8 +161,18 @@ Node::Node(const NodeOptions& options, const Environment& environment,
            .ends = ends_,
            .members = members_,
            .lags = lags_,
+           .registrar = registrar_,
            .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
            .not_leader = [this](RaftGroupId group) { return view_.NotLeader(group); }}),
+      fencer_(
+          {.executor = environment.executor,
+           .find_shard = [this](RaftGroupId group) { return replicas_.FindShard(group); },
+           .init =
+               [this](internal::v1::InitTransactionsRequest request, auto done) {
+                 coordinators_.InitTransactions(
+                     {.principal = {}, .timeout = kForwardTimeout}, std::move(request),
+                     [done = std::move(done)](const auto& reply) mutable { done(reply.status()); });
+               }}),
       coordinators_({.executor = environment.executor,
                      .clock = environment.clock,
                      .view = view_,
@@ -202,12 +213,21 @@ Node::Node(const NodeOptions& options, const Environment& environment,
   replicas_.SetLeadershipListener([this](RaftGroupId group, const raft::Leadership& leadership) {
     OnLeadership(group, leadership);
   });
-  replicas_.SetTransactionListener([this](RaftGroupId shard, const std::set<std::string>& ids) {
-    transactions_.OnChanged(shard, ids);
+  replicas_.SetChangeListener([this](RaftGroupId shard, const CoordinatorShard::Changes& changes) {
+    transactions_.OnChanged(shard, changes.transactional_ids);
+    members_.OnReleased(shard, changes.released);
+    fencer_.OnChanged(shard, changes.fencing);
   });
 }
 
 Node::~Node() { Stop(); }
+
+void Node::EndTransaction(RaftGroupId group, const TransactionEnd& end, raft::StatusDone done) {
+  if (Partition* partition = replicas_.Find(group)) {
+    return partition->EndTransaction(end, std::move(done));
+  }
+  coordinator_server_.EndTransaction(group, end, std::move(done));
+}
 
 std::string Node::NameOf(const raft::ReplicaRecord& record) const {
   if (record.group == kControllerGroup) return "controller";
@@ -231,6 +251,7 @@ void Node::Stop() {
   services_.Stop();
   controller_server_.Stop();
   members_.Stop();
+  fencer_.Stop();
   lags_.Stop();
   transactions_.Stop();
   markers_.Stop();
@@ -386,6 +407,7 @@ void Node::OnLeadership(RaftGroupId group, const raft::Leadership& leadership) {
   } else {
     members_.OnLeadership(group, leadership);
     transactions_.OnLeadership(group, leadership);
+    fencer_.OnLeadership(group, leadership);
     lags_.OnLeadership(group, leadership);
   }
 }

@@ -22,6 +22,7 @@
 #include "broker/coordinator/coordinator_memory.h"
 #include "broker/coordinator/coordinator_server.h"
 #include "broker/coordinator/partition_ends.h"
+#include "broker/coordinator/producer_fencer.h"
 #include "broker/coordinator/slot_producer_ids.h"
 #include "broker/coordinator/transaction_server.h"
 #include "broker/node/client_services.h"
@@ -121,6 +122,8 @@ class Node final : public raft::TransportHandler {
   // For clients: not ok where the controller's replica here is silent.
   Status ControllerHealth() const;
   // What log lines call a replica; by the topic's id where the name is not known (yet).
+  // In a participant that may be led here.
+  void EndTransaction(RaftGroupId group, const TransactionEnd& end, raft::StatusDone done);
   std::string NameOf(const raft::ReplicaRecord& record) const;
   void CarryOutBootstrap();
   void StartGroups();
@@ -169,6 +172,7 @@ class Node final : public raft::TransportHandler {
   MemberServer members_;
   LagServer lags_;
   CoordinatorServer coordinator_server_;
+  ProducerFencer fencer_;
   CoordinatorClient coordinators_;
   Digester digester_;
   ClientServices services_;

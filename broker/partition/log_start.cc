@@ -32,13 +32,8 @@ void Partition::DeleteRecords(Offset before, OffsetsDone done) {
   if (settings_.is_protected) {
     return done(FailedPrecondition("the topic is protected: its setting protected is true"));
   }
-  if (environment_.image.level() < kCommandLevel) {
-    return done(FailedPrecondition(
-        "records can be deleted once every broker of the cluster is of a version that knows of it: "
-        "the cluster is of feature level " +
-        std::to_string(environment_.image.level()) + ", and it takes " +
-        std::to_string(kCommandLevel)));
-  }
+  Status has_level = CheckLevel(environment_.image, kCommandLevel, "records can be deleted");
+  if (!has_level.ok()) return done(std::move(has_level));
   // Who no longer leads, and does not know it yet, must refuse nothing.
   Offsets({}, [this, before, done = std::move(done)](Result<PartitionOffsets> offsets) mutable {
     if (!offsets.ok()) return done(std::move(offsets));

@@ -19,7 +19,9 @@
 
 #include "broker/controller/image.h"
 #include "broker/controller/leader_epoch.h"
+#include "broker/controller/transaction_end.h"
 #include "broker/controller/transaction_name.h"
+#include "broker/controller/transaction_registrar.h"
 #include "broker/partition/batch_worker.h"
 #include "broker/partition/compaction/compaction_settings.h"
 #include "broker/partition/compaction/schedule.h"
@@ -29,7 +31,6 @@
 #include "broker/partition/retention.h"
 #include "broker/partition/sent_batch.h"
 #include "broker/partition/time_index.h"
-#include "broker/partition/transaction_registrar.h"
 #include "broker/partition/turns.h"
 #include "broker/partition/void_ranges.h"
 #include "millrace/internal/v1/transaction_marker.pb.h"
@@ -71,13 +72,6 @@ enum class Isolation : uint8_t {
   // What is committed: nothing void, and nothing from the last stable offset on.
   kCommitted,
   kUncommitted,  // all up to the high watermark
-};
-
-// How a transaction ended, as its shard decided.
-struct TransactionEnd {
-  TransactionName name;
-  bool is_committed = false;
-  internal::v1::TransactionEndReason reason = {};
 };
 
 struct PartitionOffsets {

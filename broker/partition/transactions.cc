@@ -50,12 +50,7 @@ Status Partition::CheckMayBegin(uint64_t number, ProducerId producer) const {
   if (producer == ProducerId()) {
     return InvalidArgument("the batch has a transaction_number and no producer_id");
   }
-  if (environment_.image.level() >= kTransactionLevel) return {};
-  return FailedPrecondition(
-      "there are transactions once every broker of the cluster is of a version that knows of them: "
-      "the cluster is of feature level " +
-      std::to_string(environment_.image.level()) + ", and it takes " +
-      std::to_string(kTransactionLevel));
+  return CheckHasTransactions(environment_.image);
 }
 
 bool Partition::AdmitTransaction(const RecordBatchView& view, const SentBatch& batch,

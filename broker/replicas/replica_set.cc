@@ -65,8 +65,8 @@ raft::StateMachine& ReplicaSet::Emplace(const raft::ReplicaRecord& record) {
   if (record.kind == raft::ReplicaKind::kCoordinator) {
     auto shard = std::make_unique<CoordinatorShard>(group, shard_environment_);
     shard->SetLeadershipListener(tell);
-    shard->SetTransactionListener([this, group](const std::set<std::string>& ids) {
-      if (transaction_listener_) transaction_listener_(group, ids);
+    shard->SetChangeListener([this, group](const CoordinatorShard::Changes& changes) {
+      if (change_listener_) change_listener_(group, changes);
     });
     return *shards_.emplace(group, std::move(shard)).first->second;
   }

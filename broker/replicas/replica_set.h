@@ -60,11 +60,9 @@ class ReplicaSet {
   // Called whenever a replica's leadership changed.
   using LeadershipListener = MoveFunction<void(RaftGroupId, const raft::Leadership&)>;
   void SetLeadershipListener(LeadershipListener listener) { listener_ = std::move(listener); }
-  // Called with transactional ids that an entry of a shard has changed.
-  using TransactionListener = MoveFunction<void(RaftGroupId, const std::set<std::string>&)>;
-  void SetTransactionListener(TransactionListener listener) {
-    transaction_listener_ = std::move(listener);
-  }
+  // Called with what an entry of a shard has changed.
+  using ChangeListener = MoveFunction<void(RaftGroupId, const CoordinatorShard::Changes&)>;
+  void SetChangeListener(ChangeListener listener) { change_listener_ = std::move(listener); }
   // Stops: forgets all replicas. The host must have halted them.
   void Clear() {
     compactor_.Stop();
@@ -94,7 +92,7 @@ class ReplicaSet {
   Partition::Environment environment_;
   BrokerIncarnation self_;
   LeadershipListener listener_;
-  TransactionListener transaction_listener_;
+  ChangeListener change_listener_;
   CoordinatorShard::Environment shard_environment_;
   std::map<RaftGroupId, std::unique_ptr<Partition>> partitions_;
   std::map<RaftGroupId, std::unique_ptr<CoordinatorShard>> shards_;

@@ -205,14 +205,14 @@ Result<const PartitionInfo*> CoordinatorClient::ShardOfPage(std::string_view pag
 
 template <typename Request>
 Result<const PartitionInfo*> CoordinatorClient::ShardOfRequest(const Request& request) const {
-  if constexpr (requires { request.page_token(); } && !requires { request.group(); }) {
+  if constexpr (requires { request.group(); }) {
+    return ShardOfGroup(request.group());
+  } else if constexpr (requires { request.page_token(); }) {
     return ShardOfPage(request.page_token());
   } else if constexpr (requires { request.transactional_id(); }) {
     return ShardOfSlot(SlotOf(request.transactional_id()));
-  } else if constexpr (requires { request.transaction(); }) {
-    return ShardOfSlot(SlotOf(ProducerId(request.transaction().producer_id())));
   } else {
-    return ShardOfGroup(request.group());
+    return ShardOfSlot(SlotOf(ProducerId(request.transaction().producer_id())));
   }
 }
 

@@ -183,13 +183,9 @@ void MarkerClient::EndHere(const Endings& endings,
       std::make_shared<Gathering<Status>>(std::vector<Status>(endings.size()), std::move(done));
   for (size_t place = 0; place < endings.size(); ++place) {
     const Ending& ending = endings[place];
-    Partition* partition = environment_.find_replica(ending.participant);
-    if (partition == nullptr) {
-      gathering->Take(place, environment_.view.NotLeader(ending.participant));
-      continue;
-    }
-    partition->EndTransaction(
-        ending.end, [gathering, place](Status ended) { gathering->Take(place, std::move(ended)); });
+    environment_.end(ending.participant, ending.end, [gathering, place](Status ended) {
+      gathering->Take(place, std::move(ended));
+    });
   }
   gathering->Release();
 }

@@ -15,10 +15,10 @@
 #include <set>
 #include <vector>
 
+#include "broker/controller/transaction_end.h"
 #include "broker/controller/transaction_name.h"
 #include "broker/coordinator/transaction_ports.h"
 #include "broker/coordinator/transaction_table.h"
-#include "broker/partition/partition.h"
 #include "broker/routing/cluster_view.h"
 #include "broker/routing/forwarder.h"
 #include "millrace/internal/v1/transaction.pb.h"
@@ -36,8 +36,9 @@ class MarkerClient final : public MarkerSender {
   struct Environment {
     Executor& executor;
     ClusterView& view;
-    // The replica of the group that is here; null if there is none.
-    std::function<Partition*(RaftGroupId)> find_replica;
+    // Ends a transaction in a participant that may be led here (Partition::EndTransaction,
+    // CoordinatorServer::EndTransaction). UNAVAILABLE (NOT_LEADER) where it is not.
+    std::function<void(RaftGroupId, const TransactionEnd&, raft::StatusDone)> end;
     Forwarder& forwarder;
     BrokerId self;
     // TransactionServer::Markers and Ended.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "broker/controller/transaction_name.h"
-#include "broker/partition/transaction_registrar.h"
+#include "broker/controller/transaction_registrar.h"
 #include "broker/routing/coordinator_client.h"
 #include "proto/base/ids.h"
 #include "raft/runtime/executor.h"

@@ -21,6 +21,8 @@ Status GroupConsumer::Commit(const std::vector<PartitionOffset>& offsets,
   return handle_->Commit(offsets, timeout);
 }
 
+Status GroupConsumer::Rewind(std::chrono::milliseconds timeout) { return handle_->Rewind(timeout); }
+
 std::vector<AssignedPartition> GroupConsumer::assignment() const { return handle_->assignment(); }
 
 std::optional<int64_t> GroupConsumer::position(const std::string& topic, uint32_t partition) const {

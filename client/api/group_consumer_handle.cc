@@ -5,6 +5,7 @@
 #include <glog/logging.h>
 
 #include "client/api/positions.h"
+#include "client/core/groups.h"
 
 namespace millrace::internal {
 namespace {
@@ -79,7 +80,10 @@ Result<std::unique_ptr<GroupConsumerHandle>> GroupConsumerHandle::Open(
 
 GroupConsumerHandle::GroupConsumerHandle(std::shared_ptr<Runtime> runtime, const std::string& group,
                                          const GroupConsumerOptions& options)
-    : runtime_(std::move(runtime)), options_(options), queue_(options.prefetch_bytes / 2) {
+    : runtime_(std::move(runtime)),
+      group_(group),
+      options_(options),
+      queue_(options.prefetch_bytes / 2) {
   runtime_->RunAndWait([&] {
     reader_ = std::make_unique<client::GroupConsumer>(runtime_->client(),
                                                       CoreOptions(group, options), MakeListener());
@@ -177,6 +181,7 @@ Status GroupConsumerHandle::Read(const client::FetchedChunk& chunk, Records* rec
   part.position = chunk.end_wanted;
   part.leader_epoch = chunk.leader_epoch;
   given_.insert(chunk.partition);
+  untaken_.insert(chunk.partition);
   return {};
 }
 
@@ -253,6 +258,7 @@ std::vector<AssignedPartition> GroupConsumerHandle::TakeOut(
     rows.push_back(RowOf(*part));
     parts_.erase(part);
     given_.erase(partition);
+    has_lost_untaken_ = untaken_.erase(partition) > 0 || has_lost_untaken_;
   }
   return rows;
 }
@@ -280,7 +286,95 @@ Status GroupConsumerHandle::Commit(std::chrono::milliseconds timeout) {
     const std::optional<client::ReadUpTo> given = GivenOf(part);
     if (given && given->next != part.second.committed) read.push_back(*given);
   }
-  return CommitAll(read, timeout);
+  RETURN_IF_ERROR(CommitAll(read, timeout));
+  untaken_.clear();
+  has_lost_untaken_ = false;
+  return {};
+}
+
+Result<GroupConsumerHandle::Given> GroupConsumerHandle::TakeGiven(
+    const Runtime& runtime, const std::function<v1::MemberProducer()>& producer) {
+  RETURN_IF_ERROR(CheckMayCallBack());
+  RETURN_IF_ERROR(ended_);
+  if (&runtime != runtime_.get()) {
+    return FailedPrecondition("the producer and the group consumer are of two clients");
+  }
+  if (options_.auto_commit_interval) {
+    return FailedPrecondition(
+        "the group consumer has auto_commit_interval: what it read would count without the "
+        "transaction");
+  }
+  if (*read_again_) {
+    return FailedPrecondition(
+        "a transaction that had offsets of this group consumer was not committed: Rewind first");
+  }
+  if (has_lost_untaken_) {
+    return Aborted(
+        "a partition that records of the transaction were read from is not the member's "
+        "any more: abort it, and Rewind",
+        Reason::kMemberFenced);
+  }
+  std::vector<client::ReadUpTo> read;
+  for (const TopicPartition& partition : untaken_) {
+    if (const auto given = GivenOf(*parts_.find(partition))) read.push_back(*given);
+  }
+  Given taken{.read_again = read_again_};
+  if (read.empty()) return taken;
+  Result<v1::CommitOffsetsRequest> offsets = v1::CommitOffsetsRequest();
+  runtime_->RunAndWait([&] { offsets = reader_->RequestOf(read, producer()); });
+  RETURN_IF_ERROR(offsets.status());
+  taken.offsets = *std::move(offsets);
+  untaken_.clear();
+  return taken;
+}
+
+Status GroupConsumerHandle::Rewind(std::chrono::milliseconds timeout) {
+  RETURN_IF_ERROR(CheckMayCallBack());
+  v1::FetchOffsetsRequest request;
+  request.set_group(group_);
+  std::map<TopicId, v1::TopicPartitions*> topics;
+  for (const auto& [place, part] : parts_) {
+    v1::TopicPartitions*& topic = topics[place.topic];
+    if (topic == nullptr) {
+      topic = request.add_topics();
+      topic->set_topic_id(place.topic.value());
+    }
+    topic->add_partitions(place.partition.value());
+  }
+  v1::FetchOffsetsResponse committed;
+  if (!parts_.empty()) {
+    ASSIGN_OR_RETURN(committed, runtime_->Await<v1::FetchOffsetsResponse>([&](auto done) {
+      client::FetchStableOffsets(runtime_->client(), request, Bounded(timeout), std::move(done));
+    }));
+  }
+  for (const v1::TopicOffsets& topic : committed.topics()) {
+    for (const v1::GroupOffset& one : topic.partitions()) {
+      const auto part = parts_.find(
+          {.topic = TopicId(topic.topic_id()), .partition = PartitionId(one.partition())});
+      if (part != parts_.end()) GoBack(*part, one);
+    }
+  }
+  untaken_.clear();
+  has_lost_untaken_ = false;
+  read_again_ = std::make_shared<ReadAgain>(false);
+  return {};
+}
+
+void GroupConsumerHandle::GoBack(Parts::value_type& part, const v1::GroupOffset& committed) {
+  // Where a start is committed as the offset that it means, there is one.
+  const Position& start = options_.start;
+  const bool is_committed_as_offset =
+      start.kind() == Position::Kind::kLatest || start.kind() == Position::Kind::kTime;
+  const Position beginning = is_committed_as_offset ? Position::Earliest() : start;
+  const Position to = committed.has_offset() ? Position::At(committed.offset()) : beginning;
+  ChangeReading(part, [&] {
+    queue_.Drop(part.first, false);
+    reader_->Seek(Owned(part), ToStart(to));
+  });
+  part.second.position.reset();
+  part.second.leader_epoch = Term(committed.leader_epoch());
+  if (committed.has_offset()) part.second.position = Offset(committed.offset());
+  given_.erase(part.first);
 }
 
 Status GroupConsumerHandle::Commit(const std::vector<PartitionOffset>& offsets,

@@ -9,8 +9,10 @@
 //   auto handle = GroupConsumerHandle::Open(runtime, "billing", options);  // a Result
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,6 +43,18 @@ class GroupConsumerHandle {
   Result<Records> Poll(std::chrono::milliseconds timeout);
   Status Commit(std::chrono::milliseconds timeout);
   Status Commit(const std::vector<PartitionOffset>& offsets, std::chrono::milliseconds timeout);
+  Status Rewind(std::chrono::milliseconds timeout);
+  // Whether a transaction that had offsets of this was not committed: set by its producer, on any
+  // thread. Shared with that.
+  using ReadAgain = std::atomic<bool>;
+  struct Given {
+    v1::CommitOffsetsRequest offsets;
+    std::shared_ptr<ReadAgain> read_again;
+  };
+  // What Poll has given since the last call, to be committed in a transaction of `producer`, which
+  // is called on the client's thread. `runtime`: the producer's.
+  Result<Given> TakeGiven(const Runtime& runtime,
+                          const std::function<v1::MemberProducer()>& producer);
   std::vector<AssignedPartition> assignment() const;
   std::optional<int64_t> position(const std::string& topic, uint32_t partition) const;
   Status Seek(const std::string& topic, uint32_t partition, const Position& position);
@@ -81,6 +95,8 @@ class GroupConsumerHandle {
   // if the partition was lost since the program was told last: what is queued may be of another
   // assignment of it, which is read from elsewhere.
   void ChangeReading(const Parts::value_type& part, Task change);
+  // Reads the partition from what is committed.
+  void GoBack(Parts::value_type& part, const v1::GroupOffset& committed);
   static AssignedPartition RowOf(const Parts::value_type& part);
   template <typename Callback, typename... Args>
   void CallBack(const Callback& callback, const Args&... args);
@@ -98,11 +114,17 @@ class GroupConsumerHandle {
   void Drop(const std::vector<TopicPartition>& partitions);
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
+  const std::string group_;
   const GroupConsumerOptions options_;
   // The program's thread's.
   Parts parts_;
   std::set<TopicPartition> given_;  // of which something was given and not marked as done
-  Status ended_;                    // why it cannot be a member
+  // ... and is not part of a transaction, nor committed.
+  std::set<TopicPartition> untaken_;
+  // One of these is its own no more: what was done for it must not be committed.
+  bool has_lost_untaken_ = false;
+  std::shared_ptr<ReadAgain> read_again_ = std::make_shared<ReadAgain>(false);
+  Status ended_;  // why it cannot be a member
   bool is_calling_back_ = false;
   bool is_closed_ = false;
 

@@ -19,7 +19,7 @@ Status OpenTransaction::Begin() {
   }
   ++unended_;
   is_open_ = true;
-  turns_.push_back({.records_before = records_, .is_begin = true});
+  turns_.push_back({.records_before = records_, .kind = Turn::Kind::kBegin});
   return {};
 }
 
@@ -27,8 +27,10 @@ Status OpenTransaction::End(bool is_commit, TransactionCallback on_ended) {
   RETURN_IF_ERROR(Check());
   if (!is_open_) return FailedPrecondition("no transaction is open");
   is_open_ = false;
-  turns_.push_back(
-      {.records_before = records_, .is_commit = is_commit, .on_ended = std::move(on_ended)});
+  turns_.push_back({.records_before = records_,
+                    .kind = Turn::Kind::kEnd,
+                    .is_commit = is_commit,
+                    .on_ended = std::move(on_ended)});
   return {};
 }
 
@@ -42,6 +44,20 @@ Status OpenTransaction::CheckSend() const {
   RETURN_IF_ERROR(end_of_all_);
   if (is_open_) return {};
   return FailedPrecondition("no transaction is open, and the producer has a transactional_id");
+}
+
+Status OpenTransaction::CheckOffsets() const {
+  RETURN_IF_ERROR(Check());
+  RETURN_IF_ERROR(CheckSend());
+  if (unended_ == 1) return {};
+  return FailedPrecondition(
+      "the transaction before has not ended: what a group has read can be part of one only once it "
+      "is known whether what it read before counts");
+}
+
+void OpenTransaction::Offsets(v1::CommitOffsetsRequest offsets) {
+  turns_.push_back(
+      {.records_before = records_, .kind = Turn::Kind::kOffsets, .offsets = std::move(offsets)});
 }
 
 }  // namespace millrace::internal

@@ -14,6 +14,7 @@
 #include <deque>
 #include <utility>
 
+#include "client/core/group_session.h"
 #include "client/core/transactions.h"
 #include "millrace/producer.h"
 #include "proto/base/status.h"
@@ -26,10 +27,12 @@ class OpenTransaction {
   static constexpr size_t kUnendedMax = 1000;
   static_assert(kUnendedMax < client::Transactions::kTransactionsMax);  // one may be told and stay
 
-  // A beginning or an end.
+  // A beginning, offsets that are part of it, or an end.
   struct Turn {
+    enum class Kind : uint8_t { kBegin, kOffsets, kEnd };
     uint64_t records_before = 0;  // of all that were ever sent
-    bool is_begin = false;
+    Kind kind = Kind::kBegin;
+    v1::CommitOffsetsRequest offsets = {};
     bool is_commit = false;
     TransactionCallback on_ended = {};
   };
@@ -39,6 +42,10 @@ class OpenTransaction {
   Status Begin();
   Status End(bool is_commit, TransactionCallback on_ended);
   Status CheckSend() const;
+  // FAILED_PRECONDITION also while the one before has not ended: what it has read may not count.
+  Status CheckOffsets() const;
+  // Pre: CheckOffsets.
+  void Offsets(v1::CommitOffsetsRequest offsets);
   // A record was taken.
   void Sent() { ++records_; }
   // The program was told of an end.

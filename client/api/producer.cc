@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/api/producer_handle.h"
+#include "millrace/group_consumer.h"
 
 namespace millrace {
 
@@ -20,6 +21,10 @@ Status Producer::TrySend(const Record& record, DeliveryCallback on_delivery) {
 Status Producer::Flush(std::chrono::milliseconds timeout) { return handle_->Flush(timeout); }
 
 Status Producer::BeginTransaction() { return handle_->BeginTransaction(); }
+
+Status Producer::SendOffsets(GroupConsumer& reader) {
+  return handle_->SendOffsets(*reader.handle_);
+}
 
 Status Producer::CommitTransaction(TransactionCallback on_ended) {
   return handle_->EndTransaction(true, std::move(on_ended));

@@ -242,19 +242,29 @@ void ProducerHandle::Tell(std::vector<Refused>* refused) {
 
 // What refuses to begin refuses all that follows, and tells it.
 void ProducerHandle::Turn(OpenTransaction::Turn turn, std::vector<Refused>* refused) {
-  if (turn.is_begin) return static_cast<void>(producer_->BeginTransaction());
+  switch (turn.kind) {
+    case OpenTransaction::Turn::Kind::kBegin:
+      return static_cast<void>(producer_->BeginTransaction());
+    case OpenTransaction::Turn::Kind::kOffsets:
+      // Of a transaction that has failed: its end will say so.
+      return static_cast<void>(producer_->SetOffsets(std::move(turn.offsets)));
+    case OpenTransaction::Turn::Kind::kEnd:
+      break;
+  }
   Tell(refused);  // its records before its end
   producer_->EndTransaction(turn.is_commit,
-                            [this, on_ended = std::move(turn.on_ended)](const Status& outcome) {
-                              OnEnded(outcome, on_ended);
-                            });
+                            [this, is_commit = turn.is_commit, on_ended = std::move(turn.on_ended)](
+                                const Status& outcome) { OnEnded(is_commit, outcome, on_ended); });
 }
 
-void ProducerHandle::OnEnded(const Status& outcome, const TransactionCallback& on_ended) {
+void ProducerHandle::OnEnded(bool is_commit, const Status& outcome,
+                             const TransactionCallback& on_ended) {
   LearnFencing(outcome);
   {
     const std::lock_guard<std::mutex> lock(mu_);
     transaction_.Ended();
+    const bool counts = is_commit && outcome.ok();
+    if (!counts && read_again_ != nullptr) *read_again_ = true;
   }
   if (on_ended) on_ended(outcome);
 }
@@ -268,6 +278,28 @@ void ProducerHandle::LearnFencing(const Status& status) {
 Status ProducerHandle::BeginTransaction() {
   const std::lock_guard<std::mutex> lock(mu_);
   return transaction_.Begin();
+}
+
+Status ProducerHandle::SendOffsets(GroupConsumerHandle& reader) {
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    RETURN_IF_ERROR(transaction_.CheckOffsets());
+  }
+  ASSIGN_OR_RETURN(GroupConsumerHandle::Given given,
+                   reader.TakeGiven(*runtime_, [this] { return producer_->member_producer(); }));
+  {
+    const std::lock_guard<std::mutex> lock(mu_);
+    read_again_ = std::move(given.read_again);
+    if (given.offsets.topics().empty()) return {};
+    // Another thread may have ended it meanwhile.
+    const Status open = transaction_.CheckOffsets();
+    if (!open.ok()) *read_again_ = true;
+    RETURN_IF_ERROR(open);
+    transaction_.Offsets(std::move(given.offsets));
+    if (std::exchange(is_drain_posted_, true)) return {};
+  }
+  runtime_->Post(lifetime_.Guard([this] { Drain(); }));
+  return {};
 }
 
 Status ProducerHandle::EndTransaction(bool is_commit, TransactionCallback on_ended) {

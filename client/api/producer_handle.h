@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "client/api/delivery_tracker.h"
+#include "client/api/group_consumer_handle.h"
 #include "client/api/open_transaction.h"
 #include "client/api/record_queue.h"
 #include "client/api/runtime.h"
@@ -45,6 +46,7 @@ class ProducerHandle {
   Status Send(const Record& record, bool may_wait, DeliveryCallback on_delivery);
   Status Flush(std::chrono::milliseconds timeout);
   Status BeginTransaction();
+  Status SendOffsets(GroupConsumerHandle& reader);
   Status EndTransaction(bool is_commit, TransactionCallback on_ended);
   Status EndTransaction(bool is_commit, std::chrono::milliseconds timeout);
   uint32_t partition_count() const { return partition_count_; }
@@ -74,7 +76,7 @@ class ProducerHandle {
   };
   void Tell(std::vector<Refused>* refused);
   void Turn(OpenTransaction::Turn turn, std::vector<Refused>* refused);
-  void OnEnded(const Status& outcome, const TransactionCallback& on_ended);
+  void OnEnded(bool is_commit, const Status& outcome, const TransactionCallback& on_ended);
   void LearnFencing(const Status& status);
 
   const std::shared_ptr<Runtime> runtime_;  // shared with the client and all that was made from it
@@ -86,11 +88,13 @@ class ProducerHandle {
 
   mutable std::mutex mu_;
   std::condition_variable room_;
-  RecordQueue waiting_;              // guarded by mu_
-  OpenTransaction transaction_;      // guarded by mu_
-  bool is_drain_posted_ = false;     // guarded by mu_
-  uint64_t unanswered_records_ = 0;  // guarded by mu_
-  size_t unanswered_bytes_ = 0;      // guarded by mu_
+  RecordQueue waiting_;          // guarded by mu_
+  OpenTransaction transaction_;  // guarded by mu_
+  // Of whom the last offsets were.
+  std::shared_ptr<GroupConsumerHandle::ReadAgain> read_again_;  // guarded by mu_
+  bool is_drain_posted_ = false;                                // guarded by mu_
+  uint64_t unanswered_records_ = 0;                             // guarded by mu_
+  size_t unanswered_bytes_ = 0;                                 // guarded by mu_
 
   // The client's thread's.
   std::unique_ptr<client::ProducerDriver> producer_;

@@ -225,6 +225,18 @@ void GroupConsumer::Commit(const std::vector<ReadUpTo>& read, CommitDone done) {
                   }));
 }
 
+Result<v1::CommitOffsetsRequest> GroupConsumer::RequestOf(const std::vector<ReadUpTo>& read,
+                                                          const v1::MemberProducer& producer) {
+  for (const ReadUpTo& one : read) {
+    if (Has(one.partition)) continue;
+    return Aborted("partition " + std::to_string(one.partition.partition.partition.value()) +
+                       " is not the member's any more",
+                   Reason::kMemberFenced);
+  }
+  session_.SetProducer(producer);
+  return session_.RequestOf(CommitsOf(read));
+}
+
 void GroupConsumer::OnCommitted(const std::vector<ReadUpTo>& asked,
                                 const std::vector<RefusedCommit>& refused) {
   for (const ReadUpTo& one : asked) {

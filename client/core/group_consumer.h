@@ -91,6 +91,10 @@ class GroupConsumer {
   // As GroupSession::Commit. Of what it has not, or has had before, nothing is taken: ABORTED
   // (MEMBER_FENCED).
   void Commit(const std::vector<ReadUpTo>& read, CommitDone done);
+  // What these would be committed by, in a transaction of this producer, which brokers fence from
+  // now on where the member is taken out. ABORTED (MEMBER_FENCED) if it has one of them no more.
+  Result<v1::CommitOffsetsRequest> RequestOf(const std::vector<ReadUpTo>& read,
+                                             const v1::MemberProducer& producer);
   // Commits what is marked of these, and lets go of those that it is to give up.
   void GaveUp(const std::vector<TopicPartition>& partitions);
   // Reads nothing more, commits what is marked, and goes; `done` as GroupSession::Leave.

@@ -31,6 +31,8 @@ bool MayJoinLater(const Status& why) {
   return std::ranges::find(kFinal, why.code()) == std::end(kFinal);
 }
 
+Status IsNoMember() { return Aborted("it is no member of its group", Reason::kMemberFenced); }
+
 }  // namespace
 
 // One Join stream.
@@ -111,6 +113,7 @@ void GroupSession::Connect() {
   init.set_session_timeout_ms(ms(options_.session_timeout));
   init.set_revoke_timeout_ms(ms(options_.revoke_timeout));
   init.set_client_id(client_.options().client_id);
+  if (options_.producer.has_value()) *init.mutable_producer() = *options_.producer;
   pings_.push_back(client_.clock().Now());
   Say(request);
 }
@@ -164,6 +167,27 @@ void GroupSession::SetSubscription(const v1::Subscription& subscription) {
   Say(request);
 }
 
+void GroupSession::SetProducer(const v1::MemberProducer& producer) {
+  const bool is_known = options_.producer.has_value() &&
+                        options_.producer->SerializeAsString() == producer.SerializeAsString();
+  if (is_known) return;
+  options_.producer = producer;
+  if (stream_ == nullptr || is_over_) return;
+  stream_->Leave();
+  client_.executor().Post([gone = std::shared_ptr<Stream>(std::move(stream_))] {});
+  Connect();
+}
+
+Result<v1::CommitOffsetsRequest> GroupSession::RequestOf(const Commits& topics) const {
+  if (is_over_ || epoch_ == 0) return IsNoMember();
+  v1::CommitOffsetsRequest request;
+  request.set_group(options_.group);
+  request.set_member_id(options_.member_id);
+  request.set_member_epoch(epoch_);
+  *request.mutable_topics() = topics;
+  return request;
+}
+
 void GroupSession::GaveUp(const std::vector<TopicPartition>& partitions) {
   bool has_changed = false;
   for (const TopicPartition& partition : partitions) {
@@ -175,9 +199,7 @@ void GroupSession::GaveUp(const std::vector<TopicPartition>& partitions) {
 
 void GroupSession::Commit(const Commits& topics, MoveFunction<void(Result<Refused>)> done) {
   if (is_over_ || epoch_ == 0) {
-    return Post([done = std::move(done)]() mutable {
-      done(Aborted("it is no member of its group", Reason::kMemberFenced));
-    });
+    return Post([done = std::move(done)]() mutable { done(IsNoMember()); });
   }
   commits_.push_back({.id = next_commit_++, .topics = topics, .done = std::move(done)});
   SayCommits();

@@ -41,6 +41,7 @@ struct GroupSessionOptions {
   std::string assignor = {};
   Duration session_timeout = std::chrono::seconds(30);
   Duration revoke_timeout = std::chrono::seconds(60);
+  std::optional<v1::MemberProducer> producer = {};
 };
 
 // A partition that the member has got.
@@ -74,6 +75,11 @@ class GroupSession {
 
   void Start();
   void SetSubscription(const v1::Subscription& subscription);
+  // Whose transactions the member commits in: where the member is taken out, brokers fence it. In a
+  // new stream, if it was another one before.
+  void SetProducer(const v1::MemberProducer& producer);
+  // What it would commit, as a request of its own; ABORTED (MEMBER_FENCED) if it is no member.
+  Result<v1::CommitOffsetsRequest> RequestOf(const Commits& topics) const;
   // It works on these no more, and has asked for the last commit of them.
   void GaveUp(const std::vector<TopicPartition>& partitions);
   // `done`: what was not taken; ABORTED (MEMBER_FENCED) if it was lost before that was known. In

@@ -19,6 +19,16 @@ constexpr Duration kRetry = std::chrono::milliseconds(50);
 // Topics that are asked for their ends at the same time: a group may have thousands.
 constexpr size_t kTopicsAtOnce = 8;
 
+// A transaction ends in its own time.
+constexpr Duration kUnstableRetry = std::chrono::milliseconds(100);
+
+bool HasAnyInTransaction(const v1::FetchOffsetsResponse& fetched) {
+  return std::ranges::any_of(fetched.topics(), [](const v1::TopicOffsets& topic) {
+    return std::ranges::any_of(topic.partitions(),
+                               [](const auto& one) { return one.is_in_transaction(); });
+  });
+}
+
 template <typename Response, typename Request>
 void Invoke(Client& client, const Client::Method& method, const Request& request, Duration timeout,
             ResponseDone<Response> done) {
@@ -343,6 +353,28 @@ void FetchOffsets(Client& client, const v1::FetchOffsetsRequest& request, Durati
         done(WithTopicsOnce(*fetched));
       })
       ->AskNext();
+}
+
+void FetchStableOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
+                        ResponseDone<v1::FetchOffsetsResponse> done) {
+  const MonotonicTime deadline = client.clock().Now() + timeout;
+  FetchOffsets(
+      client, request, timeout,
+      [&client, request, deadline,
+       done = std::move(done)](Result<v1::FetchOffsetsResponse> fetched) mutable {
+        if (!fetched.ok() || !HasAnyInTransaction(*fetched)) {
+          return done(std::move(fetched));
+        }
+        const Duration left = TimeLeft(client.clock(), deadline);
+        if (left <= kUnstableRetry) {
+          return done(DeadlineExceeded("a transaction that is open has offsets of group \"" +
+                                       request.group() + "\""));
+        }
+        client.RunAfter(kUnstableRetry, [&client, request, deadline,
+                                         done = std::move(done)]() mutable {
+          FetchStableOffsets(client, request, TimeLeft(client.clock(), deadline), std::move(done));
+        });
+      });
 }
 
 void ResetOffsets(Client& client, const v1::ResetOffsetsRequest& request, Duration timeout,

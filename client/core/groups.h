@@ -40,6 +40,10 @@ void CommitOffsets(Client& client, const v1::CommitOffsetsRequest& request, Dura
 // Asks for page after page: each topic is in the answer once.
 void FetchOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
                   ResponseDone<v1::FetchOffsetsResponse> done);
+// The same, asked again while a transaction that is open has another offset of one of them.
+// DEADLINE_EXCEEDED.
+void FetchStableOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
+                        ResponseDone<v1::FetchOffsetsResponse> done);
 // Asked again while all the errors in the answer may heal. A shift is worked out by a dry run and
 // asked for as offsets, so that a try whose answer was lost does not shift twice.
 void ResetOffsets(Client& client, const v1::ResetOffsetsRequest& request, Duration timeout,

@@ -172,7 +172,14 @@ class Producer {
   Status BeginTransaction();
   // Ok: its outcome follows in ProducerOutput. An abort waits for no answers.
   Status EndTransaction(bool is_commit, MonotonicTime now);
-  // What ProducerOutput wanted of transactions has this answer: of kEnd, and of kInitialize.
+  // Offsets are part of the open one: kStageOffsets will ask for them. Errors as
+  // Transactions::CheckSend.
+  Status HasOffsets();
+  // The open one, as Transactions counts.
+  uint64_t current_transaction() const { return transactions_->current(); }
+  // What ProducerOutput wanted of transactions has this answer: of kStageOffsets, kEnd, and of
+  // kInitialize.
+  void OnOffsetsStaged(const TransactionAsk& ask, const Status& status);
   void OnTransactionEnded(const TransactionAsk& ask, const Status& status);
   void OnTransactionsInitialized(ProducerId id, uint32_t epoch);
   const ProducerIdentity& identity() const { return identity_; }

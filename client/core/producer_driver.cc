@@ -4,6 +4,9 @@
 
 #include <glog/logging.h>
 
+#include "client/core/error.h"
+#include "client/core/groups.h"
+
 namespace millrace::client {
 namespace {
 
@@ -205,7 +208,45 @@ v1::InitProducerRequest ProducerDriver::InitRequest() {
 
 void ProducerDriver::Ask(const TransactionAsk& ask) {
   if (std::exchange(is_asking_of_transactions_, true)) return;
-  ask.kind == TransactionAsk::Kind::kEnd ? AskEnd(ask) : AskInitialize();
+  switch (ask.kind) {
+    case TransactionAsk::Kind::kStageOffsets:
+      return AskStage(ask);
+    case TransactionAsk::Kind::kEnd:
+      return AskEnd(ask);
+    case TransactionAsk::Kind::kInitialize:
+      return AskInitialize();
+  }
+}
+
+Status ProducerDriver::SetOffsets(v1::CommitOffsetsRequest offsets) {
+  RETURN_IF_ERROR(producer_->HasOffsets());
+  offsets_.insert_or_assign(producer_->current_transaction(), std::move(offsets));
+  return {};
+}
+
+v1::MemberProducer ProducerDriver::member_producer() const {
+  v1::MemberProducer producer;
+  producer.set_transactional_id(tuning_.transactional_id);
+  producer.set_producer_id(producer_->identity().id.value());
+  producer.set_producer_epoch(producer_->identity().epoch);
+  return producer;
+}
+
+void ProducerDriver::AskStage(const TransactionAsk& ask) {
+  v1::CommitOffsetsRequest request = offsets_.at(ask.transaction);
+  v1::TransactionName& name = *request.mutable_transaction();
+  name.set_producer_id(producer_->identity().id.value());
+  name.set_producer_epoch(producer_->identity().epoch);
+  name.set_number(ask.number);
+  CommitOffsets(client(), request, tuning_.delivery_timeout,
+                lifetime().Guard([this, ask](const Result<v1::CommitOffsetsResponse>& response) {
+                  Status staged = response.status();
+                  if (staged.ok() && !response->refused().empty()) {
+                    staged = FromError(response->refused(0).error());
+                  }
+                  producer_->OnOffsetsStaged(ask, staged);
+                  OnTransactionAsked(staged);
+                }));
 }
 
 void ProducerDriver::AskEnd(const TransactionAsk& ask) {
@@ -218,6 +259,7 @@ void ProducerDriver::AskEnd(const TransactionAsk& ask) {
   client().EndTransaction(
       request, tuning_.delivery_timeout,
       lifetime().Guard([this, ask](const Result<v1::EndTransactionResponse>& response) {
+        offsets_.erase(offsets_.begin(), offsets_.upper_bound(ask.transaction));
         producer_->OnTransactionEnded(ask, response.status());
         OnTransactionAsked(response.status());
       }));

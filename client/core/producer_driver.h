@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,7 @@
 #include "client/core/producer.h"
 #include "client/core/stream_driver.h"
 #include "client/core/topic_watch.h"
+#include "millrace/v1/group_service.pb.h"
 
 namespace millrace::client {
 
@@ -69,6 +71,10 @@ class ProducerDriver : private StreamDriver {
   // knows.
   Status BeginTransaction() { return producer_->BeginTransaction(); }
   void EndTransaction(bool is_commit, MoveFunction<void(const Status&)> done);
+  // What a group has read is part of the open one, in the place of what was said of it before.
+  Status SetOffsets(v1::CommitOffsetsRequest offsets);
+  // Whose transactions they are now. Pre: it has a transactional id.
+  v1::MemberProducer member_producer() const;
   // Reports what is decided and not reported yet, now. So that a record that Send has just refused
   // is not told of before those that were sent earlier: an end of its partition may wait for that.
   void Report();
@@ -109,6 +115,7 @@ class ProducerDriver : private StreamDriver {
   void OnEpochAsked();
   v1::InitProducerRequest InitRequest();
   void Ask(const TransactionAsk& ask);
+  void AskStage(const TransactionAsk& ask);
   void AskEnd(const TransactionAsk& ask);
   void AskInitialize();
   void OnTransactionAsked(const Status& status);
@@ -132,6 +139,7 @@ class ProducerDriver : private StreamDriver {
   uint64_t init_request_id_ = 0;
   bool is_asking_of_transactions_ = false;
   std::deque<PendingEnd> ends_;
+  std::map<uint64_t, v1::CommitOffsetsRequest> offsets_;  // by transaction
 };
 
 }  // namespace millrace::client

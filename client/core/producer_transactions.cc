@@ -74,6 +74,17 @@ void Producer::AnswerFailed(Partition* partition) {
   }
 }
 
+Status Producer::HasOffsets() {
+  if (!has_transactions()) return FailedPrecondition("the producer has no transactional id");
+  return transactions_->HasOffsets();
+}
+
+void Producer::OnOffsetsStaged(const TransactionAsk& ask, const Status& status) {
+  if (IsFencing(status)) return FailAll(status);
+  if (!transactions_->OnStaged(ask.transaction, status)) FailTransaction(ask.transaction, status);
+  MarkAllReady();
+}
+
 void Producer::OnTransactionEnded(const TransactionAsk& ask, const Status& status) {
   if (IsFencing(status)) return FailAll(status);
   if (!transactions_->OnEnded(ask.transaction, status)) FailTransaction(ask.transaction, status);

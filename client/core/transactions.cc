@@ -69,6 +69,12 @@ Status Transactions::CheckSend() const {
   return {};
 }
 
+Status Transactions::HasOffsets() {
+  RETURN_IF_ERROR(CheckSend());
+  transactions_.back().has_offsets = true;
+  return {};
+}
+
 Status Transactions::End(bool is_commit) {
   RETURN_IF_ERROR(end_of_all_);
   if (current() == 0) return FailedPrecondition("no transaction is open");
@@ -132,10 +138,18 @@ std::optional<TransactionAsk> Transactions::Wanted() const {
   const Transaction& first = transactions_.front();
   if (first.ending == Ending::kNone || first.unanswered > 0) return std::nullopt;
   using Kind = TransactionAsk::Kind;
-  return TransactionAsk{.kind = first.is_aborted ? Kind::kInitialize : Kind::kEnd,
+  const bool is_commit = first.failure.ok() && first.ending == Ending::kCommit;
+  const Kind end = is_commit && first.has_offsets ? Kind::kStageOffsets : Kind::kEnd;
+  return TransactionAsk{.kind = first.is_aborted ? Kind::kInitialize : end,
                         .transaction = first_,
                         .number = NumberOf(first_),
-                        .is_commit = first.failure.ok() && first.ending == Ending::kCommit};
+                        .is_commit = is_commit};
+}
+
+bool Transactions::OnStaged(uint64_t transaction, const Status& status) {
+  if (transactions_.empty() || transaction != first_) return true;  // all has ended meanwhile
+  if (status.ok()) transactions_.front().has_offsets = false;
+  return status.ok() || MayHeal(status, {}, {});
 }
 
 bool Transactions::OnEnded(uint64_t transaction, const Status& status) {

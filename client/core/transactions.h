@@ -3,9 +3,11 @@
 //
 // Owned by Producer, which asks it. Pure: no clock, no chance, no I/O.
 //
-// They end in their order. The records of one are held until all before it were ended by the
-// program and have no unanswered records: a coordinator that hears of n + 1 first takes n for one
-// without records. End(n) is asked once all of n is answered, and End(n + 1) once End(n) is.
+// Offsets of a group that are part of one are staged once all its records are answered, and before
+// it is ended. They end in their order. The records of one are held until all before it were ended
+// by the program and have no unanswered records: a coordinator that hears of n + 1 first takes n
+// for one without records. End(n) is asked once all of n is answered, and End(n + 1) once End(n)
+// is.
 //
 // One of which a record failed, or of which nobody knows how it ended, has failed. Nothing of it
 // and of what is behind it is sent any more. It is ended as aborted; then the id is initialized
@@ -32,7 +34,7 @@ namespace millrace::client {
 
 // What to ask brokers.
 struct TransactionAsk {
-  enum class Kind : uint8_t { kEnd, kInitialize };
+  enum class Kind : uint8_t { kStageOffsets, kEnd, kInitialize };
   Kind kind = Kind::kEnd;
   uint64_t transaction = 0;  // as Transactions counts
   uint64_t number = 0;       // its number in the epoch
@@ -53,6 +55,8 @@ class Transactions {
   Status Begin();
   // Ok if the open one takes a record.
   Status CheckSend() const;
+  // Offsets are part of the open one. Errors as CheckSend's.
+  Status HasOffsets();
   // Ends the open one; its outcome follows. FAILED_PRECONDITION if there is none.
   Status End(bool is_commit);
   // The open one. They are counted from 1 on, over all epochs; 0: none.
@@ -76,6 +80,8 @@ class Transactions {
 
   // What is to be asked; the same until it is answered.
   std::optional<TransactionAsk> Wanted() const;
+  // How kStageOffsets was answered. False if the transaction fails for that: then Fail it.
+  bool OnStaged(uint64_t transaction, const Status& status);
   // How kEnd was answered. False if the transaction has failed for that: then Fail it.
   bool OnEnded(uint64_t transaction, const Status& status);
   // There is a new epoch.
@@ -91,7 +97,8 @@ class Transactions {
   struct Transaction {
     Ending ending = Ending::kNone;
     uint64_t unanswered = 0;
-    bool has_stored = false;  // a record
+    bool has_stored = false;   // a record
+    bool has_offsets = false;  // that are not staged yet
     Status failure;
     bool is_in_doubt =
         false;             // its commit was asked for, and refused: an earlier try may have done it

@@ -71,11 +71,13 @@ enum class Mutant {
   kCommitsWhatIsFetched,        // a group's reader marks as done what it has only taken
   kConditionBeforeSequence,     // a duplicate is refused for the end that it moved itself
   kEndWithoutNumber,            // an End ends whatever its producer has open
-  kPrepareNotDurable,           // an End is answered before its outcome is durable
-  kAppendBeforeRegister,        // a transaction's first batch does not wait for its registration
-  kMarkerEndsWhateverIsOpen,    // a marker ends the producer's transaction, whatever its number
-  kLsoFromHighWatermark,        // readers of what is committed read up to the high watermark
-  kVoidRangeLostAtRoll,         // a sealed segment does not say what its markers make void
+  kStagedVisibleEarly,        // a partition is given away before it is known what was staged counts
+  kStageIgnoresMemberEpoch,   // offsets are staged for partitions that the member lost
+  kPrepareNotDurable,         // an End is answered before its outcome is durable
+  kAppendBeforeRegister,      // a transaction's first batch does not wait for its registration
+  kMarkerEndsWhateverIsOpen,  // a marker ends the producer's transaction, whatever its number
+  kLsoFromHighWatermark,      // readers of what is committed read up to the high watermark
+  kVoidRangeLostAtRoll,       // a sealed segment does not say what its markers make void
   // Not broken, but a build of the next feature level: it knows that level, and writes batches at
   // it once the cluster is of it.
   kNextFeatureLevel,
@@ -143,6 +145,8 @@ inline constexpr std::pair<std::string_view, Mutant> kMutantNames[] = {
     {"commits_what_is_fetched", Mutant::kCommitsWhatIsFetched},
     {"condition_before_sequence", Mutant::kConditionBeforeSequence},
     {"end_without_number", Mutant::kEndWithoutNumber},
+    {"staged_visible_early", Mutant::kStagedVisibleEarly},
+    {"stage_ignores_member_epoch", Mutant::kStageIgnoresMemberEpoch},
     {"prepare_not_durable", Mutant::kPrepareNotDurable},
     {"append_before_register", Mutant::kAppendBeforeRegister},
     {"marker_ends_whatever_is_open", Mutant::kMarkerEndsWhateverIsOpen},

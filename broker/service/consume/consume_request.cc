@@ -50,6 +50,7 @@ v1::JoinInit ToJoinInit(const v1::ConsumeInit& init, const std::string& drawn_me
   join.set_session_timeout_ms(init.session_timeout_ms());
   join.set_revoke_timeout_ms(init.revoke_timeout_ms());
   join.set_client_id(init.client_id());
+  if (init.has_producer()) *join.mutable_producer() = init.producer();
   return join;
 }
 

@@ -39,8 +39,8 @@ class ConsumeStream final : public StreamHandler {
   Status OnCommit(const v1::ConsumeCommit& commit);
   Status OnDone(uint64_t up_to);
   Status OnLeave(const v1::Leave& leave);
-  // All that the client wants to be committed by now, as one.
-  void AskCommit();
+  // All that the client wants to be committed by now, as one; in a transaction, if it says so.
+  void AskCommit(const v1::TransactionName* transaction = nullptr);
   void HearIfItReads(const v1::ConsumeRequest& said);
   SentMessages& sent() { return messages_->sent(); }
 
@@ -188,13 +188,17 @@ Status ConsumeStream::OnCommit(const v1::ConsumeCommit& commit) {
     v1::OffsetCommit offsets;
     offsets.set_commit_id(commit.commit_id());
     *offsets.mutable_topics() = commit.offsets().topics();
+    if (commit.has_transaction()) *offsets.mutable_transaction() = commit.transaction();
     sent().SkipCommit();
     ++asked_commits_;
     session_.Commit(offsets);
     return {};
   }
+  // What counts only with its transaction is no part of what counts without.
+  if (commit.has_transaction()) AskCommit();
   RETURN_IF_ERROR(sent().Done(commit.up_to()));
   commit_id_ = commit.commit_id();
+  if (commit.has_transaction()) AskCommit(&commit.transaction());
   GiveUp(commit.up_to());
   return {};
 }
@@ -207,11 +211,13 @@ Status ConsumeStream::OnDone(uint64_t up_to) {
   return {};
 }
 
-void ConsumeStream::AskCommit() {
+void ConsumeStream::AskCommit(const v1::TransactionName* transaction) {
   if (!commit_id_.has_value()) return;
   const uint64_t id = *std::exchange(commit_id_, std::nullopt);
   ++asked_commits_;
-  session_.Commit(sent().TakeCommit(id));
+  v1::OffsetCommit commit = sent().TakeCommit(id);
+  if (transaction != nullptr) *commit.mutable_transaction() = *transaction;
+  session_.Commit(commit);
 }
 
 Status ConsumeStream::OnLeave(const v1::Leave& leave) {

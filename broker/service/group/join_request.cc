@@ -48,6 +48,7 @@ internal::v1::MemberInfo InfoOf(const v1::JoinInit& init, const Principal& princ
   info.set_revoke_timeout_ms(Or(init.revoke_timeout_ms(), kRevokeTimeoutMsDefault));
   info.set_client_id(init.client_id());
   info.set_client_host(HostOf(principal));
+  if (init.has_producer()) *info.mutable_producer() = init.producer();
   info.mutable_native();
   return info;
 }

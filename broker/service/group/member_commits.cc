@@ -47,6 +47,7 @@ Status MemberCommits::Resolve(const v1::OffsetCommit& commit, Commit* out) {
   out->request.set_member_id(member_.member_id);
   out->request.set_member_session(member_.session);
   *out->request.mutable_topics() = commit.topics();
+  if (commit.has_transaction()) *out->request.mutable_transaction() = commit.transaction();
   v1::CommitOffsetsResponse refused;
   RETURN_IF_ERROR(ResolveCommits(environment_.view, &out->request, &refused));
   RETURN_IF_ERROR(CheckCommit(out->request));

@@ -51,11 +51,11 @@ void ProducerService::InitProducer(std::shared_ptr<Call> call) {
 
 void ProducerService::InitTransactions(std::shared_ptr<Call> call,
                                        const v1::InitProducerRequest& request) {
-  if (request.producer_id() != 0 || request.producer_epoch() != 0) {
-    return call->Fail(InvalidArgument(
-        "producer_id and producer_epoch of a transactional_id are the coordinator's to say"));
-  }
   internal::v1::InitTransactionsRequest asked;
+  if (request.producer_id() != 0) {
+    asked.mutable_expected()->set_producer_id(request.producer_id());
+    asked.mutable_expected()->set_epoch(request.producer_epoch());
+  }
   asked.set_transactional_id(request.transactional_id());
   asked.set_request_id(request.request_id());
   asked.set_time_limit_ms(request.transaction_timeout_ms());

@@ -121,6 +121,12 @@ class GroupConsumer {
   Status Commit(const std::vector<PartitionOffset>& offsets,
                 std::chrono::milliseconds timeout = kTimeout);
 
+  // Goes back to what the group has committed, in all partitions that it has: after a transaction
+  // that was to commit what it read (Producer::SendOffsets), and was aborted, or whose end is not
+  // known; it is known then. What Poll gave since comes again. DEADLINE_EXCEEDED while a
+  // transaction is open that has offsets of the group.
+  Status Rewind(std::chrono::milliseconds timeout = kTimeout);
+
   // Sorted by topic and partition; as the callbacks have told.
   std::vector<AssignedPartition> assignment() const;
   // The offset of the record that Poll will give next; absent while that is not known. What follows
@@ -139,6 +145,7 @@ class GroupConsumer {
 
  private:
   friend class Client;
+  friend class Producer;
   explicit GroupConsumer(std::unique_ptr<internal::GroupConsumerHandle> handle);
 
   std::unique_ptr<internal::GroupConsumerHandle> handle_;

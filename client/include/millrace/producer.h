@@ -16,6 +16,8 @@
 //   millrace::Status begun = (*producer)->BeginTransaction();
 //   millrace::Status taken = (*producer)->Send({.key = "AA", .value = row});
 //   millrace::Status committed = (*producer)->CommitTransaction(std::chrono::seconds(60));
+//
+// What a group consumer has read can be part of it (SendOffsets).
 #pragma once
 
 #include <chrono>
@@ -34,6 +36,8 @@ namespace internal {
 class Runtime;
 class ProducerHandle;
 }  // namespace internal
+
+class GroupConsumer;
 
 struct ProducerOptions {
   Compression compression = Compression::kNone;
@@ -95,6 +99,16 @@ class Producer {
   // ABORTED (TRANSACTION_FENCED) from when it is known that another producer has the id: then
   // everything fails so, for good. RESOURCE_EXHAUSTED if 1,000 have not ended.
   Status BeginTransaction();
+  // What Poll of `reader` has given so far, and did not before, counts for its group once the open
+  // transaction is committed, and only then: so that each record is read, worked on and written
+  // exactly once. Staged when the transaction is committed, before it ends; what is refused then
+  // fails it. Of the same Client as this; one reader a transaction, without auto_commit_interval.
+  // FAILED_PRECONDITION while the transaction before has not ended, or if one was not committed
+  // that had offsets of `reader`, or was begun after such a one, and Rewind was not called since.
+  // ABORTED (MEMBER_FENCED) if a partition that was read from is the reader's no more: abort then,
+  // and Rewind. From the first call on the producer belongs to the reader's membership: if that is
+  // taken out of the group, what is open is aborted, and this is fenced.
+  Status SendOffsets(GroupConsumer& reader);
   // Calls `on_ended` exactly once, on the client's thread and after the deliveries of all its
   // records. Ok: decided durably; readers see all of it or nothing a little later.
   // ABORTED (TRANSACTION_ENDED, metadata `outcome` = "aborted"), of a commit: nothing of it counts.

@@ -14,10 +14,20 @@ namespace millrace::broker {
 using internal::v1::MemberRequest;
 using raft::core::Command;
 
-std::string OwnerCheck::Look(const Membership& membership, const std::string& is_anew) {
+namespace {
+
+constexpr TransactionName kStager{.producer = ProducerId(7), .epoch = 1, .number = 1};
+
+}  // namespace
+
+std::string OwnerCheck::Look(const Group& group, const std::string& is_anew) {
+  const Membership& membership = *group.membership;
+  const Staged staged = group.StagedPartitions();
   std::map<PartitionId, Owner> now;
   for (const auto& [id, member] : membership.members()) {
-    if (NextStep(membership, *member, {}).has_value()) return id + " is not as far as it can be";
+    if (NextStep(membership, staged, *member, {}).has_value()) {
+      return id + " is not as far as it can be";
+    }
     for (const bool is_revoking : {false, true}) {
       for (const auto& [token, assignment] : is_revoking ? member->revoking : member->assigned) {
         for (const PartitionId partition : assignment.at(kReadTopic)) {
@@ -85,6 +95,8 @@ std::string GroupLab::Run(const Command& command) {
     return Apply(DecideRemoval(state_, "g", id, reason), "");
   }
   if (name == "target") return SetTarget(command);
+  if (name == "stage") return Stage(command, id);
+  if (name == "ends") return End(command);
   CHECK_EQ(name, "state");
   std::string out = "group of epoch " + std::to_string(state_.Find("g")->epoch) + "\n";
   for (const auto& [member, line] : Lines()) out += line;
@@ -164,6 +176,45 @@ std::string GroupLab::SetTarget(const Command& command) {
   return Apply(DecideTarget(state_, "g", epoch, TargetOf(epoch, members)), "");
 }
 
+std::string GroupLab::Stage(const Command& command, const std::string& id) {
+  v1::CommitOffsetsRequest request;
+  request.set_group("g");
+  request.set_member_id(id);
+  request.set_member_epoch(static_cast<int32_t>(command.Number("epoch", clients_[id].epoch)));
+  request.mutable_transaction()->set_producer_id(kStager.producer.value());
+  request.mutable_transaction()->set_producer_epoch(kStager.epoch);
+  request.mutable_transaction()->set_number(command.Number("number", 1));
+  for (const auto& [topic, partitions] : Partitions(command.Text("partitions"))) {
+    auto& out = *request.add_topics();
+    out.set_topic("t");
+    out.set_topic_id(topic.value());
+    for (const PartitionId partition : partitions) {
+      auto& commit = *out.add_partitions();
+      commit.set_partition(partition.value());
+      commit.set_offset(partition.value());
+    }
+  }
+  v1::CommitOffsetsResponse response;
+  std::string out = Apply(DecideCommit(state_, {.image = image_}, request, &response), "");
+  for (const auto& refused : response.refused()) {
+    out += "refused: " + refused.error().info().reason() + ", " + refused.error().message() + "\n";
+  }
+  return out;
+}
+
+std::string GroupLab::End(const Command& command) {
+  CoordinatorDecision decision = internal::v1::CoordinatorRecords();
+  auto& ended = *decision->add_records()->mutable_staged_offsets_ended();
+  TransactionName name = kStager;
+  name.number = command.Number("number", 1);
+  Fill(name, ended.mutable_transaction());
+  ended.set_outcome(command.Has("aborted") ? internal::v1::TRANSACTION_OUTCOME_ABORTED
+                                           : internal::v1::TRANSACTION_OUTCOME_COMMITTED);
+  last_ = last_ + 1;
+  EXPECT_TRUE(state_.Apply(decision->records(0), {.index = last_, .time_ms = 5}).ok());
+  return Apply(DecideAdvance(state_, "g"), "");
+}
+
 std::string GroupLab::Apply(const CoordinatorDecision& decision, const std::string& is_anew) {
   if (!decision.ok()) {
     return "refused: " + std::string(ReasonName(decision.status().reason())) + ", " +
@@ -176,7 +227,7 @@ std::string GroupLab::Apply(const CoordinatorDecision& decision, const std::stri
     const Status applied = state_.Apply(record, {.index = last_, .time_ms = 5});
     EXPECT_TRUE(applied.ok()) << applied;
   }
-  EXPECT_EQ(check_.Look(*state_.Find("g")->membership, is_anew), "");
+  EXPECT_EQ(check_.Look(*state_.Find("g"), is_anew), "");
   std::string out;
   const std::map<std::string, std::string> after = Lines();
   for (const auto& [id, line] : before) {

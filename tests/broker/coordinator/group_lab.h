@@ -9,6 +9,8 @@
 //   repeat member=a [back=1]               a request of it once more: the last, or one before it
 //   leave|away|silent|stuck member=a       it goes; will be back; does not ping; does not give up
 //   target a=0-3 b=4-7 [for=1]             what each is to have, computed for the group's epoch
+//   stage member=a partitions=0-3 [epoch=2] [number=1]  offsets in a transaction: the partition's number
+//   ends [number=1] [aborted=1]            the transaction has ended, and members go on
 //   state                                  prints all members
 //
 // `lost=1`: the answer does not reach the member, which knows and owns what it did before. A member
@@ -32,7 +34,7 @@ namespace millrace::broker {
 class OwnerCheck {
  public:
   // After a decision. `is_anew`: a member that says it owns nothing, "" for none.
-  std::string Look(const Membership& membership, const std::string& is_anew);
+  std::string Look(const Group& group, const std::string& is_anew);
 
  private:
   struct Owner {
@@ -64,6 +66,8 @@ class GroupLab {
   std::string Join(const raft::core::Command& command, const std::string& id);
   std::string Say(const raft::core::Command& command, const std::string& id, Assignment owned);
   std::string SetTarget(const raft::core::Command& command);
+  std::string Stage(const raft::core::Command& command, const std::string& id);
+  std::string End(const raft::core::Command& command);
   // What is different after it; `is_anew` as in OwnerCheck.
   std::string Apply(const CoordinatorDecision& decision, const std::string& is_anew);
   void Hear(const std::string& id, const v1::Assignment& told);

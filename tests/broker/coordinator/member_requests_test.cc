@@ -2,6 +2,7 @@
 // come to have partitions is said by tests/broker/coordinator/scenarios.
 #include "broker/coordinator/member_requests.h"
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,15 @@ MemberRequest Join(const std::string& id, const std::string& instance = "", uint
   return request;
 }
 
+// It writes in transactions of "payments".
+MemberRequest WithProducer(MemberRequest request, uint64_t producer_id, uint32_t epoch) {
+  auto& producer = *request.mutable_info()->mutable_producer();
+  producer.set_transactional_id("payments");
+  producer.set_producer_id(producer_id);
+  producer.set_producer_epoch(epoch);
+  return request;
+}
+
 class MemberRequestsTest : public testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(image_.Apply(Created(1, "t", 2, 8)).ok()); }
@@ -55,6 +65,11 @@ class MemberRequestsTest : public testing::Test {
       const Status applied = state_.Apply(record, {.index = last_, .time_ms = time_ms_});
       ASSERT_TRUE(applied.ok()) << applied;
     }
+  }
+  void RaiseToTransactions() {
+    internal::v1::ControllerRecord raised;
+    raised.mutable_level_raised()->set_level(kTransactionLevel);
+    ASSERT_TRUE(image_.Apply(raised).ok());
   }
   void SetTarget(const std::vector<std::pair<std::string, std::string>>& members) {
     const uint32_t epoch = state_.Find("g")->epoch;
@@ -467,6 +482,55 @@ TEST_F(MemberRequestsTest, Rule32_WhatAGroupWithMembersCommitted_IsNeverOld) {
   Apply(sweep(1'000'100));
   EXPECT_EQ(state_.Find("g"), nullptr);
   EXPECT_EQ(state_.bytes(), 0U);
+}
+
+// Whoever is taken out, or has another one in its place, is to be fenced; whoever goes by itself
+// not.
+TEST_F(MemberRequestsTest, TheProducerOfAMemberThatIsTakenOut_IsToBeFenced_UntilItIsKnownToBe) {
+  RaiseToTransactions();
+  ASSERT_TRUE(Ask(WithProducer(Join("silent"), 71, 1)).ok());
+  ASSERT_TRUE(Ask(WithProducer(Join("leaves"), 72, 1)).ok());
+  ASSERT_TRUE(Ask(WithProducer(Join("replaced", "i"), 73, 1)).ok());
+  ASSERT_TRUE(Ask(Join("without")).ok());
+  ASSERT_TRUE(Ask(Ping("leaves", kMemberGoes)).ok());
+  EXPECT_EQ(state_.fencing().Find("g"), nullptr);
+  pings_ = false;
+  ASSERT_TRUE(Ask(WithProducer(Join("another", "i"), 73, 2)).ok());
+  for (const char* id : {"silent", "without"}) {
+    const CoordinatorDecision removal =
+        DecideRemoval(state_, "g", id, v1::GROUP_EVENT_KIND_SESSION_ENDED);
+    ASSERT_TRUE(removal.ok());
+    Apply(*removal);
+  }
+  const std::set<ToBeFenced> expected = {
+      {.transactional_id = "payments", .producer = ProducerId(71), .epoch = 1},
+      {.transactional_id = "payments", .producer = ProducerId(73), .epoch = 1}};
+  EXPECT_EQ(state_.Find("g")->to_be_fenced, expected);
+  ASSERT_NE(state_.fencing().Find("g"), nullptr);
+  EXPECT_EQ(*state_.fencing().Find("g"), 2U);
+  internal::v1::CoordinatorState saved;
+  state_.SaveTo(&saved);
+  EXPECT_EQ(ShardState::LoadFrom(saved)->Find("g")->to_be_fenced, expected);
+  for (const ToBeFenced& one : expected) {
+    CoordinatorRecords records;
+    auto& fenced = *records.add_records()->mutable_producer_fenced();
+    fenced.set_group("g");
+    Fill(one, fenced.mutable_producer());
+    Apply(records);
+  }
+  EXPECT_TRUE(state_.Find("g")->to_be_fenced.empty());
+  EXPECT_EQ(state_.fencing().Find("g"), nullptr);
+}
+
+TEST_F(MemberRequestsTest, AMembersProducer_IsOneThatThereCanBe_InAClusterThatHasTransactions) {
+  EXPECT_EQ(Decide(WithProducer(Join("a"), 7, 1)).status().code(), Code::kFailedPrecondition);
+  RaiseToTransactions();
+  EXPECT_TRUE(Decide(WithProducer(Join("a"), 7, 1)).ok());
+  EXPECT_EQ(CheckMember(WithProducer(Join("a"), 0, 1)).code(), Code::kInvalidArgument);
+  EXPECT_EQ(CheckMember(WithProducer(Join("a"), 7, 0)).code(), Code::kInvalidArgument);
+  MemberRequest nameless = WithProducer(Join("a"), 7, 1);
+  nameless.mutable_info()->mutable_producer()->clear_transactional_id();
+  EXPECT_EQ(CheckMember(nameless).code(), Code::kInvalidArgument);
 }
 
 }  // namespace

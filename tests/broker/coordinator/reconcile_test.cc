@@ -334,7 +334,7 @@ class World {
         ++counts_["revoking"];
       }
     }
-    wrong_ += check_.Look(*membership(), is_anew);
+    wrong_ += check_.Look(*state_.Find("g"), is_anew);
     for (const auto& [id, process] : processes_) {
       if (process.is_out || process.owned.empty()) continue;
       const Member* member = Find(id);

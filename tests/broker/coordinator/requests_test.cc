@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "broker/coordinator/sweep.h"
 #include "tests/broker/controller/records.h"
 
 namespace millrace::broker {
@@ -85,6 +86,108 @@ class RequestsTest : public testing::Test {
   ShardState state_;
   LogIndex last_;
 };
+
+// Staged offsets: what is committed in a transaction counts with it.
+class StagedTest : public RequestsTest {
+ protected:
+  static constexpr ProducerId kProducer{7};
+
+  static v1::CommitOffsetsRequest Staged(uint64_t number, v1::CommitOffsetsRequest request) {
+    request.mutable_transaction()->set_producer_id(kProducer.value());
+    request.mutable_transaction()->set_producer_epoch(1);
+    request.mutable_transaction()->set_number(number);
+    return request;
+  }
+  void End(uint64_t number, bool is_committed) {
+    CoordinatorRecords records;
+    auto& ended = *records.add_records()->mutable_staged_offsets_ended();
+    Fill(TransactionName{.producer = kProducer, .epoch = 1, .number = number},
+         ended.mutable_transaction());
+    ended.set_outcome(is_committed ? internal::v1::TRANSACTION_OUTCOME_COMMITTED
+                                   : internal::v1::TRANSACTION_OUTCOME_ABORTED);
+    Apply(records);
+  }
+  // Saved and loaded it is the same.
+  void Reload() {
+    internal::v1::CoordinatorState saved;
+    state_.SaveTo(&saved);
+    auto loaded = ShardState::LoadFrom(saved);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ(loaded->bytes(), state_.bytes());
+    state_ = *std::move(loaded);
+  }
+};
+
+TEST_F(StagedTest, WhatIsStaged_CountsOnceItsTransactionIsCommitted_AndNeverIfItIsAborted) {
+  EXPECT_EQ(Commit(CommitOf("g", kTopic, {{0, 5}, {1, 6}})), Refused{});
+  EXPECT_EQ(Commit(Staged(1, CommitOf("g", kTopic, {{0, 50}, {2, 70}}))), Refused{});
+  EXPECT_EQ(Commit(Staged(2, CommitOf("g", kTopic, {{1, 60}}))), Refused{});
+  Reload();
+  EXPECT_EQ(Fetch("g", {0, 1, 2}), (Offsets{{0, 5}, {1, 6}, {2, -1}}));
+  End(2, /*is_committed=*/false);
+  EXPECT_EQ(Fetch("g", {0, 1, 2}), (Offsets{{0, 5}, {1, 6}, {2, -1}}));
+  End(1, /*is_committed=*/true);
+  EXPECT_EQ(Fetch("g", {0, 1, 2}), (Offsets{{0, 50}, {1, 6}, {2, 70}}));
+  EXPECT_TRUE(state_.Find("g")->staged.empty());
+  End(1, /*is_committed=*/false);
+  EXPECT_EQ(Fetch("g", {0}), (Offsets{{0, 50}})) << "it has ended, and nothing of it is left";
+}
+
+TEST_F(StagedTest, Rule33_WhatWasTakenLast_Counts_BeItStagedOrNot) {
+  EXPECT_EQ(Commit(Staged(1, CommitOf("g", kTopic, {{0, 50}, {1, 51}}))), Refused{});
+  EXPECT_EQ(Commit(CommitOf("g", kTopic, {{0, 5}})), Refused{});
+  EXPECT_EQ(Commit(Staged(2, CommitOf("g", kTopic, {{1, 61}}))), Refused{});
+  Reload();
+  End(2, /*is_committed=*/true);
+  End(1, /*is_committed=*/true);
+  EXPECT_EQ(Fetch("g", {0, 1}), (Offsets{{0, 5}, {1, 61}}));
+}
+
+TEST_F(StagedTest, Rule32_WhatIsStaged_IsForgottenByNobody) {
+  EXPECT_EQ(Commit(CommitOf("g", kTopic, {{0, 5}})), Refused{});
+  EXPECT_EQ(Commit(Staged(1, CommitOf("g", kTopic, {{0, 50}}))), Refused{});
+  const int64_t late = int64_t{1} << 50;
+  ShardState::Cursor cursor;
+  EXPECT_TRUE(Sweep(state_, last_, image_, {.wall_ms = late, .retention_ms = 1}, &cursor)
+                  .records()
+                  .empty());
+  v1::DeleteGroupRequest group;
+  group.set_group("g");
+  EXPECT_EQ(DecideDeleteGroup(state_, group).status().code(), Code::kFailedPrecondition);
+  v1::DeleteOffsetsRequest offsets;
+  offsets.set_group("g");
+  offsets.add_topics()->set_topic_id(kTopic.value());
+  v1::DeleteOffsetsResponse deleted;
+  EXPECT_EQ(DecideDeleteOffsets(state_, offsets, &deleted).status().code(),
+            Code::kFailedPrecondition);
+  End(1, /*is_committed=*/true);
+  EXPECT_EQ(Fetch("g", {0}), (Offsets{{0, 50}}));
+  EXPECT_TRUE(DecideDeleteGroup(state_, group).ok());
+  cursor = {};
+  EXPECT_FALSE(Sweep(state_, last_, image_, {.wall_ms = late, .retention_ms = 1}, &cursor)
+                   .records()
+                   .empty());
+}
+
+TEST_F(StagedTest, WhoeverAsksForAnOffset_IsToldThatATransactionHasAnotherOne) {
+  EXPECT_EQ(Commit(Staged(1, CommitOf("g", kTopic, {{0, 50}}))), Refused{});
+  v1::FetchOffsetsRequest request;
+  request.set_group("g");
+  auto& topic = *request.add_topics();
+  topic.set_topic_id(kTopic.value());
+  topic.add_partitions(0);
+  topic.add_partitions(1);
+  v1::FetchOffsetsResponse response;
+  ASSERT_TRUE(AnswerFetch(state_, request, &response).ok());
+  EXPECT_TRUE(response.topics(0).partitions(0).is_in_transaction());
+  EXPECT_FALSE(response.topics(0).partitions(0).has_offset());
+  EXPECT_FALSE(response.topics(0).partitions(1).is_in_transaction());
+}
+
+TEST_F(StagedTest, AStagedCommit_IsOfATransactionThatThereCanBe) {
+  EXPECT_EQ(CheckCommit(Staged(0, CommitOf("g", kTopic, {{0, 1}}))).code(), Code::kInvalidArgument);
+  EXPECT_TRUE(CheckCommit(Staged(1, CommitOf("g", kTopic, {{0, 1}}))).ok());
+}
 
 TEST_F(RequestsTest, WhatIsCommitted_IsFetched_AndNoneWhereNothingIs) {
   EXPECT_EQ(Fetch("g", {0}), (Offsets{{0, -1}})) << "none is an answer, of no group, too";

@@ -125,8 +125,9 @@ class TransactionServerTest : public testing::Test {
         .not_leader = [](RaftGroupId) { return Unavailable("it leads not", Reason::kNotLeader); }});
     shard_->SetLeadershipListener(
         [this](const raft::Leadership& leadership) { server_->OnLeadership(kShard, leadership); });
-    shard_->SetTransactionListener(
-        [this](const std::set<std::string>& ids) { server_->OnChanged(kShard, ids); });
+    shard_->SetChangeListener([this](const CoordinatorShard::Changes& changes) {
+      server_->OnChanged(kShard, changes.transactional_ids);
+    });
     host_->Start();
   }
   // kill -9, and another start.

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "broker/partition/transaction_registrar.h"
+#include "broker/controller/transaction_registrar.h"
 
 namespace millrace::broker {
 

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/broker/partition/hand_registrar.h"
 #include "tests/broker/routing/linked_forwarders.h"
 
 namespace millrace::broker {
@@ -42,11 +43,13 @@ class CoordinatorClientTest : public testing::Test {
                    .not_leader = [](RaftGroupId) { return Unavailable("none"); },
                    .groups_with_members = [](RaftGroupId) { return std::vector<std::string>(); },
                    .ask = [](std::vector<UnreadQuestion>, UnreadDone) {}}};
+  HandRegistrar registrar_;
   CoordinatorServer server_{{.image = image_,
                              .memory = memory_,
                              .ends = ends_,
                              .members = members_,
                              .lags = lags_,
+                             .registrar = registrar_,
                              .find_shard = [](RaftGroupId) { return nullptr; },
                              .not_leader = [](RaftGroupId) { return Unavailable("none"); }}};
   struct NoProducers final : SlotProducers {

@@ -59,20 +59,23 @@ struct Side {
       : view(image, leaders,
              {.is_current = [this] { return is_current; },
               .controller_health = [] { return Status::Ok(); }}),
-        client(
-            {.executor = executor,
-             .view = view,
-             .find_replica =
-                 [partition](RaftGroupId group) { return group == kGroup ? partition : nullptr; },
-             .forwarder = link.Of(self),
-             .self = self,
-             .markers = [this](RaftGroupId, size_t max,
-                               auto* cursor) { return shard.Behind(max, cursor); },
-             .ended =
-                 [this](RaftGroupId, const auto& request, auto done) {
-                   shard.Take(request);
-                   done(shard.ended_status);
-                 }}) {
+        client({.executor = executor,
+                .view = view,
+                .end =
+                    [this, partition](RaftGroupId group, const TransactionEnd& end, auto done) {
+                      const bool is_here = group == kGroup && partition != nullptr;
+                      if (!is_here) return done(view.NotLeader(group));
+                      partition->EndTransaction(end, std::move(done));
+                    },
+                .forwarder = link.Of(self),
+                .self = self,
+                .markers = [this](RaftGroupId, size_t max,
+                                  auto* cursor) { return shard.Behind(max, cursor); },
+                .ended =
+                    [this](RaftGroupId, const auto& request, auto done) {
+                      shard.Take(request);
+                      done(shard.ended_status);
+                    }}) {
     leaders.Report(kGroup, {.leader = kLeader, .term = Term(3)});
   }
 

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "client/api/producer_handle.h"
 #include "tests/client/api/scripted_broker.h"
 
 namespace millrace::internal {
@@ -266,6 +267,114 @@ TEST_F(GroupConsumerHandleTest, ABatchThatCannotBeRead_IsAnErrorThatNamesItsPart
   EXPECT_THAT(records.status().metadata(),
               testing::IsSupersetOf({std::pair<std::string, std::string>("topic", "t"),
                                      std::pair<std::string, std::string>("partition", "1")}));
+}
+
+// What is read, in transactions of a producer.
+class ReadInTransactionsTest : public GroupConsumerHandleTest {
+ protected:
+  void OpenBoth(GroupConsumerOptions options = {}) {
+    cluster_.AnswerAllFromNowOn();
+    Open(std::move(options));
+    OpenProducer(cluster_.runtime());
+  }
+  void OpenProducer(const std::shared_ptr<Runtime>& runtime) {
+    ProducerOptions options;
+    options.transactional_id = "loop";
+    auto producer = ProducerHandle::Open(runtime, "t", options);
+    ASSERT_TRUE(producer.ok()) << producer.status();
+    producer_ = std::move(producer).value();
+  }
+  Status Commit() { return producer_->EndTransaction(true, 10s); }
+
+  std::unique_ptr<ProducerHandle> producer_;
+};
+
+TEST_F(ReadInTransactionsTest, WhatPollGave_IsStagedWithTheTransaction_Once) {
+  cluster_.Store(0, BatchOf({"a", "b"}), 2);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->Send({.value = "x"}, false, {}).ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  EXPECT_TRUE(Commit().ok());
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok()) << "nothing came since";
+  EXPECT_TRUE(Commit().ok());
+  EXPECT_THAT(cluster_.Ends(), ElementsAre("stage 0@2 in 1", "commit 1", "commit 2"));
+  EXPECT_TRUE(cluster_.WaitUntilJoined(2)) << "it names the producer in its next stream";
+}
+
+TEST_F(ReadInTransactionsTest, WhatWasAborted_ComesAgainAfterRewind_AndNothingCountsBefore) {
+  cluster_.Store(0, BatchOf({"a", "b"}), 2);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  cluster_.AnswerEnds(Aborted("it was open for too long", Reason::kTransactionEnded));
+  EXPECT_EQ(Commit().reason(), Reason::kTransactionEnded);
+  cluster_.AnswerEnds({});
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(producer_->EndTransaction(false, 10s).ok());
+  ASSERT_TRUE(reader_->Rewind(10s).ok());
+  EXPECT_EQ(reader_->position("t", 0), 0);
+  told_.clear();
+  PollSome();
+  EXPECT_THAT(told_, ElementsAre("a", "b"));
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  EXPECT_TRUE(Commit().ok());
+  EXPECT_EQ(cluster_.Ends().back().substr(0, 6), "commit");
+}
+
+// What was written for its records would count twice: whoever has it now reads them again.
+TEST_F(ReadInTransactionsTest, APartitionThatIsGivenUpInTheMiddle_FailsTheTransaction) {
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  cluster_.Assign({}, {0});
+  PollUntilTold("revoked 0");
+  EXPECT_EQ(producer_->SendOffsets(*reader_).reason(), Reason::kMemberFenced);
+  ASSERT_TRUE(producer_->EndTransaction(false, 10s).ok());
+  ASSERT_TRUE(reader_->Rewind(10s).ok());
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  EXPECT_TRUE(producer_->SendOffsets(*reader_).ok());
+}
+
+TEST_F(ReadInTransactionsTest, Misuse_IsRefused) {
+  cluster_.Assign({0});
+  OpenBoth({.auto_commit_interval = 1s});
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition) << "none is open";
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition)
+      << "it commits by itself";
+  ASSERT_TRUE(reader_->Close(10s).ok());
+  Open();
+  ScriptedCluster other(1);
+  other.AnswerAllFromNowOn();
+  OpenProducer(other.runtime());
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition)
+      << "they are of two clients";
+  ASSERT_TRUE(producer_->EndTransaction(true, [](const Status&) {}).ok());
+  producer_.reset();
+}
+
+TEST_F(ReadInTransactionsTest, WhileTheOneBeforeHasNotEnded_NothingThatWasReadIsPartOfTheNext) {
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  cluster_.DelayAnswers(300ms);
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->EndTransaction(true, [](const Status&) {}).ok());
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(Commit().ok());
 }
 
 TEST(GroupConsumerOptions, OutOfRange_IsRefusedAtOnce) {

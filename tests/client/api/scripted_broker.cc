@@ -63,6 +63,8 @@ struct ScriptedCluster::State {
   std::vector<std::string> ends;            // guarded by mu
   std::map<uint64_t, uint32_t> records_of;  // guarded by mu
   Status end_error;                         // guarded by mu
+  std::map<uint32_t, int64_t> staged;       // guarded by mu
+  std::map<uint32_t, int64_t> committed;    // in transactions; guarded by mu
   uint64_t joined = 0;                      // streams; guarded by mu
 
   void Answer(const Status& error);
@@ -273,8 +275,7 @@ class ScriptedCluster::Broker final : public client::Connector {
       const std::lock_guard<std::mutex> lock(state_->mu);
       state_->timeouts[request.method] = request.timeout;
       delay = state_->delay;
-      const bool is_end = request.method.ends_with("/EndTransaction");
-      answer = is_end ? End(request.body) : Bytes::Own(Answer(request.method));
+      answer = AnswerTo(request);
     }
     executor_.RunAfter(delay, [done = std::move(done), answer = std::move(answer)]() mutable {
       done(std::move(answer));
@@ -290,7 +291,40 @@ class ScriptedCluster::Broker final : public client::Connector {
   }
 
  private:
-  // With the state's mu held.
+  // With the state's mu held, as what follows.
+  Result<Bytes> AnswerTo(const client::RpcRequest& request) {
+    if (request.method.ends_with("/EndTransaction")) return End(request.body);
+    if (request.method.ends_with("/CommitOffsets")) return Stage(request.body);
+    if (request.method.ends_with("/FetchOffsets")) return FetchOffsets(request.body);
+    return Bytes::Own(Answer(request.method));
+  }
+  Result<Bytes> Stage(const Bytes& body) {
+    v1::CommitOffsetsRequest request;
+    EXPECT_TRUE(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
+    std::string text = "stage";
+    for (const v1::PartitionCommit& one : request.topics(0).partitions()) {
+      text += " " + std::to_string(one.partition()) + "@" + std::to_string(one.offset());
+      state_->staged[one.partition()] = one.offset();
+    }
+    state_->ends.push_back(text + " in " + std::to_string(request.transaction().number()));
+    return Bytes::Own(v1::CommitOffsetsResponse().SerializeAsString());
+  }
+  // What is in a transaction is told once to be so.
+  Result<Bytes> FetchOffsets(const Bytes& body) {
+    v1::FetchOffsetsRequest request;
+    EXPECT_TRUE(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
+    v1::FetchOffsetsResponse response;
+    v1::TopicOffsets& topic = *response.add_topics();
+    topic.set_topic_id(request.topics(0).topic_id());
+    for (const uint32_t partition : request.topics(0).partitions()) {
+      v1::GroupOffset& one = *topic.add_partitions();
+      one.set_partition(partition);
+      one.set_offset(state_->committed[partition]);
+      one.set_is_in_transaction(state_->staged.contains(partition));
+    }
+    state_->staged.clear();
+    return Bytes::Own(response.SerializeAsString());
+  }
   Result<Bytes> End(const Bytes& body) {
     v1::EndTransactionRequest request;
     EXPECT_TRUE(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
@@ -298,6 +332,10 @@ class ScriptedCluster::Broker final : public client::Connector {
     state_->ends.push_back((is_commit ? "commit " : "abort ") +
                            std::to_string(request.transaction_number()));
     RETURN_IF_ERROR(state_->end_error);
+    if (is_commit) {
+      for (const auto& [partition, offset] : state_->staged) state_->committed[partition] = offset;
+      state_->staged.clear();
+    }
     return Bytes::Own(v1::EndTransactionResponse().SerializeAsString());
   }
   std::string Answer(const std::string& method) const {

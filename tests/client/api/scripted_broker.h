@@ -74,7 +74,8 @@ class ScriptedCluster {
   // Waits until the last that was said is this; false if that takes too long.
   bool WaitUntilHeard(const std::string& text);
 
-  // From now on transactions end with this; the ends that were asked: "commit 1", "abort 2".
+  // From now on transactions end with this; the ends that were asked: "commit 1", "abort 2", and
+  // offsets that were staged: "stage 0@7 in 3".
   void AnswerEnds(const Status& error);
   std::vector<std::string> Ends() const;
   // Records that were produced, by the number of their transaction.

@@ -34,6 +34,7 @@ class TransactionBrokers final : public Connector {
   const std::vector<v1::InitProducerRequest>& inits() const { return inits_; }
   const std::vector<v1::EndTransactionRequest>& ends() const { return ends_; }
   const std::vector<v1::ProduceBatch>& produced() const { return produced_; }
+  const std::vector<v1::CommitOffsetsRequest>& commits() const { return commits_; }
 
   void Call(RpcRequest request, RpcDone done) override {
     executor_.Post([done = std::move(done), answer = AnswerTo(request)]() mutable {
@@ -99,6 +100,11 @@ class TransactionBrokers final : public Connector {
       response.set_producer_epoch(++epoch_);
       return Bytes::Own(response.SerializeAsString());
     }
+    if (request.method.ends_with("/CommitOffsets")) {
+      commits_.push_back(Parsed<v1::CommitOffsetsRequest>(request.body));
+      RETURN_IF_ERROR(errors_["CommitOffsets"]);
+      return Bytes();
+    }
     return Bytes::Own(Describe().SerializeAsString());
   }
   static v1::DescribeTopicsResponse Describe() {
@@ -122,6 +128,7 @@ class TransactionBrokers final : public Connector {
   std::vector<v1::InitProducerRequest> inits_;
   std::vector<v1::EndTransactionRequest> ends_;
   std::vector<v1::ProduceBatch> produced_;
+  std::vector<v1::CommitOffsetsRequest> commits_;
   uint32_t epoch_ = 0;
 };
 
@@ -178,6 +185,45 @@ TEST_F(TransactionCallsTest, Commit_NamesTheIdEpochAndNumber_AndSoDoBatches) {
   EXPECT_EQ(end.result(), v1::TRANSACTION_RESULT_COMMIT);
   ASSERT_EQ(brokers_.produced().size(), 1U);
   EXPECT_EQ(brokers_.produced()[0].batch().transaction_number(), 1U);
+}
+
+TEST_F(TransactionCallsTest,
+       Offsets_AreCommittedInTheTransaction_BeforeItsEnd_TheLastThatWereSaid) {
+  Open();
+  ASSERT_TRUE(driver_->BeginTransaction().ok());
+  for (const int64_t offset : {5, 9}) {
+    v1::CommitOffsetsRequest offsets;
+    offsets.set_group("g");
+    offsets.set_member_id("m");
+    offsets.add_topics()->add_partitions()->set_offset(offset);
+    ASSERT_TRUE(driver_->SetOffsets(offsets).ok());
+  }
+  driver_->EndTransaction(true, [this](const Status& status) { told_.push_back(status); });
+  AwaitOutcomes(1);
+  EXPECT_TRUE(told_[0].ok()) << told_[0];
+  ASSERT_EQ(brokers_.commits().size(), 1U);
+  const v1::CommitOffsetsRequest& commit = brokers_.commits()[0];
+  EXPECT_EQ(commit.member_id(), "m");
+  EXPECT_EQ(commit.topics(0).partitions(0).offset(), 9);
+  EXPECT_EQ(commit.transaction().producer_id(), 7U);
+  EXPECT_EQ(commit.transaction().producer_epoch(), 1U);
+  EXPECT_EQ(commit.transaction().number(), 1U);
+  EXPECT_EQ(driver_->member_producer().transactional_id(), "orders");
+  Run(true);
+  AwaitOutcomes(2);
+  EXPECT_EQ(brokers_.commits().size(), 1U) << "the next one has none";
+}
+
+TEST_F(TransactionCallsTest, OffsetsThatAreRefused_AbortTheTransaction) {
+  Open();
+  brokers_.Answer("CommitOffsets", Aborted("it is none any more", Reason::kMemberFenced));
+  ASSERT_TRUE(driver_->BeginTransaction().ok());
+  ASSERT_TRUE(driver_->SetOffsets({}).ok());
+  driver_->EndTransaction(true, [this](const Status& status) { told_.push_back(status); });
+  AwaitOutcomes(1);
+  EXPECT_EQ(told_[0].reason(), Reason::kTransactionEnded);
+  ASSERT_EQ(brokers_.ends().size(), 1U);
+  EXPECT_EQ(brokers_.ends()[0].result(), v1::TRANSACTION_RESULT_ABORT);
 }
 
 TEST_F(TransactionCallsTest, Rule69_AnInitThatIsRepeated_HasTheSameRequestId_AndTheNextAnother) {

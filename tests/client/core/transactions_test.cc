@@ -95,10 +95,15 @@ class TransactionsTest : public ::testing::Test {
   void Coordinate() {
     ASSERT_TRUE(wanted_.has_value());
     const TransactionAsk ask = *wanted_;
-    if (ask.kind == TransactionAsk::Kind::kInitialize) {
-      producer_.OnTransactionsInitialized(kProducer, brokers_.InitTransactions());
-    } else {
-      producer_.OnTransactionEnded(ask, EndAtCoordinator(ask));
+    switch (ask.kind) {
+      case TransactionAsk::Kind::kInitialize:
+        producer_.OnTransactionsInitialized(kProducer, brokers_.InitTransactions());
+        break;
+      case TransactionAsk::Kind::kStageOffsets:
+        producer_.OnOffsetsStaged(ask, staged_);
+        break;
+      case TransactionAsk::Kind::kEnd:
+        producer_.OnTransactionEnded(ask, EndAtCoordinator(ask));
     }
     Poll();
   }
@@ -123,8 +128,10 @@ class TransactionsTest : public ::testing::Test {
   std::vector<DeliveryReport> reports_;
   std::vector<Status> outcomes_;
   std::optional<TransactionAsk> wanted_;
+  Status staged_;  // what the group says of offsets
 };
 
+constexpr auto kStageOffsets = TransactionAsk::Kind::kStageOffsets;
 constexpr auto kEnd = TransactionAsk::Kind::kEnd;
 constexpr auto kInitialize = TransactionAsk::Kind::kInitialize;
 
@@ -146,6 +153,67 @@ TEST_F(TransactionsTest, Commit_EndsIt_OnceAllItsRecordsAreAcknowledged) {
   EXPECT_THAT(brokers_.Committed(0), ElementsAre("a"));
   EXPECT_THAT(brokers_.Committed(1), ElementsAre("b"));
   EXPECT_FALSE(wanted_.has_value());
+}
+
+TEST_F(TransactionsTest, Offsets_AreStagedOnceAllIsAcknowledged_AndBeforeItEnds) {
+  Begin();
+  SendOk(0, "a");
+  ASSERT_TRUE(producer_.HasOffsets().ok());
+  End(true);
+  Poll();
+  EXPECT_FALSE(wanted_.has_value());
+  Answer(1);
+  ASSERT_TRUE(Wants(kStageOffsets));
+  EXPECT_EQ(wanted_->number, 1u);
+  Coordinate();
+  ASSERT_TRUE(Wants(kEnd));
+  EXPECT_TRUE(wanted_->is_commit);
+  Coordinate();
+  EXPECT_THAT(outcomes_, ElementsAre(Status::Ok()));
+}
+
+TEST_F(TransactionsTest, Offsets_OfOneThatIsAborted_AreNotStaged) {
+  Begin();
+  ASSERT_TRUE(producer_.HasOffsets().ok());
+  End(false);
+  Poll();
+  ASSERT_TRUE(Wants(kEnd));
+  EXPECT_FALSE(wanted_->is_commit);
+  Begin();
+  EXPECT_TRUE(producer_.HasOffsets().ok());
+}
+
+TEST_F(TransactionsTest, Offsets_ThatAreRefused_FailIt_AndWhatMayHealIsAskedAgain) {
+  Begin();
+  SendOk(0, "a");
+  ASSERT_TRUE(producer_.HasOffsets().ok());
+  End(true);
+  AnswerAll();
+  ASSERT_TRUE(Wants(kStageOffsets));
+  staged_ = Unavailable("not now");
+  Coordinate();
+  ASSERT_TRUE(Wants(kStageOffsets)) << "it has not failed";
+  staged_ = Aborted("it is no member any more", Reason::kMemberFenced);
+  Coordinate();
+  ASSERT_TRUE(Wants(kEnd));
+  EXPECT_FALSE(wanted_->is_commit);
+  Coordinate();
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].reason(), Reason::kTransactionEnded);
+  EXPECT_THAT(std::string(outcomes_[0].message()), HasSubstr("it is no member any more"));
+  EXPECT_THAT(brokers_.Committed(0), IsEmpty());
+}
+
+TEST_F(TransactionsTest, Offsets_OfAFencedProducer_EndEverything) {
+  Begin();
+  ASSERT_TRUE(producer_.HasOffsets().ok());
+  End(true);
+  Poll();
+  staged_ = Aborted("another one has the id", Reason::kTransactionFenced);
+  Coordinate();
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].reason(), Reason::kTransactionFenced);
+  EXPECT_EQ(producer_.BeginTransaction().reason(), Reason::kTransactionFenced);
 }
 
 TEST_F(TransactionsTest, Commit_SendsWhatLingers_AtOnce) {
@@ -217,6 +285,7 @@ TEST_F(TransactionsTest, Rule71_OneWithoutARecord_IsEndedAtTheCoordinatorToo) {
 TEST_F(TransactionsTest, Misuse_IsRefused) {
   EXPECT_EQ(Send(0, "x").code(), Code::kFailedPrecondition) << "no transaction is open";
   EXPECT_EQ(producer_.EndTransaction(true, now_).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(producer_.HasOffsets().code(), Code::kFailedPrecondition);
   Begin();
   EXPECT_EQ(producer_.BeginTransaction().code(), Code::kFailedPrecondition) << "one is open";
   End(true);

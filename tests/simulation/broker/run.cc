@@ -12,6 +12,7 @@
 #include "tests/simulation/broker/admin_load.h"
 #include "tests/simulation/broker/cluster.h"
 #include "tests/simulation/broker/contest_load.h"
+#include "tests/simulation/broker/copiers_load.h"
 #include "tests/simulation/broker/durability.h"
 #include "tests/simulation/broker/equality.h"
 #include "tests/simulation/broker/history.h"
@@ -70,6 +71,7 @@ class Run {
         keyed_(world_, cluster_, history_, StreamOf(options.seed, "compaction").Fork()),
         contest_(world_, cluster_, history_, StreamOf(options.seed, "contest").Fork()),
         transactions_(world_, cluster_, history_, StreamOf(options.seed, "ledger").Fork()),
+        copiers_(world_, cluster_, history_, StreamOf(options.seed, "copiers").Fork()),
         admin_load_(world_, cluster_, kPartitions, StreamOf(options.seed, "admin load")),
         offsets_load_(world_, cluster_, history_, StreamOf(options.seed, "offsets"),
                       [this] { return EndsEver(); }),
@@ -130,6 +132,7 @@ class Run {
   KeyedLoad keyed_;
   ContestLoad contest_;
   TransactionsLoad transactions_;
+  CopiersLoad copiers_;
   AdminLoad admin_load_;
   OffsetsLoad offsets_load_;
   MembersLoad members_load_;
@@ -283,6 +286,7 @@ void Run::StartClients() {
     offsets_load_.Start();
     if (HasMembers()) members_load_.Start();
     if (swarm_.Has(FaultClass::kTransactions)) transactions_.Start();
+    if (swarm_.Has(FaultClass::kCopiers)) copiers_.Start();
     if (swarm_.Has(FaultClass::kReaders)) readers_load_.Start(swarm_.MayLoseRecords());
   }
   if (!swarm_.Has(FaultClass::kTopics)) return;
@@ -527,7 +531,12 @@ void Run::ReadTransactions() {
   transactions_.ReadBack(Ends(TransactionsLoad::topic()));
   const bool has_read = RunUntil([this] { return transactions_.HasRead(); }, kCatchUpMax,
                                  "the records of transactions were not read back");
-  if (has_read) transactions_.Check();
+  if (!has_read) return;
+  transactions_.Check();
+  if (!copiers_.is_there()) return;
+  RunUntil([this] { return copiers_.HasCopied(transactions_.read_back()); }, kCatchUpMax,
+           "the records of transactions were not all copied");
+  copiers_.Check(transactions_.read_back());
 }
 
 void Run::ReadCompacted() {
@@ -560,6 +569,7 @@ void Run::Finish() {
   offsets_load_.Stop();
   RunUntil([this] { return swarm_.coordinator_shards == 0 || offsets_load_.is_idle(); },
            kCatchUpMax, "groups were not answered after everything healed");
+  copiers_.Stop();
   members_load_.Stop();
   RunUntil([this] { return !HasMembers() || members_load_.IsSettled(); }, kCatchUpMax,
            "partitions of groups were not owned after everything healed");

@@ -279,6 +279,8 @@ std::optional<FaultClass> ClassOf(Mutant mutant) {
       {Mutant::kMarkerEndsWhateverIsOpen, FaultClass::kTransactions},
       {Mutant::kLsoFromHighWatermark, FaultClass::kTransactions},
       {Mutant::kVoidRangeLostAtRoll, FaultClass::kTransactions},
+      {Mutant::kStagedVisibleEarly, FaultClass::kCopiers},
+      {Mutant::kStageIgnoresMemberEpoch, FaultClass::kCopiers},
   };
   for (const auto& [known, needed] : kClasses) {
     if (known == mutant) return needed;
@@ -329,7 +331,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant::kConfirmIsDelta, Mutant::kTwoSessions, Mutant::kCommitsWhatIsFetched,
                     Mutant::kEndWithoutNumber, Mutant::kPrepareNotDurable,
                     Mutant::kAppendBeforeRegister, Mutant::kMarkerEndsWhateverIsOpen,
-                    Mutant::kLsoFromHighWatermark, Mutant::kVoidRangeLostAtRoll),
+                    Mutant::kLsoFromHighWatermark, Mutant::kVoidRangeLostAtRoll,
+                    Mutant::kStagedVisibleEarly, Mutant::kStageIgnoresMemberEpoch),
     [](const auto& variant) { return std::string(NameOf(variant.param)); });
 
 }  // namespace

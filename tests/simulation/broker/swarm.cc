@@ -62,6 +62,7 @@ Swarm Swarm::Draw(uint64_t seed, size_t brokers, const std::set<FaultClass>& wit
     // Where a group has one replica, damage to it is loss.
     if (fault == FaultClass::kBadDisk && swarm.replication_factor < 3) continue;
     if (fault == FaultClass::kSegmentRot && !swarm.MayRot()) continue;
+    if (fault == FaultClass::kCopiers && !swarm.Has(FaultClass::kTransactions)) continue;
     swarm.on.insert(fault);
   }
   if (swarm.on.empty() && !without.contains(FaultClass::kKills)) {

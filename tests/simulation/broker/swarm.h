@@ -47,6 +47,7 @@ enum class FaultClass {
   kMembers,        // the topic is shared by groups, whose members come, go and fall silent
   kReaders,        // the topic is read by processes that share it, and come and go
   kTransactions,   // beside the topic there is one that producers of transactions write to
+  kCopiers,        // ... which a group copies, each record exactly once
   kWrongClock,     // one broker's wall clock is hours to days off for a while; see retention_time
 };
 
@@ -77,6 +78,7 @@ inline constexpr std::pair<FaultClass, std::string_view> kFaultClasses[] = {
     {FaultClass::kMembers, "members"},
     {FaultClass::kReaders, "readers"},
     {FaultClass::kTransactions, "transactions"},
+    {FaultClass::kCopiers, "copiers"},
     {FaultClass::kWrongClock, "wrong_clock"},
 };
 std::string_view NameOf(FaultClass fault);

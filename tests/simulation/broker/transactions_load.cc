@@ -1,7 +1,6 @@
 #include "tests/simulation/broker/transactions_load.h"
 
 #include <charconv>
-#include <set>
 
 #include <glog/logging.h>
 
@@ -51,6 +50,7 @@ class TransactionsLoad::Reader {
 
   bool HasEnded() const { return ended_.size() == kPartitions; }
   const Counts& counts() const { return counts_; }
+  const std::set<std::pair<uint32_t, int64_t>>& records() const { return records_; }
 
  private:
   void Open() {
@@ -83,6 +83,7 @@ class TransactionsLoad::Reader {
     RecordView record;
     for (Offset offset = chunk.base_offset; records.Next(&record); ++offset) {
       if (offset < chunk.first_wanted || offset >= chunk.end_wanted) continue;
+      records_.emplace(partition, offset.value());
       TakeRecord(partition, record.value.value_or(""));
     }
   }
@@ -106,6 +107,7 @@ class TransactionsLoad::Reader {
   client::ConsumerDriver consumer_;
   const std::optional<std::vector<Offset>> ends_;
   Counts counts_;
+  std::set<std::pair<uint32_t, int64_t>> records_;
   std::vector<std::map<uint32_t, uint64_t>> newest_;  // by partition, of each producer
   std::set<uint32_t> ended_;
 };
@@ -168,6 +170,10 @@ void TransactionsLoad::ReadBack(const std::vector<Offset>& ends) {
 }
 
 bool TransactionsLoad::HasRead() const { return last_->HasEnded(); }
+
+const std::set<std::pair<uint32_t, int64_t>>& TransactionsLoad::read_back() const {
+  return last_->records();
+}
 
 void TransactionsLoad::Check() {
   for (const auto& [name, seen] : transactions_) {

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +51,8 @@ class TransactionsLoad {
   // Begins to read all of it. Pre: it stopped. `ends` are the high watermarks of its partitions.
   void ReadBack(const std::vector<Offset>& ends);
   bool HasRead() const;
+  // What was read back, by partition and offset. Pre: HasRead.
+  const std::set<std::pair<uint32_t, int64_t>>& read_back() const;
   // Holds what was read against what was told. Pre: HasRead.
   void Check();
   // Whether the topic was there, for certain, when this stopped.
