@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "client/core/calls.h"
 #include "client/core/error.h"
 #include "client/core/retry.h"
 
@@ -16,9 +17,6 @@ using CallKind = Client::CallKind;
 
 // How soon what may heal is asked for again.
 constexpr Duration kRetry = std::chrono::milliseconds(50);
-// Topics that are asked for their ends at the same time: a group may have thousands.
-constexpr size_t kTopicsAtOnce = 8;
-
 // A transaction ends in its own time.
 constexpr Duration kUnstableRetry = std::chrono::milliseconds(100);
 
@@ -29,64 +27,15 @@ bool HasAnyInTransaction(const v1::FetchOffsetsResponse& fetched) {
   });
 }
 
-template <typename Response, typename Request>
-void Invoke(Client& client, const Client::Method& method, const Request& request, Duration timeout,
-            ResponseDone<Response> done) {
-  client.Call(method, Bytes::Own(request.SerializeAsString()), timeout,
-              [done = std::move(done)](const Result<Bytes>& answer) mutable {
-                done(ParseAnswer<Response>(answer));
-              });
-}
-
 bool MayHealSoon(const v1::Error& error) {
   return MayHeal(FromError(error), Duration(0), Duration(0));
 }
 
-template <typename Response>
-void AddPage(const Response& page, Response* all) {
-  all->MergeFrom(page);
-}
 // Each page has the total.
-void AddPage(const v1::DescribeLagResponse& page, v1::DescribeLagResponse* all) {
+void AddLagPage(const v1::DescribeLagResponse& page, v1::DescribeLagResponse* all) {
   all->clear_total();
   all->MergeFrom(page);
 }
-
-// All pages of an answer, one after the other.
-template <typename Request, typename Response>
-class Pages : public std::enable_shared_from_this<Pages<Request, Response>> {
- public:
-  Pages(Client& client, const char* method, Request request, Duration timeout,
-        ResponseDone<Response> done)
-      : client_(client),
-        method_(method),
-        request_(std::move(request)),
-        deadline_(client.clock().Now() + timeout),
-        done_(std::move(done)) {}
-
-  void AskNext() {
-    Invoke<Response>(
-        client_, {method_}, request_, TimeLeft(client_.clock(), deadline_),
-        [self = this->shared_from_this()](const Result<Response>& page) { self->Take(page); });
-  }
-
- private:
-  void Take(const Result<Response>& page) {
-    if (!page.ok()) return done_(page.status());
-    AddPage(*page, &all_);
-    all_.clear_next_page_token();
-    if (page->next_page_token().empty()) return done_(std::move(all_));
-    request_.set_page_token(page->next_page_token());
-    AskNext();
-  }
-
-  Client& client_;
-  const char* const method_;
-  Request request_;
-  const MonotonicTime deadline_;
-  ResponseDone<Response> done_;
-  Response all_;
-};
 
 // A topic may begin on one page and go on on the next.
 v1::FetchOffsetsResponse WithTopicsOnce(const v1::FetchOffsetsResponse& pages) {
@@ -253,63 +202,14 @@ class Reset : public std::enable_shared_from_this<Reset> {
   std::map<std::pair<uint64_t, uint32_t>, int64_t> before_;  // by topic_id and partition
 };
 
-class Survey : public std::enable_shared_from_this<Survey> {
- public:
-  Survey(Client& client, Duration timeout, ResponseDone<OffsetsSurvey> done)
-      : client_(client), deadline_(client.clock().Now() + timeout), done_(std::move(done)) {}
-
-  void Start(const v1::FetchOffsetsRequest& request) {
-    FetchOffsets(client_, request, TimeLeft(client_.clock(), deadline_),
-                 [self = shared_from_this()](Result<v1::FetchOffsetsResponse> committed) {
-                   self->OnCommitted(std::move(committed));
-                 });
-  }
-
- private:
-  void OnCommitted(Result<v1::FetchOffsetsResponse> committed) {
-    if (!committed.ok()) return done_(committed.status());
-    found_.committed = *std::move(committed);
-    missing_ = static_cast<size_t>(found_.committed.topics_size());
-    if (missing_ == 0) return done_(std::move(found_));
-    const size_t first_ones = std::min(missing_, kTopicsAtOnce);
-    for (size_t i = 0; i < first_ones; ++i) AskNext();
-  }
-
-  // By id: a topic of the same name that came later is another.
-  void AskNext() {
-    if (next_ == found_.committed.topics_size()) return;
-    const uint64_t id = found_.committed.topics(next_++).topic_id();
-    v1::ListOffsetsRequest request;
-    request.set_topic_id(id);
-    client_.ListAllOffsets(request, TimeLeft(client_.clock(), deadline_),
-                           [self = shared_from_this(), id](Result<v1::ListOffsetsResponse> ranges) {
-                             self->Take(id, std::move(ranges));
-                           });
-  }
-
-  void Take(uint64_t id, Result<v1::ListOffsetsResponse> ranges) {
-    found_.ranges.emplace(id, std::move(ranges));
-    if (--missing_ == 0) return done_(std::move(found_));
-    AskNext();
-  }
-
-  Client& client_;
-  const MonotonicTime deadline_;
-  ResponseDone<OffsetsSurvey> done_;
-  OffsetsSurvey found_;
-  int next_ = 0;
-  size_t missing_ = 0;
-};
-
 }  // namespace
 
 void ListGroups(Client& client, const std::string& prefix, Duration timeout,
                 ResponseDone<v1::ListGroupsResponse> done) {
   v1::ListGroupsRequest request;
   request.set_prefix(prefix);
-  std::make_shared<Pages<v1::ListGroupsRequest, v1::ListGroupsResponse>>(
-      client, "/millrace.v1.GroupService/ListGroups", std::move(request), timeout, std::move(done))
-      ->AskNext();
+  InvokePages<v1::ListGroupsResponse>(client, "/millrace.v1.GroupService/ListGroups", request,
+                                      timeout, std::move(done));
 }
 
 void DescribeGroup(Client& client, const v1::DescribeGroupRequest& request, Duration timeout,
@@ -320,9 +220,8 @@ void DescribeGroup(Client& client, const v1::DescribeGroupRequest& request, Dura
 
 void DescribeLag(Client& client, const v1::DescribeLagRequest& request, Duration timeout,
                  ResponseDone<v1::DescribeLagResponse> done) {
-  std::make_shared<Pages<v1::DescribeLagRequest, v1::DescribeLagResponse>>(
-      client, "/millrace.v1.GroupService/DescribeLag", request, timeout, std::move(done))
-      ->AskNext();
+  InvokePages<v1::DescribeLagResponse>(client, "/millrace.v1.GroupService/DescribeLag", request,
+                                       timeout, std::move(done), &AddLagPage);
 }
 
 void DeleteGroup(Client& client, const v1::DeleteGroupRequest& request, Duration timeout,
@@ -346,13 +245,12 @@ void CommitOffsets(Client& client, const v1::CommitOffsetsRequest& request, Dura
 
 void FetchOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
                   ResponseDone<v1::FetchOffsetsResponse> done) {
-  std::make_shared<Pages<v1::FetchOffsetsRequest, v1::FetchOffsetsResponse>>(
+  InvokePages<v1::FetchOffsetsResponse>(
       client, "/millrace.v1.GroupService/FetchOffsets", request, timeout,
       [done = std::move(done)](Result<v1::FetchOffsetsResponse> fetched) mutable {
         if (!fetched.ok()) return done(std::move(fetched));
         done(WithTopicsOnce(*fetched));
-      })
-      ->AskNext();
+      });
 }
 
 void FetchStableOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
@@ -384,7 +282,22 @@ void ResetOffsets(Client& client, const v1::ResetOffsetsRequest& request, Durati
 
 void SurveyOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
                    ResponseDone<OffsetsSurvey> done) {
-  std::make_shared<Survey>(client, timeout, std::move(done))->Start(request);
+  const MonotonicTime deadline = client.clock().Now() + timeout;
+  FetchOffsets(client, request, timeout,
+               [&client, deadline,
+                done = std::move(done)](Result<v1::FetchOffsetsResponse> committed) mutable {
+                 if (!committed.ok()) return done(committed.status());
+                 PartitionsByTopic topics;
+                 for (const v1::TopicOffsets& topic : committed->topics()) {
+                   topics[topic.topic_id()];
+                 }
+                 SurveyRanges(client, std::move(topics), TimeLeft(client.clock(), deadline),
+                              [committed = *std::move(committed),
+                               done = std::move(done)](RangesByTopic ranges) mutable {
+                                done(OffsetsSurvey{.committed = std::move(committed),
+                                                   .ranges = std::move(ranges)});
+                              });
+               });
 }
 
 }  // namespace millrace::client

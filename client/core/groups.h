@@ -7,12 +7,10 @@
 //   FetchOffsets(client, request, timeout, [](Result<v1::FetchOffsetsResponse> committed) { ... });
 #pragma once
 
-#include <cstdint>
-#include <map>
 #include <string>
 
 #include "client/core/client.h"
-#include "millrace/v1/consumer_service.pb.h"
+#include "client/core/range_survey.h"
 #include "millrace/v1/group_service.pb.h"
 #include "proto/base/status.h"
 
@@ -51,11 +49,8 @@ void ResetOffsets(Client& client, const v1::ResetOffsetsRequest& request, Durati
 
 struct OffsetsSurvey {
   v1::FetchOffsetsResponse committed;
-  // By topic_id, of each topic in `committed`: where its partitions start and end, or why that is
-  // not known.
-  std::map<uint64_t, Result<v1::ListOffsetsResponse>> ranges;
+  RangesByTopic ranges;  // of each topic in `committed`
 };
-// Asks some topics at a time for where they start and end.
 void SurveyOffsets(Client& client, const v1::FetchOffsetsRequest& request, Duration timeout,
                    ResponseDone<OffsetsSurvey> done);
 
