@@ -92,11 +92,15 @@ Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
 }
 
 Client::Client(std::shared_ptr<internal::Runtime> runtime)
-    : runtime_(std::move(runtime)), admin_(new Admin(runtime_)), groups_(new Groups(runtime_)) {}
+    : runtime_(std::move(runtime)),
+      admin_(new Admin(runtime_)),
+      groups_(new Groups(runtime_)),
+      transactions_(new Transactions(runtime_)) {}
 Client::~Client() = default;
 
 Admin& Client::admin() { return *admin_; }
 Groups& Client::groups() { return *groups_; }
+Transactions& Client::transactions() { return *transactions_; }
 
 Result<std::unique_ptr<Producer>> Client::OpenProducer(const std::string& topic,
                                                        const ProducerOptions& options) {

@@ -4,17 +4,14 @@
 #include <utility>
 
 #include "client/api/group_rows.h"
+#include "client/api/kind_of.h"
 #include "client/api/runtime.h"
 #include "client/core/error.h"
 
 namespace millrace {
 namespace {
 
-// Of a protobuf enum whose numbers are those of the library's, where 0 is what is not known.
-template <typename Kind>
-Kind KindOf(int number, Kind last) {
-  return number < 0 || number > static_cast<int>(last) ? Kind::kUnknown : static_cast<Kind>(number);
-}
+using internal::KindOf;
 
 GroupListing Described(const v1::ListedGroup& listed) {
   return {.group = listed.group(),

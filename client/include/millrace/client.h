@@ -29,6 +29,7 @@
 #include "millrace/outage.h"
 #include "millrace/producer.h"
 #include "millrace/status.h"
+#include "millrace/transactions.h"
 
 namespace millrace {
 
@@ -74,6 +75,7 @@ class Client {
                                                            const GroupConsumerOptions& options);
   Admin& admin();
   Groups& groups();
+  Transactions& transactions();
 
  private:
   explicit Client(std::shared_ptr<internal::Runtime> runtime);
@@ -82,6 +84,7 @@ class Client {
   std::shared_ptr<internal::Runtime> runtime_;
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<Groups> groups_;
+  std::unique_ptr<Transactions> transactions_;
 };
 
 }  // namespace millrace

@@ -23,41 +23,10 @@ constexpr Duration kTimeout = std::chrono::seconds(5);
 constexpr Duration kTimeMax = std::chrono::seconds(20);
 constexpr char kService[] = "/millrace.v1.GroupService/";
 
-template <typename Request>
-Request Parsed(const Bytes& body) {
-  Request request;
-  CHECK(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
-  return request;
-}
-
 void Refuse(Code code, v1::Error* error) {
   error->set_code(static_cast<int>(code));
   error->set_message("so said the broker");
 }
-
-// A broker that answers each method as the test says, and remembers what it was asked.
-class GroupBroker final : public UnaryBrokers {
- public:
-  using UnaryBrokers::UnaryBrokers;
-
-  template <typename Request, typename Response>
-  void On(const std::string& method, std::function<Result<Response>(const Request&)> answer) {
-    answers_[method] = [answer = std::move(answer)](const Bytes& body) -> Result<Bytes> {
-      const Result<Response> response = answer(Parsed<Request>(body));
-      RETURN_IF_ERROR(response.status());
-      return Bytes::Own(response->SerializeAsString());
-    };
-  }
-
- private:
-  Result<Bytes> Answer(const RpcRequest& request) override {
-    const auto found = answers_.find(request.method);
-    CHECK(found != answers_.end()) << request.method;
-    return found->second(request.body);
-  }
-
-  std::map<std::string, std::function<Result<Bytes>(const Bytes&)>> answers_;
-};
 
 class GroupsTest : public testing::Test {
  protected:
@@ -85,7 +54,7 @@ class GroupsTest : public testing::Test {
 
   sim::SimWorld world_{1};
   sim::SimProcess& process_{world_.AddProcess("client")};
-  GroupBroker broker_{process_.executor()};
+  MethodBrokers broker_{process_.executor()};
 };
 
 TEST_F(GroupsTest, AllPagesOfGroups_ArePutTogether) {
@@ -260,7 +229,7 @@ TEST_F(GroupsTest, WhatIsRefusedForGood_IsToldAtOnce) {
 // Where the group stands, and what is done with it.
 class OneOffset {
  public:
-  explicit OneOffset(GroupBroker& broker) {
+  explicit OneOffset(MethodBrokers& broker) {
     broker.On<v1::ResetOffsetsRequest, v1::ResetOffsetsResponse>(
         std::string(kService) + "ResetOffsets",
         [this](const v1::ResetOffsetsRequest& request) { return Answer(request); });

@@ -1,8 +1,11 @@
-// Brokers that are called and answered with one message each: any, and one of one method.
+// Brokers that are called and answered with one message each: any, one of one method, and one whose
+// methods the test gives.
 //
 //   class Clock : public UnaryBroker { Result<Bytes> Answer(const Bytes& request) override; ... };
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -57,6 +60,32 @@ class UnaryBroker : public UnaryBrokers {
 
   const std::string method_;
   int calls_ = 0;
+};
+
+// Answers each method as the test says.
+class MethodBrokers final : public UnaryBrokers {
+ public:
+  using UnaryBrokers::UnaryBrokers;
+
+  template <typename Request, typename Response>
+  void On(const std::string& method, std::function<Result<Response>(const Request&)> answer) {
+    answers_[method] = [answer = std::move(answer)](const Bytes& body) -> Result<Bytes> {
+      Request request;
+      CHECK(request.ParseFromArray(body.data(), static_cast<int>(body.size())));
+      const Result<Response> response = answer(request);
+      RETURN_IF_ERROR(response.status());
+      return Bytes::Own(response->SerializeAsString());
+    };
+  }
+
+ private:
+  Result<Bytes> Answer(const RpcRequest& request) override {
+    const auto found = answers_.find(request.method);
+    CHECK(found != answers_.end()) << request.method;
+    return found->second(request.body);
+  }
+
+  std::map<std::string, std::function<Result<Bytes>(const Bytes&)>> answers_;
 };
 
 }  // namespace millrace::client
