@@ -18,6 +18,7 @@
 #include "client/cli/partition_command.h"
 #include "client/cli/produce_command.h"
 #include "client/cli/topic_command.h"
+#include "client/cli/transaction_command.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -59,6 +60,7 @@ void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* cho
   AddProduceCommand(app, bootstrap, chosen);
   AddConsumeCommand(app, bootstrap, chosen);
   AddGroupCommand(app, bootstrap, chosen);
+  AddTransactionCommand(app, bootstrap, chosen);
   AddPartitionCommand(app, bootstrap, chosen);
   AddClusterCommand(app, bootstrap, chosen);
   AddConfigCommand(app, bootstrap, chosen);

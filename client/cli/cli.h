@@ -25,9 +25,8 @@ using AddCommands = std::function<void(CLI::App& app, Command* chosen)>;
 // one line on stderr, and so is an output that stdout did not take.
 int Run(int argc, char** argv, const AddCommands& add_commands = {});
 
-// Adds topic, produce, consume, cluster, bench and completion. `bootstrap` is where brokers are
-// unless
-// --bootstrap says otherwise.
+// Adds everything but `server` and `inspect`. `bootstrap` is where brokers are unless --bootstrap
+// says otherwise.
 void AddClientCommands(CLI::App& app, const std::string& bootstrap, Command* chosen);
 
 }  // namespace millrace::client::cli

@@ -4,6 +4,17 @@
 #include "proto/record/wire.h"
 
 namespace millrace::client::cli {
+namespace {
+
+// `what` is what the name is called where it is none.
+CLI::Option* AddName(CLI::App* command, const std::string& option, std::string* name,
+                     const char* help, const char* what) {
+  return command->add_option(option, *name, help)->check([what](const std::string& text) {
+    return std::string(CheckUtf8(what, text).message());
+  });
+}
+
+}  // namespace
 
 void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats,
                       CommonOptions* options) {
@@ -29,17 +40,15 @@ void AddCommonOptions(CLI::App* command, const std::vector<std::string>& formats
 }
 
 CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* topic) {
-  return command->add_option(name, *topic, "The topic")->check([](const std::string& text) {
-    return std::string(CheckUtf8("the topic's name", text).message());
-  });
+  return AddName(command, name, topic, "The topic", "the topic's name");
 }
 
 CLI::Option* AddGroup(CLI::App* command, std::string* group) {
-  return command->add_option("GROUP", *group, "The group")
-      ->check([](const std::string& text) {
-        return std::string(CheckUtf8("the group's name", text).message());
-      })
-      ->required();
+  return AddName(command, "GROUP", group, "The group", "the group's name")->required();
+}
+
+CLI::Option* AddTransactionalId(CLI::App* command, std::string* id) {
+  return AddName(command, "ID", id, "The transactional id", "the transactional id")->required();
 }
 
 // The text itself is not told: a terminal could not show it either.

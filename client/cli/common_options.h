@@ -38,6 +38,9 @@ CLI::Option* AddTopic(CLI::App* command, const std::string& name, std::string* t
 // Adds the argument GROUP. Likewise.
 CLI::Option* AddGroup(CLI::App* command, std::string* group);
 
+// Adds the argument ID, a transactional id. Likewise.
+CLI::Option* AddTransactionalId(CLI::App* command, std::string* id);
+
 // INVALID_ARGUMENT, in which the text is called `what`, if it is no UTF-8.
 Status CheckUtf8(const std::string& what, std::string_view text);
 

@@ -16,9 +16,10 @@ namespace {
 constexpr char kShells[] = "bash zsh fish";
 constexpr char kCompletion[] = "completion";
 constexpr char kHelp[] = "help";
-// Among words to choose from: the names of the cluster's topics, and groups.
+// Among words to choose from: the names of the cluster's topics, and groups, and transactional ids.
 constexpr char kTopics[] = "@topics";
 constexpr char kGroups[] = "@groups";
+constexpr char kTransactions[] = "@transactions";
 
 // "--output" and "-o", as they are typed; positional arguments have none.
 std::vector<std::string> NamesOf(const CLI::Option& option) {
@@ -60,7 +61,10 @@ std::string FirstArgumentOf(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (!option->get_positional()) continue;
     const std::string name = option->get_name(true);
-    return name == "TOPIC" ? kTopics : name == "GROUP" ? kGroups : "";
+    return name == "TOPIC"   ? kTopics
+           : name == "GROUP" ? kGroups
+           : name == "ID"    ? kTransactions
+                             : "";
   }
   return "";
 }
@@ -130,6 +134,7 @@ std::string FishCondition(const std::vector<std::string>& path, const CLI::App& 
 
 std::string FishWords(const std::string& words) {
   if (words == kTopics) return "(__millrace_names topic)";
+  if (words == kTransactions) return "(__millrace_names transaction)";
   return words == kGroups ? "(__millrace_names group)" : words;
 }
 
@@ -166,8 +171,8 @@ void AddFishLines(const CLI::App& app, const std::vector<std::string>& path, std
   }
 }
 
-// How a shell asks for the names of topics or groups, behind which of them: bounded in time, and
-// silent whatever happens.
+// How a shell asks for the names of topics or groups, or transactional ids, behind which of them:
+// bounded in time, and silent whatever happens.
 constexpr char kListNames[] = "list -o name --timeout 500ms";
 
 // The route is the command and those of the words after it that name a command below it. (zsh has
@@ -225,6 +230,7 @@ _millrace() {
   case " $choices " in
     *" TOPICS "*) choices="${choices/TOPICS/$(_millrace_names topic "$bootstrap")}" ;;
     *" GROUPS "*) choices="${choices/GROUPS/$(_millrace_names group "$bootstrap")}" ;;
+    *" IDS "*) choices="${choices/IDS/$(_millrace_names transaction "$bootstrap")}" ;;
   esac
   COMPREPLY=()
   for word in $choices; do
@@ -271,6 +277,13 @@ std::string Replaced(std::string text, std::string_view what, std::string_view b
   return text;
 }
 
+std::string BashFunctions() {
+  std::string functions = Replaced(kBashFunctions, "LIST", kListNames);
+  functions = Replaced(functions, "TOPICS", kTopics);
+  functions = Replaced(functions, "GROUPS", kGroups);
+  return Replaced(functions, "IDS", kTransactions);
+}
+
 }  // namespace
 
 std::string BashCompletion(const CLI::App& app) {
@@ -285,8 +298,7 @@ std::string BashCompletion(const CLI::App& app) {
          "    *) return 1 ;;\n"
          "  esac\n"
          "}\n" +
-         Replaced(Replaced(Replaced(kBashFunctions, "LIST", kListNames), "TOPICS", kTopics),
-                  "GROUPS", kGroups);
+         BashFunctions();
 }
 
 std::string ZshCompletion(const CLI::App& app) {

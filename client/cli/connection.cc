@@ -12,6 +12,7 @@
 #include "client/cli/spelling.h"
 #include "millrace/admin.h"
 #include "millrace/groups.h"
+#include "millrace/transactions.h"
 
 namespace millrace::client::cli {
 namespace {
@@ -78,6 +79,33 @@ int ExitCodeOf(const Status& done) {
   return is_interrupted ? 128 + static_cast<int>(signal_received) : kExitFailed;
 }
 
+std::chrono::milliseconds HintTimeout(const CommonOptions& options) {
+  return std::min(kHintTimeout, options.timeout);
+}
+
+// The error of what is not there, with one of those that are `listed` if that may be meant. What is
+// known is said without where they are not.
+template <typename Listing, typename NameOf>
+Status WithNameMeant(const Status& unknown, const std::string& name,
+                     const Result<std::vector<Listing>>& listed, NameOf name_of) {
+  if (!listed.ok()) return unknown;
+  std::vector<std::string> names;
+  for (const Listing& one : *listed) names.push_back(name_of(one));
+  return NotFound(std::string(unknown.message()) + DidYouMean(name, names), unknown.reason());
+}
+
+// What the cluster refuses with INVALID_ARGUMENT is an error of the command line.
+int RunAsked(const CommonOptions& options,
+             const std::function<Status(millrace::Client&)>& command) {
+  bool is_refused = false;
+  const int exit_code = RunConnected(options, [&](millrace::Client& client) -> Status {
+    Status done = command(client);
+    is_refused = done.code() == Code::kInvalidArgument;
+    return done;
+  });
+  return is_refused ? kExitUsage : exit_code;
+}
+
 }  // namespace
 
 int RunConnected(const CommonOptions& options,
@@ -98,32 +126,32 @@ int RunConnected(const CommonOptions& options,
 int RunOnTopic(const CommonOptions& options, const std::string& topic,
                const std::function<Status(millrace::Client&)>& command) {
   return RunConnected(options, [&](millrace::Client& client) -> Status {
-    Status done = command(client);
+    const Status done = command(client);
     if (done.code() != Code::kNotFound || done.reason() != Reason::kUnknownTopic) return done;
-    const Result<std::vector<TopicListing>> topics =
-        client.admin().ListTopics(std::min(kHintTimeout, options.timeout));
-    if (!topics.ok()) return done;  // what is known is said without
-    std::vector<std::string> names;
-    for (const TopicListing& listed : *topics) names.push_back(listed.name);
-    return NotFound(std::string(done.message()) + DidYouMean(topic, names), done.reason());
+    return WithNameMeant(done, topic, client.admin().ListTopics(HintTimeout(options)),
+                         [](const TopicListing& listed) { return listed.name; });
   });
 }
 
 int RunOnGroup(const CommonOptions& options, const std::string& group,
                const std::function<Status(millrace::Client&)>& command) {
-  bool is_refused = false;
-  const int exit_code = RunConnected(options, [&](millrace::Client& client) -> Status {
-    Status done = command(client);
-    is_refused = done.code() == Code::kInvalidArgument;
+  return RunAsked(options, [&](millrace::Client& client) -> Status {
+    const Status done = command(client);
     if (done.reason() != Reason::kUnknownGroup) return done;
-    const Result<std::vector<GroupListing>> groups =
-        client.groups().ListGroups("", std::min(kHintTimeout, options.timeout));
-    if (!groups.ok()) return done;  // what is known is said without
-    std::vector<std::string> names;
-    for (const GroupListing& listed : *groups) names.push_back(listed.group);
-    return NotFound(std::string(done.message()) + DidYouMean(group, names), done.reason());
+    return WithNameMeant(done, group, client.groups().ListGroups("", HintTimeout(options)),
+                         [](const GroupListing& listed) { return listed.group; });
   });
-  return is_refused ? kExitUsage : exit_code;
+}
+
+int RunOnTransactionalId(const CommonOptions& options, const std::string& id,
+                         const std::function<Status(millrace::Client&)>& command) {
+  return RunAsked(options, [&](millrace::Client& client) -> Status {
+    const Status done = command(client);
+    if (done.reason() != Reason::kUnknownTransactionalId) return done;
+    return WithNameMeant(
+        done, id, client.transactions().ListTransactions({}, HintTimeout(options)),
+        [](const TransactionListing& listed) { return listed.name.transactional_id; });
+  });
 }
 
 Status OutageOverTimeout() { return Outages().over_timeout(); }

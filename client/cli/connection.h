@@ -33,6 +33,10 @@ int RunOnTopic(const CommonOptions& options, const std::string& topic,
 int RunOnGroup(const CommonOptions& options, const std::string& group,
                const std::function<Status(millrace::Client&)>& command);
 
+// The same of a command on this transactional id.
+int RunOnTransactionalId(const CommonOptions& options, const std::string& id,
+                         const std::function<Status(millrace::Client&)>& command);
+
 // Once a partition has been out of reach for as long as --timeout says: why. Ok before.
 Status OutageOverTimeout();
 

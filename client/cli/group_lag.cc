@@ -5,6 +5,8 @@
 #include <tuple>
 #include <vector>
 
+#include "client/cli/time_spec.h"
+
 namespace millrace::client::cli {
 namespace {
 
@@ -12,14 +14,6 @@ using std::chrono::milliseconds;
 
 // Of those that are printed for people; JSON has all.
 constexpr size_t kPartitionsShown = 10;
-
-std::string TimeToText(milliseconds time) {
-  const int64_t seconds = (time.count() + 500) / 1000;
-  if (seconds < 120) return std::to_string(seconds) + " s";
-  if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
-  if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + " h";
-  return std::to_string(seconds / 86400) + " days";
-}
 
 // What is not known is worth less attention than what is known to be bad, and more than the rest.
 int SeverityOf(LagVerdict verdict) {
@@ -79,8 +73,8 @@ const char* NameOf(LagVerdict verdict) {
 }
 
 std::string LagTimeToText(milliseconds min, milliseconds max) {
-  const std::string text = TimeToText(max);
-  return text == TimeToText(min) ? text : "<= " + text;
+  const std::string text = AgeToText(max);
+  return text == AgeToText(min) ? text : "<= " + text;
 }
 
 std::string LagToText(const Result<GroupLag>& lag) {

@@ -161,6 +161,14 @@ std::string FormatTime(int64_t time_ms) {
   return text.data();
 }
 
+std::string AgeToText(std::chrono::milliseconds age) {
+  const int64_t seconds = (std::max<int64_t>(0, age.count()) + 500) / 1000;
+  if (seconds < 120) return std::to_string(seconds) + " s";
+  if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
+  if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + " h";
+  return std::to_string(seconds / 86400) + " days";
+}
+
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms) {
   if (IsAge(text)) return ParseAge(text, now_ms);
   if (text.size() == kDateSize) {

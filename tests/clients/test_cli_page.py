@@ -9,13 +9,15 @@ import uuid
 import pytest
 
 from conftest import ROOT, free_ports, running_server
+from test_transactions import Producer
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 # Words of the table of JSON that are values, or commands.
 NO_FIELDS = {"null", "describe", "missing", "unknown", "__coordinator"}
 # What is told of a partition whose broker does not answer.
 FIELDS_OF_OUTAGES = {("topic offsets", "error"), ("partition describe", "error"), ("partition verify", "error"),
-                     ("group describe", "error"), ("group offsets", "error"), ("group reset", "error")}
+                     ("group describe", "error"), ("group offsets", "error"), ("group reset", "error"),
+                     ("transaction describe", "error")}
 # Of a replica that restores itself: tests/client/cli/partition_command_test.cc has one.
 FIELDS_OF_RESTORES = {"source_id", "begin_offset", "entry_count", "entry_count_total", "bytes", "elapsed_ms"}
 # Of one of a compacted topic, likewise.
@@ -93,6 +95,19 @@ def topic(cli):
     return name
 
 
+@pytest.fixture()
+def open_transaction(api, server, topic):
+    """The transactional id of one that is open, behind one that has ended."""
+    producer = Producer(api, f"id-{topic}", [server.address], topic=topic)
+    producer.init()
+    producer.number = 1
+    producer.end(True)
+    producer.number = 2
+    producer.send(0, "x")
+    yield producer.transactional_id
+    producer.close()
+
+
 def fields_of(value):
     """Every name in it, at any depth."""
     if isinstance(value, list):
@@ -102,7 +117,7 @@ def fields_of(value):
     return set(value).union(*(fields_of(item) for name, item in value.items() if name not in FREE_FIELDS))
 
 
-def examples(topic, damaged):
+def examples(topic, damaged, open_transaction):
     """Of each command that prints JSON: the words that follow it, for everything that it may print."""
     return {
         "consume": [(topic, "--until-end")],
@@ -118,6 +133,9 @@ def examples(topic, damaged):
         "group offsets": [("readers",)],
         "group delete-offsets": [("readers", "--topic", topic)],
         "group delete": [("readers", "--yes")],
+        "transaction list": [()],
+        "transaction describe": [(open_transaction,)],
+        "transaction abort": [(open_transaction, "--yes")],
         "partition describe": [(topic,)],
         "partition verify": [(topic,)],
         "cluster describe": [()],
@@ -132,9 +150,9 @@ def examples(topic, damaged):
     }
 
 
-def test_the_page_has_every_field_of_the_json(cli, topic, damaged, routes):
+def test_the_page_has_every_field_of_the_json(cli, topic, damaged, open_transaction, routes):
     printed = {}
-    for command, lines in examples(topic, damaged).items():
+    for command, lines in examples(topic, damaged, open_transaction).items():
         exit_code = 3 if command == "inspect" else 0
         outputs = [cli(*command.split(), *words, "-o", "json", exit_code=exit_code, input=b"y\n") for words in lines]
         printed[command] = set().union(*(fields_of(json.loads(line)) for out in outputs for line in out.splitlines()))

@@ -117,6 +117,15 @@ def test_bash_offers_groups_where_one_is_wanted(binary, server, topics, action):
         assert offered(binary, "millrace", "group", action, group, "--topic", stem, address=server.address) == names
 
 
+@pytest.mark.parametrize("action", ["describe", "abort"])
+def test_bash_offers_transactional_ids_where_one_is_wanted(binary, api, channel, server, action):
+    name = f"orders-{uuid.uuid4().hex[:8]}"
+    api.ProducerServiceStub(channel).InitProducer(api.InitProducerRequest(transactional_id=name, request_id=1), timeout=60)
+    assert offered(binary, "millrace", "transaction", action, name[:-1], address=server.address) == {name}
+    assert offered(binary, "millrace", "transaction", action, name, name[:-1], address=server.address) == set()
+    assert offered(binary, "millrace", "transaction", "list", "--state", "a") == {"aborting"}
+
+
 def test_bash_offers_where_a_group_can_be_moved_to(binary):
     assert offered(binary, "millrace", "group", "reset", "g", "--to", "") == {"earliest", "latest"}
     assert offered(binary, "millrace", "consume", "t", "--to", "") == {"latest"}

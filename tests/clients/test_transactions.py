@@ -31,9 +31,10 @@ class Lost(Exception):
 class Producer:
     """One transactional id. A Produce stream at one broker, and another one where that breaks."""
 
-    def __init__(self, api, transactional_id, addresses):
+    def __init__(self, api, transactional_id, addresses, topic=TOPIC):
         self.api = api
         self.transactional_id = transactional_id
+        self.topic = topic
         self.addresses = list(addresses)
         self.number = 0
         self.sequences = {}
@@ -80,7 +81,7 @@ class Producer:
         batch = self.api.RecordBatch(producer_id=self.id, producer_epoch=self.epoch, first_sequence=sequence,
                                      transaction_number=self.number if number is None else number,
                                      records=[self.api.Record(value=value.encode())])
-        self.requests.put(self.api.ProduceRequest(batches=[{"topic": TOPIC, "partition": partition, "batch": batch}]))
+        self.requests.put(self.api.ProduceRequest(batches=[{"topic": self.topic, "partition": partition, "batch": batch}]))
         try:
             results = next(answer.results for answer in self.results if answer.results)
         except (grpc.RpcError, StopIteration) as error:

@@ -43,8 +43,9 @@ void ExpectOneLine(const Outcome& outcome, int exit_code, const std::string& tex
 }
 
 TEST(Cli, WrongCommandLines_FailWithOneLine) {
-  ExpectOneLine(RunCli({}), 2,
-                "a command is wanted: topic, produce, consume, group, partition, cluster");
+  ExpectOneLine(
+      RunCli({}), 2,
+      "a command is wanted: topic, produce, consume, group, transaction, partition, cluster");
   ExpectOneLine(RunCli({"topic"}), 2, "a command is wanted: create, list");
   ExpectOneLine(RunCli({"frobnicate"}), 2, "frobnicate (--help");
   ExpectOneLine(RunCli({"topic", "create"}), 2, "NAME");
@@ -69,6 +70,11 @@ TEST(Cli, NamesThatAreNotUtf8_AreErrorsOfTheCommandLine) {
     ExpectOneLine(RunCli({"group", action, "g\xff"}), 2, "GROUP: the group's name is not UTF-8");
   }
   ExpectOneLine(RunCli({"group", "list", "--prefix", "g\xff"}), 2, "the prefix is not UTF-8");
+  for (const char* const action : {"describe", "abort"}) {
+    ExpectOneLine(RunCli({"transaction", action, "t\xff"}), 2,
+                  "ID: the transactional id is not UTF-8");
+  }
+  ExpectOneLine(RunCli({"transaction", "list", "--prefix", "\xff"}), 2, "the prefix is not UTF-8");
   ExpectOneLine(RunCli({"produce", "t\xff"}), 2, topic);
   ExpectOneLine(RunCli({"consume", "t\xff"}), 2, topic);
   ExpectOneLine(RunCli({"bench", "produce", "--topic", "t\xff"}), 2, "--topic: the topic's name");
@@ -89,6 +95,11 @@ TEST(Cli, BadValues_FailBeforeAnythingIsSent) {
   ExpectOneLine(RunCli({"topic", "list", "--bootstrap", "nowhere"}), 2, "bootstrap: ");
   ExpectOneLine(RunCli({"topic", "create", "t", "--set", "x"}), 2, "\"x\" is not KEY=VALUE");
   ExpectOneLine(RunCli({"topic", "offsets", "t", "--at", "yesterday"}), 2, "--at: yesterday");
+  ExpectOneLine(RunCli({"transaction", "list", "--open-longer-than", "soon"}), 2,
+                "--open-longer-than: \"soon\" is no duration");
+  ExpectOneLine(RunCli({"transaction", "list", "--state", "open"}), 2, "open");
+  ExpectOneLine(RunCli({"transaction", "list", "--state", "idle", "--open-longer-than", "5s"}), 2,
+                "--open-longer-than is of what is ongoing, not of what is idle");
   ExpectOneLine(RunCli({"consume", "t", "--from", "sometime"}), 2, "--from: sometime");
   ExpectOneLine(RunCli({"consume", "t", "--from", "@1700000000"}), 2, "@1700000000000");
   ExpectOneLine(RunCli({"consume", "t", "--to", "sometime"}), 2, "--to: sometime");
