@@ -62,6 +62,7 @@ ConsumerHandle::ConsumerHandle(std::shared_ptr<Runtime> runtime, const std::stri
   runtime_->RunAndWait([this] {
     client::ConsumerTuning tuning;
     tuning.credit_bytes = options_.prefetch_bytes / 2;
+    tuning.isolation = ToWire(options_.isolation);
     tuning.below_log_start = ToStart(options_.auto_offset_reset);
     consumer_ = std::make_unique<client::ConsumerDriver>(
         runtime_->client(), *topic_, tuning, [this] { Refill(); },
@@ -104,6 +105,7 @@ Result<std::map<uint32_t, ConsumerHandle::Stop>> ConsumerHandle::FindStops(
   const Position wanted = options_.stop.value_or(Position::Latest());
   v1::ListOffsetsRequest request;
   request.set_topic(*topic_);
+  request.set_isolation(ToWire(options_.isolation));
   for (const uint32_t partition : partitions) request.add_partitions(partition);
   if (wanted.kind() == Position::Kind::kTime) request.set_timestamp_ms(wanted.value());
   ASSIGN_OR_RETURN(const v1::ListOffsetsResponse response,

@@ -33,6 +33,10 @@ std::optional<client::StartAt> ToStart(OffsetReset reset) {
   return std::nullopt;
 }
 
+v1::Isolation ToWire(Isolation isolation) {
+  return isolation == Isolation::kUncommitted ? v1::ISOLATION_UNCOMMITTED : v1::ISOLATION_COMMITTED;
+}
+
 std::optional<int64_t> KnownOffset(const Position& position) {
   if (position.kind() != Position::Kind::kOffset) return std::nullopt;
   return position.value();

@@ -14,6 +14,7 @@ namespace millrace::internal {
 
 client::StartAt ToStart(const Position& position);
 std::optional<client::StartAt> ToStart(OffsetReset reset);
+v1::Isolation ToWire(Isolation isolation);
 // The offset that it is without asking.
 std::optional<int64_t> KnownOffset(const Position& position);
 // INVALID_ARGUMENT.

@@ -54,6 +54,7 @@ struct ConsumerTuning {
   // How long a topic that a broker does not know may be one that it does not know yet.
   Duration unknown_topic_grace = std::chrono::seconds(2);
   BackoffOptions backoff;
+  v1::Isolation isolation = v1::ISOLATION_COMMITTED;
   // Where to go on if what is next lies below the log start by now; none: that is an error.
   std::optional<StartAt> below_log_start = {};
 };

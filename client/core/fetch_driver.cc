@@ -21,6 +21,7 @@ FetchDriver::FetchDriver(Client& client, const ConsumerTuning& tuning, Callbacks
       consumer_(tuning, client.ForkRandom()) {
   v1::FetchRequest first;
   first.mutable_init()->set_client_id(client.options().client_id);
+  first.mutable_init()->set_isolation(tuning.isolation);
   for (const BatchCompression known : kBatchCompressions) {
     first.mutable_init()->add_accepted_compressions(static_cast<v1::Compression>(known));
   }

@@ -62,6 +62,14 @@ enum class OffsetReset {
   kLatest,    // it goes on after the newest
 };
 
+// Which records of transactions are given out.
+enum class Isolation {
+  // Those of what is committed; behind the first record of one that is open nothing, until it ends.
+  kCommitted,
+  // All, also those of what was aborted.
+  kUncommitted,
+};
+
 struct ConsumerOptions {
   // Partitions to read; all if absent, none yet (Assign does it) if empty. All are those, too, that
   // the topic gets later, unless reading stops somewhere: they are read from their first record on,
@@ -71,6 +79,8 @@ struct ConsumerOptions {
   // Of every partition, at its beginning and later. The records' offsets show what was passed over.
   // An offset past the end is OUT_OF_RANGE whatever this says.
   OffsetReset auto_offset_reset = OffsetReset::kFail;
+  // Also where latest is, and the end to stop at.
+  Isolation isolation = Isolation::kCommitted;
   // Read up to where each partition ended when it was assigned, no further.
   bool stop_at_end = false;
   // The same, but no further than before this position either: an offset, or the first record that

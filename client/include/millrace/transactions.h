@@ -140,7 +140,8 @@ class Transactions {
   // little later. Its producer is told, and goes on with its next. FAILED_PRECONDITION: it is not
   // open; ABORTED (TRANSACTION_ENDED): it ended, and was committed if the metadata `outcome` says
   // so. Without that metadata later ones have ended since, and nobody knows how this one did, also
-  // where this call has aborted it and the answer was lost. NOT_FOUND as above.
+  // where this call has aborted it and the answer was lost. NOT_FOUND as above; INVALID_ARGUMENT
+  // for a name that none can have, with a 0 in it.
   Status AbortTransaction(const TransactionName& name,
                           std::chrono::milliseconds timeout = kTimeout);
 
