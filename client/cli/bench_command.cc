@@ -7,6 +7,7 @@
 
 #include <sys/resource.h>
 
+#include "client/cli/bench_transaction.h"
 #include "client/cli/number.h"
 
 namespace millrace::client::cli {
@@ -116,6 +117,7 @@ void AddBenchCommand(CLI::App& app, const std::string& bootstrap, Command* chose
                     "Latency is from when a record was due, as bench produce --stamp on the same "
                     "machine wrote it");
   Choose(consume, consume_options, chosen, &BenchConsume);
+  AddBenchTransaction(bench, bootstrap, chosen);
 }
 
 }  // namespace millrace::client::cli

@@ -1,4 +1,4 @@
-// `millrace bench produce|consume`.
+// `millrace bench produce|consume`, and `bench transaction` of bench_transaction.h.
 //
 // On main's thread.
 #pragma once

@@ -33,6 +33,12 @@ void Histogram::Record(Duration value, uint64_t count) {
   max_ = std::max(max_, Duration(static_cast<int64_t>(micros)));
 }
 
+void Histogram::Add(const Histogram& other) {
+  for (size_t bucket = 0; bucket < kBuckets; ++bucket) buckets_[bucket] += other.buckets_[bucket];
+  count_ += other.count_;
+  max_ = std::max(max_, other.max_);
+}
+
 Duration Histogram::Quantile(double fraction) const {
   if (count_ == 0) return Duration(0);
   const auto rank =

@@ -18,6 +18,8 @@ class Histogram {
  public:
   // `count` samples of `value`; below zero counts as zero.
   void Record(Duration value, uint64_t count = 1);
+  // The samples of another one, too.
+  void Add(const Histogram& other);
   // The upper end of the bucket of the sample that `fraction` of all are not above; 0 without
   // samples.
   Duration Quantile(double fraction) const;

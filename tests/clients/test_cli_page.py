@@ -141,6 +141,7 @@ def examples(topic, damaged, open_transaction):
         "cluster describe": [()],
         "bench produce": [("--topic", topic, "--records", "1")],
         "bench consume": [("--topic", topic, "--records", "1")],
+        "bench transaction": [("--topic", topic, "--records", "10", "--rounds", "1")],
         "inspect": [(damaged, "--verify")],
         "topic alter": [(topic, "--set", "batch_bytes_max=128KiB", "--dry-run")],
         "topic config": [(topic,)],

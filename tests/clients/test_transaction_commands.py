@@ -215,3 +215,46 @@ def test_of_many_ids_each_is_listed_once_and_of_none_nothing(api, binary, tmp_pa
                 found += [row.transactional_id for row in page.transactions]
                 token, pages = page.next_page_token, pages + 1
         assert sorted(found) == names and pages >= IDS // 7
+
+
+@pytest.mark.parametrize("producers", [1, 3])
+def test_bench_transaction_stores_and_counts_what_it_says(cli, producers):
+    """Each phase stores its records, also those of a last transaction that is not full; how fast does not matter."""
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    succeeded(cli("topic", "create", topic, "--partitions", "2"))
+    measured = json.loads(succeeded(cli(
+        "bench", "transaction", "--topic", topic, "--records", "250", "--records-per-transaction", "40", "--record-bytes", "100",
+        "--producers", str(producers), "--rounds", "2", "-o", "json")))
+    assert {name: measured[name] for name in ("rounds", "producers", "records_per_transaction", "record_bytes")} == {
+        "rounds": 2, "producers": producers, "records_per_transaction": 40, "record_bytes": 100}
+    phases = measured["phases"]
+    assert [phase["phase"] for phase in phases] == ["plain", "overlapped", "awaited"]
+    assert [phase["records"] for phase in phases] == [500] * 3
+    # 250 records are 6 whole transactions and a seventh; of three producers each has 83 or 84, so two and a third.
+    transactions = {1: 7, 3: 9}[producers] * 2
+    assert [phase["transactions"] for phase in phases] == [0, transactions, transactions]
+    assert phases[0]["commit_ms"] is None and phases[0]["ratio"] == 1
+    assert all(phase["commit_ms"]["p50"] <= phase["commit_ms"]["p99"] for phase in phases[1:])
+    assert all(0 < phase["records_per_second_min"] <= phase["records_per_second"] <= phase["records_per_second_max"]
+               for phase in phases)
+    # A tenth of a phase went before, of each kind.
+    stored = 3 * 25 + 2 * 3 * 250
+    wait_until(lambda: len(succeeded(cli("consume", topic, "--until-end")).splitlines()) == stored, "the markers", 30)
+    text = succeeded(cli("bench", "transaction", "--topic", topic, "--records", "20", "--rounds", "1"))
+    assert [line.split()[0] for line in text.splitlines()] == ["PHASE", "plain", "overlapped", "awaited"]
+
+
+def test_bench_transaction_reads_the_same_with_and_without_what_is_not_committed(cli):
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    succeeded(cli("topic", "create", topic, "--partitions", "2"))
+    measured = json.loads(succeeded(cli("bench", "transaction", "--read", "--topic", topic, "--records", "300", "--record-bytes",
+                                        "100", "--rounds", "2", "-o", "json")))
+    assert [(phase["phase"], phase["records"], phase["transactions"]) for phase in measured["phases"]] == [
+        ("uncommitted", 600, 0), ("committed", 600, 0)]
+
+
+def test_bench_transaction_refuses_producers_without_records(cli):
+    refused = cli("bench", "transaction", "--topic", "t", "--records", "3", "--producers", "8")
+    assert refused.returncode == 2 and "--records is less than --producers" in refused.stderr
+    absent = cli("bench", "transaction", "--topic", "no-such-topic")
+    assert absent.returncode == 1 and "NOT_FOUND" in absent.stderr
