@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What transactions cost on three brokers: `millrace bench transaction`, several runs, each on topics of its own.
 
-    tests/bench/transactions.py                                 one and eight producers, and readers; five runs, ten minutes
+    tests/bench/transactions.py                                 one and eight producers, and readers; five runs, a quarter of an hour
     tests/bench/transactions.py --runs 1 --records 20000        that it works
     tests/bench/transactions.py --partitions 6 --only 1
 
@@ -16,7 +16,8 @@ import statistics
 
 from processes import BUILD, LocalCluster, default_binary, machine
 
-PARTS = {"1": ("--producers", 1), "8": ("--producers", 8), "read": ("--read",)}
+# Eight producers with 8 MiB of unanswered records each, as `bench` has them, and with 2 MiB each.
+PARTS = {"1": ("--producers", 1), "8": ("--producers", 8), "8-small": ("--producers", 8, "--memory-mb", 2), "read": ("--read",)}
 # Reading is so much faster that a phase of as many records would be over at once.
 READ_FACTOR = 10
 
