@@ -150,17 +150,16 @@ storage::journal::LogPoint WrittenEnd(const SimDisk& disk,
   storage::journal::LogPoint end = log.end;
   // The file that the log's end is in, and the one that begins there.
   std::vector<std::string> paths;
-  for (const std::string& path : disk.DurablePaths()) {  // sorted
-    if (!path.starts_with(folder)) continue;
+  for (const std::string& path : disk.DurablePaths(folder)) {  // sorted
     const auto first = storage::ParseSegmentName(path.substr(folder.size()));
     if (!first.has_value() || *first > end.index + 1) continue;
     if (*first <= end.index) paths.clear();
     paths.push_back(path);
   }
   for (const std::string& path : paths) {
-    const Bytes image = Bytes::Own(disk.DurableImage(path).value_or(""));
+    const std::string_view image = *disk.DurableBytes(path);
     for (uint64_t at = sizeof(storage::SegmentHeader); at < image.size();) {
-      const Result<FrameHeader> frame = ParseFrame(image.view().substr(at));
+      const Result<FrameHeader> frame = ParseFrame(image.substr(at));
       if (!frame.ok()) break;
       at += FrameSize(frame->payload_size);
       if (frame->index <= end.index) continue;
@@ -177,17 +176,15 @@ storage::journal::LogPoint WrittenEnd(const SimDisk& disk,
 std::map<RaftGroupId, Offset> SimCluster::DurableEnds(size_t index) const {
   const SimDisk& disk = brokers_[index]->disk;
   std::vector<storage::journal::FileImage> files;
-  for (const std::string& path : disk.DurablePaths()) {
-    constexpr std::string_view kPrefix = "journal/";
+  constexpr std::string_view kPrefix = "journal/";
+  for (const std::string& path : disk.DurablePaths(kPrefix)) {
     // One that is being made is no part of the journal yet: a start removes it.
-    if (!path.starts_with(kPrefix)) continue;
     const std::string file = path.substr(kPrefix.size());
     const auto name = storage::journal::JournalFileName::Parse(file);
     if (!name.has_value() || name->is_new) continue;
-    std::optional<std::string> image = disk.DurableImage(path);
-    if (!image.has_value()) continue;
-    files.push_back(
-        {.name = file, .made_bytes = name->bytes, .bytes = Bytes::Own(std::move(*image))});
+    files.push_back({.name = file,
+                     .made_bytes = name->bytes,
+                     .bytes = Bytes::CopyOf(*disk.DurableBytes(path))});
   }
   std::map<RaftGroupId, Offset> ends;
   const Result<storage::ParsedSuperblock> identity =

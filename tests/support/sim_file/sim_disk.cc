@@ -258,22 +258,29 @@ void SimDisk::SyncNames(const std::string& directory) {
 }
 
 std::optional<std::string> SimDisk::DurableImage(const std::string& path) const {
+  const std::string* bytes = DurableBytes(path);
+  if (bytes == nullptr) return std::nullopt;
+  return *bytes;
+}
+
+const std::string* SimDisk::DurableBytes(const std::string& path) const {
   const auto found = durable_.files.find(path);
-  if (found == durable_.files.end()) return std::nullopt;
+  if (found == durable_.files.end()) return nullptr;
   for (std::string parent = ParentOf(path); !parent.empty(); parent = ParentOf(parent)) {
-    if (!durable_.directories.contains(parent)) return std::nullopt;
+    if (!durable_.directories.contains(parent)) return nullptr;
   }
   // A removal or replacement that is not synced may survive.
   for (const NameChange& change : name_changes_) {
-    if (change.removed == path) return std::nullopt;
+    if (change.removed == path) return nullptr;
   }
-  return found->second->durable;
+  return &found->second->durable;
 }
 
-std::vector<std::string> SimDisk::DurablePaths() const {
+std::vector<std::string> SimDisk::DurablePaths(std::string_view prefix) const {
   std::vector<std::string> paths;
-  for (const auto& [path, node] : durable_.files) {
-    if (DurableImage(path)) paths.push_back(path);
+  for (auto at = durable_.files.lower_bound(std::string(prefix));
+       at != durable_.files.end() && at->first.starts_with(prefix); ++at) {
+    if (DurableBytes(at->first) != nullptr) paths.push_back(at->first);
   }
   return paths;
 }

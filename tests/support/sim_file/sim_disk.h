@@ -94,8 +94,12 @@ class SimDisk {
   // The content that `path` certainly has after a crash now; nullopt if the name may be gone.
   // Writes under way may still overwrite a part of it.
   std::optional<std::string> DurableImage(const std::string& path) const;
+  // The same without a copy, nullptr if the name may be gone; valid until the disk is used again.
+  const std::string* DurableBytes(const std::string& path) const;
   // All paths that certainly survive a crash, sorted.
-  std::vector<std::string> DurablePaths() const;
+  std::vector<std::string> DurablePaths() const { return DurablePaths(""); }
+  // Those that begin with `prefix`.
+  std::vector<std::string> DurablePaths(std::string_view prefix) const;
   // The content now, as the medium and dirty pages have it.
   std::optional<std::string> Content(const std::string& path) const;
   std::vector<std::string> Paths() const;
