@@ -42,6 +42,11 @@ class DurabilityCheck {
   void Check();
 
  private:
+  class Disks;
+
+  bool HasMajority(const Acknowledgement& ack, const PartitionReplicas& replicas,
+                   Disks& disks) const;
+
   const SimCluster& cluster_;
   History& history_;
   std::map<uint32_t, PartitionReplicas> replicas_;
