@@ -87,6 +87,7 @@ TransactionDescription DescriptionOf(const std::string& transactional_id,
                         .outcome = KindOf(described.last_result(), TransactionOutcome::kAborted),
                         .reason = described.last_reason()};
   }
+  transaction.has_group_offsets = described.has_group_offsets();
   for (const v1::TransactionPartition& partition : described.partitions()) {
     transaction.partitions.push_back({.topic = partition.topic(),
                                       .topic_id = partition.topic_id(),

@@ -147,6 +147,7 @@ std::string DescriptionToText(const TransactionDescription& transaction, int64_t
             AgeToText(transaction.time_limit) + "\n";
   }
   if (transaction.last) text += EndToText(*transaction.last) + "\n";
+  if (transaction.has_group_offsets) text += "offsets of a group take part\n";
   const bool is_told = !transaction.ongoing && !transaction.partitions.empty();
   if (is_told) text += "these partitions have not been told so yet:\n";
   return text;
@@ -178,6 +179,7 @@ Json DescriptionToJson(const TransactionDescription& transaction,
             {"time_limit_ms", transaction.time_limit.count()},
             {"ongoing", transaction.ongoing ? ToJson(*transaction.ongoing) : Json()},
             {"last", transaction.last ? ToJson(*transaction.last) : Json()},
+            {"has_group_offsets", transaction.has_group_offsets},
             {"partitions", Json::array()}};
   for (const TransactionOffset& row : offsets) json["partitions"].push_back(ToJson(row));
   return json;

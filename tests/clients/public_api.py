@@ -11,6 +11,6 @@ def load_api():
         messages, stubs = grpc.protos_and_services(f"millrace/v1/{service}_service.proto")
         names.update(vars(messages))
         names.update(vars(stubs))
-    for other in ("record", "error", "group_member"):
+    for other in ("record", "error", "group_member", "transaction"):
         names.update(vars(grpc.protos(f"millrace/v1/{other}.proto")))
     return types.SimpleNamespace(**names)

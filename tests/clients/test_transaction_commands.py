@@ -73,7 +73,7 @@ def test_what_is_open_is_shown_with_what_it_holds_back_and_aborted(cli, producer
     assert shown == {
         "transactional_id": name, "state": "ongoing", "producer_id": producer.id, "producer_epoch": producer.epoch,
         "time_limit_ms": 10_000, "ongoing": {"transaction_number": 2, "since_ms": since_ms},
-        "last": {"transaction_number": 1, "outcome": "committed", "reason": "asked"},
+        "last": {"transaction_number": 1, "outcome": "committed", "reason": "asked"}, "has_group_offsets": False,
         "partitions": [{**place, "partition": 0, "last_stable_offset": 1, "high_watermark": 2},
                        {**place, "partition": 1, "last_stable_offset": 0, "high_watermark": 1}]}
     text = succeeded(cli("transaction", "describe", name))

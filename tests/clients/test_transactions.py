@@ -190,6 +190,98 @@ def test_what_is_committed_is_read_and_what_is_aborted_never(api, cluster):
         producer.close()
 
 
+class Reader:
+    """Offsets of a group, in transactions of a producer."""
+
+    def __init__(self, api, producer, group):
+        self.api, self.producer, self.group = api, producer, group
+
+    def transaction(self):
+        return self.api.TransactionName(producer_id=self.producer.id, producer_epoch=self.producer.epoch,
+                                        number=self.producer.number)
+
+    def stage(self, partition, offset):
+        request = self.api.CommitOffsetsRequest(group=self.group, transaction=self.transaction())
+        request.topics.add(topic=TOPIC).partitions.add(partition=partition, offset=offset)
+        answer = self.producer.call(self.api.GroupServiceStub, "CommitOffsets", request)
+        assert not answer.refused, answer
+
+    def fetch(self, partition):
+        request = self.api.FetchOffsetsRequest(group=self.group)
+        request.topics.add(topic=TOPIC, partitions=[partition])
+        one = self.producer.call(self.api.GroupServiceStub, "FetchOffsets", request).topics[0].partitions[0]
+        return one.offset if one.HasField("offset") else None, one.is_in_transaction
+
+
+def test_offsets_of_a_group_count_with_their_transaction(api, cluster):
+    addresses = [broker.client_address for broker in cluster.brokers.values()]
+    one = Producer(api, "one", addresses)
+    one.init()
+    reader = Reader(api, one, "readers")
+    for number, is_committed, expected in ((1, False, None), (2, True, 2)):
+        one.number = number
+        one.send(0, "x")
+        reader.stage(0, number)
+        assert reader.fetch(0) == (None, True)
+        described = one.call(api.TransactionServiceStub, "DescribeTransaction",
+                             api.DescribeTransactionRequest(transactional_id="one"))
+        assert described.has_group_offsets and [partition.partition for partition in described.partitions] == [0]
+        code, said = refusal(api.GroupServiceStub(one.channel).DeleteGroup, api.DeleteGroupRequest(group="readers"), timeout=30)
+        assert code == grpc.StatusCode.FAILED_PRECONDITION and "transaction" in said
+        one.end(is_committed)
+        wait_until(lambda expected=expected: reader.fetch(0) == (expected, False), "the end is known to the group", 30)
+    code, said = refusal(reader.stage, 0, 3)
+    assert code == grpc.StatusCode.ABORTED and "has ended" in said
+    one.number, one.epoch = 3, one.epoch + 1
+    assert refusal(reader.stage, 0, 3)[0] == grpc.StatusCode.NOT_FOUND, "an epoch that nobody gave"
+    one.epoch -= 1
+    one.number = 0
+    assert refusal(reader.stage, 0, 3)[0] == grpc.StatusCode.INVALID_ARGUMENT
+    assert reader.fetch(0) == (2, False)
+    one.close()
+
+
+def test_a_member_that_is_taken_out_has_its_transaction_aborted_at_once(api, cluster):
+    addresses = [broker.client_address for broker in cluster.brokers.values()]
+    one, other = (Producer(api, name, addresses) for name in ("one", "other"))
+    one.init()
+    other.init()
+    other.number = 1
+    other.send(0, "read")
+    other.end(True)
+    said = queue.Queue()
+    said.put(api.ConsumeRequest(init={
+        "group": "readers", "member_id": "m", "subscription": {"topics": [TOPIC]}, "session_timeout_ms": 2000,
+        "producer": {"transactional_id": "one", "producer_id": one.id, "producer_epoch": one.epoch}}))
+    stream = api.GroupServiceStub(other.channel).Consume(iter(said.get, None), timeout=60)
+    one.number = 1
+    for answer in stream:
+        if not answer.records:
+            if answer.number:
+                said.put(api.ConsumeRequest(done={"up_to": answer.number}))
+            continue
+        one.send(1, "written")
+        said.put(api.ConsumeRequest(commit={"commit_id": 1, "up_to": answer.number,
+                                            "transaction": Reader(api, one, "readers").transaction()}))
+        break
+    answer = next(answer for answer in stream if answer.HasField("commit"))
+    assert not answer.commit.HasField("error") and not answer.commit.refused, answer
+    assert Reader(api, one, "readers").fetch(0) == (None, True)
+    stream.cancel()
+    said.put(None)
+    # Nobody hears of it any more.
+    wait_until(lambda: ends(api, addresses[0], api.ISOLATION_COMMITTED)[1] == 1, "it was aborted", 30)
+    wait_until(lambda: Reader(api, other, "readers").fetch(0) == (None, False), "its offset is forgotten", 30)
+    code, text = refusal(one.end, True)
+    assert code == grpc.StatusCode.ABORTED and "another producer" in text, text
+    assert read_all(api, addresses[0], api.ISOLATION_COMMITTED)[1] == []
+    # Who had it and lost it takes it from nobody.
+    init = api.InitProducerRequest(transactional_id="one", request_id=7, producer_id=one.id, producer_epoch=one.epoch)
+    assert refusal(api.ProducerServiceStub(other.channel).InitProducer, init, timeout=30)[0] == grpc.StatusCode.ABORTED
+    for producer in (one, other):
+        producer.close()
+
+
 def test_bad_requests_are_refused_by_name(api, cluster):
     address = list(cluster.brokers.values())[0].client_address
     with grpc.insecure_channel(address) as channel:

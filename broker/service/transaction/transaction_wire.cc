@@ -99,6 +99,11 @@ v1::DescribeTransactionResponse ToPublic(const inner::DescribeTransactionReply& 
   }
   const auto add = [&](const auto& participants) {
     for (const uint64_t group : participants) {
+      const TopicInfo* topic = view.image().FindTopicOf(RaftGroupId(group));
+      if (topic != nullptr && topic->kind == TopicKind::kCoordinator) {
+        response.set_has_group_offsets(true);
+        continue;
+      }
       FillPartition(RaftGroupId(group), view, response.add_partitions());
     }
   };

@@ -95,6 +95,8 @@ struct TransactionDescription {
   std::optional<EndedTransaction> last = {};
   // What takes part in the ongoing one; without one, what is still to be told how the last ended.
   std::vector<TransactionPartition> partitions = {};
+  // So do offsets that a group has read (Producer::SendOffsets).
+  bool has_group_offsets = false;
 
   // The ongoing one's, as AbortTransaction takes it; nothing without one.
   std::optional<TransactionName> ongoing_name() const {

@@ -96,9 +96,11 @@ TEST(TransactionDescription, SaysSinceWhenItIsOpen_AndHowTheLastOneEnded_AndWhy)
   told.ongoing.reset();
   told.last = {.number = 5, .outcome = TransactionOutcome::kCommitted, .reason = "asked"};
   told.partitions = {{.topic = "flights", .topic_id = 7}};
+  told.has_group_offsets = true;
   EXPECT_EQ(DescriptionToText(told, kNow),
             "transactional id orders  committing  producer id 1025  epoch 3\n"
             "transaction 5 was committed: by its producer\n"
+            "offsets of a group take part\n"
             "these partitions have not been told so yet:\n");
 }
 
@@ -119,6 +121,7 @@ TEST(TransactionDescription, AsJson) {
             R"("producer_epoch":3,"time_limit_ms":60000,)"
             R"("ongoing":{"transaction_number":5,"since_ms":1699999959000},)"
             R"("last":{"transaction_number":4,"outcome":"aborted","reason":"time_limit"},)"
+            R"("has_group_offsets":false,)"
             R"("partitions":[{"topic":"flights","topic_id":7,"partition":0,)"
             R"("last_stable_offset":12,"high_watermark":30},)"
             R"({"topic":"flights","topic_id":7,"partition":1,"error":"UNAVAILABLE: no leader"},)"
