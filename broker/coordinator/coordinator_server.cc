@@ -182,35 +182,36 @@ void CoordinatorServer::Stage(RaftGroupId shard, const std::shared_ptr<Commit>& 
   }
   commit->BeginIn((*led)->leadership().term);
   staging_[{shard, commit->transaction().producer}].insert(commit);
-  environment_.registrar.Register(
-      shard, commit->transaction(),
-      lifetime_.Guard([this, shard, commit](const Status& registered) {
-        if (!registered.ok()) return FinishStaging(shard, commit, registered);
-        const Result<CoordinatorShard*> still = FindLed(shard);
-        if (!still.ok()) return FinishStaging(shard, commit, still.status());
-        // Alone, so that nobody gets the partitions by a decision that does not know of it.
-        (*still)->Execute({.key = commit->request().group(),
-                           .is_alone = true,
-                           .bytes = commit->request().ByteSizeLong(),
-                           .decide = [this, shard, commit](
-                                         const ShardState& state) -> Result<CoordinatorRecords> {
-                             // The answer to the registration may be older than how the transaction
-                             // ended.
-                             if (commit->has_ended())
-                               return TransactionHasEnded(commit->transaction());
-                             const Result<CoordinatorShard*> deciding = FindLed(shard);
-                             if (!deciding.ok()) return deciding.status();
-                             if ((*deciding)->leadership().term != commit->term()) {
-                               return Unavailable("the coordinator led by another broker meanwhile",
-                                                  Reason::kNotLeader);
-                             }
-                             return DecideCommit(state, now(), commit->request(),
-                                                 commit->response());
-                           },
-                           .done = lifetime_.Guard([this, shard, commit](const Status& status) {
-                             FinishStaging(shard, commit, status);
-                           })});
-      }));
+  environment_.registrar.Register(shard, commit->transaction(),
+                                  lifetime_.Guard([this, shard, commit](const Status& registered) {
+                                    if (!registered.ok())
+                                      return FinishStaging(shard, commit, registered);
+                                    DecideStaged(shard, commit);
+                                  }));
+}
+
+// Alone, so that nobody gets the partitions by a decision that does not know of it.
+void CoordinatorServer::DecideStaged(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
+  const Result<CoordinatorShard*> led = FindLed(shard);
+  if (!led.ok()) return FinishStaging(shard, commit, led.status());
+  (*led)->Execute(
+      {.key = commit->request().group(),
+       .is_alone = true,
+       .bytes = commit->request().ByteSizeLong(),
+       .decide = [this, shard, commit](const ShardState& state) -> Result<CoordinatorRecords> {
+         RETURN_IF_ERROR(CheckIsRegistered(shard, *commit));
+         return DecideCommit(state, now(), commit->request(), commit->response());
+       },
+       .done = lifetime_.Guard(
+           [this, shard, commit](const Status& status) { FinishStaging(shard, commit, status); })});
+}
+
+// The answer to the registration may be older than how the transaction ended.
+Status CoordinatorServer::CheckIsRegistered(RaftGroupId shard, const Commit& commit) const {
+  if (commit.has_ended()) return TransactionHasEnded(commit.transaction());
+  ASSIGN_OR_RETURN(const CoordinatorShard* led, FindLed(shard));
+  if (led->leadership().term == commit.term()) return {};
+  return Unavailable("the coordinator was led by another broker meanwhile", Reason::kNotLeader);
 }
 
 void CoordinatorServer::FinishStaging(RaftGroupId shard, const std::shared_ptr<Commit>& commit,

@@ -121,6 +121,10 @@ TransactionDecision Granted(const TransactionalId& known, const std::string& id)
 Status CheckInit(const InitTransactionsRequest& request) {
   RETURN_IF_ERROR(CheckId(request.transactional_id(), "transactional_id"));
   if (request.request_id() == 0) return InvalidArgument("request_id is 0");
+  const auto& expected = request.expected();
+  if (request.has_expected() && (expected.producer_id() == 0 || expected.epoch() == 0)) {
+    return InvalidArgument("who is to have the id has no producer id or epoch; both are 1 and up");
+  }
   const uint32_t limit = request.time_limit_ms();
   const bool is_in_bounds = limit >= kTransactionTimeMsMin && limit <= kTransactionTimeMsMax;
   if (limit == 0 || is_in_bounds) return {};

@@ -37,6 +37,7 @@ double MedianOf(std::vector<double> values) {
 double RatioOf(const BenchPhase& phase, const BenchPhase& base) {
   CHECK_EQ(phase.records_per_second.size(), base.records_per_second.size());
   std::vector<double> ratios;
+  ratios.reserve(phase.records_per_second.size());
   for (size_t round = 0; round < phase.records_per_second.size(); ++round) {
     ratios.push_back(phase.records_per_second[round] / base.records_per_second[round]);
   }

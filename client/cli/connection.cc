@@ -126,7 +126,7 @@ int RunConnected(const CommonOptions& options,
 int RunOnTopic(const CommonOptions& options, const std::string& topic,
                const std::function<Status(millrace::Client&)>& command) {
   return RunConnected(options, [&](millrace::Client& client) -> Status {
-    const Status done = command(client);
+    Status done = command(client);
     if (done.code() != Code::kNotFound || done.reason() != Reason::kUnknownTopic) return done;
     return WithNameMeant(done, topic, client.admin().ListTopics(HintTimeout(options)),
                          [](const TopicListing& listed) { return listed.name; });
@@ -136,7 +136,7 @@ int RunOnTopic(const CommonOptions& options, const std::string& topic,
 int RunOnGroup(const CommonOptions& options, const std::string& group,
                const std::function<Status(millrace::Client&)>& command) {
   return RunAsked(options, [&](millrace::Client& client) -> Status {
-    const Status done = command(client);
+    Status done = command(client);
     if (done.reason() != Reason::kUnknownGroup) return done;
     return WithNameMeant(done, group, client.groups().ListGroups("", HintTimeout(options)),
                          [](const GroupListing& listed) { return listed.group; });
@@ -146,7 +146,7 @@ int RunOnGroup(const CommonOptions& options, const std::string& group,
 int RunOnTransactionalId(const CommonOptions& options, const std::string& id,
                          const std::function<Status(millrace::Client&)>& command) {
   return RunAsked(options, [&](millrace::Client& client) -> Status {
-    const Status done = command(client);
+    Status done = command(client);
     if (done.reason() != Reason::kUnknownTransactionalId) return done;
     return WithNameMeant(
         done, id, client.transactions().ListTransactions({}, HintTimeout(options)),

@@ -164,8 +164,9 @@ std::string TransactionOffsetsToText(const TransactionOffsets& offsets) {
     table.Add({topic, partition, ok ? std::to_string(row.last_stable) : "-",
                ok ? std::to_string(row.end) : "-",
                ok ? std::to_string(row.end - row.last_stable) : "-"});
-    if (!ok)
-      notes += "topic " + topic + ", partition " + partition + ": " + row.status.ToString() + "\n";
+    if (ok) continue;
+    notes.append("topic ").append(topic).append(", partition ").append(partition);
+    notes.append(": ").append(row.status.ToString()).append("\n");
   }
   return table.ToString() + notes;
 }

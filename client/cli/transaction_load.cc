@@ -105,7 +105,7 @@ Status TransactionLoad::SendTurn(Lane* lane) {
 }
 
 Status TransactionLoad::Begin(Lane* lane) {
-  const Status begun = lane->producer->BeginTransaction();
+  Status begun = lane->producer->BeginTransaction();
   lane->is_waiting = begun.code() == Code::kResourceExhausted;  // too many have not ended
   if (lane->is_waiting) return {};
   lane->is_open = begun.ok();
