@@ -145,6 +145,7 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
     return DataLoss("the batch at offset " + std::to_string(batch.base_offset.value()) +
                     " does not match its checksum");
   }
+  partition->next_offset = std::max(next, end);
   const bool is_past_stop = partition->stop_at && next >= *partition->stop_at;
   if (end <= next || is_past_stop) return {};
   chunk->batch = batch.batch;
@@ -154,7 +155,6 @@ Status Consumer::TakeBatch(Partition* partition, const FetchedBatchView& batch,
   chunk->end_offset = end;
   chunk->leader_epoch = batch.leader_epoch;
   chunk->append_time_ms = batch.append_time_ms;
-  partition->next_offset = end;
   return {};
 }
 

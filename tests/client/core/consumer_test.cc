@@ -306,6 +306,15 @@ TEST_F(ConsumerTest, StopAt_CutsTheLastBatch_AndSaysSo) {
   EXPECT_EQ(Polled().remove_size(), 1);
 }
 
+TEST_F(ConsumerTest, StopAt_PassesOverBatchesBehindIt_HoweverManyTheMessageHas) {
+  Assign(StartAt::Earliest(), Offset(2));
+  AnswerBatches(Polled().add(0).fetch_id(), {Batch(0, 2), Batch(2, 5), Batch(7, 1)});
+  EXPECT_EQ(consumer_.Next()->end_wanted, Offset(2));
+  const auto end = consumer_.Next();
+  EXPECT_TRUE(end->is_end);
+  EXPECT_TRUE(end->status.ok()) << end->status;
+}
+
 TEST_F(ConsumerTest, StopAt_EndsAtOnce_WhereNothingIsToBeRead) {
   Assign(StartAt::At(Offset(3)), Offset(3));
   EXPECT_TRUE(consumer_.Next()->is_end);
