@@ -356,7 +356,7 @@ Status GroupConsumerHandle::Rewind(std::chrono::milliseconds timeout) {
   }
   untaken_.clear();
   has_lost_untaken_ = false;
-  read_again_ = std::make_shared<ReadAgain>(false);
+  *read_again_ = false;
   return {};
 }
 

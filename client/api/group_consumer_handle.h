@@ -123,7 +123,7 @@ class GroupConsumerHandle {
   std::set<TopicPartition> untaken_;
   // One of these is its own no more: what was done for it must not be committed.
   bool has_lost_untaken_ = false;
-  std::shared_ptr<ReadAgain> read_again_ = std::make_shared<ReadAgain>(false);
+  const std::shared_ptr<ReadAgain> read_again_ = std::make_shared<ReadAgain>(false);
   Status ended_;  // why it cannot be a member
   bool is_calling_back_ = false;
   bool is_closed_ = false;

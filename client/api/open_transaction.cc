@@ -19,6 +19,7 @@ Status OpenTransaction::Begin() {
   }
   ++unended_;
   is_open_ = true;
+  has_offsets_ = false;
   turns_.push_back({.records_before = records_, .kind = Turn::Kind::kBegin});
   return {};
 }
@@ -56,6 +57,7 @@ Status OpenTransaction::CheckOffsets() const {
 }
 
 void OpenTransaction::Offsets(v1::CommitOffsetsRequest offsets) {
+  has_offsets_ = true;
   turns_.push_back(
       {.records_before = records_, .kind = Turn::Kind::kOffsets, .offsets = std::move(offsets)});
 }

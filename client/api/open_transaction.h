@@ -46,6 +46,8 @@ class OpenTransaction {
   Status CheckOffsets() const;
   // Pre: CheckOffsets.
   void Offsets(v1::CommitOffsetsRequest offsets);
+  // Of the open one.
+  bool has_offsets() const { return has_offsets_; }
   // A record was taken.
   void Sent() { ++records_; }
   // The program was told of an end.
@@ -60,6 +62,7 @@ class OpenTransaction {
 
   const bool has_transactions_;
   bool is_open_ = false;
+  bool has_offsets_ = false;
   size_t unended_ = 0;
   Status end_of_all_;
   uint64_t records_ = 0;

@@ -247,7 +247,7 @@ void ProducerHandle::Turn(OpenTransaction::Turn turn, std::vector<Refused>* refu
       return static_cast<void>(producer_->BeginTransaction());
     case OpenTransaction::Turn::Kind::kOffsets:
       // Of a transaction that has failed: its end will say so.
-      return static_cast<void>(producer_->SetOffsets(std::move(turn.offsets)));
+      return static_cast<void>(producer_->AddOffsets(std::move(turn.offsets)));
     case OpenTransaction::Turn::Kind::kEnd:
       break;
   }
@@ -289,12 +289,16 @@ Status ProducerHandle::SendOffsets(GroupConsumerHandle& reader) {
                    reader.TakeGiven(*runtime_, [this] { return producer_->member_producer(); }));
   {
     const std::lock_guard<std::mutex> lock(mu_);
+    Status may = transaction_.CheckOffsets();  // another thread may have ended it meanwhile
+    if (may.ok() && transaction_.has_offsets() && read_again_ != given.read_again) {
+      may = FailedPrecondition("the transaction has offsets of another group consumer");
+    }
+    if (!may.ok()) {
+      *given.read_again = true;
+      return may;
+    }
     read_again_ = std::move(given.read_again);
     if (given.offsets.topics().empty()) return {};
-    // Another thread may have ended it meanwhile.
-    const Status open = transaction_.CheckOffsets();
-    if (!open.ok()) *read_again_ = true;
-    RETURN_IF_ERROR(open);
     transaction_.Offsets(std::move(given.offsets));
     if (std::exchange(is_drain_posted_, true)) return {};
   }

@@ -15,6 +15,26 @@ constexpr Duration kEpochTimeout = std::chrono::seconds(10);
 // After a call that failed though it was tried again for all of that time, or cancelled.
 constexpr Duration kEpochRetry = std::chrono::seconds(1);
 
+bool AreOfOneEpoch(const v1::CommitOffsetsRequest& one, const v1::CommitOffsetsRequest& other) {
+  return one.group() == other.group() && one.member_id() == other.member_id() &&
+         one.member_epoch() == other.member_epoch();
+}
+
+// Adds `later`, in the place of what there is for the same partitions.
+void Merge(const v1::CommitOffsetsRequest& later, v1::CommitOffsetsRequest* all) {
+  std::map<uint64_t, std::map<uint32_t, v1::PartitionCommit>> by_topic;
+  all->MergeFrom(later);
+  for (const v1::TopicCommit& topic : all->topics()) {
+    for (const auto& one : topic.partitions()) by_topic[topic.topic_id()][one.partition()] = one;
+  }
+  all->clear_topics();
+  for (const auto& [id, partitions] : by_topic) {
+    v1::TopicCommit& topic = *all->add_topics();
+    topic.set_topic_id(id);
+    for (const auto& [number, one] : partitions) *topic.add_partitions() = one;
+  }
+}
+
 }  // namespace
 
 ProducerDriver::ProducerDriver(Client& client, std::string topic, const ProducerTuning& tuning,
@@ -218,9 +238,14 @@ void ProducerDriver::Ask(const TransactionAsk& ask) {
   }
 }
 
-Status ProducerDriver::SetOffsets(v1::CommitOffsetsRequest offsets) {
+Status ProducerDriver::AddOffsets(v1::CommitOffsetsRequest offsets) {
   RETURN_IF_ERROR(producer_->HasOffsets());
-  offsets_.insert_or_assign(producer_->current_transaction(), std::move(offsets));
+  auto& of_transaction = offsets_[producer_->current_transaction()];
+  if (!of_transaction.empty() && AreOfOneEpoch(of_transaction.back(), offsets)) {
+    Merge(offsets, &of_transaction.back());
+  } else {
+    of_transaction.push_back(std::move(offsets));
+  }
   return {};
 }
 
@@ -233,7 +258,7 @@ v1::MemberProducer ProducerDriver::member_producer() const {
 }
 
 void ProducerDriver::AskStage(const TransactionAsk& ask) {
-  v1::CommitOffsetsRequest request = offsets_.at(ask.transaction);
+  v1::CommitOffsetsRequest request = offsets_.at(ask.transaction).front();
   v1::TransactionName& name = *request.mutable_transaction();
   name.set_producer_id(producer_->identity().id.value());
   name.set_producer_epoch(producer_->identity().epoch);
@@ -244,9 +269,16 @@ void ProducerDriver::AskStage(const TransactionAsk& ask) {
                   if (staged.ok() && !response->refused().empty()) {
                     staged = FromError(response->refused(0).error());
                   }
-                  producer_->OnOffsetsStaged(ask, staged);
-                  OnTransactionAsked(staged);
+                  OnStaged(ask, staged);
                 }));
+}
+
+void ProducerDriver::OnStaged(const TransactionAsk& ask, const Status& staged) {
+  auto& of_transaction = offsets_.at(ask.transaction);
+  if (staged.ok()) of_transaction.pop_front();
+  if (staged.ok() && !of_transaction.empty()) return AskStage(ask);
+  producer_->OnOffsetsStaged(ask, staged);
+  OnTransactionAsked(staged);
 }
 
 void ProducerDriver::AskEnd(const TransactionAsk& ask) {

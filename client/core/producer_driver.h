@@ -71,8 +71,8 @@ class ProducerDriver : private StreamDriver {
   // knows.
   Status BeginTransaction() { return producer_->BeginTransaction(); }
   void EndTransaction(bool is_commit, MoveFunction<void(const Status&)> done);
-  // What a group has read is part of the open one, in the place of what was said of it before.
-  Status SetOffsets(v1::CommitOffsetsRequest offsets);
+  // What a group has read is part of the open one; of a partition, what was said last.
+  Status AddOffsets(v1::CommitOffsetsRequest offsets);
   // Whose transactions they are now. Pre: it has a transactional id.
   v1::MemberProducer member_producer() const;
   // Reports what is decided and not reported yet, now. So that a record that Send has just refused
@@ -115,7 +115,9 @@ class ProducerDriver : private StreamDriver {
   void OnEpochAsked();
   v1::InitProducerRequest InitRequest();
   void Ask(const TransactionAsk& ask);
+  // One request after the other.
   void AskStage(const TransactionAsk& ask);
+  void OnStaged(const TransactionAsk& ask, const Status& staged);
   void AskEnd(const TransactionAsk& ask);
   void AskInitialize();
   void OnTransactionAsked(const Status& status);
@@ -139,7 +141,8 @@ class ProducerDriver : private StreamDriver {
   uint64_t init_request_id_ = 0;
   bool is_asking_of_transactions_ = false;
   std::deque<PendingEnd> ends_;
-  std::map<uint64_t, v1::CommitOffsetsRequest> offsets_;  // by transaction
+  // By transaction; not staged yet. Each has the epoch in which its partitions were the member's.
+  std::map<uint64_t, std::deque<v1::CommitOffsetsRequest>> offsets_;
 };
 
 }  // namespace millrace::client

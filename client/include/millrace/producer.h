@@ -103,8 +103,9 @@ class Producer {
   // transaction is committed, and only then: so that each record is read, worked on and written
   // exactly once. Staged when the transaction is committed, before it ends; what is refused then
   // fails it. Of the same Client as this; one reader a transaction, without auto_commit_interval.
-  // FAILED_PRECONDITION while the transaction before has not ended, or if one was not committed
-  // that had offsets of `reader`, or was begun after such a one, and Rewind was not called since.
+  // FAILED_PRECONDITION while the transaction before has not ended; if this one has offsets of
+  // another reader; if one was not committed that had offsets of `reader`, or was begun after such
+  // a one, and Rewind was not called since.
   // ABORTED (MEMBER_FENCED) if a partition that was read from is the reader's no more: abort then,
   // and Rewind. From the first call on the producer belongs to the reader's membership: if that is
   // taken out of the group, what is open is aborted, and this is fenced.

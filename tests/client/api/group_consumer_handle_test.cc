@@ -305,6 +305,20 @@ TEST_F(ReadInTransactionsTest, WhatPollGave_IsStagedWithTheTransaction_Once) {
   EXPECT_TRUE(cluster_.WaitUntilJoined(2)) << "it names the producer in its next stream";
 }
 
+TEST_F(ReadInTransactionsTest, WhatSeveralPollsGave_IsAllPartOfOneTransaction) {
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  cluster_.Assign({0, 1});
+  OpenBoth();
+  PollSome();
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  cluster_.Store(1, BatchOf({"b", "c"}), 2);
+  PollSome();
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  EXPECT_TRUE(Commit().ok());
+  EXPECT_THAT(cluster_.Ends(), ElementsAre("stage 0@1 1@2 in 1", "commit 1"));
+}
+
 TEST_F(ReadInTransactionsTest, WhatWasAborted_ComesAgainAfterRewind_AndNothingCountsBefore) {
   cluster_.Store(0, BatchOf({"a", "b"}), 2);
   cluster_.Assign({0});
@@ -343,6 +357,39 @@ TEST_F(ReadInTransactionsTest, APartitionThatIsGivenUpInTheMiddle_FailsTheTransa
   ASSERT_TRUE(reader_->Rewind(10s).ok());
   ASSERT_TRUE(producer_->BeginTransaction().ok());
   EXPECT_TRUE(producer_->SendOffsets(*reader_).ok());
+}
+
+// An abort is an abort, whether it had offsets or not: what was polled before it comes again.
+TEST_F(ReadInTransactionsTest, WhatWasAbortedAfterARewind_NeedsAnotherOne) {
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(producer_->BeginTransaction().ok());
+    if (round == 0) {
+      ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+    }
+    ASSERT_TRUE(producer_->EndTransaction(false, 10s).ok());
+    ASSERT_TRUE(producer_->BeginTransaction().ok());
+    EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition);
+    ASSERT_TRUE(producer_->EndTransaction(false, 10s).ok());
+    ASSERT_TRUE(reader_->Rewind(10s).ok());
+    PollSome();
+  }
+}
+
+TEST_F(ReadInTransactionsTest, ATransaction_HasOffsetsOfOneReader) {
+  cluster_.Store(0, BatchOf({"a"}), 1);
+  cluster_.Assign({0});
+  OpenBoth();
+  PollSome();
+  ASSERT_TRUE(producer_->BeginTransaction().ok());
+  ASSERT_TRUE(producer_->SendOffsets(*reader_).ok());
+  const std::unique_ptr<GroupConsumerHandle> first = std::move(reader_);
+  Open();
+  EXPECT_EQ(producer_->SendOffsets(*reader_).code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(Commit().ok());
 }
 
 TEST_F(ReadInTransactionsTest, Misuse_IsRefused) {

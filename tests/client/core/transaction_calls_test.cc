@@ -165,6 +165,7 @@ class TransactionCallsTest : public testing::Test {
                  {.bootstrap = {"broker1"}}};
   std::unique_ptr<ProducerDriver> driver_;
   std::vector<Status> told_;
+  int told_partitions_ = 0;
 };
 
 TEST_F(TransactionCallsTest, Commit_NamesTheIdEpochAndNumber_AndSoDoBatches) {
@@ -196,7 +197,7 @@ TEST_F(TransactionCallsTest,
     offsets.set_group("g");
     offsets.set_member_id("m");
     offsets.add_topics()->add_partitions()->set_offset(offset);
-    ASSERT_TRUE(driver_->SetOffsets(offsets).ok());
+    ASSERT_TRUE(driver_->AddOffsets(offsets).ok());
   }
   driver_->EndTransaction(true, [this](const Status& status) { told_.push_back(status); });
   AwaitOutcomes(1);
@@ -214,11 +215,37 @@ TEST_F(TransactionCallsTest,
   EXPECT_EQ(brokers_.commits().size(), 1U) << "the next one has none";
 }
 
+// Of one partition after the other, and once the member has got another epoch: each as it was said.
+TEST_F(TransactionCallsTest, Offsets_ThatAreSaidOneAfterTheOther_AreAllCommitted) {
+  Open();
+  ASSERT_TRUE(driver_->BeginTransaction().ok());
+  for (const int epoch : {1, 1, 2}) {
+    v1::CommitOffsetsRequest offsets;
+    offsets.set_group("g");
+    offsets.set_member_epoch(epoch);
+    auto& topic = *offsets.add_topics();
+    topic.set_topic_id(5);
+    const auto number = static_cast<uint32_t>(told_partitions_++);
+    topic.add_partitions()->set_partition(number);
+    ASSERT_TRUE(driver_->AddOffsets(offsets).ok());
+  }
+  driver_->EndTransaction(true, [this](const Status& status) { told_.push_back(status); });
+  AwaitOutcomes(1);
+  EXPECT_TRUE(told_[0].ok()) << told_[0];
+  ASSERT_EQ(brokers_.commits().size(), 2U);
+  EXPECT_EQ(brokers_.commits()[0].member_epoch(), 1);
+  EXPECT_EQ(brokers_.commits()[0].topics(0).partitions_size(), 2);
+  EXPECT_EQ(brokers_.commits()[1].member_epoch(), 2);
+  EXPECT_EQ(brokers_.commits()[1].topics(0).partitions(0).partition(), 2U);
+  ASSERT_EQ(brokers_.ends().size(), 1U);
+  EXPECT_EQ(brokers_.ends()[0].result(), v1::TRANSACTION_RESULT_COMMIT);
+}
+
 TEST_F(TransactionCallsTest, OffsetsThatAreRefused_AbortTheTransaction) {
   Open();
   brokers_.Answer("CommitOffsets", Aborted("it is none any more", Reason::kMemberFenced));
   ASSERT_TRUE(driver_->BeginTransaction().ok());
-  ASSERT_TRUE(driver_->SetOffsets({}).ok());
+  ASSERT_TRUE(driver_->AddOffsets({}).ok());
   driver_->EndTransaction(true, [this](const Status& status) { told_.push_back(status); });
   AwaitOutcomes(1);
   EXPECT_EQ(told_[0].reason(), Reason::kTransactionEnded);

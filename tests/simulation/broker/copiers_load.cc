@@ -206,7 +206,7 @@ class CopiersLoad::Copier {
     Result<v1::CommitOffsetsRequest> offsets =
         reader_->RequestOf({read}, writer_->member_producer());
     // It is to be read by somebody else.
-    if (!offsets.ok() || !writer_->SetOffsets(*std::move(offsets)).ok()) return End();
+    if (!offsets.ok() || !writer_->AddOffsets(*std::move(offsets)).ok()) return End();
     if (!load_.is_stopped_ && random_.OneIn(3)) {
       AfterInThisLife(milliseconds(random_.Below(10)), [this] { Leave(); });
       AfterInThisLife(milliseconds(random_.Below(20)), [this] { Pause(300, 1'200); });
