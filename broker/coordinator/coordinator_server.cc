@@ -161,19 +161,6 @@ void CoordinatorServer::CommitOffsets(RaftGroupId shard, Asked<v1::CommitOffsets
                     }));
 }
 
-void CoordinatorServer::DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
-  const Result<CoordinatorShard*> led = FindLed(shard);
-  if (!led.ok()) return commit->Finish(led.status());
-  (*led)->Execute({.key = commit->request().group(),
-                   .is_alone = false,
-                   .bytes = commit->request().ByteSizeLong(),
-                   .decide =
-                       [this, commit](const ShardState& state) {
-                         return DecideCommit(state, now(), commit->request(), commit->response());
-                       },
-                   .done = [commit](const Status& status) { commit->Finish(status); }});
-}
-
 void CoordinatorServer::Stage(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
   const Result<CoordinatorShard*> led = FindLed(shard);
   if (!led.ok()) return commit->Finish(led.status());
@@ -184,26 +171,25 @@ void CoordinatorServer::Stage(RaftGroupId shard, const std::shared_ptr<Commit>& 
   staging_[{shard, commit->transaction().producer}].insert(commit);
   environment_.registrar.Register(shard, commit->transaction(),
                                   lifetime_.Guard([this, shard, commit](const Status& registered) {
-                                    if (!registered.ok())
-                                      return FinishStaging(shard, commit, registered);
-                                    DecideStaged(shard, commit);
+                                    if (registered.ok()) return DecideCommitted(shard, commit);
+                                    Finish(shard, commit, registered);
                                   }));
 }
 
-// Alone, so that nobody gets the partitions by a decision that does not know of it.
-void CoordinatorServer::DecideStaged(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
+// What is staged alone: nobody is to get the partitions by a decision that does not know of it.
+void CoordinatorServer::DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit) {
   const Result<CoordinatorShard*> led = FindLed(shard);
-  if (!led.ok()) return FinishStaging(shard, commit, led.status());
+  if (!led.ok()) return Finish(shard, commit, led.status());
   (*led)->Execute(
       {.key = commit->request().group(),
-       .is_alone = true,
+       .is_alone = commit->is_staged(),
        .bytes = commit->request().ByteSizeLong(),
        .decide = [this, shard, commit](const ShardState& state) -> Result<CoordinatorRecords> {
-         RETURN_IF_ERROR(CheckIsRegistered(shard, *commit));
+         if (commit->is_staged()) RETURN_IF_ERROR(CheckIsRegistered(shard, *commit));
          return DecideCommit(state, now(), commit->request(), commit->response());
        },
        .done = lifetime_.Guard(
-           [this, shard, commit](const Status& status) { FinishStaging(shard, commit, status); })});
+           [this, shard, commit](const Status& status) { Finish(shard, commit, status); })});
 }
 
 // The answer to the registration may be older than how the transaction ended.
@@ -214,12 +200,14 @@ Status CoordinatorServer::CheckIsRegistered(RaftGroupId shard, const Commit& com
   return Unavailable("the coordinator was led by another broker meanwhile", Reason::kNotLeader);
 }
 
-void CoordinatorServer::FinishStaging(RaftGroupId shard, const std::shared_ptr<Commit>& commit,
-                                      const Status& status) {
-  const auto of_producer = staging_.find({shard, commit->transaction().producer});
-  CHECK(of_producer != staging_.end()) << commit->transaction();
-  of_producer->second.erase(commit);
-  if (of_producer->second.empty()) staging_.erase(of_producer);
+void CoordinatorServer::Finish(RaftGroupId shard, const std::shared_ptr<Commit>& commit,
+                               const Status& status) {
+  if (commit->is_staged()) {
+    const auto of_producer = staging_.find({shard, commit->transaction().producer});
+    CHECK(of_producer != staging_.end()) << commit->transaction();
+    of_producer->second.erase(commit);
+    if (of_producer->second.empty()) staging_.erase(of_producer);
+  }
   commit->Finish(status);
 }
 

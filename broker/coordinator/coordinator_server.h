@@ -94,12 +94,11 @@ class CoordinatorServer {
   CoordinatorCircumstances now() const;
   // Registers the shard as one that takes part, and decides then.
   void Stage(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
-  void DecideStaged(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
   // Not ok: whoever is told how the transaction ends may not be this leader, or was told by now.
   Status CheckIsRegistered(RaftGroupId shard, const Commit& commit) const;
-  void FinishStaging(RaftGroupId shard, const std::shared_ptr<Commit>& commit,
-                     const Status& status);
   void DecideCommitted(RaftGroupId shard, const std::shared_ptr<Commit>& commit);
+  // Answers; what was registered is so no more.
+  void Finish(RaftGroupId shard, const std::shared_ptr<Commit>& commit, const Status& status);
   template <typename Request, typename Reply, typename Decide>
   void Change(RaftGroupId shard, Asked<Request> request, Decide decide,
               CoordinatorReplied<Reply> done);

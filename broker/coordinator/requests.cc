@@ -110,6 +110,7 @@ struct Committer {
 
 // MEMBER_UNKNOWN, MEMBER_FENCED, GROUP_NOT_EMPTY.
 Result<Committer> CommitterOf(const Group* group, const v1::CommitOffsetsRequest& request) {
+  if (request.has_transaction() && MILLRACE_MUTANT(kStageIgnoresMemberEpoch)) return Committer();
   const bool is_member = !request.member_id().empty();
   if (!is_member) {
     if (group != nullptr && !group->membership->empty()) return HasMembers(request.group());
@@ -328,10 +329,7 @@ CoordinatorDecision DecideCommit(const ShardState& state, const CoordinatorCircu
                                  const v1::CommitOffsetsRequest& request,
                                  v1::CommitOffsetsResponse* response) {
   const Group* group = state.Find(request.group());
-  const auto found = CommitterOf(group, request);
-  const bool is_ignored = request.has_transaction() && MILLRACE_MUTANT(kStageIgnoresMemberEpoch);
-  if (!found.ok() && !is_ignored) return found.status();
-  const Committer committer = found.ok() && !is_ignored ? *found : Committer();
+  ASSIGN_OR_RETURN(const Committer committer, CommitterOf(group, request));
   OffsetsCommitted committed =
       CommitOf(group, committer, now, request,
                [response](const v1::TopicCommit& topic, uint32_t partition, const Status& why) {

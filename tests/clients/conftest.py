@@ -74,6 +74,22 @@ def prefix(binary, tmp_path_factory):
     return prefix
 
 
+def built_with_library(prefix, project, *sources):
+    """A program of sources in tests/client/api, linked with the installed C++ library."""
+    for source in sources:
+        (project / source).write_text((ROOT / "tests/client/api" / source).read_text())
+    (project / "CMakeLists.txt").write_text(f"""
+cmake_minimum_required(VERSION 3.24)
+project(program LANGUAGES CXX)
+find_package(Millrace REQUIRED)
+add_executable(program {" ".join(sources)})
+target_link_libraries(program PRIVATE Millrace::client)
+""")
+    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", project / "build")
+    return project / "build/program"
+
+
 @contextlib.contextmanager
 def running_server(binary, folder, *flags):
     """A single broker with its data in `folder`: its address for clients, and its process."""

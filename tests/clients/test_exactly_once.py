@@ -7,30 +7,18 @@ import time
 
 import pytest
 
-from conftest import ROOT, run
+from conftest import built_with_library
 from local_cluster import LocalCluster, wait_until
 
 PARTITIONS = 6
 RECORDS = 12_000
 # How often something is killed while the records come in.
 ROUNDS = 10
-PROJECT = """
-cmake_minimum_required(VERSION 3.24)
-project(loop LANGUAGES CXX)
-find_package(Millrace REQUIRED)
-add_executable(read_process_write read_process_write.cc)
-target_link_libraries(read_process_write PRIVATE Millrace::client)
-"""
 
 
 @pytest.fixture(name="program", scope="module")
 def built_program(prefix, tmp_path_factory):
-    project = tmp_path_factory.mktemp("project")
-    (project / "CMakeLists.txt").write_text(PROJECT)
-    (project / "read_process_write.cc").write_text((ROOT / "tests/client/api/read_process_write.cc").read_text())
-    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
-    run("cmake", "--build", project / "build")
-    return project / "build/read_process_write"
+    return built_with_library(prefix, tmp_path_factory.mktemp("project"), "read_process_write.cc")
 
 
 @pytest.fixture(name="brokers")

@@ -4,27 +4,15 @@ import threading
 
 import pytest
 
-from conftest import ROOT, run
+from conftest import built_with_library
 from local_cluster import LocalCluster, wait_until
 from test_transactions import PARTITIONS, TOPIC, ends, read_all
 
-PROJECT = """
-cmake_minimum_required(VERSION 3.24)
-project(load LANGUAGES CXX)
-find_package(Millrace REQUIRED)
-add_executable(transaction_load transaction_load.cc)
-target_link_libraries(transaction_load PRIVATE Millrace::client)
-"""
 
 
 @pytest.fixture(name="program", scope="module")
 def built_program(prefix, tmp_path_factory):
-    project = tmp_path_factory.mktemp("project")
-    (project / "CMakeLists.txt").write_text(PROJECT)
-    (project / "transaction_load.cc").write_text((ROOT / "tests/client/api/transaction_load.cc").read_text())
-    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
-    run("cmake", "--build", project / "build")
-    return project / "build/transaction_load"
+    return built_with_library(prefix, tmp_path_factory.mktemp("project"), "transaction_load.cc")
 
 
 @pytest.fixture(name="brokers")
