@@ -221,6 +221,11 @@ v1::InitProducerRequest ProducerDriver::InitRequest() {
   while (init_request_id_ == 0) init_request_id_ = client().ForkRandom().Next();
   request.set_transactional_id(tuning_.transactional_id);
   request.set_request_id(init_request_id_);
+  // It takes the id from nobody but itself, unless it begins, or nobody has it any more.
+  if (producer_ != nullptr && !is_id_forgotten_) {
+    request.set_producer_id(producer_->identity().id.value());
+    request.set_producer_epoch(producer_->identity().epoch);
+  }
   request.set_transaction_timeout_ms(static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(tuning_.transaction_timeout).count()));
   return request;
@@ -298,18 +303,20 @@ void ProducerDriver::AskEnd(const TransactionAsk& ask) {
 }
 
 void ProducerDriver::AskInitialize() {
-  client().InitProducer(InitRequest(), kEpochTimeout,
-                        lifetime().Guard([this](const Result<v1::InitProducerResponse>& response) {
-                          if (response.ok()) {
-                            init_request_id_ = 0;
-                            producer_id_ = ProducerId(response->producer_id());
-                            producer_->OnTransactionsInitialized(producer_id_,
-                                                                 response->producer_epoch());
-                          } else if (!MayHeal(response.status(), Duration(0), Duration(0))) {
-                            producer_->FailAll(response.status());
-                          }
-                          OnTransactionAsked(response.status());
-                        }));
+  client().InitProducer(
+      InitRequest(), kEpochTimeout,
+      lifetime().Guard([this](const Result<v1::InitProducerResponse>& response) {
+        is_id_forgotten_ = response.status().reason() == Reason::kUnknownTransactionalId;
+        if (is_id_forgotten_) return OnTransactionAsked({});
+        if (response.ok()) {
+          init_request_id_ = 0;
+          producer_id_ = ProducerId(response->producer_id());
+          producer_->OnTransactionsInitialized(producer_id_, response->producer_epoch());
+        } else if (!MayHeal(response.status(), Duration(0), Duration(0))) {
+          producer_->FailAll(response.status());
+        }
+        OnTransactionAsked(response.status());
+      }));
 }
 
 // What was in vain is asked again, but not at once.

@@ -140,6 +140,7 @@ class ProducerDriver : private StreamDriver {
   // Of the InitProducer of a transactional id, until it is answered: what is repeated is the same.
   uint64_t init_request_id_ = 0;
   bool is_asking_of_transactions_ = false;
+  bool is_id_forgotten_ = false;  // the transactional id: nobody has it
   std::deque<PendingEnd> ends_;
   // By transaction; not staged yet. Each has the epoch in which its partitions were the member's.
   std::map<uint64_t, std::deque<v1::CommitOffsetsRequest>> offsets_;

@@ -28,6 +28,8 @@ class TransactionBrokers final : public Connector {
 
   // From now on this is what calls of EndTransaction, InitProducer or Produce are answered with.
   void Answer(const std::string& method, const Status& error) { errors_[method] = error; }
+  // What is answered to who names a producer that has the id.
+  void AnswerInitsOfOthers(const Status& error) { errors_["InitProducer of another"] = error; }
   // What an address says, whatever it is asked of these.
   void AnswerAt(const std::string& address, const Status& error) { errors_[address] = error; }
 
@@ -95,6 +97,7 @@ class TransactionBrokers final : public Connector {
       inits_.push_back(Parsed<v1::InitProducerRequest>(request.body));
       RETURN_IF_ERROR(errors_[request.address]);
       RETURN_IF_ERROR(errors_["InitProducer"]);
+      if (inits_.back().producer_id() != 0) RETURN_IF_ERROR(errors_["InitProducer of another"]);
       v1::InitProducerResponse response;
       response.set_producer_id(7);
       response.set_producer_epoch(++epoch_);
@@ -266,6 +269,34 @@ TEST_F(TransactionCallsTest, Rule69_AnInitThatIsRepeated_HasTheSameRequestId_And
   world_.RunFor(seconds(1));
   ASSERT_GT(brokers_.inits().size(), before);
   EXPECT_NE(brokers_.inits().back().request_id(), brokers_.inits()[0].request_id());
+}
+
+// So that whoever was fenced and does not know it yet takes the id from nobody.
+TEST_F(TransactionCallsTest, Rule70_AnInitForTheNextEpoch_NamesWhoHasTheId) {
+  Open();
+  EXPECT_EQ(brokers_.inits()[0].producer_id(), 0U);
+  Run(false);  // while its record is on its way
+  AwaitOutcomes(1);
+  world_.RunFor(seconds(1));
+  ASSERT_EQ(brokers_.inits().size(), 2U);
+  EXPECT_EQ(brokers_.inits()[1].producer_id(), 7U);
+  EXPECT_EQ(brokers_.inits()[1].producer_epoch(), 1U);
+  brokers_.Answer("InitProducer", Aborted("another has it", Reason::kTransactionFenced));
+  Run(false);
+  AwaitOutcomes(2);
+  world_.RunFor(seconds(1));
+  EXPECT_EQ(driver_->BeginTransaction().reason(), Reason::kTransactionFenced);
+}
+
+TEST_F(TransactionCallsTest, WhereTheIdWasForgotten_ItIsTakenAnew) {
+  Open();
+  brokers_.AnswerInitsOfOthers(NotFound("nobody has it", Reason::kUnknownTransactionalId));
+  Run(false);
+  AwaitOutcomes(1);
+  Run(true);
+  AwaitOutcomes(2);
+  EXPECT_TRUE(told_[1].ok()) << told_[1];
+  EXPECT_EQ(brokers_.inits().back().producer_id(), 0U);
 }
 
 TEST_F(TransactionCallsTest, AnEnd_IsAskedOfAnotherBroker_WhereOneIsAway) {
