@@ -20,7 +20,7 @@ install(TARGETS millrace_client EXPORT MillraceTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
 install(FILES
     include/millrace/admin.h include/millrace/client.h include/millrace/consumer.h
-    include/millrace/group_consumer.h include/millrace/groups.h
+    include/millrace/group_consumer.h include/millrace/groups.h include/millrace/isolation.h
     include/millrace/outage.h include/millrace/producer.h include/millrace/record.h include/millrace/transactions.h
     ${CMAKE_SOURCE_DIR}/proto/millrace/status.h
     ${CMAKE_CURRENT_BINARY_DIR}/include/millrace/version.h

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/api/positions.h"
 #include "client/api/runtime.h"
 #include "client/core/error.h"
 
@@ -196,9 +197,11 @@ Result<ClusterDescription> Admin::DescribeCluster(std::chrono::milliseconds time
 
 Result<std::vector<OffsetRange>> Admin::ListOffsets(const std::string& topic,
                                                     std::optional<int64_t> timestamp_ms,
-                                                    std::chrono::milliseconds timeout) {
+                                                    std::chrono::milliseconds timeout,
+                                                    Isolation isolation) {
   v1::ListOffsetsRequest request;
   request.set_topic(topic);
+  request.set_isolation(internal::ToWire(isolation));
   if (timestamp_ms) request.set_timestamp_ms(*timestamp_ms);
   return ListOffsetsOf(*runtime_, request, timeout);
 }

@@ -44,6 +44,7 @@ client::GroupConsumerOptions CoreOptions(const std::string& group,
   core.session.session_timeout = options.session_timeout;
   core.session.revoke_timeout = options.revoke_timeout;
   core.tuning.credit_bytes = options.prefetch_bytes / 2;
+  core.tuning.isolation = ToWire(options.isolation);
   core.tuning.below_log_start = ToStart(options.auto_offset_reset);
   core.start = ToStart(options.start);
   if (options.auto_commit_interval) core.commit_interval = Bounded(*options.auto_commit_interval);

@@ -30,6 +30,7 @@ struct ConsumeOptions {
   std::optional<uint64_t> count;
   bool until_end = false;
   std::string reset = "fail";
+  std::string isolation = "committed";
   std::string group;
   std::string instance_id;
   RecordFormat format;
@@ -121,7 +122,8 @@ OpenedConsumer OpenFollowing(millrace::Client& client, const ConsumeOptions& opt
 OpenedConsumer OpenAllFrom(millrace::Client& client, const ConsumeOptions& options,
                            const ConsumerOptions& consumer_options) {
   ASSIGN_OR_RETURN(const std::vector<OffsetRange> ranges,
-                   client.admin().ListOffsets(options.topic, {}, options.common.timeout));
+                   client.admin().ListOffsets(options.topic, {}, options.common.timeout,
+                                              consumer_options.isolation));
   for (const OffsetRange& range : ranges) {
     RETURN_IF_ERROR(range.status.With("partition " + std::to_string(range.partition)));
   }
@@ -135,9 +137,14 @@ OffsetReset ResetOf(const std::string& name) {
   return name == "latest" ? OffsetReset::kLatest : OffsetReset::kFail;
 }
 
+Isolation IsolationOf(const std::string& name) {
+  return name == "uncommitted" ? Isolation::kUncommitted : Isolation::kCommitted;
+}
+
 OpenedConsumer Open(millrace::Client& client, const ConsumeOptions& options) {
   ConsumerOptions consumer_options{.start = options.from,
                                    .auto_offset_reset = ResetOf(options.reset),
+                                   .isolation = IsolationOf(options.isolation),
                                    .stop_at_end = options.until_end,
                                    .stop = options.to,
                                    .open_timeout = options.common.timeout};
@@ -166,6 +173,7 @@ int ConsumeWithOthers(const ConsumeOptions& options, const RecordFormat& format)
                                .instance_id = options.instance_id,
                                .from = options.from,
                                .reset = ResetOf(options.reset),
+                               .isolation = IsolationOf(options.isolation),
                                .count = options.count,
                                .timeout = options.common.timeout,
                                .has_timeout = options.common.has_timeout};
@@ -235,6 +243,12 @@ void AddConsumeCommand(CLI::App& app, const std::string& bootstrap, Command* cho
       ->add_option("--auto-offset-reset", options->reset,
                    "Where to go on if records went that were to be read: fail, earliest or latest")
       ->check(CLI::IsMember({"fail", "earliest", "latest"}))
+      ->capture_default_str();
+  consume
+      ->add_option("--isolation", options->isolation,
+                   "What is printed of transactions: committed, what was committed, and nothing "
+                   "behind the first record of one that is open; uncommitted, all")
+      ->check(CLI::IsMember({"committed", "uncommitted"}))
       ->capture_default_str();
   AddNumber(consume, "--count", &options->count, {.min = 1}, "Stop after so many records");
   consume

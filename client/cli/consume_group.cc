@@ -32,6 +32,7 @@ class GroupPrinter {
     reader.topics = {options_.topic};
     reader.start = options_.from;
     reader.auto_offset_reset = options_.reset;
+    reader.isolation = options_.isolation;
     reader.instance_id = options_.instance_id;
     reader.session_timeout = kSessionTimeout;
     reader.on_revoked = [this](std::span<const AssignedPartition>) { Commit(kCommitTimeout); };

@@ -23,6 +23,7 @@ struct GroupConsumption {
   std::string instance_id;  // empty: none
   Position from = Position::Earliest();
   OffsetReset reset = OffsetReset::kFail;
+  Isolation isolation = Isolation::kCommitted;
   std::optional<uint64_t> count;
   // For the topic to be found, and for the last commit and the leave.
   std::chrono::milliseconds timeout{0};

@@ -132,6 +132,7 @@ void GroupConsumer::StopReading(const TopicPartition& partition) {
 void GroupConsumer::FindStarts(TopicId topic, std::vector<PartitionId> partitions) {
   v1::ListOffsetsRequest request;
   request.set_topic_id(topic.value());
+  request.set_isolation(options_.tuning.isolation);
   for (const PartitionId partition : partitions) request.add_partitions(partition.value());
   if (options_.start.kind == StartAt::kTimestamp) {
     request.set_timestamp_ms(options_.start.timestamp_ms);

@@ -57,8 +57,8 @@ def name_of(producer, number=2):
             "transaction_number": number}
 
 
-def read(cli, producer):
-    return sorted(succeeded(cli("consume", producer.topic, "--until-end")).split())
+def read(cli, producer, *flags):
+    return sorted(succeeded(cli("consume", producer.topic, "--until-end", *flags)).split())
 
 
 def test_what_is_open_is_shown_with_what_it_holds_back_and_aborted(cli, producer):
@@ -82,6 +82,11 @@ def test_what_is_open_is_shown_with_what_it_holds_back_and_aborted(cli, producer
     assert [line.split() for line in text.splitlines()[-2:]] == [[producer.topic, "0", "1", "2", "1"],
                                                                  [producer.topic, "1", "0", "1", "1"]]
     assert read(cli, producer) == ["first"]
+    assert read(cli, producer, "--isolation", "committed") == ["first"]
+    assert read(cli, producer, "--isolation", "uncommitted") == ["first", "second", "second"]
+    assert read(cli, producer, "--isolation", "uncommitted", "--from", "1") == ["second"]
+    in_group = ["consume", producer.topic, "--group", name, "--isolation", "uncommitted", "--count", "3"]
+    assert sorted(succeeded(cli(*in_group)).split()) == ["first", "second", "second"]
 
     # Nobody is there who could be asked.
     refused = cli("transaction", "abort", name)

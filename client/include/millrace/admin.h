@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "millrace/isolation.h"
 #include "millrace/status.h"
 
 namespace millrace {
@@ -238,10 +239,11 @@ class Admin {
   Result<ClusterDescription> DescribeCluster(std::chrono::milliseconds timeout = kTimeout);
   // The offsets of every partition, in order; with `timestamp_ms` (since 1970 UTC) also where that
   // begins. Partitions that have no leader are asked for until the time is up; then theirs is a row
-  // with an error.
+  // with an error. The end is that of readers of this isolation.
   Result<std::vector<OffsetRange>> ListOffsets(const std::string& topic,
                                                std::optional<int64_t> timestamp_ms = {},
-                                               std::chrono::milliseconds timeout = kTimeout);
+                                               std::chrono::milliseconds timeout = kTimeout,
+                                               Isolation isolation = Isolation::kCommitted);
   // The same with the record that has the newest time, the first if several have it.
   Result<std::vector<OffsetRange>> ListNewestOffsets(const std::string& topic,
                                                      std::chrono::milliseconds timeout = kTimeout);

@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "millrace/isolation.h"
 #include "millrace/record.h"
 #include "millrace/status.h"
 
@@ -60,14 +61,6 @@ enum class OffsetReset {
   kFail,      // Poll says OUT_OF_RANGE, and reads the partition no more until a Seek
   kEarliest,  // it goes on with the oldest record that is left
   kLatest,    // it goes on after the newest
-};
-
-// Which records of transactions are given out.
-enum class Isolation {
-  // Those of what is committed; behind the first record of one that is open nothing, until it ends.
-  kCommitted,
-  // All, also those of what was aborted.
-  kUncommitted,
 };
 
 struct ConsumerOptions {

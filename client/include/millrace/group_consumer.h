@@ -74,6 +74,8 @@ struct GroupConsumerOptions {
   Position start = Position::Earliest();
   // Of a position below the partition's first record: kFail is OUT_OF_RANGE, in Poll.
   OffsetReset auto_offset_reset = OffsetReset::kFail;
+  // Also where latest is. What it commits is an offset either way.
+  Isolation isolation = Isolation::kCommitted;
   // Commits so often what Poll had given before it was called last, and before a partition is given
   // up. Nothing: only Commit does. 1 ms and up.
   std::optional<std::chrono::milliseconds> auto_commit_interval = {};
