@@ -46,14 +46,22 @@ CoordinatorShard::CoordinatorShard(RaftGroupId group, const Environment& environ
 CoordinatorShard::~CoordinatorShard() { environment_.memory.Changed(state_.bytes(), 0); }
 
 void CoordinatorShard::Execute(Request request) {
-  if (!is_ready()) return request.done(raft_->NotLeader());
-  const auto found = keys_.find({request.kind, request.key});
-  if (found != keys_.end() && found->second.is_deciding) {
-    return Wait(&found->second, std::move(request));
-  }
   std::deque<Request> requests;
   requests.push_back(std::move(request));
-  DecideTogether(std::move(requests));
+  Execute(std::move(requests));
+}
+
+void CoordinatorShard::Execute(std::deque<Request> requests) {
+  if (requests.empty()) return;
+  if (!is_ready()) {
+    for (Request& request : requests) request.done(raft_->NotLeader());
+    return;
+  }
+  const auto found = keys_.find({requests.front().kind, requests.front().key});
+  if (found == keys_.end() || !found->second.is_deciding) {
+    return DecideTogether(std::move(requests));
+  }
+  for (Request& request : requests) Wait(&found->second, std::move(request));
 }
 
 void CoordinatorShard::Wait(Key* key, Request request) {

@@ -87,6 +87,9 @@ class CoordinatorShard final : public raft::StateMachine {
   const raft::Leadership& leadership() const { return leadership_; }
 
   void Execute(Request request);
+  // The same of several that are about one key: where those before change something, the others are
+  // decided on that, in the same entry.
+  void Execute(std::deque<Request> requests);
   // `done` with ok once state() is as new as anything that was answered before this call, by
   // whichever leader. One barrier serves all that come in a turn.
   void Confirm(Done done);

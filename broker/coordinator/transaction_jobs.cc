@@ -1,6 +1,7 @@
 #include "broker/coordinator/transaction_jobs.h"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -80,13 +81,12 @@ bool TransactionJobs::OnLeadership(RaftGroupId shard, const raft::Leadership& le
 void TransactionJobs::OnChanged(RaftGroupId shard, const std::set<std::string>& ids) {
   const auto led = led_.find(shard);
   if (led == led_.end()) return;
-  std::vector<TransactionWaits::One> changed;
-  for (const std::string& id : ids) {
-    for (TransactionWaits::One& one : led->second.waits.Take(id)) {
-      changed.push_back(std::move(one));
-    }
+  std::vector<std::deque<CoordinatorShard::Request>> changed;
+  changed.reserve(ids.size());
+  for (const std::string& id : ids) changed.push_back(led->second.waits.TakeRequests(id));
+  for (std::deque<CoordinatorShard::Request>& requests : changed) {
+    environment_.find_shard(shard)->Execute(std::move(requests));
   }
-  for (TransactionWaits::One& one : changed) one.again();
 }
 
 void TransactionJobs::Begin(Question question) {
@@ -105,27 +105,33 @@ void TransactionJobs::Run(const JobPtr& job) {
   const RaftGroupId shard = job->question.shard;
   const Result<CoordinatorShard*> led = FindLed(shard);
   if (!led.ok() || Find(*job) == nullptr) return job->Answer(environment_.not_leader(shard));
+  std::deque<CoordinatorShard::Request> requests;
+  if (job->question.is_end) requests = led_.at(shard).waits.TakeRequests(job->id());
+  requests.push_front(RequestOf(job));
+  (*led)->Execute(std::move(requests));
+}
+
+CoordinatorShard::Request TransactionJobs::RequestOf(const JobPtr& job) {
   const auto outcome = std::make_shared<Outcome>();
-  (*led)->Execute({.kind = CoordinatorShard::KeyKind::kTransactionalId,
-                   .key = job->id(),
-                   .is_alone = true,
-                   .bytes = job->question.bytes,
-                   .decide = [job, outcome](const ShardState& state) -> Result<CoordinatorRecords> {
-                     TransactionDecision decided = job->question.decide(state, job->asked);
-                     const bool is_done = decided.next == Next::kAnswer && decided.status.ok();
-                     if (is_done && MILLRACE_MUTANT(kPrepareNotDurable))
-                       job->Answer(decided.granted);
-                     *outcome = {.next = decided.next,
-                                 .status = std::move(decided.status),
-                                 .granted = decided.granted,
-                                 .has_changed = !decided.records.records().empty(),
-                                 .seen = ChangedIndex(state, job->id())};
-                     return std::move(decided.records);
-                   },
-                   .done = lifetime_.Guard([this, job, outcome](Status applied) {
-                     if (!applied.ok()) return job->Answer(std::move(applied));
-                     OnDecided(job, *outcome);
-                   })});
+  return {.kind = CoordinatorShard::KeyKind::kTransactionalId,
+          .key = job->id(),
+          .is_alone = true,
+          .bytes = job->question.bytes,
+          .decide = [job, outcome](const ShardState& state) -> Result<CoordinatorRecords> {
+            TransactionDecision decided = job->question.decide(state, job->asked);
+            const bool is_done = decided.next == Next::kAnswer && decided.status.ok();
+            if (is_done && MILLRACE_MUTANT(kPrepareNotDurable)) job->Answer(decided.granted);
+            *outcome = {.next = decided.next,
+                        .status = std::move(decided.status),
+                        .granted = decided.granted,
+                        .has_changed = !decided.records.records().empty(),
+                        .seen = ChangedIndex(state, job->id())};
+            return std::move(decided.records);
+          },
+          .done = lifetime_.Guard([this, job, outcome](Status applied) {
+            if (!applied.ok()) return job->Answer(std::move(applied));
+            OnDecided(job, *outcome);
+          })};
 }
 
 void TransactionJobs::OnDecided(const JobPtr& job, const Outcome& outcome) {
@@ -159,7 +165,7 @@ void TransactionJobs::Wait(const JobPtr& job, const Outcome& outcome) {
                              .again =
                                  [this, job] {
                                    environment_.executor.Cancel(job->timer);
-                                   Run(job);
+                                   return RequestOf(job);
                                  },
                              .fail =
                                  [this, job](Status status) {

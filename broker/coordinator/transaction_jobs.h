@@ -49,6 +49,8 @@ class TransactionJobs {
     std::string id;        // empty: of a producer id that is nobody's
     uint32_t wait_ms = 0;  // 0: as long as is usual
     uint64_t bytes = 0;
+    // It ends a transaction: what waits for that is decided with it.
+    bool is_end = false;
     Decide decide;
     // The answer, or UNAVAILABLE: with NOT_LEADER, or where it waited for too long.
     Granted done;
@@ -80,6 +82,7 @@ class TransactionJobs {
   // Null once the job's term is over.
   Led* Find(const Job& job);
   void Run(const JobPtr& job);
+  CoordinatorShard::Request RequestOf(const JobPtr& job);
   void OnDecided(const JobPtr& job, const Outcome& outcome);
   void Wait(const JobPtr& job, const Outcome& outcome);
   void TakeProducer(const JobPtr& job);

@@ -170,6 +170,7 @@ void TransactionServer::Outcome(RaftGroupId shard, Asked<Request> request, Decid
                .id = id,
                .wait_ms = request->wait_ms(),
                .bytes = request->ByteSizeLong(),
+               .is_end = true,
                .decide = [request, decide](const ShardState& state,
                                            const InitAsked&) { return decide(state, *request); },
                .done = WithoutWords(std::move(done))});

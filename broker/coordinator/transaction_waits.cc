@@ -25,14 +25,13 @@ void TransactionWaits::Add(const std::string& id, One one) {
   waiting_.emplace(std::pair(id, place), std::move(one));
 }
 
-std::vector<TransactionWaits::One> TransactionWaits::Take(const std::string& id) {
-  std::vector<One> taken;
+std::deque<CoordinatorShard::Request> TransactionWaits::TakeRequests(const std::string& id) {
+  std::deque<CoordinatorShard::Request> taken;
   const auto count = counts_.find(id);
   if (count == counts_.end()) return taken;
-  taken.reserve(count->second);
   auto next = waiting_.lower_bound({id, 0});
   while (next != waiting_.end() && next->first.first == id) {
-    taken.push_back(std::move(next->second));
+    taken.push_back(next->second.again());
     next = waiting_.erase(next);
   }
   counts_.erase(count);

@@ -4,16 +4,17 @@
 // Part of TransactionServer, for one term of a shard.
 //
 //   waits.Add(id, {.place = place, .again = ..., .fail = ...});
-//   for (Waits::One& one : waits.Take(id)) one.again();
+//   shard.Execute(waits.TakeRequests(id));
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "broker/coordinator/shard.h"
 #include "proto/base/status.h"
 #include "raft/runtime/task.h"
 
@@ -23,14 +24,15 @@ class TransactionWaits {
  public:
   struct One {
     uint64_t place = 0;  // in the order of all
-    MoveFunction<void()> again;
+    // What to ask the shard once more.
+    MoveFunction<CoordinatorShard::Request()> again;
     MoveFunction<void(Status)> fail;
   };
 
   // RESOURCE_EXHAUSTED (THROTTLED), by `fail`, where too many wait.
   void Add(const std::string& id, One one);
-  // All that wait for the id: they do so no longer.
-  std::vector<One> Take(const std::string& id);
+  // What all that wait for the id ask once more: they wait no longer.
+  std::deque<CoordinatorShard::Request> TakeRequests(const std::string& id);
   // The one that has waited long enough, if it still does.
   void TimeOut(const std::string& id, uint64_t place, const Status& why);
   void FailAll(const Status& why);

@@ -15,6 +15,12 @@ void Append(std::vector<HeldBatch> from, std::vector<HeldBatch>* to) {
 
 }  // namespace
 
+TransactionName NameOf(const RecordBatchView& view) {
+  return {.producer = view.producer_id,
+          .epoch = view.producer_epoch,
+          .number = view.transaction_number};
+}
+
 void HeldBatches::Hold(HeldBatch batch, MonotonicTime until) {
   const ProducerId id = batch.view.producer_id;
   Producer& producer =
@@ -30,10 +36,29 @@ void HeldBatches::Hold(HeldBatch batch, MonotonicTime until) {
   producer.batches.push_back(std::move(batch));
 }
 
+TransactionName HeldBatches::front(ProducerId producer) const {
+  return NameOf(producers_.at(producer).batches.front().view);
+}
+
 HeldBatches::Registration HeldBatches::AwaitRegistration(const TransactionName& name) {
   const Registration asked{.name = name, .attempt = ++last_attempt_};
-  producers_.at(name.producer).registering = asked;
+  Producer& producer = producers_.at(name.producer);
+  producer.registering = asked;
+  producer.is_registered = false;
   return asked;
+}
+
+void HeldBatches::SetRegistered(ProducerId producer) {
+  producers_.at(producer).is_registered = true;
+}
+
+void HeldBatches::ForgetRegistration(ProducerId producer) {
+  producers_.at(producer).registering.reset();
+}
+
+bool HeldBatches::is_registered(ProducerId producer) const {
+  const auto found = producers_.find(producer);
+  return found != producers_.end() && found->second.is_registered;
 }
 
 std::optional<HeldBatches::Registration> HeldBatches::registering(ProducerId producer) const {

@@ -1,6 +1,6 @@
 // Batches that a partition's leader has taken and may not append yet: their producer's transaction
-// has to be registered first, or the one before it to end. A producer's batches wait in their
-// order, and whatever comes from it meanwhile waits behind them.
+// has to be registered first, or the one before it to end, or both. A producer's batches wait in
+// their order, and whatever comes from it meanwhile waits behind them.
 //
 // A value of a Partition, on the shard's thread. Pure. At most kHeldMax batches of a producer;
 // their bytes count as their clients' unanswered ones.
@@ -23,6 +23,9 @@
 
 namespace millrace::broker {
 
+// Of a batch with a transaction_number.
+TransactionName NameOf(const RecordBatchView& view);
+
 struct HeldBatch {
   RecordBatchView view;  // of sent.bytes
   SentBatch sent;
@@ -44,10 +47,16 @@ class HeldBatches {
     uint64_t attempt = 0;
     bool operator==(const Registration&) const = default;
   };
+  // The transaction that the producer's first batch begins. Pre: Holds(producer).
+  TransactionName front(ProducerId producer) const;
   // The producer's first batch waits for this. Pre: Holds(name.producer).
   Registration AwaitRegistration(const TransactionName& name);
-  // What the producer's first batch waits for, if it is a registration.
+  // It is registered, or could not be; the batches wait on. Pre: registering(producer).
+  void SetRegistered(ProducerId producer);
+  void ForgetRegistration(ProducerId producer);
+  // The registration of the producer's first batch, if it was asked for, and whether it is done.
   std::optional<Registration> registering(ProducerId producer) const;
+  bool is_registered(ProducerId producer) const;
   // The producer's batches, in order, which are not held any more; none if it has none.
   std::vector<HeldBatch> Take(ProducerId producer);
   // Those whose time is over.
@@ -59,6 +68,7 @@ class HeldBatches {
     std::vector<HeldBatch> batches;
     MonotonicTime until;
     std::optional<Registration> registering;
+    bool is_registered = false;
   };
   std::map<ProducerId, Producer> producers_;
   uint64_t last_attempt_ = 0;

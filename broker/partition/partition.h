@@ -287,8 +287,11 @@ class Partition final : public raft::StateMachine {
   // Whether a batch of this transaction may be appended now; if not, it was answered, or is held.
   bool AdmitTransaction(const RecordBatchView& view, const SentBatch& batch, ProduceDone* done);
   void Hold(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
+  void HoldToRegister(const RecordBatchView& view, const SentBatch& batch, ProduceDone done);
   void Register(const TransactionName& name);
   void OnRegistered(const HeldBatches::Registration& asked, const Status& registered);
+  bool IsBehind(const TransactionName& name) const;
+  void ReleaseUnlessBehind(ProducerId producer);
   void ReleaseHeld(ProducerId producer);
   void RefuseExpired();
   static void FailHeld(std::vector<HeldBatch> held, const Status& why);

@@ -103,7 +103,9 @@ void Partition::TakeChecked(const RecordBatchView& view, const SentBatch& batch,
   if (producer != ProducerId()) {
     const Status given = CheckGiven(producer, view.producer_epoch);
     if (!given.ok()) return done(given);
-    if (held_.Holds(producer)) return Hold(view, batch, std::move(done));
+    // What is of the open one has nothing to wait for: what is held waits for its end.
+    const bool waits = held_.Holds(producer) && !producers_.OpenSince(NameOf(view)).has_value();
+    if (waits) return Hold(view, batch, std::move(done));
     const SequenceCheck check = producers_.Check({.producer = producer,
                                                   .epoch = view.producer_epoch,
                                                   .first_sequence = view.first_sequence,

@@ -25,12 +25,6 @@ using raft::core::Entry;
 // How long a batch is held for a transaction to be registered, or the one before it to end.
 constexpr Duration kHeldMax = std::chrono::seconds(10);
 
-TransactionName NameOf(const RecordBatchView& view) {
-  return {.producer = view.producer_id,
-          .epoch = view.producer_epoch,
-          .number = view.transaction_number};
-}
-
 TransactionName NameOf(const FrameHeader& header) {
   return {.producer = header.producer_id,
           .epoch = header.producer_epoch,
@@ -66,7 +60,8 @@ bool Partition::AdmitTransaction(const RecordBatchView& view, const SentBatch& b
       return false;
     case TransactionCheck::kAwaitMarker:
       MILLRACE_SOMETIMES("a transaction waited for the one before it to end");
-      Hold(view, batch, std::move(*done));
+      // Registered meanwhile: the coordinator answers once it is decided how that one ends.
+      HoldToRegister(view, batch, std::move(*done));
       return false;
     case TransactionCheck::kRegister:
       if (granted_ == name) return true;
@@ -74,11 +69,17 @@ bool Partition::AdmitTransaction(const RecordBatchView& view, const SentBatch& b
         environment_.registrar.Register(group_, name, [](const Status&) {});
         return true;
       }
-      Hold(view, batch, std::move(*done));
-      Register(name);
+      HoldToRegister(view, batch, std::move(*done));
       return false;
   }
   return false;
+}
+
+// Pre: none of the producer's batches is held.
+void Partition::HoldToRegister(const RecordBatchView& view, const SentBatch& batch,
+                               ProduceDone done) {
+  Hold(view, batch, std::move(done));
+  Register(NameOf(view));
 }
 
 void Partition::Hold(const RecordBatchView& view, const SentBatch& batch, ProduceDone done) {
@@ -99,10 +100,13 @@ void Partition::OnRegistered(const HeldBatches::Registration& asked, const Statu
   const TransactionName& name = asked.name;
   if (held_.registering(name.producer) != asked) return;
   if (registered.ok()) {
-    granted_ = name;
-    ReleaseHeld(name.producer);
-    granted_.reset();
-    return;
+    held_.SetRegistered(name.producer);
+    if (IsBehind(name)) MILLRACE_SOMETIMES("a transaction was registered before its turn");
+    return ReleaseUnlessBehind(name.producer);
+  }
+  if (registered.code() == Code::kUnavailable && IsBehind(name)) {
+    // Once more when that one has ended.
+    return held_.ForgetRegistration(name.producer);
   }
   std::vector<HeldBatch> others;
   for (HeldBatch& held : held_.Take(name.producer)) {
@@ -120,6 +124,21 @@ void Partition::ReleaseHeld(ProducerId producer) {
   for (HeldBatch& held : held_.Take(producer)) {
     TakeChecked(held.view, held.sent, std::move(held.done));
   }
+}
+
+// Whether another one of its producer is open, whose end it waits for.
+bool Partition::IsBehind(const TransactionName& name) const {
+  return producers_.CheckTransaction(name).verdict == TransactionCheck::kAwaitMarker;
+}
+
+// What it waited for has come, or it waits on: for the end of another, or to be registered.
+void Partition::ReleaseUnlessBehind(ProducerId producer) {
+  if (!held_.Holds(producer) || IsBehind(held_.front(producer))) return;
+  const auto registering = held_.registering(producer);
+  if (registering.has_value() && !held_.is_registered(producer)) return;
+  if (registering.has_value()) granted_ = registering->name;
+  ReleaseHeld(producer);
+  granted_.reset();
 }
 
 void Partition::FailHeld(std::vector<HeldBatch> held, const Status& why) {
@@ -145,8 +164,10 @@ void Partition::EndTransaction(const TransactionEnd& end, raft::StatusDone done)
   const auto registering = held_.registering(end.name.producer);
   if (registering.has_value() && registering->name == end.name) {
     MILLRACE_SOMETIMES("a marker came before its transaction's first batch");
-    ReleaseHeld(end.name.producer);
+    return ReleaseHeld(end.name.producer);
   }
+  // What is appended from now on lies behind the marker, or is lost with it.
+  ReleaseUnlessBehind(end.name.producer);
 }
 
 Result<LogIndex> Partition::ProposeMarker(const TransactionEnd& end) {
@@ -188,7 +209,7 @@ void Partition::OnMarkerApplied(const FrameHeader& header) {
     endings_.pop_front();
     ended.done({});
   }
-  if (!held_.registering(header.producer_id).has_value()) ReleaseHeld(header.producer_id);
+  ReleaseUnlessBehind(header.producer_id);
   if (!waiters_.empty()) WakeWaiters(/*all=*/false);
 }
 

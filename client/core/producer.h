@@ -274,6 +274,7 @@ class Producer {
     return has_transactions() ? transactions_->NumberOf(transaction) : 0;
   }
   static uint64_t NextTransaction(const Partition& partition);
+  bool MaySendNext(const Partition& partition) const;
   void FailTransaction(uint64_t transaction, const Status& why);
   void FailOldest(Partition* partition, const Status& error, Cause cause);
   void AnswerFailed(Partition* partition);

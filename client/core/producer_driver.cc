@@ -335,11 +335,12 @@ void ProducerDriver::OnTransactionAsked(const Status& status) {
 void ProducerDriver::Pump(MonotonicTime now) {
   ProducerOutput output;
   producer_->Poll(now, &output);
+  // Before records, which would hold it up: those of the next transaction wait for its end.
+  if (output.wants_of_transactions) Ask(*output.wants_of_transactions);
   for (ProducerOutput::Message& message : output.messages) {
     StreamDriver::Send(message.to, std::move(message.pieces));
   }
   if (output.wants_epoch_after) AskEpoch(*output.wants_epoch_after);
-  if (output.wants_of_transactions) Ask(*output.wants_of_transactions);
   PlanNext(now, output.wants_metadata, output.wake_at);
   Tell(output.trouble);
   TellRecordLimit();

@@ -21,6 +21,17 @@ uint64_t Producer::NextTransaction(const Partition& partition) {
                    : partition.open_transaction;
 }
 
+// Pre: there is something to be sent next.
+bool Producer::MaySendNext(const Partition& partition) const {
+  const uint64_t next = NextTransaction(partition);
+  uint64_t before = 0;
+  for (size_t i = 0; i < partition.in_flight; ++i) {
+    const Batch& sent = partition.batches[i];
+    if (sent.transaction < next) before += sent.record_count;
+  }
+  return transactions_->MaySend(next, before);
+}
+
 Status Producer::BeginTransaction() {
   if (!has_transactions()) return FailedPrecondition("the producer has no transactional id");
   return transactions_->Begin();

@@ -96,7 +96,7 @@ bool Producer::TransmitOne(uint32_t handle, MonotonicTime now, ProducerOutput* o
   Partition& partition = partitions_[handle];
   const bool is_sealed = partition.in_flight < partition.batches.size();
   if (!is_sealed && (!partition.open || !IsDue(partition, now))) return false;
-  if (has_transactions() && !transactions_->MaySend(NextTransaction(partition))) return false;
+  if (has_transactions() && !MaySendNext(partition)) return false;
   if (!CanTransmit(handle, now)) return false;
   if (!is_sealed) Seal(&partition);
   Transmit(handle, &partition.batches[partition.in_flight], output);

@@ -120,12 +120,15 @@ void Transactions::EndAll(const Status& why) {
   transactions_.clear();
 }
 
-bool Transactions::MaySend(uint64_t transaction) const {
+bool Transactions::MaySend(uint64_t transaction, uint64_t unanswered_before) const {
+  uint64_t unanswered = 0;
   for (uint64_t before = first_; before < transaction; ++before) {
     const Transaction& earlier = Find(before);
-    if (!earlier.failure.ok() || earlier.unanswered > 0) return false;
+    if (!earlier.failure.ok()) return false;
+    unanswered += earlier.unanswered;
   }
-  return Find(transaction).failure.ok();
+  CHECK_GE(unanswered, unanswered_before);
+  return unanswered == unanswered_before && Find(transaction).failure.ok();
 }
 
 uint64_t Transactions::NumberOf(uint64_t transaction) const {

@@ -4,10 +4,10 @@
 // Owned by Producer, which asks it. Pure: no clock, no chance, no I/O.
 //
 // Offsets of a group that are part of one are staged once all its records are answered, and before
-// it is ended. They end in their order. The records of one are held until all before it were ended
-// by the program and have no unanswered records: a coordinator that hears of n + 1 first takes n
-// for one without records. End(n) is asked once all of n is answered, and End(n + 1) once End(n)
-// is.
+// it is ended. They end in their order. The records of one may follow those before it in the same
+// partition, which registers one after the other; but whatever those before it have in other
+// partitions is answered first: a coordinator that hears of n + 1 first takes n for one without
+// records. End(n) is asked once all of n is answered, and End(n + 1) once End(n) is.
 //
 // One of which a record failed, or of which nobody knows how it ended, has failed. Nothing of it
 // and of what is behind it is sent any more. It is ended as aborted; then the id is initialized
@@ -74,7 +74,9 @@ class Transactions {
   uint64_t unanswered(uint64_t transaction) const { return Find(transaction).unanswered; }
   // Why it failed; ok if it did not.
   const Status& failure(uint64_t transaction) const { return Find(transaction).failure; }
-  bool MaySend(uint64_t transaction) const;
+  // Whether its records may be sent to a partition that has so many unanswered ones of those
+  // before.
+  bool MaySend(uint64_t transaction, uint64_t unanswered_before) const;
   // In the producer's present epoch.
   uint64_t NumberOf(uint64_t transaction) const;
 

@@ -110,6 +110,21 @@ TEST_F(TransactionServerTest, Rule72_ARegistrationOfTheNext_WaitsForTheEndOfTheO
   EXPECT_TRUE(overtakes.is_ok());
 }
 
+// Its partitions wait for both: one entry is one way to the disks of a majority.
+TEST_F(TransactionServerTest, WhatWaitsForAnEnd_IsDecidedWithIt_InTheSameEntry) {
+  Open("a", {5});
+  const Answer& next = Ask(RegisterOf(Name("a", 2), {5}));
+  const Answer& later = Ask(RegisterOf(Name("a", 3), {5}));
+  Run(500);
+  const LogIndex before = Id("a").changed_index;
+  const Answer& end = Ask(EndOf("a", Name("a", 1), kCommit));
+  Run(20);
+  EXPECT_TRUE(end.is_ok() && next.is_ok());
+  EXPECT_EQ(Id("a").changed_index, before + 1);
+  EXPECT_EQ(Id("a").ongoing->number, 2U);
+  EXPECT_FALSE(later.has_come()) << "the second one is open";
+}
+
 // What comes before it has begun to wait is not missed.
 TEST_F(TransactionServerTest, WhatEndsWhileTheNextIsOnItsWayToWaitForIt_LetsItOn) {
   server_->Stop();

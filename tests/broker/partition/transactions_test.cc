@@ -196,18 +196,95 @@ TEST_F(TransactionsTest, Rule60_WhatWaitedOnTheBatchWorker_IsHeldAgainstWhatHasH
   EXPECT_EQ(partition_.last_stable(), partition_.high_watermark());
 }
 
-TEST_F(TransactionsTest, TheNextOne_WaitsForTheMarkerOfTheOneBefore) {
+TEST_F(TransactionsTest, TheNextOne_IsRegisteredMeanwhile_AndFollowsTheMarkerOfTheOneBefore) {
   Write(Name(1, 1));
   const auto& next = Send(Name(1, 2));
   const auto& behind = Send(Name(1, 2));
-  EXPECT_THAT(registrar_.asked, IsEmpty());
-  Commit(Name(1, 1));
-  ASSERT_EQ(registrar_.asked.size(), 1U);
+  ASSERT_EQ(registrar_.asked.size(), 1U) << "once for both";
   EXPECT_EQ(registrar_.asked[0].name, Name(1, 2));
   registrar_.Answer(Status::Ok());
+  EXPECT_EQ(last_index(), LogIndex(1)) << "the one before is open";
+  const auto& ended = End(Name(1, 1), false);
+  EXPECT_EQ(last_index(), LogIndex(4)) << "behind the marker, which need not be applied";
+  EXPECT_FALSE(ended.has_value());
   group_.CommitAll();
   ASSERT_TRUE(next.has_value() && next->ok() && behind.has_value() && behind->ok());
   EXPECT_EQ((*next)->base_offset, Offset(1));
+  Commit(Name(1, 2));
+  EXPECT_THAT(OffsetsFrom(0), ElementsAre(1, 2)) << "the marker voids what is before it alone";
+}
+
+TEST_F(TransactionsTest, TheNextOne_WhoseRegistrationComesAfterTheMarker_FollowsIt) {
+  Write(Name(1, 1));
+  const auto& next = Send(Name(1, 2));
+  End(Name(1, 1), true);
+  EXPECT_EQ(last_index(), LogIndex(2));
+  registrar_.Answer(Status::Ok());
+  EXPECT_EQ(last_index(), LogIndex(3));
+  EXPECT_THAT(registrar_.asked, IsEmpty());
+  group_.CommitAll();
+  EXPECT_TRUE(next.has_value() && next->ok());
+}
+
+TEST_F(TransactionsTest, TheNextOne_WhichCouldNotBeRegisteredMeanwhile_IsOnceItIsItsTurn) {
+  Write(Name(1, 1));
+  const auto& next = Send(Name(1, 2));
+  registrar_.Answer(Unavailable("the one before has not ended for too long"));
+  EXPECT_FALSE(next.has_value());
+  EXPECT_THAT(registrar_.asked, IsEmpty());
+  End(Name(1, 1), true);
+  ASSERT_EQ(registrar_.asked.size(), 1U);
+  registrar_.Answer(Status::Ok());
+  group_.CommitAll();
+  EXPECT_TRUE(next.has_value() && next->ok());
+}
+
+TEST_F(TransactionsTest, TheNextOne_WhichHasEndedItself_IsToldAtOnce) {
+  Write(Name(1, 1));
+  const auto& next = Send(Name(1, 2));
+  registrar_.Answer(TransactionHasEnded(Name(1, 2)));
+  ExpectRefused(next, Code::kAborted, Reason::kTransactionEnded);
+  EXPECT_EQ(last_index(), LogIndex(1));
+}
+
+TEST_F(TransactionsTest, TheMarkerOfAnother_LetsNothingOn) {
+  Write(Name(1, 1));
+  Commit(Name(1, 1));
+  Write(Name(1, 2));
+  const auto& next = Send(Name(1, 3));
+  registrar_.Answer(Status::Ok());
+  End(Name(1, 1), true);
+  End(Name(2, 5), false);
+  group_.CommitAll();
+  EXPECT_FALSE(next.has_value());
+  Commit(Name(1, 2));
+  EXPECT_TRUE(next.has_value() && next->ok());
+}
+
+TEST_F(TransactionsTest, WhatIsOfTheOpenOne_DoesNotWaitBehindTheNext) {
+  Write(Name(1, 1));
+  const auto& stored = Send(Name(1, 1));
+  const auto& next = Send(Name(1, 2));
+  // Its first answer was lost with the stream, and what waits for its end has come already.
+  const auto& again = SendAt(Name(1, 1), 1);
+  group_.CommitAll();
+  EXPECT_TRUE(stored.has_value() && stored->ok());
+  ASSERT_TRUE(again.has_value() && again->ok());
+  EXPECT_TRUE((*again)->is_duplicate);
+  EXPECT_FALSE(next.has_value());
+}
+
+TEST_F(TransactionsTest, AMarkerOfALeaderBefore_LetsTheNextOneOn_WhenItIsApplied) {
+  Write(Name(1, 1));
+  End(Name(1, 1), true);
+  group_.Follow(Term(2));
+  group_.Lead(Term(3));
+  const auto& next = Send(Name(1, 2));
+  registrar_.Answer(Status::Ok());
+  EXPECT_FALSE(next.has_value()) << "this leader knows of no marker yet";
+  group_.CommitAll();
+  group_.CommitAll();
+  EXPECT_TRUE(next.has_value() && next->ok());
 }
 
 TEST_F(TransactionsTest, WhoWaitsTooLong_IsTold_AndNothingIsStored) {

@@ -37,6 +37,7 @@ class ModelBrokers {
 
   void Receive(const ProducerOutput::Message& message);
   bool has_work(BrokerId broker) const { return !inbox_.at(broker).empty(); }
+  size_t unhandled(BrokerId broker) const { return inbox_.at(broker).size(); }
   // Handles the oldest batch of a broker's inbox; `error` refuses it instead.
   void HandleOne(BrokerId broker, const Status& error = Status::Ok());
   std::optional<v1::ProduceResult> TakeAnswer(BrokerId broker);

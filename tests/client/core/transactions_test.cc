@@ -327,6 +327,45 @@ TEST_F(TransactionsTest, Rule72_TheNextOnesRecords_WaitForAnswersToThoseBefore_A
   EXPECT_THAT(brokers_.Committed(1), ElementsAre("b"));
 }
 
+// A partition has them registered one after the other.
+TEST_F(TransactionsTest, TheNextOnesRecords_FollowThoseBefore_InTheSamePartition) {
+  Begin();
+  SendOk(0, "a");
+  End(true);
+  Poll();
+  ASSERT_TRUE(brokers_.has_work(BrokerId(1)));
+  Begin();
+  SendOk(0, "b");
+  Poll();
+  EXPECT_EQ(brokers_.unhandled(BrokerId(1)), 2u);
+  SendOk(1, "c");
+  Poll();
+  EXPECT_FALSE(brokers_.has_work(BrokerId(2))) << "what is before it is unanswered elsewhere";
+  End(true);
+  AnswerAll();
+  CoordinateAll();
+  EXPECT_THAT(outcomes_, ElementsAre(Status::Ok(), Status::Ok()));
+  EXPECT_THAT(brokers_.Committed(0), ElementsAre("a", "b"));
+  EXPECT_THAT(brokers_.Committed(1), ElementsAre("c"));
+}
+
+TEST_F(TransactionsTest, WhatFollowedOneThatFailed_IsSentAgainInTheNewEpoch) {
+  Begin();
+  SendOk(0, "a");
+  End(true);
+  Begin();
+  SendOk(0, "b");
+  End(true);
+  Poll();
+  brokers_.HandleOne(BrokerId(1), InvalidArgument("no such record"));
+  AnswerAll();
+  CoordinateAll();
+  ASSERT_EQ(outcomes_.size(), 2u);
+  EXPECT_EQ(outcomes_[0].code(), Code::kAborted);
+  EXPECT_TRUE(outcomes_[1].ok()) << outcomes_[1];
+  EXPECT_THAT(brokers_.Committed(0), ElementsAre("b"));
+}
+
 TEST_F(TransactionsTest, ARecordThatIsRefused_AbortsItsTransaction_AndTheNextBeginsInANewEpoch) {
   Begin();
   SendOk(0, "a");
