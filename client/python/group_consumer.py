@@ -1,9 +1,9 @@
 """Read topics as a member of a group, each record at least once. Needs grpcio and grpcio-tools, and no client library.
 
-    python client/python/group_consumer.py GROUP TOPIC [--broker HOST:PORT]...
+    python client/python/group_consumer.py BROKERS GROUP TOPIC [SESSION_TIMEOUT_MS]
+
+BROKERS: HOST:PORT of any, with commas; the next one is asked when one is gone.
 """
-import argparse
-import pathlib
 import queue
 import signal
 import sys
@@ -12,12 +12,9 @@ import uuid
 
 import grpc
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "proto"))
-group, group_rpc = grpc.protos_and_services("millrace/v1/group_service.proto")
+from calls import PASSES, RETRY_SECONDS, Brokers, Refused, refusal
 
-# Begin again with the next stream: a broker or the way to it is gone; this member was taken out; a broker is short of memory.
-PASSES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-RETRY_SECONDS = 0.5
+group, group_rpc = grpc.protos_and_services("millrace/v1/group_service.proto")
 
 
 class GroupConsumer:
@@ -37,13 +34,14 @@ class GroupConsumer:
         """Calls handle(topic, record) for each record until stop(), or an error that does not pass."""
         while not self.is_over.is_set():
             self.session += 1
-            with grpc.insecure_channel(self.brokers[self.session % len(self.brokers)]) as channel:
-                try:
-                    self.read(group_rpc.GroupServiceStub(channel), handle)
-                except grpc.RpcError as error:
-                    if error.code() not in PASSES:
-                        raise
-                    self.is_over.wait(RETRY_SECONDS)
+            try:
+                self.read(group_rpc.GroupServiceStub(self.brokers.channel), handle)
+            except grpc.RpcError as error:
+                # ABORTED: this member was taken out, and begins anew.
+                if error.code() not in (*PASSES, grpc.StatusCode.ABORTED):
+                    raise refusal(error) from error
+                self.brokers.move_on()
+                self.is_over.wait(RETRY_SECONDS)
 
     def read(self, stub, handle):
         """One stream, to its end."""
@@ -67,22 +65,24 @@ class GroupConsumer:
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("group")
-    parser.add_argument("topic")
-    parser.add_argument("--broker", action="append", help="HOST:PORT of any; more, for when it is gone")
-    parser.add_argument("--session-timeout-ms", type=int, default=0)
-    options = parser.parse_args()
+    if not 4 <= len(sys.argv) <= 5:
+        print(__doc__, file=sys.stderr)
+        return 2
 
     def show(topic, row):
         print(topic, row.partition, row.offset, row.record.value.decode(), flush=True)
 
-    consumer = GroupConsumer(options.broker or ["127.0.0.1:7440"], group=options.group,
-                             subscription={"topics": [options.topic]}, session_timeout_ms=options.session_timeout_ms)
+    consumer = GroupConsumer(Brokers(sys.argv[1]), group=sys.argv[2], subscription={"topics": [sys.argv[3]]},
+                             session_timeout_ms=int(sys.argv[4]) if len(sys.argv) == 5 else 0)
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: consumer.stop())
-    consumer.run(show)
+    try:
+        consumer.run(show)
+    except Refused as refused:
+        print("error:", refused, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

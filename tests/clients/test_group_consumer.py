@@ -32,10 +32,9 @@ class Member:
 
     def __init__(self, folder, name, addresses):
         self.output = pathlib.Path(folder) / name
-        brokers = [part for address in addresses for part in ("--broker", address)]
         with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, SCRIPT, GROUP, TOPIC, "--session-timeout-ms", str(SESSION_MS), *brokers], stdout=output)
+            self.process = subprocess.Popen([sys.executable, SCRIPT, ",".join(addresses), GROUP, TOPIC, str(SESSION_MS)],
+                                            stdout=output)
 
     def records(self):
         """Whole lines, as (partition, offset, value)."""
