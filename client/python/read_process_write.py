@@ -40,7 +40,8 @@ class Worker:
             except Refused as refused:
                 print("begins again:", refused, file=sys.stderr)
             except grpc.RpcError as error:
-                if error.code() not in (*PASSES, grpc.StatusCode.ABORTED):
+                # ABORTED: this member was taken out. CANCELLED: a call has moved on to another broker, and closed this stream.
+                if error.code() not in (*PASSES, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED):
                     raise refusal(error) from error
                 print("begins again:", refusal(error), file=sys.stderr)
                 self.brokers.move_on()

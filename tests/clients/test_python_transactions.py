@@ -1,5 +1,6 @@
 """client/python/transactions.py and read_process_write.py as they are, at three brokers: what counts, what does not, and who
 is refused, whoever dies."""
+import importlib
 import queue
 import re
 import signal
@@ -187,6 +188,32 @@ def test_what_the_broker_refuses_is_told_by_its_reason(start, topic, writer):
     code, said = overlong.end()
     assert code == 1 and said.startswith("error: INVALID_ARGUMENT "), said
     assert start("group_consumer.py").end()[0] == 2
+
+
+def test_a_worker_goes_on_whose_call_has_moved_to_another_broker(brokers, topic, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    calls, program = importlib.import_module("calls"), importlib.import_module("read_process_write")
+    source = f"{topic}-numbers"
+    brokers.run("topic", "create", source)
+    brokers.run("produce", source, input="21\n", stdin=None)
+    ways = calls.Brokers(",".join(broker.client_address for broker in brokers.brokers.values()))
+    producer = calls.Producer(ways, topic)
+    worker = program.Worker(ways, producer, {"group": topic, "subscription": {"topics": [source]}}, topic, int(SESSION_MS))
+    end = producer.end
+
+    def end_elsewhere(result):
+        producer.end = end
+        ways.move_on()  # as a call does whose broker is gone: it closes the member's stream
+        end(result)
+    producer.end = end_elsewhere
+    running = threading.Thread(target=worker.run, daemon=True)
+    running.start()
+    wait_read(brokers, topic, ["42"])
+    wait_until(lambda: worker.init["session"] > 1 or not running.is_alive(), "the stream is begun again", SECONDS_MAX)
+    assert running.is_alive()
+    worker.is_over.set()
+    running.join(timeout=SECONDS_MAX)
+    assert not running.is_alive()
 
 
 def test_each_number_is_doubled_once_while_workers_and_brokers_die(brokers, topic, start):
